@@ -15,16 +15,18 @@ from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
 from cli.impact import count_lines, verdict_lines
 from cli.notes import notes
-from cli.output import console, print_json, say, table
+from cli.output import console, print_json, say, say_folded, table
 from cli.users import address_forms
+from shared.checking import ask_files, check_all
 from shared.domain.people.domains import People
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
 from shared.domain.things.structs import to_dict
 from shared.engine.decisions.policy_impact import impact_of_policy
 from shared.engine.ports.records import Stored
+from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings
-from shared.wiring import checked_settings, make_clients
+from shared.wiring import make_clients
 
 
 @click.command(name="validate-config")
@@ -34,6 +36,11 @@ from shared.wiring import checked_settings, make_clients
     help="Look the assigned groups up in Cloud Identity, and name those that entitle nobody. Default: only in the embedded cloud.",
 )  # fmt: skip
 @click.option(
+    "--live", is_flag=True,
+    help="Ask the project for the zones, machine types, disks, accelerators, images and the network that the files name. "
+    "Its answer wins over the shipped table.",
+)  # fmt: skip
+@click.option(
     "--impact/--no-impact", default=None,
     help="Count whom the files would change something for. Default: only in the embedded cloud.",
 )  # fmt: skip
@@ -41,41 +48,54 @@ from shared.wiring import checked_settings, make_clients
 @pass_app
 @guarded
 def validate_config(
-    app: App, config_dir: Path | None, output: str, *, directory: bool | None, impact: bool | None
+    app: App, config_dir: Path | None, output: str, *, live: bool, directory: bool | None, impact: bool | None
 ) -> None:
-    """Check all configuration files; report every fault with file, line and the nearest valid key."""
-    try:
-        settings = checked_settings(env=app.env, config_dir=config_dir)
-        deployment = load_deployment(settings)
-    except ConfigError as error:
-        if output == "json":
-            print_json(
-                [
-                    {"file": f.file, "line": f.line, "field": f.field, "problem": f.problem, "hint": f.hint}
-                    for f in error.faults
-                ]
-            )
-        else:
-            for fault in error.faults:
-                say(str(fault), err=True)
-            say(f"{len(error.faults)} fault{'s' if len(error.faults) != 1 else ''}.", err=True)
+    """Check all configuration files; report every fault with file, line and the nearest valid value."""
+    found = check_all(env=app.env, config_dir=config_dir, ask=ask_files if live else None)
+    faults, deployment = list(found.faults), None
+    if found.settings is not None:
+        try:
+            deployment = load_deployment(found.settings)
+        except ConfigError as error:
+            faults += error.faults
+    settings = found.settings
+    if faults or settings is None or deployment is None:
+        _say_faults(faults, found.notes, output)
         stop(WRONG_USE)
     if output == "json":
-        print_json([])
+        print_json([_as_json(note) for note in found.notes])
     else:
         catalog = settings.catalog
-        say(
+        say_folded(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
         )
+        for each in found.notes:
+            say_folded(f"Note: {each}")
         for note in notes(settings):
-            say(note)
+            say_folded(note)
     is_embedded = settings.api_endpoint is not None and answers(settings.api_endpoint)
     if output != "json" and (is_embedded if impact is None else impact):
         _say_impact(settings, app)
     if is_embedded if directory is None else directory:
         _warn_of_groups(settings)
+
+
+def _say_faults(faults: Sequence[ConfigFault], notes: Sequence[ConfigFault], output: str) -> None:
+    if output == "json":
+        print_json([_as_json(each) for each in (*faults, *notes)])
+        return
+    for fault in faults:
+        say_folded(str(fault), err=True)
+    for note in notes:
+        say_folded(f"Note: {note}", err=True)
+    say(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}.", err=True)
+
+
+def _as_json(fault: ConfigFault) -> dict[str, Any]:
+    found: dict[str, Any] = to_dict(fault)
+    return found
 
 
 def _say_impact(settings: Settings, app: App) -> None:

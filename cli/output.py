@@ -6,7 +6,9 @@ outside.
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -114,10 +116,22 @@ def say(message: str, *, err: bool = False) -> None:
     click.echo(one_line(message), err=err)
 
 
+def say_folded(message: str, *, err: bool = False) -> None:
+    """Print a sentence that may be long: in one line for programs, folded between words for a reader's terminal."""
+    click.echo(_folded(one_line(message), err=err), err=err)
+
+
+def _folded(text: str, *, err: bool) -> str:
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 def complain(message: str, *more: str) -> None:
     """Print a sentence on stderr, and further lines below it."""
     red = "red" if sys.stderr.isatty() else None
-    click.secho(f"benchkeeper: {one_line(message)}", err=True, fg=red)
+    click.secho(_folded(f"benchkeeper: {one_line(message)}", err=True), err=True, fg=red)
     for line in more:
         click.secho(f"  {one_line(line)}", err=True, fg=red)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Loc = tuple[int | str, ...]
 
@@ -13,7 +15,8 @@ Loc = tuple[int | str, ...]
 class ConfigFault(Struct, frozen=True):
     """A fault in a configuration file: its place, the problem and what to do.
 
-    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key.
+    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key. A note (`is_note`) refuses nothing: it tells
+    what Benchkeeper ignores or adds, or what the shipped table cannot judge.
     """
 
     file: str
@@ -21,6 +24,7 @@ class ConfigFault(Struct, frozen=True):
     field: str
     problem: str
     hint: str
+    is_note: bool = False
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
@@ -28,7 +32,68 @@ class ConfigFault(Struct, frozen=True):
         return f"{where}:{field} {self.problem}. {self.hint}".rstrip()
 
 
-def line_of(lines: dict[Loc, int], loc: Loc) -> int:
+class Finding(Struct, frozen=True):
+    """A fault or a note at a key of a file that is not named yet; `at` names it."""
+
+    loc: Loc
+    problem: str
+    hint: str = ""
+    is_note: bool = False
+
+    def at(self, path: str, lines: Mapping[Loc, int]) -> ConfigFault:
+        """Return the fault with its file and line."""
+        return ConfigFault(path, line_of(lines, self.loc), dotted(self.loc), self.problem, self.hint, self.is_note)
+
+
+class Place(Struct, frozen=True):
+    """A configuration file: its content as far as it is YAML, and the line of each of its keys. `shared.settings.file.parse_file` fills both."""
+
+    path: Path
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Loc, int] = field(default_factory=dict)
+
+    def fault(self, loc: Loc, problem: str, hint: str = "", *, is_note: bool = False) -> ConfigFault:
+        """Return a fault or a note at a place of this file."""
+        return Finding(loc, problem, hint, is_note).at(str(self.path), self.lines)
+
+    def at(self, *loc: int | str) -> Any:
+        """Return what is written at a place of this file; None if nothing is."""
+        found: Any = self.data
+        for part in loc:
+            if isinstance(found, dict):
+                found = found.get(part)
+            else:
+                found = found[part] if isinstance(found, list) and isinstance(part, int) and part < len(found) else None
+        return found
+
+    def section(self, *loc: int | str) -> dict[str, Any]:
+        """Return the mapping at a place of this file; empty if there is none."""
+        found = self.at(*loc)
+        return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+    def items(self, *loc: int | str) -> list[Any]:
+        """Return the list at a place of this file; empty if there is none."""
+        found = self.at(*loc)
+        return found if isinstance(found, list) else []
+
+
+def in_order(stages: Iterable[Iterable[ConfigFault]], files: Sequence[str] = ()) -> list[ConfigFault]:
+    """Return the faults of several checks in the order of the files, then of their lines.
+
+    A check that found something at a key judges it alone: what later checks say of the same key mostly follows from it. Files that
+    `files` does not name come last.
+    """
+    found: list[ConfigFault] = []
+    judged: set[tuple[str, str]] = set()
+    for stage in stages:
+        new = [fault for fault in stage if not fault.field or (fault.file, fault.field) not in judged]
+        judged |= {(fault.file, fault.field) for fault in new if not fault.is_note}
+        found += [fault for fault in new if fault not in found]
+    rank = {name: number for number, name in enumerate(files)}
+    return sorted(found, key=lambda fault: (rank.get(fault.file, len(rank)), fault.file, fault.line, fault.field))
+
+
+def line_of(lines: Mapping[Loc, int], loc: Loc) -> int:
     """Return the line of the innermost key or item around `loc` whose line is known; 0 if there is none."""
     while loc and loc not in lines:
         loc = loc[:-1]

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from shared.cloud.costs import BigQueryCosts
 from shared.cloud.dataproc.clusters import DataprocClusters
 from shared.cloud.dataproc.live_sessions import DataprocLiveSessions
-from shared.cloud.dataproc.masters import check_masters
 from shared.cloud.dataproc.sessions import DataprocSessions
-from shared.cloud.dataproc.size_checks import check_sizes
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.templates import StorageTemplates
 from shared.cloud.http.clients import Clients, CloudConfig
@@ -42,10 +40,9 @@ from shared.domain.things.identity import UserEmail, UserKey, parse_email
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import SignIn, Wake
 from shared.engine.ports.runtime import Clock, Log
-from shared.faults import ConfigFault
 from shared.messages.addresses import parse_address
 from shared.messages.parse import wake_message
-from shared.settings import ConfigError, Settings, config_dir_from, load_settings, read_masters
+from shared.settings import ConfigError, Settings, load_settings
 from shared.telemetry import JsonLog
 
 if TYPE_CHECKING:
@@ -215,23 +212,16 @@ def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
 
 
 def checked_settings(
-    *, env: str | None = None, config_dir: Path | None = None, environ: Mapping[str, str] | None = None
+    *,
+    env: str | None = None,
+    config_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    asks_project: bool = False,
 ) -> Settings:
-    """Return the settings after checking the master templates against the Dataproc API and the profiles' bounds.
+    """Return the settings after every check, by the project if it is asked, else by the shipped table. Raise `ConfigError` with all faults."""
+    from shared.checking import ask_files, check_all  # noqa: PLC0415 - a cold start has no use for the checks
 
-    Raise `ConfigError` with all faults.
-    """
-    try:
-        settings = load_settings(env=env, config_dir=config_dir, environ=environ, trust_checked=False)
-    except ConfigError as error:
-        raise ConfigError([*error.faults, *_template_faults(config_dir)]) from error
-    faults = check_masters(settings.catalog.masters, str(settings.config_dir / "templates"))
-    faults += check_sizes(settings.catalog, settings.config_dir)
-    if faults:
-        raise ConfigError(faults)
-    return settings
-
-
-def _template_faults(config_dir: Path | None) -> list[ConfigFault]:
-    folder = (config_dir or config_dir_from()) / "templates"
-    return check_masters(read_masters(folder, []), str(folder))
+    found = check_all(env=env, config_dir=config_dir, environ=environ, ask=ask_files if asks_project else None)
+    if found.settings is None:
+        raise ConfigError(found.faults)
+    return found.settings

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,27 +17,28 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from cli.deploy.archive import Archive, stage
+from cli.deploy.archive import Archive, of_the_original, stage
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.destroy import make_destroy_plan
-from cli.deploy.failures import DeployError, NotThereError
+from cli.deploy.failures import DeployError
 from cli.deploy.first import domains_of_groups, settings_path, settings_text
-from cli.deploy.gcloud import Call, Gcloud
+from cli.deploy.gcloud import Gcloud
 from cli.deploy.kinds import apis
 from cli.deploy.plan import make_plan
 from cli.deploy.policy import impact_lines
+from cli.deploy.questions import Questions
 from cli.deploy.run import carry_out
 from cli.deploy.show import Screen, complain
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
-from cli.groups import NotSeenError, look_at, warning
+from cli.groups import look_at, warning
 from cli.notes import notes
 from cli.output import PlainGroup, agreed, console
 from cli.output import complain as complain_text
+from shared.checking import check_all
 from shared.cloud.http.clock import SystemClock
 from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
-from shared.wiring import checked_settings
 
 _DIRECTORY = "cloudidentity.googleapis.com"
 _FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
@@ -135,20 +136,23 @@ class _Run:
         self.dry_run, self.yes = dry_run, yes
         self.screen = Screen(console(), verbose=verbose)
         self.gcloud = Gcloud(project)
+        self.questions = Questions(self.gcloud)
         self.stop = threading.Event()
         self.so_far = "Nothing was changed."
+        self.notes: list[ConfigFault] = []
 
     def deploy(self) -> int:
         """Plan, ask and carry out the deployment. Return the exit code."""
         config_dir = config_dir_from()
         with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
             new = self._new_settings(config_dir)
-            try:
-                archive = stage(self.env, config_dir, Path(folder), more=new)
+            with of_the_original(Path(folder) / "config", config_dir):
+                try:
+                    archive = stage(self.env, config_dir, Path(folder), more=new)
+                except ConfigError:
+                    self._checked(Path(folder) / "config")  # finds the faults of all files
+                    raise
                 deployment = self._deployment(archive, config_dir)
-            except ConfigError as error:  # a copy was checked, but the user must fix the original
-                copied, original = str(Path(folder) / "config"), str(config_dir)
-                raise ConfigError([replace(f, file=f.file.replace(copied, original)) for f in error.faults]) from error
             with self.screen.working(f"Looking at project {self.project}"):
                 number = self._number()
                 off = apis.off(self.gcloud, deployment.apis)
@@ -161,6 +165,8 @@ class _Run:
             self.screen.plan(turned_on, everything=False)
             if not self._agreed("Turn these services on?") or not self._carry_out(turned_on, "Services"):
                 return _FAILED
+            with of_the_original(archive.folder / "config", config_dir):
+                self._checked(archive.folder / "config")  # now the project can be asked
             return self._plan_and_do(
                 deployment, archive, number, [], off=frozenset(), new=new, config_dir=config_dir, patient=True
             )
@@ -194,6 +200,9 @@ class _Run:
             self.screen.say(line, style="yellow")
         for note in notes(deployment.settings):
             self.screen.say(note, style="yellow")
+        for said in self.notes:
+            original = replace(said, file=said.file.replace(str(archive.folder / "config"), str(config_dir)))
+            self.screen.say(f"Note: {original}", style="yellow")
         if self.dry_run or not any(step.acts for step in steps):
             return 0
         if not self._agreed("Do this?"):
@@ -283,22 +292,21 @@ class _Run:
                 self.screen.say(f"{text}: benchkeeper validate-config --directory does.", style="dim")
             return
         with self.screen.working("Looking up the assigned groups"):
-            odd = list(look_at(assigned, self._ask_directory))
+            odd = list(look_at(assigned, self.questions.directory))
         for group, fault in odd:
             self.screen.say(warning(group, fault), style="yellow")
 
-    def _ask_directory(self, path: str) -> Mapping[str, Any] | None:
-        try:
-            found: Mapping[str, Any] = self.gcloud.call(Call("cloudidentity", "GET", path.removeprefix("/")))
-        except NotThereError:
-            return None
-        except DeployError as error:
-            raise NotSeenError(error.cause) from error
-        return found
-
     def _checked(self, config_dir: Path) -> Settings:
-        """Return the settings, checked with everything that depends on them: templates and their sizes."""
-        return checked_settings(env=self.env, config_dir=config_dir, environ={})
+        """Return the settings, checked with everything that depends on them: templates, their sizes, what the project offers.
+
+        The project judges what it offers, before anything is changed. Until Compute Engine is on, the shipped table does.
+        """
+        with self.screen.working("Asking the project for what the files name"):
+            found = check_all(env=self.env, config_dir=config_dir, environ={}, ask=lambda _: self.questions.compute)
+        self.notes = found.notes
+        if found.settings is None:
+            raise ConfigError(found.faults)
+        return found.settings
 
     def _about_us(self, settings: Settings) -> Settings:
         """Return the settings. Raises `ConfigError` unless they are for the project and region given on the command line."""
@@ -315,7 +323,7 @@ class _Run:
         return settings
 
     def _number(self) -> str:
-        self.gcloud.check()
+        self.questions.check()
         described = self.gcloud.read("projects", "describe", self.project, project=False)
         return str(described["projectNumber"])
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pathspec import GitIgnoreSpec
 
 from shared.settings import ConfigError, checked, load_settings
@@ -43,6 +46,16 @@ def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | No
         raise _is_local(env)
     checked.write(settings)
     return Archive(folder, _digest(folder))
+
+
+@contextmanager
+def of_the_original(copied: Path, original: Path) -> Iterator[None]:
+    """Name the original file in each fault: a copy is checked, but the user must fix the original."""
+    try:
+        yield
+    except ConfigError as error:
+        faults = [replace(f, file=f.file.replace(str(copied), str(original))) for f in error.faults]
+        raise ConfigError(faults) from error
 
 
 def _stage_config(source: Path, folder: Path, more: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ _SERVICES = {
     "monitoring": "https://monitoring.googleapis.com/",
     "bigquery": "https://bigquery.googleapis.com/",
     "cloudidentity": "https://cloudidentity.googleapis.com/",
+    "compute": "https://compute.googleapis.com/compute/v1/",
 }
 _REST_TIMEOUT_S = 60
 _ACCOUNT = re.compile(r"[^@\s,=]{1,200}@[^@\s,=]{1,200}")  # the address becomes part of a command

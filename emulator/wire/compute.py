@@ -17,6 +17,7 @@ from emulator.clock import real_now
 from emulator.errors import ApiError
 from emulator.model.compute_rules import as_compute
 from emulator.model.disks import checksum
+from emulator.model.offers import read_offer
 from emulator.wire.http import SYSTEM_PARAMETERS, Call, HttpFront, Route
 from emulator.wire.storage_batch import batch
 from emulator.world import CallSpec, World
@@ -30,6 +31,16 @@ _GLOBAL = r"(?P<parent>projects/[^/]+/global)"
 _ZONE = r"(?P<parent>projects/[^/]+/zones/[^/]+)"
 _DISK = r"(?P<path>projects/[^/]+/zones/[^/]+/disks/[^/]+)"
 _SNAPSHOT = r"(?P<path>projects/[^/]+/global/snapshots/[^/]+)"
+# Reads of what a project offers: path, resource, method.
+_OFFERS = (
+    (r"projects/[^/]+/zones/[^/]+", "zones", "get"),
+    (r"projects/[^/]+/zones/[^/]+/machineTypes/[^/]+", "machineTypes", "get"),
+    (r"projects/[^/]+/zones/[^/]+/diskTypes/[^/]+", "diskTypes", "get"),
+    (r"projects/[^/]+/zones/[^/]+/acceleratorTypes/[^/]+", "acceleratorTypes", "get"),
+    (r"projects/[^/]+/global/images/family/[^/]+", "images", "getFromFamily"),
+    (r"projects/[^/]+/global/networks/[^/]+", "networks", "get"),
+    (r"projects/[^/]+/regions/[^/]+/subnetworks/[^/]+", "subnetworks", "get"),
+)
 _LIST = ("filter", "maxResults", "orderBy", "pageToken", "returnPartialSuccess")
 # operations.wait: "waits for no more than 2 minutes"; also in real time, so that no caller waits for ever if the clock stands still.
 _WAIT = timedelta(minutes=2)
@@ -67,6 +78,11 @@ def routes(world: World, model: ComputeModel) -> list[Route]:
         ("DELETE", _SNAPSHOT, "snapshots.delete", "compute.snapshots.delete", ("requestId",), delete_snapshot),
         ("POST", f"{_SNAPSHOT}/setLabels", "snapshots.setLabels", "compute.snapshots.setLabels", (),
          lambda call, _: model.set_labels(call.params["path"], call.json(), user=call.principal)),
+    ]  # fmt: skip
+    table += [
+        ("GET", rf"(?P<path>{path})", f"{kind}.{method}", f"compute.{kind}.get", (),
+         lambda call, _: read_offer(call.params["path"], world.project))
+        for path, kind, method in _OFFERS
     ]  # fmt: skip
     found = [calls.route(*row) for row in table]
     for place, service in ((_GLOBAL, "globalOperations"), (_ZONE, "zoneOperations")):

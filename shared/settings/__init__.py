@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.people.domains import People
 from shared.domain.people.sources import SHIPPED
 from shared.domain.things.catalog import Catalog, MasterTemplate
 from shared.domain.things.times import parse_time
-from shared.faults import ConfigFault
+from shared.faults import ConfigFault, Place, in_order
 from shared.settings import checked
 from shared.settings.values import ConfigError, Settings
 
 if TYPE_CHECKING:
-    from shared.settings.models import ProfilesFile
+    from shared.settings.models import ProfilesFile, SettingsFile
+    from shared.settings.sources import SourcesFile
 
 ENV_NAME = "BENCHKEEPER_ENV"
 ENV_CONFIG = "BENCHKEEPER_CONFIG_DIR"
@@ -38,6 +40,21 @@ DEFAULT_ENV = "local"
 SOURCES_FILE = "sources.yaml"
 _TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # the name becomes part of an object's name
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Files(Struct, frozen=True, kw_only=True):
+    """The files of a configuration as they were read: their faults, and the settings if there are none.
+
+    `order` are the paths of all files in the order in which their faults are told.
+    """
+
+    faults: list[ConfigFault]
+    settings_file: Place
+    profiles_file: Place
+    masters: Mapping[str, MasterTemplate]
+    endpoint: str | None
+    order: tuple[str, ...]
+    settings: Settings | None = None
 
 
 def config_dir_from(environ: Mapping[str, str] | None = None) -> Path:
@@ -108,30 +125,60 @@ def _trimmed(endpoint: str | None) -> str | None:
 
 
 def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
-    from shared.settings.across import Place, cross_faults, source_faults  # noqa: PLC0415 - a cold start has no use for these
+    read = read_files(env, folder, environ)
+    if read.settings is None:
+        raise ConfigError(read.faults)
+    return read.settings
+
+
+def read_files(env: str, folder: Path, environ: Mapping[str, str]) -> Files:
+    """Return the files as they were read, with all faults, and the settings if there are none."""
+    from shared.settings.across import cross_faults, source_faults  # noqa: PLC0415 - a cold start has no use for these
     from shared.settings.file import parse_file  # noqa: PLC0415 - same
     from shared.settings.models import ProfilesFile, SettingsFile  # noqa: PLC0415 - same
     from shared.settings.sources import SourcesFile  # noqa: PLC0415 - same
 
     faults: list[ConfigFault] = []
     path = folder / f"settings.{env}.yaml"
-    raw = parse_file(path, SettingsFile, faults, missing_hint=_known_envs(folder))
-    place = Place(folder / "profiles.yaml", {})
-    profiles = parse_file(place.path, ProfilesFile, faults, lines=place.lines)
-    masters = read_masters(folder / "templates", faults)
-    if profiles is not None:
-        faults += cross_faults(place, profiles, masters)
-    endpoint = environ.get(ENV_ENDPOINT) or (raw.api_endpoint if raw is not None else None)
+    ours, offered, said = Place(path), Place(folder / "profiles.yaml"), Place(folder / SOURCES_FILE)
+    raw = parse_file(path, SettingsFile, faults, missing_hint=_known_envs(folder), place=ours)
+    endpoint = environ.get(ENV_ENDPOINT) or ours.at("api_endpoint") or None
     faults += _endpoint_faults(endpoint, path, from_environment=bool(environ.get(ENV_ENDPOINT)))
-    sources, place = None, Place(folder / SOURCES_FILE, {})
-    if place.path.exists():
-        sources = parse_file(place.path, SourcesFile, faults, lines=place.lines)
-        if sources is not None and profiles is not None:
-            faults += source_faults(place, sources, profiles)
-    if raw is not None and not endpoint and not raw.people.domains:
-        faults.append(_no_domains(path))
-    if faults or raw is None or profiles is None:
-        raise ConfigError(faults)
+    if ours.data and not endpoint and not ours.at("people", "domains"):
+        faults.append(_no_domains(ours))
+    profiles = parse_file(offered.path, ProfilesFile, faults, place=offered)
+    masters = read_masters(folder / "templates", faults)
+    faults += cross_faults(offered, masters)
+    sources = None
+    if said.path.exists():
+        sources = parse_file(said.path, SourcesFile, faults, place=said)
+        faults += source_faults(said, offered)
+    order = [
+        path,
+        offered.path,
+        said.path,
+        folder / "templates",
+        *(folder / "templates" / f"{name}.yaml" for name in masters),
+    ]
+    files = Files(
+        faults=in_order([faults], [str(each) for each in order]),
+        settings_file=ours,
+        profiles_file=offered,
+        masters=masters,
+        endpoint=endpoint if isinstance(endpoint, str) else None,
+        order=tuple(str(each) for each in order),
+    )
+    if files.faults or raw is None or profiles is None:
+        return files
+    settings = _settings_of(
+        env, folder, raw, endpoint=files.endpoint, catalog=_catalog(profiles, masters), sources=sources
+    )
+    return replace(files, settings=replace(settings, **_said_by(environ)))
+
+
+def _settings_of(
+    env: str, folder: Path, raw: SettingsFile, *, endpoint: str | None, catalog: Catalog, sources: SourcesFile | None
+) -> Settings:
     return Settings(
         env=env,
         config_dir=folder,
@@ -146,7 +193,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         personal_data=raw.retention.personal_data,
         api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
-        catalog=_catalog(profiles, masters),
+        catalog=catalog,
         admin_group=raw.hub.admin_group,
         contact=raw.hub.contact,
         currency=raw.hub.currency,
@@ -161,7 +208,6 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
         named_inbox=raw.buckets.inbox,
         named_letters=raw.buckets.letters,
         guard=raw.guard,
-        **_said_by(environ),
     )
 
 
@@ -175,11 +221,11 @@ def _catalog(profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> C
     )
 
 
-def _no_domains(path: Path) -> ConfigFault:
+def _no_domains(place: Place) -> ConfigFault:
     fix = (
         "Name the domains of your people, for example people: {domains: [example.com]}. Nobody else is given anything."
     )
-    return ConfigFault(str(path), 0, "people.domains", "is missing", fix)
+    return place.fault(("people", "domains"), "is missing", fix)
 
 
 def _known_envs(folder: Path) -> str:
@@ -205,12 +251,12 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
     return masters
 
 
-def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool) -> list[ConfigFault]:
+def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> list[ConfigFault]:
     """Return a fault unless the endpoint is on this machine: credentials must not go to another machine in clear text."""
     if not endpoint:
         return []
     try:
-        parts = urlsplit(endpoint)
+        parts = urlsplit(str(endpoint))
         if parts.scheme == "http" and parts.hostname in _LOOPBACK:
             return []
     except ValueError:
@@ -226,6 +272,6 @@ def _endpoint_faults(endpoint: str | None, path: Path, *, from_environment: bool
 
 __all__ = [
     "DEFAULT_ENV", "ENV_AUDIENCE", "ENV_CONFIG", "ENV_DEPLOYED_AT", "ENV_DEPLOYED_BY", "ENV_ENDPOINT", "ENV_MOVE_LOGS", "ENV_NAME",
-    "SOURCES_FILE", "ConfigError", "Settings", "checked", "config_dir_from", "env_from", "load_settings",
-    "project_override_variables", "read_masters",
+    "SOURCES_FILE", "ConfigError", "Files", "Settings", "checked", "config_dir_from", "env_from", "load_settings",
+    "project_override_variables", "read_files", "read_masters",
 ]  # fmt: skip

@@ -1,55 +1,51 @@
-"""The checks across files: names that refer to nothing, and keys that contradict each other."""
+"""The checks across files: names that refer to nothing, and keys that contradict each other.
+
+They read what is written, not what was accepted, so that a fault elsewhere in a file hides none of theirs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-
-from msgspec import Struct
 
 from shared.domain.template.sessions import MAX_LABELS, OUR_LABELS
 from shared.domain.things.catalog import MasterTemplate
-from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
-from shared.settings.models import ProfilesFile
-from shared.settings.sources import SourcesFile
+from shared.faults import ConfigFault, Loc, Place, nearest
+
+_KINDS = ("templates", "session_templates")
 
 
-class Place(Struct, frozen=True):
-    """A configuration file and the line of each of its keys."""
-
-    path: Path
-    lines: dict[Loc, int]
-
-    def fault(self, loc: Loc, problem: str, hint: str = "") -> ConfigFault:
-        """Return a fault at a place of this file."""
-        return ConfigFault(str(self.path), line_of(self.lines, loc), dotted(loc), problem, hint)
-
-    def unknown(self, loc: Loc, kind: str, name: str, valid: Iterable[str]) -> ConfigFault:
-        """Return the fault of a name that refers to nothing."""
-        return self.fault(loc, f"no {kind} '{name}'", nearest(name, valid))
+def _unknown(place: Place, loc: Loc, kind: str, name: str, valid: Iterable[str]) -> ConfigFault:
+    """Return the fault of a name that refers to nothing."""
+    return place.fault(loc, f"no {kind} '{name}'", nearest(name, valid))
 
 
-def cross_faults(place: Place, profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> Iterator[ConfigFault]:
+def cross_faults(place: Place, masters: Mapping[str, MasterTemplate]) -> Iterator[ConfigFault]:
     """Yield the faults of config/profiles.yaml in itself and against the templates."""
-    for name, profile in profiles.profiles.items():
+    profiles = place.section("profiles")
+    for name in profiles:
         loc: Loc = ("profiles", name)
-        yield from (place.fault((*loc, field), problem) for field, problem in profile.across())
-        for field in ("templates", "session_templates"):
-            for index, template in enumerate(getattr(profile, field)):
-                yield from _template_faults(place, masters, (*loc, field, index), template)
-        if profile.session_templates:
-            yield from _session_label_faults(place, (*loc, "labels"), profile.labels)
-    for template in profiles.environments:
+        for field in _KINDS:
+            for index, template in enumerate(place.items(*loc, field)):
+                if isinstance(template, str):
+                    yield from _template_faults(place, masters, (*loc, field, index), template)
+        if place.items(*loc, "session_templates"):
+            yield from _session_label_faults(place, (*loc, "labels"), place.section(*loc, "labels"))
+    for template in place.section("environments"):
         yield from _template_faults(place, masters, ("environments", template), template)
-    for index, assignment in enumerate(profiles.assignments):
-        if assignment.profile not in profiles.profiles:
-            where = ("assignments", index, "profile")
-            yield place.unknown(where, "profile", assignment.profile, profiles.profiles)
-    if profiles.default is not None and profiles.default not in profiles.profiles:
-        yield place.unknown(("default",), "profile", profiles.default, profiles.profiles)
+    if not profiles:
+        return  # the missing profiles are the fault
+    for index in range(len(place.items("assignments"))):
+        yield from _profile_fault(place, ("assignments", index, "profile"), profiles)
+    yield from _profile_fault(place, ("default",), profiles)
 
 
-def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, str]) -> Iterator[ConfigFault]:
+def _profile_fault(place: Place, loc: Loc, profiles: Mapping[str, object]) -> Iterator[ConfigFault]:
+    name = place.at(*loc)
+    if isinstance(name, str) and name not in profiles:
+        yield _unknown(place, loc, "profile", name, profiles)
+
+
+def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, object]) -> Iterator[ConfigFault]:
     """Yield a fault if a profile's labels do not fit on its session templates beside ours."""
     for key in OUR_LABELS:
         if key in labels:
@@ -65,16 +61,16 @@ def _template_faults(
 ) -> Iterator[ConfigFault]:
     """Yield the fault of a named template that is missing or of the other kind; an environment may name both kinds."""
     if template not in masters:
-        yield place.unknown(loc, "template", template, masters)
+        yield _unknown(place, loc, "template", template, masters)
     elif loc[2:3] == ("templates",) and masters[template].is_session:
         yield place.fault(loc, f"'{template}' is a template of serverless sessions", "Name it under session_templates.")
     elif loc[2:3] == ("session_templates",) and not masters[template].is_session:
         yield place.fault(loc, f"'{template}' is a template of clusters", "Name it under templates.")
 
 
-def source_faults(place: Place, sources: SourcesFile, profiles: ProfilesFile) -> Iterator[ConfigFault]:
+def source_faults(place: Place, profiles: Place) -> Iterator[ConfigFault]:
     """Yield a fault for each profile that a source may request and that does not exist."""
-    for name, source in sources.sources.items():
-        for index, profile in enumerate(source.profiles or ()):
-            if profile not in profiles.profiles:
-                yield place.unknown(("sources", name, "profiles", index), "profile", profile, profiles.profiles)
+    known = profiles.section("profiles")
+    for name in place.section("sources") if known else ():
+        for index in range(len(place.items("sources", name, "profiles"))):
+            yield from _profile_fault(place, ("sources", name, "profiles", index), known)

@@ -5,6 +5,7 @@ msgspec itself stops at the first fault and knows no lines; so this module walks
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import NODEFAULT, ValidationError, convert, inspect
+from msgspec.structs import replace
 
 from shared.domain.things.errors import BenchkeeperError
-from shared.faults import ConfigFault, Loc, dotted, line_of, nearest
+from shared.faults import ConfigFault, Loc, Place, dotted, line_of, nearest
 from shared.settings.fields import read_duration
 from shared.yaml_lines import YamlFaultError, load_yaml
 
@@ -37,9 +39,9 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 
 
 def parse_file(
-    path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", lines: dict[Loc, int] | None = None
+    path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", place: Place | None = None
 ) -> M | None:
-    """Return the checked file, or None with its faults added to `faults`. `lines` gets the line of every key."""
+    """Return the checked file, or None with its faults added to `faults`. `place` gets its content and lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -48,11 +50,11 @@ def parse_file(
     except (OSError, UnicodeDecodeError) as error:
         faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
         return None
-    return parse_text(path, text, kind, faults, lines=lines)
+    return parse_text(path, text, kind, faults, place=place)
 
 
 def parse_text(
-    path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, lines: dict[Loc, int] | None = None
+    path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, place: Place | None = None
 ) -> M | None:
     """Return what `parse_file` returns, for a text in place of the content of the file at `path`."""
     try:
@@ -60,8 +62,9 @@ def parse_text(
     except YamlFaultError as error:
         faults.append(ConfigFault(str(path), error.line, "", error.problem, ""))
         return None
-    if lines is not None:
-        lines.update(found)
+    if place is not None:
+        place.data.update(data)
+        place.lines.update(found)
     walk = _Walk(str(path), found, faults)
     value = walk.read(data, inspect.type_info(kind), ())
     return None if value is _BAD else value
@@ -92,7 +95,9 @@ class _Walk:
     def read(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
         """Return the value for the data at a place of the file."""
         extra: Mapping[str, Any] = {}
+        examples: Sequence[object] = ()
         if isinstance(kind, inspect.Metadata):
+            examples = (kind.extra_json_schema or {}).get("examples", ())
             extra, kind = kind.extra or {}, kind.type
         raw = raw.strip() if isinstance(raw, str) and not isinstance(kind, inspect.AnyType) else raw
         if "words" in extra:
@@ -102,6 +107,8 @@ class _Walk:
         if "one_of" in extra:
             return self._word(raw, extra["one_of"], loc)
         value = self._by(extra["read"], raw, loc) if "read" in extra else self._kind(raw, kind, loc)
+        if value is _BAD and examples and not self._faults[-1].hint:
+            self._faults[-1] = replace(self._faults[-1], hint=f"Valid: for example {examples[0]}.")
         return self._by(extra["check"], value, loc) if "check" in extra and value is not _BAD else value
 
     def _kind(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
@@ -181,7 +188,10 @@ class _Walk:
             return raw
         *first, last = [repr(value) for value in values]
         valid = f"{', '.join(first)} or {last}" if first else last
-        return self._bad(loc, f"'{raw}' is not one of the values: {valid}")
+        close = difflib.get_close_matches(str(raw), [str(value) for value in values], n=1)
+        return self._bad(
+            loc, f"'{raw}' is not one of the values: {valid}", f"Did you mean '{close[0]}'?" if close else ""
+        )
 
     def _plain(self, raw: Any, kind: Any, loc: Loc) -> Any:
         python, name = _PLAIN[type(kind)]

@@ -65,7 +65,7 @@ class RetentionFile(Strict, frozen=True, kw_only=True):
                 yield longer, f"{text}: {why}"
 
 
-DomainName = Annotated[str, Meta(pattern=r"^([\w-]+\.)+[\w-]{2,}$")]
+DomainName = Annotated[str, Meta(pattern=r"^([\w-]+\.)+[\w-]{2,}$", examples=["example.com"])]
 
 
 def _lower(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,18 +117,49 @@ class LimitsFile(Strict, frozen=True, kw_only=True):
 class DeploymentFile(Strict, frozen=True, kw_only=True):
     """The further values that a deployment to Google Cloud needs; the functions do not read them."""
 
-    organization: Annotated[str, Meta(pattern=r"^\d{6,20}$")] | None = None
+    organization: Annotated[str, Meta(pattern=r"^\d{6,20}$", examples=["123456789012"])] | None = None
     billing_export: (
-        Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]\.[A-Za-z0-9_]+\.gcp_billing_export_[A-Za-z0-9_]+$")]
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]\.[A-Za-z0-9_]+\.gcp_billing_export_[A-Za-z0-9_]+$",
+                examples=["acme-billing.billing.gcp_billing_export_v1_012EB3_BC4637_0FC348"],
+            ),
+        ]
         | None
     ) = None
     kms_key: (
-        Annotated[str, Meta(pattern=r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$")] | None
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$",
+                examples=["projects/acme-analytics/locations/europe-west1/keyRings/data/cryptoKeys/benchkeeper"],
+            ),
+        ]
+        | None
     ) = None
     notify: tuple[Email, ...] = ()
-    publishers: tuple[Annotated[str, Meta(pattern=r"^(user|group|serviceAccount):[^@\s]+@[^@\s]+$")], ...] = ()
+    publishers: tuple[
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(user|group|serviceAccount):[^@\s]+@[^@\s]+$",
+                examples=["serviceAccount:hr-feed@acme-hr.iam.gserviceaccount.com"],
+            ),
+        ],
+        ...,
+    ] = ()
     hub_access: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^((user|group):[^@\s]+@[^@\s]+|domain:[^@\s]+\.[^@\s]+)$")], ...],
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^((user|group):[^@\s]+@[^@\s]+|domain:[^@\s]+\.[^@\s]+)$",
+                    examples=["group:data-analysts@example.com"],
+                ),
+            ],
+            ...,
+        ],
         Meta(description="Who may open the hub page: group:…, domain:… or user:…. Nobody named here, nobody gets in."),
     ] = ()
     hub_domain: (
@@ -136,6 +167,7 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
             str,
             Meta(
                 pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$",
+                examples=["notebooks.example.com"],
                 description="A domain of yours that leads to the hub page, for example hub.example.com.",
             ),
         ]
@@ -153,20 +185,34 @@ class HubFile(Strict, frozen=True, kw_only=True):
     contact: Annotated[
         str, Meta(max_length=200, description="Whom to ask, as people read it: a name, an address, a chat room.")
     ] = ""
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="Of hourly_cost and of the billing export.")] = (
-        "USD"
-    )
+    currency: Annotated[
+        str, Meta(pattern=r"^[A-Z]{3}$", examples=["EUR"], description="Of hourly_cost and of the billing export.")
+    ] = "USD"
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):
     """The buckets beside that of the records, so that each function writes only where it must. By default their names are derived."""
 
     inbox: (
-        Annotated[str, Meta(pattern=_BUCKET, description="Where the page writes wishes. Default: <bucket>-inbox.")]
+        Annotated[
+            str,
+            Meta(
+                pattern=_BUCKET,
+                examples=["acme-analytics-benchkeeper"],
+                description="Where the page writes wishes. Default: <bucket>-inbox.",
+            ),
+        ]
         | None
     ) = None
     letters: (
-        Annotated[str, Meta(pattern=_BUCKET, description="Where dead letters are kept. Default: <bucket>-letters.")]
+        Annotated[
+            str,
+            Meta(
+                pattern=_BUCKET,
+                examples=["acme-analytics-benchkeeper"],
+                description="Where dead letters are kept. Default: <bucket>-letters.",
+            ),
+        ]
         | None
     ) = None
 
@@ -185,9 +231,9 @@ def _of_one_region(zones: tuple[str, ...]) -> tuple[str, ...]:
 class SettingsFile(Strict, frozen=True, kw_only=True):
     """The shape of config/settings.<env>.yaml: where and how Benchkeeper runs."""
 
-    project: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
+    project: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$", examples=["acme-analytics"])]
     zones: Annotated[tuple[str, ...], check(_of_one_region, min_length=1)]
-    bucket: Annotated[str, Meta(pattern=_BUCKET)]
+    bucket: Annotated[str, Meta(pattern=_BUCKET, examples=["acme-analytics-benchkeeper"])]
     buckets: BucketsFile = BucketsFile()
     network: Network = Network()
     topics: TopicsFile = TopicsFile()
@@ -223,6 +269,7 @@ class ProfilesFile(Strict, frozen=True, kw_only=True):
     default: str | None = None
     assignments: Annotated[tuple[Assignment, ...], check(_once)] = ()
     profiles: Annotated[
-        Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ProfileFile], Meta(min_length=1)
+        Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$", examples=["analyst"])], ProfileFile],
+        Meta(min_length=1),
     ]
     environments: Annotated[Mapping[str, Environment], Meta(description="By template: what people read of it.")] = {}

@@ -57,7 +57,12 @@ def _reads_data_only(role: str) -> str:
     )
 
 
-DataRole = Annotated[str, check(_reads_data_only, pattern=r"^roles/[A-Za-z][A-Za-z0-9.]*[A-Za-z0-9]$")]
+DataRole = Annotated[
+    str,
+    check(
+        _reads_data_only, pattern=r"^roles/[A-Za-z][A-Za-z0-9.]*[A-Za-z0-9]$", examples=["roles/bigquery.dataViewer"]
+    ),
+]
 
 
 def _our_labels(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -105,7 +110,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
     }
 
     title: Annotated[str, Meta(min_length=1, max_length=60)]
-    machine_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*-[a-z0-9-]+$")]
+    machine_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*-[a-z0-9-]+$", examples=["e2-standard-4"])]
     image: VmImage = VmImage(family="workbench-instances-2603")
     boot_disk: Disk = Disk(size_gb=150)
     data_disk: Disk = Disk(size_gb=100)
@@ -137,7 +142,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
     spark: SparkFile = SparkFile()
     hourly_cost: HourlyCost | None = None
 
-    def across(self) -> Iterator[tuple[str, str]]:
+    def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for keys that contradict each other, each at the key that an administrator would change."""
         if self.disruption is Disruption.WINDOW and self.maintenance_window is None:
             yield "disruption", "a 'window' needs a maintenance_window that says when"

@@ -10,7 +10,7 @@ from msgspec import Meta
 from shared.domain.people.sources import NEEDED, Joiners, May, Shape, Source
 from shared.settings.fields import Strict, check, one_of
 
-TopicId = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$")]
+TopicId = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", examples=["workbench-lifecycle"])]
 # Names, or `all`, which is None to the domain.
 Names = Annotated[tuple[str, ...] | None, Meta(extra={"words": {"all": None}}, extra_json_schema={"words": ["all"]})]
 
@@ -56,4 +56,6 @@ def _whole(value: Mapping[str, SourceFile]) -> Mapping[str, SourceFile]:
 class SourcesFile(Strict, frozen=True, kw_only=True):
     """The shape of config/sources.yaml: which source may state which facts about users."""
 
-    sources: Annotated[Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")], SourceFile], check(_whole)]
+    sources: Annotated[
+        Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$", examples=["hr"])], SourceFile], check(_whole)
+    ]

@@ -185,6 +185,57 @@ def test_validate_config_says_all_faults_with_their_lines(terminal):
     assert "machine_typ" in terminal.run("list", code=2).stderr  # every other command refuses as well
 
 
+@pytest.fixture
+def profiles(terminal):
+    """The profiles' file of a copy of the configuration, and how to change it."""
+    path = Path(terminal.environ["BENCHKEEPER_CONFIG_DIR"]) / "profiles.yaml"
+
+    def change(old: str, new: str) -> None:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+def test_live_the_project_is_asked_and_has_all_that_is_shipped(terminal):
+    done = terminal.run("validate-config", "--live")
+    assert "is valid" in done.stdout
+    assert "Note" not in done.stdout + done.stderr
+
+
+def test_live_the_projects_answer_wins_over_the_table(terminal, profiles):
+    """A family that the table does not know is a note; what the project does not have is a fault with line and key."""
+    profiles("machine_type: e2-standard-4", "machine_type: n9-standard-4")
+    assert "Note: " in terminal.run("validate-config").stdout
+    said = terminal.run("validate-config", "--live", code=2).stderr
+    assert "profiles.analyst.machine_type: the project has no machine type 'n9-standard-4'" in said
+    (fault,) = json.loads(terminal.run("validate-config", "--live", "-o", "json", code=2).stdout)
+    assert (fault["field"], fault["is_note"]) == ("profiles.analyst.machine_type", False)
+    assert "http" not in said
+
+
+def test_live_a_project_that_refuses_to_answer_is_said_and_the_table_judges(terminal, profiles):
+    error = {"code": "PERMISSION_DENIED", "message": "https://x/ no"}
+    terminal.cloud.world.faults.add(Fault(call="compute.machineTypes.get", times=0, error=error))
+    done = terminal.run("validate-config", "--live")
+    assert "the project was not asked for everything" in done.stdout
+    assert "https://x/" not in done.stdout + done.stderr
+    profiles("machine_type: e2-standard-4", "machine_type: e2-standrd-4")
+    assert "Did you mean 'e2-standard-4'?" in terminal.run("validate-config", "--live", code=2).stderr
+
+
+def test_notes_refuse_nothing(terminal):
+    single = Path(terminal.environ["BENCHKEEPER_CONFIG_DIR"]) / "templates" / "single-node.yaml"
+    single.write_text("clusterName: old\nlabels: {}\n" + single.read_text())
+    said = terminal.run("validate-config").stdout
+    assert "single-node.yaml:1: clusterName: 'clusterName' is ignored" in said
+    assert [each["is_note"] for each in json.loads(terminal.run("validate-config", "-o", "json").stdout)] == [
+        True,
+        True,
+    ]
+
+
 def test_help_shows_every_command(terminal):
     text = terminal.run("--help").stdout
     for command in [

@@ -114,10 +114,11 @@ class Empty(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
+        said = b'{"error": {"code": 404, "message": "https://x/y was not found"}}' if "gone" in self.path else b"{}"
+        self.send_response(200 if said == b"{}" else 404)
+        self.send_header("Content-Length", str(len(said)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(said)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -611,6 +612,27 @@ def test_a_fault_names_the_file_of_the_person(person):
     assert code == 2
     assert "unknown key 'nonsense'" in err
     assert str(person.config / "profiles.yaml") in err
+
+
+@pytest.mark.parametrize(
+    ("machine", "lacks"), [("n9-standard-4", False), ("e2-standard-64", False), ("n9-gone-4", True)]
+)
+def test_the_project_judges_what_it_offers_before_anything_is_changed(person, machine, lacks):
+    """Its answer wins over the shipped table, which knows neither n9 nor so large an e2; no address of a call is shown."""
+    person.install()
+    profiles = person.config / "profiles.yaml"
+    profiles.write_text(profiles.read_text(encoding="utf-8").replace("e2-standard-4", machine), encoding="utf-8")
+    person.environment["ON"] = " ".join(SERVICES)
+    code, out, err = person.run("gcp", *PLACE, "--yes" if lacks else "--dry-run")
+    assert "http" not in err
+    assert person.changes() == []
+    if lacks:
+        assert code == 2
+        assert f"{profiles}:" in err
+        assert f"profiles.analyst.machine_type: the project has no machine type '{machine}'" in err
+    else:
+        assert (code, err) == (0, "")
+        assert "Note" not in out
 
 
 def test_a_fault_of_what_is_deployed_names_the_file_of_the_person(person):

@@ -56,7 +56,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
     _add(folder, "shared.engine.news.deliver", "import yaml")
     _add(folder, "shared.faults", "import shared.yaml_lines")
     _add(folder, "shared.messages.hr", "from shared.messages import parse")
-    _add(folder, "shared.cloud.dataproc.session_render", "def late():\n    import shared.cloud.dataproc.masters")
+    _add(folder, "shared.cloud.dataproc.session_check", "def late():\n    import shared.cloud.dataproc.masters")
     _add(folder, "shared.sheet", "import shared.visible")
     _add(folder, "shared.telemetry", "import portal.assets")
     _add(folder, "shared.cloud.http.clock", "import emulator.clock")
@@ -87,7 +87,7 @@ def test_google_is_refused_in_every_module_that_is_no_adapter(planted, name):
         "shared.faults -> shared.yaml_lines (l.",
         "No cycles are allowed in shared.messages.",
         "No cycles are allowed in shared.cloud.dataproc.",
-        "shared.cloud.dataproc.session_render -> shared.cloud.dataproc.masters (l.",
+        "shared.cloud.dataproc.session_check -> shared.cloud.dataproc.masters (l.",
         "shared.sheet -> shared.visible (l.",
         "shared.telemetry -> portal.assets (l.",
         "shared.cloud.http.clock -> emulator.clock (l.",

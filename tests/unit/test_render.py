@@ -16,8 +16,9 @@ from kit.making import NOW
 from msgspec.structs import replace
 
 from shared.cloud.dataproc import templates
-from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER, render
-from shared.cloud.dataproc.masters import check_masters
+from shared.cloud.dataproc.cluster_check import PERSONAL_AUTH_USER
+from shared.cloud.dataproc.cluster_render import render
+from shared.cloud.dataproc.masters import check_masters, judge_masters
 from shared.cloud.dataproc.target import RenderTarget
 from shared.domain.intent.wanted import new_record
 from shared.domain.record.record import UserRecord
@@ -218,11 +219,14 @@ def test_a_field_that_resembles_nothing_is_told_what_is_valid():
 
 
 @pytest.mark.parametrize("key", ["clusterName", "projectId", "labels", "status"])
-def test_what_is_set_for_each_user_is_refused_in_a_master(key):
+def test_what_is_set_for_each_user_is_ignored_in_a_master_with_a_note(key):
+    """Exports, REST equivalents and the files of a Dataproc Hub have these."""
     value = "{}" if key in {"labels", "status"} else "x"
-    (fault,) = faults(f"config:\n{LIFECYCLE}{key}: {value}\n")
-    assert (fault.line, fault.field) == (3, key)
-    assert "set by Benchkeeper" in fault.problem
+    text = f"config:\n{LIFECYCLE}{key}: {value}\n"
+    assert faults(text) == []
+    notes = judge_masters({"spark": master(text)}, "templates")
+    assert [(note.line, note.is_note) for note in notes if note.field == key] == [(3, True)]
+    assert rendered(text).get(key) != value
 
 
 def test_the_user_of_personal_authentication_is_refused_in_a_master():

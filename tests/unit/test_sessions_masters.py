@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.cloud.dataproc.masters import check_masters
+from shared.cloud.dataproc.masters import check_masters, judge_masters
 from shared.cloud.dataproc.session_render import render_session
 from shared.cloud.dataproc.target import RenderTarget
 from shared.domain.template.sessions import LABEL_DIGEST, SessionOffer, digest_label
@@ -125,9 +125,11 @@ def test_an_unknown_field_is_named_with_line_and_nearest_key():
 
 def test_the_two_kinds_are_told_apart():
     (fault,) = faults("jupyterSession: {}\nconfig: {}\n")
-    assert (fault.line, fault.problem) == (2, "unknown field 'config'")
+    assert (fault.line, fault.field) == (2, "config")
+    assert "a template of clusters" in fault.problem
     (fault,) = faults("config:\n  lifecycleConfig: {idleDeleteTtl: 7200s, autoDeleteTtl: 172800s}\nruntimeConfig: {}\n")
     assert (fault.line, fault.problem) == (3, "unknown field 'runtimeConfig'")
+    assert "serverless sessions" in fault.hint
 
 
 @pytest.mark.parametrize("text", ['"jupyterSession": {}\n', "{jupyterSession: {}}\n", " jupyterSession: {}\n"])
@@ -144,10 +146,12 @@ def test_two_kinds_at_once_are_a_fault():
 
 
 @pytest.mark.parametrize("key", ["name", "labels", "creator", "createTime", "updateTime", "uuid"])
-def test_what_is_set_for_each_profile_is_refused(key):
-    (fault,) = faults(f"jupyterSession: {{}}\n{key}: {'{}' if key == 'labels' else 'x'}\n")
-    assert (fault.line, fault.field, fault.hint) == (2, key, "Remove it.")
-    assert "for each profile" in fault.problem
+def test_what_is_set_for_each_profile_is_ignored_with_a_note(key):
+    text = f"jupyterSession: {{}}\n{key}: {'{}' if key == 'labels' else 'x'}\n"
+    assert faults(text) == []
+    (note,) = judge_masters({"spark": master(text)}, "templates")
+    assert (note.line, note.field, note.is_note) == (2, key, True)
+    assert rendered(text).get(key) != "x"
 
 
 @pytest.mark.parametrize("said", ["SERVICE_ACCOUNT", "AUTHENTICATION_TYPE_UNSPECIFIED", "1", "[a]"])

@@ -488,6 +488,7 @@ def test_all_faults_of_all_files_come_at_once(folder):
         ("settings.dev.yaml", "projct"),
         ("settings.dev.yaml", "zones"),
         ("settings.dev.yaml", "bucket"),
+        ("settings.dev.yaml", "people.domains"),
         ("profiles.yaml", "defalt"),
         ("profiles.yaml", "profiles.analyst.title"),
         ("profiles.yaml", "profiles.analyst.titel"),

@@ -1,7 +1,6 @@
-"""The rendering of master cluster templates into a user's own, and the check of such masters. Parsed, set, validated; never substituted.
+"""The rendering of master cluster templates into a user's own. Parsed, set, validated; never substituted.
 
-The Dataproc API's own message type (`shared.cloud.dataproc.types`) is the measure: a field with an unknown name is a fault
-with its line.
+The Dataproc API's own message type (`shared.cloud.dataproc.types`) is the measure.
 """
 
 from __future__ import annotations
@@ -10,21 +9,17 @@ import copy
 import functools
 from typing import Any
 
-from shared.cloud.dataproc.message_check import problem_of, section_of, set_here, unknown_fields, within
+from shared.cloud.dataproc.cluster_check import JUPYTER, OUTPUT_ONLY, PERSONAL_AUTH_USER, SET_HERE
+from shared.cloud.dataproc.message_check import problem_of, section_of, within
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import CLUSTER
 from shared.domain.record.record import UserRecord
 from shared.domain.template.sessions import LABEL_TEMPLATE
-from shared.domain.things.catalog import SESSION_KINDS, MasterTemplate
+from shared.domain.things.catalog import MasterTemplate
 from shared.domain.things.clusters import cluster_name
 from shared.domain.things.errors import InvalidSpecError
 from shared.domain.things.identity import account_email, account_id_for, label_value
 from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
-from shared.faults import ConfigFault, Loc, dotted, line_of
-
-PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
-# The fields that Benchkeeper sets for each user; a master's own value would be overruled silently.
-SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
 
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
@@ -53,8 +48,11 @@ def personal_cluster(
             master.name, f"clusters cannot stage their files in {target.bucket}: who runs one could rewrite records"
         )
     _set_identity(config, record, target)
+    _set_jupyter(config)
     if target.subnet:
-        within(config, "gceClusterConfig")["subnetworkUri"] = target.subnet
+        gce = within(config, "gceClusterConfig")
+        gce.pop("networkUri", None)  # the API accepts only one of the two
+        gce["subnetworkUri"] = target.subnet
     if zone:
         within(config, "gceClusterConfig")["zoneUri"] = zone
     problem = problem_of(cluster, CLUSTER)
@@ -73,10 +71,21 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
     except YamlFaultError as error:
         raise _invalid(name, error.problem) from error
     cluster = {key: value for key, value in data.items() if key not in SET_HERE}
+    for *path, field in OUTPUT_ONLY:
+        section_of(cluster, "config", *map(str, path)).pop(str(field), None)
     problem = problem_of(cluster, CLUSTER)  # before values are set in a section, which may not be a mapping
     if problem is not None:
         raise _invalid(name, problem)
     return cluster
+
+
+def _set_jupyter(config: dict[str, Any]) -> None:
+    """Set what the page's link to the cluster needs, as Dataproc Hub did: the component gateway and Jupyter."""
+    within(config, "endpointConfig")["enableHttpPortAccess"] = True
+    software = within(config, "softwareConfig")
+    components = software.get("optionalComponents") or []
+    if JUPYTER not in components:
+        software["optionalComponents"] = [*components, JUPYTER]
 
 
 def _labels(master: MasterTemplate, record: UserRecord) -> dict[str, str]:
@@ -106,41 +115,6 @@ def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarg
     within(config, "gceClusterConfig")["serviceAccount"] = account
     security = within(within(config, "securityConfig"), "identityConfig")
     security["userServiceAccountMapping"] = {record.email: account}
-
-
-def check_cluster(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
-    """Return all faults of a master of clusters, with file, line, field and nearest valid name."""
-    written = next((kind for kind in SESSION_KINDS if kind in data), None)
-    if written is not None:  # the kind is decided by the text alone
-        problem = f"'{written}' is not at the beginning of a line, or stands in quotes"
-        return [
-            ConfigFault(path, line_of(lines, (written,)), written, problem, f"Write {written}: as a line of its own.")
-        ]
-    faults = unknown_fields(data, CLUSTER, path, lines)
-    faults += set_here(data, SET_HERE, "user", path, lines)
-    if PERSONAL_AUTH_USER in section_of(data, "config", "softwareConfig", "properties"):
-        loc: Loc = ("config", "softwareConfig", "properties", PERSONAL_AUTH_USER)
-        problem = "is set by Benchkeeper for each user"
-        faults.append(ConfigFault(path, line_of(lines, loc), dotted(loc), problem, "Remove it."))
-    return faults or _check_values(data, lines, path)
-
-
-def _check_values(data: dict[str, Any], lines: dict[Loc, int], path: str) -> list[ConfigFault]:
-    problem = problem_of(data, CLUSTER)
-    if problem is not None:
-        return [ConfigFault(path, 0, "", problem, "See the Dataproc API's Cluster message.")]
-    lifecycle = section_of(data, "config", "lifecycleConfig")
-    if "idleDeleteTtl" in lifecycle and {"autoDeleteTtl", "autoDeleteTime"} & set(lifecycle):
-        return []
-    return [
-        ConfigFault(
-            path,
-            line_of(lines, ("config", "lifecycleConfig")),
-            "config.lifecycleConfig",
-            "needs idleDeleteTtl and autoDeleteTtl: a forgotten cluster must not bill for ever",
-            "For example idleDeleteTtl: 7200s and autoDeleteTtl: 172800s.",
-        )
-    ]
 
 
 def _invalid(name: str, problem: str) -> InvalidSpecError:

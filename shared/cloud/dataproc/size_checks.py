@@ -1,4 +1,4 @@
-"""The check that no profile offers clusters larger than it allows. Called with the whole configuration (`shared.wiring.checked_settings`).
+"""The check that no profile offers clusters larger than it allows. Called with the whole configuration (`shared.wiring.check_all`).
 
 A size without a bound is a fault: a machine type whose name has no size, or workers that an autoscaling policy adds.
 """
@@ -11,43 +11,32 @@ from typing import Any
 
 from shared.cloud.dataproc.message_check import section_of
 from shared.cloud.dataproc.template_size import machine_size, size_of
-from shared.domain.things.catalog import Catalog, MasterTemplate
-from shared.faults import ConfigFault, Loc, dotted, line_of
+from shared.domain.things.catalog import MasterTemplate, SparkSettings
+from shared.faults import ConfigFault, Loc, Place, dotted, line_of
 
 _GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
 _SIZED = "Valid: a type that says its vCPUs, such as n2-standard-8 or n2-custom-8-32768."
 
 
-def check_sizes(catalog: Catalog, folder: Path) -> list[ConfigFault]:
+def check_sizes(profiles: Place, masters: Mapping[str, MasterTemplate], folder: Path) -> list[ConfigFault]:
     """Return a fault for each offer that is too large (in profiles.yaml) and each offered template without a bound (in its own file)."""
-    offered = sorted({name for profile in catalog.profiles.values() for name in profile.templates})
-    unbounded = {name: _unbounded(catalog.masters[name], folder) for name in offered}
+    offers = [
+        (name, index, template)
+        for name in profiles.section("profiles")
+        for index, template in enumerate(profiles.items("profiles", name, "templates"))
+        if isinstance(template, str) and template in masters and not masters[template].is_session
+    ]
+    unbounded = {name: _unbounded(masters[name], folder) for name in sorted({template for *_, template in offers})}
     faults = [fault for found in unbounded.values() for fault in found]
-    bounded = frozenset(name for name, found in unbounded.items() if not found)
-    return faults + list(_too_large(catalog, bounded, folder / "profiles.yaml"))
-
-
-def _too_large(catalog: Catalog, bounded: frozenset[str], path: Path) -> Iterator[ConfigFault]:
-    lines = _lines(path)
-    for name, profile in catalog.profiles.items():
-        most = profile.spark.max_vcpus
-        for index, template in enumerate(profile.templates):
-            size = size_of(catalog.masters[template]) if template in bounded else None
-            if size is None or size.vcpus is None or size.vcpus <= most:
-                continue
-            loc: Loc = ("profiles", name, "templates", index)
+    for name, index, template in offers:
+        most = profiles.at("profiles", name, "spark", "max_vcpus")
+        most = most if isinstance(most, int) else SparkSettings().max_vcpus
+        size = None if unbounded[template] else size_of(masters[template])
+        if size is not None and size.vcpus is not None and size.vcpus > most:
             problem = f"the clusters of '{template}' have {size.vcpus} vCPUs, and this profile allows {most}"
             hint = "Make the template smaller, raise spark.max_vcpus of the profile, or leave the template out."
-            yield ConfigFault(str(path), line_of(lines, loc), dotted(loc), problem, hint)
-
-
-def _lines(path: Path) -> dict[Loc, int]:
-    from shared.yaml_lines import YamlFaultError, load_yaml
-
-    try:
-        return load_yaml(path.read_text(encoding="utf-8"))[1]
-    except (OSError, UnicodeDecodeError, YamlFaultError):  # the settings report these faults themselves
-        return {}
+            faults.append(profiles.fault(("profiles", name, "templates", index), problem, hint))
+    return faults
 
 
 def _unbounded(master: MasterTemplate, folder: Path) -> list[ConfigFault]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shared.cloud.dataproc.cluster_render import SET_HERE
-from shared.cloud.dataproc.session_render import SESSION_SET_HERE
+from shared.cloud.dataproc.cluster_check import SET_HERE
+from shared.cloud.dataproc.session_check import SESSION_SET_HERE
 from shared.domain.things.catalog import SESSION_KINDS
 
 _INTEGERS = {"TYPE_INT32", "TYPE_UINT32", "TYPE_INT64", "TYPE_UINT64", "TYPE_SINT32", "TYPE_SINT64"}

@@ -7,7 +7,7 @@ import hashlib
 from shared.domain.plan.plan import Policy
 from shared.domain.record.record import Presence, RecordRow, UserRecord
 
-RENDERER = "3"  # raise this number when the same master renders differently
+RENDERER = "4"  # raise this number when the same master renders differently
 
 
 def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str, str] | None:

@@ -34,15 +34,15 @@ class Disk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A persistent disk: size in GB (10^9 bytes as the API counts), Compute's type name (`PD_BALANCED`)."""
 
     size_gb: Annotated[int, Meta(ge=10, le=65_536)]
-    type: Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXTREME|HYPERDISK_[A-Z_]+)$")] = (
-        "PD_BALANCED"
-    )
+    type: Annotated[
+        str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXTREME|HYPERDISK_[A-Z_]+)$", examples=["PD_BALANCED"])
+    ] = "PD_BALANCED"
 
 
 class Accelerator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The GPUs of a machine: the API's type name (`NVIDIA_TESLA_T4`) and their number."""
 
-    type: Annotated[str, Meta(pattern=r"^NVIDIA_[A-Z0-9_]+$")]
+    type: Annotated[str, Meta(pattern=r"^NVIDIA_[A-Z0-9_]+$", examples=["NVIDIA_TESLA_T4"])]
     count: Annotated[int, Meta(ge=1, le=16)] = 1
 
 

@@ -60,8 +60,20 @@ class InstanceRef(Struct, frozen=True, kw_only=True):
 class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The full or relative resource names of the VPC network and subnetwork; empty means the API's default network."""
 
-    network: Annotated[str, Meta(pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$")] = ""
-    subnet: Annotated[str, Meta(pattern=r"^$|^projects/[^/]+/regions/[^/]+/subnetworks/[^/]+$")] = ""
+    network: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$",
+            examples=["projects/acme-analytics/global/networks/analytics"],
+        ),
+    ] = ""
+    subnet: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^projects/[^/]+/regions/[^/]+/subnetworks/[^/]+$",
+            examples=["projects/acme-analytics/regions/europe-west1/subnetworks/notebooks"],
+        ),
+    ] = ""
 
 
 class NotebookSpec(Struct, frozen=True, kw_only=True):

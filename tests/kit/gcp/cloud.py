@@ -51,6 +51,7 @@ class AdminCloud(AdminServices):
             f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service.upper()}": self.endpoint(service)
             for service in (*SERVICES, "storage")
         }
+        overrides["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"] = f"{self.embedded.url}/compute/v1/"
         # Everything goes through a proxy, which is this server too: what has no override is refused instead of leaving the
         # machine, and `gcloud run`, which puts a region before the override's host, needs no name service.
         environment = sdk.plain_environment(

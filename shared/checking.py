@@ -1,0 +1,97 @@
+"""The whole check of a configuration: `benchkeeper validate-config`, every deployment, the start on this machine. No function calls it.
+
+It joins what each part finds: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`), and what the platform
+offers, by the shipped table or by the project itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from shared.cloud.dataproc.masters import judge_masters
+from shared.cloud.dataproc.size_checks import check_sizes
+from shared.cloud.dataproc.template_context import TemplateContext
+from shared.cloud.http.clients import Clients, CloudConfig
+from shared.compute_live import Ask, LiveTable, NoAnswerError, live
+from shared.compute_table import table
+from shared.domain.things.errors import BenchkeeperError, InvalidSpecError
+from shared.faults import ConfigFault, in_order
+from shared.settings import Files, Settings, config_dir_from, env_from, read_files
+from shared.settings.offers import offer_faults, zones_of
+
+_PATIENCE_S = 8.0  # somebody waits for the answer
+
+
+class Checked(Struct, frozen=True):
+    """The result of the whole check: the settings, None if there are faults; all faults and all notes in the order of files and lines."""
+
+    settings: Settings | None
+    faults: list[ConfigFault]
+    notes: list[ConfigFault]
+
+
+def check_all(
+    *,
+    env: str | None = None,
+    config_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    ask: Callable[[Files], Ask] | None = None,
+) -> Checked:
+    """Return the settings after every check: the files, the templates against the Dataproc API, the profiles' bounds, the platform's offer.
+
+    With `ask`, the project judges what it offers; without, the shipped table does. All faults of all files are found, as far as each can
+    be read.
+    """
+    folder = config_dir or config_dir_from(environ)
+    files = read_files(env or env_from(environ), folder, os.environ if environ is None else environ)  # noqa: TID251 - handed on
+    project, zones = files.settings_file.at("project"), zones_of(files.settings_file)
+    judge = live(table(), ask(files), project) if ask is not None and isinstance(project, str) else table()
+    context = TemplateContext(
+        table=judge,
+        region=zones[0].rpartition("-")[0] if zones else "",
+        zones=zones,
+        has_subnet=bool(files.settings_file.at("network", "subnet")),
+    )
+    offers = list(offer_faults(files.settings_file, files.profiles_file, judge))
+    found = in_order(
+        [
+            [
+                fault for fault in offers if not fault.is_note
+            ],  # names the nearest value, where the file's shape only refuses
+            files.faults,
+            judge_masters(files.masters, str(folder / "templates"), context),
+            check_sizes(files.profiles_file, files.masters, folder),
+            [fault for fault in offers if fault.is_note],
+        ],
+        files.order,
+    )
+    faults = [fault for fault in found if not fault.is_note]
+    notes = [fault for fault in found if fault.is_note]
+    if isinstance(judge, LiveTable) and judge.why_not:
+        why = f"the project was not asked for everything: {judge.why_not.rstrip('.')}"
+        notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table judged.", is_note=True))
+    return Checked(None if faults else files.settings, faults, notes)
+
+
+def ask_with(clients: Clients) -> Ask:
+    """Return the questions to Compute Engine, asked with these clients. The answer's text is never shown: it names addresses."""
+
+    def ask(path: str) -> bool:
+        try:
+            return clients.json("compute").call_or_none("GET", f"/compute/v1/{path}") is not None
+        except InvalidSpecError:  # 400: a name that cannot be
+            return False
+        except BenchkeeperError as error:
+            raise NoAnswerError(error.user_message) from error
+
+    return ask
+
+
+def ask_files(files: Files) -> Ask:
+    """Return the questions to the project that the files name, asked with the program's own login."""
+    project, endpoint = str(files.settings_file.at("project")), files.endpoint
+    return ask_with(Clients(CloudConfig(project=project, bucket="", api_endpoint=endpoint, patience_s=_PATIENCE_S)))

@@ -1,0 +1,130 @@
+"""The judgement of a configuration's values by the project itself: `validate-config --live` and every deployment ask it.
+
+The project's answer wins over the shipped table, so that a type newer than the table is no fault. Where the project does not answer (a
+missing right, a service that is off), the table judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from urllib.parse import quote
+
+from msgspec import field
+
+from shared.compute_table import Table, Verdict
+
+# A GET of Compute Engine's API by the path behind `/compute/v1/`. Returns True if the thing exists, False if the API says that it does not.
+# Raises `NoAnswerError` for everything else.
+Ask = Callable[[str], bool]
+
+
+class NoAnswerError(Exception):
+    """The error of a project that did not answer, or refused the call. Its text is for the user, a sentence without an address."""
+
+
+class LiveTable(Table, frozen=True, kw_only=True, dict=True):
+    """The table, corrected by the project's answers. `kept` has the answer to each question that was asked; None: there was none."""
+
+    ask: Ask
+    project: str
+    kept: dict[str, bool | None] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def why_not(self) -> str:
+        """The first reason why the project did not answer; empty if it answered every question."""
+        return self.reasons[0] if self.reasons else ""
+
+    def _exists(self, path: str) -> bool | None:
+        if path not in self.kept:
+            try:
+                self.kept[path] = self.ask(quote(path))
+            except NoAnswerError as error:
+                self.kept[path] = None
+                self.reasons.append(str(error))
+        return self.kept[path]
+
+    def _there(self, zones: Iterable[str]) -> list[str]:
+        """Return the zones that exist, as the project says."""
+        return [zone for zone in zones if self._exists(f"projects/{self.project}/zones/{zone}")]
+
+    def _in_zones(self, what: str, path: str, zones: Iterable[str], by_table: Verdict | None) -> Verdict | None:
+        """Return the judgement of a zonal type by the project, in those of the zones that exist."""
+        answers = {zone: self._exists(f"projects/{self.project}/zones/{zone}/{path}") for zone in self._there(zones)}
+        absent = [zone for zone, found in answers.items() if found is False]
+        if not answers or None in answers.values():
+            return by_table
+        if not absent:
+            return None
+        problem = f"the project has no {what} in {', '.join(absent)}"
+        if len(absent) < len(answers):
+            there = ", ".join(zone for zone in answers if zone not in absent)
+            return Verdict(problem, f"It is in {there}: elsewhere a start fails.", is_note=True)
+        return Verdict(problem, _hint_of(by_table) or "Choose another, or other zones.")
+
+    def zone(self, name: str) -> Verdict | None:
+        """Return the judgement of a zone's name by the project."""
+        by_table = super().zone(name)
+        found = self._exists(f"projects/{self.project}/zones/{name}")
+        if found is False and by_table is None:  # Google's own zones are in every project
+            self.kept[f"projects/{self.project}/zones/{name}"] = found = None
+            self.reasons.append(f"Compute Engine does not know the project {self.project}.")
+        if found is False:
+            return Verdict(f"the project has no zone '{name}'", _hint_of(by_table) or "Choose another zone.")
+        return None if found else by_table
+
+    def machine(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:
+        """Return the judgement of a machine type by the project."""
+        zones = tuple(zones)
+        return self._in_zones(f"machine type '{name}'", f"machineTypes/{name}", zones, super().machine(name, zones))
+
+    def accelerator_type(self, name: str, machine: str, zones: Iterable[str] = ()) -> Verdict | None:
+        """Return the judgement of an accelerator type by the project."""
+        by_api = {kind.api: short for short, kind in self.accelerators.items()}
+        short = by_api.get(name, name.lower().replace("_", "-"))
+        by_table = super().accelerator_type(name, machine, zones)
+        return self._in_zones(f"accelerator type '{name}'", f"acceleratorTypes/{short}", zones, by_table)
+
+    def disk_type(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:
+        """Return the judgement of a disk type by the project."""
+        short = name.lower().replace("_", "-")
+        return self._in_zones(f"disk type '{name}'", f"diskTypes/{short}", zones, super().disk_type(name, zones))
+
+    def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:
+        """Return the table's judgement that two values do not fit as a note: it may be older than what the project has."""
+        if not self._there(zones):
+            return verdict
+        return Verdict(f"{verdict.problem}, by the table of {self.date}", verdict.hint, is_note=True)
+
+    def image(self, project: str, family: str) -> Verdict | None:
+        """Return the judgement of an image family by its project."""
+        what = f"image family '{family}' in {project}"
+        return self._one(f"projects/{project}/global/images/family/{family}", what, super().image(project, family))
+
+    def image_name(self, project: str, name: str) -> Verdict | None:
+        """Return the judgement of an image by its project."""
+        return self._one(f"projects/{project}/global/images/{name}", f"image '{name}' in {project}", None)
+
+    def network(self, name: str) -> Verdict | None:
+        """Return the judgement of a network by its project."""
+        return self._one(name, f"network '{name}'", None)
+
+    def subnet(self, name: str) -> Verdict | None:
+        """Return the judgement of a subnetwork by its project."""
+        return self._one(name, f"subnetwork '{name}'", None)
+
+    def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:
+        found = self._exists(path)
+        if found is False:
+            return Verdict(f"there is no {what}", _hint_of(by_table) or "Look at its spelling.")
+        return None if found else by_table
+
+
+def _hint_of(verdict: Verdict | None) -> str:
+    """Return the table's nearest valid value, if it has one."""
+    return "" if verdict is None or verdict.is_note else verdict.hint
+
+
+def live(by: Table, ask: Ask, project: str) -> LiveTable:
+    """Return the judge of a project."""
+    return LiveTable(**{name: getattr(by, name) for name in Table.__struct_fields__}, ask=ask, project=project)
