@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
 from emulator.model.disks import Disks
+from emulator.model.machine_types import vcpus_of
 from emulator.model.notebooks_activity import Machine, Script
 from emulator.model.notebooks_fresh import Instance, full_view, stamp
 from emulator.model.notebooks_ops import EMPTY, Agenda, Operation, Operations, packed, status_of
@@ -124,7 +125,7 @@ class Fleet:
             self.disks.attach(instance, at)
         if state == "ACTIVE":
             instance.active_since = at
-            machine.up(at)
+            machine.up(at, vcpus=vcpus_of(instance.body["gceSetup"]["machineType"]))
         else:
             instance.active_since = None
             machine.down(at)

@@ -97,6 +97,13 @@ def _said(world: World, model: MonitoringModel) -> dict[str, Any]:
         return {"activity": model.said()}
 
 
+def _configure(world: World, model: MonitoringModel, call: Call) -> dict[str, Any]:
+    with world.lock:
+        settings = model.configure(call.json())
+        world.touch()
+    return settings
+
+
 def routes(world: World, model: MonitoringModel) -> list[Route]:
     """Return the time series, and the control routes of the activity script."""
     spec = CallSpec("monitoring", "ListTimeSeries", permission="monitoring.timeSeries.list")
@@ -110,4 +117,6 @@ def routes(world: World, model: MonitoringModel) -> list[Route]:
         ),
         Route("POST", re.compile(r"^/_emulator/activity$"), None, lambda call: _say(world, model, call)),
         Route("GET", re.compile(r"^/_emulator/activity$"), None, lambda _: _said(world, model)),
+        Route("POST", re.compile(r"^/_emulator/monitoring$"), None, lambda call: _configure(world, model, call)),
+        Route("GET", re.compile(r"^/_emulator/monitoring$"), None, lambda _: model.settings()),
     ]

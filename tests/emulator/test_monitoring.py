@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CPU = "compute.googleapis.com/instance/cpu/utilization"
 COUNT = "notebooks.googleapis.com/instance/proxy_agent/response_count"
+CORES = "compute.googleapis.com/instance/cpu/usage_time"
+VCPUS = "compute.googleapis.com/instance/cpu/guest_visible_vcpus"
 LAG = 240
 
 
@@ -56,19 +58,71 @@ def values(found: dict[str, Any]) -> list[float]:
 def test_an_active_instance_without_a_script_is_nearly_idle(cloud: NotebooksCloud):
     raw = cloud.raw(cloud.active("ann"))
     cloud.wait(600 + LAG)
-    (cpu,), (count,) = series(cloud), series(cloud, COUNT)
+    (cpu,), (cores,), (vcpus,) = series(cloud), series(cloud, CORES), series(cloud, VCPUS)
     labels = {"project_id": "benchkeeper-local", "instance_id": raw["gceSetup"]["instanceId"], "zone": "us-east1-b"}
     assert cpu["resource"] == {"type": "gce_instance", "labels": labels}
     assert cpu["metric"] == {"type": CPU, "labels": {"instance_name": "ann"}}
     assert (cpu["metricKind"], cpu["valueType"]) == ("GAUGE", "DOUBLE")
-    assert (count["metricKind"], count["valueType"]) == ("DELTA", "INT64")
+    assert (cores["metricKind"], cores["valueType"]) == ("DELTA", "DOUBLE")
     assert set(values(cpu)) == {0.01}
-    assert len(cpu["points"]) == 10
-    assert count["points"][0]["value"] == {"int64Value": "0"}
+    assert set(values(cores)) == {0.01 * 4 * 60}  # an e2-standard-4
+    assert set(values(vcpus)) == {4}
+    assert len(cpu["points"]) == len(cores["points"]) == 10
     newest = cpu["points"][0]["interval"]
     assert newest["startTime"] == newest["endTime"] > cpu["points"][1]["interval"]["endTime"]
-    delta = count["points"][0]["interval"]
-    assert delta["startTime"] == count["points"][1]["interval"]["endTime"]
+    delta = cores["points"][0]["interval"]
+    assert delta["startTime"] == cores["points"][1]["interval"]["endTime"]
+
+
+def test_the_proxys_counter_is_silent_in_quiet_minutes_and_has_a_series_for_each_code(cloud: NotebooksCloud):
+    assert cloud.call("POST", "/_emulator/monitoring", {"counter": "sparse"}).json()["counter"] == "sparse"
+    cloud.active("ann")
+    begun = cloud.world.clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+    cloud.wait(600 + LAG)
+    assert series(cloud, COUNT) == []  # nobody ever opened it
+    times = {"from": rfc(begun + timedelta(minutes=2)), "until": rfc(begun + timedelta(minutes=5))}
+    assert cloud.say(instance="ann", requests_per_minute={"200": 7, "304": 2, "500": 0}, **times).status_code == 200
+    found = {one["metric"]["labels"]["response_code"]: one for one in series(cloud, COUNT)}
+    assert {code: values(one) for code, one in found.items()} == {"200": [7, 7, 7], "304": [2, 2, 2]}
+    assert found["304"]["metric"]["labels"]["response_code_class"] == "3XX"
+    assert (found["200"]["metricKind"], found["200"]["valueType"]) == ("DELTA", "INT64")
+    (only,) = series(cloud, COUNT, more=' AND metric.labels.response_code="304"')
+    assert values(only) == [2, 2, 2]
+
+
+def test_the_counter_can_write_zeros_or_be_invisible(cloud: NotebooksCloud):
+    cloud.active("ann")
+    cloud.wait(600 + LAG)
+    assert cloud.call("POST", "/_emulator/monitoring", {"counter": "zeros"}).json()["counter"] == "zeros"
+    (count,) = series(cloud, COUNT)
+    assert values(count) == [0] * 10
+    assert cloud.call("POST", "/_emulator/monitoring", {"counter": "invisible"}).status_code == 200
+    assert ask(cloud, COUNT).status_code == 404
+    assert ask(cloud, CORES).status_code == 200
+    saved = cloud.world.save()
+    assert cloud.call("POST", "/_emulator/monitoring", {"counter": "sparse"}).status_code == 200
+    cloud.world.load(saved)
+    assert cloud.call("GET", "/_emulator/monitoring").json()["counter"] == "invisible"
+
+
+@pytest.mark.parametrize("body", [{}, {"counter": "loud"}, {"counter": "sparse", "lag": 3}, {"colour": "red"}])
+def test_an_unknown_switch_of_monitoring_is_refused(cloud: NotebooksCloud, body):
+    assert cloud.call("POST", "/_emulator/monitoring", body).status_code == 400
+
+
+def test_cores_follow_the_machine_type_of_their_time(cloud: NotebooksCloud):
+    name = cloud.active("ann", {"gceSetup": {"machineType": "e2-standard-2"}})
+    cloud.wait(300)
+    cloud.client.stop_instance(request={"name": name})
+    cloud.wait(60)
+    body = {"gceSetup": {"machineType": "e2-standard-8"}}
+    assert cloud.call("PATCH", f"/v2/{name}", body, updateMask="gce_setup.machine_type").status_code == 200
+    cloud.wait(60)
+    cloud.client.start_instance(request={"name": name})
+    cloud.wait(600 + LAG)
+    (vcpus,), (cores,) = series(cloud, VCPUS), series(cloud, CORES)
+    assert set(values(vcpus)) == {2, 8}
+    assert set(values(cores)) == {0.01 * 2 * 60, 0.01 * 8 * 60}
 
 
 def test_points_show_after_the_lag_and_only_while_active(cloud: NotebooksCloud):
@@ -115,6 +169,9 @@ def test_the_script_sets_the_values_and_the_last_said_wins(cloud: NotebooksCloud
         {"instance": "ann", "cpu": 1.5},
         {"instance": "ann", "cpu": True},
         {"instance": "ann", "requests_per_minute": -1},
+        {"instance": "ann", "requests_per_minute": {"200": -1}},
+        {"instance": "ann", "requests_per_minute": {"2XX": 1}},
+        {"instance": "ann", "requests_per_minute": {"200": True}},
         {"instance": "ann", "kernels": "sleepy"},
         {"instance": "ann", "colour": "red"},
         {"instance": "ann", "from": "2026-08-12T10:00:00"},
@@ -136,6 +193,7 @@ def test_a_script_for_nobody_is_not_found(cloud: NotebooksCloud):
     [
         ("ALIGN_MEAN", CPU, 0.3, ("GAUGE", "DOUBLE")),
         ("ALIGN_MAX", CPU, 0.5, ("GAUGE", "DOUBLE")),
+        ("ALIGN_RATE", CORES, 4 * 0.3, ("GAUGE", "DOUBLE")),
         ("ALIGN_SUM", COUNT, 50, ("DELTA", "INT64")),
         ("ALIGN_DELTA", COUNT, 50, ("DELTA", "INT64")),
         ("ALIGN_RATE", COUNT, 50 / 600, ("GAUGE", "DOUBLE")),
