@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import notebooks_v2
@@ -55,7 +55,13 @@ NEWER_VALUES: dict[str, tuple[str, ...]] = {
         "HYPERDISK_BALANCED_HIGH_AVAILABILITY",
         "HYPERDISK_ML",
     ),
-    "AcceleratorType": ("NVIDIA_H100_80GB", "NVIDIA_H100_MEGA_80GB", "NVIDIA_H200_141GB", "NVIDIA_B200"),
+    "AcceleratorType": (
+        "NVIDIA_H100_80GB",
+        "NVIDIA_H100_MEGA_80GB",
+        "NVIDIA_H200_141GB",
+        "NVIDIA_B200",
+        "NVIDIA_RTX6000",
+    ),
 }
 _INT64 = re.compile(r"^-?\d{1,19}$")
 _INTS = {
@@ -66,13 +72,16 @@ _INTS = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field: `kind` is string, bool, int64, enum, message, map or time (output only, not checked)."""
+    """A field: `kind` is string, bool, int64, enum, message, map or time (output only, not checked).
+
+    `values` has an enum's names with their numbers. The numbers of `NEWER_VALUES` are not published: they are None.
+    """
 
     json_name: str
     snake: str
     kind: str
     repeated: bool = False
-    values: tuple[str, ...] = ()
+    values: Mapping[str, int | None] = field(default_factory=dict)
     type_name: str = ""
     message: Mapping[str, Field] | None = None
     oneof: str = ""
@@ -135,8 +144,9 @@ def _extra(name: str, shape: Any) -> Field:
         message = _index([_extra(key, value) for key, value in inner.items()])
         return Field(name, _snake(name), "message", repeated=repeated, type_name=name, message=message)
     if isinstance(inner, tuple):
+        numbers = {value: number for number, value in enumerate(inner)}  # the order of the REST reference
         return Field(
-            name, _snake(name), "enum", repeated=repeated, values=inner, type_name=f"type.googleapis.com/{name}"
+            name, _snake(name), "enum", repeated=repeated, values=numbers, type_name=f"type.googleapis.com/{name}"
         )
     return Field(name, _snake(name), inner, repeated=repeated, type_name=f"TYPE_{inner.upper()}")
 
@@ -161,7 +171,8 @@ def _from_descriptor(descriptor: Any) -> dict[str, Field]:
             message = _from_descriptor(raw.message_type)
             fields.append(Field(name, snake, "message", repeated=repeated, message=message, oneof=oneof))
         elif raw.type == FieldDescriptor.TYPE_ENUM:
-            values = tuple(value.name for value in raw.enum_type.values) + NEWER_VALUES.get(raw.enum_type.name, ())
+            values = {value.name: value.number for value in raw.enum_type.values}
+            values |= dict.fromkeys(NEWER_VALUES.get(raw.enum_type.name, ()))
             type_name = f"type.googleapis.com/{raw.enum_type.full_name}"
             fields.append(
                 Field(name, snake, "enum", repeated=repeated, values=values, type_name=type_name, oneof=oneof)
@@ -191,6 +202,29 @@ def parse(message: str, body: Any, *, at: str) -> dict[str, Any]:
     result = _message(schema(message), body, at, found)
     found.raise_if_any()
     return result
+
+
+def with_numbers(message: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a message's JSON with its enums as numbers, as a caller gets it who asks for `$alt=json;enum-encoding=int`.
+
+    A value whose number is not published stays a name.
+    """
+    return _numbered(schema(message), body)
+
+
+def _numbered(fields: Mapping[str, Field], body: dict[str, Any]) -> dict[str, Any]:
+    return {name: _numbered_value(fields[name], value) if name in fields else value for name, value in body.items()}
+
+
+def _numbered_value(field: Field, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_numbered_value(field, item) for item in value]
+    if field.kind == "message" and field.message is not None and isinstance(value, dict):
+        return _numbered(field.message, value)
+    if field.kind == "enum":
+        number = field.values.get(value)
+        return value if number is None else number
+    return value
 
 
 def _message(fields: Mapping[str, Field], body: Any, path: str, found: Violations) -> dict[str, Any]:
@@ -253,8 +287,8 @@ def _scalar(field: Field, value: Any, path: str, found: Violations) -> Any:
 
 
 def _enum(field: Field, value: Any, path: str, found: Violations) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(field.values):
-        value = field.values[value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = next((name for name, number in field.values.items() if number == value), value)
     if isinstance(value, str) and value in field.values:
         return None if value.endswith("_UNSPECIFIED") else value
     found.bad(path, field.type_name, value)

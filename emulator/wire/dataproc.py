@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from emulator.wire.dataproc_calls import METHODS, Function, Method, Request, functions, resource_of
-from emulator.wire.http import Call, Route, read_query
+from emulator.wire.dataproc_calls import METHODS, Function, Method, Request, functions, message_class, resource_of
+from emulator.wire.http import Call, Route, read_query, wants_numbers
+from emulator.wire.rpc import with_numbers
 
 if TYPE_CHECKING:
     from emulator.model.dataproc import DataprocModel
@@ -30,7 +31,8 @@ def routes(model: DataprocModel) -> list[Route]:
 
 def _handler(method: Method, function: Function) -> Callable[[Call], Any]:
     def handle(call: Call) -> Any:
-        return function(_request(method, call) | read_query(call, method.query), call.principal)
+        answer = function(_request(method, call) | read_query(call, method.query), call.principal)
+        return with_numbers(message_class(method.answer).DESCRIPTOR, answer) if wants_numbers(call) else answer
 
     return handle
 

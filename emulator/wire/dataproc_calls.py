@@ -5,10 +5,14 @@ A request is the RPC's request message as JSON (`{"projectId": ..., "cluster": {
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf import empty_pb2
+
+from emulator.model.dataproc_config import message_type
 from emulator.wire.http import read_int
 from emulator.wire.rpc import HttpBinding
 from emulator.world import CallSpec
@@ -105,6 +109,15 @@ METHODS: dict[str, Method] = {
         query=("requestId",),
     ),
 }  # fmt: skip
+
+
+def message_class(name: str) -> Any:
+    """Return the protobuf class of a request or an answer by its name, such as `Operation`."""
+    if name == "Empty":
+        return empty_pb2.Empty
+    message = getattr(importlib.import_module("google.longrunning.operations_pb2"), name, None)
+    return message or message_type(name)
+
 
 Request = dict[str, Any]
 Function = Callable[[Request, str], dict[str, Any]]

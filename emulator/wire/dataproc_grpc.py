@@ -5,16 +5,14 @@ The message classes are looked up at the first call of a method, because importi
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf import empty_pb2, json_format
+from google.protobuf import json_format
 
 from emulator.errors import ApiError
-from emulator.model.dataproc_config import message_type
-from emulator.wire.dataproc_calls import METHODS, Function, functions, resource_of
+from emulator.wire.dataproc_calls import METHODS, Function, functions, message_class, resource_of
 from emulator.wire.http import principal_of_header
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         name = self._names.get(handler_call_details.method)
         if name is None:
             return None
-        request, answer = _message(f"{name}Request"), _message(METHODS[name].answer)
+        request, answer = message_class(f"{name}Request"), message_class(METHODS[name].answer)
         return grpc.unary_unary_rpc_method_handler(
             self._unary(name, self._functions[name], answer),
             request_deserializer=request.FromString,
@@ -60,13 +58,6 @@ class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
                 return json_format.ParseDict(done, answer())
 
         return handle
-
-
-def _message(name: str) -> Any:
-    if name == "Empty":
-        return empty_pb2.Empty
-    message = getattr(importlib.import_module("google.longrunning.operations_pb2"), name, None)
-    return message or message_type(name)
 
 
 def _serialize(message: Proto) -> bytes:

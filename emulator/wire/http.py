@@ -152,6 +152,11 @@ def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def wants_numbers(call: Call) -> bool:
+    """Return True if the caller asks for enums as numbers, as Google's generated REST clients do."""
+    return "enum-encoding=int" in call.query("$alt")
+
+
 def read_int(query: dict[str, str], name: str) -> int:
     """Return an int32 query parameter, 0 if absent. Raises `ApiError` (400) if it is no number."""
     text = query.get(name, "0") or "0"

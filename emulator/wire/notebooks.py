@@ -13,8 +13,9 @@ from google.cloud.notebooks_v2.services.notebook_service.transports.rest_base im
 from emulator.clock import rfc3339
 from emulator.journal import Entry
 from emulator.model.notebooks_rules import check_location, invalid
+from emulator.model.notebooks_schema import with_numbers
 from emulator.model.pages import listed
-from emulator.wire.http import Call, Handler, Route, read_int, with_body, with_query
+from emulator.wire.http import Call, Handler, Route, read_int, wants_numbers, with_body, with_query
 from emulator.wire.rpc import HttpBinding, derive
 from emulator.world import CallSpec, World
 
@@ -114,6 +115,32 @@ def _list_operations(world: World, model: NotebooksModel, call: Call, query: dic
     )
 
 
+_INSTANCE_TYPE = "type.googleapis.com/google.cloud.notebooks.v2.Instance"
+# method -> where instances or operations are in its answer
+_LISTS = {"ListInstances": "instances", "ListOperations": "operations"}
+
+
+def _encoded(method: str, handler: Handler) -> Handler:
+    """Return the handler, whose answers have enums as numbers if the caller asks for that."""
+
+    def one(body: dict[str, Any]) -> dict[str, Any]:
+        if "gceSetup" in body:
+            return with_numbers("Instance", body)
+        response = body.get("response")
+        if response is None or response.get("@type") != _INSTANCE_TYPE:
+            return body
+        return {**body, "response": with_numbers("Instance", response)}
+
+    def handle(call: Call) -> Any:
+        answer = handler(call)
+        if not wants_numbers(call):
+            return answer
+        key = _LISTS.get(method)
+        return one(answer) if key is None else {**answer, key: [one(each) for each in answer.get(key, [])]}
+
+    return handle
+
+
 def _resource(method: str) -> Callable[[Call], str]:
     """Return a function for the resource in the journal and the faults: the instance, the operation, or the list's parent."""
 
@@ -167,7 +194,7 @@ def routes(world: World, model: NotebooksModel) -> list[Route]:
             binding.verb,
             binding.pattern(),
             CallSpec("notebooks", method, mutates=_CALLS[method][0], permission=_CALLS[method][1]),
-            handlers[method],
+            _encoded(method, handlers[method]),
             _resource(method),
         )
         for method, forms in bindings.items()

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from werkzeug.wrappers import Response
 
 from emulator.errors import ApiError
-from emulator.wire.http import Call, Route
+from emulator.wire.http import Call, Route, wants_numbers
 
 if TYPE_CHECKING:
     from emulator.wire.rpc import HttpBinding
@@ -87,6 +87,5 @@ def _refusal(detail: str) -> ApiError:
 
 
 def _json(answer: Message, call: Call) -> Response:
-    numbers = "enum-encoding=int" in call.query("$alt")
-    body = json_format.MessageToDict(answer, use_integers_for_enums=numbers)
+    body = json_format.MessageToDict(answer, use_integers_for_enums=wants_numbers(call))
     return Response(json.dumps(body, separators=(",", ":")), content_type="application/json; charset=UTF-8")

@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 _SEGMENT = "[^/]+?"
 
@@ -165,3 +167,25 @@ def _bindings(rest_base: Any | None, method: str) -> tuple[HttpBinding, ...]:
         HttpBinding(option["method"].upper(), option["uri"], option.get("body", ""))
         for option in inner._get_http_options()  # noqa: SLF001 - the generated class is the only source of the routes
     )
+
+
+def with_numbers(descriptor: Descriptor, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a message's JSON with its enums as numbers. The message of an `Any` is found by its `@type`."""
+    if "@type" in body and descriptor.full_name == "google.protobuf.Any":
+        name = str(body["@type"]).rpartition("/")[2]
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(name)
+    fields = {field.json_name: field for field in descriptor.fields}
+    return {name: _numbered(fields[name], value) if name in fields else value for name, value in body.items()}
+
+
+def _numbered(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_numbered(field, item) for item in value]
+    if field.enum_type is not None and isinstance(value, str):
+        return field.enum_type.values_by_name[value].number
+    message = field.message_type
+    if message is None or not isinstance(value, dict):
+        return value
+    if message.GetOptions().map_entry:
+        return {key: _numbered(message.fields_by_name["value"], item) for key, item in value.items()}
+    return with_numbers(message, value)
