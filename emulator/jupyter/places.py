@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.errors import ApiError
 from emulator.model.disks import DATA, disk_path
-from emulator.model.notebooks_rules import ZONES
+from emulator.model.machine_types import ZONES
 
 if TYPE_CHECKING:
     from emulator.model.notebooks_fresh import Instance

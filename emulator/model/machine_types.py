@@ -76,10 +76,9 @@ def _types() -> Mapping[str, MachineType]:
     return found
 
 
-@functools.cache
-def series_of_zone(zone: str) -> frozenset[str]:
-    """Return the series that a zone offers, such as `N2`; empty for an unknown zone. `N1*` is an N1 that needs a T4."""
-    return {row[0]: frozenset(row[1].split()) for row in _rows("zones.tsv")}.get(zone, frozenset())
+# The series of each zone, such as `N2`; `N1*` is an N1 that needs a T4.
+_SERIES: Mapping[str, frozenset[str]] = {zone: frozenset(series.split()) for zone, series in _rows("zones.tsv")}
+ZONES: tuple[str, ...] = tuple(_SERIES)
 
 
 @functools.cache
@@ -114,7 +113,7 @@ def machine_problem(project: str, zone: str, name: str, *, accelerator: str = ""
 
     In some zones N1 comes with a T4 only.
     """
-    kind, offered = machine_type(name), series_of_zone(zone)
+    kind, offered = machine_type(name), _SERIES.get(zone, frozenset[str]())
     if kind is not None and kind.series in offered:
         return None
     if kind is not None and f"{kind.series}*" in offered and accelerator.startswith("NVIDIA_TESLA_T4"):

@@ -54,6 +54,9 @@ def routes(world: World, model: ComputeModel) -> list[Route]:
     table: list[tuple[str, str, str, str, tuple[str, ...], _Asked]] = [
         ("GET", f"{_ZONE}/disks", "disks.list", "compute.disks.list", _LIST,
          lambda call, query: model.list_disks(call.params["parent"], query)),
+        ("GET", r"(?P<parent>projects/[^/]+)/aggregated/disks", "disks.aggregatedList", "compute.disks.list",
+         (*_LIST, "includeAllScopes", "serviceProjectNumber"),
+         lambda call, query: model.aggregated_disks(call.params["parent"], query)),
         ("GET", _DISK, "disks.get", "compute.disks.get", (), lambda call, _: model.get_disk(call.params["path"])),
         ("DELETE", _DISK, "disks.delete", "compute.disks.delete", ("requestId",),
          lambda call, _: model.delete_disk(call.params["path"])),

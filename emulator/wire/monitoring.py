@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from emulator.clock import parse_rfc3339
-from emulator.errors import ApiError
+from emulator.errors import ApiError, not_served
 from emulator.model.monitoring import MonitoringModel, Query
 from emulator.wire.http import Call, Route, read_int, read_query
 from emulator.world import CallSpec, World
@@ -70,7 +70,7 @@ def _list_time_series(world: World, model: MonitoringModel, call: Call) -> dict[
             "INVALID_ARGUMENT", "Field interval.end_time had an invalid value: The end time must be specified."
         )
     if query.get("aggregation.crossSeriesReducer", "REDUCE_NONE") != "REDUCE_NONE" or query.get("orderBy"):
-        raise ApiError("UNIMPLEMENTED", "The embedded cloud reduces and orders no series; read them one by one.")
+        raise not_served("The embedded cloud reduces and orders no series; read them one by one.")
     return model.time_series(
         Query(
             filter=query.get("filter", ""),
