@@ -12,6 +12,7 @@ from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
 from emulator.iap.front import IapFront
 from emulator.jupyter.gateway import Gateway
+from emulator.pace import Pace
 from emulator.services import Services
 from emulator.token import ProcessToken
 from emulator.wire import control
@@ -71,7 +72,7 @@ class EmbeddedCloud(Services):
         self.iap = IapFront(self.functions.destination, project_number=world.project_number, clock=world.clock)
         self.gateway = Gateway(self, self.iap)
         self._runtimes: list[Runtime] = [
-            self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway,
+            self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway, Pace(self),
         ]  # fmt: skip
         self.wsgi = HttpFront(
             world,

@@ -35,6 +35,7 @@ class Place:
     folder: str | None
     base: str = "/"
     life: str = ""
+    instance: str = ""  # the full name of a notebook
 
     @property
     def coming(self) -> bool:
@@ -67,6 +68,7 @@ def _notebook(services: Services, instance: Instance) -> Place:
         owners=frozenset([instance.owner.lower()] if instance.owner else []),
         folder=f"disks/{disk.gce_id}" if disk is not None else None,
         life=str(instance.active_since),
+        instance=instance.name,
     )
 
 

@@ -81,6 +81,12 @@ class DataprocModel:
         self._clusters: dict[str, Cluster] = {}
         self._operations: dict[str, ClusterOperation] = {}
         self._serial = 0
+        self._latest: datetime | None = None
+
+    @property
+    def latest(self) -> datetime | None:
+        """The end of the operation that ends last, of clusters and of sessions; None before the first."""
+        return max((each for each in (self._latest, self.interactive.latest) if each is not None), default=None)
 
     def dump(self) -> Any:
         """Return the state as JSON-able data."""
@@ -310,6 +316,7 @@ class DataprocModel:
             told = fault.operation_error
             operation.error = {"code": CODES[told["code"]][0], "message": told.get("message", "scripted fault")}
         self._operations[operation.name] = operation
+        self._latest = ends if self._latest is None else max(ends, self._latest)
         return operation
 
 

@@ -75,7 +75,8 @@ class _Control:
     def clock(self, call: Call) -> dict[str, Any]:
         """Return the virtual time."""
         del call
-        return {"now": rfc3339(self._world.clock.now()), "speed": self._world.clock.speed}
+        clock = self._world.clock
+        return {"now": rfc3339(clock.now()), "speed": clock.speed, "paced": clock.paced}
 
     def set_clock(self, call: Call) -> dict[str, Any]:
         """Move the clock, change its speed, or both."""
