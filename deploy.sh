@@ -22,7 +22,8 @@ local
   --with-jupyter  a real JupyterLab for each environment that runs; installs it once, in .venv-jupyter
   --jupyter-port PORT  the way to the JupyterLabs (default: the port after the hub page's)
   --allow-host NAME  a further name by which a container calls the port (default: this machine's own names alone)
-  --speed N       virtual seconds per real second (default 60: a four-minute create takes four seconds)
+  --speed N       virtual seconds per real second, always (default: 60 while an operation is under way, so that a
+                  create of four minutes takes four seconds, else 1)
   --data DIR      keep the state in DIR, so that it survives a restart (default: a fresh temporary folder)
   --no-examples   do not announce the people of config/examples/
 

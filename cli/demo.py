@@ -15,7 +15,13 @@ from cli.output import PlainCommand
 @running_options
 @click.pass_context
 def demo(
-    context: click.Context, port: int, speed: float, data: Path | None, hub_port: int | None, *, no_examples: bool
+    context: click.Context,
+    port: int,
+    speed: float | None,
+    data: Path | None,
+    hub_port: int | None,
+    *,
+    no_examples: bool,
 ) -> None:
     """Run the whole system on this machine, with example people and an embedded cloud.
 

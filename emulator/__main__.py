@@ -18,6 +18,7 @@ from emulator.clock import VirtualClock
 from emulator.iap.front import DEFAULT_REGION
 from emulator.jupyter.labs import Options
 from emulator.keep import BadDataError, Keeper
+from emulator.pace import FAST
 from emulator.token import FILE_NAME
 from emulator.wire.streaming import PortInUseError
 
@@ -34,7 +35,10 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=_port, default=8900, help="port on 127.0.0.1; 0 takes a free one (default: 8900)"
     )
     parser.add_argument(
-        "--speed", type=_speed, default=1.0, help="virtual seconds per real second; 0 stands still (default: 1)"
+        "--speed",
+        type=_speed,
+        help="virtual seconds per real second; 0 stands still"
+        f" (default: {FAST:g} while an operation is under way, else 1)",
     )
     parser.add_argument(
         "--data",
@@ -134,9 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending = _ending_by_signals()
     logs = asked.data / "logs" if asked.data is not None else None
-    cloud = EmbeddedCloud.build(
-        clock=VirtualClock(speed=asked.speed), project=asked.project, log_folder=logs, names=asked.allow_host
-    )
+    clock = VirtualClock(speed=1.0 if asked.speed is None else asked.speed)
+    if asked.speed is None:
+        clock.begin_pacing()
+    cloud = EmbeddedCloud.build(clock=clock, project=asked.project, log_folder=logs, names=asked.allow_host)
     private = None if asked.data is not None else Path(tempfile.mkdtemp(prefix="benchkeeper-"))
     try:
         return _serve(cloud, asked, ending, token_folder=private or asked.data)

@@ -12,6 +12,7 @@ from emulator.clock import VirtualClock
 from emulator.host import FunctionHost
 from emulator.iap.front import IapFront
 from emulator.jupyter.gateway import Gateway
+from emulator.pace import Pace
 from emulator.services import Services
 from emulator.token import ProcessToken
 from emulator.wire import control
@@ -22,6 +23,7 @@ from emulator.wire.dataproc import routes as dataproc_routes
 from emulator.wire.dataproc_grpc import DataprocGrpc
 from emulator.wire.http import HttpFront
 from emulator.wire.iam import routes as iam_routes
+from emulator.wire.logging import routes as logging_routes
 from emulator.wire.monitoring import routes as monitoring_routes
 from emulator.wire.notebooks import routes as notebooks_routes
 from emulator.wire.pubsub import PubSubRuntime
@@ -30,6 +32,7 @@ from emulator.wire.scheduler import SchedulerRuntime
 from emulator.wire.scheduler import routes as scheduler_routes
 from emulator.wire.server import Server
 from emulator.wire.storage import routes as storage_routes
+from emulator.wire.surroundings import routes as surroundings_routes
 from emulator.world import World
 
 if TYPE_CHECKING:
@@ -63,23 +66,26 @@ class EmbeddedCloud(Services):
         issuer = self.pubsub_runtime.issuer
         scheduler_runtime = SchedulerRuntime(world, self.scheduler, self.pubsub.publish, signer=issuer.token)
         self.token = ProcessToken()
-        self.functions = FunctionHost(world, self.pubsub_runtime, self.token, log_folder=log_folder)
+        self.functions = FunctionHost(
+            world, self.pubsub_runtime, self.token, log_folder=log_folder, heard=self.log_entries.add
+        )
         self.iap = IapFront(self.functions.destination, project_number=world.project_number, clock=world.clock)
         self.gateway = Gateway(self, self.iap)
         self._runtimes: list[Runtime] = [
-            self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway,
+            self.functions, self.pubsub_runtime, scheduler_runtime, self.iap, self.gateway, Pace(self),
         ]  # fmt: skip
         self.wsgi = HttpFront(
             world,
             [
                 *control.routes(world),
+                *surroundings_routes(world, self.surroundings),
                 *issuer.routes(),
                 *self.iap.routes(),
                 *self.gateway.routes(),
                 *self.functions.routes(),
                 *storage_routes(world, self.storage),
                 *notebooks_routes(world, self.notebooks),
-                *compute_routes(world, self.compute),
+                *compute_routes(world, self.compute, self.surroundings),
                 *iam_routes(world, self.iam),
                 *access_routes(self.access),
                 *cloudidentity_routes(self.cloudidentity),
@@ -87,6 +93,7 @@ class EmbeddedCloud(Services):
                 *monitoring_routes(world, self.monitoring),
                 *pubsub_routes(world, self.pubsub),
                 *scheduler_routes(self.scheduler),
+                *logging_routes(self.log_entries, self.log_sinks),
             ],
             names=names,
         )

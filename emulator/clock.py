@@ -20,6 +20,7 @@ class VirtualClock:
         self._since = time.monotonic()
         self._speed = speed
         self._changes = 0
+        self._paced = False
 
     @property
     def changes(self) -> int:
@@ -49,10 +50,30 @@ class VirtualClock:
             self._changed.notify_all()
             return self._base
 
+    @property
+    def paced(self) -> bool:
+        """A flag: true if the speed follows the operations that are under way (`emulator/pace.py`)."""
+        return self._paced
+
+    def begin_pacing(self) -> None:
+        """Let `pace` change the speed, until somebody sets it."""
+        self._paced = True
+
+    def pace(self, speed: float) -> None:
+        """Change the speed, unless it is set; nothing happens if it has that speed."""
+        with self._changed:
+            if self._paced and speed != self._speed:
+                self._turn_to(speed)
+
     def set_speed(self, speed: float) -> None:
-        """Change the speed from now on."""
+        """Change the speed from now on, and for good: it is no longer paced."""
         if speed < 0:
             raise ValueError(f"speed is zero or more, not {speed}")
+        with self._changed:
+            self._paced = False
+            self._turn_to(speed)
+
+    def _turn_to(self, speed: float) -> None:
         with self._changed:
             self._base, self._since, self._speed = self.now(), time.monotonic(), speed
             self._changes += 1

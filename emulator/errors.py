@@ -58,3 +58,11 @@ class ApiError(Exception):
         if self.details:
             error["details"] = self.details
         return {"error": error}
+
+
+def not_served(text: str, *, reason: str | None = None) -> ApiError:
+    """Return the error of what the embedded cloud does not serve: over gRPC UNIMPLEMENTED, over HTTP 404 at once.
+
+    Clients, gcloud too, repeat a call for half a minute that is answered with 501.
+    """
+    return ApiError("UNIMPLEMENTED", text, http_status=404, reason=reason)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.bridge import PATH, Bridge, Destination
 from emulator.errors import ApiError
-from emulator.host_process import FunctionProcess, Launch
+from emulator.host_process import FunctionProcess, Heard, Launch
 from emulator.model.pubsub_names import check_name
 from emulator.wire.http import Call, Handler, Route, route
 from emulator.world import CallSpec, World
@@ -135,18 +135,27 @@ class _Function:
 class FunctionHost:
     """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without it, output goes to stderr.
 
+    `heard` gets each line of output, too.
+
     `/_emulator/functions` starts and stops processes only for callers with the `token`; each process's own port only accepts
     calls of this host. `stop` ends every process. A function's subscription stays when the host stops, and is deleted with the
     function.
     """
 
     def __init__(
-        self, world: World, pubsub: PubSubRuntime, token: ProcessToken, *, log_folder: Path | None = None
+        self,
+        world: World,
+        pubsub: PubSubRuntime,
+        token: ProcessToken,
+        *,
+        log_folder: Path | None = None,
+        heard: Heard | None = None,
     ) -> None:
         self._world = world
         self._token = token
         self._pubsub = pubsub
         self._log_folder = log_folder
+        self._heard = heard
         self._lock = threading.Lock()
         self._functions: dict[str, _Function] = {}
         self._bridge = Bridge(self.destination)
@@ -181,7 +190,7 @@ class FunctionHost:
         `base_url` is the URL of this cloud, for the endpoint of the subscription. Raises FAILED_PRECONDITION with the last
         lines of the output if the process ends before it listens; then nothing has changed.
         """
-        process = FunctionProcess(deployment.launch(), log_folder=self._log_folder)
+        process = FunctionProcess(deployment.launch(), log_folder=self._log_folder, heard=self._heard)
         process.start()
         function, before = _Function(deployment, process), None
         try:

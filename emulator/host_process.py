@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,15 @@ class Launch:
     environment: dict[str, str]
 
 
+Heard = Callable[[str, str], None]  # takes a function's name and a line of its output
+
+
 class FunctionProcess:
     """A function whose process is kept running. Thread-safe."""
 
-    def __init__(self, launch: Launch, *, log_folder: Path | None) -> None:
+    def __init__(self, launch: Launch, *, log_folder: Path | None, heard: Heard | None = None) -> None:
         self._launch = launch
+        self._heard = heard
         self._log_folder = log_folder
         self._key = secrets.token_hex(KEY_LENGTH // 2)
         self._lock = threading.Lock()
@@ -210,6 +215,8 @@ class FunctionProcess:
             for line in output:
                 text = line.decode(errors="replace").rstrip("\n")
                 self._lines.append(text)
+                if self._heard is not None:
+                    self._heard(self._launch.name, text)
                 if log is not None:
                     log.write(line)
                 else:

@@ -14,11 +14,14 @@ from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
 from emulator.model.disks import Disks
 from emulator.model.iam import IamModel
+from emulator.model.log_entries import LogEntries
+from emulator.model.log_sinks import Sinks
 from emulator.model.monitoring import MonitoringModel
 from emulator.model.notebooks import NotebooksModel
 from emulator.model.pubsub import PubSubModel
 from emulator.model.scheduler import SchedulerModel
 from emulator.model.storage import StorageModel
+from emulator.model.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from emulator.world import World
@@ -31,15 +34,20 @@ class Services:
         self.world = world
         disks = Disks()  # Notebooks attaches and deletes disks, Compute Engine shows them
         self.storage = StorageModel(world)
-        self.notebooks = NotebooksModel(world, disks)
-        self.compute = ComputeModel(world, disks, self.notebooks.settle)
         self.iam = IamModel(world)
+        self.surroundings = Surroundings(world, lambda email: self.iam.account(email) is not None)
+        self.notebooks = NotebooksModel(world, disks, self.surroundings)
+        self.compute = ComputeModel(world, disks, self.notebooks.settle)
         self.cloudidentity = CloudIdentityModel(world, self.iam)
-        self.dataproc = DataprocModel(world)
+        self.dataproc = DataprocModel(world, self.surroundings)
         self.monitoring = MonitoringModel(world)
         self.pubsub = PubSubModel(world)
         self.access = AccessModel(world, self.storage, self.pubsub, self.iam, self.cloudidentity)
         self.scheduler = SchedulerModel(world)
+        self.log_entries = LogEntries(world)
+        self.log_sinks = Sinks(
+            world, project=world.project, number=world.project_number, organization=None, any_organization=True
+        )
         world.access = self.access
         world.models.update(
             storage=self.storage,
@@ -52,4 +60,6 @@ class Services:
             pubsub=self.pubsub,
             access=self.access,
             scheduler=self.scheduler,
+            surroundings=self.surroundings,
+            log_sinks=self.log_sinks,
         )

@@ -26,7 +26,7 @@ from cli.output import PlainCommand
 def main(
     context: click.Context,
     port: int,
-    speed: float,
+    speed: float | None,
     data: Path | None,
     hub_port: int | None,
     jupyter_port: int | None,

@@ -69,8 +69,9 @@ def running_options(command: F) -> F:
 _RUNNING = (
     click.option("--port", type=Port(), default=8900, show_default=True, help="The one port, on 127.0.0.1."),
     click.option(
-        "--speed", type=Speed(), default=60.0, show_default=True,
-        help="Virtual seconds per real second: a create takes four virtual minutes.",
+        "--speed", type=Speed(),
+        help="Virtual seconds per real second. Default: 60 while an operation is under way, so that a create of four minutes"
+        " takes four seconds, else 1.",
     ),
     click.option(
         "--data", type=Folder(),

@@ -40,7 +40,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     then: str
     port: int
     hub_port: int | None
-    speed: float
+    speed: float | None
     data: Path | None
     examples: bool
     jupyter_port: int | None = None

@@ -38,7 +38,7 @@ class LocalSystem:
     """The embedded cloud as a child process, and the deployment in it."""
 
     def __init__(
-        self, settings: Settings, ports: Ports, *, speed: float, data: Path, jupyter: Path | None = None,
+        self, settings: Settings, ports: Ports, *, speed: float | None, data: Path, jupyter: Path | None = None,
         allowed_hosts: Sequence[str] = (), command: str = "./deploy.sh local",
     ) -> None:  # fmt: skip
         self.settings = settings
@@ -82,10 +82,12 @@ class LocalSystem:
 
     def _command(self) -> list[str]:
         command = [
-            sys.executable, "-m", "emulator", "--port", str(self._ports.cloud), "--speed", str(self._speed),
+            sys.executable, "-m", "emulator", "--port", str(self._ports.cloud),
             "--data", str(self._data), "--project", self.settings.project, "--until-stdin-closes",
             "--hub-port", str(self._ports.hub), "--hub-region", self.settings.region,
         ]  # fmt: skip
+        if self._speed is not None:
+            command += ["--speed", str(self._speed)]
         for name in self._allowed_hosts:
             command += ["--allow-host", name]
         if self._jupyter is not None:

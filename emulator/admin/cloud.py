@@ -18,7 +18,7 @@ from emulator.admin.proxy import Proxy
 from emulator.admin.run import Run
 from emulator.admin.tables import Tables
 from emulator.admin.watch import Watch
-from emulator.model.notebooks_rules import ZONES
+from emulator.model.machine_types import ZONES
 from emulator.wire.http import HttpFront
 from emulator.wire.server import Server
 

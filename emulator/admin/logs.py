@@ -7,26 +7,23 @@ from urllib.parse import unquote
 
 from emulator.admin.ground import Ask, Ground, Handler, Json
 from emulator.errors import ApiError
+from emulator.model.log_sinks import Sinks
 
-_SINK = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _METRIC = re.compile(r"[A-Za-z0-9_.,+!*',()%/-]{1,100}")
-_DESTINATION = re.compile(
-    r"pubsub\.googleapis\.com/projects/[^/]+/topics/[^/]+|storage\.googleapis\.com/[^/]+"
-    r"|bigquery\.googleapis\.com/projects/[^/]+/datasets/[^/]+|logging\.googleapis\.com/projects/\S+"
-)
 _EXTRACTOR = re.compile(r"(REGEXP_)?EXTRACT\(.+\)", re.DOTALL)
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _BUCKETS = {"linearBuckets", "exponentialBuckets", "explicitBuckets"}
-_OWN = ("_Required", "_Default")
 _MAX_LABELS = 10
 
 
 class Logs:
-    """The sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`), and the metrics by name."""
+    """The sinks, and the metrics by name."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self.sinks: dict[str, Json] = {}
+        self._sinks = Sinks(
+            ground.embedded.world, project=ground.project, number=ground.number, organization=ground.organization
+        )
         self.metrics: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -40,82 +37,25 @@ class Logs:
         }
         for of in ("logging.sinks", "logging.projects.sinks", "logging.organizations.sinks"):
             found |= {
-                f"{of}.create": self.create_sink,
-                f"{of}.get": lambda ask: self._sink(ask.of("sinkName")),
-                f"{of}.list": self.list_sinks,
-                f"{of}.update": self.update_sink,
-                f"{of}.patch": self.update_sink,
-                f"{of}.delete": self.delete_sink,
+                f"{of}.create": self._create_sink,
+                f"{of}.get": lambda ask: self._sinks.get(ask.of("sinkName")),
+                f"{of}.list": lambda ask: self._sinks.listing(ask.of("parent")),
+                f"{of}.update": self._update_sink,
+                f"{of}.patch": self._update_sink,
+                f"{of}.delete": lambda ask: self._sinks.delete(ask.of("sinkName")),
             }
         return found
 
-    # ---- sinks
+    @property
+    def sinks(self) -> dict[str, Json]:
+        """The sinks by full name."""
+        return self._sinks.by_name
 
-    def _check_parent(self, name: str) -> None:
-        kind, _, rest = name.partition("/")
-        if kind == "organizations" and rest.partition("/")[0] != self._ground.organization:
-            raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
+    def _create_sink(self, ask: Ask) -> Json:
+        return self._sinks.create(ask.of("parent"), ask.body, unique=ask.query.get("uniqueWriterIdentity") == "True")
 
-    def create_sink(self, ask: Ask) -> Json:
-        """Answer `sinks.create`. Like the real service, it does not check if the destination lets the sink write."""
-        parent, body = ask.of("parent"), ask.body
-        self._check_parent(parent)
-        short = str(body.get("name", ""))
-        if _SINK.fullmatch(short) is None:
-            raise ApiError("INVALID_ARGUMENT", f"Invalid sink name: {short!r}")
-        name = f"{parent}/sinks/{short}"
-        if name in self.sinks or short in _OWN:
-            raise ApiError("ALREADY_EXISTS", f"Sink {short} already exists")
-        _check_sink(body)
-        if body.get("includeChildren") and parent.startswith("projects/"):
-            raise ApiError("INVALID_ARGUMENT", "include_children is only for sinks of organizations and folders")
-        writer = self._writer(parent, unique=ask.query.get("uniqueWriterIdentity") == "True")
-        stamps = {"createTime": self._ground.now(), "updateTime": self._ground.now(), "resourceName": name}
-        self.sinks[name] = {**body, **stamps, "writerIdentity": writer}
-        return self.sinks[name]
-
-    def _writer(self, parent: str, *, unique: bool) -> str:
-        if parent.startswith("organizations/"):
-            return f"serviceAccount:service-org-{self._ground.organization}@gcp-sa-logging.iam.gserviceaccount.com"
-        if unique:
-            return f"serviceAccount:service-{self._ground.number}@gcp-sa-logging.iam.gserviceaccount.com"
-        return "serviceAccount:cloud-logs@system.gserviceaccount.com"
-
-    def update_sink(self, ask: Ask) -> Json:
-        """Answer `sinks.update` for the fields of the mask (without a mask: destination, filter and children)."""
-        name = ask.of("sinkName")
-        sink = self._sink(name)
-        mask = ask.query.get("updateMask") or "destination,filter,includeChildren"
-        changed = dict(sink)
-        for path in (re.sub(r"_([a-z])", lambda m: m[1].upper(), part) for part in mask.split(",")):
-            if path in ask.body:
-                changed[path] = ask.body[path]
-            else:
-                changed.pop(path, None)
-        _check_sink(changed)
-        self.sinks[name] = changed | {"updateTime": self._ground.now()}
-        return self.sinks[name]
-
-    def list_sinks(self, ask: Ask) -> Json:
-        """Answer `sinks.list`, including the two sinks that every project and organization has."""
-        parent = ask.of("parent")
-        self._check_parent(parent)
-        bucket = f"logging.googleapis.com/{parent}/locations/global/buckets/"
-        own = [{"name": name, "destination": bucket + name, "resourceName": f"{parent}/sinks/{name}"} for name in _OWN]
-        made = [sink for name, sink in sorted(self.sinks.items()) if name.startswith(f"{parent}/sinks/")]
-        return {"sinks": own + made}
-
-    def delete_sink(self, ask: Ask) -> Json:
-        """Answer `sinks.delete`."""
-        self._sink(ask.of("sinkName"))
-        del self.sinks[ask.of("sinkName")]
-        return {}
-
-    def _sink(self, name: str) -> Json:
-        self._check_parent(name)
-        if name not in self.sinks:
-            raise ApiError("NOT_FOUND", f"Sink {name.rpartition('/')[2]} does not exist")
-        return self.sinks[name]
+    def _update_sink(self, ask: Ask) -> Json:
+        return self._sinks.update(ask.of("sinkName"), ask.body, mask=ask.query.get("updateMask", ""))
 
     # ---- metrics
 
@@ -172,14 +112,6 @@ class Logs:
             "metricDescriptor": kind,
             "resourceName": f"projects/{self._ground.project}/metrics/{body['name']}",
         }
-
-
-def _check_sink(sink: Json) -> None:
-    if _DESTINATION.fullmatch(str(sink.get("destination", ""))) is None:
-        raise ApiError("INVALID_ARGUMENT", f"Unsupported sink destination: {sink.get('destination')!r}")
-    names = [exclusion.get("name") for exclusion in sink.get("exclusions", [])]
-    if len(names) != len(set(names)) or not all(names):
-        raise ApiError("INVALID_ARGUMENT", "Every exclusion of a sink needs a name of its own")
 
 
 def _check_metric(metric: Json) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
 _COOKIE = "emulated_gateway"
 _SOON_S = 3
+_SWITCHED = 101  # the status of a WebSocket that opens
 
 
 class Gateway:
@@ -167,9 +168,11 @@ class Gateway:
                 "Only JupyterLab is here", "The embedded cloud runs no Hadoop and no Spark.", status=404
             )
         try:
-            return forward(request, lab.dial, set_headers=self._headers(request, lab.authorization), drop=_is_ours)
+            answer = forward(request, lab.dial, set_headers=self._headers(request, lab.authorization), drop=_is_ours)
         except UpstreamError:
             return self._not_up(request, place)
+        self.labs.count(place.host, answer.status_code if isinstance(answer, Response) else _SWITCHED)
+        return answer
 
     def _headers(self, request: Request, authorization: str) -> dict[str, str]:
         parts = [part.strip() for part in request.headers.get("Cookie", "").split(";")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from emulator.clock import real_now
+from emulator.model.notebooks_activity import Kernels
 from emulator.wire.proxy import Dial, to_unix
 
 _log = logging.getLogger(__name__)
@@ -157,15 +159,31 @@ class Lab:
             "PYTHONNOUSERSITE": "1",
         }
 
+    def kernels(self) -> Kernels | None:
+        """Return the state of its kernels, as Workbench's idle shutdown reads it; None if it does not answer."""
+        raw = self._ask("api/kernels?no_track_activity=1")
+        try:
+            states = {str(each["execution_state"]) for each in json.loads(raw)} if raw is not None else None
+        except (ValueError, TypeError, KeyError):
+            return None
+        if states is None:
+            return None
+        return "busy" if "busy" in states else "idle" if states else "none"
+
     def _answers(self) -> bool:
+        return self._ask("api/status") is not None
+
+    def _ask(self, path: str) -> bytes | None:
+        """Return the body of a successful answer of its API, else None."""
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = self.dial()
             connection.sock.settimeout(_ANSWER_S)
-            connection.request("GET", f"{self._site.base}api/status", headers={"Authorization": self.authorization})
-            return connection.getresponse().status == http.client.OK
+            connection.request("GET", f"{self._site.base}{path}", headers={"Authorization": self.authorization})
+            answer = connection.getresponse()
+            return answer.read() if answer.status == http.client.OK else None
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             connection.close()
 

@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,18 @@ from emulator.clock import real_now
 from emulator.jupyter.folders import Folders, held
 from emulator.jupyter.lab import Lab, Site
 from emulator.jupyter.places import Place, look
+from emulator.jupyter.usage import cpu_seconds, snapshot
+from emulator.model.machine_types import vcpus_of
+from emulator.model.notebooks_fleet import Observed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from emulator.model.notebooks_activity import Kernels
     from emulator.services import Services
 
 _log = logging.getLogger(__name__)
+_LEAST_S = 0.05  # of real time between two measurements
 _LONGEST_SOCKET = 90  # the system's limit is 104 to 108 bytes
 
 
@@ -35,8 +42,14 @@ class Options:
 
 @dataclass(slots=True)
 class _Held:
+    """A JupyterLab, and what was measured of it: when (real seconds, and virtual time) and its CPU seconds until then."""
+
     place: Place
     lab: Lab
+    at_real: float = 0.0
+    at: datetime | None = None
+    cpu: float = 0.0
+    responses: dict[str, int] = field(default_factory=dict)
 
 
 class Labs:
@@ -118,10 +131,44 @@ class Labs:
                 for host, each in sorted(self._held.items())
             ]
 
+    def count(self, host: str, status: int) -> None:
+        """Count a response to the owner, as the proxy's agent does."""
+        with self._lock:
+            found = self._held.get(host)
+            if found is not None:
+                found.responses[str(status)] = found.responses.get(str(status), 0) + 1
+
+    def measure(self) -> None:
+        """Give Monitoring the use of each notebook since it was last measured: CPU, responses, kernels."""
+        processes = snapshot()
+        with self._lock:
+            running = [each for each in self._held.values() if each.lab.state == "running" and each.place.instance]
+        for each in running:
+            pid, kernels = each.lab.pid, each.lab.kernels()
+            if pid is not None:
+                self._measure(each, cpu_seconds(processes, pid), kernels)
+
+    def _measure(self, each: _Held, cpu: float, kernels: Kernels | None) -> None:
+        now, real = self._services.world.clock.now(), real_now()
+        since, cores = each.at, max(0.0, cpu - each.cpu) / max(real - each.at_real, _LEAST_S)
+        each.at, each.at_real, each.cpu = now, real, cpu
+        with self._lock:
+            responses, each.responses = each.responses, {}
+        if since is None:
+            return
+        with self._services.world.lock:
+            instance = self._services.notebooks.fleet.instances.get(each.place.instance)
+            if instance is None or instance.active_since is None:
+                return
+            share = cores / vcpus_of(instance.body["gceSetup"]["machineType"])
+            observed = Observed(since, min(1.0, share), responses, kernels)
+            self._services.notebooks.fleet.observe(instance, observed, until=now)
+
     def _run(self) -> None:
         while not self._ending.wait(self._options.every_real_s):
             try:
                 self.turn()
+                self.measure()
             except OSError:  # a full disk, or no process left: the next poll tries again
                 _log.exception("JupyterLabs could not be brought in line")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.errors import ApiError
 from emulator.model.disks import DATA, disk_path
-from emulator.model.notebooks_rules import ZONES
+from emulator.model.machine_types import ZONES
 
 if TYPE_CHECKING:
     from emulator.model.notebooks_fresh import Instance
@@ -35,6 +35,7 @@ class Place:
     folder: str | None
     base: str = "/"
     life: str = ""
+    instance: str = ""  # the full name of a notebook
 
     @property
     def coming(self) -> bool:
@@ -67,6 +68,7 @@ def _notebook(services: Services, instance: Instance) -> Place:
         owners=frozenset([instance.owner.lower()] if instance.owner else []),
         folder=f"disks/{disk.gce_id}" if disk is not None else None,
         life=str(instance.active_since),
+        instance=instance.name,
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.errors import CODES, ApiError
+from emulator.errors import CODES, ApiError, not_served
 from emulator.model import compute_rules as rules
 from emulator.model.compute_ops import ComputeOperation, stamp
 from emulator.model.disks import BOOT, Disk, Disks, DiskTimings, Draft, Snapshot
 from emulator.model.filters import resource_filter
+from emulator.model.machine_types import ZONES
 from emulator.model.notebooks_rules import COMPUTE
 from emulator.model.pages import listed
 
@@ -72,6 +73,20 @@ class ComputeModel:
         self._look(parent)
         views = [_disk_view(disk) for path, disk in self.disks.disks.items() if path.startswith(f"{parent}/")]
         return _listed("disk", parent, views, query)
+
+    def aggregated_disks(self, project: str, query: dict[str, str]) -> dict[str, Any]:
+        """Answer `disks.aggregatedList` of `projects/P`: the disks by scope, with a warning for each zone that has none."""
+        self._look(f"{project}/global")
+        page = _listed("disk", f"{project}/aggregated", [_disk_view(disk) for disk in self.disks.disks.values()], query)
+        scopes: dict[str, dict[str, Any]] = {f"zones/{zone}": {} for zone in ZONES}
+        for view in page.pop("items", []):
+            scopes[f"zones/{view['zone'].rpartition('/')[2]}"].setdefault("disks", []).append(view)
+        for scope, held in scopes.items():
+            if not held:
+                text = f"There are no results for scope '{scope}' on this page."
+                data = [{"key": "scope", "value": scope}]
+                held["warning"] = {"code": "NO_RESULTS_ON_PAGE", "message": text, "data": data}
+        return {**page, "kind": "compute#diskAggregatedList", "items": scopes}
 
     def delete_disk(self, path: str) -> dict[str, Any]:
         """Answer `disks.delete` with an error: every disk here belongs to an instance, and is deleted with the instance only."""
@@ -243,7 +258,7 @@ def _check_fields(body: dict[str, Any]) -> None:
     for key in body:
         if key in _NOT_SERVED:
             text = f"The embedded cloud does not serve the snapshot field '{key}'."
-            raise ApiError("UNIMPLEMENTED", text, reason="notImplemented")
+            raise not_served(text, reason="notFound")
         if key not in _WRITABLE and key not in _OUTPUT:
             raise _unknown(key)
 

@@ -74,6 +74,7 @@ class ComputeOperations:
     def __init__(self) -> None:
         self._all: dict[str, ComputeOperation] = {}
         self._by_request: dict[tuple[str, str], str] = {}
+        self.latest: datetime | None = None  # the end of the operation that ends last
 
     def start(
         self,
@@ -93,6 +94,7 @@ class ComputeOperations:
         path = f"{scope}/operations/{ident}"
         operation = ComputeOperation(path, verb, target, target_id, user, now, ends, request_id=request_id)
         self._all[path] = operation
+        self.latest = ends if self.latest is None else max(ends, self.latest)
         if request_id:
             self._by_request[verb, request_id.lower()] = path
         return operation

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from emulator.errors import ApiError
-from emulator.model.notebooks_rules import ZONES, check_labels, check_request_id
+from emulator.model.machine_types import ZONES
+from emulator.model.notebooks_rules import check_labels, check_request_id
 
 # google.rpc.Code -> the `reason` that clients read, for errors that have a code only (scripted faults).
 REASONS = {

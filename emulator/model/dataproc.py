@@ -6,6 +6,7 @@ templates are in `dataproc_sessions.py`, interactive sessions in `dataproc_inter
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,11 @@ from emulator.model.dataproc_cluster import (
     row_of,
 )
 from emulator.model.dataproc_config import (
+    GROUPS,
     check_cluster,
+    compute_path,
     filled,
+    group_problem,
     read_request_id,
     without_machines,
     workers_of,
@@ -39,6 +43,7 @@ from emulator.model.pages import listed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emulator.model.surroundings import Surroundings
     from emulator.world import World
 
 # The error of a delete while another operation runs, in the real API's words for `delete` (FAILED_PRECONDITION,
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
 # ends then. So this model takes the stricter way: the caller must wait.
 _PENDING = {"CREATING": "create", "DELETING": "delete"}
 _ACTIVE = ("CREATING", "UPDATING", "RUNNING")  # INACTIVE is every other state (the client's ListClustersRequest)
+_OLD_FILTERS = {"operation_state_matcher": "status.state", "cluster_name": "clusterName"}
 _METHODS = {"CREATE": "CreateCluster", "DELETE": "DeleteCluster"}
 
 
@@ -65,8 +71,9 @@ class DataprocModel:
     Google's; only the Jupyter pages are then reported. It must not call back into the world.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, surroundings: Surroundings) -> None:
         self.world = world
+        self.surroundings = surroundings
         self.timings = DataprocTimings()
         self.gateway: Gateway | None = None
         self.sessions = SessionTemplates(world)
@@ -74,6 +81,12 @@ class DataprocModel:
         self._clusters: dict[str, Cluster] = {}
         self._operations: dict[str, ClusterOperation] = {}
         self._serial = 0
+        self._latest: datetime | None = None
+
+    @property
+    def latest(self) -> datetime | None:
+        """The end of the operation that ends last, of clusters and of sessions; None before the first."""
+        return max((each for each in (self._latest, self.interactive.latest) if each is not None), default=None)
 
     def dump(self) -> Any:
         """Return the state as JSON-able data."""
@@ -110,15 +123,16 @@ class DataprocModel:
         name = f"{parent}/clusters/{asked['clusterName']}"
         if name in self._clusters:
             raise ApiError("ALREADY_EXISTS", f"Already exists: Failed to create cluster: Cluster {name}")
+        zones = self._zones(project, region, asked)
         self._serial += 1
-        zone, stockout = self._place(project, region, asked)
+        zone, stockout = self._place(project, zones, asked["clusterName"])
         mark = digest(name, self._serial)
         made = filled(asked, project=project, region=region, zone=zone, mark=mark, now=now)
         cluster = Cluster(name, made, now, now + self.timings.create)
         self._clusters[name] = cluster
         text = f"Create cluster with {workers_of(made)} workers"
         operation = self._start(cluster, "CREATE", text, cluster.ready, request_id)
-        operation.error = operation.error or stockout
+        operation.error = operation.error or stockout or self.surroundings.account_problem(account)
         cluster.error = operation.error
         cluster.expires = cluster.deletion_moment()
         operation.response = {"@type": f"{TYPE}Cluster", **without_machines(made)}
@@ -179,10 +193,9 @@ class DataprocModel:
     def list_operations(self, name: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
         """Answer `ListOperations` of `projects/P/regions/R/operations`, ordered by name."""
         self._check(*_place_of(name))
-        now, passes = (
-            self._now(),
-            fields_filter(filter_, ("clusterName", "operationType", "status.state"), _operation_fields),
-        )
+        now = self._now()
+        known = ("clusterName", "operationType", "status.state")
+        passes = fields_filter(_from_json(filter_), known, _operation_fields)
         views = [each.view(now) for key, each in self._operations.items() if key.startswith(f"{name}/")]
         return listed(
             "operations",
@@ -217,14 +230,39 @@ class DataprocModel:
             raise invalid(f"Region '{region}' is invalid or not supported.")
         return f"projects/{project}/regions/{region}"
 
-    def _place(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
-        """Return the zone that is named, or else (Auto Zone) the first without a scripted `sold_out`, and the operation's error or None.
+    def _zones(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, ...]:
+        """Return the named zone, or else (Auto Zone) those that have all machine types; 400 if there is none.
+
+        Such a create is refused at once, with Compute Engine's words (hashicorp/terraform-provider-google#5860).
+        """
+        named, config = zone_of(asked), asked.get("config", {})
+        problem: str | None = None
+        fit: list[str] = []
+        for zone in (named,) if named else zones_of(region):
+            found = next(
+                (text for group in GROUPS if (text := group_problem(project, zone, config.get(group, {})))), None
+            )
+            problem = problem or found
+            if found is None:
+                fit.append(zone)
+        if not fit and problem is not None:
+            raise invalid(problem)
+        gce = config.get("gceClusterConfig", {})
+        for key, permission in (("networkUri", "compute.networks.use"), ("subnetworkUri", "compute.subnetworks.use")):
+            path = compute_path(project, region, key, gce.get(key, ""))
+            refusal = self.surroundings.path_problem(path, permission) if path else None
+            if refusal is not None:
+                raise invalid(refusal["message"])
+        return tuple(fit)
+
+    def _place(self, project: str, zones: tuple[str, ...], cluster: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the first of the zones without a scripted `sold_out`, and the operation's error or None.
 
         Code and text are those of observed operations: github.com/kestra-io/plugin-gcp/issues/698.
         """
-        named, zone = zone_of(asked), ""
-        for zone in (named,) if named else zones_of(region):
-            place = f"projects/{project}/zones/{zone}/clusters/{asked['clusterName']}"
+        zone = ""
+        for zone in zones:
+            place = f"projects/{project}/zones/{zone}/clusters/{cluster}"
             if self.world.faults.take("dataproc.CreateCluster", place, wanted="sold_out") is None:
                 return zone, None
         text = (
@@ -278,6 +316,7 @@ class DataprocModel:
             told = fault.operation_error
             operation.error = {"code": CODES[told["code"]][0], "message": told.get("message", "scripted fault")}
         self._operations[operation.name] = operation
+        self._latest = ends if self._latest is None else max(ends, self._latest)
         return operation
 
 
@@ -296,6 +335,22 @@ def _cluster_fields(view: Mapping[str, Any]) -> dict[str, Any]:
     return {**labels_of(view), "clusterName": view["clusterName"], "status.state": state, "status.state as": (group,)}
 
 
+def _from_json(text: str) -> str:
+    """Return the filter that an older form means: gcloud sends `{}`, or `{"operation_state_matcher": "ACTIVE", "cluster_name": "c"}`."""
+    if not text.startswith("{"):
+        return text
+    try:
+        asked = json.loads(text)
+    except ValueError as error:
+        raise invalid(f"Invalid filter: '{text}': {error}.") from error
+    terms = []
+    for key, value in asked.items():
+        if key not in _OLD_FILTERS or not isinstance(value, str):
+            raise invalid(f"Invalid filter: '{text}': unknown field '{key}'.")
+        terms.append(f"{_OLD_FILTERS[key]} = {json.dumps(value)}")
+    return " AND ".join(terms)
+
+
 def _operation_fields(view: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an operation; github.com/cdapio/cdap/pull/11683 filters by the first two."""
     made = view["metadata"]
@@ -303,4 +358,5 @@ def _operation_fields(view: Mapping[str, Any]) -> dict[str, Any]:
         "clusterName": made["clusterName"],
         "operationType": made["operationType"],
         "status.state": made["status"]["state"],
+        "status.state as": ("NON_ACTIVE" if made["status"]["state"] == "DONE" else "ACTIVE",),
     }

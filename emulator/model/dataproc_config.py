@@ -12,8 +12,16 @@ from typing import Any
 from google.protobuf import json_format
 
 from emulator.clock import parse_rfc3339, rfc3339
-from emulator.errors import ApiError
-from emulator.model.notebooks_rules import COMPUTE, ZONES, check_labels, invalid
+from emulator.errors import not_served
+from emulator.model.machine_types import (
+    ZONES,
+    accelerator_problem,
+    default_disk,
+    disk_problem,
+    machine_problem,
+    machine_type,
+)
+from emulator.model.notebooks_rules import COMPUTE, check_labels, invalid
 
 PERSONAL_AUTH = "dataproc:dataproc.personal-auth.user"
 _ZERO_WORKERS = "dataproc:dataproc.allow.zero.workers"
@@ -24,7 +32,7 @@ _MAX_LABELS = 32
 _MACHINE, _IMAGE = "n2-standard-4", "2.2.63-debian12"
 _GOOGLES_IMAGES = "projects/cloud-dataproc/"
 _DISK = {"bootDiskSizeGb": 1000, "bootDiskType": "pd-standard"}
-_GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
+GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
 _LONGEST = timedelta(days=14)
 # The least times to live; the most is 14 days for all three (the client's LifecycleConfig).
 _LEAST = {"idleDeleteTtl": timedelta(minutes=5), "autoDeleteTtl": timedelta(minutes=10)}
@@ -96,7 +104,7 @@ def _check_lifecycle(config: dict[str, Any], now: datetime) -> None:
         check_between("lifecycle_config.autoDeleteTime", left, _LEAST["autoDeleteTtl"])
     for field in _STOPS:
         if field in config:  # refused here, or the cluster would never stop
-            raise ApiError("UNIMPLEMENTED", f"The embedded cloud does not stop clusters: lifecycleConfig.{field}.")
+            raise not_served(f"The embedded cloud does not stop clusters: lifecycleConfig.{field}.")
 
 
 def _check_personal_auth(config: dict[str, Any]) -> None:
@@ -109,10 +117,46 @@ def _check_personal_auth(config: dict[str, Any]) -> None:
         return
     if not _ADDRESS.fullmatch(user):
         raise invalid(f"Invalid value '{user}' for property '{PERSONAL_AUTH}': it must be an email address.")
-    for group in _GROUPS:
+    for group in GROUPS:
         image = config.get(group, {}).get("imageUri", "")
         if image and _GOOGLES_IMAGES not in image:
             raise invalid(f"Personal cluster authentication does not support the custom image '{image}' of {group}.")
+
+
+def group_problem(project: str, zone: str, group: dict[str, Any]) -> str | None:
+    """Return why the zone cannot have the machines of an instance group, in Compute Engine's words; None if it can."""
+    if not group:
+        return None
+    name = str(group.get("machineTypeUri", _MACHINE)).rpartition("/")[2]
+    wanted = [
+        (
+            str(each.get("acceleratorTypeUri", "")).rpartition("/")[2].upper().replace("-", "_"),
+            int(each.get("acceleratorCount", 0)),
+        )
+        for each in group.get("accelerators", [])
+    ]
+    problem = machine_problem(project, zone, name, accelerator=wanted[0][0] if wanted else "")
+    machine = machine_type(name)
+    if problem is not None or machine is None:
+        return problem
+    disk = group.get("diskConfig", {}).get("bootDiskType", default_disk(machine)).upper().replace("-", "_")
+    problems = [accelerator_problem(project, zone, machine, *each) for each in wanted]
+    return next(filter(None, [*problems, disk_problem(machine, disk, boot=True)]), None)
+
+
+def compute_path(project: str, region: str, key: str, uri: str) -> str:
+    """Return the path of a network or subnetwork that a cluster names by URL, path or short name; "" if it names none."""
+    if not uri:
+        return ""
+    tail = uri.partition("projects/")[2]
+    if tail:
+        return f"projects/{tail}"
+    name = uri.rpartition("/")[2]
+    return (
+        f"projects/{project}/global/networks/{name}"
+        if key == "networkUri"
+        else f"projects/{project}/regions/{region}/subnetworks/{name}"
+    )
 
 
 @functools.cache

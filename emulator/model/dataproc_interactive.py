@@ -102,6 +102,7 @@ class InteractiveSessions:
         self.world = world
         self._sessions: dict[str, Session] = {}
         self.operations: dict[str, SessionOperation] = {}
+        self.latest: datetime | None = None  # the end of the operation that ends last
         self._serial = 0
 
     def dump(self) -> Any:
@@ -215,6 +216,7 @@ class InteractiveSessions:
         uuid = str(session.body["uuid"])
         operation = SessionOperation(name, kind, session.name, uuid, now, ends, request_id, response)
         self.operations[name] = operation
+        self.latest = ends if self.latest is None else max(ends, self.latest)
         return operation.view(now)
 
     def _repeated(self, kind: str, request_id: str) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ class Parser:
 
     word = r"[A-Za-z_][\w.\-]*"
     text = r'"(?:[^"\\]|\\.)*"(?=[\s),.=!]|$)'
+    marks = r"!=|[=:(),.\-]"
     refusal = "Invalid filter: '{text}': {why}."
     reason: str | None = None
     spaces_join = True  # AND may be left out
@@ -40,7 +41,7 @@ class Parser:
         self._text = text
         self._at = 0
         self._tokens: list[tuple[str, str]] = []
-        token = re.compile(rf"\s*(?:(?P<text>{self.text})|(?P<word>{self.word})|(?P<mark>!=|[=:(),.\-]))", re.DOTALL)
+        token = re.compile(rf"\s*(?:(?P<text>{self.text})|(?P<word>{self.word})|(?P<mark>{self.marks}))", re.DOTALL)
         position, end = 0, len(text.rstrip())
         while position < end:
             match = token.match(text, position)

@@ -26,6 +26,8 @@ _ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _MIN_ID, _MAX_ID = 6, 30
 _MAX_DISPLAY_NAME, _MAX_DESCRIPTION = 100, 256  # bytes in UTF-8
 _DEFAULT_PAGE, _MAX_PAGE = 20, 100
+_KEY_TYPES = ("KEY_TYPE_UNSPECIFIED", "USER_MANAGED", "SYSTEM_MANAGED")
+_KEY_LIFE = timedelta(days=14)  # of a key that Google manages and replaces
 _ACCOUNT_ETAG = "MDEwMjE5MjA="  # every real account has this etag
 _WRITABLE = {"displayName": "displayName", "display_name": "displayName", "description": "description"}
 _FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2ClientId", "disabled"}
@@ -156,6 +158,26 @@ class IamModel:
         account.display_name = changed.get("displayName", account.display_name)
         account.description = changed.get("description", account.description)
         return {key: value for key, value in changed.items() if value}
+
+    def keys(self, name: str, kinds: list[str]) -> dict[str, Any]:
+        """Answer `serviceAccounts.keys.list`. An account has one key, which Google manages: keys of users cannot be made here."""
+        account = self._find(name, "get")
+        unknown = [kind for kind in kinds if kind not in _KEY_TYPES]
+        if unknown:
+            raise invalid(
+                f"Invalid value at 'key_types' (type.googleapis.com/google.iam.admin.v1.KeyType), \"{unknown[0]}\""
+            )
+        if kinds and not {"KEY_TYPE_UNSPECIFIED", "SYSTEM_MANAGED"} & set(kinds):
+            return {}
+        key = {
+            "name": f"{account.name}/keys/{digest(account.unique_id, 'key')[:40]}",
+            "validAfterTime": f"{account.readable:%Y-%m-%dT%H:%M:%SZ}",
+            "validBeforeTime": f"{account.readable + _KEY_LIFE:%Y-%m-%dT%H:%M:%SZ}",
+            "keyAlgorithm": "KEY_ALG_RSA_2048",
+            "keyOrigin": "GOOGLE_PROVIDED",
+            "keyType": "SYSTEM_MANAGED",
+        }
+        return {"keys": [key]}
 
     def switch(self, name: str, *, disabled: bool) -> dict[str, Any]:
         """Answer `serviceAccounts.disable` and `enable`; no change if the account is in that state already."""

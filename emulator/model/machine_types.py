@@ -76,10 +76,9 @@ def _types() -> Mapping[str, MachineType]:
     return found
 
 
-@functools.cache
-def series_of_zone(zone: str) -> frozenset[str]:
-    """Return the series that a zone offers, such as `N2`; empty for an unknown zone. `N1*` is an N1 that needs a T4."""
-    return {row[0]: frozenset(row[1].split()) for row in _rows("zones.tsv")}.get(zone, frozenset())
+# The series of each zone, such as `N2`; `N1*` is an N1 that needs a T4.
+_SERIES: Mapping[str, frozenset[str]] = {zone: frozenset(series.split()) for zone, series in _rows("zones.tsv")}
+ZONES: tuple[str, ...] = tuple(_SERIES)
 
 
 @functools.cache
@@ -114,7 +113,7 @@ def machine_problem(project: str, zone: str, name: str, *, accelerator: str = ""
 
     In some zones N1 comes with a T4 only.
     """
-    kind, offered = machine_type(name), series_of_zone(zone)
+    kind, offered = machine_type(name), _SERIES.get(zone, frozenset[str]())
     if kind is not None and kind.series in offered:
         return None
     if kind is not None and f"{kind.series}*" in offered and accelerator.startswith("NVIDIA_TESLA_T4"):
@@ -166,6 +165,18 @@ def _disk_types() -> Mapping[str, Mapping[str, int]]:
         series: {kind: int(least or 0) for kind, _, least in (part.partition(">=") for part in types.split())}
         for series, types in _rows("disk-types.tsv")
     }
+
+
+def has_accelerator(zone: str, name: str) -> bool:
+    """Return True if the zone has this accelerator (`nvidia-l4`), by itself or as a part of a machine type."""
+    bound = {kind.series for kind in _types().values() if kind.accelerator and compute_name(kind.accelerator) == name}
+    attached = any(compute_name(base) == name and zone in zones for base, (_, zones) in _attachable().items())
+    return attached or bool(bound & _SERIES[zone])
+
+
+def has_disk_type(zone: str, name: str) -> bool:
+    """Return True if a machine of any series of the zone takes this disk type (`pd-ssd`)."""
+    return any(name in _disk_types().get(series.rstrip("*"), {}) for series in _SERIES[zone])
 
 
 def default_disk(machine: MachineType) -> str:

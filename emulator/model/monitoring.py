@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339
-from emulator.errors import ApiError
+from emulator.errors import ApiError, not_served
 from emulator.model.filters import series_filter
 from emulator.model.monitoring_query import (
     MINUTE,
@@ -157,7 +157,7 @@ class MonitoringModel:
         for model in self.world.models.values():
             if isinstance(model, NotebooksModel):
                 return model
-        raise ApiError("UNIMPLEMENTED", "This world has no notebooks to watch.")
+        raise not_served("This world has no notebooks to watch.")
 
     # --- the script
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from emulator.errors import ApiError
+from emulator.errors import ApiError, not_served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ def check(query: Query, metric: Metric) -> None:
             "Field aggregation.alignmentPeriod had an invalid value: The alignment period must be at least 60 seconds.",
         )
     if query.second is not None and query.second[1] not in {"ALIGN_MAX", "ALIGN_MEAN", "ALIGN_SUM"}:
-        raise ApiError("UNIMPLEMENTED", f"The embedded cloud has no second alignment {query.second[1]}.")
+        raise not_served(f"The embedded cloud has no second alignment {query.second[1]}.")
     if metric.kind not in _ALIGNERS[query.aligner][0]:
         raise ApiError(
             "INVALID_ARGUMENT",

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from emulator.errors import ApiError
+from emulator.model.machine_types import ZONES
 from emulator.model.notebooks_fleet import Fleet, Timings
 from emulator.model.notebooks_fresh import Instance, digest, fresh, full_view, list_view
 from emulator.model.notebooks_patch import changed_body, read_mask
 from emulator.model.notebooks_restore import RESTORE_FROM, restore_source
 from emulator.model.notebooks_rules import (
-    ZONES,
     check_create,
     check_instance_id,
     check_location,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from emulator.model.disks import Disks
     from emulator.model.notebooks_activity import Machine, Script
     from emulator.model.notebooks_ops import Operation
+    from emulator.model.surroundings import Status, Surroundings
     from emulator.world import World
 
 # AIP-155 only promises that a request id is remembered for at least an hour.
@@ -60,8 +61,9 @@ class _Verb:
 class NotebooksModel:
     """All instances of the project and their operations. Tests may set `timings`, `image` and `restore_from`."""
 
-    def __init__(self, world: World, disks: Disks | None = None) -> None:
+    def __init__(self, world: World, disks: Disks, surroundings: Surroundings) -> None:
         self.world = world
+        self.surroundings = surroundings
         self.fleet = Fleet(disks)
         self.image = Image()
         self.restore_from: frozenset[str] = RESTORE_FROM
@@ -167,6 +169,11 @@ class NotebooksModel:
         )
         self.fleet.admit(instance)
         times = self.timings
+        platform = asked.get("gceSetup", {}).get("minCpuPlatform")
+        problem = self.surroundings.problem_of(zone, instance.body["gceSetup"], platform=platform)
+        if problem is not None:
+            verb = _Verb("CreateInstance", "create", times.starting)
+            return self._run(instance, verb, now=now, request_id=request_id, problem=problem)
         verb = _Verb(
             "CreateInstance",
             "create",
@@ -176,7 +183,10 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id)
 
     def patch(self, name: str, body: Any, *, mask: str, request_id: str = "") -> dict[str, Any]:
-        """Answer `UpdateInstance`: change the fields in the mask, if they may be changed in this state."""
+        """Answer `UpdateInstance`: change the fields in the mask, if they may be changed in this state.
+
+        The path names the instance. `name` in the body is not read: gcloud sends the short name there.
+        """
         check_request_id(request_id)
         instance, now = self._find(name), self._now()
         earlier = self._repeated("UpdateInstance", name, request_id, now)
@@ -184,12 +194,12 @@ class NotebooksModel:
             return earlier.view()
         paths = read_mask(mask)
         asked = parse("Instance", body, at="instance")
-        if asked.get("name", name) != name:
-            raise invalid(f"instance.name '{asked['name']}' does not match the resource '{name}'.")
         self.fleet.operations.check_free(name)
         changed = changed_body(instance, asked, paths)
+        platform = asked.get("gceSetup", {}).get("minCpuPlatform")
+        problem = self.surroundings.hardware_problem(instance.zone, changed["gceSetup"], platform=platform)
         verb = _Verb("UpdateInstance", "update", self.timings.update, payload={"body": changed})
-        return self._run(instance, verb, now=now, request_id=request_id)
+        return self._run(instance, verb, now=now, request_id=request_id, problem=problem)
 
     def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
         """Answer `DeleteInstance`: the instance is listed until the operation is done; the state DELETED is never shown."""
@@ -364,13 +374,19 @@ class NotebooksModel:
         earlier = self.fleet.operations.repeated(endpoint, name, request_id)
         return earlier if earlier is not None and now - earlier.created < _REQUEST_MEMORY else None
 
-    def _run(self, instance: Instance, verb: _Verb, *, now: datetime, request_id: str = "") -> dict[str, Any]:
-        """Start the operation; with a scripted `operation_error`, its last states are not reached."""
+    def _run(
+        self, instance: Instance, verb: _Verb, *, now: datetime, request_id: str = "", problem: Status | None = None
+    ) -> dict[str, Any]:
+        """Start the operation; with a scripted `operation_error`, its last states are not reached.
+
+        With a `problem`, the operation ends with that error.
+        """
         fault: Fault | None = self.world.faults.take(
             f"notebooks.{verb.endpoint}", instance.name, wanted="operation_error"
         )
         operation = self.fleet.operations.start(verb.endpoint, verb.verb, instance.name, now=now, request_id=request_id)
         operation.payload = dict(verb.payload)
+        operation.error = problem
         steps = verb.steps
         if fault is not None:
             operation.payload |= fault.payload

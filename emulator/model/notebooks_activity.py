@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from emulator.clock import parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
 
 Kernels = Literal["busy", "idle", "none"]
 _OLD_VCPUS = 4  # of saved worlds of older versions, which do not say: the default machine type
@@ -47,6 +47,15 @@ class Script:
         }
 
 
+@dataclass(slots=True)
+class Measured:
+    """A minute of a machine as it was measured: busy seconds (of all its vCPUs together) in `seconds`, and responses by code."""
+
+    busy: float = 0.0
+    seconds: float = 0.0
+    responses: dict[str, int] = field(default_factory=dict)
+
+
 class Span(NamedTuple):
     """An interval in which a VM was ACTIVE; `ended` is None while it is. `vcpus` can change while the VM is stopped."""
 
@@ -63,6 +72,35 @@ class Machine:
     name: str
     spans: list[Span] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
+    measured: dict[datetime, Measured] = field(default_factory=dict)  # by the end of the minute
+    kernel_changes: list[tuple[datetime, Kernels | None]] = field(default_factory=list)
+
+    def measure(self, since: datetime, until: datetime, *, utilization: float, responses: Mapping[str, int]) -> None:
+        """Note the measured utilization (0 to 1) from `since` to `until`, and the responses of that time."""
+        begun = since
+        while begun < until:
+            minute = _minute_of(begun)
+            ended = min(minute, until)
+            seconds = (ended - begun).total_seconds()
+            held = self.measured.setdefault(minute, Measured())
+            held.busy += utilization * seconds
+            held.seconds += seconds
+            begun = ended
+        if responses:
+            held = self.measured.setdefault(_minute_of(until), Measured())
+            for code, count in responses.items():
+                held.responses[code] = held.responses.get(code, 0) + count
+
+    def note_kernels(self, at: datetime, kernels: Kernels | None) -> bool:
+        """Note the measured state of the kernels; None: unknown from now on. Return True if it changed."""
+        if kernels == (self.kernel_changes[-1][1] if self.kernel_changes else None):
+            return False
+        self.kernel_changes.append((at, kernels))
+        return True
+
+    def forget(self, before: datetime) -> None:
+        """Forget the measured minutes that Monitoring no longer has."""
+        self.measured = {minute: held for minute, held in self.measured.items() if minute >= before}
 
     def up(self, at: datetime, *, vcpus: int) -> None:
         """Note that the VM is ACTIVE from now on."""
@@ -76,12 +114,19 @@ class Machine:
 
     def codes(self) -> list[str]:
         """Return the response codes that any script names, sorted."""
-        return sorted({code for script in self.scripts for code in script.requests_per_minute or ()})
+        scripted = {code for script in self.scripts for code in script.requests_per_minute or ()}
+        return sorted(scripted | {code for held in self.measured.values() for code in held.responses})
 
     def cpu(self, moment: datetime, default: float) -> float:
-        """Return the utilization at a moment, 0 to 1. The last script takes precedence."""
+        """Return the utilization at a moment, 0 to 1. The last script takes precedence, then what was measured.
+
+        What runs on each machine beside its user's work, the `default`, is not measured and comes on top.
+        """
         said = next((s.cpu for s in reversed(self.scripts) if s.cpu is not None and s.covers(moment)), None)
-        return default if said is None else said
+        if said is not None:
+            return said
+        held = self.measured.get(_minute_of(moment))
+        return min(1.0, default + held.busy / held.seconds) if held is not None and held.seconds else default
 
     def bytes_per_second(self, moment: datetime, default: float) -> float:
         """Return the bytes a second that come over the network at a moment. The last script takes precedence."""
@@ -92,25 +137,29 @@ class Machine:
         return default if found is None else found
 
     def requests(self, moment: datetime, code: str) -> int:
-        """Return the responses of this code through the proxy in the minute of a moment; 0 unless scripted."""
+        """Return the responses of this code through the proxy in the minute of a moment; 0 unless scripted or measured."""
         said = (
             s.requests_per_minute
             for s in reversed(self.scripts)
             if s.requests_per_minute is not None and s.covers(moment)
         )
-        return next(said, {}).get(code, 0)
+        held = self.measured.get(_minute_of(moment))
+        return next(said, held.responses if held is not None else {}).get(code, 0)
 
     def kernels(self, moment: datetime) -> Kernels | None:
-        """Return the state of the kernels, or None if it is not scripted."""
-        return next((s.kernels for s in reversed(self.scripts) if s.kernels is not None and s.covers(moment)), None)
+        """Return the state of the kernels, or None if it is neither scripted nor measured."""
+        said = next((s.kernels for s in reversed(self.scripts) if s.kernels is not None and s.covers(moment)), None)
+        if said is not None:
+            return said
+        return next((kernels for at, kernels in reversed(self.kernel_changes) if at <= moment), None)
 
     def watched(self) -> bool:
-        """Return True if any script has a state of kernels."""
-        return any(script.kernels is not None for script in self.scripts)
+        """Return True if any state of the kernels was scripted or measured."""
+        return bool(self.kernel_changes) or any(script.kernels is not None for script in self.scripts)
 
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
         """Return the first moment in (since, now] at which the kernels were scripted as not busy for `timeout` without a break."""
-        edges = {since, now}
+        edges = {since, now} | {at for at, _ in self.kernel_changes if since < at < now}
         for script in self.scripts:
             edges |= {edge for edge in (script.since, script.until) if edge is not None and since < edge < now}
         begun: datetime | None = None
@@ -131,6 +180,8 @@ class Machine:
             "name": self.name,
             "spans": [[rfc3339(a), rfc3339(b) if b else None, vcpus] for a, b, vcpus in self.spans],
             "scripts": [script.to_json() for script in self.scripts],
+            "measured": [[rfc3339(at), each.busy, each.seconds, each.responses] for at, each in self.measured.items()],
+            "kernels": [[rfc3339(at), kernels] for at, kernels in self.kernel_changes],
         }
 
     @classmethod
@@ -140,7 +191,15 @@ class Machine:
             Span(parse_rfc3339(a), parse_rfc3339(b) if b else None, vcpus[0] if vcpus else _OLD_VCPUS)
             for a, b, *vcpus in row["spans"]
         ]
-        return cls(row["gce_id"], row["name"], spans, [script_from_json(script) for script in row["scripts"]])
+        scripts = [script_from_json(script) for script in row["scripts"]]
+        measured = {parse_rfc3339(at): Measured(*values) for at, *values in row.get("measured", [])}
+        changes = [(parse_rfc3339(at), kernels) for at, kernels in row.get("kernels", [])]
+        return cls(row["gce_id"], row["name"], spans, scripts, measured, changes)
+
+
+def _minute_of(moment: datetime) -> datetime:
+    """Return the end of the minute in which a moment is; a full minute begins the next one."""
+    return moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def script_from_json(row: dict[str, Any]) -> Script:

@@ -14,12 +14,12 @@ from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError
 from emulator.model.disks import Disks
 from emulator.model.machine_types import vcpus_of
-from emulator.model.notebooks_activity import Machine, Script
+from emulator.model.notebooks_activity import Kernels, Machine, Script
 from emulator.model.notebooks_fresh import Instance, full_view, stamp
 from emulator.model.notebooks_ops import EMPTY, Agenda, Operation, Operations, packed, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # Cloud Monitoring keeps the points of Google's own metrics for six weeks, so a deleted VM is remembered as long.
 _REMEMBERED = timedelta(weeks=6)
@@ -47,6 +47,16 @@ class Timings:
     nothing: timedelta = timedelta(seconds=2)
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The use of a machine since `since`: utilization from 0 to 1, responses by code, and the present state of its kernels."""
+
+    since: datetime
+    utilization: float
+    responses: Mapping[str, int]
+    kernels: Kernels | None
+
+
 class Fleet:
     """All instances, their operations and machines, and the changes of their disks.
 
@@ -70,6 +80,15 @@ class Fleet:
         machine = self.machines[instance.gce_id]
         machine.scripts.append(script)
         if machine.watched():
+            self._watched.add(machine.gce_id)
+
+    def observe(self, instance: Instance, observed: Observed, *, until: datetime) -> None:
+        """Note what was measured on the instance's machine until now."""
+        machine = self.machines[instance.gce_id]
+        begun = max(observed.since, instance.active_since or until)
+        machine.measure(begun, until, utilization=observed.utilization, responses=observed.responses)
+        machine.forget(until - _REMEMBERED)
+        if machine.note_kernels(until, observed.kernels):
             self._watched.add(machine.gce_id)
 
     def find(self, name: str) -> Instance:

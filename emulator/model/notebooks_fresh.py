@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from emulator.model.machine_types import default_disk, machine_type
 from emulator.model.notebooks_rules import machine_url, network_urls
 
 DEFAULT_MACHINE = "e2-standard-4"
@@ -146,8 +147,10 @@ def _metadata(name: str, instance: dict[str, Any], *, backend: str, version: str
     return defaults | asked | _google_metadata(name, instance, backend=backend, version=version)
 
 
-def _disk(asked: dict[str, Any], size: str) -> dict[str, Any]:
-    return {"diskSizeGb": size, "diskType": "PD_STANDARD", "diskEncryption": "GMEK"} | asked
+def _disk(asked: dict[str, Any], size: str, machine: str) -> dict[str, Any]:
+    kind = machine_type(machine.rpartition("/")[2])
+    disk_type = default_disk(kind) if kind is not None else "PD_STANDARD"
+    return {"diskSizeGb": size, "diskType": disk_type, "diskEncryption": "GMEK"} | asked
 
 
 def _service_account(instance: dict[str, Any], project_number: str) -> str:
@@ -171,11 +174,12 @@ def _nic(project: str, zone: str, asked: dict[str, Any], *, public: bool, mark: 
 def _gce_setup(name: str, instance: dict[str, Any], *, project_number: str, mark: str, version: str) -> dict[str, Any]:
     _, project, _, zone, _, _ = name.split("/")
     asked = instance.get("gceSetup", {})
+    machine = machine_url(project, zone, asked.get("machineType", DEFAULT_MACHINE))
     setup: dict[str, Any] = {
-        "machineType": machine_url(project, zone, asked.get("machineType", DEFAULT_MACHINE)),
+        "machineType": machine,
         "serviceAccounts": [{"email": _service_account(instance, project_number), "scopes": list(_SCOPES)}],
-        "bootDisk": _disk(asked.get("bootDisk", {}), DEFAULT_BOOT_GB),
-        "dataDisks": [_disk(disk, DEFAULT_DATA_GB) for disk in asked.get("dataDisks") or [{}]],
+        "bootDisk": _disk(asked.get("bootDisk", {}), DEFAULT_BOOT_GB, machine),
+        "dataDisks": [_disk(disk, DEFAULT_DATA_GB, machine) for disk in asked.get("dataDisks") or [{}]],
         "shieldedInstanceConfig": asked.get(
             "shieldedInstanceConfig", {"enableVtpm": True, "enableIntegrityMonitoring": True}
         ),

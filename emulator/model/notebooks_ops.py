@@ -91,10 +91,12 @@ class Agenda:
     def __init__(self) -> None:
         self._heap: list[Event] = []
         self._serial = 0
+        self.latest: datetime | None = None  # of all events, also of those that were taken
 
     def add(self, at: datetime, kind: str, name: str, *, plan: int = 0, state: str = "") -> None:
         """Add an event. Events of the same moment happen in the order in which they were added."""
         self._serial += 1
+        self.latest = at if self.latest is None else max(at, self.latest)
         heapq.heappush(self._heap, Event(at, self._serial, kind, name, plan, state))
 
     def due(self, now: datetime) -> datetime | None:

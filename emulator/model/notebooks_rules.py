@@ -6,23 +6,8 @@ import re
 from typing import Any
 
 from emulator.errors import ApiError
+from emulator.model.machine_types import ZONES
 
-# Google's own zones, as the locations list of the API names them (2026). A Workbench instance lives in a zone.
-_ZONES = (
-    "africa-south1-abc asia-east1-abc asia-east2-abc asia-northeast1-abc asia-northeast2-abc asia-northeast3-abc "
-    "asia-south1-abc asia-south2-abc asia-southeast1-abc asia-southeast2-abc australia-southeast1-abc "
-    "australia-southeast2-abc europe-central2-abc europe-north1-abc europe-north2-abc europe-southwest1-abc "
-    "europe-west1-bcd europe-west10-abc europe-west12-abc europe-west2-abc europe-west3-abc europe-west4-abc "
-    "europe-west6-abc europe-west8-abc europe-west9-abc me-central1-abc me-central2-abc me-west1-abc "
-    "northamerica-northeast1-abc northamerica-northeast2-abc northamerica-south1-abc southamerica-east1-abc "
-    "southamerica-west1-abc us-central1-abcf us-east1-bcd us-east4-abc us-east5-abc us-south1-abc us-west1-abc "
-    "us-west2-abc us-west3-abc us-west4-abc"
-)
-ZONES: tuple[str, ...] = tuple(
-    f"{region}-{letter}"
-    for region, _, letters in (entry.rpartition("-") for entry in _ZONES.split())
-    for letter in letters
-)
 _KNOWN_ZONES = frozenset(ZONES)
 COMPUTE = "https://www.googleapis.com/compute/v1/"
 

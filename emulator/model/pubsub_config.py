@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from emulator.errors import ApiError
+from emulator.errors import not_served
 from emulator.model.pubsub_names import check_duration, check_labels, check_name, parse_duration, refuse
 from emulator.model.pubsub_queue import Rules
 
@@ -49,7 +49,7 @@ def camel(path: str) -> str:
 def _refuse_unserved(config: Config) -> None:
     for name in sorted(_NOT_SERVED & set(config)):
         if config[name]:
-            raise ApiError("UNIMPLEMENTED", f"The embedded cloud does not serve the field {name}.")
+            raise not_served(f"The embedded cloud does not serve the field {name}.")
 
 
 def topic_config(config: Config) -> Config:
@@ -167,7 +167,7 @@ def merged(kind: str, old: Config, new: Config, paths: list[str]) -> Config:
                 "Note that field paths must be of the form 'push_config' rather than 'pushConfig'."
             )
         if camel(head) in _NOT_SERVED:
-            raise ApiError("UNIMPLEMENTED", f"The embedded cloud does not serve the field {camel(head)}.")
+            raise not_served(f"The embedded cloud does not serve the field {camel(head)}.")
         if head not in mutable:
             refuse(f"Invalid update_mask provided in the {request}: the {head} field in the {kind} is not mutable.")
         target, source, name = (result, new, camel(head)) if not inner else (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emulator.clock import parse_rfc3339, rfc3339
-from emulator.errors import ApiError
+from emulator.errors import ApiError, not_served
 from emulator.model.pages import listed
 from emulator.model.pubsub_names import parse_duration
 from emulator.model.scheduler_cron import next_run
@@ -275,7 +275,7 @@ def _checked(job: Job) -> Job:
         case "httpTarget":
             _check_http(job["httpTarget"])
         case _:
-            raise ApiError("UNIMPLEMENTED", "The embedded cloud does not serve App Engine targets.")
+            raise not_served("The embedded cloud does not serve App Engine targets.")
     if len(job.get("description", "")) > 500:  # noqa: PLR2004 - the documented limit
         raise _bad("Job description must not be longer than 500 characters.")
     retry = job.get("retryConfig", {})
@@ -320,4 +320,4 @@ def _check_http(target: Job) -> None:
         raise _bad(f"Invalid value at 'job.http_target.http_method', \"{target['httpMethod']}\"")
     _check_base64(target.get("body", ""), field="job.http_target.body")
     if "oauthToken" in target:
-        raise ApiError("UNIMPLEMENTED", "The embedded cloud does not serve OAuth tokens of HTTP targets.")
+        raise not_served("The embedded cloud does not serve OAuth tokens of HTTP targets.")

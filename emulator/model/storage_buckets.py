@@ -30,6 +30,7 @@ class Buckets:
     def __init__(self, world: World) -> None:
         self._world = world
         self.by_name: dict[str, Bucket] = {}
+        self.deleted: list[Bucket] = []  # soft-deleted, oldest first; a name can be there several times
 
     def create(self, body: dict[str, Any], *, project: str) -> Bucket:
         """Return a new bucket from a bucket resource; 409 if the name is taken."""
@@ -65,12 +66,41 @@ class Buckets:
         conditions.check(bucket, reading=reading)
         return bucket
 
-    def listing(self, *, project: str, prefix: str, after: str, limit: int) -> tuple[list[Bucket], bool]:
+    def listing(
+        self, *, project: str, prefix: str, after: str, limit: int, soft_deleted: bool = False
+    ) -> tuple[list[Bucket], bool]:
         """Return up to `limit` buckets of `project` whose names follow `after`, and True if there are more."""
-        names = sorted(
-            n for n, b in self.by_name.items() if b.project == project and n.startswith(prefix) and n > after
-        )
-        return [self.by_name[name] for name in names[:limit]], len(names) > limit
+        held = self._trash() if soft_deleted else self.by_name.values()
+        found = [b for b in held if b.project == project and b.name.startswith(prefix) and b.name > after]
+        found.sort(key=lambda bucket: (bucket.name, bucket.generation))
+        return found[:limit], len(found) > limit
+
+    def soft_deleted(self, name: str, generation: int | None) -> Bucket:
+        """Return a soft-deleted bucket, of which the generation must be named; 404 if there is none or its time is over."""
+        if generation is None:
+            raise ApiError("INVALID_ARGUMENT", "Required parameter: generation", reason="required")
+        for bucket in self._trash():
+            if (bucket.name, bucket.generation) == (name, generation):
+                return bucket
+        raise not_found(name)
+
+    def restore(self, name: str, generation: int | None) -> Bucket:
+        """Bring a soft-deleted bucket back, with its soft-deleted objects; 409 if the name is in use."""
+        bucket = self.soft_deleted(name, generation)
+        if name in self.by_name:
+            text = "Your previous request to create the named bucket succeeded and you already own it."
+            raise ApiError("ALREADY_EXISTS", text, reason="conflict")
+        self.deleted.remove(bucket)
+        bucket.soft_deleted = bucket.hard_delete = None
+        bucket.metageneration += 1
+        self.by_name[name] = bucket
+        return bucket
+
+    def _trash(self) -> list[Bucket]:
+        """Return the soft-deleted buckets whose time is not over."""
+        stamp = rfc3339(self._world.clock.now())
+        self.deleted = [bucket for bucket in self.deleted if (bucket.hard_delete or "") > stamp]
+        return self.deleted
 
     def change(self, name: str, body: dict[str, Any], conditions: Preconditions, *, replace: bool) -> Bucket:
         """Patch the settings (labels and nested settings merge, null deletes), or with `replace` set them all."""
@@ -89,11 +119,15 @@ class Buckets:
         return bucket
 
     def delete(self, name: str, conditions: Preconditions) -> None:
-        """Delete an empty bucket; 409 while it has any generation of any object."""
+        """Delete an empty bucket, soft-deleted if its policy keeps such; 409 while it has any generation of any object."""
         bucket = self.get(name, conditions, reading=False)
         if bucket.live or bucket.archived:
             raise ApiError("ALREADY_EXISTS", "The bucket you tried to delete is not empty.", reason="conflict")
         del self.by_name[name]
+        if bucket.soft_delete:
+            now = self._world.clock.now()
+            bucket.soft_deleted, bucket.hard_delete = rfc3339(now), rfc3339(now + bucket.soft_delete)
+            self.deleted.append(bucket)
 
     def policy(self, name: str) -> dict[str, Any]:
         """Return the bucket's IAM policy, with its etag."""

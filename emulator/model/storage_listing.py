@@ -31,6 +31,12 @@ class ListQuery:
     token: str = ""
     versions: bool = False
     trailing_delimiter: bool = False
+    soft_deleted: bool = False
+
+    @property
+    def all_generations(self) -> bool:
+        """A flag: true if noncurrent generations are listed. Soft-deleted ones are, too: none of them is live."""
+        return self.versions or self.soft_deleted
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ def list_objects(bucket: Bucket, query: ListQuery) -> Listing:
     for name, prefix in _names(bucket, query, first, glob):
         found = [] if prefix and not query.trailing_delimiter else _generations(bucket, name, query)
         if name == after_name:
-            found = [s for s in found if query.versions and s.generation > after_generation]
+            found = [s for s in found if query.all_generations and s.generation > after_generation]
         if prefix and prefix not in page.prefixes:
             if page.size >= query.limit:
                 page.token = _write_token(*last)
@@ -94,12 +100,12 @@ def _names(bucket: Bucket, query: ListQuery, first: str, glob: re.Pattern[str] |
 
 
 def _visible(bucket: Bucket, name: str, query: ListQuery) -> bool:
-    return query.versions or name in bucket.live
+    return query.all_generations or name in bucket.live
 
 
 def _generations(bucket: Bucket, name: str, query: ListQuery) -> list[StoredObject]:
     live = [bucket.live[name]] if name in bucket.live else []
-    return [*bucket.archived.get(name, []), *live] if query.versions else live
+    return [*bucket.archived.get(name, []), *live] if query.all_generations else live
 
 
 def _write_token(name: str, generation: int) -> str:

@@ -6,7 +6,10 @@ import base64
 import bisect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
+
+from emulator.clock import rfc3339
 
 _AFTER_ALL = "\U0010ffff"
 
@@ -16,7 +19,7 @@ class StoredObject:
     """A generation of an object. A change of its metadata gives a new value with the next metageneration.
 
     `fields` are the writable ones (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a composite.
-    `deleted` is set once the generation is noncurrent.
+    `deleted` is set once the generation is noncurrent; `soft_deleted` once it is deleted, and then it is gone at `hard_delete`.
     """
 
     bucket: str
@@ -31,6 +34,8 @@ class StoredObject:
     md5: str | None
     component_count: int | None = None
     deleted: str | None = None
+    soft_deleted: str | None = None
+    hard_delete: str | None = None
 
     def resource(self) -> dict[str, Any]:
         """Return the object's JSON without the links, which only a server knows."""
@@ -86,12 +91,17 @@ _AT_TIMES: dict[str, Callable[[StoredObject], Any]] = {
     "md5Hash": lambda stored: stored.md5,
     "componentCount": lambda stored: stored.component_count,
     "timeDeleted": lambda stored: stored.deleted,
+    "softDeleteTime": lambda stored: stored.soft_deleted,
+    "hardDeleteTime": lambda stored: stored.hard_delete,
 }
 
 
 @dataclass(slots=True)
 class Bucket:
-    """A bucket. `fields` are its settings; `live` are the current generations, `archived` the noncurrent ones by name, oldest first."""
+    """A bucket. `fields` are its settings; `live` are the current generations, `archived` the noncurrent ones by name, oldest first.
+
+    `trash` has the soft-deleted generations in the same way. A bucket can be soft-deleted, too.
+    """
 
     name: str
     project: str
@@ -102,6 +112,9 @@ class Bucket:
     generation: int = 1
     live: dict[str, StoredObject] = field(default_factory=dict)
     archived: dict[str, list[StoredObject]] = field(default_factory=dict)
+    trash: dict[str, list[StoredObject]] = field(default_factory=dict)
+    soft_deleted: str | None = None
+    hard_delete: str | None = None
     policy: dict[str, Any] = field(default_factory=dict)
     policy_version: int = 1
     _names: list[str] = field(default_factory=list)
@@ -110,6 +123,23 @@ class Bucket:
     def versioned(self) -> bool:
         """A flag: true if replaced and deleted generations are kept."""
         return bool(self.fields.get("versioning", {}).get("enabled"))
+
+    @property
+    def soft_delete(self) -> timedelta:
+        """The time for which deleted generations can be restored; zero: not at all."""
+        return timedelta(seconds=int(self.fields.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0)))
+
+    def trashed(self, now: datetime) -> Bucket:
+        """Return a bucket whose noncurrent generations are the soft-deleted ones of this bucket, for a listing of them.
+
+        Those whose time is over are removed.
+        """
+        stamp = rfc3339(now)
+        held = {name: [each for each in kept if (each.hard_delete or "") > stamp] for name, kept in self.trash.items()}
+        self.trash = {name: kept for name, kept in held.items() if kept}
+        shown = Bucket(self.name, self.project, self.created, self.updated, self.fields, archived=self.trash)
+        shown._names = sorted(self.trash)
+        return shown
 
     @property
     def uniform_access(self) -> bool:
@@ -134,8 +164,11 @@ class Bucket:
             versions = self.archived[old.name]
             versions[versions.index(old)] = new
 
-    def remove(self, stored: StoredObject) -> None:
-        """Remove this generation for good."""
+    def remove(self, stored: StoredObject, now: datetime) -> None:
+        """Remove this generation: for good, or soft-deleted if the bucket keeps such."""
+        if self.soft_delete:
+            gone = replace(stored, soft_deleted=rfc3339(now), hard_delete=rfc3339(now + self.soft_delete))
+            self.trash.setdefault(stored.name, []).append(gone)
         if self.live.get(stored.name) is stored:
             del self.live[stored.name]
         else:
@@ -178,6 +211,7 @@ class Bucket:
             "updated": self.updated,
             "etag": etag_of(0, self.metageneration),
             "locationType": location_type(str(self.fields["location"])),
+            **({"softDeleteTime": self.soft_deleted, "hardDeleteTime": self.hard_delete} if self.soft_deleted else {}),
             **self.fields,
         }
 
@@ -193,8 +227,11 @@ class Bucket:
             "generation",
             "policy",
             "policy_version",
+            "soft_deleted",
+            "hard_delete",
         )
-        versions = [s for kept in self.archived.values() for s in kept] + list(self.live.values())
+        versions = [s for held in (self.trash, self.archived) for kept in held.values() for s in kept]
+        versions += self.live.values()
         return {key: getattr(self, key) for key in plain} | {"objects": [stored.dump() for stored in versions]}
 
     @classmethod
@@ -203,7 +240,9 @@ class Bucket:
         bucket = cls(**{key: value for key, value in raw.items() if key != "objects"})
         for entry in raw["objects"]:
             stored = StoredObject.parse(entry)
-            if stored.deleted is None:
+            if stored.soft_deleted is not None:
+                bucket.trash.setdefault(stored.name, []).append(stored)
+            elif stored.deleted is None:
                 bucket.live[stored.name] = stored
             else:
                 bucket.archived.setdefault(stored.name, []).append(stored)

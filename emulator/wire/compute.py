@@ -24,6 +24,7 @@ from emulator.world import CallSpec, World
 
 if TYPE_CHECKING:
     from emulator.model.compute import ComputeModel
+    from emulator.model.surroundings import Surroundings
 
 _Asked = Callable[[Call, dict[str, str]], Any]
 _V1 = r"^/compute/v1/"
@@ -46,7 +47,7 @@ _LIST = ("filter", "maxResults", "orderBy", "pageToken", "returnPartialSuccess")
 _WAIT = timedelta(minutes=2)
 
 
-def routes(world: World, model: ComputeModel) -> list[Route]:
+def routes(world: World, model: ComputeModel, surroundings: Surroundings) -> list[Route]:
     """Return the service's routes and those of the control API."""
     calls = _Calls(world, model)
 
@@ -65,6 +66,9 @@ def routes(world: World, model: ComputeModel) -> list[Route]:
     table: list[tuple[str, str, str, str, tuple[str, ...], _Asked]] = [
         ("GET", f"{_ZONE}/disks", "disks.list", "compute.disks.list", _LIST,
          lambda call, query: model.list_disks(call.params["parent"], query)),
+        ("GET", r"(?P<parent>projects/[^/]+)/aggregated/disks", "disks.aggregatedList", "compute.disks.list",
+         (*_LIST, "includeAllScopes", "serviceProjectNumber"),
+         lambda call, query: model.aggregated_disks(call.params["parent"], query)),
         ("GET", _DISK, "disks.get", "compute.disks.get", (), lambda call, _: model.get_disk(call.params["path"])),
         ("DELETE", _DISK, "disks.delete", "compute.disks.delete", ("requestId",),
          lambda call, _: model.delete_disk(call.params["path"])),
@@ -81,7 +85,7 @@ def routes(world: World, model: ComputeModel) -> list[Route]:
     ]  # fmt: skip
     table += [
         ("GET", rf"(?P<path>{path})", f"{kind}.{method}", f"compute.{kind}.get", (),
-         lambda call, _: read_offer(call.params["path"], world.project))
+         lambda call, _: read_offer(call.params["path"], world.project, surroundings))
         for path, kind, method in _OFFERS
     ]  # fmt: skip
     found = [calls.route(*row) for row in table]

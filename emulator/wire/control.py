@@ -30,6 +30,7 @@ GET    /_emulator/world             the saved world;  PUT becomes it
 GET    /_emulator/activity          what goes on on the instances;  POST says so
 POST   /_emulator/monitoring        {{"counter": "sparse"}}, "zeros" or "invisible": the proxy's counter in quiet minutes;  GET tells it
 GET    /_emulator/disks/ZONE/DISK   the bytes on a disk;  PUT writes them;  GET /_emulator/snapshots/NAME what a snapshot holds
+POST   /_emulator/surroundings      {{"networks": [...]}}, subnetworks, images, service_accounts that exist;  GET lists what was declared
 POST   /_emulator/iam               {{"quota": 1000}} service accounts
 GET    /_emulator/functions         the functions that run;  POST starts one, DELETE /NAME ends it
 GET    /_emulator/iap               the hub page's front;  /iap/public_key proves what it signs;  POST /_emulator/people for its sign-in
@@ -74,7 +75,8 @@ class _Control:
     def clock(self, call: Call) -> dict[str, Any]:
         """Return the virtual time."""
         del call
-        return {"now": rfc3339(self._world.clock.now()), "speed": self._world.clock.speed}
+        clock = self._world.clock
+        return {"now": rfc3339(clock.now()), "speed": clock.speed, "paced": clock.paced}
 
     def set_clock(self, call: Call) -> dict[str, Any]:
         """Move the clock, change its speed, or both."""

@@ -183,8 +183,13 @@ def with_query(handler: Callable[[Call, dict[str, str]], Any], *known: str) -> H
 
 
 def with_body(handler: Callable[[Call, dict[str, Any]], Any], *known: str) -> Handler:
-    """Return a handler that first reads the body, of which only `known` fields are allowed."""
-    return lambda call: handler(call, read_body(call, known))
+    """Return a handler that first reads the body, of which only `known` fields are allowed. Its call has no query parameters."""
+
+    def handle(call: Call) -> Any:
+        read_query(call, ())
+        return handler(call, read_body(call, known))
+
+    return handle
 
 
 def principal_of(request: Request) -> str:

@@ -27,6 +27,9 @@ def routes(world: World, model: IamModel) -> list[Route]:
     def get_policy(call: Call, query: dict[str, str]) -> Any:
         return model.get_policy(call.params["name"], version=read_int(query, "options.requestedPolicyVersion"))
 
+    def keys(call: Call, _query: dict[str, str]) -> Any:
+        return model.keys(call.params["name"], call.request.args.getlist("keyTypes"))
+
     def switch(*, disabled: bool) -> Handler:
         return with_body(lambda call, _: model.switch(call.params["name"], disabled=disabled))
 
@@ -35,6 +38,7 @@ def routes(world: World, model: IamModel) -> list[Route]:
         ("POST", _PROJECT, "create", "create", with_query(lambda call, _: model.create(call.params["project"], call.json()))),
         ("GET", _PROJECT, "list", "list", with_query(listing, "pageSize", "pageToken")),
         ("GET", _ACCOUNT, "get", "get", with_query(lambda call, _: model.get(call.params["name"]))),
+        ("GET", f"{_ACCOUNT}/keys", "keys.list", "keys.list", with_query(keys, "keyTypes")),
         ("PATCH", _ACCOUNT, "patch", "update", with_query(lambda call, _: model.patch(call.params["name"], call.json()))),
         ("DELETE", _ACCOUNT, "delete", "delete", with_query(lambda call, _: model.delete(call.params["name"]))),
         ("POST", f"{_ACCOUNT}:enable", "enable", "enable", switch(disabled=False)),
@@ -54,10 +58,9 @@ def routes(world: World, model: IamModel) -> list[Route]:
 
 
 def _spec(method: str, permission: str) -> CallSpec:
-    reads = method in ("list", "get", "getIamPolicy")
-    return CallSpec(
-        "iam", f"serviceAccounts.{method}", mutates=not reads, permission=f"iam.serviceAccounts.{permission}"
-    )
+    reads = method in ("list", "get", "getIamPolicy", "keys.list")
+    needed = f"iam.serviceAccounts.{permission}".replace("serviceAccounts.keys", "serviceAccountKeys")
+    return CallSpec("iam", f"serviceAccounts.{method}", mutates=not reads, permission=needed)
 
 
 def _resource(world: World, path: str) -> Callable[[Call], str]:

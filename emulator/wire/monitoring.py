@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from emulator.clock import parse_rfc3339
-from emulator.errors import ApiError
+from emulator.errors import ApiError, not_served
 from emulator.model.monitoring import MonitoringModel
 from emulator.model.monitoring_query import Query
 from emulator.wire.http import Call, Route, read_int, read_query
@@ -75,7 +75,7 @@ def _list_time_series(world: World, model: MonitoringModel, call: Call) -> dict[
         )
     reducer = query.get("aggregation.crossSeriesReducer", "REDUCE_NONE")
     if reducer not in {"REDUCE_NONE", "REDUCE_SUM"} or query.get("orderBy"):
-        raise ApiError("UNIMPLEMENTED", "The embedded cloud reduces series by REDUCE_SUM only, and orders none.")
+        raise not_served("The embedded cloud reduces series by REDUCE_SUM only, and orders none.")
     aligner = query.get("aggregation.perSeriesAligner") or "ALIGN_NONE"
     second = query.get("secondaryAggregation.perSeriesAligner") or "ALIGN_NONE"
     if aligner == "ALIGN_NONE" and (reducer != "REDUCE_NONE" or second != "ALIGN_NONE"):

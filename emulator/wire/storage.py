@@ -80,6 +80,7 @@ def _bucket_routes(api: _Api) -> list[Route]:
         _route("PATCH", one, "buckets.patch", lambda call: api.change_bucket(call, replace=False), mutates=True),
         _route("PUT", one, "buckets.update", lambda call: api.change_bucket(call, replace=True), mutates=True),
         _route("DELETE", one, "buckets.delete", api.delete_bucket, mutates=True),
+        _route("POST", f"{one}/restore", "buckets.restore", api.restore_bucket, mutates=True),
         _route(
             "GET", f"{one}/iam", "buckets.getIamPolicy", lambda call: api.model.buckets.policy(call.params["bucket"])
         ),
@@ -100,6 +101,7 @@ def _object_routes(api: _Api) -> list[Route]:
         _route("PUT", one, "objects.update", lambda call: api.change_object(call, replacing=True), mutates=True),
         _route("DELETE", one, "objects.delete", api.delete_object, mutates=True),
         _route("POST", f"{one}/compose", "objects.compose", api.compose, mutates=True),
+        _route("POST", f"{one}/restore", "objects.restore", api.restore_object, mutates=True),
         _to_route(f"{one}/copyTo{to}", "objects.copy", api.copy),
         _to_route(f"{one}/rewriteTo{to}", "objects.rewrite", api.rewrite),
     ]
@@ -144,7 +146,11 @@ class _Api:
         except ValueError as error:
             raise invalid(f"Invalid value for field 'pageToken': {call.query('pageToken')!r}") from error
         found, more = self.model.buckets.listing(
-            project=project, prefix=call.query("prefix"), after=after, limit=page_size(call)
+            project=project,
+            prefix=call.query("prefix"),
+            after=after,
+            limit=page_size(call),
+            soft_deleted=flag(call, "softDeleted"),
         )
         body: dict[str, Any] = {"kind": "storage#buckets"}
         if found:
@@ -160,6 +166,9 @@ class _Api:
 
     def get_bucket(self, call: Call) -> dict[str, Any]:
         """Answer `buckets.get`."""
+        if flag(call, "softDeleted"):
+            gone = self.model.buckets.soft_deleted(call.params["bucket"], number(call, "generation"))
+            return bucket_json(call, gone, self._world.project_number)
         bucket = self.model.buckets.get(call.params["bucket"], conditions(call))
         return bucket_json(call, bucket, self._world.project_number)
 
@@ -172,6 +181,11 @@ class _Api:
         """Answer `buckets.delete`."""
         self.model.buckets.delete(call.params["bucket"], conditions(call))
         return Response(b"", status=204)
+
+    def restore_bucket(self, call: Call) -> dict[str, Any]:
+        """Answer `buckets.restore`."""
+        bucket = self.model.buckets.restore(call.params["bucket"], number(call, "generation"))
+        return bucket_json(call, bucket, self._world.project_number)
 
     def set_policy(self, call: Call) -> dict[str, Any]:
         """Answer `buckets.setIamPolicy`."""
@@ -204,10 +218,6 @@ class _Api:
 
     def list_objects(self, call: Call) -> dict[str, Any]:
         """Answer `objects.list`."""
-        if flag(call, "softDeleted"):
-            raise ApiError(
-                "UNIMPLEMENTED", "The embedded cloud keeps no soft-deleted objects.", reason="notImplemented"
-            )
         page = self.model.listing(call.params["bucket"], list_query(call))
         body: dict[str, Any] = {"kind": "storage#objects"}
         if page.token:
@@ -225,6 +235,8 @@ class _Api:
             raise invalid(f"Invalid value for parameter 'alt': '{alt}'")
         if alt == "media":
             return self.download(call)
+        if flag(call, "softDeleted"):
+            return object_json(call, self.model.soft_deleted(*_where(call), generation=number(call, "generation")))
         stored = self.model.get(*_where(call), generation=number(call, "generation"), conditions=conditions(call))
         return object_json(call, stored)
 
@@ -248,6 +260,12 @@ class _Api:
         """Answer `objects.delete`."""
         self.model.delete(*_where(call), generation=number(call, "generation"), conditions=conditions(call))
         return Response(b"", status=204)
+
+    def restore_object(self, call: Call) -> dict[str, Any]:
+        """Answer `objects.restore`."""
+        self._world.need("storage.objects.create")
+        stored = self.model.restore(*_where(call), generation=number(call, "generation"), conditions=conditions(call))
+        return object_json(call, stored)
 
     def copy(self, call: Call) -> dict[str, Any]:
         """Answer `objects.copy`. The source may be in another bucket than the destination."""

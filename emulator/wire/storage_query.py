@@ -64,6 +64,8 @@ def page_size(call: Call) -> int:
 
 def list_query(call: Call) -> ListQuery:
     """Return the parameters of `objects.list`."""
+    if flag(call, "softDeleted") and flag(call, "versions"):
+        raise invalid("You cannot specify both softDeleted and versions.")
     return ListQuery(
         prefix=call.query("prefix"),
         delimiter=call.query("delimiter"),
@@ -74,6 +76,7 @@ def list_query(call: Call) -> ListQuery:
         token=call.query("pageToken"),
         versions=flag(call, "versions"),
         trailing_delimiter=flag(call, "includeTrailingDelimiter"),
+        soft_deleted=flag(call, "softDeleted"),
     )
 
 

@@ -19,6 +19,7 @@ from emulator.faults import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emulator.model.log_entries import LogEntries
     from emulator.model.notebooks import NotebooksModel
     from emulator.world import World
 
@@ -35,6 +36,7 @@ class NotebooksCloud:
     url: str
     http: requests.Session
     client: notebooks_v2.NotebookServiceClient
+    logs: LogEntries
 
     def wait(self, seconds: float) -> None:
         self.world.clock.advance(timedelta(seconds=seconds))
@@ -89,7 +91,7 @@ def running() -> Iterator[NotebooksCloud]:
         session = requests.Session()
         session.trust_env = False
         try:
-            yield NotebooksCloud(whole.world, whole.notebooks, whole.url, session, client)
+            yield NotebooksCloud(whole.world, whole.notebooks, whole.url, session, client, whole.log_entries)
         finally:
             session.close()
             client.transport.close()

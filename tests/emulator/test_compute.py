@@ -207,7 +207,7 @@ def test_what_is_not_there_or_there_already_or_not_served(cloud: DataCloud):
     error = cloud.refused("POST", SNAPSHOTS, again, status=409)
     assert error["errors"][0]["reason"] == "alreadyExists"
     assert error["message"] == f"The resource '{PROJECT}/global/snapshots/s1' already exists"
-    cloud.refused("POST", SNAPSHOTS, {**again, "name": "s2", "guestFlush": True}, status=501)
+    cloud.refused("POST", SNAPSHOTS, {**again, "name": "s2", "guestFlush": True}, status=404)
     cloud.refused("GET", f"{SNAPSHOTS}/nothing", status=404)
     cloud.refused("DELETE", f"{SNAPSHOTS}/nothing", status=404)
     cloud.refused("GET", f"{SNAPSHOTS}/s1", status=400, colour="red")
@@ -423,3 +423,15 @@ def test_a_world_from_before_there_were_disks_gets_empty_ones(cloud: DataCloud):
     cloud.call("PUT", "/_emulator/world", saved)
     assert cloud.read("ann") == b""
     cloud.refused("GET", f"{SNAPSHOTS}/s1", status=404)
+
+
+def test_the_aggregated_list_has_each_disk_in_its_zone_and_a_warning_for_the_others(cloud: DataCloud):
+    cloud.instance("ann")
+    path = f"{V1}/{PROJECT}/aggregated/disks"
+    items = cloud.call("GET", path)["items"]
+    assert [disk["name"] for disk in items[f"zones/{ZONE}"]["disks"]] == ["ann-boot", "ann-data-workspace"]
+    assert items["zones/europe-west1-b"]["warning"]["code"] == "NO_RESULTS_ON_PAGE"
+    some = cloud.call("GET", path, maxResults="1", filter="name eq ann-.*")
+    assert len(some["items"][f"zones/{ZONE}"]["disks"]) == 1
+    assert some["nextPageToken"]
+    cloud.refused("GET", f"{V1}/projects/theirs/aggregated/disks", status=403)

@@ -91,6 +91,8 @@ def same(real: Any, ours: Any, path: str = "") -> None:
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the recorded answers (../shared/golden) are not here")
 def test_a_life_is_as_recorded(cloud: DataCloud):
+    account = {"accountId": "dataproc-abc123"}
+    cloud.call("POST", f"/v1/{PROJECT}/serviceAccounts", account)
     recorded = exchanges("mockdataproc-cluster-crud.log", uniqueId="abc123")
     served = [each for each in recorded if each.host == "dataproc.googleapis.com" and each.verb != "PATCH"]
     made, created, got, _, again, listed, deleting, deleted = served
@@ -270,3 +272,25 @@ def test_a_world_saved_before_lifetimes_and_templates_is_still_read(cloud: DataC
     other.wait(1)
     assert names(other, filter="status.state = DELETING") == ["ann-spark"]
     assert other.call("GET", f"/v1/{PROJECT}/locations/{REGION}/sessionTemplates") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{}", 2),
+        ('{"cluster_name": "ann"}', 1),
+        ('{"operation_state_matcher": "ACTIVE"}', 1),
+        ('{"operation_state_matcher": "NON_ACTIVE"}', 1),
+        ('{"cluster_name": "ann", "operation_state_matcher": "ACTIVE"}', 0),
+    ],
+)
+def test_operations_are_found_by_the_older_form_of_filter(cloud: DataCloud, text, found):
+    create(cloud, "ann")
+    cloud.call("POST", CLUSTERS, {"clusterName": "ben"})
+    operations = cloud.call("GET", f"/v1/{PROJECT}/regions/{REGION}/operations", filter=text).get("operations", [])
+    assert len(operations) == found
+
+
+@pytest.mark.parametrize("text", ["{", '{"colour": "red"}', '{"cluster_name": 3}'])
+def test_a_bad_filter_of_operations_is_refused(cloud: DataCloud, text):
+    cloud.refused("GET", f"/v1/{PROJECT}/regions/{REGION}/operations", status=400, filter=text)

@@ -122,7 +122,7 @@ def test_one_without_a_lifetime_stays_and_the_saved_world_knows_the_other(cloud:
         ({"autoDeleteTime": rfc3339(START + timedelta(days=15))}, 400),
         ({"autoDeleteTtl": "600s", "autoDeleteTime": rfc3339(START + timedelta(hours=1))}, 400),
         ({"idleDeleteTtl": "two hours"}, 400),
-        ({"idleStopTtl": "600s"}, 501),
+        ({"idleStopTtl": "600s"}, 404),
     ],
 )
 def test_a_wrong_lifetime_is_refused(cloud: DataCloud, lifecycle: dict[str, Any], status: int):

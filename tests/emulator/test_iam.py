@@ -394,3 +394,15 @@ def test_a_saved_world_has_accounts_and_policies(cloud: DataCloud):
     other.refused("POST", ACCOUNTS, {"accountId": "bk-user-6"}, status=429)
     unique = create(cloud, "bk-cat-0001")["uniqueId"]
     assert unique not in {account["uniqueId"] for account in other.call("GET", ACCOUNTS)["accounts"]}
+
+
+def test_an_account_has_the_one_key_that_google_manages(cloud: DataCloud):
+    create(cloud)
+    (key,) = cloud.call("GET", f"{path_of()}/keys")["keys"]
+    assert (key["keyType"], key["keyOrigin"]) == ("SYSTEM_MANAGED", "GOOGLE_PROVIDED")
+    assert key["name"].startswith(f"{PROJECT}/serviceAccounts/{ANN}/keys/")
+    assert cloud.call("GET", f"{path_of()}/keys", keyTypes="USER_MANAGED") == {}
+    assert cloud.call("GET", f"{path_of()}/keys", keyTypes="SYSTEM_MANAGED") == {"keys": [key]}
+    cloud.refused("GET", f"{path_of()}/keys", status=400, keyTypes="LOST")
+    cloud.refused("GET", f"{path_of('none@x.iam.gserviceaccount.com')}/keys", status=404)
+    assert cloud.permissions()[-1] == "iam.serviceAccountKeys.list"

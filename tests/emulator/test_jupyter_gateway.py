@@ -30,7 +30,7 @@ ANA, BEN = "ana.silva@example.com", "ben@example.com"
 
 # Started as JupyterLab is: it listens where it is told, demands its token, and says what it was asked.
 FAKE = """
-import json, os, socketserver, sys
+import json, os, socketserver, sys, time
 from http.server import BaseHTTPRequestHandler
 options = dict(each.split("=", 1) for each in sys.argv if each.startswith("--") and "=" in each)
 
@@ -45,6 +45,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(size)
         if self.headers.get("Authorization") != "token " + os.environ["JUPYTER_TOKEN"]:
             return self.say(403, {})
+        if self.path == "/api/kernels?no_track_activity=1":
+            return self.say(200, [{"execution_state": "busy"}, {"execution_state": "idle"}])
+        if self.path.endswith("/burn"):
+            end = time.process_time() + 0.3
+            while time.process_time() < end:
+                pass
         if self.path.endswith("/die"):
             os._exit(3)
         if self.headers.get("Upgrade") == "websocket":
@@ -444,3 +450,28 @@ def test_whose_a_cluster_is(config: dict[str, Any], users: set[str]) -> None:
     ]
     cloud.iam.set_policy(name, {"policy": {"bindings": bindings}})
     assert _users_of(cloud, config) == users
+
+
+def test_what_a_person_does_is_measured_as_the_agents_would(cloud: EmbeddedCloud, url: str, ana: Browser) -> None:
+    gce_id = Notebooks(cloud).get("ana")["gceSetup"]["instanceId"]
+
+    def responses() -> int:
+        with cloud.world.lock:
+            measured = cloud.notebooks.machines()[gce_id].measured.values()
+            return sum(held.responses.get("200", 0) for held in measured)
+
+    def busy() -> float:
+        with cloud.world.lock:
+            return sum(held.busy for held in cloud.notebooks.machines()[gce_id].measured.values())
+
+    seen = until(responses, what="the first answers are counted")
+    work = busy()
+    for _ in range(3):
+        asked(ana, f"{url}/burn")
+    until(lambda: responses() >= seen + 3, what=lambda: f"three more than {seen}: {responses()}")
+    if sys.platform == "linux":
+        until(lambda: busy() > work, what="the CPU time is measured")
+    with cloud.world.lock:
+        machine = cloud.notebooks.machines()[gce_id]
+        assert machine.kernels(cloud.world.clock.now()) == "busy"
+        assert "200" in machine.codes()

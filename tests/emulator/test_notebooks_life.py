@@ -13,9 +13,8 @@ from google.api_core import exceptions
 from google.cloud import notebooks_v2
 from google.protobuf import json_format
 
+from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
-from emulator.model.notebooks import NotebooksModel
-from emulator.world import World
 from tests.emulator.notebooks_cloud import OTHER_ZONE, PROJECT, START, ZONE, NotebooksCloud, running
 
 if TYPE_CHECKING:
@@ -283,9 +282,8 @@ def test_a_world_saved_in_the_middle_of_a_create_goes_on_when_loaded(cloud: Note
     operation = cloud.create("ann", requestId="5b0a6bb0-64d5-4a44-9d0a-d2ba2a3ea2f6").json()["name"]
     cloud.wait(30)
     saved = json.loads(json.dumps(cloud.world.save()))
-    other = World(clock=VirtualClock(start=START, speed=0))
-    model = NotebooksModel(other)
-    other.models["notebooks"] = model
+    whole = EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0))
+    other, model = whole.world, whole.notebooks
     other.load(saved)
     assert model.get(f"{ZONE}/instances/ann")["state"] == "STARTING"
     other.clock.advance(cloud.model.timings.active)

@@ -128,23 +128,23 @@ def test_the_longest_good_id_and_the_rest_only_fields_are_taken(cloud: Notebooks
     body = {
         "enableDeletionProtection": True,
         "gceSetup": {
-            "minCpuPlatform": "Intel Ice Lake",
+            "machineType": "n2d-standard-4",
+            "minCpuPlatform": "AMD Milan",
             "reservationAffinity": {"consumeReservationType": "RESERVATION_ANY"},
             "confidentialInstanceConfig": {"confidentialInstanceType": "SEV"},
             "networkInterfaces": [{"accessConfigs": [{"externalIp": "203.0.113.7"}]}],
-            "dataDisks": [{"diskType": "HYPERDISK_BALANCED", "resourcePolicies": ["daily"], "diskSizeGb": 200}],
+            "dataDisks": [{"diskType": "HYPERDISK_THROUGHPUT", "resourcePolicies": ["daily"], "diskSizeGb": 200}],
             "bootDisk": {"disk_encryption": "CMEK", "kms_key": KEY},
-            "acceleratorConfigs": [{"type": "NVIDIA_H100_80GB", "coreCount": 1}],
         },
     }
     ident = "a" * 63
     raw = cloud.raw(cloud.active(ident, body))
     setup = raw["gceSetup"]
     assert raw["enableDeletionProtection"] is True
-    assert setup["minCpuPlatform"] == "Intel Ice Lake"
+    assert setup["minCpuPlatform"] == "AMD Milan"
     assert setup["dataDisks"][0] == {
         "diskSizeGb": "200",
-        "diskType": "HYPERDISK_BALANCED",
+        "diskType": "HYPERDISK_THROUGHPUT",
         "diskEncryption": "GMEK",
         "resourcePolicies": ["daily"],
     }
@@ -187,6 +187,8 @@ def test_a_private_instance_has_no_public_address_and_short_names_become_urls(cl
         "network": "projects/host/global/networks/shared",
         "subnet": "projects/host/regions/us-east1/subnetworks/s",
     }
+    known = {"networks": [network["network"]], "subnetworks": [network["subnet"]]}
+    assert cloud.call("POST", "/_emulator/surroundings", known).status_code == 200
     asked = {"machineType": "n2-standard-8", "disablePublicIp": True, "networkInterfaces": [network]}
     setup = cloud.raw(cloud.active("ann", {"gceSetup": asked}))["gceSetup"]
     base = "https://www.googleapis.com/compute/v1/"
@@ -294,9 +296,9 @@ def test_a_patch_through_the_official_client_shows_when_its_operation_is_done(cl
         ),
         (
             "gceSetup.acceleratorConfigs",
-            {"acceleratorConfigs": [{"type": "NVIDIA_L4", "coreCount": 1}]},
+            {"acceleratorConfigs": [{"type": "NVIDIA_TESLA_P100", "coreCount": 1}]},
             "acceleratorConfigs",
-            [{"type": "NVIDIA_L4", "coreCount": "1"}],
+            [{"type": "NVIDIA_TESLA_P100", "coreCount": "1"}],
         ),
         (
             "gce_setup.shielded_instance_config.enable_secure_boot",
@@ -316,7 +318,7 @@ def test_a_patch_through_the_official_client_shows_when_its_operation_is_done(cl
     ],
 )
 def test_a_stopped_instance_takes_the_change(cloud: NotebooksCloud, mask, body, key, expected):
-    name = cloud.stopped("ann")
+    name = cloud.stopped("ann", {"gceSetup": {"machineType": "n1-standard-4"}})
     assert patch(cloud, name, mask, {"gceSetup": body}) == (200, "")
     assert cloud.raw(name)["gceSetup"][key] == expected
 
@@ -370,3 +372,22 @@ def test_operations_are_listed_newest_first(cloud: NotebooksCloud):
 )
 def test_a_bad_list_is_refused(cloud: NotebooksCloud, params):
     assert cloud.call("GET", f"/v2/{ZONE}/instances", **params).status_code == 400
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "reset", "restore", "resizeDisk"])
+def test_calls_without_a_request_id_refuse_one(cloud: NotebooksCloud, verb):
+    name = cloud.active("ann")
+    request = "5b0a6bb0-64d5-4a44-9d0a-d2ba2a3ea2f6"
+    answer = cloud.call("POST", f"/v2/{name}:{verb}", {}, requestId=request)
+    assert answer.status_code == 400
+    assert 'Unknown name "requestId"' in answer.json()["error"]["message"]
+    assert cloud.call("POST", f"/v2/{name}:{verb}", {"requestId": request}).status_code == 400
+    assert cloud.state(name) == "ACTIVE"
+
+
+def test_the_path_names_the_instance_of_a_patch_not_the_body(cloud: NotebooksCloud):
+    name = cloud.active("ann")
+    body = {"name": "ann", "labels": {"team": "x"}}
+    assert cloud.call("PATCH", f"/v2/{name}", body, updateMask="labels").status_code == 200
+    cloud.wait(10)
+    assert cloud.raw(name)["labels"]["team"] == "x"

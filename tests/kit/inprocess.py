@@ -190,10 +190,21 @@ def make_bench(*, settings: Settings | None = None, start: datetime = START, com
         clients.json("control").call(
             "POST", f"/storage/v1/b?project={settings.project}", body={"name": bucket, "versioning": {"enabled": True}}
         )
+    clients.json("control").call("POST", "/_emulator/surroundings", body=_surroundings(settings))
     cloud.world.journal.clear()
     log = ListLog()
     deps = replace(wire(settings, log=log, clients=clients), clock=KitClock(cloud))
     return Bench(cloud=cloud, settings=settings, deps=deps, clients=clients, log=log, adapter=adapter)
+
+
+def _surroundings(settings: Settings) -> dict[str, list[str]]:
+    """The network of the settings, and the projects of images whose names the tests make up."""
+    network = settings.network
+    return {
+        "networks": [network.network] if network.network else [],
+        "subnetworks": [network.subnet] if network.subnet else [],
+        "images": [f"projects/{project}/global/images/*" for project in ("p", "my-images")],
+    }
 
 
 @functools.cache

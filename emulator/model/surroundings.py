@@ -1,0 +1,186 @@
+"""The parts of a project that a new machine refers to and that are not created here: networks, subnetworks, images, accounts.
+
+A project begins with the network `default` and its subnetwork in each region. The control API declares further ones. A machine
+that names something else is refused by Compute Engine, so its operation fails: `problem_of` says with which error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import CODES, ApiError
+from emulator.model.machine_types import ZONES, accelerator_problem, disk_problem, machine_problem, machine_type
+from emulator.model.notebooks_rules import COMPUTE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emulator.world import World
+
+Status = dict[str, Any]  # a google.rpc.Status: the error of an operation
+_WORKBENCH = "cloud-notebooks-managed"
+# docs/platform-facts.md#1-products-and-their-end and the release notes of Workbench, read 2026-08
+_FAMILIES = frozenset(["workbench-instances", "workbench-instances-2603"])
+_RELEASE = re.compile(r"workbench-instances(?:-\d{4})?-v(?P<day>\d{8})(?:-[a-z0-9-]+)?")
+_GOOGLES_ACCOUNT = re.compile(
+    r"(?:service-)?(?P<number>\d+)(?:-compute@developer|@[a-z0-9-]+\.iam)\.gserviceaccount\.com"
+)
+_KINDS = {
+    "networks": re.compile(r"projects/[^/]+/global/networks/[^/]+"),
+    "subnetworks": re.compile(r"projects/[^/]+/regions/[^/]+/subnetworks/[^/]+"),
+    "images": re.compile(r"projects/[^/]+/global/images/(?:family/)?[^/]+"),
+    "service_accounts": re.compile(r"[^@/\s]+@[^@/\s]+"),
+}
+# https://docs.cloud.google.com/compute/docs/cpu-platforms, read 2026-11-29
+_CPU_PLATFORMS = frozenset(
+    [
+        "AMD Genoa", "AMD Milan", "AMD Rome", "AMD Turin", "Ampere Altra", "AUTOMATIC", "Intel Broadwell", "Intel Cascade Lake",
+        "Intel Emerald Rapids", "Intel Granite Rapids", "Intel Haswell", "Intel Ice Lake", "Intel Ivy Bridge",
+        "Intel Sandy Bridge", "Intel Sapphire Rapids", "Intel Skylake",
+    ]
+)  # fmt: skip
+_CHOOSES_CPU = frozenset(
+    ["N1", "N2", "N2D", "C2", "C2D", "M1", "M2", "M3", "G2", "A2"]
+)  # series with a choice of platform
+_CONFIDENTIAL = frozenset(["N2D", "C2D", "C3D", "C4D"])  # series with AMD SEV
+
+
+def refused(code: str, text: str) -> Status:
+    """Return the error of an operation."""
+    return {"code": CODES[code][0], "message": text}
+
+
+class Surroundings:
+    """The declared parts of the project, and the checks of a machine against them and against the hardware."""
+
+    def __init__(self, world: World, knows_account: Callable[[str], bool]) -> None:
+        self._world = world
+        self._knows_account = knows_account
+        self._declared: dict[str, set[str]] = {kind: set() for kind in _KINDS}
+
+    def dump(self) -> Any:
+        """Return what was declared."""
+        return {kind: sorted(names) for kind, names in self._declared.items()}
+
+    def load(self, state: Any) -> None:
+        """Replace the state by a result of `dump`."""
+        self._declared = {kind: set(state.get(kind, ())) for kind in _KINDS}
+
+    def declare(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Add networks, subnetworks, images and service accounts that exist, in this project or another. Return all.
+
+        `projects/P/global/images/*` stands for all images of a project.
+        """
+        for kind, names in body.items():
+            form = _KINDS.get(kind)
+            if form is None:
+                raise ApiError("INVALID_ARGUMENT", f"unknown field {kind!r}; valid: {sorted(_KINDS)}")
+            if not isinstance(names, list) or not all(isinstance(name, str) and form.fullmatch(name) for name in names):
+                raise ApiError("INVALID_ARGUMENT", f"`{kind}` is a list of names like {form.pattern}")
+        for kind, names in body.items():
+            self._declared[kind] |= set(names)
+        state: dict[str, Any] = self.dump()
+        return state
+
+    # --- the checks
+
+    def problem_of(self, zone: str, setup: dict[str, Any], *, platform: str | None) -> Status | None:
+        """Return why Compute Engine refuses the machine of a filled `gceSetup`, or None.
+
+        `platform` is the minimum CPU platform that the caller asked for, not the one that Google fills in.
+        """
+        return (
+            self.hardware_problem(zone, setup, platform=platform)
+            or self.image_problem(setup.get("vmImage"))
+            or self._network(setup["networkInterfaces"][0])
+            or self.account_problem(setup["serviceAccounts"][0]["email"])
+        )
+
+    def hardware_problem(self, zone: str, setup: dict[str, Any], *, platform: str | None) -> Status | None:
+        """Return why machine type, accelerators, disks and CPU platform do not exist or do not fit together, or None."""
+        name = setup["machineType"].rpartition("/")[2]
+        accelerators = setup.get("acceleratorConfigs", [])
+        first = accelerators[0]["type"] if accelerators else ""
+        problem = machine_problem(self._world.project, zone, name, accelerator=first)
+        machine = machine_type(name)
+        if problem is not None or machine is None:
+            return refused("INVALID_ARGUMENT", problem or "")
+        for each in accelerators:
+            problem = accelerator_problem(
+                self._world.project, zone, machine, each["type"], int(each.get("coreCount", "0"))
+            )
+            if problem is not None:
+                return refused("NOT_FOUND" if problem.endswith("was not found") else "INVALID_ARGUMENT", problem)
+        disks = [(setup["bootDisk"], True), *((disk, False) for disk in setup["dataDisks"])]
+        for disk, boot in disks:
+            problem = disk_problem(machine, disk["diskType"], boot=boot)
+            if problem is not None:
+                return refused("INVALID_ARGUMENT", problem)
+        return _cpu_problem(setup, machine.series, name, platform)
+
+    def image_problem(self, image: dict[str, Any] | None) -> Status | None:
+        """Return why an image or the newest of a family cannot be used, or None. In another project it may only be hidden."""
+        if image is None:
+            return None
+        family = image.get("family")
+        path = f"projects/{image['project']}/global/images/" + (
+            f"family/{family}" if family else str(image.get("name"))
+        )
+        declared = {path, f"projects/{image['project']}/global/images/*"} & self._declared["images"]
+        if declared or (image["project"] == _WORKBENCH and self._is_released(image)):
+            return None
+        if image["project"] in {_WORKBENCH, self._world.project}:
+            return refused("NOT_FOUND", f"The resource '{path}' was not found")
+        return refused("PERMISSION_DENIED", f"Required 'compute.images.useReadOnly' permission for '{path}'")
+
+    def _is_released(self, image: dict[str, Any]) -> bool:
+        if image.get("family"):
+            return image["family"] in _FAMILIES
+        release = _RELEASE.fullmatch(str(image.get("name")))
+        return release is not None and release["day"] <= f"{self._world.clock.now():%Y%m%d}"
+
+    def _network(self, nic: dict[str, Any]) -> Status | None:
+        network, subnet = (nic[key].removeprefix(COMPUTE) for key in ("network", "subnet"))
+        for path, permission in ((network, "compute.networks.use"), (subnet, "compute.subnetworks.use")):
+            problem = self.path_problem(path, permission)
+            if problem is not None:
+                return problem
+        return None
+
+    def path_problem(self, path: str, permission: str) -> Status | None:
+        """Return why a network or subnetwork cannot be used, or None. In another project it may only be hidden."""
+        if path in self._declared["networks"] | self._declared["subnetworks"]:
+            return None
+        _, project, scope, *rest = path.split("/")
+        ours = project == self._world.project
+        in_region = scope == "global" or any(zone.startswith(f"{rest[0]}-") for zone in ZONES)
+        if ours and rest[-1] == "default" and in_region:
+            return None
+        if ours:
+            return refused("NOT_FOUND", f"The resource '{path}' was not found")
+        return refused("PERMISSION_DENIED", f"Required '{permission}' permission for '{path}'")
+
+    def account_problem(self, email: str) -> Status | None:
+        """Return why a machine cannot run as this service account, or None."""
+        if email in self._declared["service_accounts"] or self._knows_account(email):
+            return None
+        agent = _GOOGLES_ACCOUNT.fullmatch(email)
+        if agent is not None and agent["number"] == self._world.project_number:
+            return None
+        return refused("NOT_FOUND", f"The resource '{email}' of type 'serviceAccount' was not found.")
+
+
+def _cpu_problem(setup: dict[str, Any], series: str, machine: str, platform: str | None) -> Status | None:
+    if platform is not None and platform not in _CPU_PLATFORMS:
+        text = f"Invalid value for field 'resource.minCpuPlatform': '{platform}'. The specified CPU platform does not exist."
+        return refused("INVALID_ARGUMENT", text)
+    if platform is not None and series not in _CHOOSES_CPU:
+        text = f"Setting minimum CPU platform is not supported for the selected machine type {machine}."
+        return refused("INVALID_ARGUMENT", text)
+    confidential = setup.get("confidentialInstanceConfig", {}).get("confidentialInstanceType")
+    if confidential and series not in _CONFIDENTIAL:
+        return refused(
+            "INVALID_ARGUMENT", f"[{confidential}, {machine}] features are not compatible for creating instance."
+        )
+    return None

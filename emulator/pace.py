@@ -1,0 +1,57 @@
+"""The speed of the clock where none is set: fast while an operation is under way, else that of the machine's clock.
+
+So nobody waits four minutes for a notebook, and nobody's idle notebook is stopped within the minutes in which they read.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emulator.services import Services
+
+FAST = 60.0  # virtual seconds per real second: a create takes four real seconds
+# The product learns the end of an operation by its next scheduled pass: until then the clock stays fast, too.
+_AFTER = timedelta(minutes=5)
+_EVERY_REAL_S = 0.1
+
+
+class Pace:
+    """The thread that sets the clock's speed, as long as the clock is paced. Each speed set by a caller ends that."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start to pace, if the clock is to be paced."""
+        if self._services.world.clock.paced:
+            self._ending.clear()
+            self._thread = threading.Thread(target=self._run, name="pace", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; the clock keeps its present speed. Safe to call twice."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def turn(self) -> None:
+        """Set the speed that the operations under way ask for."""
+        services, clock = self._services, self._services.world.clock
+        with services.world.lock:
+            ends = (
+                services.notebooks.fleet.agenda.latest,
+                services.dataproc.latest,
+                services.compute.disks.operations.latest,
+            )
+            latest = max((each for each in ends if each is not None), default=None)
+            clock.pace(FAST if latest is not None and clock.now() < latest + _AFTER else 1.0)
+
+    def _run(self) -> None:
+        while self._services.world.clock.paced and not self._ending.wait(_EVERY_REAL_S):
+            self.turn()
