@@ -15,6 +15,8 @@ from shared.domain.things.errors import (
     NotOursError,
     QuotaExhaustedError,
     RateLimitedError,
+    Reason,
+    SetUpError,
 )
 from shared.domain.things.identity import AccountId, account_email, account_id_for, parse_email, user_key_for
 from shared.domain.things.notebook import Absent
@@ -305,13 +307,13 @@ def test_a_refusal_to_share_with_nobody_is_not_about_the_person(bench, accounts)
     assert policy(bench) == [binding(OWNER)]
 
 
-def test_another_refusal_of_the_member_keeps_googles_words(bench, accounts):
+def test_a_policy_of_the_organization_about_members_is_named_as_that(bench, accounts):
     accounts.create(ID, KEY)
     text = f"One or more users named in the policy ({ANA}) do not belong to a permitted customer."
     bench.fault(call="iam.serviceAccounts.setIamPolicy", error={"code": "FAILED_PRECONDITION", "message": text})
-    with pytest.raises(InvalidSpecError) as caught:
+    with pytest.raises(SetUpError) as caught:
         accounts.share(ID, ANA)
-    assert "permitted customer" in caught.value.user_message
+    assert caught.value.reason is Reason.ORGANIZATION_POLICY
     assert "@" not in caught.value.detail + caught.value.user_message
 
 

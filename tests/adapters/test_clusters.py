@@ -18,6 +18,8 @@ from shared.domain.things.errors import (
     QuotaExhaustedError,
     RateLimitedError,
     StockoutError,
+    UnknownAnswerError,
+    UnknownRefusalError,
 )
 from shared.domain.things.identity import user_key_for
 from shared.domain.things.notebook import LABEL_USER, Absent
@@ -104,7 +106,7 @@ def test_one_that_failed_is_deleted(bench, clusters):
 def test_a_refusal_of_one_that_is_settled_is_told_as_it_is(bench, clusters):
     make(bench, "spark")
     bench.fault(call="dataproc.DeleteCluster", error={"code": "FAILED_PRECONDITION", "message": "it is protected"})
-    with pytest.raises(InvalidSpecError, match="it is protected"):
+    with pytest.raises(UnknownRefusalError, match="it is protected"):
         clusters.delete("spark")
     assert names(bench) == ["spark"]
 
@@ -263,10 +265,11 @@ def test_a_create_that_is_refused_says_why(bench, clusters, error, kind):
         (
             {"code": "INTERNAL", "message": "Init action of a@b.example.com failed."},
             OperationFailedError,
-            "Init action of <address>",
+            "An initialization action of the Spark cluster failed. Start it again",
         ),
-        ({"code": "INTERNAL", "message": ""}, OperationFailedError, "Google Cloud could not make it. Start it again"),
-        ({"code": "INVALID_ARGUMENT", "message": "bad disk"}, InvalidSpecError, "bad disk"),
+        ({"code": "INTERNAL", "message": ""}, UnknownAnswerError, "Start it again"),
+        ({"code": "INTERNAL", "message": "Internal error."}, OperationFailedError, "could not finish. Start it again"),
+        ({"code": "INVALID_ARGUMENT", "message": "bad disk"}, InvalidSpecError, "refused the request as wrong"),
     ],
 )
 def test_what_a_create_failed_of_is_in_its_operation(bench, clusters, error, kind, said):

@@ -140,7 +140,7 @@ def test_the_month_is_a_parameter_and_the_bytes_are_bounded(log):
             AccessDeniedError, Reason.ACCESS_DENIED, "permission",
         ),
         ((403, {"message": "Exceeded rate limits", "errors": [{"reason": "rateLimitExceeded"}]}), RateLimitedError, Reason.RATE_LIMITED, ""),
-        ((400, {"message": "Unrecognized name: net_cost", "errors": [{"reason": "invalidQuery"}]}), InvalidSpecError, Reason.INVALID_SPEC, "net_cost"),
+        ((400, {"message": "Unrecognized name: net_cost", "errors": [{"reason": "invalidQuery"}]}), InvalidSpecError, Reason.INVALID_SPEC, "in the log"),
         ((503, {"message": "Backend error"}), CloudUnavailableError, Reason.CLOUD_UNAVAILABLE, ""),
         ((404, {"message": f"Not found: Table {VIEW}"}), PermanentError, Reason.INVALID_SPEC, "deploy.sh gcp"),
         (

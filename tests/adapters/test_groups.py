@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from shared.cloud.identity.groups import CloudIdentityGroups
-from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, ConflictError, InvalidSpecError
+from shared.domain.things.errors import (
+    AccessDeniedError,
+    CloudUnavailableError,
+    ConflictError,
+    InvalidSpecError,
+    SetUpError,
+)
 
 READERS = "scientists-data@example.com"
 FORUM = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
@@ -182,6 +188,6 @@ def test_what_is_none_of_this_stays_what_it_is(bench, groups, ann, error, raised
 def test_a_service_that_is_off_is_not_blamed_on_the_group(bench, groups, ann):
     text = "Cloud Identity API has not been used in project acme before or it is disabled."
     bench.fault(call="cloudidentity.groups.lookup", error={"code": "PERMISSION_DENIED", "message": text})
-    with pytest.raises(AccessDeniedError) as caught:
+    with pytest.raises(SetUpError) as caught:
         groups.has(READERS, ann)
     assert "managers" not in caught.value.user_message

@@ -24,6 +24,8 @@ from shared.domain.things.errors import (
     RateLimitedError,
     Reason,
     StockoutError,
+    UnknownAnswerError,
+    UnknownRefusalError,
 )
 from shared.domain.things.identity import account_email, account_id_for, instance_id_for, user_key_for
 from shared.domain.things.notebook import Absent, InstanceRef, Network, NotebookState, Patch, is_ours, spec_for
@@ -382,7 +384,7 @@ def test_what_only_a_stopped_instance_takes_is_refused_before_and_done_then(benc
     patch_ = Patch(**AT_REST[field])
     made(bench, notebooks)
     before = notebooks.get(REF)
-    with pytest.raises(InvalidSpecError, match="stopped"):
+    with pytest.raises(BusyError, match="stopped"):
         notebooks.update(REF, patch_, REQUEST)
     notebooks.stop(REF)
     bench.advance(minutes=2)
@@ -499,7 +501,7 @@ def test_a_restore_onto_a_busy_instance_comes_later(bench, notebooks):
     [
         ({"code": "PERMISSION_DENIED", "message": "denied"}, AccessDeniedError),
         ({"code": "UNAVAILABLE", "message": "down"}, CloudUnavailableError),
-        ({"code": "FAILED_PRECONDITION", "message": "not READY"}, InvalidSpecError),
+        ({"code": "FAILED_PRECONDITION", "message": "not READY"}, UnknownRefusalError),
     ],
 )
 def test_a_refused_restore_is_in_its_class_and_keeps_the_disk(bench, notebooks, error, kind):
@@ -519,7 +521,7 @@ def test_a_restore_that_fails_says_so(bench, notebooks):
     bench.fault(call="notebooks.RestoreInstance", operation_error={"code": "INTERNAL"}, payload={"disk_lost": True})
     operation = notebooks.restore(REF, "s1")
     bench.advance(minutes=10)
-    assert isinstance(notebooks.operation(operation).error, OperationFailedError)
+    assert isinstance(notebooks.operation(operation).error, UnknownAnswerError)
 
 
 # --- reading ---
@@ -570,7 +572,8 @@ def test_a_zone_that_does_not_answer_is_named(bench, notebooks):
         ({"code": "RESOURCE_EXHAUSTED", "message": QUOTA}, QuotaExhaustedError),
         ({"code": "INVALID_ARGUMENT", "message": "no such image"}, InvalidSpecError),
         ({"code": "PERMISSION_DENIED", "message": "denied"}, AccessDeniedError),
-        ({"code": "INTERNAL", "message": "oops"}, OperationFailedError),
+        ({"code": "INTERNAL", "message": "Internal error."}, OperationFailedError),
+        ({"code": "INTERNAL", "message": "oops"}, UnknownAnswerError),
     ],
 )
 def test_an_operation_that_failed_says_why_in_its_class(bench, notebooks, error, kind):

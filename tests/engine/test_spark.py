@@ -454,13 +454,13 @@ def test_all_sold_out_ends_the_wish_with_a_diagnosis(someone):
         (
             {"code": "INTERNAL", "message": "Initialization failed on m."},
             Reason.OPERATION_FAILED,
-            "ization failed on m",
+            "initialization action",
         ),
-        ({"code": "INVALID_ARGUMENT", "message": "no such image"}, None, "no such image"),
+        ({"code": "INVALID_ARGUMENT", "message": "no such image"}, Reason.INVALID_SPEC, "in the log"),
         ({"code": "PERMISSION_DENIED", "message": "x"}, None, ""),
     ],
 )
-def test_one_that_failed_is_removed_and_told_with_what_dataproc_said(someone, error, reason, said):
+def test_one_that_failed_is_removed_and_told_in_our_words(someone, error, reason, said):
     someone.bench.fault(call="dataproc.CreateCluster", operation_error=error)
     someone.want(minutes=8)
     assert (someone.spark(), someone.wishes()) == ({}, [])

@@ -25,6 +25,8 @@ from shared.domain.things.errors import (
     RateLimitedError,
     RetryableError,
     StockoutError,
+    UnknownAnswerError,
+    UnknownRefusalError,
 )
 
 STOCKOUT = (
@@ -43,7 +45,7 @@ RATE = (
     [
         (400, "Invalid value", InvalidSpecError),
         (400, STOCKOUT, StockoutError),
-        (400, "Machine type with name 'a3-megagpu-8g' does not exist in zone 'europe-west1-b'.", StockoutError),
+        (400, "Machine type with name 'a3-megagpu-8g' does not exist in zone 'europe-west1-b'.", InvalidSpecError),
         (400, "Insufficient 'NVIDIA_T4_GPUS' quota.", QuotaExhaustedError),
         (401, "Request had invalid authentication credentials", AccessDeniedError),
         (403, "Permission 'notebooks.instances.create' denied", AccessDeniedError),
@@ -63,7 +65,7 @@ RATE = (
         (503, "unavailable", CloudUnavailableError),
         (503, "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", StockoutError),
         (504, "deadline", CloudUnavailableError),
-        (418, "teapot", InvalidSpecError),
+        (418, "teapot", UnknownRefusalError),
     ],
 )
 def test_a_status_and_its_text_are_one_class(status, message, kind):
@@ -81,15 +83,15 @@ def test_a_status_and_its_text_are_one_class(status, message, kind):
         ({"code": 13, "message": "failed", "details": [{"reason": "resource pool exhausted"}]}, StockoutError),
         ({"code": 8, "message": QUOTA}, QuotaExhaustedError),
         ({"code": 9, "message": "QUOTA_EXCEEDED"}, QuotaExhaustedError),
-        ({"code": 8, "message": "something is used up"}, QuotaExhaustedError),
+        ({"code": 8, "message": "something is used up"}, UnknownAnswerError),
         ({"code": 7, "message": "denied"}, AccessDeniedError),
         ({"code": 16, "message": "who?"}, AccessDeniedError),
         ({"code": 3, "message": "no such image"}, InvalidSpecError),
-        ({"code": 9, "message": "not now"}, InvalidSpecError),
+        ({"code": 9, "message": "not now"}, UnknownRefusalError),
         ({"code": 13, "message": "internal"}, OperationFailedError),
         ({"code": 4, "message": "deadline"}, OperationFailedError),
-        ({"code": 0, "message": "?"}, OperationFailedError),
-        ({}, OperationFailedError),
+        ({"code": 0, "message": "?"}, UnknownAnswerError),
+        ({}, UnknownAnswerError),
     ],
 )
 def test_an_operations_error_is_one_class(raw, kind):
@@ -121,9 +123,10 @@ def test_a_reason_tells_apart_what_the_text_does_not(status, reason, message, ki
     assert type(from_status(status, message, "x", reason=reason)) is kind
 
 
-def test_what_google_says_about_a_wrong_request_reaches_the_person():
-    assert "no such image" in from_operation({"code": 3, "message": "no such image"}, "x").user_message
-    assert "no such image" in from_status(400, "no such image", "x").user_message
+def test_what_google_says_about_a_wrong_request_reaches_the_log_alone():
+    for error in (from_operation({"code": 3, "message": "no such image"}, "x"), from_status(400, "no such image", "x")):
+        assert "no such image" in error.detail
+        assert "no such image" not in error.user_message
 
 
 def test_waits_fit_the_class():

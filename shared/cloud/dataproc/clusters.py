@@ -12,7 +12,8 @@ from typing import Any
 from shared.cloud.dataproc.cluster_render import personal_cluster
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.http.clients import Clients
-from shared.cloud.http.translate import from_operation, scrub, translated
+from shared.cloud.http.translate import from_operation, translated
+from shared.cloud.http.words import Service
 from shared.domain.record.record import UserRecord
 from shared.domain.spark.actions import CreateCluster
 from shared.domain.things.catalog import Catalog
@@ -23,6 +24,8 @@ from shared.domain.things.errors import (
     InvalidSpecError,
     NotOursError,
     OperationFailedError,
+    UnknownAnswerError,
+    UnknownRefusalError,
 )
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_USER, MANAGED_BY, Absent
@@ -135,7 +138,7 @@ class DataprocClusters:
         path = f"{self._clusters}/{name}"
         try:
             self._clients.json("dataproc").call_or_none("DELETE", path)
-        except InvalidSpecError as error:
+        except (BusyError, InvalidSpecError, UnknownRefusalError) as error:
             raw = self._clients.json("dataproc").call_or_none("GET", path)
             state = ClusterState.DELETING if raw is None else _state(raw)
             if state is ClusterState.DELETING:
@@ -163,14 +166,12 @@ def _seen(raw: Mapping[str, Any]) -> Cluster:
 
 
 def _failure(error: dict[str, Any]) -> BenchkeeperError:
-    """Return the error for a failed create; if no better class is known, with Dataproc's text for the user."""
-    known = from_operation(error, "create cluster")
-    if not isinstance(known, OperationFailedError):
+    """Return the error for a failed create. A cluster is not created again by itself, so its user is told what to do."""
+    known = from_operation(error, "create cluster", service=Service.DATAPROC)
+    if not isinstance(known, OperationFailedError | UnknownAnswerError):
         return known
-    said = scrub(str(error.get("message", ""))).strip().rstrip(".")
-    return OperationFailedError(
-        user_message=f"Google Cloud could not make it{': ' if said else ''}{said}. Start it again; if it fails again, ask an "
-        "administrator.",
+    return type(known)(
+        user_message=f"{known.user_message.replace('; it is tried again', '')} Start it again; if it fails again, ask an administrator.",
         detail=known.detail,
     )
 

@@ -24,6 +24,7 @@ from shared.cloud.http.objects import Bucket
 from shared.cloud.http.token import MetadataToken, is_on_google_cloud
 from shared.cloud.http.translate import translated
 from shared.cloud.http.transport import Transport
+from shared.cloud.http.words import Service
 
 if TYPE_CHECKING:
     import requests
@@ -34,6 +35,7 @@ _STORAGE = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # _POOL: more than the threads of a process; otherwise connections are made and thrown away.
 _PUBLIC_S = 10.0  # the wait for Google's public documents, while a user waits for a page
+_SERVICES = {service.value: service for service in Service}
 _POOL = 32
 
 
@@ -89,7 +91,9 @@ class Clients:
     def json(self, service: str) -> JsonSession:
         """Return a session for plain authorised REST to a Google service (`notebooks`, `monitoring`) or to the embedded cloud."""
         base = self._config.api_endpoint or f"https://{service}.googleapis.com"
-        return self._once(f"json:{service}", lambda: JsonSession(base, self.transport()))
+        return self._once(
+            f"json:{service}", lambda: JsonSession(base, self.transport(), _SERVICES.get(service, Service.OTHER))
+        )
 
     @property
     def api_endpoint(self) -> str | None:

@@ -22,6 +22,7 @@ from msgspec.json import Decoder
 from shared.cloud.http.connections import Answer, Headers
 from shared.cloud.http.translate import error_of, from_status, translated
 from shared.cloud.http.transport import Transport
+from shared.cloud.http.words import Service
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
 from shared.domain.things.times import parse_time
 
@@ -235,7 +236,7 @@ class Bucket:
     @staticmethod
     def _check(answer: Answer, what: str) -> None:
         if not answer.ok:
-            raise error_of(answer, what)
+            raise error_of(answer, what, service=Service.STORAGE)
 
 
 @functools.lru_cache(512)  # most calls repeat an earlier query

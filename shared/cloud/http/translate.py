@@ -1,18 +1,28 @@
 """The translation of Google's errors into ours.
 
-By HTTP status first, and by text if one status has several meanings (409, 429, 403). The wording of stockouts and quotas is
-Compute Engine's. How the Workbench operation wraps these errors is not documented, so both text and code are read.
+`shared.cloud.http.words` is the table of meanings; here an answer is taken apart for it, and a meaning becomes an error with three texts.
+The text for people is made of our own words and of names that the table captured: Google's own text goes to the log alone.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.cloud.http.words import (
+    Meaning,
+    Said,
+    Service,
+    facts_in,
+    find,
+    limit_of,
+    reasons_in,
+    texts_in,
+    zones_with_capacity,
+)
 from shared.domain.things.errors import (
     AccessDeniedError,
     BenchkeeperError,
@@ -23,27 +33,31 @@ from shared.domain.things.errors import (
     OperationFailedError,
     QuotaExhaustedError,
     RateLimitedError,
+    Reason,
+    RetryableError,
+    SetUpError,
     StockoutError,
+    UnknownAnswerError,
+    UnknownRefusalError,
 )
 from shared.domain.things.identity import without_addresses
 
-_STOCKOUT = re.compile(
-    r"ZONE_RESOURCE_POOL_EXHAUSTED|does not have enough resources available|resource pool exhausted|STOCKOUT"
-    r"|does not exist in zone",
-    re.IGNORECASE,
-)
-_QUOTA = re.compile(
-    r"QUOTA_EXCEEDED|Quota '[^']*' exceeded|Insufficient '[^']*' quota|quota exceeded|Maximum number of service accounts",
-    re.IGNORECASE,
-)
-# A rate limit says "quota exceeded", too (google.rpc.ErrorInfo reason RATE_LIMIT_EXCEEDED); it is over in a minute.
-_RATE = re.compile(r"RATE_LIMIT_EXCEEDED|rateLimitExceeded|\bper (minute|second|\d+ seconds)\b", re.IGNORECASE)
-_BUSY = re.compile(r"unable to queue the operation", re.IGNORECASE)
-# `errors[].reason` of Compute Engine, which uses 403 for rate limits and 400 for busy resources. The text is read first: other
-# APIs give `rateLimitExceeded` for every 429, that of a quota on resources, too.
-_RATE_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
-_BUSY_REASONS = frozenset({"resourceNotReady", "resourceInUseByAnotherResource"})
 _MAX_DETAIL = 500
+_MAX_TEXT = 8_000  # of an answer's texts, for the table
+# google.rpc.Code by number (google/rpc/code.proto), as the error of an operation has it.
+_CODES = {
+    1: "CANCELLED", 2: "UNKNOWN", 3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION", 10: "ABORTED", 11: "OUT_OF_RANGE", 12: "UNIMPLEMENTED",
+    13: "INTERNAL", 14: "UNAVAILABLE", 15: "DATA_LOSS", 16: "UNAUTHENTICATED",
+}  # fmt: skip
+# An unknown answer with one of these was no judgement of the request: the same request may succeed later.
+_MAY_PASS = frozenset({"", "UNKNOWN", "RESOURCE_EXHAUSTED", "INTERNAL", "DATA_LOSS"})
+_KINDS = {
+    "images/family": "image family", "images": "image", "machineTypes": "machine type", "Machine": "machine type",
+    "acceleratorTypes": "accelerator type", "Accelerator": "accelerator type", "diskTypes": "disk type", "Disk": "disk type",
+    "networks": "network", "subnetworks": "subnetwork", "zones": "zone", "regions": "region", "reservations": "reservation",
+    "resourcePolicies": "resource policy", "cryptoKeys": "key", "snapshots": "snapshot", "autoscalingPolicies": "autoscaling policy",
+}  # fmt: skip
 
 
 def scrub(text: str) -> str:
@@ -79,7 +93,7 @@ def _ours(error: Exception, what: str) -> BenchkeeperError | None:
     from google.auth.exceptions import GoogleAuthError
 
     if isinstance(error, google_errors.GoogleAPICallError):
-        return from_status(int(error.code or 500), str(error.message), what)
+        return _error(_said_by_client(error), what, str(error.message))
     if isinstance(error, google_errors.RetryError):
         return _unavailable(f"{what}: {scrub(str(error))}")
     if isinstance(error, GoogleAuthError):
@@ -90,102 +104,183 @@ def _ours(error: Exception, what: str) -> BenchkeeperError | None:
     return None
 
 
-def from_status(status: int, message: str, what: str, *, reason: str = "") -> BenchkeeperError:
+def from_status(
+    status: int, message: str, what: str, *, reason: str = "", service: Service = Service.OTHER
+) -> BenchkeeperError:
     """Return our error for an HTTP status, Google's message, and its `errors[].reason` if the API gives one."""
-    detail = f"{what}: {status} {scrub(message)}"
-    if status in {403, 429} and _RATE.search(message):
-        return _slow_down(detail)
-    by_text = _from_text(message, detail)
-    if by_text is not None and status != 404:  # noqa: PLR2004 - Not Found
-        return by_text
-    match status:
-        case 400 if reason in _BUSY_REASONS:
-            return BusyError(user_message="It is busy with another change; it is tried again.", detail=detail)
-        case 403 if reason in _RATE_REASONS:
-            return _slow_down(detail)
-        case 403 if reason == "quotaExceeded":
-            return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
-        case 401 | 403:
-            return AccessDeniedError(
-                user_message="Benchkeeper is not allowed to do this in Google Cloud. An administrator must grant the "
-                "permission that the log names.",
-                detail=detail,
-            )
-        case 409 | 412:
-            return ConflictError(user_message="Somebody changed it at the same time; it is tried again.", detail=detail)
-        case 429:
-            return _slow_down(detail)
-        case _ if status >= 500:  # noqa: PLR2004 - server errors
-            return _unavailable(detail)
-        case _:
-            return InvalidSpecError(user_message=f"Google Cloud refused the request: {scrub(message)}", detail=detail)
+    reasons = frozenset({reason} if reason else ())
+    said = Said(status=status, code=_code_of(status, ""), service=service, reasons=reasons, text=message[:_MAX_TEXT])
+    return _error(said, what, message)
 
 
-def error_of(answer: Answer, what: str) -> BenchkeeperError:
+def error_of(answer: Answer, what: str, *, service: Service = Service.OTHER) -> BenchkeeperError:
     """Return our error for an answer without success."""
     try:
         error = json.loads(answer.content)["error"]
-        message = f"{error['message']} {error.get('details', '')}".strip()
+        message = str(error["message"])
     except (ValueError, KeyError, TypeError):
-        return from_status(answer.status, answer.content[:300].decode(errors="replace"), what)
-    return from_status(answer.status, message, what, reason=_reason(error))
+        return from_status(answer.status, answer.content[:300].decode(errors="replace"), what, service=service)
+    details = error.get("details", [])
+    said = Said(
+        status=answer.status,
+        code=_code_of(answer.status, str(error.get("status", ""))),
+        service=service,
+        reasons=frozenset(reasons_in([error.get("errors", []), details])),
+        text=" ".join([message, *texts_in(details)])[:_MAX_TEXT],
+        facts=dict(facts_in(details)),
+    )
+    return _error(said, what, f"{message} {details or ''}".strip())
 
 
-def _reason(error: Mapping[str, Any]) -> str:
-    """Return the first `errors[].reason`, which Compute Engine and Cloud Storage give; empty for other APIs."""
-    try:
-        return str(error["errors"][0]["reason"])
-    except (KeyError, TypeError, IndexError):
-        return ""
-
-
-def from_operation(error: dict[str, Any], what: str) -> BenchkeeperError:
+def from_operation(error: dict[str, Any], what: str, *, service: Service = Service.OTHER) -> BenchkeeperError:
     """Return our error for the `error` of a finished operation (google.rpc.Status as JSON)."""
-    message = f"{error.get('message', '')} {error.get('details', '')}"
-    detail = f"{what}: operation ended with code {error.get('code')}: {scrub(message)}"
-    by_text = _from_text(message, detail)
-    if by_text is not None:
-        return by_text
-    match int(error.get("code") or 2):
-        case 7 | 16:
+    code, details = error.get("code"), error.get("details", [])
+    message = str(error.get("message", ""))
+    said = Said(
+        code=_CODES.get(code, "") if isinstance(code, int) else str(code or ""),
+        service=service,
+        reasons=frozenset(reasons_in(details)),
+        text=" ".join([message, *texts_in(details)])[:_MAX_TEXT],
+        facts=dict(facts_in(details)),
+    )
+    return _error(said, f"{what}: operation ended with code {code}", f"{message} {details or ''}".strip())
+
+
+def _said_by_client(error: Any) -> Said:
+    """Return what an error of Google's clients says. Its details are messages, whose text has the reasons."""
+    status = int(error.code or 500)
+    known = getattr(error.grpc_status_code, "name", "") if getattr(error, "grpc_status_code", None) is not None else ""
+    details = [str(each) for each in error.details or ()]
+    reasons = [*reasons_in(list(error.errors or ())), *([error.reason] if error.reason else [])]
+    return Said(
+        status=status,
+        code=_code_of(status, known),
+        reasons=frozenset(reasons),
+        text=" ".join([str(error.message), *details])[:_MAX_TEXT],
+        facts={str(key): str(value) for key, value in (error.metadata or {}).items()},
+    )
+
+
+def _code_of(status: int, code: str) -> str:
+    """Return the google.rpc code; a plain 400 of an API that gives none is an invalid argument."""
+    return code or ("INVALID_ARGUMENT" if status == 400 else "")  # noqa: PLR2004 - Bad Request
+
+
+_ALWAYS: Mapping[Meaning, tuple[type[RetryableError], str]] = {
+    Meaning.BUSY: (BusyError, "It is busy with another change; it is tried again."),
+    Meaning.RATE_LIMIT: (RateLimitedError, "Google Cloud asks to slow down; it is tried again in a minute."),
+    Meaning.CONFLICT: (ConflictError, "Somebody changed it at the same time; it is tried again."),
+    Meaning.UNAVAILABLE: (CloudUnavailableError, "Google Cloud does not answer just now; it is tried again."),
+    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish; it is tried again."),
+    Meaning.INIT_ACTION: (OperationFailedError, "An initialization action of the Spark cluster failed."),
+}
+
+
+def _error(said: Said, what: str, message: str) -> BenchkeeperError:
+    found = find(said)
+    name = found.values.get("value", "")
+    detail = f"{what}: {f'{said.status} ' if said.status else ''}{scrub(message)}"
+    if found.means in _ALWAYS:
+        kind, text = _ALWAYS[found.means]
+        return kind(user_message=text, detail=detail)
+    match found.means:
+        case Meaning.STOCKOUT:
+            text = "Google Cloud has no such machines in this zone just now."
+            return StockoutError(user_message=text, detail=detail, zones=zones_with_capacity(said))
+        case Meaning.QUOTA:
+            return _quota(said, name, detail)
+        case Meaning.PERIMETER | Meaning.ORGANIZATION_POLICY | Meaning.API_DISABLED | Meaning.BILLING:
+            return _set_up(said, found.means, name, detail)
+        case Meaning.NO_PRINCIPAL | Meaning.WRONG_HERE | Meaning.WRONG_VALUE | Meaning.MISSING:
+            return _wrong_value(found.means, found.values, detail)
+        case Meaning.PERMISSION | Meaning.NOT_SIGNED_IN:
+            missing = said.facts.get("permission") or name or "that the log names"
             return AccessDeniedError(
-                user_message="Google Cloud could not build it: a permission is missing. An administrator "
-                "must look at the log.",
+                user_message="Benchkeeper is not allowed to do this in Google Cloud. An administrator must grant the permission "
+                f"{missing}.",
                 detail=detail,
-            )
-        case 8:
-            return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
-        case 3 | 9:
-            return InvalidSpecError(
-                user_message=f"Google Cloud could not build it: {scrub(message).strip()}", detail=detail
+                is_forbidden=found.means is Meaning.PERMISSION,
             )
         case _:
-            return OperationFailedError(user_message="Google Cloud could not finish; it is tried again.", detail=detail)
+            return _unknown(said, detail)
 
 
-_QUOTA_TEXT = "The project's quota in this region is used up. It is tried again every 30 minutes; an administrator can raise the quota."
+def _quota(said: Said, metric: str, detail: str) -> QuotaExhaustedError:
+    metric = metric or _short(said.facts.get("metricName") or said.facts.get("quota_metric") or "")
+    limit, where = limit_of(said)
+    named = f" '{metric}'" if metric else ""
+    limited = f" (limit {limit}{' ' if where else ''}{where})" if limit else ""
+    return QuotaExhaustedError(
+        user_message=f"The project's quota{named}{limited} is used up. An administrator can ask Google for more.",
+        detail=detail,
+        is_zero=_is_zero(limit),
+    )
 
 
-def _from_text(message: str, detail: str) -> BenchkeeperError | None:
-    if _BUSY.search(message):
-        return BusyError(user_message="The notebook is busy with another change; it is tried again.", detail=detail)
-    if _STOCKOUT.search(message):
-        return StockoutError(
-            user_message="Google Cloud has no such machines in this zone just now; another zone is tried.",
-            detail=detail,
+def _is_zero(limit: str) -> bool:
+    try:
+        return float(limit) == 0
+    except ValueError:
+        return False
+
+
+def _short(metric: str) -> str:
+    """Return the last part of a metric's name, if it is a plain name."""
+    name = metric.rpartition("/")[2]
+    return name if name.replace("_", "").replace("-", "").isalnum() else ""
+
+
+def _set_up(said: Said, means: Meaning, name: str, detail: str) -> SetUpError:
+    api = name or said.facts.get("serviceTitle", "") or said.facts.get("service", "")
+    match means:
+        case Meaning.ORGANIZATION_POLICY:
+            reason = Reason.ORGANIZATION_POLICY
+            text = f"A policy of the organization forbids it{f' ({name})' if name else ''}. An administrator must ask for an exception."
+        case Meaning.PERIMETER:
+            reason = Reason.PERIMETER
+            text = f"VPC Service Controls forbid it{f' (identifier {name})' if name else ''}. An administrator must let Benchkeeper through the perimeter."
+        case Meaning.API_DISABLED:
+            reason = Reason.API_DISABLED
+            text = f"{api or 'An API'} is not enabled in the project. An administrator must enable it."
+        case _:
+            reason = Reason.BILLING_DISABLED
+            text = "Billing is off for the project. An administrator must link a billing account."
+    return SetUpError(user_message=text, detail=detail, reason=reason)
+
+
+def _wrong_value(means: Meaning, values: Mapping[str, str], detail: str) -> InvalidSpecError:
+    value, zone, field = values.get("value", ""), values.get("zone", ""), values.get("field", "")
+    kind = _KINDS.get(values.get("kind", ""), values.get("kind", "").lower())
+    if means is Meaning.NO_PRINCIPAL:
+        text = (
+            "Google Cloud does not know an account that the request names. An administrator finds its name in the log."
         )
-    if _QUOTA.search(message):
-        return QuotaExhaustedError(user_message=_QUOTA_TEXT, detail=detail)
-    return None
+    elif value and kind:
+        text = f"Google Cloud has no {kind} '{value}'{f' in zone {zone}' if zone else ''}."
+    elif field:
+        named = f"'{value}' as " if value else ""
+        text = f"Google Cloud does not accept {named}{field}."
+    elif value:
+        text = f"Google Cloud does not accept the combination of {value}."
+    elif means is Meaning.MISSING:
+        text = "Something that the request names does not exist in Google Cloud. An administrator finds the name in the log."
+    else:
+        text = "Google Cloud refused the request as wrong. An administrator finds the reason in the log."
+    return InvalidSpecError(
+        user_message=text,
+        detail=detail,
+        only_here=means is Meaning.WRONG_HERE,
+        names_account=means is Meaning.NO_PRINCIPAL,
+    )
+
+
+def _unknown(said: Said, detail: str) -> UnknownAnswerError | UnknownRefusalError:
+    named = said.code or (str(said.status) if said.status else "no code")
+    text = f"Google Cloud refused it for a reason that Benchkeeper does not know ({named}). An administrator finds the answer in the log."
+    if said.code in _MAY_PASS and said.status in {0, 429}:
+        return UnknownAnswerError(user_message=text, detail=detail)
+    return UnknownRefusalError(user_message=text, detail=detail)
 
 
 def _unavailable(detail: str) -> CloudUnavailableError:
-    return CloudUnavailableError(
-        user_message="Google Cloud does not answer just now; it is tried again.", detail=detail
-    )
-
-
-def _slow_down(detail: str) -> RateLimitedError:
-    return RateLimitedError(
-        user_message="Google Cloud asks to slow down; it is tried again in a minute.", detail=detail
-    )
+    return CloudUnavailableError(user_message=_ALWAYS[Meaning.UNAVAILABLE][1], detail=detail)

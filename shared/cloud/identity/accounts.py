@@ -6,7 +6,6 @@ description. No e-mail address of a user is in the description or the display na
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -26,7 +25,6 @@ from shared.domain.things.notebook import Absent
 ACT_AS = "roles/iam.serviceAccountUser"
 _TRIES = 5  # read-modify-write beside other writers; if all fail, the next pass tries again
 _SHOWS_SOON = timedelta(seconds=10)
-_NO_SUCH_MEMBER = re.compile(r"does not exist|Invalid user", re.IGNORECASE)
 # Member kinds with addresses as names, compared without case; the names of principals are case-sensitive.
 _ADDRESSES = frozenset({"user", "group", "serviceAccount", "domain"})
 _WITH_CONDITIONS = 3  # policies below version 3 hide conditions, and must not be written over one that has some
@@ -139,7 +137,7 @@ class IamAccounts:
         try:
             written = self._post(account_id, "setIamPolicy", {"policy": policy})
         except InvalidSpecError as error:
-            if not bindings or _NO_SUCH_MEMBER.search(error.detail) is None:
+            if not bindings or not error.names_account:
                 raise
             raise InvalidSpecError(
                 user_message="Google knows no account with this person's address, so nobody can open a notebook with it. "

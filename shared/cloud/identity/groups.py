@@ -6,7 +6,6 @@ Cloud Identity answers 403, "(or it may not exist)", both for a group that the c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,8 +16,6 @@ from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
 
 _PAGE = 1000
 _SHOWS_SOON = timedelta(seconds=10)
-_NO_SUCH_ACCOUNT = re.compile(r"does not exist", re.IGNORECASE)
-_IN_GROUP = re.compile(r": 403 (?!.*has not been used in project)")
 
 
 class CloudIdentityGroups:
@@ -47,7 +44,7 @@ class CloudIdentityGroups:
                 if self._membership(name, member) is None:
                     raise
             except InvalidSpecError as error:
-                if _NO_SUCH_ACCOUNT.search(error.detail) is None:
+                if not error.names_account:
                     raise
                 raise _not_known(error.detail) from error
             else:
@@ -103,8 +100,8 @@ def _as_manager(group: str) -> Iterator[None]:
     try:
         yield
     except AccessDeniedError as error:
-        if _IN_GROUP.search(error.detail) is None:
-            raise  # not logged in, or the service is disabled: another error text fits
+        if not error.is_forbidden:
+            raise  # not logged in: another error text fits
         raise _denied(group, error.detail) from error
 
 

@@ -7,7 +7,6 @@ It drops unknown fields silently and costs a third of a second to import. Tests 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from msgspec.json import Decoder
 
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.translate import from_operation
+from shared.cloud.http.words import Service
 from shared.cloud.notebook.instance_json import InstanceJson, instance_body, observed, observed_from, patch_body
 from shared.domain.plan.plan import OperationSeen
 from shared.domain.record.status import OperationRef, Verb
@@ -47,8 +47,6 @@ class _Page(Struct):
 
 
 _PAGES = Decoder(_Page, strict=False)  # numbers come as texts
-# IAM is eventually consistent: a new account may be refused as unknown. The wording is IAM's.
-_NO_ACCOUNT = re.compile(r"service ?account.*(does not exist|not found)", re.IGNORECASE)
 
 
 class WorkbenchNotebooks:
@@ -97,7 +95,7 @@ class WorkbenchNotebooks:
         return OperationSeen(
             ref=ref,
             done=bool(raw.get("done")),
-            error=from_operation(error, f"{ref.verb.value} instance") if error else None,
+            error=from_operation(error, f"{ref.verb.value} instance", service=Service.NOTEBOOKS) if error else None,
         )
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
@@ -142,8 +140,9 @@ class WorkbenchNotebooks:
                 detail=f"{zone}/{spec.instance_id} exists without our labels",
             ) from conflict
         except InvalidSpecError as error:
-            if not spec.service_account or _NO_ACCOUNT.search(error.detail) is None:
+            if not spec.service_account or not error.names_account:
                 raise
+            # IAM is eventually consistent: a new account may be refused as unknown.
             raise CloudUnavailableError(
                 user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again.",
                 detail=error.detail,

@@ -320,7 +320,7 @@ def after_error(
             return record, replace(known, tried_zones=tried)
         text = "No zone of the region has such machines just now. Try again later, or take a smaller environment."
     elif isinstance(error, QuotaExhaustedError):
-        text = "The platform's quota is used up just now. Try again later; an administrator sees this too."
+        text = f"The platform's quota is used up just now. {error.user_message} Try again later."
     else:
         text = error.user_message
     ended = replace(known, tried_zones=(), reason=error.reason, message=text, diagnosis=text)

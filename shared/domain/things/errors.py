@@ -50,6 +50,9 @@ class Reason(StrEnum):
     SNAPSHOT_FAILED = "SnapshotFailed"
     DATA_MISSING = "DataMissing"
     DRIFTED = "Drifted"
+    NOT_ANSWERING = "NotAnswering"
+    ACCESS_NOT_CUT = "AccessNotCut"
+    UNKNOWN_ANSWER = "UnknownAnswer"
     CLOCK_DIFFERS = "ClockDiffers"
     GUARD_WAITS = "GuardWaits"
     UNEXPECTED = "Unexpected"
@@ -66,6 +69,10 @@ class Reason(StrEnum):
     WRITTEN_BY_NEWER = "WrittenByNewer"
     NOT_OURS = "NotOurs"
     ACCESS_DENIED = "AccessDenied"
+    ORGANIZATION_POLICY = "OrganizationPolicy"
+    PERIMETER = "Perimeter"
+    API_DISABLED = "ApiDisabled"
+    BILLING_DISABLED = "BillingDisabled"
     NOT_SIGNED_IN = "NotSignedIn"
     REFUSED = "Refused"
     UNKNOWN_LEAVER = "UnknownLeaver"
@@ -111,17 +118,28 @@ class RateLimitedError(RetryableError):
 
 
 class QuotaExhaustedError(RetryableError):
-    """An exhausted resource quota of the region or project; another zone does not help."""
+    """An exhausted resource quota of the region or project; another zone does not help.
+
+    `is_zero`: the limit is 0, so that nothing succeeds before Google raises it.
+    """
 
     reason = Reason.QUOTA_EXHAUSTED
     default_retry_after = timedelta(minutes=30)
 
+    def __init__(self, *, user_message: str, detail: str, is_zero: bool = False) -> None:
+        super().__init__(user_message=user_message, detail=detail)
+        self.is_zero = is_zero
+
 
 class StockoutError(RetryableError):
-    """A zone without machines of this type now; another zone may have some."""
+    """A zone without machines of this type now; another zone may have some. `zones` are those that Google names as available."""
 
     reason = Reason.STOCKOUT
     default_retry_after = timedelta(seconds=5)
+
+    def __init__(self, *, user_message: str, detail: str, zones: tuple[str, ...] = ()) -> None:
+        super().__init__(user_message=user_message, detail=detail)
+        self.zones = zones
 
 
 class ConflictError(RetryableError):
@@ -143,6 +161,13 @@ class OperationFailedError(RetryableError):
 
     reason = Reason.OPERATION_FAILED
     default_retry_after = timedelta(minutes=2)
+
+
+class UnknownAnswerError(RetryableError):
+    """A failure in words that `shared.cloud.http.words` does not know, and that may pass: tried again ever more slowly."""
+
+    reason = Reason.UNKNOWN_ANSWER
+    default_retry_after = timedelta(minutes=30)
 
 
 class GuardWaitsError(RetryableError):
@@ -181,9 +206,35 @@ class UnknownProfileError(PoisonError):
 
 
 class InvalidSpecError(PermanentError):
-    """A request that the cloud refuses as invalid (400)."""
+    """A request that the cloud refuses as invalid: a wrong configuration.
+
+    `only_here`: another zone may have the value. `names_account`: the request names an account that Google does not know (yet).
+    """
 
     reason = Reason.INVALID_SPEC
+
+    def __init__(
+        self,
+        *,
+        user_message: str,
+        detail: str,
+        reason: Reason | None = None,
+        only_here: bool = False,
+        names_account: bool = False,
+    ) -> None:
+        super().__init__(user_message=user_message, detail=detail, reason=reason)
+        self.only_here = only_here
+        self.names_account = names_account
+
+
+class UnknownRefusalError(PermanentError):
+    """A refusal in words that `shared.cloud.http.words` does not know: it is shown and alerted, never guessed."""
+
+    reason = Reason.UNKNOWN_ANSWER
+
+
+class SetUpError(PermanentError):
+    """A refusal by the organization or the project: a policy, a perimeter, an API that is off, billing. `reason` says which."""
 
 
 class DamagedRecordError(PermanentError):
@@ -228,6 +279,10 @@ class RefusedError(PermanentError):
 
 
 class AccessDeniedError(PermanentError):
-    """A missing permission (401, 403)."""
+    """A missing permission (403), or credentials that are missing or not valid. `is_forbidden`: the credentials were valid."""
 
     reason = Reason.ACCESS_DENIED
+
+    def __init__(self, *, user_message: str, detail: str, is_forbidden: bool = False) -> None:
+        super().__init__(user_message=user_message, detail=detail)
+        self.is_forbidden = is_forbidden
