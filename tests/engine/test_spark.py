@@ -450,7 +450,7 @@ def test_all_sold_out_ends_the_wish_with_a_diagnosis(someone):
 @pytest.mark.parametrize(
     ("error", "reason", "said"),
     [
-        (QUOTA, Reason.QUOTA_EXHAUSTED, "quota is used up"),
+        (QUOTA, Reason.QUOTA_EXHAUSTED, "quota 'CPUS' (limit 24.0 in region europe-west1) is used up"),
         (
             {"code": "INTERNAL", "message": "Initialization failed on m."},
             Reason.OPERATION_FAILED,

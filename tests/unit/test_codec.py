@@ -242,6 +242,13 @@ LATER = [
             "turn",
             "urgent",
             "settles_at",
+            "offered_zones",
+            "wrong_zones",
+            "refused_spec",
+            "unsettled_since",
+            "unwell_since",
+            "lost_at",
+            "files_of",
         )
     ),
     *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
@@ -364,11 +371,13 @@ def inner(raw):
 
 
 LATER_OF_A_LINE = {"act", "refused"}
+LATER_OF_A_CLUSTER = {"offered_zones"}
 SPARK_FIELDS = [
     (what, name)
     for what, fields in inner(codec.to_json(with_spark())).items()
     for name in fields
     if not (what == "line" and name in LATER_OF_A_LINE)
+    if not (what == "cluster" and name in LATER_OF_A_CLUSTER)
 ]
 
 
@@ -378,6 +387,13 @@ def test_a_line_of_an_earlier_version_is_shown_as_it_is():
         inner(raw)["line"].pop(name, None)  # a line without them is written without them
     (line, *_), (whole, *_) = codec.from_json(raw).status.story, with_spark().status.story
     assert line == replace(whole, act="", refused=False)
+
+
+def test_a_cluster_of_an_earlier_version_has_no_offered_zones():
+    raw = json.loads(json.dumps(codec.to_json(with_spark())))
+    for name in LATER_OF_A_CLUSTER:
+        del inner(raw)["cluster"][name]
+    assert codec.from_json(raw).status.clusters == with_spark().status.clusters
 
 
 @pytest.mark.parametrize(("what", "name"), SPARK_FIELDS)

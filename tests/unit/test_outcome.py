@@ -136,10 +136,12 @@ def test_a_refused_create_says_why_and_waits(kind, at_least):
     record = ended(create_plan(), failure(kind))
     assert ready(record).reason is kind.reason
     assert ready(record).status is ConditionStatus.FALSE
-    assert ready(record).message == f"{kind.__name__} happened."
+    assert ready(record).message.startswith(f"{kind.__name__} happened.")
+    assert ("profile 'analyst'" in ready(record).message) is (kind is InvalidSpecError)
     assert record.status.condition(ConditionType.RECONCILED).reason is kind.reason
     assert NOW + at_least <= record.status.next_attempt_at <= NOW + at_least * 1.25
-    assert record.status.notebook.not_before == record.status.next_attempt_at
+    waits = record.status.notebook.not_before
+    assert waits == (NOW + timedelta(days=1) if kind is InvalidSpecError else record.status.next_attempt_at)
     assert record.status.attempts == 1
     assert record.status.notebook.operation is None
 
@@ -367,7 +369,7 @@ def test_a_replacement_that_was_refused_for_good_gives_back_the_former():
 def test_a_create_without_a_former_has_nothing_to_go_back_to():
     record = ended(create_plan(), failure(InvalidSpecError))
     assert record.status.notebook.instance_id == REF.instance_id
-    assert record.status.notebook.not_before == NOW + timedelta(hours=1)
+    assert record.status.notebook.not_before == NOW + timedelta(days=1)
 
 
 # --- Spark clusters

@@ -262,7 +262,11 @@ def test_what_cannot_be_read_is_neither_created_nor_stopped_nor_deleted(record, 
     assert not [a for a in plan.actions if isinstance(a, ON_NOTEBOOK)]
     assert plan.requeue_at > NOW
     ready = plan.record.status.condition(ConditionType.NOTEBOOK_READY)
-    assert (ready.status, ready.reason) == (ConditionStatus.UNKNOWN, Reason.UNREADABLE)
+    after = plan.record
+    is_late = after.spec.absent_since is not None and NOW - after.spec.absent_since > timedelta(minutes=15)
+    unseen = after.spec.presence is Presence.ABSENT and not after.status.notebook.power_settled and is_late
+    assert ready.status is ConditionStatus.UNKNOWN
+    assert ready.reason is (Reason.ACCESS_NOT_CUT if unseen else Reason.UNREADABLE)
     assert plan.record.status.observed_generation == record.status.observed_generation
     assert plan.record.status.notebook.operation == record.status.notebook.operation
 
@@ -519,11 +523,12 @@ def test_quota_waits_long_says_so_and_stays_in_the_zone():
     assert [a.zone for a in later.actions] == [ZONES[0]]
 
 
-def test_a_wrong_request_is_not_repeated_for_an_hour():
+def test_a_wrong_request_is_not_repeated_for_a_day_and_names_the_profile():
     plan = failed_create(person(settled=False), InvalidSpecError(user_message="No such image.", detail="400"))
     assert names(plan) == []
-    assert plan.record.status.notebook.not_before >= NOW + timedelta(hours=1)
-    assert plan.record.status.condition(ConditionType.NOTEBOOK_READY).message == "No such image."
+    assert plan.record.status.notebook.not_before >= NOW + timedelta(days=1)
+    message = plan.record.status.condition(ConditionType.NOTEBOOK_READY).message
+    assert message == "No such image. An administrator must correct the profile 'analyst'."
 
 
 def test_waits_grow_while_it_goes_on_failing():
@@ -750,7 +755,7 @@ def test_who_must_agree_once_is_told_where():
     """Managed end-user credentials want one consent, in a dialog that only the console opens."""
     plan = plan_of(person(), notebook(S.ACTIVE))
     message = next(c.message for c in plan.record.status.conditions if c.type is ConditionType.NOTEBOOK_READY)
-    assert message.startswith("Your notebook is ready. The first time, open it in the Google Cloud console")
+    assert message.startswith("Your notebook is running. The first time, open it in the Google Cloud console")
 
 
 def test_work_is_under_way_while_any_part_of_it_is_near():

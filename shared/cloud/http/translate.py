@@ -185,7 +185,7 @@ def _error(said: Said, what: str, message: str) -> BenchkeeperError:
         return kind(user_message=text, detail=detail)
     match found.means:
         case Meaning.STOCKOUT:
-            text = "Google Cloud has no such machines in this zone just now."
+            text = "Google Cloud has no such machines in this zone just now; it is tried again."
             return StockoutError(user_message=text, detail=detail, zones=zones_with_capacity(said))
         case Meaning.QUOTA:
             return _quota(said, name, detail)
@@ -208,11 +208,12 @@ def _error(said: Said, what: str, message: str) -> BenchkeeperError:
 def _quota(said: Said, metric: str, detail: str) -> QuotaExhaustedError:
     metric = metric or _short(said.facts.get("metricName") or said.facts.get("quota_metric") or "")
     limit, where = limit_of(said)
-    named = f" '{metric}'" if metric else ""
     limited = f" (limit {limit}{' ' if where else ''}{where})" if limit else ""
+    quota = f"'{metric}'{limited}" if metric else limited.strip()
     return QuotaExhaustedError(
-        user_message=f"The project's quota{named}{limited} is used up. An administrator can ask Google for more.",
+        user_message=f"The project's quota{' ' if quota else ''}{quota} is used up. An administrator can ask Google for more.",
         detail=detail,
+        quota=quota,
         is_zero=_is_zero(limit),
     )
 

@@ -83,6 +83,8 @@ class IamAccounts:
                 "project, 100 unless Google raised it). It is tried again every 30 minutes; an administrator can ask "
                 "for more, or remove accounts that nobody uses.",
                 detail=error.detail,
+                quota=error.quota,
+                is_zero=error.is_zero,
             ) from error
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:

@@ -64,6 +64,8 @@ class ComputeSnapshots:
                 user_message="The project's quota for disk snapshots is used up, so the files cannot be saved yet. It is "
                 "tried again every 30 minutes; an administrator can raise the quota.",
                 detail=error.detail,
+                quota=error.quota,
+                is_zero=error.is_zero,
             ) from error
         if started is None:
             raise PermanentError(

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import hashlib
+from datetime import datetime, timedelta
+
+from msgspec.json import encode
 
 from shared.domain.notebook.actions import CreateInstance
 from shared.domain.notebook.differences import immutables
 from shared.domain.notebook.turns import builds_by
+from shared.domain.plan.backoff import A_DAY, backoff, slow_backoff
 from shared.domain.plan.plan import Policy, request_id
-from shared.domain.plan.step import VERB_TEXT, Scene, Step, held, wait_for_identity
+from shared.domain.plan.step import VERB_TEXT, Scene, Step, wait_for_identity
 from shared.domain.record.record import UserRecord
-from shared.domain.record.status import ConditionStatus, Verb
-from shared.domain.things.errors import Reason
+from shared.domain.record.status import ConditionStatus, ConditionType, Verb
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    InvalidSpecError,
+    QuotaExhaustedError,
+    Reason,
+    RetryableError,
+    SetUpError,
+    StockoutError,
+    UnknownAnswerError,
+    UnknownRefusalError,
+)
 from shared.domain.things.notebook import NotebookSpec, runs_as, spec_for
 
 
@@ -32,19 +46,142 @@ def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
     )
 
 
+_HOUR = timedelta(hours=1)
+_SIX_HOURS = timedelta(hours=6)  # what an administrator of Google Cloud puts right is not seen from here
+_HALF_HOUR = timedelta(minutes=30)
+_NOTED_FOR = timedelta(days=14)  # how long a page says that files were lost
+
+
+def config_digest(record: UserRecord, policy: Policy) -> str:
+    """Return a digest of what an instance of this user would be made of, and where. It changes when a correction of it is deployed."""
+    spec = spec_of(record, policy)
+    return hashlib.sha256(encode([spec, policy.zones, policy.project])).hexdigest()[:16]
+
+
+def held(record: UserRecord, scene: Scene) -> Step | None:
+    """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for.
+
+    A configuration that was refused as wrong is tried again as soon as it is another one; this is looked at each hour.
+    """
+    notebook = record.status.notebook
+    if notebook.not_before is None or notebook.not_before <= scene.now:
+        return None
+    if notebook.refused_spec and notebook.refused_spec != config_digest(record, scene.policy):
+        return None
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    wait = notebook.not_before - scene.now
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=ready.reason if ready is not None else Reason.WAITING,
+        message=ready.message if ready is not None else "Waiting before the next attempt.",
+        requeue_after=min(wait, _HOUR) if notebook.refused_spec else wait,
+        because=(f"Nothing is tried before {notebook.not_before:%Y-%m-%d %H:%M:%S} UTC.",),
+    )
+
+
+def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
+    """Return how long to wait after a failed create, start, restore or change: short for what passes, a day for what a person must fix."""
+    attempts, spread_by = record.status.attempts, record.user_key
+    match error:
+        case QuotaExhaustedError(is_zero=True) | SetUpError():
+            return slow_backoff(attempts, first=_HOUR, longest=_SIX_HOURS, spread_by=spread_by)
+        case UnknownAnswerError() | UnknownRefusalError():
+            return slow_backoff(attempts, first=_HALF_HOUR, longest=A_DAY, spread_by=spread_by)
+        case StockoutError() | QuotaExhaustedError():
+            return max(error.retry_after, policy.capacity_retry)
+        case RetryableError():
+            return backoff(attempts, at_least=error.retry_after, spread_by=spread_by)
+        case InvalidSpecError(names_account=False):
+            return A_DAY
+        case _:
+            return _HOUR
+
+
+def goes_elsewhere(record: UserRecord, error: BenchkeeperError, zone: str, policy: Policy) -> bool:
+    """Return True if a failed create in this zone may succeed in another zone that was not tried in this round."""
+    return _is_zonal(error) and any(each not in {*record.status.notebook.failed_zones, zone} for each in policy.zones)
+
+
+def _is_zonal(error: BenchkeeperError) -> bool:
+    return isinstance(error, StockoutError) or (isinstance(error, InvalidSpecError) and error.only_here)
+
+
+def after_failed_create(
+    record: UserRecord, error: BenchkeeperError, zone: str, policy: Policy, now: datetime
+) -> UserRecord:
+    """Return the record after a failed create in this zone: which zones are left, or when the next attempt is."""
+    notebook = record.status.notebook
+    if isinstance(error, StockoutError):
+        record = record.with_status(offered_zones=error.zones)
+    elif isinstance(error, InvalidSpecError) and error.only_here:
+        record = record.with_status(wrong_zones=_added(notebook.wrong_zones, zone))
+    if _is_zonal(error):
+        elsewhere = goes_elsewhere(record, error, zone, policy)
+        record = record.with_status(failed_zones=_added(notebook.failed_zones, zone))
+        if elsewhere:
+            return record
+    wait = wait_after(record, error, policy)
+    if _is_zonal(error) and not is_wrong_everywhere(record, policy):
+        wait = policy.capacity_retry  # a zone that has it is sold out
+    return with_wait(record, error, wait, policy, now)
+
+
+def is_wrong_everywhere(record: UserRecord, policy: Policy) -> bool:
+    """Return True if no zone has what the profile asks for."""
+    return set(policy.zones) <= set(record.status.notebook.wrong_zones)
+
+
+def with_wait(
+    record: UserRecord, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
+) -> UserRecord:
+    """Return the record that tries nothing for this time, or until a wrong configuration is corrected."""
+    is_wrong = (
+        isinstance(error, InvalidSpecError)
+        and not error.names_account
+        and (not error.only_here or is_wrong_everywhere(record, policy))
+    )
+    return record.with_status(not_before=now + wait, refused_spec=config_digest(record, policy) if is_wrong else "")
+
+
+def _added(zones: tuple[str, ...], zone: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*zones, zone]))
+
+
+def said_for(record: UserRecord, error: BenchkeeperError) -> str:
+    """Return the error's text for the user; a wrong value is followed by the profile that has it."""
+    if isinstance(error, InvalidSpecError) and not error.names_account and record.spec.profile is not None:
+        return f"{error.user_message} An administrator must correct the profile '{record.spec.profile}'."
+    return error.user_message
+
+
+def lost_note(record: UserRecord, now: datetime) -> str:
+    """Return what became of the files of an instance that somebody else deleted; "" if that did not happen lately."""
+    notebook = record.status.notebook
+    if notebook.lost_at is None or now - notebook.lost_at > _NOTED_FOR:
+        return ""
+    gone = f" The notebook was deleted outside Benchkeeper, as was seen on {notebook.lost_at:%Y-%m-%d %H:%M} UTC."
+    if notebook.files_of is None:
+        return f"{gone} There was no saved copy of its files: they are gone."
+    return f"{gone} Its files are those of {notebook.files_of:%Y-%m-%d %H:%M} UTC; later ones are gone."
+
+
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:
-    """Return the zones that were not sold out in this round."""
-    return [zone for zone in policy.zones if zone not in record.status.notebook.failed_zones]
+    """Return the zones that did not fail in this round, those first that Google named as available."""
+    notebook = record.status.notebook
+    return [zone for zone in policy.zones_by_offer(notebook.offered_zones) if zone not in notebook.failed_zones]
 
 
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
     """Return a step that creates the instance of the record, in its zone or the next one, or that waits for what must exist first."""
     policy = scene.policy
-    waiting = held(record, scene.now)
+    waiting = held(record, scene)
     if waiting is not None:
         return waiting
     if not scene.identity_ready:
         return wait_for_identity(record, policy)
+    if record.status.notebook.refused_spec:  # another configuration, or a day later: every zone counts again
+        record = record.with_status(wrong_zones=(), failed_zones=(), refused_spec="")
     record, where = _in_a_zone(record, policy)
     record = record.with_status(
         was_active=False, instance_uid="", proxy_uri="", not_before=None, power_settled=False, restoring=None
@@ -55,6 +192,7 @@ def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> S
     record = record.with_status(built_from=immutables(spec))
     zone = record.status.notebook.zone or policy.zones[0]
     files = " Your files come back after that." if record.status.data.saved_in else ""
+    files += lost_note(record, scene.now)
     return Step(
         record=record,
         actions=(CreateInstance(spec=spec, zone=zone, request_id=request_id(record, Verb.CREATE)),),
@@ -71,10 +209,11 @@ def _in_a_zone(record: UserRecord, policy: Policy) -> tuple[UserRecord, tuple[st
     if zone not in record.status.notebook.failed_zones and zone in policy.zones:
         return record.with_status(zone=zone), ()
     left = zones_left(record, policy)
-    if not left:  # every zone was tried; the wait is over, so start again
-        record = record.with_status(failed_zones=())
-        left = list(policy.zones)
-    said = f"{zone} had no machines, so {left[0]} is next." if zone != left[0] else f"{zone} again."
+    if not left:  # every zone was tried; the wait is over, so start again with those that may have what is wanted
+        wrong = tuple(each for each in record.status.notebook.wrong_zones if each in policy.zones)
+        record = record.with_status(failed_zones=() if set(policy.zones) <= set(wrong) else wrong)
+        left = zones_left(record, policy)
+    said = f"{zone} could not, so {left[0]} is next." if zone != left[0] else f"{zone} again."
     return record.with_status(zone=left[0]), (said,)
 
 

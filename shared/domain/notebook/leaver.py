@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from shared.domain.notebook.actions import DeleteInstance, StopInstance
+from shared.domain.notebook.creation import lost_note
 from shared.domain.plan.plan import request_id
 from shared.domain.plan.step import Scene, Step
 from shared.domain.record.record import UserRecord
@@ -139,6 +140,10 @@ def _on_hold(record: UserRecord) -> Step:
 def gone(record: UserRecord, scene: Scene) -> Step:
     """Return the step for a missing instance; a snapshot may still hold the files of its disk."""
     snapshots = bool(record.status.data.snapshots)
+    if (
+        record.status.notebook.was_active and not snapshots
+    ):  # nothing of ours deletes an instance before its files are saved
+        record = record.with_status(lost_at=scene.now, files_of=None)
     removed = record.with_status(
         operation=None,
         was_active=False,
@@ -150,13 +155,17 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         restoring=None,
         built_from={},
         refused="",
+        refused_spec="",
+        wrong_zones=(),
+        offered_zones=(),
+        unwell_since=None,
     )
     if not snapshots:
         return Step(
             record=removed,
             condition=ConditionStatus.FALSE,
             reason=Reason.REMOVED if record.status.notebook.instance_id is not None else Reason.NOT_ENTITLED,
-            message="There is no notebook.",
+            message=f"There is no notebook.{lost_note(record, scene.now)}",
         )
     end = retention_end(record, scene)
     until = (

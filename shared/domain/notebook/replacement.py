@@ -11,11 +11,11 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from shared.domain.notebook.actions import DeleteInstance, RestoreData, StopInstance
-from shared.domain.notebook.creation import create_step
+from shared.domain.notebook.creation import create_step, held
 from shared.domain.notebook.differences import Difference, digest, say
 from shared.domain.notebook.turns import with_refusal
 from shared.domain.plan.plan import Action, OperationSeen, request_id
-from shared.domain.plan.step import VERB_TEXT, Scene, Step, held, patience, wait_for_identity
+from shared.domain.plan.step import VERB_TEXT, Scene, Step, patience, wait_for_identity
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, OperationRef, Verb
 from shared.domain.snapshot.step import is_kept, is_paused, newest_ready, save_data
@@ -62,7 +62,7 @@ def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -
         return restore_step(older, notebook, scene) if is_to_restore(older, notebook) else None
     if not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
         return _waiting(record, scene.policy.poll * 10)
-    wait = held(record, scene.now)
+    wait = held(record, scene)
     if wait is not None:
         return wait
     record = record.with_status(restoring=Restoring(snapshot=name, instance_uid=notebook.uid, asked_at=scene.now))
@@ -85,7 +85,7 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 
 def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[Difference, ...], scene: Scene) -> Step:
     """Return a step that saves the files of a stopped instance, or then creates its replacement under the next name."""
-    wait = held(record, scene.now)
+    wait = held(record, scene)
     if wait is not None:
         return wait
     if not scene.identity_ready:
@@ -142,6 +142,9 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
         power_settled=False,
         built_from=former.built_from,
         failed_zones=(),
+        wrong_zones=(),
+        offered_zones=(),
+        refused_spec="",
         attempts=0,
         not_before=None,
     )

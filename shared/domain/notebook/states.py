@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from msgspec.structs import replace
 
 from shared.domain.notebook.actions import StartInstance, UpdateInstance
-from shared.domain.notebook.creation import spec_of
+from shared.domain.notebook.creation import held, lost_note, spec_of
 from shared.domain.notebook.differences import (
     NO_DIFFERENCES,
     Change,
@@ -21,7 +23,7 @@ from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
-from shared.domain.plan.step import VERB_TEXT, Scene, Step, held, wait_for, wait_for_identity
+from shared.domain.plan.step import VERB_TEXT, Scene, Step, wait_for, wait_for_identity
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.things.catalog import Identity, Profile
@@ -29,6 +31,7 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import RESTING, NotebookState, ObservedNotebook, Patch
 from shared.domain.things.power import PowerCause, PowerReason
 
+_ANSWERS_WITHIN = timedelta(minutes=5)
 _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
 
@@ -40,7 +43,9 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         return _in_transition(record, notebook, scene)
     record = record.with_status(was_active=True)
     if state is NotebookState.ACTIVE:
-        record = record.with_status(proxy_uri=notebook.proxy_uri, failed_zones=())
+        record = record.with_status(
+            proxy_uri=notebook.proxy_uri, failed_zones=(), wrong_zones=(), offered_zones=(), refused_spec=""
+        )
     if record.spec.presence is Presence.ABSENT:
         if state is NotebookState.ACTIVE:
             because = f"Not entitled: {record.spec.because}."
@@ -96,13 +101,11 @@ def _restored(record: UserRecord, scene: Scene) -> UserRecord:
     former = record.status.notebook.former
     if not done and former is not None:
         record = record.with_status(former=replace(former, touched=True))
+        record = record.with_status(files_of=None)
     return record.with_status(saved_in="", restoring=None)
 
 
 def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    since = notebook.create_time
-    policy = scene.policy
-    stuck = not record.status.notebook.was_active and since is not None and scene.now - since > policy.stuck_after
     verb = {
         NotebookState.STOPPING: Verb.STOP,
         NotebookState.SUSPENDING: Verb.STOP,
@@ -115,13 +118,39 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
         verb,
         record,
         notebook,
-        policy.poll,
-        stuck=f"The notebook has been {notebook.state.value} for too long" if stuck else "",
+        scene.policy.poll,
+        stuck="",
         because=f"The instance is {notebook.state.value}; nothing can be done until that is over.",
     )
 
 
 def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    """Return the step for an ACTIVE instance. Ready is one with an address whose JupyterLab is not reported to be down."""
+    step = _running(record, notebook, scene)
+    now, answers = scene.now, notebook.answers(scene.now)
+    since = None if answers else step.record.status.notebook.unwell_since or now
+    step = replace(step, record=step.record.with_status(unwell_since=since))
+    if step.condition is not ConditionStatus.TRUE:
+        return step
+    if not notebook.proxy_uri:
+        message = "The machine runs; Google Cloud has not given its address yet."
+        return _not_ready(step, Reason.STARTING, message, scene.policy.poll)
+    if since is None:
+        return step
+    if now - since < _ANSWERS_WITHIN:
+        message = "The machine runs; JupyterLab does not answer yet."
+        return _not_ready(step, Reason.STARTING, message, scene.policy.poll)
+    message = "Your notebook is running, but JupyterLab does not answer. Restart it: your files are kept, what runs in its memory is lost."
+    return _not_ready(step, Reason.NOT_ANSWERING, message, _ANSWERS_WITHIN)
+
+
+def _not_ready(step: Step, reason: Reason, message: str, wait: timedelta) -> Step:
+    """Return the step of an instance that runs and that nobody can be said to get into; it is looked at again."""
+    wait = min(wait, step.requeue_after or wait)
+    return replace(step, condition=ConditionStatus.FALSE, reason=reason, message=message, requeue_after=wait)
+
+
+def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.STOPPED:
         if not record.status.notebook.power_settled:
             why = str(record.spec.power_reason)
@@ -133,7 +162,8 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
     differences = differences_of(record, notebook, scene.policy)
     record = _without_old_refusal(record, differences, scene.policy)
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
-    message = f"Your notebook is ready.{_consent(profile)}{_notes(record, differences, profile, scene)}"
+    notes = f"{_notes(record, differences, profile, scene)}{lost_note(record, scene.now)}"
+    message = f"Your notebook is running.{_consent(profile)}{notes}"
     if differences.patch != Patch():
         return Step(
             record=record,
@@ -230,7 +260,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         )
     if record.spec.power is Power.STOPPED:
         profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
-        notes = _notes(record, differences, profile, scene)
+        notes = f"{_notes(record, differences, profile, scene)}{lost_note(record, scene.now)}"
         return Step(
             record=record.with_status(power_settled=True, attempts=0, not_before=None),
             condition=ConditionStatus.FALSE,
@@ -238,7 +268,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             message=f"{record.spec.power_reason.stopped()} Your files are kept.{notes}",
             because=_because_held(differences),
         )
-    waiting = held(record, scene.now)
+    waiting = held(record, scene)
     if waiting is not None:
         return waiting
     if not scene.identity_ready:

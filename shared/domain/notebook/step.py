@@ -6,28 +6,33 @@ instance against the wanted state. There is only one mutation at a time, because
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from shared.domain.notebook.creation import create_step, zones_left
+from shared.domain.notebook.creation import (
+    after_failed_create,
+    create_step,
+    goes_elsewhere,
+    said_for,
+    wait_after,
+    with_wait,
+)
 from shared.domain.notebook.leaver import delete, gone
+from shared.domain.notebook.patience import CUT_AGAIN_AFTER, watched
 from shared.domain.notebook.replacement import go_back
 from shared.domain.notebook.states import observed_step, refusable
 from shared.domain.notebook.turns import with_refusal, with_sold_out
-from shared.domain.plan.backoff import backoff
-from shared.domain.plan.plan import OperationSeen, OperationSight, Policy
+from shared.domain.plan.plan import OperationSeen, OperationSight
 from shared.domain.plan.step import Scene, Step, unreadable, wait_for
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, OperationRef, Verb
 from shared.domain.snapshot.step import newest_ready
 from shared.domain.things.errors import (
     BenchkeeperError,
-    QuotaExhaustedError,
     Reason,
     RetryableError,
-    StockoutError,
 )
 from shared.domain.things.notebook import (
     MAY_HAVE_RUN,
@@ -40,9 +45,16 @@ from shared.domain.things.notebook import (
     is_ours,
 )
 
+# Operations that fail for what the profile asks.
+_BY_PROFILE = frozenset({Verb.CREATE, Verb.START, Verb.UPDATE})
+
 
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
-    """Return the notebook's half of the plan."""
+    """Return the notebook's half of the plan. What stays as it is for too long needs an administrator, whatever the state."""
+    return watched(_step(record, scene), scene)
+
+
+def _step(record: UserRecord, scene: Scene) -> Step:
     seen = scene.seen
     notebook = seen.notebook
     match notebook:
@@ -128,63 +140,56 @@ def _operation_failed(
         raise AssertionError("an operation without an error did not fail")
     policy, now = scene.policy, scene.now
     record = with_sold_out(record, error, now).with_status(operation=None, attempts=record.status.attempts + 1)
-    wait = _retry_after(record, error, policy)
     verb = operation.ref.verb
+    said = said_for(record, error) if verb in _BY_PROFILE else error.user_message
     if verb is not Verb.CREATE:
         if verb is Verb.UPDATE and isinstance(notebook, ObservedNotebook) and not isinstance(error, RetryableError):
             record = with_refusal(record).with_status(refused=refusable(record, notebook, policy))
         if verb is Verb.RESTORE:
             record = record.with_status(restoring=None)
-        return _waiting(record, error, wait, now, f"The operation to {verb.value} the instance failed.")
+        wait = wait_after(record, error, policy)
+        if record.spec.presence is Presence.ABSENT:
+            wait = min(wait, CUT_AGAIN_AFTER)
+        record = with_wait(record, error, wait, policy, now)
+        return _waiting(record, error.reason, said, wait, f"The operation to {verb.value} the instance failed.")
     zone = record.status.notebook.zone or policy.zones[0]
-    if isinstance(error, StockoutError):
-        record = record.with_status(failed_zones=tuple(dict.fromkeys([*record.status.notebook.failed_zones, zone])))
-        if not zones_left(record, policy):
-            record = record.with_status(not_before=now + policy.capacity_retry)
-    else:
-        record = record.with_status(not_before=now + wait)
+    elsewhere = goes_elsewhere(record, error, zone, policy)
+    record = after_failed_create(record, error, zone, policy, now)
     because = f"The create in {zone} failed: {error.reason.value}."
     # A remnant of a failed create was never ACTIVE and holds no data: it is deleted before anything else is tried. Only a state on
     # the way to the first ACTIVE proves that; an instance that stops or is stopped has run, observed by us or not.
     remnant = notebook if isinstance(notebook, ObservedNotebook) else None
     if remnant is not None and (remnant.state in MAY_HAVE_RUN or record.status.notebook.was_active):
         return observed_step(record, remnant, scene)
-    if record.status.notebook.former is not None and not isinstance(error, RetryableError):
-        return _back(record, remnant, error, because)
+    if record.status.notebook.former is not None and not isinstance(error, RetryableError) and not elsewhere:
+        return _back(record, remnant, error.reason, said, because)
     if remnant is not None:
-        return delete(record, remnant.ref, error.reason, error.user_message, (because, "Its remnant is removed first."))
+        return delete(record, remnant.ref, error.reason, said, (because, "Its remnant is removed first."))
     step = _absent(record, scene)
     if step.actions or record.spec.presence is Presence.ABSENT:
         return replace(step, because=(because, *step.because))
-    return replace(step, reason=error.reason, message=error.user_message, because=(because, *step.because))
+    return replace(step, reason=error.reason, message=said, because=(because, *step.because))
 
 
-def _back(record: UserRecord, remnant: ObservedNotebook | None, error: BenchkeeperError, because: str) -> Step:
+def _back(record: UserRecord, remnant: ObservedNotebook | None, reason: Reason, said: str, because: str) -> Step:
     """Return the step after a replacement that cannot be created: the user gets the predecessor back."""
     return Step(
         record=go_back(record, remnant),
         condition=ConditionStatus.FALSE,
-        reason=error.reason,
-        message=f"Your notebook could not be replaced and comes back as it was. {error.user_message}",
+        reason=reason,
+        message=f"Your notebook could not be replaced and comes back as it was. {said}",
         requeue_after=timedelta(seconds=5),
         because=(because, "The former instance takes its place again."),
     )
 
 
-def _retry_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
-    if isinstance(error, QuotaExhaustedError):
-        return max(error.retry_after, policy.capacity_retry)
-    at_least = error.retry_after if isinstance(error, RetryableError) else timedelta(hours=1)
-    return backoff(record.status.attempts, at_least=at_least, spread_by=record.user_key)
-
-
-def _waiting(record: UserRecord, error: BenchkeeperError, wait: timedelta, now: datetime, because: str) -> Step:
+def _waiting(record: UserRecord, reason: Reason, said: str, wait: timedelta, because: str) -> Step:
     return Step(
-        record=record.with_status(not_before=now + wait),
+        record=record,
         condition=ConditionStatus.FALSE,
-        reason=error.reason,
-        message=error.user_message,
-        requeue_after=wait,
+        reason=reason,
+        message=said,
+        requeue_after=min(wait, timedelta(hours=1)) if record.status.notebook.refused_spec else wait,
         because=(because,),
     )
 
@@ -195,10 +200,15 @@ def _absent(record: UserRecord, scene: Scene) -> Step:
         # A pass that planned from an older record may still be creating the instance: look once more, later.
         first = record.status.observed_generation != record.status.generation
         return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
+    is_lost = record.status.notebook.was_active
     if not record.status.data.saved_in or isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
         record = record.with_status(saved_in=newest_ready(record, scene))
+        if is_lost:
+            older = record.status.snapshot(record.status.data.saved_in)
+            record = record.with_status(lost_at=scene.now, files_of=older.ready_at if older is not None else None)
+    record = record.with_status(was_active=False, unsettled_since=None, unwell_since=None)
     because = "There is no instance yet."
-    if record.status.notebook.was_active:
+    if is_lost:
         because = "The instance was deleted from outside; a new one takes its place."
     elif record.status.notebook.former is not None:
         because = "The one that takes the former's place is not there yet."

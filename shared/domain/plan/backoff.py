@@ -7,6 +7,7 @@ from datetime import timedelta
 
 FIRST = timedelta(seconds=30)
 LONGEST = timedelta(minutes=30)
+A_DAY = timedelta(days=1)
 
 
 def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
@@ -17,3 +18,9 @@ def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
     base = max(at_least, min(LONGEST, FIRST * int(2 ** max(0, min(attempts - 1, 10)))))
     share: float = hashlib.sha256(f"{spread_by}:{attempts}".encode()).digest()[0] / 1024
     return base + base * share
+
+
+def slow_backoff(attempts: int, *, first: timedelta, longest: timedelta, spread_by: str) -> timedelta:
+    """Return `first` doubling up to `longest`, with the same spread: for failures that last until a person acts."""
+    base = min(longest, first * int(2 ** max(0, min(attempts - 1, 10))))
+    return backoff(attempts, at_least=base, spread_by=spread_by)

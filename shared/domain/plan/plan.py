@@ -68,6 +68,11 @@ class Policy(Struct, frozen=True, kw_only=True):
         """Return the addresses of all groups that entitle: the assigned groups, and all other addresses that these groups have or had."""
         return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
 
+    def zones_by_offer(self, offered: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the zones with those first that Google named as available, in Google's order."""
+        first = tuple(zone for zone in offered if zone in self.zones)
+        return first + tuple(zone for zone in self.zones if zone not in first)
+
     def entitling_digest(self) -> str:
         """Return a digest that changes whenever the same facts could entitle to something else.
 

@@ -9,10 +9,19 @@ from msgspec import Struct
 from shared.domain.plan.backoff import backoff
 from shared.domain.plan.plan import Action, Observed, Policy
 from shared.domain.record.record import UserRecord
-from shared.domain.record.status import ConditionStatus, ConditionType, Verb
-from shared.domain.things.errors import BenchkeeperError, Reason, RetryableError
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    Reason,
+    RetryableError,
+    SetUpError,
+    UnknownAnswerError,
+    UnknownRefusalError,
+)
 from shared.domain.things.notebook import Absent, NotebookState, ObservedNotebook
 
+# Errors of a failed read whose own reason says more than that something could not be read.
+_TELLING = (SetUpError, UnknownAnswerError, UnknownRefusalError)
 _VERB_REASON = {
     Verb.CREATE: Reason.CREATING,
     Verb.START: Reason.STARTING,
@@ -70,7 +79,7 @@ def unreadable(
     return Step(
         record=record,
         condition=ConditionStatus.UNKNOWN,
-        reason=Reason.UNREADABLE,
+        reason=error.reason if isinstance(error, _TELLING) else Reason.UNREADABLE,
         message=f"{what} could not be read. {error.user_message}",
         requeue_after=patience(record, error, otherwise),
         because=(because,),
@@ -105,22 +114,6 @@ def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
     if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
         return _STAGES.get(notebook.state, VERB_TEXT[verb])
     return VERB_TEXT[verb]
-
-
-def held(record: UserRecord, now: datetime) -> Step | None:
-    """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for."""
-    not_before = record.status.notebook.not_before
-    if not_before is None or not_before <= now:
-        return None
-    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
-    return Step(
-        record=record,
-        condition=ConditionStatus.FALSE,
-        reason=ready.reason if ready is not None else Reason.WAITING,
-        message=ready.message if ready is not None else "Waiting before the next attempt.",
-        requeue_after=not_before - now,
-        because=(f"Nothing is tried before {not_before:%Y-%m-%d %H:%M:%S} UTC.",),
-    )
 
 
 def wait_for_identity(record: UserRecord, policy: Policy) -> Step:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.domain.account.actions import DisableAccount
 from shared.domain.notebook.actions import (
     CreateInstance,
     DeleteInstance,
@@ -16,13 +17,14 @@ from shared.domain.notebook.actions import (
     StopInstance,
     UpdateInstance,
 )
+from shared.domain.notebook.creation import after_failed_create, goes_elsewhere, said_for, wait_after, with_wait
+from shared.domain.notebook.patience import CUT_AGAIN_AFTER, NOT_CUT
 from shared.domain.notebook.replacement import go_back
 from shared.domain.notebook.turns import with_refusal, with_sold_out
-from shared.domain.plan.backoff import backoff
 from shared.domain.plan.plan import Action, Plan, Policy
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, OperationRef, set_condition
-from shared.domain.snapshot.actions import WriteManifest
+from shared.domain.snapshot.actions import CreateSnapshot, WriteManifest
 from shared.domain.snapshot.step import with_snapshot, without_deleted
 from shared.domain.spark.actions import CreateCluster
 from shared.domain.spark.step import after_error
@@ -31,13 +33,23 @@ from shared.domain.things.errors import (
     BenchkeeperError,
     BusyError,
     CloudUnavailableError,
+    InvalidSpecError,
     PermanentError,
     QuotaExhaustedError,
+    Reason,
     RetryableError,
+    SetUpError,
     StockoutError,
+    UnknownRefusalError,
 )
 
 _AT_ONCE = timedelta(seconds=5)
+_HOUR = timedelta(hours=1)
+_FOR_LONG = (
+    InvalidSpecError,
+    SetUpError,
+    UnknownRefusalError,
+)  # what a snapshot that is refused at once is not asked for again soon
 
 
 class Started(Struct, frozen=True):
@@ -88,8 +100,15 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     change = record.facts.next_change(now)
     # Each failed half of the plan has its own time for the next attempt; the other halves keep theirs.
     failed = {_condition_of(action, record) for action, _ in failures}
+    if any(isinstance(action, CreateSnapshot) and isinstance(error, _FOR_LONG) for action, error in failures):
+        failed.add(ConditionType.NOTEBOOK_READY)  # the notebook waits for its snapshot
     others = [when for kind, when in plan.waits.items() if kind not in failed]
-    due = [now + min(waits), *others, *([change] if change is not None else [])]
+    # A wrong configuration is tried again when it is another one, which is looked at each hour.
+    looks = [
+        min(wait, _HOUR) if isinstance(error, InvalidSpecError) else wait
+        for wait, (_, error) in zip(waits, failures, strict=True)
+    ]
+    due = [now + min(looks), *others, *([change] if change is not None else [])]
     return replace(record, status=record.status.changed(next_attempt_at=min(due)))
 
 
@@ -155,32 +174,29 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
             return record
 
 
-def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError) -> bool:
+def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> bool:
     """Return True if the cloud will never do the action and there is an earlier state to go back to: the user gets that state at once."""
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):
-        return record.status.notebook.former is not None
+        return record.status.notebook.former is not None and not goes_elsewhere(record, error, action.zone, policy)
     return isinstance(action, UpdateInstance) and bool(action.disruptive)
 
 
 def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> timedelta:
-    if _is_given_up(record, action, error):
+    if _is_given_up(record, action, error, policy):
         return _AT_ONCE
-    creates = isinstance(action, CreateInstance)  # an instance that exists cannot go to another zone
     if isinstance(action, CreateCluster) and isinstance(error, StockoutError):
         return error.retry_after
-    match error:
-        case StockoutError() if creates and any(
-            z not in {*record.status.notebook.failed_zones, record.status.notebook.zone} for z in policy.zones
-        ):
-            return error.retry_after
-        case StockoutError() | QuotaExhaustedError():
-            return max(error.retry_after, policy.capacity_retry)
-        case RetryableError():
-            return backoff(record.status.attempts, at_least=error.retry_after, spread_by=record.user_key)
-        case _:
-            return timedelta(hours=1)
+    if isinstance(action, CreateInstance) and goes_elsewhere(record, error, action.zone, policy):
+        return _AT_ONCE
+    wait = wait_after(record, error, policy)
+    if isinstance(action, StopInstance | DisableAccount) and record.spec.presence is Presence.ABSENT:
+        return min(wait, CUT_AGAIN_AFTER)  # tried for ever: access must end
+    if not isinstance(action, CreateInstance | StartInstance | UpdateInstance | RestoreData):
+        # Nothing else waits for a correction of the profile.
+        return min(wait, _HOUR) if isinstance(error, InvalidSpecError) else wait
+    return wait
 
 
 def _with_failure(
@@ -190,26 +206,38 @@ def _with_failure(
         record = with_sold_out(record, error, now)
     if isinstance(action, RestoreData) and isinstance(error, BusyError):
         record = record.with_status(restoring=None)  # refused: the operation that blocked the call is not the restore
-    if isinstance(action, CreateInstance) and isinstance(error, StockoutError):
-        zones = tuple(dict.fromkeys([*record.status.notebook.failed_zones, action.zone]))
-        record = record.with_status(failed_zones=zones)
-        if all(zone in zones for zone in policy.zones):
-            record = record.with_status(not_before=now + wait)
-    elif isinstance(action, CreateInstance) and _is_given_up(record, action, error):
+    given_up = _is_given_up(record, action, error, policy)
+    if isinstance(action, CreateInstance) and given_up:
         record = go_back(record, None)
-    elif isinstance(action, CreateInstance | StartInstance | RestoreData):
+    elif isinstance(action, CreateInstance):
+        record = after_failed_create(record, error, action.zone, policy, now)
+    elif isinstance(action, StartInstance | RestoreData):
+        record = with_wait(record, error, wait, policy, now)
+    elif isinstance(action, CreateSnapshot) and isinstance(error, _FOR_LONG):
         record = record.with_status(not_before=now + wait)
-    elif isinstance(action, UpdateInstance) and _is_given_up(record, action, error):
+    elif isinstance(action, UpdateInstance) and given_up:
         record = with_refusal(record).with_status(refused=action.disruptive)
     if isinstance(action, CreateCluster):
         record = _with_refused_cluster(record, action, error, wait, policy, now)
-    kind, text = _condition_of(action, record), error.user_message
+    kind = _condition_of(action, record)
+    reason, text = _said(record, action, error)
     if isinstance(action, CreateCluster) and (known := record.status.cluster(action.template)) is not None:
         text = known.message  # a request that has ended is not tried again
     conditions = record.status.conditions
     for changed in (kind, ConditionType.RECONCILED):
-        conditions = set_condition(conditions, changed, ConditionStatus.FALSE, error.reason, text, now)
+        conditions = set_condition(conditions, changed, ConditionStatus.FALSE, reason, text, now)
     return record.with_status(conditions=conditions)
+
+
+def _said(record: UserRecord, action: Action, error: BenchkeeperError) -> tuple[Reason, str]:
+    """Return the reason and the text for people of a failed action."""
+    if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
+        return error.reason, said_for(record, error)
+    if isinstance(action, StopInstance) and record.spec.presence is Presence.ABSENT:
+        ready = record.status.condition(action.condition)
+        is_late = ready is not None and ready.reason is Reason.ACCESS_NOT_CUT
+        return Reason.ACCESS_NOT_CUT if is_late else error.reason, f"{NOT_CUT} {error.user_message}"
+    return error.reason, error.user_message
 
 
 def _condition_of(action: Action, record: UserRecord) -> ConditionType:

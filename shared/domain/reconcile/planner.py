@@ -17,7 +17,7 @@ from shared.domain.notebook.replacement import former_step
 from shared.domain.notebook.step import notebook_step
 from shared.domain.plan.plan import Action, Observed, Plan, Policy, TemplatesSeen
 from shared.domain.plan.step import Scene, Step, unreadable
-from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.snapshot.step import keeping_step
 from shared.domain.spark.sessions import sessions_step
@@ -59,7 +59,8 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         templates = _template_step(record, seen.templates, policy)
         record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
-    if record.status.notebook.power_settled or notebook.condition is ConditionStatus.TRUE:
+    waits_to_be_ready = record.spec.presence is Presence.PRESENT and record.spec.power is Power.RUNNING
+    if notebook.condition is ConditionStatus.TRUE or (record.status.notebook.power_settled and not waits_to_be_ready):
         record = _with_end_of_waiting(record, now)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)

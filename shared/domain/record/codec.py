@@ -27,6 +27,7 @@ from shared.domain.record.status import (
     Status,
 )
 from shared.domain.record.unknown_word import UnknownWordError, unknown_word
+from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import DamagedRecordError, NewerRecordError
 from shared.domain.things.history import StoryLine
 from shared.domain.things.power import as_once_kept
@@ -200,7 +201,11 @@ _LATER: dict[type, frozenset[str]] = {
     Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
     Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices"}),
-    NotebookStatus: frozenset({"naming", "built_from", "former", "refused", "turn", "settles_at"}),
+    NotebookStatus: frozenset({
+        "naming", "built_from", "former", "refused", "turn", "settles_at",
+        "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "lost_at", "files_of",
+    }),
+    ClusterStatus: frozenset({"offered_zones"}),
     DataStatus: frozenset({"snapshots", "snapshots_taken", "saved_in", "restoring"}),
     AccountStatus: frozenset({"account_id", "data_groups"}),
     GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),

@@ -157,6 +157,13 @@ class StatusChanges(TypedDict, total=False):
     kept_in: tuple[KeptIn, ...]
     waiting_listed: str
     turn: Turn | None
+    offered_zones: tuple[str, ...]
+    wrong_zones: tuple[str, ...]
+    refused_spec: str
+    unsettled_since: datetime | None
+    unwell_since: datetime | None
+    lost_at: datetime | None
+    files_of: datetime | None
     urgent: str
     conditions: tuple[Condition, ...]
 
@@ -172,6 +179,11 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     `built_from` is what the present instance was created with, as far as that can never be changed
     (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: the change is not tried
     again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
+    `offered_zones` are those that Google named as available at the last stockout; `wrong_zones` do not have a value of the profile at all.
+    `refused_spec` is the digest of the configuration that the cloud refused as wrong
+    (`shared.domain.notebook.creation.config_digest`). `unsettled_since`: the instance was first seen then in a state that is not what is
+    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `lost_at`: the instance was
+    found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any.
     """
 
     instance_id: InstanceId | None = None
@@ -190,6 +202,13 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     former: Former | None = None
     refused: str = ""
     turn: Turn | None = None
+    offered_zones: tuple[str, ...] = ()
+    wrong_zones: tuple[str, ...] = ()
+    refused_spec: str = ""
+    unsettled_since: datetime | None = None
+    unwell_since: datetime | None = None
+    lost_at: datetime | None = None
+    files_of: datetime | None = None
 
 
 class DataStatus(Struct, frozen=True, kw_only=True):

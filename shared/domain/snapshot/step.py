@@ -15,7 +15,7 @@ from shared.domain.plan.backoff import backoff
 from shared.domain.plan.plan import Action, SnapshotSight
 from shared.domain.plan.step import Scene, Step, patience
 from shared.domain.record.record import Presence, UserRecord
-from shared.domain.record.status import ConditionStatus
+from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import label_value
@@ -59,6 +59,8 @@ def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
             return Saving(record=record, done=False, requeue_after=patience(record, sight.error, _LOOK_AGAIN))
         case Absent() if snapshot.ready_at is not None:  # deleted from outside; the disk still exists
             return _ask(record.with_status(saved_in=""), notebook, scene)
+        case Absent() if (wait := _held_for(record, scene)) is not None:
+            return Saving(record=record, done=False, requeue_after=wait)
         case Absent():
             action = _create(record, snapshot)
             because = ("The snapshot was asked for and is not there.",)
@@ -73,10 +75,16 @@ def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
             return Saving(record=record, done=False, requeue_after=scene.policy.poll)
 
 
-def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
+def _held_for(record: UserRecord, scene: Scene) -> timedelta | None:
+    """Return how long no snapshot is asked for, because the last one was refused or failed; None if one may be."""
     not_before = record.status.notebook.not_before
-    if not_before is not None and not_before > scene.now:
-        return Saving(record=record, done=False, requeue_after=not_before - scene.now)
+    return not_before - scene.now if not_before is not None and not_before > scene.now else None
+
+
+def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
+    wait = _held_for(record, scene)
+    if wait is not None:
+        return Saving(record=record, done=False, requeue_after=wait)
     number = record.status.data.snapshots_taken + 1
     snapshot = Snapshot(
         name=snapshot_name(notebook.ref.instance_id, number),
@@ -330,6 +338,9 @@ def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str
     if isinstance(sight, Unreadable):
         return ConditionStatus.UNKNOWN, Reason.UNREADABLE, f"The snapshot could not be read. {sight.error.user_message}"
     if snapshot.ready_at is None:
+        refused = status.condition(ConditionType.DATA_SAVED)
+        if isinstance(sight, Absent) and _held_for(record, scene) is not None and refused is not None:
+            return refused.status, refused.reason, refused.message  # nothing is being saved before the next attempt
         late = scene.now - snapshot.asked_at > scene.policy.stuck_after
         if late:
             return ConditionStatus.FALSE, Reason.STUCK, "Saving the files takes too long; an administrator should look."

@@ -30,6 +30,7 @@ from shared.domain.things.clusters import (
 )
 from shared.domain.things.errors import (
     BenchkeeperError,
+    InvalidSpecError,
     OperationFailedError,
     QuotaExhaustedError,
     Reason,
@@ -162,6 +163,7 @@ def _one(look: _Look) -> _Did:
                 message=_USABLE[seen.state],
                 diagnosis="",
                 tried_zones=(),
+                offered_zones=(),
                 not_before=None,
             )
             return _Did(record=_with(look, kept), again=_LOOK_AT_RUNNING)
@@ -317,13 +319,16 @@ def after_error(
         first = () if known.tried_zones else (AUTO_ZONE,)
         tried = tuple(dict.fromkeys([*known.tried_zones, *first, known.zone]))
         if any(zone not in tried for zone in policy.zones):
-            return record, replace(known, tried_zones=tried)
+            return record, replace(known, tried_zones=tried, offered_zones=error.zones)
         text = "No zone of the region has such machines just now. Try again later, or take a smaller environment."
     elif isinstance(error, QuotaExhaustedError):
-        text = f"The platform's quota is used up just now. {error.user_message} Try again later."
+        named = f" {error.quota}" if error.quota else ""
+        text = f"The platform's quota{named} is used up just now. Try again later; an administrator sees this too."
+    elif isinstance(error, InvalidSpecError) and not error.names_account:
+        text = f"{error.user_message} An administrator must correct the template '{known.template}'."
     else:
         text = error.user_message
-    ended = replace(known, tried_zones=(), reason=error.reason, message=text, diagnosis=text)
+    ended = replace(known, tried_zones=(), offered_zones=(), reason=error.reason, message=text, diagnosis=text)
     return without_wish(record, known.template), ended
 
 
@@ -343,7 +348,8 @@ def _start(look: _Look) -> _Did:
     if not look.scene.identity_ready:
         text = "Your own service account is being set up first."
         return _Did(record=_with(look, replace(known, reason=Reason.WAITING, message=text)), again=look.poll)
-    zone = next((z for z in policy.zones if z not in known.tried_zones), AUTO_ZONE) if known.tried_zones else AUTO_ZONE
+    order = policy.zones_by_offer(known.offered_zones)
+    zone = next((z for z in order if z not in known.tried_zones), AUTO_ZONE) if known.tried_zones else AUTO_ZONE
     action = CreateCluster(
         template=known.template,
         name=known.name,
@@ -372,6 +378,7 @@ def _fresh(known: ClusterStatus) -> ClusterStatus:
         name=known.name,
         tries=known.tries + known.is_there,  # a lost answer was not counted, and no request id may occur twice
         tried_zones=known.tried_zones,
+        offered_zones=known.offered_zones,
         not_before=known.not_before,
         reason=known.reason if known.diagnosis else Reason.PENDING,
         message=known.message if known.diagnosis else "",

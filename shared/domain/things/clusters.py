@@ -74,8 +74,9 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the cluster of one template: its name, computed once, and its progress.
 
     `operation` names the create that was requested at `asked_at`. `tried_zones` are the zones that had no machines in this round
-    (`AUTO_ZONE` among them). Nothing is created before `not_before`. `seen_running_at` is the first observation of RUNNING after the
-    latest request; if the cluster is absent later, it ended by itself. `deleting`: we requested its deletion.
+    (`AUTO_ZONE` among them); `offered_zones` are those that Google named as available then. Nothing is created before `not_before`.
+    `seen_running_at` is the first observation of RUNNING after the latest request; if the cluster is absent later, it ended by itself.
+    `deleting`: we requested its deletion.
     `reason` and `message` are for people. `diagnosis` says why the last cluster is missing, and stays until the next start.
     """
 
@@ -88,6 +89,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     asked_at: datetime | None = None
     tries: int = 0
     tried_zones: tuple[str, ...] = ()
+    offered_zones: tuple[str, ...] = ()
     not_before: datetime | None = None
     seen_running_at: datetime | None = None
     deleting: bool = False

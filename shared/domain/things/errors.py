@@ -120,14 +120,16 @@ class RateLimitedError(RetryableError):
 class QuotaExhaustedError(RetryableError):
     """An exhausted resource quota of the region or project; another zone does not help.
 
-    `is_zero`: the limit is 0, so that nothing succeeds before Google raises it.
+    `quota` names it and its limit, for people; "" if Google does not. `is_zero`: the limit is 0, so that nothing succeeds before Google
+    raises it.
     """
 
     reason = Reason.QUOTA_EXHAUSTED
     default_retry_after = timedelta(minutes=30)
 
-    def __init__(self, *, user_message: str, detail: str, is_zero: bool = False) -> None:
+    def __init__(self, *, user_message: str, detail: str, quota: str = "", is_zero: bool = False) -> None:
         super().__init__(user_message=user_message, detail=detail)
+        self.quota = quota
         self.is_zero = is_zero
 
 

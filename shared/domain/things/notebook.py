@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -40,6 +40,8 @@ class NotebookState(StrEnum):
 
 # `healthState` of an instance whose Jupyter server does not answer (docs/platform-facts.md#29-states).
 NOT_WELL = frozenset({"UNHEALTHY", "AGENT_NOT_RUNNING"})
+_UNHEALTHY = "UNHEALTHY"
+_FRESH = timedelta(minutes=10)  # the agent reports each half minute
 RESTING = frozenset({NotebookState.STOPPED, NotebookState.SUSPENDED})
 # States that a fresh instance reaches only through ACTIVE: the instance may hold data of the user.
 MAY_HAVE_RUN = RESTING | {
@@ -133,6 +135,12 @@ class ObservedNotebook(Struct, frozen=True, kw_only=True):
         The health of a stopped instance is outdated, so a stopped instance counts as healthy.
         """
         return self.state is not NotebookState.ACTIVE or self.health not in NOT_WELL
+
+    def answers(self, now: datetime) -> bool:
+        """Return False if it runs, and a fresh report says that JupyterLab does not answer. An old report says nothing."""
+        if self.state is not NotebookState.ACTIVE or self.health != _UNHEALTHY:
+            return True
+        return self.health_at is not None and now - self.health_at > _FRESH
 
 
 class Patch(Struct, frozen=True, kw_only=True):
