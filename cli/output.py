@@ -36,7 +36,8 @@ _COLOURS = {
     "blue": {"Stopped", "Idle", "STOPPED", "SUSPENDED", "Retained", "OnHold"},
     "red": {
         "Stockout", "QuotaExhausted", "CloudUnavailable", "AccessDenied", "NotOurs", "InvalidSpec", "Stuck",
-        "Unreadable", "OperationFailed", "UnknownProfile", "Unexpected", "UNREADABLE", "SnapshotFailed", "DataMissing", "Drifted",
+        "Unreadable", "AccessNotCut", "NotAnswering", "UnknownAnswer", "OrganizationPolicy", "Perimeter", "ApiDisabled", "BillingDisabled",
+        "OperationFailed", "UnknownProfile", "Unexpected", "UNREADABLE", "SnapshotFailed", "DataMissing", "Drifted",
     },
     "dim": {"Removed", "Revoked", "NotEntitled", "ABSENT", "NONE"},
 }  # fmt: skip

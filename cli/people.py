@@ -197,7 +197,10 @@ def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
             said = f"{_said_moment(snapshot['ready_at'])}, {said_size(snapshot['size_bytes'])}"
         lines += [
             (heading, snapshot["name"]),
-            ("", f"  {said}{', holds the files' if snapshot['holds_the_disk'] else ''}"),
+            (
+                "",
+                f"  {said}{', holds the files' if snapshot['holds_the_disk'] and snapshot['ready_at'] is not None else ''}",
+            ),
         ]
     return lines
 
@@ -279,7 +282,7 @@ def reconcile_user(app: App, user: str, output: str) -> None:
 
 _FAILURES = {
     "CloudUnavailable", "RateLimited", "QuotaExhausted", "Stockout", "Conflict", "Busy", "OperationFailed", "NotOurs",
-    "AccessDenied", "InvalidSpec", "UnknownProfile", "Unexpected", "SnapshotFailed", "DataMissing",
+    "AccessDenied", "InvalidSpec", "UnknownAnswer", "OrganizationPolicy", "Perimeter", "ApiDisabled", "BillingDisabled", "UnknownProfile", "Unexpected", "SnapshotFailed", "DataMissing",
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Phase(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     CHANGING = "changing"
+    SILENT = "silent"
     TROUBLE = "trouble"
     UNSEEN = "unseen"
 
@@ -44,6 +45,7 @@ HEADLINES = {
     Phase.STOPPING: "Your notebook is stopping",
     Phase.STOPPED: "Your notebook is stopped",
     Phase.CHANGING: "Your notebook is being changed",
+    Phase.SILENT: "Your notebook is running, but JupyterLab does not answer",
     Phase.TROUBLE: "Your notebook needs patience",
     Phase.UNSEEN: "Your notebook cannot be seen just now",
 }
@@ -54,6 +56,7 @@ WORDS = {
     Phase.STOPPING: "Stopping",
     Phase.STOPPED: "Stopped",
     Phase.CHANGING: "Changing",
+    Phase.SILENT: "Not answering",
     Phase.TROUBLE: "Waiting",
     Phase.UNSEEN: "Not visible",
 }
@@ -77,6 +80,7 @@ _BY_REASON: Mapping[Reason, Phase] = {
     Reason.PENDING: Phase.CHANGING,
     Reason.BUSY: Phase.CHANGING,
     Reason.CONFLICT: Phase.CHANGING,
+    Reason.NOT_ANSWERING: Phase.SILENT,
     Reason.UNREADABLE: Phase.UNSEEN,
 }
 
@@ -168,7 +172,7 @@ def notebook_view(
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
         open_url=url_of(record.status.notebook.proxy_uri) if runs else "",
         can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
-        can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING},
+        can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING, Phase.SILENT},
         idle_timeout=profile.idle.timeout if profile is not None else None,
         stops_at=stops_at,
         last_used=last_used,
@@ -185,7 +189,7 @@ def notebook_view(
 def _poll_s(phase: Phase) -> int | None:
     if phase in _MOVING:
         return FAST_S
-    if phase in {Phase.TROUBLE, Phase.UNSEEN}:
+    if phase in {Phase.TROUBLE, Phase.SILENT, Phase.UNSEEN}:
         return SLOW_S
     return WATCH_S if phase is Phase.READY else None
 
@@ -227,7 +231,7 @@ def _phase(record: UserRecord, ready: Condition | None) -> Phase:
     phase = _BY_REASON.get(ready.reason, Phase.TROUBLE)
     if ready.status is ConditionStatus.UNKNOWN:
         return Phase.UNSEEN
-    if phase is Phase.READY and asked and record.spec.power is Power.STOPPED:
+    if phase in {Phase.READY, Phase.SILENT} and asked and record.spec.power is Power.STOPPED:
         return Phase.STOPPING
     if phase is Phase.STOPPED and asked and record.spec.power is Power.RUNNING:
         return Phase.STARTING

@@ -44,6 +44,13 @@ TITLES = {
 NEEDS = {
     "Stuck": "stuck on the way",
     "QuotaExhausted": "no quota left",
+    "AccessNotCut": "access is not cut yet",
+    "NotAnswering": "JupyterLab does not answer",
+    "UnknownAnswer": "Google's answer is not known",
+    "OrganizationPolicy": "a policy of the organization forbids it",
+    "Perimeter": "VPC Service Controls forbid it",
+    "ApiDisabled": "an API is not enabled",
+    "BillingDisabled": "billing is off",
     "NotOurs": "something foreign has their name",
     "AccessDenied": "a permission is missing",
     "InvalidSpec": "the cloud refuses it as wrong",

@@ -396,7 +396,7 @@ def test_a_snapshot_on_its_way_is_shown_as_such(terminal):
     minutes(terminal, 6)
     seen = {**shown(terminal)["snapshots"][0], "ready_at": None}
     assert people._snapshot_lines([seen])[1][1].startswith("  asked for 2026-11-23 08:")
-    assert people._snapshot_lines([seen])[1][1].endswith("not ready yet, holds the files")
+    assert people._snapshot_lines([seen])[1][1].endswith("not ready yet")
     assert [heading for heading, _ in people._snapshot_lines([seen, seen])] == ["Snapshots", "", "", ""]
 
 

@@ -67,13 +67,20 @@ class Standing(StrEnum):
     GONE = "gone"
 
 
-_RUNNING = frozenset({Reason.READY, Reason.UPDATE_PENDING, Reason.DRIFTED})
+_RUNNING = frozenset({Reason.READY, Reason.UPDATE_PENDING, Reason.DRIFTED, Reason.NOT_ANSWERING})
 _RESTING = frozenset({Reason.STOPPED, Reason.IDLE, Reason.RETAINED, Reason.SAVED, Reason.ON_HOLD})
 _GONE = frozenset({Reason.REMOVED, Reason.NOT_ENTITLED})
 # Reasons that need a person, who must look, grant a permission, raise a quota or decide.
 _NEEDS = frozenset(
     {
         Reason.STUCK,
+        Reason.ACCESS_NOT_CUT,
+        Reason.NOT_ANSWERING,
+        Reason.UNKNOWN_ANSWER,
+        Reason.ORGANIZATION_POLICY,
+        Reason.PERIMETER,
+        Reason.API_DISABLED,
+        Reason.BILLING_DISABLED,
         Reason.QUOTA_EXHAUSTED,
         Reason.NOT_OURS,
         Reason.ACCESS_DENIED,

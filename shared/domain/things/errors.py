@@ -79,6 +79,20 @@ class Reason(StrEnum):
     DELIVERY_ATTEMPTS_EXHAUSTED = "DeliveryAttemptsExhausted"
 
 
+# Reasons of conditions that last until an administrator acts; the first time is logged, and alerts are made of that.
+FOR_ADMINISTRATORS = frozenset(
+    {
+        Reason.STUCK,
+        Reason.UNKNOWN_ANSWER,
+        Reason.ORGANIZATION_POLICY,
+        Reason.PERIMETER,
+        Reason.API_DISABLED,
+        Reason.BILLING_DISABLED,
+        Reason.INVALID_SPEC,
+    }
+)
+
+
 class BenchkeeperError(Exception):
     """The base class of all failures that the product names."""
 

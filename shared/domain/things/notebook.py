@@ -138,9 +138,12 @@ class ObservedNotebook(Struct, frozen=True, kw_only=True):
 
     def answers(self, now: datetime) -> bool:
         """Return False if it runs, and a fresh report says that JupyterLab does not answer. An old report says nothing."""
-        if self.state is not NotebookState.ACTIVE or self.health != _UNHEALTHY:
-            return True
-        return self.health_at is not None and now - self.health_at > _FRESH
+        return self.state is not NotebookState.ACTIVE or not is_down(self.health, self.health_at, now)
+
+
+def is_down(health: str, health_at: datetime | None, now: datetime) -> bool:
+    """Return True if this report says that JupyterLab does not answer, and is fresh or of no known time."""
+    return health == _UNHEALTHY and (health_at is None or now - health_at <= _FRESH)
 
 
 class Patch(Struct, frozen=True, kw_only=True):

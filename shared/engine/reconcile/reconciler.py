@@ -13,7 +13,7 @@ from shared.domain.reconcile.outcome import Done, Outcome, with_outcomes
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
-from shared.domain.things.errors import ConflictError
+from shared.domain.things.errors import FOR_ADMINISTRATORS, ConflictError, Reason
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import NotLooked
 from shared.engine.ports.deps import Deps
@@ -101,6 +101,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
         except ConflictError:
             return None
     _log_progress(record, seen, after, deps, now)
+    _log_needs(record, after, deps)
     _log_revoked(record, outcomes, deps, now)
     _log_failed_clusters(record, after, deps)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
@@ -158,6 +159,20 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
             deps.log.info("Stopped for a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited)
     elif ready is not None and ready.status is ConditionStatus.TRUE:
         deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
+
+
+def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log each pass that leaves a leaver's access uncut, and once what else an administrator must put right. Alerts are made of both."""
+    for condition in after.status.conditions:
+        earlier = before.status.condition(condition.type)
+        if condition.type is ConditionType.RECONCILED:
+            continue
+        if condition.reason is Reason.ACCESS_NOT_CUT:
+            deps.log.error("Access is not cut", user=after.user_key, profile=after.spec.profile or "")
+        elif condition.reason in FOR_ADMINISTRATORS and (earlier is None or earlier.reason is not condition.reason):
+            deps.log.warning(
+                "Needs an administrator", user=after.user_key, about=condition.type.value, reason=condition.reason.value
+            )
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:

@@ -55,9 +55,11 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
     now = deps.clock.now()
     status = stored.record.status
     warned = stored.record.with_status(idle_warned_at=now)
-    if verdict.because is Reason.MAX_BLIND:
+    ready = status.condition(ConditionType.NOTEBOOK_READY)
+    is_fine = ready is None or ready.status is ConditionStatus.TRUE  # else something else is wrong with it, and is said
+    if verdict.because is Reason.MAX_BLIND and is_fine:
         message = (
-            f"Your notebook is ready. It could not be seen at work for a long time ({verdict.detail}) and will be stopped at "
+            f"Your notebook is running. It could not be seen at work for a long time ({verdict.detail}) and will be stopped at "
             f"{verdict.stop_at:%Y-%m-%d %H:%M} UTC, unless it is seen by then. Your files are kept."
         )
         warned = warned.with_status(

@@ -24,8 +24,9 @@ from shared.domain.fleet.idle import (
     stops_at,
 )
 from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.things.errors import Reason as Ready
 from shared.domain.things.identity import InstanceId, UserKey
-from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook
+from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook, is_down
 from shared.engine.ports.deps import Deps
 
 # Metrics become visible minutes late and come in steps of five minutes.
@@ -44,6 +45,7 @@ _LOOK_EVERY = timedelta(minutes=55)  # an hour, less half a sweep's interval
 _COUNTER_KNOWN = timedelta(days=7)
 
 
+_SAID_TO_RUN = frozenset({Ready.READY, Ready.UPDATE_PENDING, Ready.DRIFTED})
 _HEALTH_FRESH = timedelta(minutes=15)  # the agent reports every 30 seconds, and a sweep may take minutes
 
 
@@ -53,12 +55,15 @@ class _Up(NamedTuple):
     gce_instance_id: str
     agent_up: bool | None
     health_at: datetime | None
+    health: str
+    proxy_uri: str
 
 
 class Machine(Struct, frozen=True, kw_only=True):
     """A running instance with the fields of its owner's row that the verdict needs.
 
-    `agent_up` and `health_at`: what the VM last reported of the proxy's agent, and when.
+    `agent_up` and `health_at`: what the VM last reported of the proxy's agent, and when. `health`: what was reported, if the record says
+    that it runs, else "". `has_moved`: it has another address than the record says.
     """
 
     user_key: UserKey
@@ -67,6 +72,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     gce_instance_id: str
     agent_up: bool | None
     health_at: datetime | None
+    health: str
+    has_moved: bool
     ready_since: datetime | None
     idle_warned_at: datetime | None
     keep_on_until: datetime | None
@@ -74,7 +81,9 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 def up_of(notebook: ObservedNotebook) -> _Up:
     """Return what a listing says of a running instance."""
-    return _Up(notebook.gce_instance_id, notebook.proxy_agent_up, notebook.health_at)
+    return _Up(
+        notebook.gce_instance_id, notebook.proxy_agent_up, notebook.health_at, notebook.health, notebook.proxy_uri
+    )
 
 
 def machine_of(row: RecordRow, ref: InstanceRef, up: _Up) -> Machine:
@@ -86,10 +95,17 @@ def machine_of(row: RecordRow, ref: InstanceRef, up: _Up) -> Machine:
         gce_instance_id=up.gce_instance_id,
         agent_up=up.agent_up,
         health_at=up.health_at,
+        health=up.health if row.reason in _SAID_TO_RUN else "",
+        has_moved=up.proxy_uri != row.proxy_uri,
         ready_since=row.ready_since,
         idle_warned_at=row.idle_warned_at,
         keep_on_until=row.keep_on_until,
     )
+
+
+def is_news(machine: Machine, now: datetime) -> bool:
+    """Return True if the user's record needs a pass: the address is another one, or JupyterLab does not answer any more."""
+    return machine.has_moved or is_down(machine.health, machine.health_at, now)
 
 
 class Judged(Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ from shared.engine.sweeps.due import sweep_due
 from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_before
 from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
 from shared.engine.sweeps.idle_guard import held_back
-from shared.engine.sweeps.idle_look import Judged, Use, due, for_blindness, judge, running_machines
+from shared.engine.sweeps.idle_look import Judged, Use, due, for_blindness, is_news, judge, running_machines
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
 from shared.engine.sweeps.session_templates import sync_sessions
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
@@ -226,7 +226,10 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Stop the unused instances. If no evidence can be read, no instance is judged."""
+    """Stop the unused instances. If no evidence can be read, no instance is judged.
+
+    The listing also shows running instances whose address changed, or whose JupyterLab does not answer: those get a pass.
+    """
     summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
@@ -261,6 +264,8 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         held = held_back(to_act, len(running), deps, now)
         acted_on = [key for key in to_act if key not in held]
         for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
+        news = [m.user_key for m in running if m.user_key not in to_act and is_news(m, now)]
+        for_each(news, lambda key: _acted(key, deps), summary, deps)
         if held:
             summary.found["held back by the guard"] = len(held)
         keeper.keep(blind=frozenset(blind))

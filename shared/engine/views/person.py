@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from shared.domain.people import facts_json
 from shared.domain.people.entitlement import judge_entitlement
-from shared.domain.plan.plan import AccountSeen, ClustersSeen, Plan, TemplatesSeen
+from shared.domain.plan.plan import AccountSeen, ClustersSeen, Plan, SnapshotSight, TemplatesSeen
 from shared.domain.record.record import RecordRow, UserRecord, unknown_leaver_since
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 from shared.domain.things.structs import to_dict
 from shared.engine.ports.deps import Deps
 from shared.engine.reconcile.reconciler import Preview, preview
@@ -50,7 +51,8 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
                 "taken_at": _iso(s.asked_at),
                 "ready_at": _iso(s.ready_at),
                 "size_bytes": s.size_bytes,
-                "holds_the_disk": s.name == record.status.data.saved_in,
+                "holds_the_disk": s.name == record.status.data.saved_in
+                and _is_ready(found.observed.snapshots.get(s.name)),
             }
             for s in record.status.data.snapshots
         ],
@@ -72,6 +74,11 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "groups": sorted(record.facts.groups(now)),
         "plan": plan_view(found.plan),
     }
+
+
+def _is_ready(sight: SnapshotSight | None) -> bool:
+    """Return True if the snapshot was seen READY just now: only then is it said to hold the files."""
+    return isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 
 
 def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
