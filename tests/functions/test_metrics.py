@@ -328,6 +328,29 @@ def test_failures_by_what_and_why(functions):
     assert failures(functions)[2:] == [("Sweep failed", "AccessDenied")]
 
 
+def test_what_needs_an_administrator_counts_once_by_what_and_why(functions):
+    text = "Constraint constraints/compute.vmExternalIpAccess violated for project p."
+    functions.bench.fault(
+        call="notebooks.CreateInstance", times=0, error={"code": "FAILED_PRECONDITION", "message": text}
+    )
+    news(functions, "joiner", ANA)
+    for _ in range(5):
+        tick(functions, after=60)
+    (point,) = points(functions, "benchkeeper/needs_administrator")
+    assert (point["about"], point["reason"]) == ("NotebookReady", "OrganizationPolicy")
+
+
+def test_access_that_is_not_cut_counts_at_each_look(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    functions.bench.fault(call="notebooks.StopInstance", times=0, error=DENIED)
+    news(functions, "leaver", ANA)
+    minutes(functions, 12)
+    assert points(functions, "benchkeeper/access_not_cut") == []
+    minutes(functions, 30)
+    assert len(points(functions, "benchkeeper/access_not_cut")) >= 2
+
+
 def test_a_pass_that_fails_is_a_failure_with_its_reason(functions, monkeypatch):
     news(functions, "joiner", ANA)
     functions.bench.fault(call="storage.objects.get", error={**DENIED, "reason": "forbidden"})

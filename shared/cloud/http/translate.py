@@ -1,6 +1,6 @@
 """The translation of Google's errors into ours.
 
-`shared.cloud.http.words` is the table of meanings; here an answer is taken apart for it, and a meaning becomes an error with three texts.
+`shared.cloud.http.words` is the table of meanings; here a meaning becomes an error with three texts.
 The text for people is made of our own words and of names that the table captured: Google's own text goes to the log alone.
 """
 
@@ -12,17 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared.cloud.http.connections import Answer, NoAnswerError
-from shared.cloud.http.words import (
-    Meaning,
-    Said,
-    Service,
-    facts_in,
-    find,
-    limit_of,
-    reasons_in,
-    texts_in,
-    zones_with_capacity,
-)
+from shared.cloud.http.said import Said, facts_in, find, limit_of, reasons_in, texts_in, zones_with_capacity
+from shared.cloud.http.words import Meaning, Service
 from shared.domain.things.errors import (
     AccessDeniedError,
     BenchkeeperError,

@@ -1,6 +1,6 @@
 """The one table of what Google's APIs answer when a call or an operation fails, and what each answer means to this product.
 
-`shared.cloud.http.translate` reads it for every failed call and operation; nothing else in `shared` classifies words. A row names its
+`shared.cloud.http.said` looks answers up in it, for every failed call and operation; nothing else in `shared` classifies words. A row names its
 source. Rows are read in three rounds, each in the order of the table:
 
 1. by structured reasons (`ErrorInfo.reason`, `errors[].reason`, codes of Compute Engine, types of violations);
@@ -13,13 +13,9 @@ An answer that no row knows means `Meaning.UNKNOWN`: it is shown and alerted, ne
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from functools import cache
-from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class Service(StrEnum):
@@ -58,20 +54,6 @@ class Meaning(StrEnum):
     UNKNOWN = "none of these"
 
 
-class Said(Struct, frozen=True, kw_only=True):
-    """An answer: `status` is the HTTP status (0 for an operation), `code` the google.rpc name, `text` the message and all texts of details.
-
-    `facts` has the metadata of the details by key.
-    """
-
-    status: int = 0
-    code: str = ""
-    service: Service = Service.OTHER
-    reasons: frozenset[str] = frozenset()
-    text: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-
 class Row(Struct, frozen=True, kw_only=True):
     """A row of the table.
 
@@ -89,26 +71,7 @@ class Row(Struct, frozen=True, kw_only=True):
     last: bool = False
     operations: bool = False
 
-    def admits(self, said: Said) -> bool:
-        """Return True if the answer has the status or code and the service of this row.
 
-        The text of a 404 repeats the name of what is missing, and that name may read like anything: only rows that say 404 count.
-        """
-        if (self.services and said.service not in self.services) or (self.operations and said.status):
-            return False
-        if not self.when:
-            return said.status != _NOT_FOUND
-        return said.status in self.when or said.code in self.when
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """The meaning of an answer, with the values that its row captured: plain names, never a URL or an address."""
-
-    means: Meaning
-    values: Mapping[str, str] = field(default_factory=dict)
-
-
-_NOT_FOUND = 404
 _NAME = r"[A-Za-z0-9][\w.\-]{0,99}"
 # `projects/p/zones/z/machineTypes/x`, with or without a URL before it: the collection and the last name are captured.
 _THING = (
@@ -121,430 +84,116 @@ _REFUSES = (400, 404, 412, "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION
 
 TABLE: tuple[Row, ...] = (
     # --- somebody else's change
-    Row(
-        means=Meaning.BUSY,
-        source="magic-modules error_retry_predicates.go L344 (IsWorkbenchQueueError): 409 with this text",
-        wording=r"unable to queue the operation",
-    ),
-    Row(
-        means=Meaning.BUSY,
-        source="Compute Engine errors[].reason of a resource in use; docs/platform-facts.md",
-        reasons=frozenset(
-            {
-                "resourceNotReady",
-                "resourceInUseByAnotherResource",
-                "RESOURCE_NOT_READY",
-                "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE",
-            }
-        ),
-        when=(
-            0,
-            400,
-            409,
-            412,
-        ),
-    ),
-    Row(
-        means=Meaning.BUSY,
+    Row(means=Meaning.BUSY, source="magic-modules error_retry_predicates.go L344 (IsWorkbenchQueueError): 409 with this text",
+        wording=r"unable to queue the operation"),
+    Row(means=Meaning.BUSY, source="Compute Engine errors[].reason of a resource in use; docs/platform-facts.md",
+        reasons=frozenset({"resourceNotReady", "resourceInUseByAnotherResource", "RESOURCE_NOT_READY", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE"}),
+        when=(0, 400, 409, 412)),
+    Row(means=Meaning.BUSY,
         source="Dataproc DeleteCluster (docs/platform-facts.md); google/rpc/code.proto FAILED_PRECONDITION: not in the state required",
         wording=r"while it has other pending \w+ operations|must be stopped before|cannot be \w+ in state [A-Z]|must be (?:in )?(?:the )?(?:state )?(?:READY|ACTIVE|STOPPED|RUNNING)\b",
-        when=(
-            0,
-            400,
-            409,
-            412,
-        ),
-    ),
+        when=(0, 400, 409, 412)),
     # --- capacity: before quotas, because a stockout is also reported as QUOTA_EXCEEDED (GoogleCloudPlatform/ai-on-gke#849)
-    Row(
-        means=Meaning.STOCKOUT,
-        source="kubernetes/k8s.io#9834, GoogleCloudPlatform/ai-on-gke#849: code and ErrorInfo of Compute Engine",
-        reasons=frozenset(
-            {
-                "ZONE_RESOURCE_POOL_EXHAUSTED",
-                "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS",
-                "resource_availability",
-                "stockout",
-                "STOCKOUT",
-            }
-        ),
-    ),
-    Row(
-        means=Meaning.STOCKOUT,
+    Row(means=Meaning.STOCKOUT, source="kubernetes/k8s.io#9834, GoogleCloudPlatform/ai-on-gke#849: code and ErrorInfo of Compute Engine",
+        reasons=frozenset({"ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", "resource_availability", "stockout", "STOCKOUT"})),
+    Row(means=Meaning.STOCKOUT,
         source="kubernetes/k8s.io#9834, Privatehive/gcp-hosted-github-runner#8 (503), dstackai/dstack#1386, aip-dev/google.aip.dev#1268",
-        wording=r"\bis currently unavailable in\b.{1,80}?\bzone\b|\bcurrently ha(?:s|ve)(?:/have)? capacity",
-    ),
-    Row(
-        means=Meaning.STOCKOUT,
+        wording=r"\bis currently unavailable in\b.{1,80}?\bzone\b|\bcurrently ha(?:s|ve)(?:/have)? capacity"),
+    Row(means=Meaning.STOCKOUT,
         source="gcpdiag lint/notebooks and gce match lists; googlefonts/fontbakery-dashboard#81, google/fuzzbench#1101",
-        wording=r"ZONE_RESOURCE_POOL_EXHAUSTED|\bresource_availability\b|resource pool exhausted|\bSTOCKOUT\b"
-        r"|do(?:es)? not (?:currently )?have (?:enough|sufficient) (?:resources|capacity)|no more capacity in the zone",
-    ),
+        wording=r"ZONE_RESOURCE_POOL_EXHAUSTED|\bresource_availability\b|resource pool exhausted|\bSTOCKOUT\b|do(?:es)? not (?:currently )?have (?:enough|sufficient) (?:resources|capacity)|no more capacity in the zone"),
     # --- rates: over in a minute, though the wording says "quota exceeded"
-    Row(
-        means=Meaning.RATE_LIMIT,
-        source="google/api/error_reason.proto",
-        reasons=frozenset({"RATE_LIMIT_EXCEEDED", "userRateLimitExceeded"}),
-    ),
-    Row(
-        means=Meaning.RATE_LIMIT,
-        source="GoogleCloudPlatform/python-docs-samples#3482; Cloud Storage: one change a second to an object",
+    Row(means=Meaning.RATE_LIMIT, source="google/api/error_reason.proto",
+        reasons=frozenset({"RATE_LIMIT_EXCEEDED", "userRateLimitExceeded"})),
+    Row(means=Meaning.RATE_LIMIT, source="GoogleCloudPlatform/python-docs-samples#3482; Cloud Storage: one change a second to an object",
         wording=r"RATE_LIMIT_EXCEEDED|rateLimitExceeded|\bper (?:minute|second|\d+ seconds)\b|exceeded the rate limit",
-        when=(
-            403,
-            429,
-            "RESOURCE_EXHAUSTED",
-        ),
-    ),
+        when=(403, 429, "RESOURCE_EXHAUSTED")),
     # --- the organization, the project and its perimeter
-    Row(
-        means=Meaning.PERIMETER,
+    Row(means=Meaning.PERIMETER,
         source="google/api/error_reason.proto SECURITY_POLICY_VIOLATED; VPC Service Controls, Troubleshooting (violation type)",
-        reasons=frozenset({"SECURITY_POLICY_VIOLATED", "VPC_SERVICE_CONTROLS", "vpcServiceControls"}),
-    ),
-    Row(
-        means=Meaning.PERIMETER,
+        reasons=frozenset({"SECURITY_POLICY_VIOLATED", "VPC_SERVICE_CONTROLS", "vpcServiceControls"})),
+    Row(means=Meaning.PERIMETER,
         source="VPC Service Controls, Troubleshooting: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: …",
-        wording=r"vpcServiceControlsUniqueIdentifier(?:\W{1,4}(?P<value>[\w\-]{1,100}))?|VPC Service Controls",
-    ),
-    Row(
-        means=Meaning.ORGANIZATION_POLICY,
+        wording=r"vpcServiceControlsUniqueIdentifier(?:\W{1,4}(?P<value>[\w\-]{1,100}))?|VPC Service Controls"),
+    Row(means=Meaning.ORGANIZATION_POLICY,
         source="google/api/error_reason.proto LOCATION_ORG_POLICY_VIOLATED, RESOURCE_USAGE_RESTRICTION_VIOLATED; custom constraints",
-        reasons=frozenset(
-            {
-                "LOCATION_ORG_POLICY_VIOLATED",
-                "RESOURCE_USAGE_RESTRICTION_VIOLATED",
-                "ORG_RESTRICTION_VIOLATION",
-                "CUSTOM_ORG_POLICY_VIOLATION",
-                "ORG_POLICY_VIOLATION",
-            }
-        ),
-    ),
-    Row(
-        means=Meaning.ORGANIZATION_POLICY,
-        source="gardener/gardener-extension-provider-gcp#415, hashicorp/terraform-provider-google#13701: 412, 400, operation code 9; "
-        "terraform-example-foundation#1454 (violation type)",
-        wording=r"\b(?P<value>(?:custom)?constraints/[A-Za-z][\w.]{2,80})|organi[sz]ation(?:al|'s)? polic(?:y|ies)\b|\borg polic(?:y|ies)\b"
-        r"|do not belong to a permitted customer",
-    ),
-    Row(
-        means=Meaning.BILLING,
-        source="google/api/error_reason.proto BILLING_DISABLED; kyegomez/zeta#71; Cloud Storage accountDisabled",
-        reasons=frozenset(
-            {
-                "BILLING_DISABLED",
-                "UREQ_PROJECT_BILLING_NOT_FOUND",
-                "googleapis.com/billing-enabled",
-                "accountDisabled",
-                "billingNotEnabled",
-            }
-        ),
-    ),
-    Row(
-        means=Meaning.BILLING,
+        reasons=frozenset({"LOCATION_ORG_POLICY_VIOLATED", "RESOURCE_USAGE_RESTRICTION_VIOLATED", "ORG_RESTRICTION_VIOLATION", "CUSTOM_ORG_POLICY_VIOLATION", "ORG_POLICY_VIOLATION"})),
+    Row(means=Meaning.ORGANIZATION_POLICY,
+        source="gardener/gardener-extension-provider-gcp#415, hashicorp/terraform-provider-google#13701: 412, 400, operation code 9; terraform-example-foundation#1454 (violation type)",
+        wording=r"\b(?P<value>(?:custom)?constraints/[A-Za-z][\w.]{2,80})|organi[sz]ation(?:al|'s)? polic(?:y|ies)\b|\borg polic(?:y|ies)\b|do not belong to a permitted customer"),
+    Row(means=Meaning.BILLING, source="google/api/error_reason.proto BILLING_DISABLED; kyegomez/zeta#71; Cloud Storage accountDisabled",
+        reasons=frozenset({"BILLING_DISABLED", "UREQ_PROJECT_BILLING_NOT_FOUND", "googleapis.com/billing-enabled", "accountDisabled", "billingNotEnabled"})),
+    Row(means=Meaning.BILLING,
         source="Compute Engine and Cloud Storage: This API method requires billing to be enabled; billing account … disabled, absent or closed",
-        wording=r"requires? billing to be enabled|billing must be enabled|billing (?:is|has been) (?:disabled|not enabled)"
-        r"|billing account .{0,120}(?:disabled|closed|absent|not found|delinquent)|(?:absent|closed|disabled) billing account|billing is not enabled"
-        r"|not enabled billing",
-    ),
-    Row(
-        means=Meaning.API_DISABLED,
+        wording=r"requires? billing to be enabled|billing must be enabled|billing (?:is|has been) (?:disabled|not enabled)|billing account .{0,120}(?:disabled|closed|absent|not found|delinquent)|(?:absent|closed|disabled) billing account|billing is not enabled|not enabled billing"),
+    Row(means=Meaning.API_DISABLED,
         source="google/api/error_reason.proto SERVICE_DISABLED; google-gemini/gemini-cli#1343; Compute Engine accessNotConfigured",
-        reasons=frozenset({"SERVICE_DISABLED", "accessNotConfigured", "SERVICE_NOT_VISIBLE"}),
-    ),
-    Row(
-        means=Meaning.API_DISABLED,
-        source="google-gemini/gemini-cli#1343 (whole body); older: Access Not Configured",
+        reasons=frozenset({"SERVICE_DISABLED", "accessNotConfigured", "SERVICE_NOT_VISIBLE"})),
+    Row(means=Meaning.API_DISABLED, source="google-gemini/gemini-cli#1343 (whole body); older: Access Not Configured",
         wording=r"(?P<value>[A-Z][A-Za-z ]{2,60} API(?: \([A-Z]+\))?) has not been used in project|has not been used in project|it is disabled\. Enable it|\bAPI .{0,60}(?:is not enabled|is disabled|not enabled)|Access Not Configured",
-        when=(
-            400,
-            403,
-            "PERMISSION_DENIED",
-            "FAILED_PRECONDITION",
-        ),
-    ),
+        when=(400, 403, "PERMISSION_DENIED", "FAILED_PRECONDITION")),
     # --- quotas on resources
-    Row(
-        means=Meaning.QUOTA,
-        source="google/api/error_reason.proto RESOURCE_QUOTA_EXCEEDED",
-        reasons=frozenset({"RESOURCE_QUOTA_EXCEEDED"}),
-    ),
-    Row(
-        means=Meaning.QUOTA,
+    Row(means=Meaning.QUOTA, source="google/api/error_reason.proto RESOURCE_QUOTA_EXCEEDED",
+        reasons=frozenset({"RESOURCE_QUOTA_EXCEEDED"})),
+    Row(means=Meaning.QUOTA,
         source="Compute API: Quota 'GPUS_ALL_REGIONS' exceeded.  Limit: 0.0 globally.; Dataproc: Insufficient 'CPUS' quota. Requested 8.0, available 2.0.",
-        wording=rf"Quota '(?P<value>{_NAME})' exceeded|Insufficient '(?P<value2>{_NAME})' quota",
-    ),
-    Row(
-        means=Meaning.QUOTA,
+        wording=rf"Quota '(?P<value>{_NAME})' exceeded|Insufficient '(?P<value2>{_NAME})' quota"),
+    Row(means=Meaning.QUOTA,
         source="Compute API code QUOTA_EXCEEDED; IAM: Maximum number of service accounts on project reached; php-google-people-api#45",
-        wording=r"QUOTA_EXCEEDED|quota exceeded|exceeded .{0,40}\bquota\b|Maximum number of service accounts|exhausted \(e\.g\. check quota\)",
-    ),
-    Row(
-        means=Meaning.QUOTA,
-        source="Compute API errors[].reason; a rate limit has it too, and says so in words",
-        reasons=frozenset({"quotaExceeded"}),
-        when=(403,),
-        last=True,
-    ),
+        wording=r"QUOTA_EXCEEDED|quota exceeded|exceeded .{0,40}\bquota\b|Maximum number of service accounts|exhausted \(e\.g\. check quota\)"),
+    Row(means=Meaning.QUOTA, source="Compute API errors[].reason; a rate limit has it too, and says so in words",
+        reasons=frozenset({"quotaExceeded"}), when=(403,), last=True),
     # --- principals
-    Row(
-        means=Meaning.NO_PRINCIPAL,
-        source="hashicorp/terraform-provider-google#15042, #15677: a service account made seconds ago",
-        wording=r"service ?account.{0,200}?(?:does not exist|not found)",
-        when=(
-            400,
-            "INVALID_ARGUMENT",
-            "FAILED_PRECONDITION",
-        ),
-        services=frozenset({Service.NOTEBOOKS}),
-    ),
-    Row(
-        means=Meaning.NO_PRINCIPAL,
+    Row(means=Meaning.NO_PRINCIPAL, source="hashicorp/terraform-provider-google#15042, #15677: a service account made seconds ago",
+        wording=r"service ?account.{0,200}?(?:does not exist|not found)", when=(400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"),
+        services=frozenset({Service.NOTEBOOKS})),
+    Row(means=Meaning.NO_PRINCIPAL,
         source="IAM: User … does not exist., Invalid user; Cloud Identity: a member that does not exist (docs/platform-facts.md)",
-        wording=r"does not exist|Invalid user|Unknown service account",
-        when=(
-            400,
-            "INVALID_ARGUMENT",
-            "FAILED_PRECONDITION",
-        ),
-        services=frozenset({Service.IAM, Service.CLOUD_IDENTITY}),
-    ),
+        wording=r"does not exist|Invalid user|Unknown service account", when=(400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"),
+        services=frozenset({Service.IAM, Service.CLOUD_IDENTITY})),
     # --- a wrong configuration
-    Row(
-        means=Meaning.WRONG_HERE,
+    Row(means=Meaning.WRONG_HERE,
         source="Compute API; dstackai/dstack#696: Machine type with name 'a3-megagpu-8g' does not exist in zone 'europe-west1-b'.",
-        wording=rf"(?P<kind>Machine|Accelerator|Disk) type (?:with name )?'?(?P<value>{_NAME})'? (?:does not exist|was not found|is not available|not found) in (?:the )?zone '?(?P<zone>[\w\-]+)",
-    ),
-    Row(
-        means=Meaning.WRONG_HERE,
-        source="Compute API: The resource 'projects/p/zones/z/machineTypes/x' was not found",
+        wording=rf"(?P<kind>Machine|Accelerator|Disk) type (?:with name )?'?(?P<value>{_NAME})'? (?:does not exist|was not found|is not available|not found) in (?:the )?zone '?(?P<zone>[\w\-]+)"),
+    Row(means=Meaning.WRONG_HERE, source="Compute API: The resource 'projects/p/zones/z/machineTypes/x' was not found",
         wording=rf"zones/(?P<zone>[\w\-]+)/(?P<kind>machineTypes|acceleratorTypes|diskTypes)/(?P<value>{_NAME})['\"`]?[.,]?\s+(?:{_ABSENT}|The referenced resource)",
-        when=_REFUSES,
-    ),
-    Row(
-        means=Meaning.WRONG_VALUE,
+        when=_REFUSES),
+    Row(means=Meaning.WRONG_VALUE,
         source="Compute API: The resource 'projects/cloud-notebooks-managed/global/images/family/x' was not found (operation code 5, HTTP 404)",
-        wording=rf"{_THING}['\"`]?[.,]?\s+(?:in \S+ )?(?:{_ABSENT}|The referenced resource)",
-        when=_REFUSES,
-    ),
-    Row(
-        means=Meaning.WRONG_VALUE,
-        source="Compute API: Could not fetch image family; Image family 'x' not found in project",
+        wording=rf"{_THING}['\"`]?[.,]?\s+(?:in \S+ )?(?:{_ABSENT}|The referenced resource)", when=_REFUSES),
+    Row(means=Meaning.WRONG_VALUE, source="Compute API: Could not fetch image family; Image family 'x' not found in project",
         wording=rf"(?P<kind>image family|image|machine type|accelerator type|subnetwork|network)(?: with name| named)? ['\"`]?(?P<value>{_NAME})['\"`]? (?:in project \S+ )?{_ABSENT}",
-        when=_REFUSES,
-    ),
-    Row(
-        means=Meaning.WRONG_VALUE,
+        when=_REFUSES),
+    Row(means=Meaning.WRONG_VALUE,
         source="Compute API: [n1-standard-4, nvidia-h100-80gb] features are not compatible for creating instance.",
-        wording=r"\[(?P<value>[\w\-., ]{1,99})\] features are not compatible",
-    ),
-    Row(
-        means=Meaning.WRONG_VALUE,
-        source="Compute API: Invalid value for field 'resource.machineType': 'x'",
-        wording=r"Invalid value for field '(?:resource\.)?(?P<field>[\w.\[\]]{1,80})'(?::\s*'(?:[^'@]*/)?(?P<value>[\w.\-]{1,99})')?",
-    ),
-    Row(
-        means=Meaning.INIT_ACTION,
+        wording=r"\[(?P<value>[\w\-., ]{1,99})\] features are not compatible"),
+    Row(means=Meaning.WRONG_VALUE, source="Compute API: Invalid value for field 'resource.machineType': 'x'",
+        wording=r"Invalid value for field '(?:resource\.)?(?P<field>[\w.\[\]]{1,80})'(?::\s*'(?:[^'@]*/)?(?P<value>[\w.\-]{1,99})')?"),
+    Row(means=Meaning.INIT_ACTION,
         source="Dataproc, Initialization actions: Initialization action failed. Failed action 'gs://…', see output in: gs://…",
-        wording=r"\binit(?:ialization)?(?: action)?\b.{0,300}?\bfailed\b",
-        services=frozenset({Service.DATAPROC}),
-        operations=True,
-    ),
+        wording=r"\binit(?:ialization)?(?: action)?\b.{0,300}?\bfailed\b", services=frozenset({Service.DATAPROC}), operations=True),
     # --- what comes back as it is
-    Row(
-        means=Meaning.FAILED,
+    Row(means=Meaning.FAILED,
         source="google/rpc/code.proto INTERNAL; Compute API: Internal error. Please try again or contact Google Support. (Code: '…')",
         wording=r"\binternal (?:server )?error\b|^\s*internal\.?\s*$|Failed to perform tenant project creation",
-        when=(
-            "INTERNAL",
-            "UNKNOWN",
-        ),
-        operations=True,
-    ),
+        when=("INTERNAL", "UNKNOWN"), operations=True),
     # --- by status or code alone
-    Row(
-        means=Meaning.NOT_SIGNED_IN,
-        source="RFC 9110; google/rpc/code.proto",
-        when=(
-            401,
-            "UNAUTHENTICATED",
-        ),
-    ),
-    Row(
-        means=Meaning.RATE_LIMIT,
-        source="Compute API errors[].reason",
-        reasons=frozenset({"rateLimitExceeded"}),
-        when=(403,),
-        last=True,
-    ),
-    Row(
-        means=Meaning.PERMISSION,
-        source="IAM: Permission 'p' denied on resource; Compute API: Required 'p' permission for",
+    Row(means=Meaning.NOT_SIGNED_IN, source="RFC 9110; google/rpc/code.proto", when=(401, "UNAUTHENTICATED")),
+    Row(means=Meaning.RATE_LIMIT, source="Compute API errors[].reason", reasons=frozenset({"rateLimitExceeded"}), when=(403,), last=True),
+    Row(means=Meaning.PERMISSION, source="IAM: Permission 'p' denied on resource; Compute API: Required 'p' permission for",
         wording=rf"permission:? '?(?P<value>{_RIGHT})|'?(?P<value2>{_RIGHT})'? (?:permission|access|denied)",
-        when=(
-            403,
-            "PERMISSION_DENIED",
-        ),
-    ),
-    Row(
-        means=Meaning.PERMISSION,
-        source="google/rpc/code.proto PERMISSION_DENIED",
-        when=(
-            403,
-            "PERMISSION_DENIED",
-        ),
-    ),
+        when=(403, "PERMISSION_DENIED")),
+    Row(means=Meaning.PERMISSION, source="google/rpc/code.proto PERMISSION_DENIED", when=(403, "PERMISSION_DENIED")),
     Row(means=Meaning.MISSING, source="RFC 9110; google/rpc/code.proto NOT_FOUND", when=(404,)),
-    Row(
-        means=Meaning.CONFLICT,
-        source="RFC 9110; google/rpc/code.proto ALREADY_EXISTS, ABORTED",
-        when=(
-            409,
-            "ALREADY_EXISTS",
-        ),
-    ),
-    Row(
-        means=Meaning.CONFLICT,
+    Row(means=Meaning.CONFLICT, source="RFC 9110; google/rpc/code.proto ALREADY_EXISTS, ABORTED", when=(409, "ALREADY_EXISTS")),
+    Row(means=Meaning.CONFLICT,
         source="Cloud Storage and Compute Engine conditionNotMet: our own precondition; a policy of the organization has 412, too",
-        wording=r"pre-?conditions? you specified|\bfingerprint\b|\betag\b|concurrent (?:policy )?changes",
-        when=(409, 412),
-    ),
-    Row(
-        means=Meaning.CONFLICT,
-        source="Cloud Storage: a 412 answers our own If-Generation-Match",
-        when=(412,),
-        services=frozenset({Service.STORAGE}),
-    ),
+        wording=r"pre-?conditions? you specified|\bfingerprint\b|\betag\b|concurrent (?:policy )?changes", when=(409, 412)),
+    Row(means=Meaning.CONFLICT, source="Cloud Storage: a 412 answers our own If-Generation-Match", when=(412,),
+        services=frozenset({Service.STORAGE})),
     Row(means=Meaning.RATE_LIMIT, source="RFC 6585", when=(429,)),
-    Row(
-        means=Meaning.UNAVAILABLE,
-        source="RFC 9110; google/rpc/code.proto",
-        when=(
-            *range(500, 600),
-            "UNAVAILABLE",
-        ),
-    ),
-    Row(
-        means=Meaning.FAILED,
-        source="google/rpc/code.proto",
-        when=(
-            "ABORTED",
-            "CANCELLED",
-            "DEADLINE_EXCEEDED",
-        ),
-    ),
-    Row(
-        means=Meaning.WRONG_VALUE,
-        source="google/rpc/code.proto INVALID_ARGUMENT, OUT_OF_RANGE",
-        when=(
-            "INVALID_ARGUMENT",
-            "OUT_OF_RANGE",
-        ),
-    ),
-)
-
-
-def find(said: Said) -> Found:
-    """Return the meaning of an answer by the table, with the values that its words name."""
-    rows = [row for row in TABLE if row.admits(said)]
-    rounds: Iterator[Iterable[Row]] = iter(
-        (
-            (row for row in rows if row.reasons and not row.last and row.reasons & said.reasons),
-            (row for row in rows if row.wording and _pattern(row.wording).search(said.text)),
-            (row for row in rows if not row.wording and (row.reasons & said.reasons if row.last else not row.reasons)),
-        )
-    )
-    row = next((row for each in rounds for row in each), None)
-    if row is None:
-        return Found(means=Meaning.UNKNOWN)
-    return Found(means=row.means, values=_values(row.means, rows, said))
-
-
-def zones_with_capacity(said: Said) -> tuple[str, ...]:
-    """Return the zones that a stockout names as available, in Google's order; empty if it names none."""
-    named = said.facts.get("zonesAvailable") or said.facts.get("zonesWithCapacity") or ""
-    found = _ZONE.findall(named) or [zone for part in _OFFERED.findall(said.text) for zone in _ZONE.findall(part)]
-    return tuple(dict.fromkeys(found))
-
-
-def limit_of(said: Said) -> tuple[str, str]:
-    """Return a quota's limit and where it holds, as the answer says them: `("0.0", "globally")`; empty texts if it does not."""
-    worded = _LIMIT.search(said.text)
-    if worded is not None:
-        return worded["limit"].rstrip("."), worded["where"] or ""
-    return said.facts.get("limit", ""), ""
-
-
-_ZONE = re.compile(r"\b[a-z]+-[a-z]+\d+-[a-z]\b")
-_OFFERED = re.compile(
-    r"(?:request in the|zonesAvailable|zonesWithCapacity)((?:[^A-Za-z]{1,12}|value|zones?|and|or|[a-z]+-[a-z]+\d+-[a-z]\b){1,60})"
-)
-_LIMIT = re.compile(
-    r"Limit: (?P<limit>[\d.]{1,20})(?: (?P<where>globally|in (?:region|zone) [\w\-]{1,40}))?", re.IGNORECASE
-)
-
-
-@cache
-def _pattern(wording: str) -> re.Pattern[str]:
-    return re.compile(wording, re.IGNORECASE | re.DOTALL)
-
-
-def _values(means: Meaning, rows: Iterable[Row], said: Said) -> Mapping[str, str]:
-    """Return the values that the first matching wording of this meaning captures. An answer found by its reason is worded, too."""
-    for row in rows:
-        if row.means is means and row.wording:
-            for match in _pattern(row.wording).finditer(said.text):
-                named = {name.rstrip("2"): text for name, text in match.groupdict().items() if text}
-                if named:
-                    return named
-    return {}
-
-
-def texts_in(raw: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value, without types and URLs."""
-    match raw:
-        case str():
-            if not raw.startswith(("http://", "https://", "type.googleapis.com/")):
-                yield raw
-        case dict():
-            for value in raw.values():
-                yield from texts_in(value)
-        case list() | tuple():
-            for value in raw:
-                yield from texts_in(value)
-        case _:
-            pass
-
-
-def reasons_in(raw: Any) -> Iterator[str]:
-    """Yield the structured reasons of a JSON value: `reason`, codes of Compute Engine, types and subjects of violations."""
-    match raw:
-        case dict():
-            for key, value in raw.items():
-                if key in {"reason", "code", "type", "subject"} and isinstance(value, str):
-                    yield value
-                else:
-                    yield from reasons_in(value)
-        case list() | tuple():
-            for value in raw:
-                yield from reasons_in(value)
-        case _:
-            pass
-
-
-def facts_in(raw: Any) -> Iterator[tuple[str, str]]:
-    """Yield the metadata of a JSON value's details, key and text, and the parts of Compute Engine's `quotaInfo`."""
-    match raw:
-        case dict():
-            for key, value in raw.items():
-                if key in {"metadata", "metadatas", "quotaInfo"} and isinstance(value, dict):
-                    yield from (
-                        (name, str(each)) for name, each in value.items() if isinstance(each, str | int | float)
-                    )
-                else:
-                    yield from facts_in(value)
-        case list() | tuple():
-            for value in raw:
-                yield from facts_in(value)
-        case _:
-            pass
+    Row(means=Meaning.UNAVAILABLE, source="RFC 9110; google/rpc/code.proto", when=(*range(500, 600), "UNAVAILABLE")),
+    Row(means=Meaning.FAILED, source="google/rpc/code.proto", when=("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")),
+    Row(means=Meaning.WRONG_VALUE, source="google/rpc/code.proto INVALID_ARGUMENT, OUT_OF_RANGE",
+        when=("INVALID_ARGUMENT", "OUT_OF_RANGE")),
+)  # fmt: skip

@@ -27,7 +27,7 @@ from shared.domain.record.status import ConditionStatus, ConditionType, Operatio
 from shared.domain.snapshot.actions import CreateSnapshot, WriteManifest
 from shared.domain.snapshot.step import with_snapshot, without_deleted
 from shared.domain.spark.actions import CreateCluster
-from shared.domain.spark.step import after_error
+from shared.domain.spark.failures import after_error
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import (
     BenchkeeperError,

@@ -59,8 +59,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         templates = _template_step(record, seen.templates, policy)
         record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
-    waits_to_be_ready = record.spec.presence is Presence.PRESENT and record.spec.power is Power.RUNNING
-    if notebook.condition is ConditionStatus.TRUE or (record.status.notebook.power_settled and not waits_to_be_ready):
+    if _is_reached(record, notebook):
         record = _with_end_of_waiting(record, now)
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
@@ -115,6 +114,12 @@ def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord
         return record
     runs = isinstance(seen.notebook, ObservedNotebook) and seen.notebook.state is NotebookState.ACTIVE
     return record.with_status(usage=with_running(record.status.usage, NOTEBOOK, now, runs=runs))
+
+
+def _is_reached(record: UserRecord, notebook: Step) -> bool:
+    """Return True if what the last news asked for is there: a notebook that is ready, or one that was seen at rest."""
+    is_to_run = record.spec.presence is Presence.PRESENT and record.spec.power is Power.RUNNING
+    return notebook.condition is ConditionStatus.TRUE or (record.status.notebook.power_settled and not is_to_run)
 
 
 def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:

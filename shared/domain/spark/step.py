@@ -12,11 +12,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.intent.wishes import without_wish
-from shared.domain.plan.plan import Action, ClustersSeen, Policy, request_id
+from shared.domain.plan.plan import Action, ClustersSeen, request_id
 from shared.domain.plan.step import Scene, Step, unreadable
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.spark.actions import CreateCluster, DeleteCluster
+from shared.domain.spark.failures import after_error
 from shared.domain.spark.leaver import leaver_step, may_come
 from shared.domain.things.clusters import (
     AUTO_ZONE,
@@ -30,11 +31,8 @@ from shared.domain.things.clusters import (
 )
 from shared.domain.things.errors import (
     BenchkeeperError,
-    InvalidSpecError,
     OperationFailedError,
-    QuotaExhaustedError,
     Reason,
-    StockoutError,
 )
 from shared.domain.things.notebook import Absent, Unreadable
 from shared.domain.things.usage import cluster_usage, with_running
@@ -309,27 +307,6 @@ def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) 
             record=_forget(look, look.known), because=f"The Spark cluster could not be made: {error.reason.value}."
         )
     return _start(look)
-
-
-def after_error(
-    record: UserRecord, known: ClusterStatus, error: BenchkeeperError, policy: Policy
-) -> tuple[UserRecord, ClusterStatus]:
-    """Return the record and the status after a failed create: another zone, or the end of the request with a diagnosis."""
-    if isinstance(error, StockoutError):
-        first = () if known.tried_zones else (AUTO_ZONE,)
-        tried = tuple(dict.fromkeys([*known.tried_zones, *first, known.zone]))
-        if any(zone not in tried for zone in policy.zones):
-            return record, replace(known, tried_zones=tried, offered_zones=error.zones)
-        text = "No zone of the region has such machines just now. Try again later, or take a smaller environment."
-    elif isinstance(error, QuotaExhaustedError):
-        named = f" {error.quota}" if error.quota else ""
-        text = f"The platform's quota{named} is used up just now. Try again later; an administrator sees this too."
-    elif isinstance(error, InvalidSpecError) and not error.names_account:
-        text = f"{error.user_message} An administrator must correct the template '{known.template}'."
-    else:
-        text = error.user_message
-    ended = replace(known, tried_zones=(), offered_zones=(), reason=error.reason, message=text, diagnosis=text)
-    return without_wish(record, known.template), ended
 
 
 def _start(look: _Look) -> _Did:
