@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.cloud.http.clients import Clients
 from shared.domain.spark.sessions import SessionOwner
-from shared.domain.things.errors import BusyError, InvalidSpecError
+from shared.domain.things.errors import BusyError, InvalidSpecError, UnknownRefusalError
 from shared.domain.things.notebook import LABEL_USER
 
 _PAGE = 200
@@ -51,7 +51,7 @@ class DataprocLiveSessions:
             self._clients.json("dataproc").call_or_none(
                 "POST", f"{path}:terminate", body={}, what=f"terminate session {name}"
             )
-        except InvalidSpecError as error:
+        except (BusyError, InvalidSpecError, UnknownRefusalError) as error:
             raw = self._clients.json("dataproc").call_or_none("GET", path)
             if raw is not None and raw.get("state") in _RUNNING:
                 raise BusyError(
