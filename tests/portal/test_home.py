@@ -128,6 +128,8 @@ class TestNotebook:
             (Reason.QUOTA_EXHAUSTED, ConditionStatus.FALSE, "Waiting", "every 30s"),
             (Reason.ACCESS_DENIED, ConditionStatus.FALSE, "Waiting", "every 30s"),
             (Reason.UNREADABLE, ConditionStatus.UNKNOWN, "Not visible", "every 30s"),
+            (Reason.NOT_ANSWERING, ConditionStatus.FALSE, "Not answering", "every 30s"),
+            (Reason.ORGANIZATION_POLICY, ConditionStatus.FALSE, "Waiting", "every 30s"),
             (Reason.UPDATING, ConditionStatus.FALSE, "Changing", "every 3s"),
             (Reason.RESTORING, ConditionStatus.FALSE, "Changing", "every 3s"),
             (Reason.DRIFTED, ConditionStatus.TRUE, "Running", ""),
