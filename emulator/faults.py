@@ -113,6 +113,11 @@ class Faults:
                         return fault
         return None
 
+    def shown(self, call: str, resource: str, view: dict[str, Any]) -> dict[str, Any]:
+        """Return the view with the fields of a scripted fault's `payload.shown`; null leaves a field out."""
+        fault = self.take(call, resource, wanted="shown")
+        return view if fault is None else {k: v for k, v in {**view, **fault.payload["shown"]}.items() if v is not None}
+
     @staticmethod
     def _carries(fault: Fault, wanted: str) -> bool:
         match wanted:

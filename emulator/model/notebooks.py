@@ -89,7 +89,8 @@ class NotebooksModel:
 
     def get(self, name: str) -> dict[str, Any]:
         """Answer `GetInstance`."""
-        return self._shown("GetInstance", name, full_view(self._find(name), self._now(), self.fleet.gateway))
+        view = full_view(self._find(name), self._now(), self.fleet.gateway)
+        return self.world.faults.shown("notebooks.GetInstance", name, view)
 
     def list_instances(
         self, parent: str, *, page_size: int = 0, page_token: str = "", order_by: str = "", filter_: str = ""
@@ -119,16 +120,13 @@ class NotebooksModel:
             scope=f"{parent} {order_by}",
             key=(lambda i: i.name) if order_by else (lambda i: i.serial),
             descending=order_by.endswith("desc"),
-            view=lambda i: self._shown("ListInstances", i.name, list_view(i, now, self.fleet.gateway)),
+            view=lambda i: self.world.faults.shown(
+                "notebooks.ListInstances", i.name, list_view(i, now, self.fleet.gateway)
+            ),
         )
         if unreachable:
             result["unreachable"] = [f"projects/{self.world.project}/locations/{zone}" for zone in sorted(unreachable)]
         return result
-
-    def _shown(self, method: str, name: str, view: dict[str, Any]) -> dict[str, Any]:
-        """Return the view with the fields of a scripted fault's `payload.shown`: null leaves a field out."""
-        fault = self.world.faults.take(f"notebooks.{method}", name, wanted="shown")
-        return view if fault is None else {k: v for k, v in {**view, **fault.payload["shown"]}.items() if v is not None}
 
     def _unreachable(self, parent: str, location: str, used: set[str]) -> set[str]:
         places = [location] if location != "-" else [*sorted(used), *(zone for zone in ZONES if zone not in used)]
