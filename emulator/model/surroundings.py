@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Status = dict[str, Any]  # a google.rpc.Status: the error of an operation
 _WORKBENCH = "cloud-notebooks-managed"
-# docs/platform-facts.md#1-products-and-their-end and the release notes of Workbench, read 2026-08
+# docs/platform-facts.md#1-what-can-still-be-created and the release notes of Workbench, read 2026-08
 _FAMILIES = frozenset(["workbench-instances", "workbench-instances-2603"])
 _RELEASE = re.compile(r"workbench-instances(?:-\d{4})?-v(?P<day>\d{8})(?:-[a-z0-9-]+)?")
 _GOOGLES_ACCOUNT = re.compile(

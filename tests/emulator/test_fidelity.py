@@ -11,7 +11,10 @@ import pytest
 from tests.kit.acme import ROOT
 from tests.kit.fidelity import TABLE, Used, discovery, miss, table
 
-MISSES: dict[str, str] = {}
+# The field, and who would notice.
+MISSES = {
+    "compute.disks.aggregatedList query returnPartialSuccess": "nobody: gcloud 528 sends it, the newer document dropped it",
+}
 
 
 def test_at_least_98_of_100_fields_are_as_google_documents_them_and_each_miss_is_named():
