@@ -26,6 +26,8 @@ from emulator.wire.iam import routes as iam_routes
 from emulator.wire.logging import routes as logging_routes
 from emulator.wire.monitoring import routes as monitoring_routes
 from emulator.wire.notebooks import routes as notebooks_routes
+from emulator.wire.notebooks_grpc import NotebooksGrpc
+from emulator.wire.operations_grpc import OperationsGrpc
 from emulator.wire.pubsub import PubSubRuntime
 from emulator.wire.pubsub import routes as pubsub_routes
 from emulator.wire.scheduler import SchedulerRuntime
@@ -131,7 +133,12 @@ class EmbeddedCloud(Services):
         """
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")
-        grpc_handlers = [*self.pubsub_runtime.grpc_handlers(), DataprocGrpc(self.world, self.dataproc)]
+        grpc_handlers = [
+            *self.pubsub_runtime.grpc_handlers(),
+            DataprocGrpc(self.world, self.dataproc),
+            NotebooksGrpc(self.world, self.notebooks),
+            OperationsGrpc(self.world, self.dataproc, self.notebooks),
+        ]
         server = Server(self.wsgi.respond, port=port, grpc_handlers=grpc_handlers)
         if token_folder is not None:
             try:

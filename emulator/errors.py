@@ -28,7 +28,8 @@ class ApiError(Exception):
     """An error response of a Google API.
 
     `code` is a google.rpc.Code name; `http_status` overrides the usual status (Cloud Storage's 412, 429...); `reason` is the
-    JSON-API `errors[].reason` (`conditionNotMet`, `rateLimitExceeded`); `details` are google.rpc detail objects.
+    JSON-API `errors[].reason` (`conditionNotMet`, `rateLimitExceeded`); `details` are google.rpc detail objects. With `both`, the
+    body has `errors[]` and `status`, as IAM's.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ApiError(Exception):
         http_status: int | None = None,
         reason: str | None = None,
         details: list[dict[str, Any]] | None = None,
+        both: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -46,14 +48,15 @@ class ApiError(Exception):
         self.http_status = usual if http_status is None else http_status
         self.message = message
         self.reason = reason
+        self.both = both
         self.details = details or []
 
     def body(self) -> dict[str, Any]:
         """Return `{"error": {...}}` of a One Platform API (`status`, `details`) or, with a `reason`, of the Storage JSON API."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message}
-        if self.reason is None:
+        if self.reason is None or self.both:
             error["status"] = self.code
-        else:
+        if self.reason is not None:
             error["errors"] = [{"message": self.message, "domain": "global", "reason": self.reason}]
         if self.details:
             error["details"] = self.details

@@ -45,6 +45,7 @@ class Group:
     description: str
     labels: dict[str, str]
     created: str
+    parent: str = "customers/C046psxkn"  # of saved worlds of older versions, which do not say
     members: dict[str, dict[str, Any]] = field(default_factory=dict)
     accounts: dict[str, str] = field(default_factory=dict)
 
@@ -89,6 +90,7 @@ class CloudIdentityModel:
             description=str(body.get("description", "")),
             labels={str(key): str(value) for key, value in labels.items()},
             created=rfc3339(self._world.clock.now()),
+            parent=str(body["parent"]),
         )
         return _done("Group", self.get(name))
 
@@ -103,7 +105,9 @@ class CloudIdentityModel:
         group = self._find(name)
         body = {
             "name": group.name,
+            "parent": group.parent,
             "groupKey": {"id": group.email},
+            "additionalGroupKeys": [{"id": f"{group.email}.test-google-a.com"}],  # every Google group has this alias
             "displayName": group.display_name,
             "description": group.description,
             "createTime": group.created,
@@ -134,11 +138,7 @@ class CloudIdentityModel:
         _only(body, _MEMBERSHIP_FIELDS, "membership")
         email = _key(body.get("preferredMemberKey"), "membership.preferred_member_key")
         roles = body.get("roles", [])
-        names = (
-            [each.get("name") if isinstance(each, dict) else None for each in roles] if isinstance(roles, list) else []
-        )
-        if "MEMBER" not in names or any(name not in _ROLES for name in names) or len(set(names)) != len(names):
-            raise _invalid("A membership has the role MEMBER, and OWNER or MANAGER beside it or not.")
+        names = _roles(roles)
         if email in group.members:
             raise ApiError("ALREADY_EXISTS", "Cannot create membership; it already exists.")
         self._iam.check_member(email)
@@ -177,6 +177,33 @@ class CloudIdentityModel:
         if found is None:
             raise ApiError("NOT_FOUND", "The membership does not exist.")
         return {"name": found["name"]}
+
+    def get_member(self, name: str) -> dict[str, Any]:
+        """Answer `groups.memberships.get`, in the FULL view."""
+        return self._member(name)
+
+    def modify_roles(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer `groups.memberships.modifyMembershipRoles`; the role MEMBER stays, and expiry is not modelled."""
+        _only(body, {"addRoles", "removeRoles", "updateRolesParams"}, "request")
+        row = self._member(name)
+        add, remove = body.get("addRoles", []), body.get("removeRoles", [])
+        if bool(add) == bool(remove) or body.get("updateRolesParams"):
+            raise _invalid("Exactly one of add_roles and remove_roles is needed.")
+        held = [each["name"] for each in row["roles"]]
+        if remove:
+            if not isinstance(remove, list) or any(each not in held for each in remove):
+                raise _invalid("A role to be removed is not held.")
+            held = [each for each in held if each not in remove]
+        row["roles"] = [{"name": each} for each in _roles([{"name": each} for each in held] + (add or []))]
+        row["updateTime"] = rfc3339(self._world.clock.now())
+        return {"membership": row}
+
+    def _member(self, name: str) -> dict[str, Any]:
+        group = self._find(name.partition("/memberships/")[0])
+        found = next((row for row in group.members.values() if row["name"] == name), None)
+        if found is None:
+            raise ApiError("NOT_FOUND", "The membership does not exist.")
+        return found
 
     def leave(self, name: str) -> dict[str, Any]:
         """Answer `groups.memberships.delete` with a finished operation."""
@@ -223,6 +250,14 @@ class CloudIdentityModel:
     def _next(self) -> int:
         self._serial += 1
         return self._serial
+
+
+def _roles(roles: Any) -> list[str]:
+    """Return the names of a membership's roles; 400 unless MEMBER is one of them, and none is there twice."""
+    names = [each.get("name") if isinstance(each, dict) else None for each in roles] if isinstance(roles, list) else []
+    if "MEMBER" not in names or any(name not in _ROLES for name in names) or len(set(names)) != len(names):
+        raise _invalid("A membership has the role MEMBER, and OWNER or MANAGER beside it or not.")
+    return [str(name) for name in names]
 
 
 def _hidden(name: str) -> ApiError:

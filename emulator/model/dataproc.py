@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 # ends then. So this model takes the stricter way: the caller must wait.
 _PENDING = {"CREATING": "create", "DELETING": "delete"}
 _ACTIVE = ("CREATING", "UPDATING", "RUNNING")  # INACTIVE is every other state (the client's ListClustersRequest)
+_NO_IMAGE = (
+    "No image specified. Using the default image version. It is recommended to select a specific image version in production, as "
+    "the default image version may change at any time."
+)
 _OLD_FILTERS = {"operation_state_matcher": "status.state", "cluster_name": "clusterName"}
 _METHODS = {"CREATE": "CreateCluster", "DELETE": "DeleteCluster"}
 
@@ -134,6 +138,8 @@ class DataprocModel:
         operation = self._start(cluster, "CREATE", text, cluster.ready, request_id)
         operation.error = operation.error or stockout or self.surroundings.account_problem(account)
         cluster.error = operation.error
+        if not asked.get("config", {}).get("softwareConfig", {}).get("imageVersion"):
+            operation.warnings = [_NO_IMAGE]
         cluster.expires = cluster.deletion_moment()
         operation.response = {"@type": f"{TYPE}Cluster", **without_machines(made)}
         return operation.view(now)

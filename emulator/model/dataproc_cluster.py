@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -114,6 +114,7 @@ class ClusterOperation:
     request_id: str = ""
     error: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def view(self, now: datetime) -> dict[str, Any]:
         """Return the REST JSON, as recorded: `done` is only present if it is true."""
@@ -131,6 +132,8 @@ class ClusterOperation:
         if state != "PENDING":
             before = ("PENDING", "RUNNING") if done else ("PENDING",)
             metadata["statusHistory"] = [{"state": each, "stateStartTime": rfc3339(self.started)} for each in before]
+        if self.warnings:
+            metadata["warnings"] = self.warnings
         body: dict[str, Any] = {"name": self.name, "metadata": metadata}
         if done:
             body["done"] = True

@@ -205,6 +205,9 @@ def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark:
     workers = _workers(config)
     if workers:  # a single-machine cluster has no such group (inferred)
         full["workerConfig"] = _group(config.get("workerConfig", {}), place, workers, f"{name}-w")
+    extra = config.get("secondaryWorkerConfig", {})
+    if extra.get("numInstances"):
+        full["secondaryWorkerConfig"] = _secondary(extra, place, f"{name}-sw", mark)
     if "lifecycleConfig" in config:
         full["lifecycleConfig"] = _lifecycle(config["lifecycleConfig"], now)
     return {"projectId": project, "clusterName": name, "clusterUuid": uuid, "config": full, "labels": labels}
@@ -269,6 +272,22 @@ def _group(asked: dict[str, Any], zone: str, usual: int, stem: str) -> dict[str,
         "diskConfig": _DISK | asked.get("diskConfig", {}),
         "numInstances": count,
         "instanceNames": names,
+    }
+
+
+def _secondary(asked: dict[str, Any], zone: str, stem: str, mark: str) -> dict[str, Any]:
+    """Return the group of secondary workers: preemptible unless the caller says otherwise, and managed by Compute Engine."""
+    group = _group({"preemptibility": "PREEMPTIBLE", **asked}, zone, 0, stem)
+    manager = f"dataproc-{mark[:8]}-{stem}"
+    return {
+        **group,
+        "instanceNames": [f"{stem}-{mark[4 * n : 4 * n + 4]}" for n in range(group["numInstances"])],
+        "isPreemptible": group["preemptibility"] != "NON_PREEMPTIBLE",
+        "managedGroupConfig": {
+            "instanceGroupManagerName": manager,
+            "instanceGroupManagerUri": f"{zone}/instanceGroupManagers/{manager}",
+            "instanceTemplateName": f"dataproc-{mark[8:16]}-{stem}",
+        },
     }
 
 

@@ -242,7 +242,7 @@ class IamModel:
         found = self._accounts.get(key) if key.isdigit() else self._living.get(key)
         if found is not None and found.readable <= now:
             return found
-        raise ApiError("NOT_FOUND", f"Unknown service account: {name}")
+        raise ApiError("NOT_FOUND", "Unknown service account", reason="notFound", both=True)
 
     def _rename(self, old: str, new: str) -> None:
         for policy in [self._accounts[each].policy for each in sorted(self._naming) if each in self._accounts]:

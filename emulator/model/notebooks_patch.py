@@ -123,6 +123,7 @@ def _merge(current: dict[str, str], change: dict[str, str]) -> dict[str, str]:
 
 def changed_body(instance: Instance, asked: dict[str, Any], paths: list[str]) -> dict[str, Any]:
     """Return the body of the instance after the update. Raises `ApiError` if the state or the rules forbid the change."""
+    _check_one_way(asked, paths)
     body = copy.deepcopy(instance.body)
     setup, wanted = body["gceSetup"], asked.get("gceSetup", {})
     for path in paths:
@@ -142,6 +143,14 @@ def changed_body(instance: Instance, asked: dict[str, Any], paths: list[str]) ->
     check_accelerators(setup)
     check_images(setup)
     return body
+
+
+def _check_one_way(asked: dict[str, Any], paths: list[str]) -> None:
+    """Raise 400 for a public address or a proxy access that is to be given again (the discovery document, 2026-10-06)."""
+    for path, holder in (("gce_setup.disable_public_ip", asked.get("gceSetup", {})), ("disable_proxy_access", asked)):
+        key = _TOP.get(path) or _SETUP[path.rpartition(".")[2]]
+        if path in paths and not holder.get(key):
+            raise invalid(f"{path} can only be set to true on update: it cannot be re-enabled.")
 
 
 def _labels(body: dict[str, Any], asked: dict[str, str], only: str) -> None:
@@ -178,7 +187,7 @@ def _setup_field(instance: Instance, setup: dict[str, Any], wanted: dict[str, An
         _put(setup, key, value)
     elif field == "disable_public_ip":
         _put(setup, key, value)
-        _public_ip(setup)
+        setup["networkInterfaces"][0].pop("accessConfigs", None)
     elif leaf:
         camel = re.sub(r"_([a-z])", lambda found: found.group(1).upper(), leaf)
         current = setup.setdefault(key, {})
@@ -189,12 +198,3 @@ def _setup_field(instance: Instance, setup: dict[str, Any], wanted: dict[str, An
         setup[key] = value or {}
     else:
         _put(setup, key, value)
-
-
-def _public_ip(setup: dict[str, Any]) -> None:
-    nic = setup["networkInterfaces"][0]
-    if setup.get("disablePublicIp"):
-        nic.pop("accessConfigs", None)
-    else:
-        low = int(setup["instanceId"]) % (256 * 256)
-        nic.setdefault("accessConfigs", [{"externalIp": f"34.24.{low // 256}.{low % 256}"}])

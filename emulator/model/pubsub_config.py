@@ -117,7 +117,7 @@ def _retry(kept: Config) -> None:
 
 
 def check_push_config(push: Config) -> None:
-    """Raise 400 for an endpoint that is no URL, a token without its account, or unknown attributes."""
+    """Raise 400 for an endpoint that is no URL, or a token without its account. Attributes are kept, whatever they are."""
     endpoint = push.get("pushEndpoint", "")
     if not endpoint:
         if push.get("oidcToken") or push.get("noWrapper"):
@@ -128,9 +128,6 @@ def check_push_config(push: Config) -> None:
         refuse(f"Invalid push endpoint given (endpoint={endpoint}). Refer to the documentation for a valid URL.")
     if "oidcToken" in push and "@" not in push["oidcToken"].get("serviceAccountEmail", ""):
         refuse("Invalid push config: oidc_token.service_account_email must be a service account's email.")
-    unknown = sorted(set(push.get("attributes", {})) - {"x-goog-version"})
-    if unknown:
-        refuse(f"Invalid push config attribute (attribute={unknown[0]}).")
 
 
 def rules_of(config: Config) -> Rules:

@@ -212,7 +212,40 @@ class Bucket:
             "etag": etag_of(0, self.metageneration),
             "locationType": location_type(str(self.fields["location"])),
             **({"softDeleteTime": self.soft_deleted, "hardDeleteTime": self.hard_delete} if self.soft_deleted else {}),
+            **({} if location_type(str(self.fields["location"])) == "region" else {"rpo": "DEFAULT"}),
             **self.fields,
+        }
+
+    def acl(self, project_number: str) -> dict[str, Any]:
+        """Return the access control lists that a new bucket has, as `projection=full` shows them; nothing if ACLs are off."""
+        if self.uniform_access:
+            return {}
+        owners = f"project-owners-{project_number}"
+        rights = {"owners": "OWNER", "editors": "OWNER", "viewers": "READER"}
+        return {
+            "acl": [
+                {
+                    "kind": "storage#bucketAccessControl",
+                    "id": f"{self.name}/project-{team}-{project_number}",
+                    "bucket": self.name,
+                    "entity": f"project-{team}-{project_number}",
+                    "role": role,
+                    "projectTeam": {"projectNumber": project_number, "team": team},
+                    "etag": etag_of(0, self.metageneration),
+                }
+                for team, role in rights.items()
+            ],
+            "defaultObjectAcl": [
+                {
+                    "kind": "storage#objectAccessControl",
+                    "entity": f"project-{team}-{project_number}",
+                    "role": role,
+                    "projectTeam": {"projectNumber": project_number, "team": team},
+                    "etag": etag_of(0, self.metageneration),
+                }
+                for team, role in rights.items()
+            ],
+            "owner": {"entity": owners},
         }
 
     def dump(self) -> dict[str, Any]:

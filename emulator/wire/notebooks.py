@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.notebooks_v2.services.notebook_service.transports.grpc import NotebookServiceGrpcTransport
@@ -48,7 +47,13 @@ _CALLS: dict[str, tuple[bool, str]] = {
 }
 
 
-def _handlers(world: World, model: NotebooksModel) -> dict[str, Handler]:
+def spec_of(method: str) -> CallSpec:
+    """Return the description of a call for the journal and the faults."""
+    mutates, permission = _CALLS[method]
+    return CallSpec("notebooks", method, mutates=mutates, permission=permission)
+
+
+def _handlers(model: NotebooksModel) -> dict[str, Handler]:
     """Return the handler of each method."""
 
     def list_instances(call: Call, query: dict[str, str]) -> Any:
@@ -91,18 +96,22 @@ def _handlers(world: World, model: NotebooksModel) -> dict[str, Handler]:
         "RestoreInstance": with_body(lambda call, body: model.restore(call.params["name"], body), "name", "snapshot"),
         "GetOperation": get_operation,
         "ListOperations": with_query(
-            partial(_list_operations, world, model), "pageSize", "pageToken", "filter", "returnPartialSuccess"
+            lambda call, query: list_operations(model, call.params["name"], query),
+            "pageSize",
+            "pageToken",
+            "filter",
+            "returnPartialSuccess",
         ),
     }
 
 
-def _list_operations(world: World, model: NotebooksModel, call: Call, query: dict[str, str]) -> Any:
+def list_operations(model: NotebooksModel, parent: str, query: dict[str, str]) -> dict[str, Any]:
+    """Answer `ListOperations` of `projects/P/locations/L`."""
     if query.get("filter"):
         raise invalid(f"Invalid filter: '{query['filter']}'.")
-    parent = call.params["name"]
     model.settle()
     _, project, _, location = parent.split("/")
-    check_location(project, location, ours={world.project}, wildcard=True)
+    check_location(project, location, ours={model.world.project}, wildcard=True)
     return listed(
         "operations",
         model.fleet.operations.listing(parent),
@@ -183,7 +192,7 @@ def _control(world: World, model: NotebooksModel) -> list[Route]:
 
 def routes(world: World, model: NotebooksModel) -> list[Route]:
     """Return all routes of the service, the more specific ones first, and its control routes."""
-    handlers = _handlers(world, model)
+    handlers = _handlers(model)
     bindings = {
         name: rpc.bindings
         for name, rpc in derive(NotebookServiceGrpcTransport, _BaseNotebookServiceRestTransport).items()
@@ -193,7 +202,7 @@ def routes(world: World, model: NotebooksModel) -> list[Route]:
         Route(
             binding.verb,
             binding.pattern(),
-            CallSpec("notebooks", method, mutates=_CALLS[method][0], permission=_CALLS[method][1]),
+            spec_of(method),
             _encoded(method, handlers[method]),
             _resource(method),
         )

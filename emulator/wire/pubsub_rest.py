@@ -88,4 +88,9 @@ def _refusal(detail: str) -> ApiError:
 
 def _json(answer: Message, call: Call) -> Response:
     body = json_format.MessageToDict(answer, use_integers_for_enums=wants_numbers(call))
+    if answer.DESCRIPTOR.name == "Topic":
+        body.pop("state", None)  # REST does not show it; gRPC does
+    for topic in body.get("topics", []):
+        if isinstance(topic, dict):  # `topics.list` of a snapshot or subscription has names
+            topic.pop("state", None)
     return Response(json.dumps(body, separators=(",", ":")), content_type="application/json; charset=UTF-8")

@@ -105,9 +105,11 @@ def object_list(call: Call, found: Iterable[StoredObject]) -> list[dict[str, Any
 
 def bucket_json(call: Call, bucket: Bucket, project_number: str) -> dict[str, Any]:
     """Return the bucket resource with its link."""
-    return bucket.resource(project_number) | {
-        "selfLink": f"{call.request.host_url.rstrip('/')}/storage/v1/b/{bucket.name}"
-    }
+    link = f"{call.request.host_url.rstrip('/')}/storage/v1/b/{bucket.name}"
+
+    full = call.query("projection", "noAcl") == "full"
+    lists = bucket.acl(project_number) if full else {}
+    return lists | bucket.resource(project_number) | {"selfLink": link}
 
 
 def partial(call: Call, body: dict[str, Any]) -> dict[str, Any]:

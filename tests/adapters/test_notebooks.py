@@ -417,7 +417,9 @@ def test_tags_change_while_it_runs_and_googles_own_stay(bench, notebooks):
 
 def test_a_public_address_is_taken_away_while_it_runs(bench, notebooks):
     made(bench, notebooks)
-    patch(bench, {"gceSetup": {"disablePublicIp": False}}, "gce_setup.disable_public_ip")
+    (instance,) = bench.cloud.notebooks.fleet.instances.values()
+    del instance.body["gceSetup"]["disablePublicIp"]
+    instance.body["gceSetup"]["networkInterfaces"][0]["accessConfigs"] = [{"externalIp": "203.0.113.7"}]
     before = notebooks.get(REF)
     assert before.has_public_ip
     notebooks.update(REF, Patch(disable_public_ip=True), REQUEST)

@@ -211,3 +211,24 @@ def test_groups_are_kept_with_the_world(cloud: DataCloud):
     assert members(other, name) == [ANN]
     assert other.cloud.world.save()["models"]["cloudidentity"] == saved["models"]["cloudidentity"]
     assert group(other, "writers@example.com") != name
+
+
+def test_a_membership_is_read_and_its_roles_change(cloud: DataCloud):
+    group_ = group(cloud)
+    body = {"preferredMemberKey": {"id": "ann@example.com"}, "roles": [{"name": "MEMBER"}]}
+    member = cloud.call("POST", f"/v1/{group_}/memberships", body)["response"]["name"]
+    assert cloud.call("GET", f"/v1/{member}")["roles"] == [{"name": "MEMBER"}]
+    path = f"/v1/{member}:modifyMembershipRoles"
+    added = cloud.call("POST", path, {"addRoles": [{"name": "MANAGER"}]})["membership"]
+    assert added["roles"] == [{"name": "MEMBER"}, {"name": "MANAGER"}]
+    assert cloud.call("POST", path, {"removeRoles": ["MANAGER"]})["membership"]["roles"] == [{"name": "MEMBER"}]
+    for wrong in (
+        {},
+        {"removeRoles": ["MEMBER"]},
+        {"removeRoles": ["OWNER"]},
+        {"addRoles": [{"name": "MEMBER"}]},
+        {"addRoles": [{"name": "KING"}]},
+    ):
+        cloud.refused("POST", path, wrong, status=400)
+    assert cloud.call("GET", f"/v1/{member}")["roles"] == [{"name": "MEMBER"}]
+    cloud.refused("GET", f"/v1/{group_}/memberships/1", status=404)

@@ -294,3 +294,16 @@ def test_operations_are_found_by_the_older_form_of_filter(cloud: DataCloud, text
 @pytest.mark.parametrize("text", ["{", '{"colour": "red"}', '{"cluster_name": 3}'])
 def test_a_bad_filter_of_operations_is_refused(cloud: DataCloud, text):
     cloud.refused("GET", f"/v1/{PROJECT}/regions/{REGION}/operations", status=400, filter=text)
+
+
+def test_secondary_workers_and_warnings_are_shown(cloud: DataCloud):
+    operation = cloud.call(
+        "POST", CLUSTERS, {"clusterName": "ann", "config": {"secondaryWorkerConfig": {"numInstances": 2}}}
+    )
+    assert operation["metadata"]["warnings"][0].startswith("No image specified.")
+    group = cloud.call("GET", f"{CLUSTERS}/ann")["config"]["secondaryWorkerConfig"]
+    assert (group["preemptibility"], group["isPreemptible"], len(group["instanceNames"])) == ("PREEMPTIBLE", True, 2)
+    assert group["managedGroupConfig"]["instanceGroupManagerName"].endswith("ann-sw")
+    image = {"softwareConfig": {"imageVersion": "2.2-debian12"}}
+    assert "warnings" not in cloud.call("POST", CLUSTERS, {"clusterName": "ben", "config": image})["metadata"]
+    assert "secondaryWorkerConfig" not in cloud.call("GET", f"{CLUSTERS}/ben")["config"]

@@ -391,3 +391,13 @@ def test_the_path_names_the_instance_of_a_patch_not_the_body(cloud: NotebooksClo
     assert cloud.call("PATCH", f"/v2/{name}", body, updateMask="labels").status_code == 200
     cloud.wait(10)
     assert cloud.raw(name)["labels"]["team"] == "x"
+
+
+def test_what_was_disabled_is_never_enabled_again(cloud: NotebooksCloud):
+    name = cloud.stopped("ann", {"disableProxyAccess": True, "gceSetup": {"disablePublicIp": True}})
+    for mask, body in (
+        ("disable_proxy_access", {"disableProxyAccess": False}),
+        ("gce_setup.disable_public_ip", {"gceSetup": {"disablePublicIp": False}}),
+        ("gce_setup.disable_public_ip", {}),
+    ):
+        assert patch(cloud, name, mask, body)[0] == 400

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from google.api_core import exceptions
 
+from tests.emulator.data_kit import ID, DataCloud
+
 KEY = "projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k"
 
 
@@ -133,3 +135,19 @@ def test_a_condition_in_a_policy_needs_version_3_and_uniform_access(bucket):
 
 def test_the_service_agent_of_the_project(client):
     assert client.get_service_account_email().endswith("@gs-project-accounts.iam.gserviceaccount.com")
+
+
+def test_the_access_lists_are_shown_to_who_asks_for_them_and_only_where_they_are_in_use():
+    cloud = DataCloud.build()
+    cloud.call("POST", "/storage/v1/b", {"name": "fine"}, project=ID)
+    uniform = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}, "location": "EUROPE-WEST1"}
+    cloud.call("POST", "/storage/v1/b", {"name": "uniform", **uniform}, project=ID)
+    full = cloud.call("GET", "/storage/v1/b/fine", projection="full")
+    assert [(each["entity"].split("-")[1], each["role"]) for each in full["acl"]] == [
+        ("owners", "OWNER"), ("editors", "OWNER"), ("viewers", "READER"),
+    ]  # fmt: skip
+    assert full["owner"]["entity"].startswith("project-owners-")
+    assert full["rpo"] == "DEFAULT"
+    assert "acl" not in cloud.call("GET", "/storage/v1/b/fine")
+    other = cloud.call("GET", "/storage/v1/b/uniform", projection="full")
+    assert not {"acl", "defaultObjectAcl", "owner", "rpo"} & set(other)
