@@ -43,7 +43,7 @@ _JUST_BEFORE = timedelta(microseconds=1)  # a minute has the value of its end, s
 _MAX_PAGE = 100_000
 _KERNELS = ("busy", "idle", "none")
 COUNTER_MODES = ("sparse", "zeros", "invisible")
-DEFAULT_COUNTER = "zeros"  # some tests of the product rest on zeros in quiet minutes; the agent writes `sparse`
+DEFAULT_COUNTER = "sparse"  # as the agent writes
 _RESPONSE_CODE = re.compile(r"[1-5]\d\d")
 
 

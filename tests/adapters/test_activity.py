@@ -42,7 +42,7 @@ def test_a_quiet_machine_is_seen_quiet_over_the_window(bench):
     bench.advance(minutes=90)
     evidence = read(bench, ana)[ana.ref.instance_id]
     assert max(s.value for s in evidence.cpu) < 0.05
-    assert {s.value for s in evidence.requests} == {0.0}
+    assert evidence.requests is None, "a counter without requests has no points"
     ats = [s.at for s in evidence.cpu]
     assert ats == sorted(ats)
     assert bench.now - ats[0] > timedelta(minutes=45)
@@ -57,7 +57,7 @@ def test_work_and_answers_are_seen_on_the_machine_that_does_them(bench):
     assert max(s.value for s in seen[ana.ref.instance_id].cpu) > 0.8
     assert max(s.value for s in seen[ana.ref.instance_id].requests) > 0
     assert max(s.value for s in seen[ben.ref.instance_id].cpu) < 0.05
-    assert {s.value for s in seen[ben.ref.instance_id].requests} == {0.0}
+    assert seen[ben.ref.instance_id].requests is None
 
 
 def test_a_short_burst_is_not_averaged_away(bench):

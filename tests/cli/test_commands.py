@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_a_dry_sweep_changes_nothing(terminal, kind):
 
 def test_an_idle_notebook_is_stopped_and_the_person_is_told_why(terminal):
     ready(terminal)
+    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4}
+    until = (terminal.cloud.world.clock.now() + timedelta(minutes=10)).isoformat()
+    requests.post(
+        f"{terminal.cloud.url}/_emulator/activity", json={**script, "until": until}, timeout=10
+    ).raise_for_status()
+    terminal.advance(minutes=30)
+    terminal.run("sweep", "idle")  # it sees the counter, whose silence counts from now on
     terminal.advance(hours=5)
     verdict = json.loads(terminal.run("activity", "ana.silva@example.com", "-o", "json").stdout)
     assert verdict["verdict"] == "WARN"

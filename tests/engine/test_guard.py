@@ -11,6 +11,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from kit.activity import visit
 from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import Bench, make_bench
 from kit.life import Life, settings_with
@@ -861,6 +862,7 @@ def idle_for(bench: Bench, hours: float) -> None:
 
 def test_when_most_of_what_runs_looks_idle_nobody_is_stopped_before_hours_have_passed(bench):
     people = crowd(bench, 8)
+    visit(bench)
     idle_for(bench, 4)
     assert running(bench) == 8
     assert {person.cause for person in bench.deps.guard.waiting()} == {CutClass.IDLE}
@@ -873,6 +875,7 @@ def test_when_most_of_what_runs_looks_idle_nobody_is_stopped_before_hours_have_p
 
 def test_a_few_who_are_idle_are_stopped_as_ever(bench):
     crowd(bench, 5)
+    visit(bench)
     idle_for(bench, 4)
     assert running(bench) == 0
 
@@ -880,6 +883,7 @@ def test_a_few_who_are_idle_are_stopped_as_ever(bench):
 @pytest.mark.parametrize(("verdict", "left"), [(Verdict.APPROVE, 0), (Verdict.REJECT, 8)])
 def test_a_mass_idle_stop_is_decided_about_like_any_other_list(hub, verdict, left):
     crowd(hub.bench, 8)
+    visit(hub.bench)
     idle_for(hub.bench, 3.5)
     (batch,) = batches_of(hub.bench.deps.guard.waiting())
     assert {entry.steps for entry in batch.entries} == {(StepKind.STOP,)}
@@ -1028,6 +1032,7 @@ def test_a_cut_and_a_stop_for_idleness_wait_beside_each_other(bench):
     for person in people:
         person.tell(Moved, groups=(), profile=None, profile_said=True)
     cuts = waiting(bench)
+    visit(bench)
     idle_for(bench, 3.5)
     causes = Counter(person.cause for person in bench.deps.guard.waiting())
     assert causes[CutClass.IDLE] > 6

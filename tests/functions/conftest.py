@@ -156,8 +156,9 @@ def clients() -> Iterator[dict[str, FlaskClient]]:
 
 
 @pytest.fixture
-def functions(clients, monkeypatch) -> Iterator[Functions]:
-    bench = make_bench()
+def functions(clients, monkeypatch, request) -> Iterator[Functions]:
+    """One deployment; its settings are the fixture's parameter, if it has one."""
+    bench = make_bench(settings=getattr(request, "param", None))
     made = Functions(bench=bench, letters=Letters(bench.deps.dead_letters), clients=clients)
     for target in TARGETS:
         log = JsonLog(target, stream=made.output)

@@ -5,38 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from kit.making import ANALYSTS
+from kit.activity import visit
+from kit.joining import ACK, join, state
 
-from shared.domain.people.events import Joined
-from shared.domain.things.identity import parse_email
-from shared.domain.things.notebook import InstanceRef, NotebookState
-from shared.engine.news.deliver import deliver
-
-ACK = 200
-
-
-def join(functions, address: str = "ana.silva@example.com"):
-    bench = functions.bench
-    key = deliver(
-        Joined(
-            event_id=f"e-{address}",
-            user=parse_email(address),
-            occurred_at=bench.now,
-            effective_at=bench.now,
-            groups=(ANALYSTS,),
-        ),
-        bench.deps,
-    )
-    record = bench.deps.records.load(key).record
-    return key, InstanceRef(instance_id=record.status.notebook.instance_id, zone=record.status.notebook.zone)
+from shared.domain.things.notebook import NotebookState
 
 
 def row(functions, key):
     return next(r for r in functions.bench.deps.records.rows() if r.user_key == key)
-
-
-def state(functions, ref):
-    return functions.bench.deps.notebooks.get(ref).state
 
 
 def test_a_due_tick_follows_what_was_started(functions):
@@ -57,6 +33,7 @@ def test_an_idle_tick_stops_what_nobody_uses(functions):
     functions.bench.advance(minutes=5)
     functions.deliver("tick", {"sweep": "due"})
     functions.bench.control("POST", "/_emulator/activity", {"instance": ref.instance_id, "cpu": 0.0})
+    visit(functions.bench)
     functions.bench.advance(minutes=120)
     assert functions.deliver("tick", {"sweep": "idle"}) == ACK
     assert not functions.lines("Warned of an idle stop")

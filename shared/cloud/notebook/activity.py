@@ -64,6 +64,13 @@ class MonitoringActivity:
         found = [self._series(metric, _RATE | _BY_VM, _ids(notebooks), window, now) for metric in TRANSFERS]
         return {n.ref.instance_id: _greatest([series.of(n.gce_instance_id) for series in found]) for n in notebooks}
 
+    def page_of(self, query: Mapping[str, Any], token: str) -> dict[str, Any] | None:
+        """Return a page of `timeSeries.list`; None if the project does not have the metric."""
+        params = {**query, **({"pageToken": token} if token else {})}
+        return self._clients.json("monitoring").call_or_none(
+            "GET", f"/v3/projects/{self._project}/timeSeries", params=params
+        )
+
     def _series(
         self, metric: str, how: Mapping[str, str], ids: Sequence[str], window: timedelta, now: datetime
     ) -> _Series:
@@ -80,11 +87,7 @@ class MonitoringActivity:
             }
             token = ""
             while True:
-                page = self._clients.json("monitoring").call_or_none(
-                    "GET",
-                    f"/v3/projects/{self._project}/timeSeries",
-                    params={**query, **({"pageToken": token} if token else {})},
-                )
+                page = self.page_of(query, token)
                 if page is None:
                     return found
                 for series in page.get("timeSeries", []):

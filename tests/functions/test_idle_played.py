@@ -1,0 +1,190 @@
+"""What people and machines do, played into the embedded cloud's inputs and judged by the tick function: the verdict is the instance's state.
+
+Twelve traces of a real jupyter_server (../shared/golden) and eleven written by hand. The recorded ones are stretched: their idle limit of
+six seconds is the profile's three hours. Everybody is in one world, so that each trace is judged beside all others.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from kit.activity import say
+from kit.joining import ACK, join, state
+from kit.life import settings_with
+from msgspec import Struct
+
+from shared.cloud.notebook.activity import MonitoringActivity
+from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.notebook import NotebookState
+
+TRACES = Path(__file__).parents[2] / ".." / "shared" / "golden" / "jupyter-traces"
+STRETCH = timedelta(hours=3) / 6  # of a recorded second
+AGENTS = 0.01  # the share of all cores that an instance uses by itself in the embedded cloud
+TIMEOUT, LATE = timedelta(hours=3), timedelta(minutes=15)
+
+
+class Spell(Struct, frozen=True):
+    """What goes on for so many minutes. `works`: the truth, which no rule sees."""
+
+    minutes: float
+    works: bool = False
+    cores: float = 0.0
+    requests: int = 0  # a minute
+    bytes_per_second: float | None = None
+
+
+def recorded() -> dict[str, list[Spell]]:
+    found = {}
+    for number in range(1, 13):
+        trace = json.loads((TRACES / f"{number}.json").read_text(encoding="utf-8"))
+        spells = []
+        for before, after in pairwise(trace["ticks"]):
+            seconds = after["t"] - before["t"]
+            spells.append(
+                Spell(
+                    seconds * STRETCH.total_seconds() / 60,
+                    works=trace["want"] == "KEEP",
+                    cores=max(0.0, (after["cpu_s"]["all"] - before["cpu_s"]["all"]) / seconds),
+                    requests=2 if after["proxy_last_activity"] != before["proxy_last_activity"] else 0,
+                )
+            )
+        found[f"{number} {trace['what']}"] = spells
+    return found
+
+
+OPENED = Spell(30, works=True, cores=0.5, requests=6)  # everybody looks at JupyterLab first
+BY_HAND: dict[str, list[Spell]] = {
+    "edits without running anything": [OPENED, Spell(400, works=True, cores=0.05, requests=3)],
+    "a long lunch": [
+        OPENED,
+        Spell(160),
+        Spell(10, works=True, requests=4),
+        Spell(160),
+        Spell(60, works=True, requests=4),
+    ],
+    "a download in a closed tab": [OPENED, Spell(390, works=True, cores=0.1, bytes_per_second=2e6)],
+    "nohup on one core": [OPENED, Spell(390, works=True, cores=1.0)],
+    "tmux, half a core": [OPENED, Spell(390, works=True, cores=0.5)],
+    "VS Code over the proxy": [OPENED, Spell(390, works=True, cores=0.1, requests=1)],
+    "a weekend away": [OPENED, Spell(420)],
+    "a bare kernel": [OPENED, Spell(420, cores=0.01)],
+    "output over a websocket alone": [OPENED, Spell(390, works=True, cores=0.02)],
+    "waiting for a query elsewhere": [OPENED, Spell(390, works=True, cores=0.01)],
+    "a tab that polls": [OPENED, Spell(390, cores=0.01, requests=1)],
+}
+# Written down before the first run, with why: from outside, silent work looks like no work and an open tab like work.
+STOPPED_AT_WORK = {
+    "3 printing cell, tab closed": "it prints: no request, hardly any CPU",
+    "12 Spark job elsewhere, server quiet": "jobs of the person's clusters are not asked about",
+    "output over a websocket alone": "an open websocket is one answer, and hardly any CPU",
+    "waiting for a query elsewhere": "BigQuery's jobs are not asked about",
+}
+KEPT_THOUGH_IDLE = {
+    "6 tab + idle kernel left open (hidden tab)": "an open tab polls",
+    "7 idle terminal window left open": "an open tab polls",
+    "a tab that polls": "an open tab polls",
+}
+
+
+def played(functions, traces: dict[str, list[Spell]], vcpus: int) -> dict[str, datetime | None]:
+    """Play all traces at once, with a tick every ten minutes. Return when each instance stopped; None: it runs on."""
+    bench = functions.bench
+    refs = {name: join(functions, f"p{number}@example.com")[1] for number, name in enumerate(traces)}
+    for _ in range(6):
+        bench.advance(minutes=1)
+        assert functions.deliver("tick", {"sweep": "due"}) == ACK
+    begin = bench.now
+    for name, spells in traces.items():
+        at = begin
+        for spell in spells:
+            until = at + timedelta(minutes=spell.minutes)
+            times = {"from": at.isoformat(), "until": until.isoformat()}
+            cpu = min(1.0, AGENTS + spell.cores / vcpus)
+            say(bench, refs[name].instance_id, cpu=cpu, requests_per_minute=spell.requests, **times)
+            if spell.bytes_per_second is not None:
+                say(bench, refs[name].instance_id, bytes_per_second=spell.bytes_per_second, **times)
+            at = until
+    stopped: dict[str, datetime | None] = dict.fromkeys(traces)
+    longest = max(sum(spell.minutes for spell in spells) for spells in traces.values())
+    while bench.now < begin + timedelta(minutes=longest):
+        bench.advance(minutes=10)
+        for kind in ("idle", "due"):
+            assert functions.deliver("tick", {"sweep": kind}) == ACK
+        for name, ref in refs.items():
+            if stopped[name] is None and state(functions, ref) is not NotebookState.ACTIVE:
+                stopped[name] = bench.now
+    return {**stopped, "": begin}
+
+
+def last_work(spells: list[Spell], begin: datetime) -> datetime:
+    at = last = begin
+    for spell in spells:
+        at += timedelta(minutes=spell.minutes)
+        last = at if spell.works or spell.requests or spell.cores >= 0.3 else last
+    return last
+
+
+def machine(vcpus: int):
+    fields = {"machine_type": f"e2-standard-{vcpus}"}
+    settings = settings_with({"analyst": fields}, guard=GuardSettings(group_from=100, creations=1000))
+    return pytest.param(settings, vcpus, id=f"{vcpus} vCPU")
+
+
+def all_traces() -> dict[str, list[Spell]]:
+    return {**(recorded() if TRACES.is_dir() else {}), **BY_HAND}
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(2), machine(4), machine(16)], indirect=["functions"])
+def test_who_works_is_kept_and_who_does_not_is_stopped_but_for_what_is_written_down(functions, vcpus):
+    traces = all_traces()
+    stopped = played(functions, traces, vcpus)
+    begin = stopped.pop("")
+    ends = {name: begin + timedelta(minutes=sum(spell.minutes for spell in spells)) for name, spells in traces.items()}
+    works = {name for name, spells in traces.items() if spells[-1].works}
+    at_work = {name for name in works if (at := stopped[name]) is not None and at <= ends[name]}
+    assert at_work == STOPPED_AT_WORK.keys() & traces.keys()
+    idle = traces.keys() - works - KEPT_THOUGH_IDLE.keys()
+    late = {
+        name for name in idle if (at := stopped[name]) is None or at > last_work(traces[name], begin) + TIMEOUT + LATE
+    }
+    early = {
+        name for name in idle if (at := stopped[name]) is not None and at < last_work(traces[name], begin) + TIMEOUT
+    }
+    assert (late, early) == (set(), set())
+    kept = {
+        name for name in KEPT_THOUGH_IDLE.keys() & traces.keys() if (at := stopped[name]) is None or at > ends[name]
+    }
+    assert kept == KEPT_THOUGH_IDLE.keys() & traces.keys()
+    warned = [line["user"] for line in functions.lines("Warned of an idle stop")]
+    assert len(warned) >= sum(at is not None for at in stopped.values())
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4), machine(16)], indirect=["functions"])
+def test_where_the_counter_is_not_visible_nobody_is_stopped_before_the_bound_and_it_is_said(functions, vcpus):
+    functions.bench.control("POST", "/_emulator/monitoring", {"counter": "invisible"})
+    stopped = played(functions, BY_HAND, vcpus)
+    stopped.pop("")
+    assert set(stopped.values()) == {None}
+    assert functions.bench.deps.fleet.about().fleet.blind
+    assert functions.bench.deps.fleet.notes().counter_seen == {}
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4)], indirect=["functions"])
+def test_few_series_are_asked_for(functions, vcpus, monkeypatch):
+    """Cloud Monitoring bills the series that it returns: one a running instance and sweep, on average, is the bound."""
+    series: list[int] = []
+    source = MonitoringActivity.page_of
+
+    def counted(self, *args, **kwargs):
+        found = source(self, *args, **kwargs)
+        series.append(len((found or {}).get("timeSeries", [])))
+        return found
+
+    monkeypatch.setattr(MonitoringActivity, "page_of", counted)
+    played(functions, BY_HAND, vcpus)
+    running = [line["running"] for line in functions.lines("Swept") if line["kind"] == "idle"]
+    assert 0 < sum(series) <= sum(running)
