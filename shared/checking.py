@@ -18,7 +18,7 @@ from shared.cloud.dataproc.template_context import TemplateContext
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.compute_live import Ask, LiveTable, NoAnswerError, live
 from shared.compute_table import table
-from shared.domain.things.errors import BenchkeeperError, InvalidSpecError
+from shared.domain.things.errors import BenchkeeperError
 from shared.faults import ConfigFault, in_order
 from shared.settings import Files, Settings, config_dir_from, env_from, read_files
 from shared.settings.offers import offer_faults, zones_of
@@ -83,8 +83,6 @@ def ask_with(clients: Clients) -> Ask:
     def ask(path: str) -> bool:
         try:
             return clients.json("compute").call_or_none("GET", f"/compute/v1/{path}") is not None
-        except InvalidSpecError:  # 400: a name that cannot be
-            return False
         except BenchkeeperError as error:
             raise NoAnswerError(error.user_message) from error
 
