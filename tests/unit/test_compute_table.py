@@ -63,6 +63,8 @@ def test_a_machine_type_of_the_table_is_valid(name):
         ("a2-highgpu-3g", "a2-highgpu-4g"),
         ("n2-custom-3-8192", "n2-custom-4-16384"),
         ("n2-custom-8-200000", "n2-custom-8-65536"),
+        ("n2-custom-34-65536", "n2-custom-36-147456"),
+        ("e2-custom-2-65536-ext", "e2-custom-2-16384"),
         ("n2-custom-8-32000", "n2-custom-8-32000"),
     ],
 )
@@ -121,6 +123,7 @@ def test_a_zone_that_is_not_there_gets_the_nearest(zone, is_note, hint):
     [
         ("NVIDIA_TESLA_T4", 1, "e2-standard-4", "It fits n1."),
         ("NVIDIA_L4", 1, "n1-standard-4", "It fits g2."),
+        ("NVIDIA_TESLA_T4", 1, "f1-micro", "It fits n1."),
         ("nvidia-tesla-t4", 1, "n2-standard-4", "It fits n1."),
         ("NVIDIA_TESLA_T4", 3, "n1-standard-4", "nearest number is 2"),
         ("NVIDIA_TESLA_T4", 1, "n1-standard-96", "at most 48 vCPUs"),
