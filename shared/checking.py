@@ -71,10 +71,15 @@ def check_all(
     )
     faults = [fault for fault in found if not fault.is_note]
     notes = [fault for fault in found if fault.is_note]
+    notes += [_not_read(path) for path in sorted((folder / "templates").glob("*.y*ml")) if path.suffix != ".yaml"]
     if isinstance(judge, LiveTable) and judge.why_not:
         why = f"the project was not asked for everything: {judge.why_not.rstrip('.')}"
         notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table judged.", is_note=True))
     return Checked(None if faults else files.settings, faults, notes)
+
+
+def _not_read(path: Path) -> ConfigFault:
+    return ConfigFault(str(path), 0, "", "it is not read: a template's file ends in .yaml", "Rename it.", is_note=True)
 
 
 def ask_with(clients: Clients) -> Ask:
