@@ -28,7 +28,7 @@ _REGION = re.compile(
 )
 _STEM = re.compile(r"(?P<stem>.*-)(?P<number>\d+)(?P<unit>g?)")
 _CUSTOM = re.compile(r"(?:(?P<family>[a-z]\d+[a-z]?)-)?custom-(?P<vcpus>\d+)-(?P<mb>\d+)(?P<ext>-ext)?")
-_MB_STEP = 256
+_MB_STEP, _EXT_MB = 256, 640 * 1024  # extended memory ends there
 _LIKE_N1 = {"f1": "n1", "g1": "n1"}
 _SHARED = ("f1-micro", "g1-small")  # of a shared core, which takes no GPU
 _UNKNOWN = 0
@@ -191,7 +191,8 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
                 problem, f"Did you mean '{stem}{near}-{near * 4096}'? Valid: an even number of vCPUs, {low} to {high}."
             )
         least, most = (vcpus * mb for mb in bounds.mb)
-        if memory % _MB_STEP or memory < least or (memory > most and not (match["ext"] and bounds.ext)):
+        most = _EXT_MB if match["ext"] and bounds.ext else most
+        if memory % _MB_STEP or memory < least or memory > most:
             step = round(max(least, min(most, memory)) / _MB_STEP) * _MB_STEP
             return Verdict(
                 problem,
@@ -283,7 +284,11 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         short = name.lower().replace("_", "-")
         if wrong is not None or short not in self.all_disks:
             return wrong
-        least = _least(self.disks[kind.family]) if kind is not None else dict.fromkeys(self.all_disks, 0)
+        least = (
+            _least(self.disks.get(machine.rpartition("-")[0]) or self.disks[kind.family])
+            if kind is not None
+            else dict.fromkeys(self.all_disks, 0)
+        )
         vcpus = _UNKNOWN if kind is None or not kind.vcpus else kind.vcpus
         valid = [
             each

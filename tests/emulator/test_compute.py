@@ -447,7 +447,7 @@ def test_the_aggregated_list_has_each_disk_in_its_zone_and_a_warning_for_the_oth
         f"{PROJECT}/zones/{ZONE}/machineTypes/e2-standard-4",
         f"{PROJECT}/zones/{ZONE}/machineTypes/n2-custom-8-32768",
         f"{PROJECT}/zones/{ZONE}/diskTypes/pd-ssd",
-        f"{PROJECT}/zones/{ZONE}/acceleratorTypes/nvidia-tesla-t4",
+        f"{PROJECT}/zones/europe-west1-b/acceleratorTypes/nvidia-tesla-t4",
         "projects/cloud-notebooks-managed/global/images/family/workbench-instances-2603",
         f"{PROJECT}/global/networks/default",
         f"{PROJECT}/regions/{ZONE.rpartition('-')[0]}/subnetworks/default",
