@@ -250,7 +250,7 @@ def places(data, loc=()):
         yield from places(inner, (*loc, key))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_stands_at_a_place_is_a_fault_or_valid_and_never_a_crash(folder, data):
     texts = {
