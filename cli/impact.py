@@ -68,7 +68,7 @@ def impact(
     app: App, config_dir: Path | None, paths: tuple[Path, ...], source_name: str, limit: int, output: str
 ) -> None:
     """Show the effect of the configuration's files, or of a file of people, on each person. Changes nothing."""
-    settings = checked_settings(env=app.env, config_dir=config_dir, asks_project=True)
+    settings = checked_settings(env=app.env, config_dir=config_dir, trusts_offers=True)
     app = App(env=app.env, _settings=settings)
     deps, refused = app.deps, 0
     if paths:

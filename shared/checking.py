@@ -18,7 +18,7 @@ from shared.cloud.dataproc.template_context import TemplateContext
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.compute_live import Ask, LiveTable, NoAnswerError, live
 from shared.compute_table import table
-from shared.domain.things.errors import BenchkeeperError, InvalidSpecError
+from shared.domain.things.errors import BenchkeeperError
 from shared.faults import ConfigFault, in_order
 from shared.settings import Files, Settings, config_dir_from, env_from, read_files
 from shared.settings.offers import offer_faults, zones_of
@@ -71,10 +71,15 @@ def check_all(
     )
     faults = [fault for fault in found if not fault.is_note]
     notes = [fault for fault in found if fault.is_note]
+    notes += [_not_read(path) for path in sorted((folder / "templates").glob("*.y*ml")) if path.suffix != ".yaml"]
     if isinstance(judge, LiveTable) and judge.why_not:
         why = f"the project was not asked for everything: {judge.why_not.rstrip('.')}"
         notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table judged.", is_note=True))
     return Checked(None if faults else files.settings, faults, notes)
+
+
+def _not_read(path: Path) -> ConfigFault:
+    return ConfigFault(str(path), 0, "", "it is not read: a template's file ends in .yaml", "Rename it.", is_note=True)
 
 
 def ask_with(clients: Clients) -> Ask:
@@ -83,8 +88,6 @@ def ask_with(clients: Clients) -> Ask:
     def ask(path: str) -> bool:
         try:
             return clients.json("compute").call_or_none("GET", f"/compute/v1/{path}") is not None
-        except InvalidSpecError:  # 400: a name that cannot be
-            return False
         except BenchkeeperError as error:
             raise NoAnswerError(error.user_message) from error
 

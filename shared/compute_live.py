@@ -18,6 +18,9 @@ from shared.compute_table import Table, Verdict
 Ask = Callable[[str], bool]
 
 
+_TRIES = 2  # questions; a project that answered none of them is not asked further: each may take a minute
+
+
 class NoAnswerError(Exception):
     """The error of a project that did not answer, or refused the call. Its text is for the user, a sentence without an address."""
 
@@ -36,6 +39,8 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return self.reasons[0] if self.reasons else ""
 
     def _exists(self, path: str) -> bool | None:
+        if path not in self.kept and len(self.reasons) >= _TRIES and not self._answered:
+            return None
         if path not in self.kept:
             try:
                 self.kept[path] = self.ask(quote(path))
@@ -43,6 +48,10 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
                 self.kept[path] = None
                 self.reasons.append(str(error))
         return self.kept[path]
+
+    @property
+    def _answered(self) -> bool:
+        return any(found is not None for found in self.kept.values())
 
     def _there(self, zones: Iterable[str]) -> list[str]:
         """Return the zones that exist, as the project says."""

@@ -28,8 +28,9 @@ _REGION = re.compile(
 )
 _STEM = re.compile(r"(?P<stem>.*-)(?P<number>\d+)(?P<unit>g?)")
 _CUSTOM = re.compile(r"(?:(?P<family>[a-z]\d+[a-z]?)-)?custom-(?P<vcpus>\d+)-(?P<mb>\d+)(?P<ext>-ext)?")
-_MB_STEP = 256
+_MB_STEP, _EXT_MB = 256, 640 * 1024  # extended memory ends there
 _LIKE_N1 = {"f1": "n1", "g1": "n1"}
+_SHARED = ("f1-micro", "g1-small")  # of a shared core, which takes no GPU
 _UNKNOWN = 0
 _BEFORE_FAMILIES = "n1"  # the family of `custom-4-16384`
 
@@ -43,10 +44,15 @@ class Verdict(Struct, frozen=True):
 
 
 class Custom(Struct, frozen=True, forbid_unknown_fields=True):
-    """The bounds of a family's custom types: the most vCPUs, and MB of memory for each, from and to."""
+    """The bounds of a family's custom types: the most vCPUs, and MB of memory for each, from and to.
+
+    `ext`: there are types with more memory (`-ext`). `fours_above`: above this number the vCPUs come in fours (0: never).
+    """
 
     vcpus: int
     mb: tuple[int, int]
+    ext: bool = True
+    fours_above: int = 0
 
 
 class BuiltIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,13 +184,15 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
             return Verdict(problem, f"The family {family} has no custom types. Valid: for example {like}.")
         stem, vcpus, memory = name[: match.start("vcpus")], int(match["vcpus"]), int(match["mb"])
         low, high = 1 if stem in {"custom-", "n1-custom-"} else 2, bounds.vcpus
-        if not low <= vcpus <= high or (vcpus % 2 and vcpus != 1):
-            near = max(low, min(high, vcpus + vcpus % 2))
+        step = 4 if bounds.fours_above and vcpus > bounds.fours_above else 2
+        if not low <= vcpus <= high or (vcpus % step and vcpus != 1):
+            near = max(low, min(high, vcpus + -vcpus % step))
             return Verdict(
                 problem, f"Did you mean '{stem}{near}-{near * 4096}'? Valid: an even number of vCPUs, {low} to {high}."
             )
         least, most = (vcpus * mb for mb in bounds.mb)
-        if memory % _MB_STEP or memory < least or (memory > most and not match["ext"]):
+        most = _EXT_MB if match["ext"] and bounds.ext else most
+        if memory % _MB_STEP or memory < least or memory > most:
             step = round(max(least, min(most, memory)) / _MB_STEP) * _MB_STEP
             return Verdict(
                 problem,
@@ -222,7 +230,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         short = self._short(name)
         if wrong is not None or short not in self.accelerators or kind is None:
             return wrong
-        takes = self.accelerators[short].counts if kind.family == _BEFORE_FAMILIES else ""
+        takes = self.accelerators[short].counts if kind.family == _BEFORE_FAMILIES and machine not in _SHARED else ""
         counts = _numbers(takes) if takes else {str(kind.gpus): kind.vcpus} if kind.gpu == short else {}
         if not counts:
             fitting = sorted({each.partition("-")[0] for each, found in self.built_in.items() if found.gpu == short})
@@ -276,7 +284,11 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         short = name.lower().replace("_", "-")
         if wrong is not None or short not in self.all_disks:
             return wrong
-        least = _least(self.disks[kind.family]) if kind is not None else dict.fromkeys(self.all_disks, 0)
+        least = (
+            _least(self.disks.get(machine.rpartition("-")[0]) or self.disks[kind.family])
+            if kind is not None
+            else dict.fromkeys(self.all_disks, 0)
+        )
         vcpus = _UNKNOWN if kind is None or not kind.vcpus else kind.vcpus
         valid = [
             each

@@ -29,7 +29,8 @@ class ConfigFault(Struct, frozen=True):
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         field = f" {self.field}:" if self.field else ""
-        return f"{where}:{field} {self.problem}. {self.hint}".rstrip()
+        said = f"{where}:{field} {self.problem}. {self.hint}".rstrip()
+        return " ".join(said.splitlines())  # what a file says may have several lines
 
 
 class Finding(Struct, frozen=True):

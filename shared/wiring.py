@@ -216,12 +216,16 @@ def checked_settings(
     env: str | None = None,
     config_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    asks_project: bool = False,
+    trusts_offers: bool = False,
 ) -> Settings:
-    """Return the settings after every check, by the project if it is asked, else by the shipped table. Raise `ConfigError` with all faults."""
-    from shared.checking import ask_files, check_all  # noqa: PLC0415 - a cold start has no use for the checks
+    """Return the settings after every check, by the shipped table. Raise `ConfigError` with all faults.
 
-    found = check_all(env=env, config_dir=config_dir, environ=environ, ask=ask_files if asks_project else None)
+    With `trusts_offers`, the platform is taken to have what the files name, which may be newer than the table.
+    """
+    from shared.checking import check_all  # noqa: PLC0415 - a cold start has no use for the checks
+
+    has_all = (lambda _files: lambda _path: True) if trusts_offers else None
+    found = check_all(env=env, config_dir=config_dir, environ=environ, ask=has_all)
     if found.settings is None:
         raise ConfigError(found.faults)
     return found.settings

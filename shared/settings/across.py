@@ -27,7 +27,7 @@ def cross_faults(place: Place, masters: Mapping[str, MasterTemplate]) -> Iterato
         for field in _KINDS:
             for index, template in enumerate(place.items(*loc, field)):
                 if isinstance(template, str):
-                    yield from _template_faults(place, masters, (*loc, field, index), template)
+                    yield from _template_faults(place, masters, (*loc, field, index), template.strip())
         if place.items(*loc, "session_templates"):
             yield from _session_label_faults(place, (*loc, "labels"), place.section(*loc, "labels"))
     for template in place.section("environments"):
@@ -41,8 +41,8 @@ def cross_faults(place: Place, masters: Mapping[str, MasterTemplate]) -> Iterato
 
 def _profile_fault(place: Place, loc: Loc, profiles: Mapping[str, object]) -> Iterator[ConfigFault]:
     name = place.at(*loc)
-    if isinstance(name, str) and name not in profiles:
-        yield _unknown(place, loc, "profile", name, profiles)
+    if isinstance(name, str) and name.strip() not in profiles:
+        yield _unknown(place, loc, "profile", name.strip(), profiles)
 
 
 def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, object]) -> Iterator[ConfigFault]:

@@ -435,3 +435,30 @@ def test_the_aggregated_list_has_each_disk_in_its_zone_and_a_warning_for_the_oth
     assert len(some["items"][f"zones/{ZONE}"]["disks"]) == 1
     assert some["nextPageToken"]
     cloud.refused("GET", f"{V1}/projects/theirs/aggregated/disks", status=403)
+
+
+# --- what a project offers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{PROJECT}/zones/{ZONE}",
+        f"{PROJECT}/zones/{ZONE}/machineTypes/e2-standard-4",
+        f"{PROJECT}/zones/{ZONE}/machineTypes/n2-custom-8-32768",
+        f"{PROJECT}/zones/{ZONE}/diskTypes/pd-ssd",
+        f"{PROJECT}/zones/europe-west1-b/acceleratorTypes/nvidia-tesla-t4",
+        "projects/cloud-notebooks-managed/global/images/family/workbench-instances-2603",
+        f"{PROJECT}/global/networks/default",
+        f"{PROJECT}/regions/{ZONE.rpartition('-')[0]}/subnetworks/default",
+    ],
+)
+def test_what_a_project_offers_is_read_by_name(cloud: DataCloud, path: str):
+    assert cloud.call("GET", f"{V1}/{path}")["name"] == path.rpartition("/")[2]
+    error = cloud.refused("GET", f"{V1}/{path}x", status=404)
+    assert error["errors"][0]["reason"] == "notFound"
+
+
+def test_another_project_offers_nothing_that_can_be_seen(cloud: DataCloud):
+    cloud.refused("GET", f"{V1}/projects/another/zones/{ZONE}/machineTypes/e2-standard-4", status=404)
+    cloud.refused("GET", f"{V1}/projects/another/global/images/family/workbench-instances", status=404)

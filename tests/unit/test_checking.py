@@ -202,6 +202,24 @@ def test_without_an_answer_the_table_judges_with_a_note_and_the_text_of_no_answe
     assert "You lack a permission" in found.notes[0].problem
 
 
+def test_a_project_that_never_answers_is_not_asked_on(folder):
+    asked = []
+
+    def refuse(path: str) -> bool:
+        asked.append(path)
+        raise NoAnswerError("Google Cloud did not answer.")
+
+    assert checked(folder, ask=refuse).faults == []
+    assert len(asked) == 2
+
+
+def test_a_template_with_another_ending_is_named(folder):
+    (folder / "templates" / "old.yml").write_text("config: {}\n")
+    (note,) = checked(folder).notes
+    assert note.file.endswith("old.yml")
+    assert ".yaml" in note.problem
+
+
 def test_each_question_is_asked_once_and_in_its_own_place(folder):
     asked: list[str] = []
 
@@ -232,7 +250,7 @@ def places(data, loc=()):
         yield from places(inner, (*loc, key))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_stands_at_a_place_is_a_fault_or_valid_and_never_a_crash(folder, data):
     texts = {

@@ -317,6 +317,8 @@ def test_a_mapping_of_persons_to_accounts_is_refused():
         ("machineTypeUri: n2-standard-4\n  workerConfig", "machineTypeUri: zones/us-east1-b/machineTypes/n2-standard-4\n  workerConfig", 9, "masterConfig.machineTypeUri", "europe-west1"),
         ("  workerConfig:", "    diskConfig: {bootDiskType: pd-sssd}\n  workerConfig:", 10, "masterConfig.diskConfig.bootDiskType", "'pd-ssd'"),
         ("  workerConfig:", "    accelerators: [{acceleratorTypeUri: nvidia-tesla-t4, acceleratorCount: 1}]\n  workerConfig:", 10, "masterConfig.accelerators[0].acceleratorTypeUri", "n1"),
+        ("  workerConfig:", "    diskConfig: {bootDiskSizeGb: 5}\n  workerConfig:", 10, "masterConfig.diskConfig.bootDiskSizeGb", "10 or more"),
+        ("    optionalComponents:", "    properties: {spark.executor.cores: '4'}\n    optionalComponents:", 15, "softwareConfig.properties.spark.executor.cores", "'spark:spark.executor.cores'"),
         ("  softwareConfig:", "  gceClusterConfig: {zoneUri: us-east1-d}\n  softwareConfig:", 13, "gceClusterConfig.zoneUri", "'europe-west1-b'"),
         ("  softwareConfig:", "  gceClusterConfig: {zoneUri: europe-west1-a}\n  softwareConfig:", 13, "gceClusterConfig.zoneUri", "'europe-west1-b'"),
         ("  softwareConfig:", "  gceClusterConfig: {internalIpOnly: 'false'}\n  softwareConfig:", 13, "gceClusterConfig.internalIpOnly", "Write false"),

@@ -182,6 +182,14 @@ def _software(config: Mapping[str, Any], context: TemplateContext, cluster: Any)
         yield Finding((*loc, "properties", PERSONAL_AUTH_USER), "is set by Benchkeeper for each user", "Remove it.")
         properties = {key: value for key, value in properties.items() if key != PERSONAL_AUTH_USER}
     yield from of_one_cluster(properties, (*loc, "properties"), cluster)
+    for key in properties if isinstance(properties, dict) else ():
+        if ":" not in str(key):  # [PY: clusters.py SoftwareConfig.properties]
+            first = str(key).partition(".")[0]
+            yield Finding(
+                (*loc, "properties", str(key)),
+                "its file is missing: a property is written FILE:PROPERTY",
+                f"Did you mean '{first}:{key}'?",
+            )
 
 
 def _lifecycle(config: Mapping[str, Any]) -> Iterator[Finding]:

@@ -21,10 +21,10 @@ _SIZED = "Valid: a type that says its vCPUs, such as n2-standard-8 or n2-custom-
 def check_sizes(profiles: Place, masters: Mapping[str, MasterTemplate], folder: Path) -> list[ConfigFault]:
     """Return a fault for each offer that is too large (in profiles.yaml) and each offered template without a bound (in its own file)."""
     offers = [
-        (name, index, template)
+        (name, index, template.strip())
         for name in profiles.section("profiles")
         for index, template in enumerate(profiles.items("profiles", name, "templates"))
-        if isinstance(template, str) and template in masters and not masters[template].is_session
+        if isinstance(template, str) and template.strip() in masters and not masters[template.strip()].is_session
     ]
     unbounded = {name: _unbounded(masters[name], folder) for name in sorted({template for *_, template in offers})}
     faults = [fault for found in unbounded.values() for fault in found]

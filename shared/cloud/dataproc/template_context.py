@@ -13,6 +13,7 @@ from shared.compute_table import Table, Verdict
 from shared.faults import Finding, Loc
 
 GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
+_LEAST_DISK_GB = 10
 _REGION_IN = re.compile(r"(?:^|/)(?:regions/(?P<region>[^/]+)|zones/(?P<zone>[^/]+))(?:/|$)")
 _ADDRESS = re.compile(r"(?<![\w.+-])(?!_HOST@)[\w.+-]+@[\w-]+(\.[\w-]+)+")
 _ACCOUNT = ".gserviceaccount.com"
@@ -83,6 +84,10 @@ def machine_findings(config: Mapping[str, Any], loc: Loc, context: TemplateConte
         if group.get("machineTypeUri") and machine:
             yield from place_findings(said, (*here, "machineTypeUri"), context)
             yield from _judged(context.table.machine(machine, zones), (*here, "machineTypeUri"))
+        size = section_of(group, "diskConfig").get("bootDiskSizeGb")
+        if isinstance(size, int) and 0 < size < _LEAST_DISK_GB:
+            hint = f"Valid: {_LEAST_DISK_GB} or more."
+            yield Finding((*here, "diskConfig", "bootDiskSizeGb"), f"{size} GB are too little", hint)
         disk = section_of(group, "diskConfig").get("bootDiskType")
         if isinstance(disk, str) and disk:
             yield from _judged(
@@ -115,7 +120,7 @@ def of_one_cluster(values: Any, loc: Loc, cluster: Any = None) -> Iterator[Findi
     for key, value in values.items() if isinstance(values, dict) else ():
         problem = _named(str(key), str(value), cluster) if isinstance(value, str) else ""
         if problem:
-            yield Finding((*loc, str(key)), f"{problem}; it would be everybody's cluster's", "Remove it.")
+            yield Finding((*loc, str(key)), f"{problem}, and would be on everybody's cluster", "Remove it.")
 
 
 def _named(key: str, value: str, cluster: Any) -> str:
