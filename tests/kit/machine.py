@@ -536,6 +536,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         assert not self.pending, "a message is not taken although nothing is wrong"
         self._mend_two()
         for round_number in range(12):
+            self.bench.advance(seconds=self.longest_wait().total_seconds())
             for _ in range(16):
                 self.bench.advance(minutes=1)
                 sweep("due", self.bench.deps)
@@ -555,6 +556,13 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             for user in USERS:
                 reconcile(user_key_for(parse_email(user)), self.bench.deps)
         self.two_by_others.clear()
+
+    def longest_wait(self) -> timedelta:
+        """Return how long it takes until what was refused as wrong, or in unknown words, is tried again; zero for less than an hour."""
+        found = [self.bench.deps.records.load(user_key_for(parse_email(user))) for user in USERS]
+        moments = [each.record.status.notebook.not_before for each in found if each is not None]
+        waits = [moment - self.bench.now for moment in moments if moment is not None]
+        return max((wait for wait in waits if wait > timedelta(hours=1)), default=timedelta(0))
 
     def _busy(self) -> list[str]:
         """Whose next wake-up is near: work is still under way."""
@@ -594,6 +602,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
                 assert all(i.state == "STOPPED" for i in mine), f"{user} is not entitled: {[i.state for i in mine]}"
                 since = self.noticed_since(user)
                 paused = is_paused(self.sent, user, now)
+                mine = self.without_kept(user, mine)  # what somebody else wrote on is kept for as long as a snapshot
                 assert not mine or user in self.on_hold or paused or now - since < RETENTION + timedelta(days=1), (
                     f"{user}'s instance outlives its retention"
                 )

@@ -495,6 +495,13 @@ class Simulation:
             self.advance(35 * 60)
             self._sweeps(f"q{hour}", "idle", "drift")
             self._minutes_of(f"q{hour}.b", 16)
+        for number in range(2):
+            wait = judge.longest_wait()
+            if wait:
+                self.advance(int(wait.total_seconds()) + 60)
+                self._minutes_of(f"late{number}.a", 9)
+                self._sweeps(f"late{number}", "idle", "drift")
+                self._minutes_of(f"late{number}.b", 16)
         self._is_settled()
 
     def _minutes_of(self, name: str, count: int) -> None:
