@@ -1,4 +1,7 @@
-"""The failures of gcloud, each as one line of cause and one line of remedy."""
+"""The failures of gcloud, each as one line of cause and one line of remedy.
+
+What gcloud prints is read here. The answers of the APIs that the product itself calls are read by `shared.cloud.http.words`.
+"""
 
 from __future__ import annotations
 
