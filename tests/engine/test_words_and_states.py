@@ -142,6 +142,25 @@ def test_a_corrected_configuration_is_tried_within_the_hour(bench):
     assert states(bench) == {B: "ACTIVE"}
 
 
+@pytest.mark.parametrize("change", [{"machine_type": "e2-standrd-4"}, {"image": "workbench-instances-1999"}])
+def test_a_typing_error_in_a_profile_is_named_without_any_planted_fault(bench, change):
+    base = bench.deps.base_policy
+    (value,) = change.values()
+    profiles = {
+        name: replace(each, **({"image": replace(each.image, family=value)} if "image" in change else change))
+        for name, each in base.catalog.profiles.items()
+    }
+    bench.deps = in_force(
+        replace(bench.deps, base_policy=replace(base, catalog=replace(base.catalog, profiles=profiles)))
+    )
+    join(bench, settled=False)
+    minutes(bench, 20)
+    assert ready(bench).reason is Reason.INVALID_SPEC
+    assert value in ready(bench).message
+    assert f"profile '{record(bench).spec.profile}'" in ready(bench).message
+    assert states(bench) == {}
+
+
 def test_a_machine_type_that_no_zone_has_is_tried_in_each_once(bench):
     text = "Machine type with name 'e2-standrd-4' does not exist in zone 'europe-west1-b'."
     bench.fault(call="notebooks.CreateInstance", times=0, error={"code": "INVALID_ARGUMENT", "message": text})

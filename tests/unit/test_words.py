@@ -347,6 +347,8 @@ def test_a_machine_type_that_a_zone_lacks_is_a_wrong_value_of_that_zone(machine,
         ("The resource 'projects/p/regions/europe-west1/subnetworks/lab' was not found", ("subnetwork", "lab")),
         ("The resource 'projects/p/global/networks/nowhere' was not found", ("network", "nowhere")),
         ("Invalid value for field 'resource.disks[0].initializeParams.diskType': 'x/pd-odd'. Unknown.", ("diskType", "pd-odd")),
+        ("pd-extreme disk type cannot be used by e2-standard-4 machine type.", ("disk type", "pd-extreme")),
+        ("[t4=2, e2-standard-4] features are not compatible for creating instance.", ("t4=2, e2-standard-4",)),
         ("[n1-standard-4, nvidia-h100-80gb] features are not compatible for creating instance.", ("n1-standard-4, nvidia-h100-80gb",)),
     ],
 )  # fmt: skip
@@ -443,6 +445,16 @@ def test_an_answer_that_nobody_knows_is_unknown(error, kind):
         (
             from_operation({"code": 10, "message": "Failed to perform tenant project creation"}, "x"),
             OperationFailedError,
+        ),
+        (
+            from_operation(
+                {"code": 5, "message": "Resource 'projects/p/locations/z/instances/nb-x' was not found"}, "x"
+            ),
+            OperationFailedError,
+        ),
+        (
+            answered(400, "The user does not have access to service account 'a'.", code="INVALID_ARGUMENT"),
+            AccessDeniedError,
         ),
         (from_operation({"code": 14, "message": "come back"}, "x"), CloudUnavailableError),
         (answered(503, "The service is currently unavailable."), CloudUnavailableError),

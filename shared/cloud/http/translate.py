@@ -248,7 +248,7 @@ def _wrong_value(means: Meaning, values: Mapping[str, str], detail: str) -> Inva
             "Google Cloud does not know an account that the request names. An administrator finds its name in the log."
         )
     elif value and kind:
-        text = f"Google Cloud has no {kind} '{value}'{f' in zone {zone}' if zone else ''}."
+        text = f"Google Cloud does not have {kind} '{value}', or does not take it{f' in zone {zone}' if zone else ''}."
     elif field:
         named = f"'{value}' as " if value else ""
         text = f"Google Cloud does not accept {named}{field}."
