@@ -1,4 +1,4 @@
-"""The commands `start`, `stop`, `keep-on` and `spark`: the requests that users make on their page, made for them on the command line."""
+"""The commands `start`, `stop`, `restart`, `keep-on` and `spark`: the requests that users make on their page, made for them on the command line."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def start(app: App, user: str, output: str) -> None:
 def stop_notebook(app: App, user: str, output: str) -> None:
     """Stop USER's notebook; the files are kept."""
     _ask(app, user, output, lambda key, deps: wishes.ask_power(key, Power.STOPPED, deps, by=_BY))
+
+
+@click.command(name="restart")
+@click.argument("user")
+@output_option()
+@pass_app
+@guarded
+def restart(app: App, user: str, output: str) -> None:
+    """Restart USER's running notebook on its machine; files are kept, what runs in its memory is lost."""
+    _ask(app, user, output, lambda key, deps: wishes.ask_restart(key, deps, by=_BY))
 
 
 @click.command(name="keep-on")

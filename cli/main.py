@@ -59,6 +59,7 @@ for command in (
     history.history,
     asking.start,
     asking.stop_notebook,
+    asking.restart,
     asking.keep_on,
     asking.spark_group,
     holding.hold,

@@ -89,6 +89,7 @@ ME = _object(
         open_url=_TEXT,
         can_start=_FLAG,
         can_stop=_FLAG,
+        can_restart=_FLAG,
         idle_timeout=_SECONDS,
         stops_at=_TIME,
         last_used=_TIME,

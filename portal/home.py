@@ -29,6 +29,7 @@ class Said(StrEnum):
 
     START = "start"
     STOP = "stop"
+    RESTART = "restart"
     KEEP = "keep"
     KEEP_NOT = "keep-not"
     SPARK_START = "spark-start"
@@ -40,6 +41,7 @@ class Said(StrEnum):
 TEXTS = {
     Said.START: "Your notebook was asked to start.",
     Said.STOP: "Your notebook was asked to stop. Your files are kept.",
+    Said.RESTART: "Your notebook was asked to restart. Your files are kept; what runs in its memory is lost.",
     Said.KEEP: "Your notebook is kept on.",
     Said.KEEP_NOT: "Your notebook stops by itself again, as usual.",
     Said.SPARK_START: "The Spark environment was asked for.",
@@ -81,6 +83,12 @@ def start() -> flask.Response:
 def stop() -> flask.Response:
     """Request that the notebook is stopped."""
     return _ask(Said.STOP, Asked(kind=WishKind.STOP))
+
+
+@blueprint.post("/notebook/restart")
+def restart() -> flask.Response:
+    """Request that the running notebook is restarted."""
+    return _ask(Said.RESTART, Asked(kind=WishKind.RESTART))
 
 
 @blueprint.post("/notebook/keep-on")
@@ -260,6 +268,7 @@ ROUTES = (
     Route(method="GET", rule="/parts/spark", name="home.spark_part", summary="My Spark environments.", answers=_PART),
     _post("/notebook/start", "start", "Start my notebook.", more={}),
     _post("/notebook/stop", "stop", "Stop my notebook.", more={}),
+    _post("/notebook/restart", "restart", "Restart my notebook.", more={}),
     _post("/notebook/keep-on", "keep", "Do not stop my notebook before a moment.", params=(_UNTIL,), more={}),
     _post("/notebook/keep-on/cancel", "keep_not", "Stop my notebook by itself again.", more={}),
     _post("/spark/<template>/start", "spark_start", "Start a Spark cluster.", params=(_TEMPLATE,), more=_GONE),

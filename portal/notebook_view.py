@@ -123,6 +123,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     open_url: str
     can_start: bool
     can_stop: bool
+    can_restart: bool
     idle_timeout: timedelta | None
     stops_at: datetime | None
     last_used: datetime | None
@@ -172,6 +173,7 @@ def notebook_view(
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
         open_url=url_of(record.status.notebook.proxy_uri) if runs else "",
         can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
+        can_restart=profile is not None and phase in {Phase.READY, Phase.SILENT},
         can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING, Phase.SILENT},
         idle_timeout=profile.idle.timeout if profile is not None else None,
         stops_at=stops_at,

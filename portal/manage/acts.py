@@ -36,6 +36,7 @@ class Act(StrEnum):
 
     START = "start"
     STOP = "stop"
+    RESTART = "restart"
     HOLD = "hold"
     RELEASE = "release"
     RECONCILE = "reconcile"
@@ -52,6 +53,7 @@ _OF_RELEASE = {
 _KINDS = {
     Act.START: WishKind.START,
     Act.STOP: WishKind.STOP,
+    Act.RESTART: WishKind.RESTART,
     Act.HOLD: WishKind.HOLD,
     Act.RELEASE: WishKind.RELEASE,
     Act.RECONCILE: WishKind.LOOK_AGAIN,
@@ -75,6 +77,11 @@ WORDS = {
         title="Stop the notebook",
         text="What runs in it ends at once. Files are kept, and the person may start it again.",
         button="Stop it",
+    ),
+    Act.RESTART: Words(
+        title="Restart the notebook",
+        text="It restarts on its machine. Files are kept; what runs in its memory is lost.",
+        button="Restart it",
     ),
     Act.HOLD: Words(
         title="Put the data on hold",

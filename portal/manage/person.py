@@ -29,6 +29,7 @@ class Said(StrEnum):
 
     START = "start"
     STOP = "stop"
+    RESTART = "restart"
     HOLD = "hold"
     HOLD_LATE = "hold-late"
     RELEASE = "release"
@@ -42,6 +43,7 @@ class Said(StrEnum):
 TEXTS = {
     Said.START: "The notebook was asked to start.",
     Said.STOP: "The notebook was asked to stop. The files are kept.",
+    Said.RESTART: "The notebook was asked to restart. Files are kept; what runs in its memory is lost.",
     Said.HOLD: "The person's data is on hold: nothing that may hold it is deleted until you release it.",
     Said.HOLD_LATE: "The person's data is on hold, but a deletion had been decided already and may not be called back. Look in a few "
     "minutes whether everything is there.",

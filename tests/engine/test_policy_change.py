@@ -11,7 +11,7 @@ from kit.oracle import instances
 from kit.policies import in_force
 from msgspec.structs import replace
 
-from shared.domain.notebook.actions import UpdateInstance
+from shared.domain.notebook.actions import ResizeDisk, UpdateInstance
 from shared.domain.people.events import Joined, Left
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.policy.effect import StepKind
@@ -425,6 +425,7 @@ def test_a_shorter_retention_waits(bench):
 CHANGES = {
     "machine": ({"machine_type": "n2-standard-16"}, StepKind.UPDATED, UpdateInstance),
     "disk": ({"data_disk": Disk(size_gb=1000, type="PD_SSD")}, StepKind.REPLACED, CreateSnapshot),
+    "larger disk": ({"data_disk": Disk(size_gb=200, type="PD_BALANCED")}, StepKind.PATCHED, ResizeDisk),
     "label": ({"labels": {"team": "x"}}, StepKind.PATCHED, UpdateInstance),
     "templates": ({"templates": ()}, StepKind.TEMPLATES, RemoveTemplate),
     "nothing": ({"title": "Another"}, None, None),

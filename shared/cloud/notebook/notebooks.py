@@ -158,6 +158,20 @@ class WorkbenchNotebooks:
         path = f"/v2/{self._name(ref)}:stop"
         return self._started(path, Verb.STOP, what=f"stop {ref.instance_id}", missing_is_done=True)
 
+    def reset(self, ref: InstanceRef) -> OperationRef | None:
+        """Restart the instance and return the operation."""
+        return self._started(f"/v2/{self._name(ref)}:reset", Verb.RESET, what=f"reset {ref.instance_id}")
+
+    def resize(self, ref: InstanceRef, disk: str, size_gb: int) -> OperationRef | None:
+        """Make a disk larger and return the operation; `disk` is "boot" or "data"."""
+        raw = self._clients.json("notebooks").call(
+            "POST",
+            f"/v2/{self._name(ref)}:resizeDisk",
+            body={f"{disk}Disk": {"diskSizeGb": str(size_gb)}},
+            what=f"resize the {disk} disk of {ref.instance_id}",
+        )
+        return self._begun(raw, Verb.RESIZE)
+
     def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
         """Delete the instance with its disks and return the operation; None if the instance is missing."""
         raw = self._clients.json("notebooks").call_or_none(
@@ -225,4 +239,4 @@ def _verb(text: str) -> Verb:
     try:
         return Verb(text)
     except ValueError:
-        return Verb.UPDATE  # reset, upgrade, rollback: started by somebody else, and waited for like an update
+        return Verb.UPDATE  # upgrade, rollback: started by somebody else, and waited for like an update

@@ -113,6 +113,8 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
         return f"out of line: {_how(differences)}"
     if differences.of(Change.PATCH):
         return "out of line: patch in place"
+    if differences.of(Change.GROW) and not is_refused(differences.of(Change.GROW), row.refused):
+        return f"out of line: {Change.GROW.value}"
     if is_to_verify(row, policy):
         return "its change is to be verified"
     if differences.of(Change.LEFT) and row.reason == Reason.READY:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from shared.domain.intent.wanted import with_hold
 from shared.domain.intent.wish import Asked, WishKind
-from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_wish, without_wish
+from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_restart, with_wish, without_wish
 from shared.domain.record.record import Hold, Power, UserRecord
 from shared.domain.record.status import TakenWish
 from shared.domain.things.catalog import Catalog
@@ -37,6 +37,8 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
         case WishKind.START | WishKind.STOP:
             power = Power.RUNNING if asked.kind is WishKind.START else Power.STOPPED
             return with_asked_power(record, power, catalog, PowerReason(cause=_ASKED[power, by_person]))
+        case WishKind.RESTART:
+            return with_restart(record, catalog, now)
         case WishKind.KEEP_ON | WishKind.END_KEEP_ON:
             return with_keep_on(record, _until(record, asked.until, catalog, now), catalog, now)
         case WishKind.START_CLUSTER:
@@ -69,6 +71,8 @@ def asked_text(asked: Asked) -> str:
             return "Start the notebook"
         case WishKind.STOP:
             return "Stop the notebook"
+        case WishKind.RESTART:
+            return "Restart the notebook"
         case WishKind.KEEP_ON:
             return f"Keep the notebook on until {asked.until:%Y-%m-%d %H:%M} UTC"
         case WishKind.END_KEEP_ON:

@@ -33,6 +33,7 @@ class WishKind(StrEnum):
 
     START = "START"
     STOP = "STOP"
+    RESTART = "RESTART"
     KEEP_ON = "KEEP_ON"
     END_KEEP_ON = "END_KEEP_ON"
     START_CLUSTER = "START_CLUSTER"
@@ -46,6 +47,7 @@ OWN = frozenset(
     {
         WishKind.START,
         WishKind.STOP,
+        WishKind.RESTART,
         WishKind.KEEP_ON,
         WishKind.END_KEEP_ON,
         WishKind.START_CLUSTER,
@@ -56,6 +58,7 @@ ADMINISTRATORS = frozenset(
     {
         WishKind.START,
         WishKind.STOP,
+        WishKind.RESTART,
         WishKind.DELETE_CLUSTER,
         WishKind.HOLD,
         WishKind.RELEASE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -12,6 +12,8 @@ from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.clusters import ClusterStatus, ClusterWish, cluster_name
 from shared.domain.things.errors import Reason, RefusedError
 from shared.domain.things.power import PowerReason
+
+_RESTARTS_WITHIN = timedelta(minutes=10)
 
 
 def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime) -> UserRecord:
@@ -97,6 +99,30 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason:
         spec = replace(spec, keep_on_until=None)
     status = record.status.changed(power_settled=False, not_before=None, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
+
+
+def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRecord:
+    """Return the record whose running notebook is to be restarted; the same object while a restart that was asked for is not done yet.
+
+    Raise `RefusedError` for a notebook that does not run.
+    """
+    _entitled(record, catalog)
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    runs = ready is not None and (ready.status is ConditionStatus.TRUE or ready.reason is Reason.NOT_ANSWERING)
+    asked = record.spec.restart_at
+    if (
+        asked is not None
+        and (asked != record.status.notebook.restarted_for or not runs)
+        and now - asked < _RESTARTS_WITHIN
+    ):
+        return record
+    if record.spec.power is not Power.RUNNING or not runs:
+        raise RefusedError(
+            user_message="The notebook does not run, so there is nothing to restart. Start it.",
+            detail=f"restart of what is {record.spec.power.value}, {ready.reason.value if ready is not None else 'unknown'}",
+        )
+    changed = replace(record, spec=replace(record.spec, restart_at=now))
+    return changed.with_status(generation=record.status.generation + 1)
 
 
 def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserRecord:

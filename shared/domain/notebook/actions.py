@@ -39,6 +39,32 @@ class StopInstance(Action, frozen=True, kw_only=True):
     ref: InstanceRef
 
 
+class ResetInstance(Action, frozen=True, kw_only=True):
+    """The action that restarts a running instance on its machine.
+
+    The record says first that it was sent: the call has no request id, and a second one would restart the notebook again.
+    """
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+    words = "restart instance {0.ref.instance_id}"
+    written_first = True
+
+    ref: InstanceRef
+
+
+class ResizeDisk(Action, frozen=True, kw_only=True):
+    """The action that makes a disk larger. `disk` is "boot" or "data"."""
+
+    condition = ConditionType.NOTEBOOK_READY
+    target = "ref.instance_id"
+    words = "make the {0.disk} disk of {0.ref.instance_id} {0.size_gb} GB large"
+
+    ref: InstanceRef
+    disk: str
+    size_gb: int
+
+
 class DeleteInstance(Action, frozen=True, kw_only=True):
     """The action that deletes an instance and its disks."""
 
@@ -79,7 +105,16 @@ class RestoreData(Action, frozen=True, kw_only=True):
     snapshot: str
 
 
-NotebookAction = CreateInstance | StartInstance | StopInstance | DeleteInstance | UpdateInstance | RestoreData
+NotebookAction = (
+    CreateInstance
+    | StartInstance
+    | StopInstance
+    | ResetInstance
+    | ResizeDisk
+    | DeleteInstance
+    | UpdateInstance
+    | RestoreData
+)
 
 
 def _patched(patch: Patch) -> list[str]:

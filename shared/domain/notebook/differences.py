@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -35,6 +36,7 @@ class Change(StrEnum):
     """The kind of change that removes a difference."""
 
     PATCH = "patch in place"
+    GROW = "a larger disk"
     RESTART = "stop, patch, start"
     REPLACE = "replace, files kept"
     LEFT = "left: it was made so and reads otherwise"
@@ -179,8 +181,15 @@ def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[s
         have = reading if reading is not None else built
         if not want or have is None or have == want:
             continue
-        found.append(_difference(what, have, want, Change.LEFT if built == want else Change.REPLACE))
+        change = Change.LEFT if built == want else Change.GROW if _grows(have, want) else Change.REPLACE
+        found.append(_difference(what, have, want, change))
     return found
+
+
+def _grows(have: str, want: str) -> bool:
+    """Return True if both are disks of one type, and the wanted one is larger."""
+    before, after = _DISK.fullmatch(have), _DISK.fullmatch(want)
+    return before is not None and after is not None and before[1] == after[1] and int(before[2]) < int(after[2])
 
 
 def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | None]:
@@ -218,6 +227,9 @@ def _enough(have: Disk | None, want: Disk) -> str | None:
     if have is None:
         return None
     return _disk(want if have.type == want.type and have.size_gb >= want.size_gb else have)
+
+
+_DISK = re.compile(r"(\w+) of (\d+) GB")  # as `_disk` writes it
 
 
 def _disk(disk: Disk) -> str:

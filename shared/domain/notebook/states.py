@@ -19,6 +19,7 @@ from shared.domain.notebook.differences import (
     say,
 )
 from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
+from shared.domain.notebook.in_place import growing, growth_step, restart_step
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
@@ -156,6 +157,9 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             why = str(record.spec.power_reason)
             return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
         record = _adopt(record, Power.RUNNING, PowerCause.STARTED_OUTSIDE)
+    restart = restart_step(record, notebook, scene.policy, scene.now)
+    if restart is not None:
+        return restart
     if record.status.notebook.settles_at is None or record.status.notebook.settles_at <= scene.now:
         record = record.with_status(power_settled=True, settles_at=None)
     record = record.with_status(attempts=0, not_before=None)
@@ -174,6 +178,9 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             requeue_after=scene.policy.poll,
             because=(f"Out of line: {say(differences.of(Change.PATCH))}.",),
         )
+    spec = spec_of(record, scene.policy)
+    if spec is not None and growing(differences, record.status.notebook.refused):
+        return growth_step(record, notebook, differences, spec, scene.policy)
     pending = _pending(record, differences)
     if not pending or profile is None:
         drifted = bool(differences.of(Change.LEFT) or differences.disruptive)
@@ -209,7 +216,8 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
     """Return a note for the user about differences that are not fixed now; empty if there is nothing to say."""
-    if is_refused(differences.disruptive, record.status.notebook.refused):
+    refused = record.status.notebook.refused
+    if is_refused(differences.disruptive, refused) or is_refused(differences.of(Change.GROW), refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.notebook.former is not None and record.status.notebook.former.touched:
         return (
@@ -258,6 +266,9 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             requeue_after=scene.policy.poll,
             because=(f"Out of line: {say(items)}.",),
         )
+    spec = spec_of(record, scene.policy)
+    if spec is not None and growing(differences, record.status.notebook.refused):
+        return growth_step(record, notebook, differences, spec, scene.policy)
     if record.spec.power is Power.STOPPED:
         profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
         notes = f"{_notes(record, differences, profile, scene)}{lost_note(record, scene.now)}"
@@ -326,8 +337,9 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """Return the digest of the changes that are patched on a stopped instance. It is remembered if the cloud refuses them."""
-    return digest(differences_of(record, notebook, policy).disruptive)
+    """Return the digest of the changes that were asked for. It is remembered if the cloud refuses them: larger disks come first."""
+    differences = differences_of(record, notebook, policy)
+    return digest(differences.of(Change.GROW) or differences.disruptive)
 
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
@@ -337,7 +349,8 @@ def _without_old_refusal(record: UserRecord, differences: Differences, policy: P
     """
     turn, rollout = record.status.notebook.turn, policy.rollout
     is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)
-    return record if differences.disruptive and not is_tried_again else record.with_status(refused="")
+    is_wanted = bool(differences.disruptive or differences.of(Change.GROW))
+    return record if is_wanted and not is_tried_again else record.with_status(refused="")
 
 
 def _update(record: UserRecord, notebook: ObservedNotebook, patch: Patch, disruptive: str) -> UpdateInstance:

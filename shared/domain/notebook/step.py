@@ -143,7 +143,11 @@ def _operation_failed(
     verb = operation.ref.verb
     said = said_for(record, error) if verb in _BY_PROFILE else error.user_message
     if verb is not Verb.CREATE:
-        if verb is Verb.UPDATE and isinstance(notebook, ObservedNotebook) and not isinstance(error, RetryableError):
+        if (
+            verb in {Verb.UPDATE, Verb.RESIZE}
+            and isinstance(notebook, ObservedNotebook)
+            and not isinstance(error, RetryableError)
+        ):
             record = with_refusal(record).with_status(refused=refusable(record, notebook, policy))
         if verb is Verb.RESTORE:
             record = record.with_status(restoring=None)

@@ -29,6 +29,8 @@ _VERB_REASON = {
     Verb.DELETE: Reason.DELETING,
     Verb.UPDATE: Reason.UPDATING,
     Verb.RESTORE: Reason.RESTORING,
+    Verb.RESET: Reason.STARTING,
+    Verb.RESIZE: Reason.UPDATING,
 }
 VERB_TEXT = {
     Verb.CREATE: "Being created; this takes a few minutes.",
@@ -37,6 +39,8 @@ VERB_TEXT = {
     Verb.DELETE: "The notebook is being deleted.",
     Verb.UPDATE: "The notebook is being updated.",
     Verb.RESTORE: "Your files are being brought back; please wait until that is done.",
+    Verb.RESET: "Your notebook is restarting.",
+    Verb.RESIZE: "The notebook's disk is being made larger.",
 }
 _STAGES = {
     NotebookState.INITIALIZING: "Being created: the machine is set up.",

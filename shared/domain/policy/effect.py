@@ -275,7 +275,7 @@ def _steps_for(difference: Difference) -> set[StepKind]:
             return {StepKind.REPLACED} | ({StepKind.DISK} if difference.what in _DISKS else set())
         case Change.RESTART:
             return {StepKind.UPDATED}
-        case Change.PATCH:
+        case Change.PATCH | Change.GROW:
             return {StepKind.PATCHED}
         case Change.LEFT:
             return set()

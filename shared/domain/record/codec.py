@@ -198,12 +198,12 @@ _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused"}),
-    Spec: frozenset({"keep_on_until", "clusters", "cause", "entitled_by"}),
+    Spec: frozenset({"restart_at", "keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
     Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices"}),
     NotebookStatus: frozenset({
         "naming", "built_from", "former", "refused", "turn", "settles_at",
-        "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "lost_at", "files_of",
+        "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "restarted_for", "lost_at", "files_of",
     }),
     ClusterStatus: frozenset({"offered_zones"}),
     DataStatus: frozenset({"snapshots", "snapshots_taken", "saved_in", "restoring"}),

@@ -40,7 +40,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     """The wanted state. `power` is a request that is fulfilled once; `power_reason` says what caused it.
 
     `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the user asked for no idle stop before
-    this time. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
+    this time. `restart_at`: the user asked then for a restart of the running instance. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
     entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does.
     """
 
@@ -51,6 +51,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     because: str
     absent_since: datetime | None = None
     keep_on_until: datetime | None = None
+    restart_at: datetime | None = None
     clusters: tuple[ClusterWish, ...] = ()
     cause: Cause = Cause.UNKNOWN
     entitled_by: str = ""

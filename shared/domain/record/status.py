@@ -94,6 +94,8 @@ class Verb(StrEnum):
     STOP = "stop"
     UPDATE = "update"
     RESTORE = "restore"
+    RESET = "reset"
+    RESIZE = "resize_disk"
 
 
 class OperationRef(Struct, frozen=True, kw_only=True):
@@ -162,6 +164,7 @@ class StatusChanges(TypedDict, total=False):
     refused_spec: str
     unsettled_since: datetime | None
     unwell_since: datetime | None
+    restarted_for: datetime | None
     lost_at: datetime | None
     files_of: datetime | None
     urgent: str
@@ -182,7 +185,8 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     `offered_zones` are those that Google named as available at the last stockout; `wrong_zones` do not have a value of the profile at all.
     `refused_spec` is the digest of the configuration that the cloud refused as wrong
     (`shared.domain.notebook.creation.config_digest`). `unsettled_since`: the instance was first seen then in a state that is not what is
-    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `lost_at`: the instance was
+    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request
+    (`Spec.restart_at`) for which a restart was sent, at most one. `lost_at`: the instance was
     found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any.
     """
 
@@ -207,6 +211,7 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     refused_spec: str = ""
     unsettled_since: datetime | None = None
     unwell_since: datetime | None = None
+    restarted_for: datetime | None = None
     lost_at: datetime | None = None
     files_of: datetime | None = None
 

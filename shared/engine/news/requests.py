@@ -331,6 +331,14 @@ def ask_power(user_key: UserKey, power: Power, deps: Deps, *, by: str) -> Accept
     return _direct(user_key, Asked(kind=WishKind.START if power is Power.RUNNING else WishKind.STOP), deps, by=by)
 
 
+def ask_restart(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
+    """Request a restart of the running notebook. Return None if there is no record.
+
+    Raise `RefusedError` for a user without entitlement, and for a notebook that does not run.
+    """
+    return _direct(user_key, Asked(kind=WishKind.RESTART), deps, by=by)
+
+
 def _direct(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Accepted | None:
     """Write the record at once, on behalf of the operator. The wanted state is computed first, because assignments may have changed."""
 

@@ -64,6 +64,12 @@ class Notebooks(Protocol):
     def stop(self, ref: InstanceRef) -> OperationRef | None:
         """Stop the instance and return the operation; None if there is nothing to stop."""
 
+    def reset(self, ref: InstanceRef) -> OperationRef | None:
+        """Restart the running instance on its machine, and return the operation. The API takes no request id."""
+
+    def resize(self, ref: InstanceRef, disk: str, size_gb: int) -> OperationRef | None:
+        """Make the "boot" or the "data" disk larger, and return the operation. A disk is never made smaller."""
+
     def delete(self, ref: InstanceRef, request_id: str) -> OperationRef | None:
         """Delete the instance and return the operation; None if the instance is already gone."""
 

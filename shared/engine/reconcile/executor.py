@@ -18,6 +18,8 @@ from shared.domain.notebook.actions import (
     CreateInstance,
     DeleteInstance,
     NotebookAction,
+    ResetInstance,
+    ResizeDisk,
     RestoreData,
     StartInstance,
     StopInstance,
@@ -59,7 +61,16 @@ def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
         case RemoveTemplate():
             deps.templates.remove(plan.record.user_key, action.template)
             return Done()
-        case CreateInstance() | StartInstance() | StopInstance() | DeleteInstance() | UpdateInstance() | RestoreData():
+        case (
+            CreateInstance()
+            | StartInstance()
+            | StopInstance()
+            | ResetInstance()
+            | ResizeDisk()
+            | DeleteInstance()
+            | UpdateInstance()
+            | RestoreData()
+        ):
             operation = _do_notebook(action, deps)
         case CreateSnapshot() | DeleteSnapshot() | WriteManifest():
             _do_keeping(action, plan, deps)
@@ -101,6 +112,10 @@ def _do_notebook(action: NotebookAction, deps: Deps) -> OperationRef | None:
             return deps.notebooks.start(action.ref)
         case StopInstance():
             return deps.notebooks.stop(action.ref)
+        case ResetInstance():
+            return deps.notebooks.reset(action.ref)
+        case ResizeDisk():
+            return deps.notebooks.resize(action.ref, action.disk, action.size_gb)
         case DeleteInstance():
             return deps.notebooks.delete(action.ref, action.request_id)
         case UpdateInstance():

@@ -1,0 +1,65 @@
+"""What is done to an instance where it stands: a restart that its user asked for, and larger disks. Nothing is stopped or replaced."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from shared.domain.notebook.actions import ResetInstance, ResizeDisk
+from shared.domain.notebook.differences import Change, Differences, immutables, is_refused, say
+from shared.domain.plan.plan import Policy
+from shared.domain.plan.step import VERB_TEXT, Step
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.things.errors import Reason
+from shared.domain.things.notebook import NotebookSpec, NotebookState, ObservedNotebook
+
+# A restart that could not be sent by then is not wanted any more: the user has found another way, or started it anew.
+RESTART_LAPSES = timedelta(hours=1)
+DISKS = {"boot disk": "boot", "data disk": "data"}  # the differences that can grow, and the API's names
+
+
+def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step | None:
+    """Return the step that restarts a running instance as its user asked; None if nobody asked of late, or it was sent already.
+
+    The machine keeps its place: a stop and a start could lose it to a zone without machines.
+    """
+    asked = record.spec.restart_at
+    if asked is None or asked == record.status.notebook.restarted_for or now - asked > RESTART_LAPSES:
+        return None
+    return Step(
+        record=record.with_status(restarted_for=asked, unwell_since=None),
+        actions=(ResetInstance(ref=notebook.ref),),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.STARTING,
+        message=VERB_TEXT[Verb.RESET],
+        requeue_after=policy.poll,
+        because=("A restart was asked for.",),
+    )
+
+
+def growing(differences: Differences, refused: str) -> bool:
+    """Return True if a disk is to be made larger, and Google Cloud has not refused just that."""
+    grow = differences.of(Change.GROW)
+    return bool(grow) and not is_refused(grow, refused)
+
+
+def growth_step(
+    record: UserRecord, notebook: ObservedNotebook, differences: Differences, spec: NotebookSpec, policy: Policy
+) -> Step:
+    """Return the step that makes the first of the disks larger that should be. A running notebook stays ready meanwhile."""
+    grow = differences.of(Change.GROW)[0]
+    disk = DISKS[grow.what]
+    size = (spec.boot_disk if disk == "boot" else spec.data_disk).size_gb
+    built = {**(record.status.notebook.built_from or immutables(spec)), grow.what: grow.want}
+    runs = notebook.state is NotebookState.ACTIVE
+    return Step(
+        record=record.with_status(built_from=built),
+        actions=(ResizeDisk(ref=notebook.ref, disk=disk, size_gb=size),),
+        condition=ConditionStatus.TRUE if runs else ConditionStatus.FALSE,
+        reason=Reason.READY if runs else Reason.UPDATING,
+        message=f"Your notebook is running. Its {disk} disk is made larger: you have the room after the next start."
+        if runs
+        else VERB_TEXT[Verb.RESIZE],
+        requeue_after=policy.poll,
+        because=(f"Out of line: {say((grow,))}.",),
+    )
