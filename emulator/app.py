@@ -17,6 +17,7 @@ from emulator.services import Services
 from emulator.token import ProcessToken
 from emulator.wire import control
 from emulator.wire.access import routes as access_routes
+from emulator.wire.bigquery import routes as bigquery_routes
 from emulator.wire.cloudidentity import routes as cloudidentity_routes
 from emulator.wire.compute import routes as compute_routes
 from emulator.wire.dataproc import routes as dataproc_routes
@@ -96,6 +97,7 @@ class EmbeddedCloud(Services):
                 *pubsub_routes(world, self.pubsub),
                 *scheduler_routes(self.scheduler),
                 *logging_routes(self.log_entries, self.log_sinks),
+                *bigquery_routes(world, self.bigquery),
             ],
             names=names,
         )

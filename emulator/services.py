@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emulator.model.access import AccessModel
+from emulator.model.bigquery import BigQueryModel
 from emulator.model.cloudidentity import CloudIdentityModel
 from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
@@ -44,6 +45,7 @@ class Services:
         self.pubsub = PubSubModel(world)
         self.access = AccessModel(world, self.storage, self.pubsub, self.iam, self.cloudidentity)
         self.scheduler = SchedulerModel(world)
+        self.bigquery = BigQueryModel(world)
         self.log_entries = LogEntries(world)
         self.log_sinks = Sinks(
             world, project=world.project, number=world.project_number, organization=None, any_organization=True
@@ -62,4 +64,5 @@ class Services:
             scheduler=self.scheduler,
             surroundings=self.surroundings,
             log_sinks=self.log_sinks,
+            bigquery=self.bigquery,
         )
