@@ -35,8 +35,8 @@ class Act(StrEnum):
     """An act for a user; its name is part of the page's URL."""
 
     START = "start"
-    STOP = "stop"
     RESTART = "restart"
+    STOP = "stop"
     HOLD = "hold"
     RELEASE = "release"
     RECONCILE = "reconcile"

@@ -113,6 +113,7 @@ def lose_wake_ups(world: Watched) -> None:
     ben, mia = world.browser(BEN), world.browser(MIA)
     hold = f"/manage/people/{user_key_for(BEN)}/acts/{Act.HOLD}"
     ben.post("/notebook/keep-on", until="1h")
+    ben.post("/notebook/restart")
     mia.post(hold, reason="case 4711")
     world.advance(seconds=1)
     world.post("tick", {"sweep": "due"})
@@ -123,6 +124,9 @@ def lose_wake_ups(world: Watched) -> None:
     assert world.record(BEN).spec.keep_on_until is not None
     assert world.record(BEN).hold is None
     assert world.waiting(BEN) == 0
+    for _ in range(4):  # until it is restarted
+        world.advance(minutes=1)
+        world.post("tick", {"sweep": "due"})
 
 
 def old_letter(world: Watched) -> None:
@@ -188,20 +192,31 @@ def drive_page(world: Watched) -> None:
     for route in ROUTES:
         if route.access is Access.ADMIN and route.name not in _ACTS:
             visit(world, mia, route)
-    for act in (*Act, Act.START):  # he stopped it last; it runs at the end
-        path = f"/manage/people/{user_key_for(KOFI)}/acts/{act}"
-        named = {"template": SMALL} if act is Act.DELETE_CLUSTER else {}
-        query = f"?template={SMALL}" if named else ""
-        assert world.watched(HUB, lambda path=path, query=query: mia.get(path + query)).status_code == 200
-        done = world.watched(HUB, lambda path=path, named=named: mia.post(path, reason="case 4711", **named))
-        said = "release-asked" if act is Act.RELEASE else act
-        assert done.headers["Location"].endswith(f"?said={said}")
-        world.take_up(KOFI)
+    for act in (
+        *(each for each in Act if each is not Act.RESTART),
+        Act.START,
+    ):  # he stopped it last; it runs at the end
+        do(world, mia, act)
         if act is Act.RELEASE:
             agree(world)
-    for _ in range(8):  # until what was begun is done
-        world.advance(minutes=1)
-        world.take_up(KOFI)
+    for restarts in (True, False):  # until what was begun is done
+        for _ in range(8):
+            world.advance(minutes=1)
+            world.take_up(KOFI)
+        if restarts:
+            do(world, mia, Act.RESTART)
+
+
+def do(world: Watched, browser: Browser, act: Act) -> None:
+    """Look at an act for Kofi, and do it."""
+    path = f"/manage/people/{user_key_for(KOFI)}/acts/{act}"
+    named = {"template": SMALL} if act is Act.DELETE_CLUSTER else {}
+    query = f"?template={SMALL}" if named else ""
+    assert world.watched(HUB, lambda: browser.get(path + query)).status_code == 200
+    done = world.watched(HUB, lambda: browser.post(path, reason="case 4711", **named))
+    said = "release-asked" if act is Act.RELEASE else act
+    assert done.headers["Location"].endswith(f"?said={said}")
+    world.take_up(KOFI)
 
 
 def agree(world: Watched) -> None:

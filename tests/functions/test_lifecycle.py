@@ -359,7 +359,7 @@ def test_once_the_intent_is_saved_the_tick_owns_the_rest(functions, error):
     record = record_of(functions)
     assert record.spec.presence is Presence.PRESENT
     for _ in range(2):
-        functions.bench.advance(hours=2)
+        functions.bench.advance(hours=25)  # an answer that nobody can interpret is tried again after a day
         assert functions.deliver("tick", {"sweep": "due"}) == ACK
     functions.bench.advance(minutes=5)
     assert instance_of(functions).state is NotebookState.ACTIVE

@@ -101,6 +101,7 @@ def test_each_function_may_do_exactly_what_its_calls_need(derived):
 WORKBENCH = {
     "CreateInstance",
     "DeleteInstance",
+    "ResetInstance",  # ResizeDisk is missing: it needs the right of UpdateInstance, and a profile with a larger disk
     "StartInstance",
     "StopInstance",
     "GetInstance",
@@ -193,7 +194,7 @@ def test_a_permission_that_is_taken_away_is_missed_by_name(derived, role, permis
 
 
 @pytest.mark.parametrize(
-    "permission", ["storage.objects.setIamPolicy", "compute.instances.get", "notebooks.instances.reset"]
+    "permission", ["storage.objects.setIamPolicy", "compute.instances.get", "notebooks.instances.upgrade"]
 )
 @pytest.mark.parametrize("role", sorted(roles_file()["roles"]))
 def test_a_permission_too_many_is_found_by_name(derived, role, permission):

@@ -175,6 +175,7 @@ _SPEC = st.builds(
     because=_TEXT,
     absent_since=st.none() | _TIMES,
     keep_on_until=st.none() | _TIMES,
+    restart_at=st.none() | _TIMES,
     clusters=st.lists(st.builds(ClusterWish, template=_TEXT, since=_TIMES), max_size=2).map(tuple),
 )
 
@@ -247,11 +248,12 @@ LATER = [
             "refused_spec",
             "unsettled_since",
             "unwell_since",
+            "restarted_for",
             "lost_at",
             "files_of",
         )
     ),
-    *(("spec", name) for name in ("keep_on_until", "clusters", "cause", "entitled_by")),
+    *(("spec", name) for name in ("restart_at", "keep_on_until", "clusters", "cause", "entitled_by")),
 ]
 # Either will do: programs of earlier versions read and write words only.
 POWER = [("spec", "power_because"), *(p for p in paths(codec.to_json(full())) if p[:2] == ("spec", "power_reason"))]

@@ -269,7 +269,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "Did you mean 'title'? Valid: description, permissions, title.",
     ),
     "roles: no permission": (
-        "roles", "- notebooks.instances.stop\n", "- notebooks.stop\n", "roles.benchkeeper_notebooks.permissions[4]",
+        "roles", "- notebooks.instances.stop\n", "- notebooks.stop\n", "roles.benchkeeper_notebooks.permissions[5]",
         "string should match",
     ),
     **{

@@ -148,8 +148,8 @@ IMMUTABLE = [
     ("subnetwork", {"network": replace(VPC, subnet="projects/p/regions/r/subnetworks/other")}),
     ("image", {"image": VmImage(project="mine", family="workbench-instances-2603")}),
     ("image", {"image": VmImage(project="cloud-notebooks-managed", family="older")}),
-    ("boot disk", {"boot_disk": Disk(size_gb=100, type="PD_BALANCED")}),
-    ("data disk", {"data_disk": Disk(size_gb=99, type="PD_BALANCED")}),
+    ("boot disk", {"boot_disk": Disk(size_gb=100, type="PD_SSD")}),
+    ("data disk", {"data_disk": Disk(size_gb=99, type="PD_SSD")}),
     ("data disk", {"data_disk": Disk(size_gb=100, type="PD_SSD")}),
 ]
 
@@ -177,9 +177,19 @@ def test_a_disk_that_is_larger_is_as_good():
     assert found(grown, SPEC, smaller) == []  # what was seen counts, not what it was built from
 
 
+@pytest.mark.parametrize("what", ["boot disk", "data disk"])
+def test_a_disk_of_the_same_type_that_is_too_small_is_made_larger_and_nothing_is_stopped(what):
+    small = {what.replace(" ", "_"): Disk(size_gb=50, type="PD_BALANCED")}
+    result = compare(built(SPEC, **small), SPEC, immutables(wanted(**small)))
+    assert [(item.what, item.change) for item in result.items] == [(what, Change.GROW)]
+    assert (result.disruptive, result.patch, result.patch_at_rest) == ((), Patch(), Patch())
+
+
 def test_what_cannot_be_read_is_known_from_what_it_was_built_from():
     before = immutables(wanted(data_disk=Disk(size_gb=50, type="PD_BALANCED")))
-    assert found(built(SPEC, data_disk=None), SPEC, before) == [("data disk", Change.REPLACE)]
+    assert found(built(SPEC, data_disk=None), SPEC, before) == [("data disk", Change.GROW)]
+    other = immutables(wanted(data_disk=Disk(size_gb=50, type="PD_SSD")))
+    assert found(built(SPEC, data_disk=None), SPEC, other) == [("data disk", Change.REPLACE)]
     assert found(built(SPEC, data_disk=None), SPEC, immutables(SPEC)) == []
 
 
@@ -273,8 +283,9 @@ def test_an_instance_that_was_built_from_what_is_wanted_is_never_replaced(spec, 
     assert compare(built(spec, **reading), spec, immutables(spec)).of(Change.REPLACE) == ()
 
 
-def is_enough(have: Disk, want: Disk) -> bool:
-    return have.type == want.type and have.size_gb >= want.size_gb
+def stays(have: Disk, want: Disk) -> bool:
+    """A disk of the same type is large enough, or is made larger where it is."""
+    return have.type == want.type
 
 
 @given(specs, specs)
@@ -288,7 +299,7 @@ def test_exactly_what_was_built_otherwise_is_replaced(before, after):
             ("boot disk", before.boot_disk, after.boot_disk),
             ("data disk", before.data_disk, after.data_disk),
         )
-        if is_enough(have, want)
+        if stays(have, want)
     }
     assert replaced == other - good
     assert compare(built(after), after, immutables(after)).items == ()  # and the new one is in line

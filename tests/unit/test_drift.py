@@ -21,6 +21,8 @@ from shared.domain.fleet.drift import (
     why_waits,
 )
 from shared.domain.fleet.seen import Instances
+from shared.domain.notebook.creation import spec_of
+from shared.domain.notebook.differences import Change, compare, digest
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Power, Presence, row_of
 from shared.domain.record.status import Verb
@@ -160,16 +162,14 @@ def under(rules, **status):
     return person(entitling_digest=rules.catalog.entitling_digest(), **status)
 
 
-OTHER_MACHINE, SMALLER_DISK = (
+OTHER_MACHINE, OTHER_DISK = (
     notebook(machine_type="n1-standard-1"),
-    notebook(data_disk=Disk(size_gb=10, type="PD_BALANCED")),
+    notebook(data_disk=Disk(size_gb=10, type="PD_SSD")),
 )
 OPEN = Window(days=frozenset(range(7)), start=time(8), length=timedelta(hours=1), zone=UTC)
 
 
-@pytest.mark.parametrize(
-    ("sight", "how"), [(OTHER_MACHINE, "stop, patch, start"), (SMALLER_DISK, "replace, files kept")]
-)
+@pytest.mark.parametrize(("sight", "how"), [(OTHER_MACHINE, "stop, patch, start"), (OTHER_DISK, "replace, files kept")])
 @pytest.mark.parametrize(
     ("mode", "now", "acts"),
     [
@@ -187,8 +187,17 @@ def test_what_takes_a_stop_waits_for_its_time(sight, how, mode, now, acts):
     assert waits(record, sight, rules) == f"waits to be stopped: {how}"
 
 
+def test_a_disk_that_is_too_small_is_made_larger_at_once_unless_that_was_refused():
+    small = notebook(data_disk=Disk(size_gb=10, type="PD_BALANCED"))
+    assert why(person(), small) == "out of line: a larger disk"
+    assert waits(person(), small, policy()) is None
+    spec = spec_of(person(), policy())
+    refused = digest(compare(small, spec, {}).of(Change.GROW))
+    assert why(person(refused=refused), small) is None
+
+
 def test_a_replacement_is_named_before_a_restart():
-    both = replace(SMALLER_DISK, machine_type="n1-standard-1")
+    both = replace(OTHER_DISK, machine_type="n1-standard-1")
     assert waits(person(), both, policy()) == "waits to be stopped: replace, files kept"
 
 
@@ -208,8 +217,8 @@ def test_what_waits_for_nothing(record, sight):
 
 def test_what_the_cloud_made_otherwise_than_it_was_asked_waits_for_nothing():
     record = person(built_from={"data disk": "PD_BALANCED of 100 GB"})
-    assert waits(record, SMALLER_DISK, policy()) is None
-    assert why(record, SMALLER_DISK) is None
+    assert waits(record, OTHER_DISK, policy()) is None
+    assert why(record, OTHER_DISK) is None
 
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.SUSPENDED])

@@ -68,7 +68,7 @@ def _down():
 # --- movers: what takes a stop
 
 OPEN = Window(days=frozenset(range(7)), start=time(8), length=timedelta(hours=1), zone=UTC)
-GROWN = Disk(size_gb=500, type="PD_BALANCED")
+OTHER_DISK = Disk(size_gb=500, type="PD_SSD")
 
 
 def rules_for(mode, **changes):
@@ -95,7 +95,7 @@ HAS_DISK = {"data_disk": Disk(size_gb=100, type="PD_BALANCED")}
         (Disruption.WINDOW, NOW + timedelta(hours=1), False, NOW + timedelta(days=1)),
     ],
 )
-@pytest.mark.parametrize("changes", [{"machine_type": "n2-standard-8"}, {"data_disk": GROWN}])
+@pytest.mark.parametrize("changes", [{"machine_type": "n2-standard-8"}, {"data_disk": OTHER_DISK}])
 def test_a_running_notebook_is_stopped_for_a_change_only_when_it_may_be(mode, now, acts, looks_again, changes):
     plan = moving(rules_for(mode, **changes), notebook(**HAS_DISK), now=now)
     if acts:
@@ -186,7 +186,7 @@ NEXT = InstanceRef(instance_id=f"{instance_id_for(ANA)}-2", zone=ZONES[0])
 
 
 def test_one_replacement_after_the_other_and_patches_meanwhile():
-    rules = rules_for(Disruption.NOW, data_disk=GROWN)
+    rules = rules_for(Disruption.NOW, data_disk=OTHER_DISK)
     fresh = notebook(ref=NEXT, uid=NEW_UID, **HAS_DISK)
     plan = moving(rules, fresh, former=replace(FORMER, touched=True), instance_id=NEXT.instance_id, naming=2)
     assert names(plan) == []
@@ -194,7 +194,7 @@ def test_one_replacement_after_the_other_and_patches_meanwhile():
         f"former instance {FORMER.instance_id} is kept"
         in plan.record.status.condition(ConditionType.NOTEBOOK_READY).message
     )
-    restart = rules_for(Disruption.NOW, data_disk=GROWN, machine_type="n2-standard-8")
+    restart = rules_for(Disruption.NOW, data_disk=OTHER_DISK, machine_type="n2-standard-8")
     assert names(moving(restart, fresh, former=FORMER, instance_id=NEXT.instance_id, naming=2)) == ["StopInstance"]
 
 

@@ -37,6 +37,8 @@ from shared.domain.account.actions import (
 from shared.domain.notebook.actions import (
     CreateInstance,
     DeleteInstance,
+    ResetInstance,
+    ResizeDisk,
     RestoreData,
     StartInstance,
     StopInstance,
@@ -255,6 +257,8 @@ BLAMED = [
     (create(), C.NOTEBOOK_READY),
     (StartInstance(ref=REF), C.NOTEBOOK_READY),
     (StopInstance(ref=REF), C.NOTEBOOK_READY),
+    (ResetInstance(ref=REF), C.NOTEBOOK_READY),
+    (ResizeDisk(ref=REF, disk="data", size_gb=200, change="d"), C.NOTEBOOK_READY),
     (DeleteInstance(ref=REF, request_id="r"), C.NOTEBOOK_READY),
     (patch(), C.NOTEBOOK_READY),
     (RestoreData(ref=REF, snapshot="s"), C.NOTEBOOK_READY),

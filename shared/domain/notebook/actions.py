@@ -54,7 +54,7 @@ class ResetInstance(Action, frozen=True, kw_only=True):
 
 
 class ResizeDisk(Action, frozen=True, kw_only=True):
-    """The action that makes a disk larger. `disk` is "boot" or "data"."""
+    """The action that makes a disk larger. `disk` is "boot" or "data"; `change` is the digest of all larger disks that are wanted."""
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
@@ -63,6 +63,7 @@ class ResizeDisk(Action, frozen=True, kw_only=True):
     ref: InstanceRef
     disk: str
     size_gb: int
+    change: str
 
 
 class DeleteInstance(Action, frozen=True, kw_only=True):

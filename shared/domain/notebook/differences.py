@@ -169,6 +169,11 @@ def immutables(spec: NotebookSpec) -> dict[str, str]:
     }
 
 
+def size_of(disk: str) -> int:
+    """Return the GB of a disk as `_disk` writes it."""
+    return int(disk.rsplit(" ", 2)[1])
+
+
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
     """Return the differences in properties that can only be set at creation.
 
@@ -181,12 +186,12 @@ def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[s
         have = reading if reading is not None else built
         if not want or have is None or have == want:
             continue
-        change = Change.LEFT if built == want else Change.GROW if _grows(have, want) else Change.REPLACE
+        change = Change.LEFT if built == want else Change.GROW if grows(have, want) else Change.REPLACE
         found.append(_difference(what, have, want, change))
     return found
 
 
-def _grows(have: str, want: str) -> bool:
+def grows(have: str, want: str) -> bool:
     """Return True if both are disks of one type, and the wanted one is larger."""
     before, after = _DISK.fullmatch(have), _DISK.fullmatch(want)
     return before is not None and after is not None and before[1] == after[1] and int(before[2]) < int(after[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from shared.domain.notebook.actions import ResetInstance, ResizeDisk
-from shared.domain.notebook.differences import Change, Differences, immutables, is_refused, say
+from shared.domain.notebook.differences import Change, Differences, digest, grows, immutables, is_refused, say, size_of
 from shared.domain.plan.plan import Policy
 from shared.domain.plan.step import VERB_TEXT, Step
 from shared.domain.record.record import UserRecord
@@ -37,24 +37,34 @@ def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy,
     )
 
 
+def with_grown(record: UserRecord, notebook: ObservedNotebook, spec: NotebookSpec) -> UserRecord:
+    """Return the record that knows of disks that were made larger: listings show no disk type, and are judged by what is known."""
+    built, wanted = dict(record.status.notebook.built_from), immutables(spec)
+    for what, have, want in (
+        ("boot disk", notebook.boot_disk, spec.boot_disk),
+        ("data disk", notebook.data_disk, spec.data_disk),
+    ):
+        is_enough = have is not None and have.type == want.type and have.size_gb >= want.size_gb
+        if is_enough and grows(built.get(what, ""), wanted[what]):
+            built[what] = wanted[what]
+    return record.with_status(built_from=built)
+
+
 def growing(differences: Differences, refused: str) -> bool:
     """Return True if a disk is to be made larger, and Google Cloud has not refused just that."""
     grow = differences.of(Change.GROW)
     return bool(grow) and not is_refused(grow, refused)
 
 
-def growth_step(
-    record: UserRecord, notebook: ObservedNotebook, differences: Differences, spec: NotebookSpec, policy: Policy
-) -> Step:
+def growth_step(record: UserRecord, notebook: ObservedNotebook, differences: Differences, policy: Policy) -> Step:
     """Return the step that makes the first of the disks larger that should be. A running notebook stays ready meanwhile."""
-    grow = differences.of(Change.GROW)[0]
+    wanted = differences.of(Change.GROW)
+    grow = wanted[0]
     disk = DISKS[grow.what]
-    size = (spec.boot_disk if disk == "boot" else spec.data_disk).size_gb
-    built = {**(record.status.notebook.built_from or immutables(spec)), grow.what: grow.want}
     runs = notebook.state is NotebookState.ACTIVE
     return Step(
-        record=record.with_status(built_from=built),
-        actions=(ResizeDisk(ref=notebook.ref, disk=disk, size_gb=size),),
+        record=record,
+        actions=(ResizeDisk(ref=notebook.ref, disk=disk, size_gb=size_of(grow.want), change=digest(wanted)),),
         condition=ConditionStatus.TRUE if runs else ConditionStatus.FALSE,
         reason=Reason.READY if runs else Reason.UPDATING,
         message=f"Your notebook is running. Its {disk} disk is made larger: you have the room after the next start."

@@ -19,7 +19,7 @@ from shared.domain.notebook.differences import (
     say,
 )
 from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
-from shared.domain.notebook.in_place import growing, growth_step, restart_step
+from shared.domain.notebook.in_place import growing, growth_step, restart_step, with_grown
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
@@ -58,6 +58,8 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
             return step
         record = _restored(record, scene)
     record = without_old_turn(record, scene.policy)
+    spec = spec_of(record, scene.policy)
+    record = with_grown(record, notebook, spec) if spec is not None else record
     record = with_turn_ended(record, notebook, scene.now, lambda: differences_of(record, notebook, scene.policy))
     is_news = record.status.observed_generation != record.status.generation and not record.status.notebook.power_settled
     if (
@@ -178,9 +180,8 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             requeue_after=scene.policy.poll,
             because=(f"Out of line: {say(differences.of(Change.PATCH))}.",),
         )
-    spec = spec_of(record, scene.policy)
-    if spec is not None and growing(differences, record.status.notebook.refused):
-        return growth_step(record, notebook, differences, spec, scene.policy)
+    if growing(differences, record.status.notebook.refused):
+        return growth_step(record, notebook, differences, scene.policy)
     pending = _pending(record, differences)
     if not pending or profile is None:
         drifted = bool(differences.of(Change.LEFT) or differences.disruptive)
@@ -266,9 +267,8 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             requeue_after=scene.policy.poll,
             because=(f"Out of line: {say(items)}.",),
         )
-    spec = spec_of(record, scene.policy)
-    if spec is not None and growing(differences, record.status.notebook.refused):
-        return growth_step(record, notebook, differences, spec, scene.policy)
+    if growing(differences, record.status.notebook.refused):
+        return growth_step(record, notebook, differences, scene.policy)
     if record.spec.power is Power.STOPPED:
         profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
         notes = f"{_notes(record, differences, profile, scene)}{lost_note(record, scene.now)}"

@@ -12,6 +12,7 @@ from shared.domain.account.actions import DisableAccount
 from shared.domain.notebook.actions import (
     CreateInstance,
     DeleteInstance,
+    ResizeDisk,
     RestoreData,
     StartInstance,
     StopInstance,
@@ -180,7 +181,7 @@ def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, po
         return False
     if isinstance(action, CreateInstance):
         return record.status.notebook.former is not None and not goes_elsewhere(record, error, action.zone, policy)
-    return isinstance(action, UpdateInstance) and bool(action.disruptive)
+    return isinstance(action, ResizeDisk) or (isinstance(action, UpdateInstance) and bool(action.disruptive))
 
 
 def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> timedelta:
@@ -217,6 +218,8 @@ def _with_failure(
         record = record.with_status(not_before=now + wait)
     elif isinstance(action, UpdateInstance) and given_up:
         record = with_refusal(record).with_status(refused=action.disruptive)
+    elif isinstance(action, ResizeDisk) and given_up:
+        record = record.with_status(refused=action.change)
     if isinstance(action, CreateCluster):
         record = _with_refused_cluster(record, action, error, wait, policy, now)
     kind = _condition_of(action, record)
