@@ -13,13 +13,16 @@ import yaml
 from kit.inprocess import ROOT
 from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
 from kit.official import storage_bucket
+from kit.oracle import instances
 from msgspec.structs import replace
 
 from shared import wiring
 from shared.domain.fleet.idle import Activity
 from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.record import Power
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.domain.things.notebook import InstanceRef
+from shared.engine.news.requests import ask_power, keep_on
 from shared.messages.parse import wake_message
 from shared.settings import ConfigError
 from shared.telemetry import JsonLog
@@ -533,3 +536,22 @@ def test_the_oldest_leaver_among_the_exhausted_letters_is_measured(functions):
     tick(functions, "idle", after=20)
     tick(functions, "idle", after=20)
     assert values(functions, "benchkeeper/oldest_leaver_letter_seconds") == [0, 1200, 0]
+
+
+def test_a_notebook_that_is_kept_on_and_stopped_by_somebody_else_is_a_broken_promise(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    key = user_key_for(parse_email(ANA))
+    bench = functions.bench
+    for extended in (False, True):
+        if extended:
+            keep_on(key, bench.now + timedelta(hours=4), bench.deps, by="ana")
+        (instance,) = instances(bench.cloud)
+        bench.control("POST", f"/_emulator/notebooks/{instance.rpartition('/')[2]}:stop-outside", {})
+        minutes(functions, 3)
+        tick(functions, "drift")
+        minutes(functions, 3)
+        tick(functions, "drift")
+        assert len(points(functions, "benchkeeper/broken_promises")) == extended
+        ask_power(key, Power.RUNNING, bench.deps, by="ana")
+        minutes(functions, 6)

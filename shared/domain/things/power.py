@@ -42,7 +42,7 @@ _WORDS = {
 _STOPPED = {
     PowerCause.STOPPED_BY_PERSON: "You stopped your notebook.",
     PowerCause.STOPPED_BY_ADMINISTRATOR: "An administrator stopped your notebook.",
-    PowerCause.STOPPED_OUTSIDE: "Your notebook was stopped outside of this page, or by its own idle timer.",
+    PowerCause.STOPPED_OUTSIDE: "Your notebook was stopped by Workbench's own timer, or by hand outside of this page.",
 }
 
 

@@ -16,6 +16,7 @@ from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.things.errors import FOR_ADMINISTRATORS, ConflictError, Reason
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import NotLooked
+from shared.domain.things.power import PowerCause
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
 from shared.engine.reconcile.executor import carry_out
@@ -102,6 +103,7 @@ def _pass(stored: Stored, deps: Deps) -> Result | None:
             return None
     _log_progress(record, seen, after, deps, now)
     _log_needs(record, after, deps)
+    _log_broken_promise(record, after, deps, now)
     _log_revoked(record, outcomes, deps, now)
     _log_failed_clusters(record, after, deps)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
@@ -173,6 +175,14 @@ def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
             deps.log.warning(
                 "Needs an administrator", user=after.user_key, about=condition.type.value, reason=condition.reason.value
             )
+
+
+def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps, now: datetime) -> None:
+    """Log once that a notebook was stopped by somebody else, or by Workbench's own timer, although its user was told it is kept on."""
+    until, cause = before.spec.keep_on_until, after.spec.power_reason.cause
+    is_news = cause is not before.spec.power_reason.cause
+    if is_news and cause is PowerCause.STOPPED_OUTSIDE and until is not None and until > now:
+        deps.log.error("Broken promise", user=after.user_key, profile=after.spec.profile or "", until=until.isoformat())
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
