@@ -23,7 +23,8 @@ _BY = "the command line"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def _length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+def length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """Return the length of time of an option such as `90m`, `4h` or `60d`."""
     if value is None:
         return None
     unit = _UNITS.get(value[-1:])
@@ -64,18 +65,18 @@ def restart(app: App, user: str, output: str) -> None:
 
 @click.command(name="keep-on")
 @click.argument("user")
-@click.option("--for", "length", callback=_length, metavar="TIME", help="How long from now, for example 90m or 4h.")
+@click.option("--for", "long", callback=length, metavar="TIME", help="How long from now, for example 90m or 4h.")
 @click.option("--off", is_flag=True, help="Stop it for idleness as ever.")
 @output_option()
 @pass_app
 @guarded
-def keep_on(app: App, user: str, length: timedelta | None, output: str, *, off: bool) -> None:
+def keep_on(app: App, user: str, long: timedelta | None, output: str, *, off: bool) -> None:
     """Do not stop USER's notebook for idleness for a while; the profile sets the longest time."""
-    if (length is None) != off:
+    if (long is None) != off:
         raise click.UsageError("say either --for TIME or --off")
 
     def ask(key: UserKey, deps: Deps) -> Accepted | None:
-        until: datetime | None = deps.clock.now() + length if length is not None else None
+        until: datetime | None = deps.clock.now() + long if long is not None else None
         return wishes.keep_on(key, until, deps, by=_BY)
 
     _ask(app, user, output, ask)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 from rich.padding import Padding
 from rich.text import Text
 
+from cli.asking import length
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
 from cli.users import say_unknown, user_key
@@ -22,7 +24,7 @@ from shared.faults import nearest
 
 _COLUMNS = (
     "email", "user_key", "profile", "presence", "power", "state", "instance_id", "zone", "url", "cost_center",
-    "next_attempt_at", "summary",
+    "next_attempt_at", "last_used", "summary",
 )  # fmt: skip
 
 
@@ -49,20 +51,34 @@ def show(app: App, user: str | None, output: str) -> None:
 @click.option("--profile", help="Only people with this profile.")
 @click.option("--state", help="Only this state, for example Ready, Creating, Stopped, Idle, Retained.")
 @click.option("--presence", type=click.Choice(["PRESENT", "ABSENT"]), help="Only people who are to have one, or not.")
+@click.option(
+    "--unused",
+    callback=length,
+    metavar="TIME",
+    help="Only people who are to have one and have not used it for TIME: 60d.",
+)
 @click.option("--match", metavar="TEXT", help="Only addresses and instances that contain TEXT.")
 @output_option("table", "json", "csv")
 @pass_app
 @guarded
 def list_people(
-    app: App, profile: str | None, state: str | None, presence: str | None, match: str | None, output: str
+    app: App,
+    profile: str | None,
+    state: str | None,
+    presence: str | None,
+    unused: timedelta | None,
+    match: str | None,
+    output: str,
 ) -> None:
     """List all users with a record."""
+    since = app.deps.clock.now() - unused if unused is not None else None
 
     def wanted(row: dict[str, Any]) -> bool:
         return (
             (profile is None or row["profile"] == profile)
             and (state is None or str(row["state"]).lower() == state.lower())
             and (presence is None or row["presence"] == presence)
+            and (since is None or is_unused(row, since))
             and (match is None or match.lower() in f"{row['email']} {row['instance_id']}".lower())
         )
 
@@ -74,6 +90,16 @@ def list_people(
         if state.lower() not in {each.value.lower() for each in Reason} | {each.lower() for each in found}:
             _check("state", state, found | _STATES)
     _print_fleet([row for row in rows if wanted(row)], output)
+    unseen = sum(row["presence"] == "PRESENT" and row["last_used"] is None for row in rows)
+    if since is not None and unseen and output == "table":
+        say(f"Of {unseen} more nobody can say when: no sweep has seen theirs run.")
+
+
+def is_unused(row: dict[str, Any], since: datetime) -> bool:
+    """Return True for a user who is entitled and whose last sign of use is known and older; what nobody looked at is not unused."""
+    if row["presence"] != "PRESENT" or row["last_used"] is None:
+        return False
+    return datetime.fromisoformat(row["last_used"]) < since
 
 
 # The usual states of a notebook; any reason of a condition is possible.

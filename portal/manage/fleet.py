@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
 
 import flask
 
 from portal import pages
 from portal.charts import Chart, Line, line_chart, trend
+from portal.deps import current
 from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, figures_now, fleet, fleet_page, kept, user_key_of
 from portal.manage.changes import changes_now
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
@@ -20,6 +21,7 @@ from shared.domain.fleet.figures import ReadyDay, running_clusters
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.record.record import RecordRow
 from shared.domain.record.status import Notice
+from shared.domain.things.identity import UserKey
 from shared.engine.views.fleet import (
     Column,
     chosen,
@@ -28,6 +30,7 @@ from shared.engine.views.fleet import (
     point_days,
     ran,
 )
+from shared.engine.views.person import last_uses
 from shared.sheet import Value
 
 TITLES = {
@@ -192,17 +195,20 @@ PEOPLE: Columns = {
     "zone": TEXT,
     "on_hold": FLAG,
     "keep_on_until": TIME,
+    "last_used": TIME,
     "next_attempt_at": TIME,
 }
 
 
 def _people_sheet() -> Sheet:
     seen = fleet()
-    rows = _rows(seen, query_of(flask.request.args, seen))
-    return Sheet(name="people", columns=PEOPLE, rows=_people_values(seen, rows), taken_at=seen.taken_at)
+    rows, used = _rows(seen, query_of(flask.request.args, seen)), last_uses(current().deps.engine)
+    return Sheet(name="people", columns=PEOPLE, rows=_people_values(seen, rows, used), taken_at=seen.taken_at)
 
 
-def _people_values(seen: FleetSnapshot, rows: Sequence[RecordRow]) -> Iterator[Sequence[Value]]:
+def _people_values(
+    seen: FleetSnapshot, rows: Sequence[RecordRow], last_used: Mapping[UserKey, datetime]
+) -> Iterator[Sequence[Value]]:
     for row in rows:
         yield (
             row.user_key,
@@ -224,6 +230,7 @@ def _people_values(seen: FleetSnapshot, rows: Sequence[RecordRow]) -> Iterator[S
             row.zone,
             row.on_hold,
             row.keep_on_until,
+            last_used.get(row.user_key),
             row.next_attempt_at,
         )
 

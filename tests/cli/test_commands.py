@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -450,3 +450,32 @@ def test_renamed_says_what_is_wrong_with_it(terminal):
         "schema": "workbench.lifecycle/v1", "event_id": "r1", "type": "renamed", "user": ANA, "attributes": {}, "new_user": NEW_ANA,
     }  # fmt: skip
     assert "changed address" in terminal.run("publish", "--help").stdout
+
+
+def test_who_has_not_used_theirs_for_long_is_listed_and_who_was_never_seen_is_counted(terminal):
+    ready(terminal)
+    ready(terminal, "ben.okafor@example.com")
+    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4}
+    until = (terminal.cloud.world.clock.now() + timedelta(minutes=10)).isoformat()
+    requests.post(
+        f"{terminal.cloud.url}/_emulator/activity", json={**script, "until": until}, timeout=10
+    ).raise_for_status()
+    terminal.advance(minutes=30)
+    assert json.loads(terminal.run("list", "--unused", "1h", "-o", "json").stdout) == []
+    said = terminal.run("list", "--unused", "1h").stdout
+    assert "Nobody." in said
+    assert "Of 2 more nobody can say when" in said
+    terminal.run("sweep", "idle")
+    terminal.advance(days=3)
+    found = json.loads(terminal.run("list", "--unused", "2d", "-o", "json").stdout)
+    assert {row["email"] for row in found} == {"ana.silva@example.com", "ben.okafor@example.com"}
+    latest = datetime.fromisoformat(until) + timedelta(minutes=5)  # samples are of five minutes
+    assert all(datetime.fromisoformat(row["last_used"]) <= latest for row in found)
+    assert json.loads(terminal.run("list", "--unused", "4d", "-o", "json").stdout) == []
+    assert "last_used" in terminal.run("list", "-o", "csv").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("wrong", ["60", "d", "-3d", "60 days", ""])
+def test_a_length_of_time_that_is_none_is_said(terminal, wrong):
+    done = terminal.run("list", f"--unused={wrong}", code=2)
+    assert "say how long" in done.stderr

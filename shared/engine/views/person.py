@@ -12,6 +12,7 @@ from shared.domain.people import facts_json
 from shared.domain.people.entitlement import judge_entitlement
 from shared.domain.plan.plan import AccountSeen, ClustersSeen, Plan, SnapshotSight, TemplatesSeen
 from shared.domain.record.record import RecordRow, UserRecord, unknown_leaver_since
+from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
 from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
@@ -156,9 +157,20 @@ def plan_view(plan: Plan) -> dict[str, Any]:
 
 
 def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
-    """Yield one row per user, by listing."""
+    """Yield one row per user, by listing, with the last sign of use that the idle sweeps saw: None if nobody looked yet."""
+    last_used = last_uses(deps)
     for row in deps.records.rows():
-        yield row_view(row)
+        yield row_view(row) | {"last_used": _iso(last_used.get(row.user_key))}
+
+
+def last_uses(deps: Deps) -> Mapping[UserKey, datetime]:
+    """Return the last sign of use by user; empty if the sweeps' notes cannot be read: then nobody knows."""
+    try:
+        notes = deps.fleet.notes()
+    except BenchkeeperError as error:
+        deps.log.warning("Notes not read", reason=error.reason.value, detail=error.detail)
+        return {}
+    return notes.last_used if notes is not None else {}
 
 
 def row_view(row: RecordRow) -> dict[str, Any]:
