@@ -3,9 +3,11 @@
 #   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
 #   ./tests/run.sh --simulate [--seed N] [--histories K] [--coverage] [--replay FILE] [--trace FILE]
 #   ./tests/run.sh --pinned [--renew] [--against COMMIT]
+#   ./tests/run.sh --real-cloud --project P [--with-person] [--list | --clean-up RUN | --help]
 #   ./tests/run.sh --mutants record FOLDER… | run [--seed N] [--count K] [--only NUMBER…] | list
 # --simulate: the simulator alone; the last line is the digest of its journal.
 # --pinned: whether the product makes the calls that are pinned in tests/data/pinned-calls.txt.
+# --real-cloud: asks a real project what no document settles; makes things there that cost money, and removes them.
 # --mutants: which small changes of decisions and orchestration no test notices.
 # --all: the slow tests too, and 2000 histories; --runs N: so many histories, other ones each time (default: the same 500).
 # What is slow, and how long all this takes: docs/testing.md.
@@ -72,21 +74,24 @@ cores() {
   getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
-# A module of the simulator with its arguments.
-simulate() {
+# A module of the tests with its arguments.
+run_module() {
   set_up >&2
   PYTHONPATH=tests:. exec $PYTHON_BIN/python -m "$@"
 }
 
 main() {
   if [[ ${1:-} == --simulate ]]; then
-    simulate kit.simulator "${@:2}"
+    run_module kit.simulator "${@:2}"
   fi
   if [[ ${1:-} == --pinned ]]; then
-    simulate kit.simulator.pins "${@:2}"
+    run_module kit.simulator.pins "${@:2}"
+  fi
+  if [[ ${1:-} == --real-cloud ]]; then
+    run_module real_cloud "${@:2}"
   fi
   if [[ ${1:-} == --mutants ]]; then
-    simulate kit.mutants "${@:2}"
+    run_module kit.mutants "${@:2}"
   fi
   local -a more=() files=()
   local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter types file

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kit.shapes import differences
 
 from tests.emulator.notebooks_cloud import ZONE, NotebooksCloud, running
 
@@ -17,28 +18,7 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parents[2] / ".." / "shared" / "golden" / "notebooks-v2-recorded"
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded answers (../shared/golden) are not here")
 
-FORMATS = {
-    "name": r"projects/[^/]+/locations/[a-z0-9-]+/(instances|operations)/[a-z0-9-]+",
-    "target": r"projects/[^/]+/locations/[a-z0-9-]+/instances/[a-z0-9-]+",
-    "createTime": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z",
-    "updateTime": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z",
-    "last_updated": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00",
-    "id": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-    "instanceId": r"\d{18,19}",
-    "diskSizeGb": r"\d+",
-    "externalIp": r"\d+\.\d+\.\d+\.\d+",
-    "proxyUri": r"[0-9a-f]{16}-dot-[a-z0-9-]+\.notebooks\.googleusercontent\.com",
-    "proxy-url": r"[0-9a-f]{16}-dot-[a-z0-9-]+\.notebooks\.googleusercontent\.com",
-    "proxy-backend-id": r"[0-9a-f]{16}",
-    "proxy-registration-url": r"https://[a-z0-9-]+\.notebooks\.cloud\.google\.com/tun/m/[0-9a-f]{40}",
-    "machineType": r"https://www\.googleapis\.com/compute/v1/projects/[^/]+/zones/[a-z0-9-]+/machineTypes/[a-z0-9-]+",
-    "network": r"https://www\.googleapis\.com/compute/v1/projects/[^/]+/global/networks/[a-z0-9-]+",
-    "subnet": r"https://www\.googleapis\.com/compute/v1/projects/[^/]+/regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+",
-    "email": r"\d+-compute@developer\.gserviceaccount\.com",
-    "creator": r"[^@]+@[^@]+",
-}
-# Labels that a caller set, and the short-lived operation name's own shape.
-NOT_OURS = {"goog-terraform-provisioned"}
+# The short-lived operation name's own shape.
 OPERATION = re.compile(r"/operations/operation-\d{13}-[0-9a-f]{13}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
@@ -51,30 +31,6 @@ def cloud() -> Iterator[NotebooksCloud]:
 
 def recorded(file: str) -> Any:
     return json.loads((GOLDEN / file).read_text(encoding="utf-8"))["body"]
-
-
-def differences(real: Any, ours: Any, path: str = "") -> list[str]:
-    """Fields, JSON types and formats that are not the same; values may differ."""
-    if type(real) is not type(ours):
-        return [f"{path}: {type(real).__name__} is {type(ours).__name__}"]
-    if isinstance(real, dict):
-        keys = set(real) - NOT_OURS
-        found = [f"{path}.{key}: missing" for key in sorted(keys - set(ours))]
-        found += [f"{path}.{key}: not in the real answer" for key in sorted(set(ours) - keys)]
-        return found + [
-            line for key in sorted(keys & set(ours)) for line in differences(real[key], ours[key], f"{path}.{key}")
-        ]
-    if isinstance(real, list):
-        if len(real) != len(ours):
-            return [f"{path}: {len(real)} items, not {len(ours)}"]
-        return [
-            line for n, (a, b) in enumerate(zip(real, ours, strict=True)) for line in differences(a, b, f"{path}[{n}]")
-        ]
-    pattern = FORMATS.get(path.rsplit(".", 1)[-1])
-    if pattern is not None:
-        assert re.fullmatch(pattern, real), f"the format of {path} does not fit the recording: {real}"
-        return [] if re.fullmatch(pattern, ours) else [f"{path}: {ours!r} has not the format of {real!r}"]
-    return []
 
 
 def values(real: dict[str, Any], ours: dict[str, Any], *paths: str) -> None:
