@@ -70,6 +70,7 @@ def test_a_clock_that_jumps_while_a_sweep_lists_has_it_touch_nobody(kind):
     sweep("due", bench.deps)
     (path,) = instances(bench.cloud)
     bench.control("POST", "/_emulator/activity", {"instance": f"nb-{key}", "cpu": 0.0})
+    bench.control("POST", "/_emulator/monitoring", {"counter": "zeros"})
     left = bench.now + timedelta(minutes=1)
     deliver(Left(event_id="f", user=email, occurred_at=left, effective_at=left), bench.deps)
     bench.advance(hours=4)  # a stop is long due by then, for idleness and for the leave

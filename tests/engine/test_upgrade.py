@@ -108,16 +108,19 @@ def test_over_settled_people_nothing_is_written_until_something_happens(tmp_path
     bench = predecessor(tmp_path, copies=people, timers_set=True)
     # Whose time comes meanwhile; the hint of the unknown leaver is removed when it comes.
     others = [f"{name}@example.com" for name, (_, due) in PEOPLE.items() if due or name == "never.known"]
-    for _ in range(2):
+    for first in (True, False):
         bench.advance(minutes=10)
         for kind in ("due", "idle", "drift"):
             summary = sweep(kind, bench.deps)
             assert (summary.failed, summary.left_over) == ({}, 0)
-            assert [
+            found = [
                 each
                 for each in changes(bench)
                 if not any(str(user_key_for(parse_email(other))) in each[1] for other in others)
-            ] == []
+            ]
+            if first:  # the templates of those who are no copies are of an earlier renderer, and are written anew once
+                found = [each for each in found if "copy-" in each[1]]
+            assert found == []
     # Something happens: the one whom it concerns is changed, and nobody else.
     email = parse_email("copy.00042@example.com")
     body = {"schema": "workbench.lifecycle/v1", "event_id": "first-news", "type": "leaver", "user": email}

@@ -22,7 +22,14 @@ RECORDS, INBOX, LETTERS = "benchkeeper-local", "benchkeeper-local-inbox", "bench
 WRITES = {f"storage.objects.{method}" for method in ("insert", "delete", "compose", "rewrite", "copy")}
 NOTEBOOKS = {
     f"notebooks.{method}"
-    for method in ("CreateInstance", "DeleteInstance", "StartInstance", "StopInstance", "UpdateInstance")
+    for method in (
+        "CreateInstance",
+        "DeleteInstance",
+        "ResetInstance",
+        "StartInstance",
+        "StopInstance",
+        "UpdateInstance",
+    )
 }
 # The API itself asks for notebooks.instances.update where files are restored or a disk grows.
 SAME_PERMISSION = {"notebooks.RestoreInstance", "notebooks.ResizeDisk"}
