@@ -52,6 +52,8 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
         say(f"Failed: {number} ({reason}). They stay due and are tried again.", err=True)
     for zone in summary.unreachable:
         say(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
+    for listing in summary.unread:
+        say(f"Jobs elsewhere are unknown, and keep people's notebooks: {listing}.", err=True)
     for line in summary.sessions.lines if summary.sessions is not None else ():
         for part in textwrap.wrap(f"Session template {line}.", console().width, subsequent_indent="  "):
             say(part)

@@ -24,6 +24,7 @@ from emulator.wire.dataproc import routes as dataproc_routes
 from emulator.wire.dataproc_grpc import DataprocGrpc
 from emulator.wire.http import HttpFront
 from emulator.wire.iam import routes as iam_routes
+from emulator.wire.jobs import routes as job_routes
 from emulator.wire.logging import routes as logging_routes
 from emulator.wire.monitoring import routes as monitoring_routes
 from emulator.wire.notebooks import routes as notebooks_routes
@@ -98,6 +99,7 @@ class EmbeddedCloud(Services):
                 *scheduler_routes(self.scheduler),
                 *logging_routes(self.log_entries, self.log_sinks),
                 *bigquery_routes(world, self.bigquery),
+                *job_routes(world, self.bigquery_jobs, self.dataproc),
             ],
             names=names,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emulator.model.access import AccessModel
 from emulator.model.bigquery import BigQueryModel
+from emulator.model.bigquery_jobs import BigQueryJobs
 from emulator.model.cloudidentity import CloudIdentityModel
 from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
@@ -46,6 +47,7 @@ class Services:
         self.access = AccessModel(world, self.storage, self.pubsub, self.iam, self.cloudidentity)
         self.scheduler = SchedulerModel(world)
         self.bigquery = BigQueryModel(world)
+        self.bigquery_jobs = BigQueryJobs(world)
         self.log_entries = LogEntries(world)
         self.log_sinks = Sinks(
             world, project=world.project, number=world.project_number, organization=None, any_organization=True
@@ -65,4 +67,5 @@ class Services:
             surroundings=self.surroundings,
             log_sinks=self.log_sinks,
             bigquery=self.bigquery,
+            bigquery_jobs=self.bigquery_jobs,
         )

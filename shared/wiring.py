@@ -21,6 +21,7 @@ from shared.cloud.identity.iap import IapSignIn
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.cloud.notebook.notebooks import WorkbenchNotebooks
 from shared.cloud.notebook.snapshots import ComputeSnapshots
+from shared.cloud.outside_jobs import RestOutsideJobs
 from shared.cloud.publish import publish
 from shared.cloud.storage.dead_letters import PubSubDeadLetters
 from shared.cloud.storage.decisions import StorageDecisions
@@ -31,6 +32,7 @@ from shared.cloud.storage.people import StorageGroupBooks, StoragePersons
 from shared.cloud.storage.policies import StoragePolicies
 from shared.cloud.storage.records import StorageRecords
 from shared.cloud.workers import ThreadWorkers
+from shared.domain.people.domains import People
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Noted
 from shared.domain.policy.policy_codec import policy_digest
@@ -109,6 +111,13 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
             clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
         ),
         activity=MonitoringActivity(clients, project=settings.project),
+        outside_jobs=RestOutsideJobs(
+            clients,
+            project=settings.project,
+            region=settings.region,
+            bigquery_projects=settings.bigquery_projects,
+            canonical=partial(_canonical, own.people),
+        ),
         dead_letters=PubSubDeadLetters(
             clients, project=settings.project, topic=settings.topic_dead_letter, bucket=settings.letters_bucket
         ),
@@ -160,15 +169,16 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
 
 def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> SignIn:
     """Return the check that identifies the user of a page. With the embedded cloud, the same check uses that cloud's own keys."""
-    people = settings.policy().people
-
-    def canonical(raw: object) -> UserEmail:
-        try:
-            return parse_address(raw, people)
-        except InvalidMessageError:  # an address that earlier versions accepted; today it gets nothing new
-            return parse_email(raw)
-
+    canonical = partial(_canonical, settings.policy().people)
     return IapSignIn(clients, audience=settings.iap_audience, clock=clock, log=log, canonical=canonical)
+
+
+def _canonical(people: People, raw: object) -> UserEmail:
+    """Return the form of an address in which records keep it. Raise `InvalidMessageError` for any other text."""
+    try:
+        return parse_address(raw, people)
+    except InvalidMessageError:  # an address that earlier versions accepted; today it gets nothing new
+        return parse_email(raw)
 
 
 def render_target(settings: Settings) -> RenderTarget:

@@ -1,7 +1,7 @@
 """The model of Dataproc clusters and their operations: create, get, list, label, delete, and deletion by idleness or age.
 
-Nothing runs: states follow from the times of a cluster and the time of the read. No jobs, no scaling, no stop. Session
-templates are in `dataproc_sessions.py`, interactive sessions in `dataproc_interactive.py`.
+Nothing runs: states follow from the times of a cluster and the time of the read. No scaling, no stop. Jobs are in
+`dataproc_jobs.py`, session templates in `dataproc_sessions.py`, interactive sessions in `dataproc_interactive.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from emulator.model.dataproc_config import (
     zones_of,
 )
 from emulator.model.dataproc_interactive import InteractiveSessions
+from emulator.model.dataproc_jobs import ClusterJobs
 from emulator.model.dataproc_sessions import SessionTemplates
 from emulator.model.filters import fields_filter, labels_of
 from emulator.model.notebooks_fresh import digest
@@ -82,6 +83,7 @@ class DataprocModel:
         self.gateway: Gateway | None = None
         self.sessions = SessionTemplates(world)
         self.interactive = InteractiveSessions(world)
+        self.jobs = ClusterJobs(world)
         self._clusters: dict[str, Cluster] = {}
         self._operations: dict[str, ClusterOperation] = {}
         self._serial = 0
@@ -100,6 +102,7 @@ class DataprocModel:
             "operations": [row_of(each) for each in self._operations.values()],
             "session_templates": self.sessions.dump(),
             "interactive_sessions": self.interactive.dump(),
+            "jobs": self.jobs.dump(),
         }
 
     def load(self, state: Any) -> None:
@@ -109,6 +112,7 @@ class DataprocModel:
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
         self.sessions.load(state.get("session_templates", {}))
         self.interactive.load(state.get("interactive_sessions", {}))
+        self.jobs.load(state.get("jobs", []))
 
     def create(self, project: str, region: str, body: dict[str, Any], *, request_id: str = "") -> dict[str, Any]:
         """Answer `CreateCluster`: RUNNING once its operation is done, or ERROR if it fails. An ERROR cluster stays until it is deleted.
@@ -185,7 +189,29 @@ class DataprocModel:
         operation.response = {"@type": "type.googleapis.com/google.protobuf.Empty"}
         if operation.error is None:
             cluster.deleting, cluster.gone = now, operation.ends
+            self.jobs.lose(cluster.name, now)
         return operation.view(now)
+
+    # --- jobs
+
+    def region(self, project: str, region: str) -> str:
+        """Return the full name of a region, after all due changes; the jobs of its clusters are in `jobs`."""
+        self._now()
+        return self._check(project, region)
+
+    def submit(self, parent: str, body: dict[str, Any], *, ends: datetime | None, **more: Any) -> dict[str, Any]:
+        """Answer `SubmitJob` on a cluster of the region `parent`; the job runs until `ends` (None: for ever)."""
+        name = str(body.get("placement", {}).get("clusterName", ""))
+        if not name:
+            raise invalid("Must specify cluster name in placement.")
+        cluster = self._find(f"{parent}/clusters/{name}")
+        state = cluster.state(self._now())
+        if state != "RUNNING":
+            raise ApiError("FAILED_PRECONDITION", f"Cluster {name} is in state {state} and cannot accept jobs.")
+        self.world.need("dataproc.clusters.use", on=cluster.name)
+        job = self.jobs.submit(cluster, body, ends=ends, **more)
+        cluster.work(ends)
+        return job
 
     # --- operations
 
@@ -225,6 +251,7 @@ class DataprocModel:
         for each in list(self._clusters.values()):
             if each.deleting is None and each.expires is not None and each.expires <= now:
                 each.deleting, each.gone = each.expires, each.expires + self.timings.delete
+                self.jobs.lose(each.name, each.expires)
             if each.gone is not None and each.gone <= now:
                 del self._clusters[each.name]
         return now

@@ -33,7 +33,7 @@ _JUPYTER_PAGES = {"Jupyter": "/gateway/default/jupyter/", "JupyterLab": "/gatewa
 class Cluster:
     """A cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`.
 
-    At `expires` Dataproc deletes it by itself, according to its lifecycleConfig.
+    At `expires` Dataproc deletes it by itself, according to its lifecycleConfig. Jobs keep it until `worked_until`; `works`: one never ends.
     """
 
     name: str
@@ -44,6 +44,8 @@ class Cluster:
     deleting: datetime | None = None
     gone: datetime | None = None
     expires: datetime | None = None
+    worked_until: datetime | None = None
+    works: bool = False
 
     def history(self, now: datetime) -> list[tuple[str, datetime]]:
         """Return the states until now with their start times; the last is the present state."""
@@ -63,13 +65,25 @@ class Cluster:
             rows[1]["detail"] = str(self.error["message"])
         seen = self.body | {"status": rows[-1]} | ({"statusHistory": rows[:-1]} if len(rows) > 1 else {})
         if self.error is None and now >= self.ready:
-            seen["config"] = self.body["config"] | self._of_a_running_one(gateway)
+            seen["config"] = self.body["config"] | self._of_a_running_one(now, gateway)
         return seen
 
-    def _of_a_running_one(self, gateway: Gateway | None) -> dict[str, Any]:
-        config, more = self.body["config"], {}
-        if "lifecycleConfig" in config:  # no job ever runs here, so the cluster is idle from the start
-            more["lifecycleConfig"] = config["lifecycleConfig"] | {"idleStartTime": rfc3339(self.ready)}
+    def work(self, until: datetime | None) -> None:
+        """Note that a job runs until then (None: for ever): the idle time counts from the end of the last job."""
+        if until is None:
+            self.works = True
+        else:
+            self.worked_until = max(until, self.worked_until or until)
+        self.expires = self.deletion_moment()
+
+    def _idle_from(self) -> datetime | None:
+        """Return when the cluster became or becomes idle; None if a job never ends."""
+        return None if self.works else max(self.ready, self.worked_until or self.ready)
+
+    def _of_a_running_one(self, now: datetime, gateway: Gateway | None) -> dict[str, Any]:
+        config, more, idle = self.body["config"], {}, self._idle_from()
+        if "lifecycleConfig" in config and idle is not None and idle <= now:
+            more["lifecycleConfig"] = config["lifecycleConfig"] | {"idleStartTime": rfc3339(idle)}
         if config["endpointConfig"].get("enableHttpPortAccess"):
             more["endpointConfig"] = config["endpointConfig"] | {"httpPorts": self._pages(gateway)}
         return more
@@ -88,11 +102,12 @@ class Cluster:
     def deletion_moment(self) -> datetime | None:
         """Return when its lifecycleConfig deletes the cluster, or None.
 
-        Idle time counts from RUNNING on, age from creation. The cluster is never deleted while it is CREATING.
+        Idle time counts from RUNNING or the last job's end on, age from creation. The cluster is never deleted while it is CREATING.
         """
         config, moments = self.body["config"].get("lifecycleConfig", {}), []
-        if "idleDeleteTtl" in config and self.error is None:
-            moments.append(self.ready + duration(config["idleDeleteTtl"]))
+        idle = self._idle_from()
+        if "idleDeleteTtl" in config and self.error is None and idle is not None:
+            moments.append(idle + duration(config["idleDeleteTtl"]))
         if "autoDeleteTime" in config:
             moments.append(parse_rfc3339(config["autoDeleteTime"]))
         if "autoDeleteTtl" in config:  # worlds saved before this time was computed at creation
@@ -141,7 +156,7 @@ class ClusterOperation:
         return body
 
 
-_TIMES = ("created", "ready", "deleting", "gone", "expires", "started", "ends")
+_TIMES = ("created", "ready", "deleting", "gone", "expires", "worked_until", "started", "ends")
 
 
 def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:

@@ -32,6 +32,7 @@ POST   /_emulator/monitoring        {{"counter": "sparse"}}, "zeros" or "invisib
 GET    /_emulator/disks/ZONE/DISK   the bytes on a disk;  PUT writes them;  GET /_emulator/snapshots/NAME what a snapshot holds
 POST   /_emulator/surroundings      {{"networks": [...]}}, subnetworks, images, service_accounts that exist;  GET lists what was declared
 POST   /_emulator/bigquery          {{"table": "project.dataset.view", "columns": [...], "rows": [...]}} for jobs.query
+POST   /_emulator/jobs              a job that runs: {{"project": ..., "user": ...}} of BigQuery, {{"cluster": ...}} of Dataproc, from, until
 POST   /_emulator/iam               {{"quota": 1000}} service accounts
 GET    /_emulator/functions         the functions that run;  POST starts one, DELETE /NAME ends it
 GET    /_emulator/iap               the hub page's front;  /iap/public_key proves what it signs;  POST /_emulator/people for its sign-in

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import empty_pb2
 
 from emulator.model.dataproc_config import message_type
+from emulator.model.dataproc_jobs import TAKES
 from emulator.wire.http import read_int
 from emulator.wire.rpc import HttpBinding
 from emulator.world import CallSpec
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 CLUSTERS = "google.cloud.dataproc.v1.ClusterController"
 SESSION_TEMPLATES = "google.cloud.dataproc.v1.SessionTemplateController"
 SESSIONS = "google.cloud.dataproc.v1.SessionController"
+JOBS = "google.cloud.dataproc.v1.JobController"
 OPERATIONS = "google.longrunning.Operations"
 _CLUSTERS = "/v1/projects/{project_id}/regions/{region}/clusters"
+_JOBS = "/v1/projects/{project_id}/regions/{region}/jobs"
 _CLUSTER = f"{_CLUSTERS}/{{cluster_name}}"
 _OPERATION = "/v1/{name=projects/*/regions/*/operations/*}"
 _TEMPLATES = "/v1/{parent=projects/*/locations/*}/sessionTemplates"
@@ -63,6 +66,14 @@ METHODS: dict[str, Method] = {
     "DeleteCluster": Method(
         CLUSTERS, HttpBinding("DELETE", _CLUSTER, ""), "Operation", "clusters.delete", mutates=True,
         query=("requestId", "clusterUuid", "gracefulTerminationTimeout"),
+    ),
+    "SubmitJob": Method(
+        JOBS, HttpBinding("POST", f"{_JOBS}:submit", "*"), "Job", "jobs.create", mutates=True
+    ),
+    "GetJob": Method(JOBS, HttpBinding("GET", f"{_JOBS}/{{job_id}}", ""), "Job", "jobs.get"),
+    "ListJobs": Method(
+        JOBS, HttpBinding("GET", _JOBS, ""), "ListJobsResponse", "jobs.list",
+        query=(*_PAGING, "clusterName", "jobStateMatcher"),
     ),
     "GetOperation": Method(OPERATIONS, HttpBinding("GET", _OPERATION, ""), "Operation", "operations.get"),
     "ListOperations": Method(
@@ -133,6 +144,8 @@ def resource_of(asked: Request) -> str:
     if "projectId" not in asked:
         return str(asked.get("name", asked.get("parent", "")))
     parent = f"projects/{asked['projectId']}/regions/{asked.get('region', '')}"
+    if "jobId" in asked:
+        return f"{parent}/jobs/{asked['jobId']}"
     name = asked.get("clusterName", asked["cluster"].get("clusterName", "") if "cluster" in asked else None)
     return parent if name is None else f"{parent}/clusters/{name}"
 
@@ -145,6 +158,9 @@ def functions(model: DataprocModel) -> dict[str, Function]:
         "GetCluster": lambda asked, _: model.get(resource_of(asked)),
         "ListClusters": calls.list_clusters,
         "DeleteCluster": calls.delete_cluster,
+        "SubmitJob": calls.submit_job,
+        "GetJob": lambda asked, _: model.jobs.get(_region(model, asked), asked.get("jobId", "")),
+        "ListJobs": calls.list_jobs,
         "GetOperation": lambda asked, _: model.get_operation(asked.get("name", "")),
         "ListOperations": lambda asked, _: model.list_operations(asked.get("name", ""), **_paging(asked)),
         "DeleteOperation": lambda asked, _: model.delete_operation(asked.get("name", "")),
@@ -163,6 +179,10 @@ def functions(model: DataprocModel) -> dict[str, Function]:
             asked.get("name", ""), request_id=asked.get("requestId", "")
         ),
     }
+
+
+def _region(model: DataprocModel, asked: Request) -> str:
+    return model.region(asked.get("projectId", ""), asked.get("region", ""))
 
 
 def _paging(asked: Request) -> dict[str, Any]:
@@ -189,6 +209,16 @@ class _Calls:
         del principal
         uuid, request_id = asked.get("clusterUuid", ""), asked.get("requestId", "")
         return self._model.delete(resource_of(asked), uuid=uuid, request_id=request_id)
+
+    def submit_job(self, asked: Request, principal: str) -> dict[str, Any]:
+        del principal
+        ends, request_id = self._model.world.clock.now() + TAKES, asked.get("requestId", "")
+        return self._model.submit(_region(self._model, asked), asked.get("job", {}), ends=ends, request_id=request_id)
+
+    def list_jobs(self, asked: Request, principal: str) -> dict[str, Any]:
+        del principal
+        chosen = {"cluster": asked.get("clusterName", ""), "matcher": asked.get("jobStateMatcher", "")}
+        return self._model.jobs.listing(_region(self._model, asked), **chosen, **_paging(asked))
 
     def create_template(self, asked: Request, principal: str) -> dict[str, Any]:
         template = asked.get("sessionTemplate", {})

@@ -198,6 +198,7 @@ def _settings_of(
         contact=raw.hub.contact,
         currency=raw.hub.currency,
         billing_export=raw.deployment.billing_export,
+        bigquery_projects=raw.idle.bigquery_projects,
         sources=SHIPPED if sources is None else {name: s.to_domain(name) for name, s in sources.sources.items()},
         people=People(
             domains=raw.people.domains,

@@ -20,6 +20,7 @@ from shared.settings.profile import ProfileFile
 
 SHORTEST = timedelta(days=7)  # the shortest retention: a week gives time to notice a mistake
 _MAX_BUCKET = 63
+_PROJECT = r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$"
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
 
@@ -175,6 +176,26 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
     ) = None
 
 
+def _no_project_twice(value: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({project for project in value if value.count(project) > 1})
+    if twice:
+        raise ValueError(f"the project '{twice[0]}' stands here twice")
+    return value
+
+
+class IdleFile(Strict, frozen=True, kw_only=True):
+    """The sources of evidence of use beside the instances themselves; the limits are in the profiles."""
+
+    bigquery_projects: Annotated[
+        tuple[Annotated[str, Meta(pattern=_PROJECT, examples=["acme-analytics"])], ...],
+        check(
+            _no_project_twice,
+            description="The projects in which people's BigQuery jobs run: a running job keeps its owner's notebook. Needs "
+            "bigquery.jobs.listAll in each of them.",
+        ),
+    ] = ()
+
+
 class HubFile(Strict, frozen=True, kw_only=True):
     """The page: who may see all users, and whom to contact."""
 
@@ -231,7 +252,7 @@ def _of_one_region(zones: tuple[str, ...]) -> tuple[str, ...]:
 class SettingsFile(Strict, frozen=True, kw_only=True):
     """The shape of config/settings.<env>.yaml: where and how Benchkeeper runs."""
 
-    project: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$", examples=["acme-analytics"])]
+    project: Annotated[str, Meta(pattern=_PROJECT, examples=["acme-analytics"])]
     zones: Annotated[tuple[str, ...], check(_of_one_region, min_length=1)]
     bucket: Annotated[str, Meta(pattern=_BUCKET, examples=["acme-analytics-benchkeeper"])]
     buckets: BucketsFile = BucketsFile()
@@ -243,6 +264,7 @@ class SettingsFile(Strict, frozen=True, kw_only=True):
     deployment: DeploymentFile = DeploymentFile()
     hub: HubFile = HubFile()
     guard: GuardSettings = GuardSettings()
+    idle: IdleFile = IdleFile()
     api_endpoint: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

@@ -34,7 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when it gives an older installation's sink its new destination.
     `iap_audience` is the audience for which a signed header must be made, on the page and in a request; the deployment sets it.
     `named_inbox` and `named_letters` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the time and the
-    account of the files' deployment, if the deployment set them.
+    account of the files' deployment, if the deployment set them. `bigquery_projects` are those whose running jobs keep a notebook.
     """
 
     env: str
@@ -64,6 +64,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guard: GuardSettings = field(default_factory=GuardSettings)
     deployed_at: datetime | None = None
     deployed_by: str = ""
+    bigquery_projects: tuple[str, ...] = ()
 
     @property
     def inbox_bucket(self) -> str:

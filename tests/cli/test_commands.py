@@ -129,6 +129,27 @@ def test_an_idle_notebook_is_stopped_and_the_person_is_told_why(terminal):
     assert shown(terminal)["observed"]["notebook"]["state"] == "STOPPED"  # it is not started again
 
 
+def test_a_list_of_jobs_that_is_refused_is_said(terminal):
+    ready(terminal)
+    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4}
+    until = (terminal.cloud.world.clock.now() + timedelta(minutes=10)).isoformat()
+    requests.post(
+        f"{terminal.cloud.url}/_emulator/activity", json={**script, "until": until}, timeout=10
+    ).raise_for_status()
+    terminal.advance(minutes=30)
+    terminal.run("sweep", "idle")
+    terminal.advance(hours=5)
+    refused = {"code": "PERMISSION_DENIED", "message": "Permission 'dataproc.sessions.list' denied"}
+    terminal.cloud.world.faults.add(Fault.parse({"call": "dataproc.ListSessions", "error": refused, "times": 2}))
+    text = terminal.run("activity", "ana.silva@example.com").stdout
+    assert "KEEP" in text
+    assert "Spark sessions: AccessDenied" in text
+    swept = terminal.run("sweep", "idle", "--dry-run")
+    assert "Jobs elsewhere are unknown" in swept.stderr
+    assert "Spark sessions: AccessDenied" in swept.stderr
+    assert terminal.cloud.world.faults.unfired() == []
+
+
 def test_somebody_at_work_is_kept(terminal):
     ready(terminal)
     name = shown(terminal)["instance"]

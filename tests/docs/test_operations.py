@@ -54,7 +54,7 @@ PLACES = {"OTHER_PROJECT": "acme-other", "OTHER_REGION": "europe-west4"}
 REDIRECTIONS = {">", ">>", "<"}
 FILLED = {"USER": "ana.silva@example.com", "FILE": "news.json", "FILES": "news.json", "entries-*.json": "news.json"}
 GOOGLES_ROLES = {  # names from the role reference of IAM
-    "artifactregistry.writer", "bigquery.dataViewer", "bigquery.jobUser", "bigquery.user", "cloudfunctions.admin",
+    "artifactregistry.writer", "bigquery.dataViewer", "bigquery.jobUser", "bigquery.resourceViewer", "bigquery.user", "cloudfunctions.admin",
     "cloudkms.admin", "cloudscheduler.admin", "compute.networkUser", "compute.viewer", "dataproc.viewer", "dataproc.worker", "eventarc.viewer",
     "iam.roleAdmin", "iam.serviceAccountAdmin", "iam.serviceAccountTokenCreator", "iam.serviceAccountUser",
     "iam.serviceAccountViewer", "iap.admin", "iap.httpsResourceAccessor", "logging.configWriter", "logging.viewer",

@@ -11,6 +11,8 @@ from google.cloud.dataproc_v1.services.cluster_controller.transports.grpc import
 from google.cloud.dataproc_v1.services.cluster_controller.transports.rest_base import (
     _BaseClusterControllerRestTransport,
 )
+from google.cloud.dataproc_v1.services.job_controller.transports.grpc import JobControllerGrpcTransport
+from google.cloud.dataproc_v1.services.job_controller.transports.rest_base import _BaseJobControllerRestTransport
 from google.cloud.dataproc_v1.services.session_controller.transports.grpc import SessionControllerGrpcTransport
 from google.cloud.dataproc_v1.services.session_controller.transports.rest_base import (
     _BaseSessionControllerRestTransport,
@@ -51,7 +53,8 @@ def test_routes_paths_and_answers_are_those_of_the_client():
     clusters = derive(ClusterControllerGrpcTransport, _BaseClusterControllerRestTransport)
     templates = derive(SessionTemplateControllerGrpcTransport, _BaseSessionTemplateControllerRestTransport)
     sessions = derive(SessionControllerGrpcTransport, _BaseSessionControllerRestTransport)
-    derived = clusters | templates | sessions
+    jobs = derive(JobControllerGrpcTransport, _BaseJobControllerRestTransport)
+    derived = clusters | jobs | templates | sessions
     assert {name: derived[name].bindings[0] for name in METHODS} == {
         name: each.binding for name, each in METHODS.items()
     }

@@ -41,6 +41,8 @@ from shared.domain.things.catalog import ClusterIdentity, Disruption, Identity, 
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.things.times import rfc3339
+from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.sweeps.session_templates import sync_sessions
 from shared.messages.parse import wake_message
@@ -100,12 +102,32 @@ def drive_tick(world: Watched) -> None:
 
     def sweeps() -> None:
         world.post("tick", {"sweep": "idle"})
+        wait_for_spark(world)
         old_letter(world)
         drift(world)
         lose_wake_ups(world)
 
     Person(world, BEN, tell, lambda: world.post("tick", {"sweep": "due"})).live(at_work=sweeps)
     world.post("tick", {"sweep": "all"})
+
+
+def wait_for_spark(world: Watched) -> None:
+    """Ben has a cluster, and nothing happens on his notebook for so long that he is warned: the idle sweep asks for jobs elsewhere."""
+    key = user_key_for(BEN)
+    look = {"instance": world.record(BEN).status.notebook.instance_id, "requests_per_minute": 4}
+    until = rfc3339(world.cloud.world.clock.now() + timedelta(minutes=5))
+    requests.post(f"{world.cloud.url}/_emulator/activity", json={**look, "until": until}, timeout=10).raise_for_status()
+    assert want_cluster(key, SMALL, world.deps, by="a test") is not None
+    world.advance(minutes=1)
+    world.post("tick", {"sweep": "due"})
+    world.advance(hours=3)
+    world.post("tick", {"sweep": "idle"})
+    assert world.record(BEN).status.notebook.idle_warned_at is not None
+    drop_cluster(key, SMALL, world.deps, by="a test")
+    for _ in range(4):
+        world.post("tick", {"sweep": "due"})
+        world.advance(minutes=1)
+    assert world.clusters_of(BEN) == []
 
 
 def lose_wake_ups(world: Watched) -> None:

@@ -1,6 +1,6 @@
 """What people and machines do, played into the embedded cloud's inputs and judged by the tick function: the verdict is the instance's state.
 
-Twelve traces of a real jupyter_server (../shared/golden) and eleven written by hand. The recorded ones are stretched: their idle limit of
+Twelve traces of a real jupyter_server (../shared/golden) and twelve written by hand. The recorded ones are stretched: their idle limit of
 six seconds is the profile's three hours. Everybody is in one world, so that each trace is judged beside all others.
 """
 
@@ -15,15 +15,20 @@ import pytest
 from kit.activity import say
 from kit.joining import ACK, join, state
 from kit.life import settings_with
+from kit.spark import SMALL
 from msgspec import Struct
 
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.clusters import cluster_name
+from shared.domain.things.identity import user_key_of_instance
 from shared.domain.things.notebook import NotebookState
+from shared.engine.news.requests import want_cluster
 
 TRACES = Path(__file__).parents[2] / ".." / "shared" / "golden" / "jupyter-traces"
 STRETCH = timedelta(hours=3) / 6  # of a recorded second
 AGENTS = 0.01  # the share of all cores that an instance uses by itself in the embedded cloud
+PROJECT = "acme-sandbox"  # of people's queries
 TIMEOUT, LATE = timedelta(hours=3), timedelta(minutes=15)
 
 
@@ -35,6 +40,7 @@ class Spell(Struct, frozen=True):
     cores: float = 0.0
     requests: int = 0  # a minute
     bytes_per_second: float | None = None
+    job: str = ""  # that runs meanwhile: "query", "cluster" or "session"
 
 
 def recorded() -> dict[str, list[Spell]]:
@@ -50,6 +56,7 @@ def recorded() -> dict[str, list[Spell]]:
                     works=trace["want"] == "KEEP",
                     cores=max(0.0, (after["cpu_s"]["all"] - before["cpu_s"]["all"]) / seconds),
                     requests=2 if after["proxy_last_activity"] != before["proxy_last_activity"] else 0,
+                    job="cluster" if trace["external"] else "",
                 )
             )
         found[f"{number} {trace['what']}"] = spells
@@ -73,15 +80,14 @@ BY_HAND: dict[str, list[Spell]] = {
     "a weekend away": [OPENED, Spell(420)],
     "a bare kernel": [OPENED, Spell(420, cores=0.01)],
     "output over a websocket alone": [OPENED, Spell(390, works=True, cores=0.02)],
-    "waiting for a query elsewhere": [OPENED, Spell(390, works=True, cores=0.01)],
+    "waiting for a query elsewhere": [OPENED, Spell(390, works=True, cores=0.01, job="query")],
+    "a serverless session at work": [OPENED, Spell(390, works=True, cores=0.01, job="session")],
     "a tab that polls": [OPENED, Spell(390, cores=0.01, requests=1)],
 }
 # Written down before the first run, with why: from outside, silent work looks like no work and an open tab like work.
 STOPPED_AT_WORK = {
     "3 printing cell, tab closed": "it prints: no request, hardly any CPU",
-    "12 Spark job elsewhere, server quiet": "jobs of the person's clusters are not asked about",
     "output over a websocket alone": "an open websocket is one answer, and hardly any CPU",
-    "waiting for a query elsewhere": "BigQuery's jobs are not asked about",
 }
 KEPT_THOUGH_IDLE = {
     "6 tab + idle kernel left open (hidden tab)": "an open tab polls",
@@ -93,8 +99,15 @@ KEPT_THOUGH_IDLE = {
 def played(functions, traces: dict[str, list[Spell]], vcpus: int) -> dict[str, datetime | None]:
     """Play all traces at once, with a tick every ten minutes. Return when each instance stopped; None: it runs on."""
     bench = functions.bench
-    refs = {name: join(functions, f"p{number}@example.com")[1] for number, name in enumerate(traces)}
+    emails = {name: f"p{number}@example.com" for number, name in enumerate(traces)}
+    refs = {name: join(functions, email)[1] for name, email in emails.items()}
     for _ in range(6):
+        bench.advance(minutes=1)
+        assert functions.deliver("tick", {"sweep": "due"}) == ACK
+    with_cluster = {name for name, spells in traces.items() if any(spell.job == "cluster" for spell in spells)}
+    for name in with_cluster:
+        assert want_cluster(user_key_of_instance(refs[name].instance_id), SMALL, bench.deps, by="a test") is not None
+    for _ in range(5 if with_cluster else 0):
         bench.advance(minutes=1)
         assert functions.deliver("tick", {"sweep": "due"}) == ACK
     begin = bench.now
@@ -105,6 +118,8 @@ def played(functions, traces: dict[str, list[Spell]], vcpus: int) -> dict[str, d
             times = {"from": at.isoformat(), "until": until.isoformat()}
             cpu = min(1.0, AGENTS + spell.cores / vcpus)
             say(bench, refs[name].instance_id, cpu=cpu, requests_per_minute=spell.requests, **times)
+            if spell.job:
+                run(functions, spell.job, refs[name].instance_id, emails[name], **times)
             if spell.bytes_per_second is not None:
                 say(bench, refs[name].instance_id, bytes_per_second=spell.bytes_per_second, **times)
             at = until
@@ -120,6 +135,22 @@ def played(functions, traces: dict[str, list[Spell]], vcpus: int) -> dict[str, d
     return {**stopped, "": begin}
 
 
+def run(functions, kind: str, instance_id: str, email: str, **times: str) -> None:
+    """Run a job elsewhere of the person, between two times; a session begins at once and stays."""
+    bench = functions.bench
+    if kind == "query":
+        bench.control("POST", "/_emulator/jobs", {"project": PROJECT, "user": email, **times})
+    elif kind == "cluster":
+        cluster = cluster_name(SMALL, user_key_of_instance(instance_id))
+        bench.control("POST", "/_emulator/jobs", {"cluster": cluster, **times})
+    else:
+        parent = f"projects/{bench.settings.project}/locations/{bench.settings.region}"
+        with bench.cloud.world.lock:
+            bench.cloud.dataproc.interactive.create(
+                parent, f"s-{instance_id}"[:60], {"jupyterSession": {"kernel": "PYTHON"}}, creator=email
+            )
+
+
 def last_work(spells: list[Spell], begin: datetime) -> datetime:
     at = last = begin
     for spell in spells:
@@ -130,7 +161,8 @@ def last_work(spells: list[Spell], begin: datetime) -> datetime:
 
 def machine(vcpus: int):
     fields = {"machine_type": f"e2-standard-{vcpus}"}
-    settings = settings_with({"analyst": fields}, guard=GuardSettings(group_from=100, creations=1000))
+    guard = GuardSettings(group_from=100, creations=1000)
+    settings = settings_with({"analyst": fields}, guard=guard, bigquery_projects=(PROJECT,))
     return pytest.param(settings, vcpus, id=f"{vcpus} vCPU")
 
 

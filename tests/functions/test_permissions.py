@@ -130,7 +130,7 @@ SESSIONS = {f"{verb}SessionTemplate{'s' * (verb == 'List')}" for verb in ("Creat
 def test_the_repertoire_reaches_every_call_of_dataproc_that_the_product_has(derived, setting):
     expected = {
         "lifecycle": CLUSTERS | LEAVERS,
-        "tick": CLUSTERS | LEAVERS | SESSIONS,
+        "tick": CLUSTERS | LEAVERS | SESSIONS | {"ListJobs"},
         "dead_letter": set(),
         HUB: {"ListClusters", "GetOperation", "ListSessions"},
     }

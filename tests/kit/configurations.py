@@ -61,7 +61,8 @@ _PROFILE = _section(
         "accelerator": _one(None, {"type": "NVIDIA_TESLA_T4"}, {"type": "NVIDIA_L4", "count": 2}),
         "shielded": _section({"secure_boot": _one(True, False), "vtpm": _one(True, False), "integrity_monitoring": _one(True, False)}),
         "idle": _section(
-            {"timeout": _one("10m", "90m", "3h"), "max_blind": _DURATIONS, "cores_busy_at": _share, "max_keep_on": _one("45m", "2h", "20h")}
+            {"timeout": _one("10m", "90m", "3h"), "max_blind": _DURATIONS, "max_busy": _DURATIONS, "cores_busy_at": _share,
+             "max_keep_on": _one("45m", "2h", "20h")}
         ),
         "labels": _one({}, {"team": "data"}, {"team": "data", "stage": "prod_1"}),
         "metadata": _one({}, {"notebook-disable-root": "true"}),
@@ -107,6 +108,7 @@ _SETTINGS = _section(
             {"admin_group": _one(None, "Hub-Admins@acme.com"), "contact": _one("", "the data desk"), "currency": _one("EUR", "USD")}
         ),
         "guard": _GUARD,
+        "idle": _section({"bigquery_projects": _some("acme-analytics", "acme-sandbox")}),
     },
     "project", "zones", "bucket", "people",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.things.catalog import Disruption, Identity, Window
 from shared.settings import (
     ConfigError,
+    checked,
     config_dir_from,
     env_from,
     load_settings,
@@ -216,6 +217,9 @@ IN_SETTINGS = [
     ("deployment:\n  billing_export: billing\n", 6, "deployment.billing_export", "pattern", ""),
     ("deployment:\n  notify: [on-call]\n", 6, "deployment.notify[0]", "no name before an @", ""),
     ("deployment:\n  publishers: [allUsers]\n", 6, "deployment.publishers[0]", "pattern", ""),
+    ("idle: {bigquery_projects: [acme-sandbox, Acme]}\n", 5, "idle.bigquery_projects[1]", "pattern", ""),
+    ("idle: {bigquery_projects: [acme-sandbox, acme-sandbox]}\n", 5, "idle.bigquery_projects", "'acme-sandbox' stands here twice", ""),
+    ("idle: {bigquery_project: [acme-sandbox]}\n", 5, "idle.bigquery_project", "unknown key", "Did you mean 'bigquery_projects'?"),
     ("bucket: again\n", 5, "", "the key 'bucket' stands here twice", ""),
     ("network: {subnet: notebooks}\n", 5, "network.subnet", "pattern", ""),
     ("limits: {message_bytes: 10}\n", 5, "limits.message_bytes", "greater than or equal to 1024", ""),
@@ -230,6 +234,14 @@ IN_SETTINGS = [
     ("x: \x07\n", 0, "", "not YAML", ""),
     ("x: 2026-13-45\n", 0, "", "not YAML", ""),
 ]  # fmt: skip
+
+
+def test_the_projects_whose_queries_keep_a_notebook_survive_a_deployments_check(folder):
+    (folder / "settings.dev.yaml").write_text(SETTINGS + "idle: {bigquery_projects: [acme-analytics, acme-sandbox]}\n")
+    settings = load_settings(env="dev", config_dir=folder, environ={}, trust_checked=False)
+    assert settings.bigquery_projects == ("acme-analytics", "acme-sandbox")
+    checked.write(settings)
+    assert checked.read(folder, "dev") == settings
 
 
 @pytest.mark.parametrize(("added", "line", "field", "problem", "hint"), IN_SETTINGS)
@@ -335,6 +347,8 @@ def test_a_fault_of_the_profiles_names_its_place(folder, old, new, line, field, 
         ("idle: {timeout: 25h}", "idle.timeout", "10 minutes to 24 hours"),
         ("idle: {cpu_busy_at: 0.2}", "idle.cpu_busy_at", "cores_busy_at: 0.3"),
         ("idle: {cores_busy_at: 0}", "idle.cores_busy_at", "greater than 0"),
+        ("idle: {max_busy: 0s}", "idle.max_busy", "longer than nothing"),
+        ("idle: {max_blind: 0h}", "idle.max_blind", "longer than nothing"),
         ("idle: {timeout: 13h}", "idle.max_keep_on", "Valid: up to 11h"),
         ("idle: {timeout: 2h, max_keep_on: 23h}", "idle.max_keep_on", "Valid: up to 22h"),
         ("image: {family: a, name: b}", "image", "either a family or a name"),

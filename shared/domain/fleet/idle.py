@@ -98,7 +98,8 @@ class Activity(Struct, frozen=True):
     None if the source answers, or if there is no such source. The caller sets `blind_since`: without it such an instance is kept.
     `cpu` is in cores and of the machine, not of the server's child processes, because a nohup process is not among these. `transfers` are
     bytes a second over the network or to the disk; empty: not asked, which a stop does not need. `gpu` empty: the machine has none.
-    `requests` has no sample of a time without requests; `silence` says whether that may be taken for none. `outside_jobs`: names of running jobs elsewhere (Spark...) that need this server; empty: none.
+    `requests` has no sample of a time without requests; `silence` says whether that may be taken for none. `outside_jobs`: names of running jobs
+    elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier look saw such a job, if one did.
     `connections` and `sessions` are only displayed: they decide nothing, because an open tab is not work.
     """
 
@@ -115,6 +116,7 @@ class Activity(Struct, frozen=True):
     transfers: tuple[Sample, ...] | None = ()
     gpu: tuple[Sample, ...] | None = ()
     outside_jobs: tuple[str, ...] | None = ()
+    jobs_seen_at: datetime | None = None
     blind_since: datetime | None = None
     warned_at: datetime | None = None
 
@@ -124,7 +126,7 @@ class IdlePolicy(Struct, frozen=True):
 
     `idle_timeout`: how long nothing must have happened. `cores_busy_at`, `transfer_busy_at` (bytes a second): from there on a machine
     works. `warn_idle`: how long before a stop for idleness the user is warned. `max_busy`: how long a busy kernel counts without any output and
-    without CPU. `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for
+    without CPU, and how long a job elsewhere counts. `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for
     blindness. `grace`: the time after a start in which nothing is stopped. `freshness`: the greatest age of evidence;
     metrics become visible late, so it is longer than their delay. `max_gap`: samples further apart leave a hole.
     """
@@ -270,6 +272,8 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
             yield terminal.last_activity, Reason.TERMINAL_ACTIVITY
     if activity.server_last_activity is not None:
         yield activity.server_last_activity, Reason.SERVER_ACTIVITY
+    if activity.jobs_seen_at is not None:
+        yield activity.jobs_seen_at, Reason.OUTSIDE_JOB
     yield from ((s.at, Reason.CPU_BUSY) for s in activity.cpu or () if s.value >= policy.cores_busy_at)
     yield from ((s.at, Reason.TRANSFER) for s in activity.transfers or () if s.value >= policy.transfer_busy_at)
     yield from ((s.at, Reason.GPU_BUSY) for s in activity.gpu or () if s.value >= policy.gpu_busy_at)

@@ -251,7 +251,8 @@ def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
     group = was.data_group if was.needs_account else None
     if group is not None and (not becomes.needs_account or becomes.data_group != group):
         steps.add(StepKind.DATA_ROLES)
-    if becomes.idle.timeout < was.idle.timeout or becomes.idle.max_blind < was.idle.max_blind:
+    limits = ((was.idle.timeout, becomes.idle.timeout), (was.idle.max_blind, becomes.idle.max_blind))
+    if any(after < before for before, after in (*limits, (was.idle.max_busy, becomes.idle.max_busy))):
         steps.add(StepKind.IDLE_SOONER)
     return steps
 

@@ -83,6 +83,9 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     timeout: timedelta = timedelta(hours=3)
     max_blind: timedelta = timedelta(hours=24)
+    max_busy: Annotated[
+        timedelta, Meta(description="How long a job elsewhere (BigQuery, Spark) may run and still keep the notebook.")
+    ] = timedelta(hours=24)
     cores_busy_at: Annotated[
         float, Meta(gt=0, le=256, description="CPU cores in use from which a machine counts as at work.")
     ] = 0.3
@@ -91,7 +94,10 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = timedelta(hours=12)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for values that Workbench would refuse."""
+        """Yield (field, problem) for values that Workbench would refuse, and for limits of no time at all."""
+        for name in ("max_blind", "max_busy"):
+            if not getattr(self, name):
+                yield name, f"{name} must be longer than nothing"
         least, most = _WORKBENCH_TIMER
         if not least <= self.timeout <= most:
             yield "timeout", "Workbench's own idle timer takes 10 minutes to 24 hours"

@@ -21,6 +21,7 @@ from shared.engine.ports.resources import (
     Groups,
     LiveSessions,
     Notebooks,
+    OutsideJobs,
     SessionTemplates,
     Snapshots,
     Templates,
@@ -49,6 +50,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     fleet: FleetIndex
     costs: Costs
     activity: ActivitySource
+    outside_jobs: OutsideJobs
     dead_letters: DeadLetters
     inbox: Inbox
     decisions: Decisions

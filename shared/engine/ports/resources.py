@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from shared.domain.fleet.idle import Activity, Sample
+from shared.domain.fleet.outside_jobs import OutsideJob
 from shared.domain.plan.plan import AccountSeen, OperationSeen, TemplatesSeen
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import OperationRef
@@ -232,3 +233,20 @@ class ActivitySource(Protocol):
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
         """Return the bytes a second over the network or to the disk, over the last `window`, by instance id; None: not known."""
+
+
+class OutsideJobs(Protocol):
+    """The lists of running jobs outside the instances, of everybody. Each call reads the whole list and raises if it is not complete."""
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """The projects whose BigQuery jobs may be listed; empty: none is configured."""
+
+    def queries(self, project: str) -> tuple[OutsideJob, ...]:
+        """Return the running BigQuery jobs of a project, without scheduled queries and other transfers."""
+
+    def cluster_jobs(self) -> tuple[OutsideJob, ...]:
+        """Return the active jobs of all Spark clusters of the region."""
+
+    def sessions(self) -> tuple[OutsideJob, ...]:
+        """Return the serverless Spark sessions of the region that run or are being created."""

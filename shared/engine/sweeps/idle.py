@@ -93,7 +93,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
             "instance": row.instance_id,
             "verdict": verdict_word(judged.verdict),
             "because": verdict_text(judged.verdict),
-            "evidence": _evidence(judged.activity, now),
+            "evidence": _evidence(judged.activity, now) | {"outside jobs": _jobs_text(judged)},
         }
     return None
 
@@ -143,5 +143,13 @@ def _evidence(activity: Activity, now: datetime) -> dict[str, str]:
         most = max(s.value for s in activity.transfers)
         evidence["network and disk"] = f"{most / 1000:.0f} kB a second at most"
     evidence["kernels, terminals"] = "not visible from outside"
-    evidence["outside jobs"] = ", ".join(activity.outside_jobs or ()) or "none known"
     return evidence
+
+
+def _jobs_text(judged: Judged) -> str:
+    """Return what is known of jobs elsewhere, with the lists that could not be read."""
+    if not judged.asked_elsewhere:
+        return "not asked: other evidence decides"
+    jobs = judged.activity.outside_jobs
+    known = "unknown" if jobs is None else ", ".join(jobs) or "none"
+    return f"{known} (could not be read: {'; '.join(judged.unread)})" if judged.unread else known

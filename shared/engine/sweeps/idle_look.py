@@ -28,20 +28,13 @@ from shared.domain.things.errors import Reason as Ready
 from shared.domain.things.identity import InstanceId, UserKey
 from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook, is_down
 from shared.engine.ports.deps import Deps
+from shared.engine.sweeps.idle_elsewhere import Asked, look_elsewhere, with_jobs
 
 # Metrics become visible minutes late and come in steps of five minutes.
 _FRESHNESS = timedelta(minutes=20)
-
-
 _MAX_GAP = timedelta(minutes=11)
-
-
 _MARGIN = timedelta(minutes=30)
-
-
 _LOOK_EVERY = timedelta(minutes=55)  # an hour, less half a sweep's interval
-
-
 _COUNTER_KNOWN = timedelta(days=7)
 
 
@@ -112,6 +105,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     """A running instance with its evidence and verdict.
 
     `stops_at` is when the instance will be stopped if it stays unused, as far as known. `last_used` is the last sign of use.
+    `unread` are the lists of jobs elsewhere that could not be read, with the reason. `asked_elsewhere`: jobs elsewhere were asked for.
     """
 
     machine: Machine
@@ -119,6 +113,8 @@ class Judged(Struct, frozen=True, kw_only=True):
     verdict: IdleVerdict
     stops_at: datetime | None
     last_used: datetime | None
+    unread: tuple[str, ...] = ()
+    asked_elsewhere: bool = False
 
 
 def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
@@ -171,36 +167,45 @@ def judge(machines: list[Machine], notes: Notes, deps: Deps, now: datetime) -> I
     window = max(policies[name].idle_timeout for name in used) + _MARGIN
     seen = deps.activity.read(machines, window, now)
     counter = counter_seen(machines, seen, notes, now)
-
-    def known(machine: Machine, found: Mapping[str, Activity], begin: datetime) -> Activity:
-        return _known(found[machine.ref.instance_id], machine, policies[machine.profile], counter, begin, now)
-
-    # Without evidence in the window, the whole bound is read to find since when; only for instances that run that long.
-    first = {
-        machine.ref: judge_idle(known(machine, seen, now - window), policies[machine.profile], now)
-        for machine in machines
-    }
-    blind = [
-        machine
-        for machine in machines
-        if for_blindness(first[machine.ref]) and _may_reach_bound(machine, policies[machine.profile], now)
-    ]
-    longer: Mapping[str, Activity] = {}
     longest = max(policies[name].max_blind for name in used) + _MARGIN
-    if blind:
-        longer = deps.activity.read(blind, longest, now)
-    # A download or a copy keeps the CPU and the proxy quiet: the machine's bytes are read before anybody is warned or stopped.
-    quiet = [
+    longer: dict[str, Mapping[str, Activity]] = {}
+
+    def known(machine: Machine) -> Activity:
+        """Unpack the longest evidence that was read of the machine; all at once would be too much memory."""
+        name = machine.ref.instance_id
+        found, begin = (longer[name], now - longest) if name in longer else (seen, now - window)
+        return _known(found[name], machine, policies[machine.profile], counter, begin, now)
+
+    def look_back(blind: Iterable[Machine]) -> None:
+        """Read the evidence of the whole bound, to find since when; only of instances that run that long."""
+        may_end = [machine for machine in blind if _may_reach_bound(machine, policies[machine.profile], now)]
+        if may_end:
+            found = deps.activity.read(may_end, longest, now)
+            longer.update({machine.ref.instance_id: found for machine in may_end})
+
+    verdicts = {machine.ref: judge_idle(known(machine), policies[machine.profile], now) for machine in machines}
+    look_back(machine for machine in machines if for_blindness(verdicts[machine.ref]))
+    for machine in machines:
+        if machine.ref.instance_id in longer:
+            verdicts[machine.ref] = judge_idle(known(machine), policies[machine.profile], now)
+    # A download or a job elsewhere keeps CPU and proxy quiet: the machine's bytes and jobs are read before anybody is warned or stopped.
+    at_stake = [
         machine
         for machine in machines
-        if _is_quiet(first[machine.ref]) and not _is_kept_on(machine, policies[machine.profile], now)
+        if is_at_stake(verdicts[machine.ref]) and not _is_kept_on(machine, policies[machine.profile], now)
     ]
+    quiet = [machine for machine in at_stake if _is_quiet(verdicts[machine.ref])]
     moved = deps.activity.transfers(quiet, window, now) if quiet else {}
+    elsewhere = look_elsewhere([_asked(machine, policies, deps) for machine in at_stake], deps, now)
+    look_back(each for each in quiet if elsewhere[each.user_key].jobs is None and each.ref.instance_id not in longer)
     for machine in machines:
         policy, name = policies[machine.profile], machine.ref.instance_id
-        activity = known(machine, longer, now - longest) if name in longer else known(machine, seen, now - window)
-        if machine in quiet:
+        activity = known(machine)
+        if name in moved:
             activity = replace(activity, transfers=moved[name])
+        there = elsewhere.get(machine.user_key)
+        if there is not None:
+            activity = with_jobs(activity, there, notes.last_used.get(machine.user_key), now - longest)
         verdict = _extended(machine, judge_idle(activity, policy, now), policy, now)
         yield Judged(
             machine=machine,
@@ -208,7 +213,18 @@ def judge(machines: list[Machine], notes: Notes, deps: Deps, now: datetime) -> I
             verdict=verdict,
             stops_at=_stops_at(machine, activity, policy, verdict, now),
             last_used=last_sign(activity, policy, now)[0],
+            unread=() if there is None else there.unread,
+            asked_elsewhere=there is not None,
         )
+
+
+def _asked(machine: Machine, policies: Mapping[str, IdlePolicy], deps: Deps) -> Asked:
+    return Asked(
+        user_key=machine.user_key,
+        started_at=machine.ready_since,
+        max_busy=policies[machine.profile].max_busy,
+        has_sessions=bool(deps.policy.catalog.profiles[machine.profile].session_templates),
+    )
 
 
 class Use:
@@ -269,6 +285,11 @@ def counter_seen(
     return found
 
 
+def is_at_stake(verdict: IdleVerdict) -> bool:
+    """Return True if the user is warned, or would be warned or stopped."""
+    return not isinstance(verdict, Keep) or verdict.reason is Reason.WARNED
+
+
 def _is_quiet(verdict: IdleVerdict) -> bool:
     """Return True if the evidence says that the machine is unused, so far."""
     match verdict:
@@ -325,6 +346,7 @@ def _policies(deps: Deps) -> dict[str, IdlePolicy]:
         name: IdlePolicy(
             idle_timeout=profile.idle.timeout,
             cores_busy_at=profile.idle.cores_busy_at,
+            max_busy=profile.idle.max_busy,
             max_blind=profile.idle.max_blind,
             warn_before=min(timedelta(hours=1), profile.idle.max_blind),
             freshness=_FRESHNESS,

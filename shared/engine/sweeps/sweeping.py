@@ -25,7 +25,7 @@ class Summary(Struct):
     """The result of a sweep. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
     `measures` are numbers for the dashboard that the sweep has anyway; they depend on its kind. `sessions` is the result of a
-    drift sweep's sync of session templates. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the
+    drift sweep's sync of session templates. `unread` are the lists of jobs elsewhere that an idle sweep could not read, with the reason. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the
     deadline counts from it, reading included.
     """
 
@@ -37,6 +37,7 @@ class Summary(Struct):
     found: Counter[str] = field(default_factory=Counter)
     left_over: int = 0
     unreachable: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     strays: list[Stray] = field(default_factory=list)
     decisions: list[tuple[UserKey, str]] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Summary(Struct):
             "found": dict(self.found),
             "left_over": self.left_over,
             "unreachable": list(self.unreachable),
+            **({"unread": list(self.unread)} if self.unread else {}),
             "strays": [f"{s.zone}/{s.name}: {s.why}" for s in self.strays[:20]],
             "strays_total": len(self.strays),
             **({"sessions": self.sessions.as_facts()} if self.sessions is not None else {}),

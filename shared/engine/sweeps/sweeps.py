@@ -250,6 +250,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     use.leave_alone({machine.user_key for machine in running} - {machine.user_key for machine in looked})
     blind = set() if keeper is None else set(use.left_alone & keeper.blind_before)
     to_act: dict[UserKey, Judged] = {}
+    unread: set[str] = set()
     for item in judge(looked, use.before, deps, now):
         key, word = item.machine.user_key, verdict_word(item.verdict)
         summary.looked_at += 1
@@ -260,6 +261,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         if for_blindness(item.verdict):
             blind.add(key)
         use.add(item, now)
+        unread.update(item.unread)
     if keeper is not None:
         held = held_back(to_act, len(running), deps, now)
         acted_on = [key for key in to_act if key not in held]
@@ -271,6 +273,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         keeper.keep(blind=frozenset(blind))
         if notes is not None:
             keep_use(deps, now, use.notes())
+    summary.unread = tuple(sorted(unread))
     summary.measures = {"blind": len(blind), "running": len(running), **_waits(waits)}
     return finish(summary, deps)
 

@@ -1,0 +1,66 @@
+"""The REST API of BigQuery's `jobs.list`, and the control API that plants running jobs of BigQuery and on Dataproc's clusters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import ApiError
+from emulator.model.bigquery_jobs import times_of
+from emulator.wire.http import Call, Route, read_query, route
+from emulator.wire.partial import partial
+from emulator.world import CallSpec
+
+if TYPE_CHECKING:
+    from emulator.model.bigquery_jobs import BigQueryJobs
+    from emulator.model.dataproc import DataprocModel
+    from emulator.world import World
+
+_QUERY = (
+    "allUsers", "stateFilter", "projection", "maxResults", "pageToken", "minCreationTime", "maxCreationTime", "parentJobId",
+)  # fmt: skip
+_OF_A_CLUSTER = {"cluster", "region", "job_id", "labels", "from", "until"}
+
+
+def routes(world: World, queries: BigQueryJobs, dataproc: DataprocModel) -> list[Route]:
+    """Return the route of `jobs.list` and that of the control API."""
+
+    def listing(call: Call) -> Any:
+        query = read_query(call, _QUERY)
+        unserved = sorted({"minCreationTime", "maxCreationTime"} & set(query))
+        if unserved:
+            raise ApiError("INVALID_ARGUMENT", f"the embedded cloud does not serve {unserved[0]}", reason="invalid")
+        states = call.request.args.getlist("stateFilter")
+        found = queries.listing(call.params["project"], query, states=states, principal=call.principal)
+        return partial(found, call.query("fields"))
+
+    def plant(call: Call) -> Any:
+        body = call.json()
+        with world.lock:
+            if "cluster" in body:
+                _plant_on_cluster(body)
+            elif set(body) == {"projects"}:
+                queries.declare(body["projects"])
+            else:
+                queries.plant(body)
+            world.touch()
+        return {}
+
+    def _plant_on_cluster(body: dict[str, Any]) -> None:
+        unknown = sorted(set(body) - _OF_A_CLUSTER)
+        if unknown:
+            raise ApiError("INVALID_ARGUMENT", f"unknown fields {unknown}; known: {sorted(_OF_A_CLUSTER)}")
+        begun, ends = times_of(body, world.clock.now())
+        reference = {"reference": {"jobId": body["job_id"]}} if "job_id" in body else {}
+        job = {
+            "placement": {"clusterName": body["cluster"]},
+            "pysparkJob": {"mainPythonFileUri": "gs://jobs/main.py"},
+            "labels": body.get("labels", {}),
+        }
+        parent = dataproc.region(world.project, body.get("region", "europe-west1"))
+        dataproc.submit(parent, job | reference, submitted=begun, ends=ends)
+
+    spec = CallSpec("bigquery", "jobs.list", permission="bigquery.jobs.listAll")  # the product asks for all users only
+    return [
+        route("GET", "/bigquery/v2/projects/{project}/jobs", spec, listing, resource="projects/{project}"),
+        route("POST", "/_emulator/jobs", None, plant),
+    ]
