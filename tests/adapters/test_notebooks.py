@@ -612,12 +612,12 @@ def test_the_latest_operation_of_an_instance_is_found_without_its_name(bench, no
     assert notebooks.latest_operation(REF).verb is Verb.STOP
 
 
-def test_an_operation_of_somebody_elses_is_waited_for_like_an_update(bench, notebooks):
+def test_an_operation_of_somebody_elses_is_waited_for(bench, notebooks):
     made(bench, notebooks)
     bench.control(
         "POST", f"/v2/projects/{bench.settings.project}/locations/{ZONE}/instances/{REF.instance_id}:reset", {}
     )
-    assert notebooks.latest_operation(REF).verb is Verb.UPDATE
+    assert notebooks.latest_operation(REF).verb is Verb.RESET
 
 
 def test_a_state_newer_than_this_product_is_unspecified():
