@@ -15,7 +15,7 @@ from shared.domain.notebook.creation import create_step, held
 from shared.domain.notebook.differences import Difference, digest, say
 from shared.domain.notebook.turns import with_refusal
 from shared.domain.plan.plan import Action, OperationSeen, request_id
-from shared.domain.plan.step import VERB_TEXT, Scene, Step, patience, wait_for_identity
+from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, patience, wait_for_identity
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, OperationRef, Verb
 from shared.domain.snapshot.step import is_kept, is_paused, newest_ready, save_data
@@ -99,7 +99,7 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
             actions=saving.actions,
             condition=ConditionStatus.FALSE,
             reason=Reason.REPLACING,
-            message="Your notebook is being replaced; your files are saved first and come along.",
+            message=f"Your notebook is being replaced; the files are saved first. {WHAT_STAYS}",
             requeue_after=saving.requeue_after,
             because=(because, *saving.because),
         )

@@ -24,7 +24,7 @@ from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
-from shared.domain.plan.step import VERB_TEXT, Scene, Step, wait_for, wait_for_identity
+from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, wait_for, wait_for_identity
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.things.catalog import Identity, Profile
@@ -225,7 +225,8 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
             f" Its former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
         )
     if differences.disruptive and profile is not None:
-        return f" A change to its machine is made {say_when(profile, scene.now)}."
+        stays = f" {WHAT_STAYS}" if differences.of(Change.REPLACE) else ""
+        return f" A change to its machine is made {say_when(profile, scene.now)}.{stays}"
     if differences.of(Change.LEFT):
         return " It differs from its profile in what cannot be changed; an administrator should look."
     return ""

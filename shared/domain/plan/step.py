@@ -32,13 +32,15 @@ _VERB_REASON = {
     Verb.RESET: Reason.STARTING,
     Verb.RESIZE: Reason.UPDATING,
 }
+# Of a new machine with the content of the data disk, which is the user's home.
+WHAT_STAYS = "What is in your home directory comes along; packages and environments outside of it do not."
 VERB_TEXT = {
     Verb.CREATE: "Being created; this takes a few minutes.",
     Verb.START: "Your notebook is starting.",
     Verb.STOP: "The notebook is being stopped.",
     Verb.DELETE: "The notebook is being deleted.",
     Verb.UPDATE: "The notebook is being updated.",
-    Verb.RESTORE: "Your files are being brought back; please wait until that is done.",
+    Verb.RESTORE: f"Your files are being brought back; please wait until that is done. {WHAT_STAYS}",
     Verb.RESET: "Your notebook is restarting.",
     Verb.RESIZE: "The notebook's disk is being made larger.",
 }
