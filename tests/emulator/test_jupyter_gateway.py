@@ -358,8 +358,8 @@ def test_one_that_cannot_start_is_tried_again_and_takes_nothing_down(tmp_path: P
         # Above the limit there is no further one, and the page says so.
         second = notebooks.create("ben", BEN)
         ben = signed_in(cloud, BEN)
-        page = until(lambda: (got := ben.arrive(f"{second}/lab")).status == 503 and got, what="it is seen")
-        assert "No room for JupyterLab" in page.text
+        until(lambda: "No room for JupyterLab" in ben.arrive(f"{second}/lab").text, what="it is seen")
+        assert ben.arrive(f"{second}/lab").status == 503
         assert len(labs(cloud)) == 1
 
 

@@ -151,17 +151,17 @@ def test_an_account(world, there, mark, because, does):
     )
 
 
-HELD = ["compute.snapshots.list", "monitoring.timeSeries.list", "notebooks.instances.list"]
+HELD = ["compute.snapshots.list", "dataproc.jobs.list", "monitoring.timeSeries.list", "notebooks.instances.list"]
 
 
 @pytest.mark.parametrize(
     ("listed", "described", "mark", "because", "does"),
     [
-        ([], None, Mark.CREATE, "3 permissions", ["create"]),
+        ([], None, Mark.CREATE, "4 permissions", ["create"]),
         ([SWEEPS], SWEEPS | {"includedPermissions": HELD}, Mark.SAME, "", []),
         ([SWEEPS], SWEEPS | {"includedPermissions": HELD[::-1]}, Mark.SAME, "", []),
-        ([SWEEPS], SWEEPS | {"includedPermissions": HELD[:2]}, Mark.CHANGE, "lacks notebooks.instances.list", ["update"]),
-        ([SWEEPS], SWEEPS, Mark.CHANGE, "lacks compute.snapshots.list, lacks monitoring.timeSeries.list, lacks notebooks.instances.list", ["update"]),
+        ([SWEEPS], SWEEPS | {"includedPermissions": HELD[:3]}, Mark.CHANGE, "lacks notebooks.instances.list", ["update"]),
+        ([SWEEPS], SWEEPS, Mark.CHANGE, "lacks compute.snapshots.list, lacks dataproc.jobs.list, lacks monitoring.timeSeries.list, lacks notebooks.instances.list", ["update"]),
         (
             [SWEEPS], SWEEPS | {"includedPermissions": [*HELD, "notebooks.instances.setIamPolicy"]}, Mark.CHANGE,
             "has notebooks.instances.setIamPolicy too many", ["update"],
