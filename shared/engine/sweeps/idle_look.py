@@ -138,7 +138,7 @@ def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
 def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> list[Machine]:
     """Return the machines to look at now: each once an hour, and each that could be idle, was warned or was never looked at.
 
-    Cloud Monitoring bills each time series that it returns (docs/benchmarks.md), so the others are left alone.
+    Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are left alone.
     """
     policies = _policies(deps)
     return [each for each in running if each.profile in policies and _is_due(each, notes, policies[each.profile], now)]
