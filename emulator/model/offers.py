@@ -1,4 +1,4 @@
-"""What Compute Engine offers, as its reads answer: zones, the types of machines, disks and accelerators in a zone, images, networks.
+"""The offer of Compute Engine, as its reads answer: zones, the types of machines, disks and accelerators in a zone, images, networks.
 
 By the same tables and declarations by which a machine is refused (`machine_types`, `surroundings`).
 """

@@ -25,6 +25,15 @@ def ready(terminal, user="ana.silva@example.com", *options):
         terminal.run("sweep", "due")
 
 
+def open_lab(terminal):
+    """Let Ana look at JupyterLab for ten minutes, and half an hour pass. Return when she left it."""
+    until = terminal.cloud.world.clock.now() + timedelta(minutes=10)
+    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4, "until": until.isoformat()}
+    requests.post(f"{terminal.cloud.url}/_emulator/activity", json=script, timeout=10).raise_for_status()
+    terminal.advance(minutes=30)
+    return until
+
+
 def shown(terminal, user="ana.silva@example.com"):
     return json.loads(terminal.run("show", user, "-o", "json").stdout)
 
@@ -99,12 +108,7 @@ def test_a_dry_sweep_changes_nothing(terminal, kind):
 
 def test_an_idle_notebook_is_stopped_and_the_person_is_told_why(terminal):
     ready(terminal)
-    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4}
-    until = (terminal.cloud.world.clock.now() + timedelta(minutes=10)).isoformat()
-    requests.post(
-        f"{terminal.cloud.url}/_emulator/activity", json={**script, "until": until}, timeout=10
-    ).raise_for_status()
-    terminal.advance(minutes=30)
+    open_lab(terminal)
     terminal.run("sweep", "idle")  # it sees the counter, whose silence counts from now on
     terminal.advance(hours=5)
     verdict = json.loads(terminal.run("activity", "ana.silva@example.com", "-o", "json").stdout)
@@ -131,12 +135,7 @@ def test_an_idle_notebook_is_stopped_and_the_person_is_told_why(terminal):
 
 def test_a_list_of_jobs_that_is_refused_is_said(terminal):
     ready(terminal)
-    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4}
-    until = (terminal.cloud.world.clock.now() + timedelta(minutes=10)).isoformat()
-    requests.post(
-        f"{terminal.cloud.url}/_emulator/activity", json={**script, "until": until}, timeout=10
-    ).raise_for_status()
-    terminal.advance(minutes=30)
+    open_lab(terminal)
     terminal.run("sweep", "idle")
     terminal.advance(hours=5)
     refused = {"code": "PERMISSION_DENIED", "message": "Permission 'dataproc.sessions.list' denied"}
@@ -476,12 +475,7 @@ def test_renamed_says_what_is_wrong_with_it(terminal):
 def test_who_has_not_used_theirs_for_long_is_listed_and_who_was_never_seen_is_counted(terminal):
     ready(terminal)
     ready(terminal, "ben.okafor@example.com")
-    script = {"instance": shown(terminal)["instance"], "requests_per_minute": 4}
-    until = (terminal.cloud.world.clock.now() + timedelta(minutes=10)).isoformat()
-    requests.post(
-        f"{terminal.cloud.url}/_emulator/activity", json={**script, "until": until}, timeout=10
-    ).raise_for_status()
-    terminal.advance(minutes=30)
+    opened_until = open_lab(terminal)
     assert json.loads(terminal.run("list", "--unused", "1h", "-o", "json").stdout) == []
     said = terminal.run("list", "--unused", "1h").stdout
     assert "Nobody." in said
@@ -490,7 +484,7 @@ def test_who_has_not_used_theirs_for_long_is_listed_and_who_was_never_seen_is_co
     terminal.advance(days=3)
     found = json.loads(terminal.run("list", "--unused", "2d", "-o", "json").stdout)
     assert {row["email"] for row in found} == {"ana.silva@example.com", "ben.okafor@example.com"}
-    latest = datetime.fromisoformat(until) + timedelta(minutes=5)  # samples are of five minutes
+    latest = opened_until + timedelta(minutes=5)  # samples are of five minutes
     assert all(datetime.fromisoformat(row["last_used"]) <= latest for row in found)
     assert json.loads(terminal.run("list", "--unused", "4d", "-o", "json").stdout) == []
     assert "last_used" in terminal.run("list", "-o", "csv").stdout.splitlines()[0]

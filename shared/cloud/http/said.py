@@ -1,4 +1,4 @@
-"""What a failed answer says, taken apart, and its meaning by the table of words (`shared.cloud.http.words`)."""
+"""The parts of a failed answer, and its meaning by the table of words (`shared.cloud.http.words`)."""
 
 from __future__ import annotations
 

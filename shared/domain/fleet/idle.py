@@ -59,7 +59,7 @@ _MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
 
 
 class Silence(StrEnum):
-    """What it means that the proxy's counter has no point. The counter writes no zeros: one series a response code that was seen.
+    """The meaning of a proxy's counter without a point. The counter writes no zeros: one series a response code that was seen.
 
     The values are what is missing, in words; `MEANS_NONE` is not missing.
     """
@@ -151,7 +151,7 @@ class IdlePolicy(Struct, frozen=True):
 
     @property
     def warn_after(self) -> timedelta:
-        """How long nothing must have happened before the user is warned: half the timeout at least."""
+        """The time without any sign after which the user is warned: half the timeout at least."""
         return max(self.idle_timeout - self.warn_idle, self.idle_timeout / 2)
 
 

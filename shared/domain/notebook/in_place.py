@@ -1,4 +1,4 @@
-"""What is done to an instance where it stands: a restart that its user asked for, and larger disks. Nothing is stopped or replaced."""
+"""The changes of an instance where it stands: a restart that its user asked for, and larger disks. Nothing is stopped or replaced."""
 
 from __future__ import annotations
 

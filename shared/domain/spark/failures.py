@@ -1,4 +1,4 @@
-"""What becomes of the request for a cluster that could not be made: another zone, or its end with a diagnosis. Pure."""
+"""The end of a request for a cluster that could not be made: another zone, or its end with a diagnosis. Pure."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _HEALTH_FRESH = timedelta(minutes=15)  # the agent reports every 30 seconds, and
 
 
 class _Up(NamedTuple):
-    """What a listing says of an instance that runs."""
+    """The part of a listing about an instance that runs."""
 
     gce_instance_id: str
     agent_up: bool | None
