@@ -18,6 +18,7 @@ from shared.cloud.http.clock import EndpointClock, SystemClock
 from shared.cloud.identity.accounts import IamAccounts
 from shared.cloud.identity.groups import CloudIdentityGroups
 from shared.cloud.identity.iap import IapSignIn
+from shared.cloud.identity.members import CloudIdentityRoster
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.cloud.notebook.notebooks import WorkbenchNotebooks
 from shared.cloud.notebook.snapshots import ComputeSnapshots
@@ -31,6 +32,7 @@ from shared.cloud.storage.inbox import StorageInbox
 from shared.cloud.storage.people import StorageGroupBooks, StoragePersons
 from shared.cloud.storage.policies import StoragePolicies
 from shared.cloud.storage.records import StorageRecords
+from shared.cloud.storage.rosters import StorageRosterFile, StorageRosters
 from shared.cloud.workers import ThreadWorkers
 from shared.domain.people.domains import People
 from shared.domain.plan.plan import Policy
@@ -41,15 +43,19 @@ from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserEmail, UserKey, parse_email
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import SignIn, Wake
+from shared.engine.ports.roster import RosterSource
 from shared.engine.ports.runtime import Clock, Log
-from shared.messages.addresses import parse_address
+from shared.messages.addresses import parse_address, parse_person
 from shared.messages.parse import wake_message
 from shared.settings import ConfigError, Settings, load_settings
 from shared.telemetry import JsonLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Any
+
+    from shared.domain.fleet.roster import Reading
 
 _LOCK = threading.Lock()
 _PATIENCE_S = 120.0
@@ -133,9 +139,25 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         persons=StoragePersons(clients),
         relay=partial(_relay, clients, settings.project),
         policies=policies,
+        rosters=StorageRosters(clients),
+        roster_sources=tuple(_roster_sources(settings, clients, lambda: policies.in_force(own).people)),
         base_policy=own,
         deployed=_deployed(settings, own),
     )
+
+
+def _roster_sources(settings: Settings, clients: Clients, people: Callable[[], People]) -> Iterator[RosterSource]:
+    if settings.roster_groups:
+        yield CloudIdentityRoster(clients, people=people, person=parse_person)
+    if settings.roster_employees:
+        yield StorageRosterFile(clients, bucket=settings.inbox_bucket, parse=partial(_read_roster, people))
+
+
+def _read_roster(people: Callable[[], People], raw: bytes, **about: Any) -> Reading:
+    from shared.messages.roster_file import read_roster  # noqa: PLC0415 - a cold start has no use for a file's reader
+
+    now = people()
+    return read_roster(raw, person=lambda address: parse_person(address, now), **about)
 
 
 def _deployed(settings: Settings, own: Policy) -> Noted | None:

@@ -1,4 +1,4 @@
-"""The REST API of Cloud Identity v1: groups and direct memberships.
+"""The REST API of Cloud Identity v1: groups, direct and transitive memberships.
 
 The caller's role in the group (owner, manager) decides about the caller's rights, not an IAM permission: the journal names
 none.
@@ -23,7 +23,17 @@ def routes(model: CloudIdentityModel) -> list[Route]:
     """Return the service's routes. The lookups come first, because other patterns would match their last word as a name."""
 
     def members(call: Call, query: dict[str, str]) -> Any:
-        return model.members(call.params["name"], size=read_int(query, "pageSize"), token=query.get("pageToken", ""))
+        return model.members(
+            call.params["name"],
+            size=read_int(query, "pageSize"),
+            token=query.get("pageToken", ""),
+            view=query.get("view", ""),
+        )
+
+    def transitive(call: Call, query: dict[str, str]) -> Any:
+        return model.search_transitive(
+            call.params["name"], size=read_int(query, "pageSize"), token=query.get("pageToken", "")
+        )
 
     # verb, path, method, the resource that the journal names, handler
     table: list[tuple[str, str, str, str, Handler]] = [
@@ -33,6 +43,10 @@ def routes(model: CloudIdentityModel) -> list[Route]:
          with_query(lambda call, _: model.create(call.json()), "initialGroupConfig")),
         ("GET", f"{_GROUP}/memberships:lookup", "memberships.lookup", "{name}",
          with_query(lambda call, query: model.lookup_member(call.params["name"], query.get("memberKey.id", "")), "memberKey.id")),
+        ("GET", f"{_GROUP}/memberships:searchTransitiveMemberships", "memberships.searchTransitiveMemberships", "{name}",
+         with_query(transitive, "pageSize", "pageToken")),
+        ("GET", f"{_GROUP}/memberships:checkTransitiveMembership", "memberships.checkTransitiveMembership", "{name}",
+         with_query(lambda call, query: model.check_transitive(call.params["name"], query.get("query", "")), "query")),
         ("GET", f"{_GROUP}/memberships", "memberships.list", "{name}", with_query(members, "pageSize", "pageToken", "view")),
         ("POST", f"{_GROUP}/memberships", "memberships.create", "{name}",
          with_query(lambda call, _: model.join(call.params["name"], call.json()))),

@@ -199,6 +199,8 @@ def _settings_of(
         currency=raw.hub.currency,
         billing_export=raw.deployment.billing_export,
         bigquery_projects=raw.idle.bigquery_projects,
+        roster_groups=raw.roster.groups,
+        roster_employees=raw.roster.employees,
         sources=SHIPPED if sources is None else {name: s.to_domain(name) for name, s in sources.sources.items()},
         people=People(
             domains=raw.people.domains,

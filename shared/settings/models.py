@@ -150,6 +150,21 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
         ],
         ...,
     ] = ()
+    roster_writers: Annotated[
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^(user|group|serviceAccount):[^@\s]+@[^@\s]+$",
+                    examples=["serviceAccount:hr-feed@acme-hr.iam.gserviceaccount.com"],
+                ),
+            ],
+            ...,
+        ],
+        Meta(
+            description="Who may drop HR's list of employees: they may create objects below rosters/ in the inbox, no more."
+        ),
+    ] = ()
     hub_access: Annotated[
         tuple[
             Annotated[
@@ -194,6 +209,23 @@ class IdleFile(Strict, frozen=True, kw_only=True):
             "bigquery.jobs.listAll in each of them.",
         ),
     ] = ()
+
+
+class RosterFile(Strict, frozen=True, kw_only=True):
+    """The lists of everybody that are read each hour, so that a joiner or leaver whose message was lost is found all the same."""
+
+    groups: Annotated[
+        bool,
+        Meta(
+            description="Read all members of the assigned groups from Cloud Identity, nested groups too. Needs the role Groups Reader."
+        ),
+    ] = False
+    employees: Annotated[
+        bool,
+        Meta(
+            description="Read the newest file below rosters/ in the inbox bucket, in which HR lists everybody who works here."
+        ),
+    ] = False
 
 
 class HubFile(Strict, frozen=True, kw_only=True):
@@ -265,6 +297,7 @@ class SettingsFile(Strict, frozen=True, kw_only=True):
     hub: HubFile = HubFile()
     guard: GuardSettings = GuardSettings()
     idle: IdleFile = IdleFile()
+    roster: RosterFile = RosterFile()
     api_endpoint: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.domain.people.sources import NEEDED, Joiners, May, Shape, Source
+from shared.domain.people.sources import FROM_ROSTER, NEEDED, Joiners, May, Shape, Source
 from shared.settings.fields import Strict, check, one_of
 
 TopicId = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", examples=["workbench-lifecycle"])]
@@ -44,6 +44,8 @@ def _whole(value: Mapping[str, SourceFile]) -> Mapping[str, SourceFile]:
     missing = [name for name in NEEDED if name not in value]
     if missing:
         raise ValueError(f"the source '{missing[0]}' is missing; {', '.join(NEEDED)} are always needed")
+    if FROM_ROSTER in value:
+        raise ValueError(f"'{FROM_ROSTER}' is the name of what the rosters state; give your source another name")
     topics = [source.topic for source in value.values()]
     twice = sorted({topic for topic in topics if topics.count(topic) > 1})
     if twice:

@@ -35,6 +35,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `iap_audience` is the audience for which a signed header must be made, on the page and in a request; the deployment sets it.
     `named_inbox` and `named_letters` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the time and the
     account of the files' deployment, if the deployment set them. `bigquery_projects` are those whose running jobs keep a notebook.
+    `roster_groups` and `roster_employees`: that list of everybody is read each hour.
     """
 
     env: str
@@ -65,6 +66,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deployed_at: datetime | None = None
     deployed_by: str = ""
     bigquery_projects: tuple[str, ...] = ()
+    roster_groups: bool = False
+    roster_employees: bool = False
 
     @property
     def inbox_bucket(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from emulator.app import EmbeddedCloud
-from emulator.clock import VirtualClock
+from emulator.clock import VirtualClock, rfc3339
 from tests.emulator.data_kit import ID, DataCloud
 
 READERS = "scientists-data@example.com"
@@ -232,3 +233,63 @@ def test_a_membership_is_read_and_its_roles_change(cloud: DataCloud):
         cloud.refused("POST", path, wrong, status=400)
     assert cloud.call("GET", f"/v1/{member}")["roles"] == [{"name": "MEMBER"}]
     cloud.refused("GET", f"/v1/{group_}/memberships/1", status=404)
+
+
+# --- nested groups and members whose time ends
+
+STAFF, TEAM = "staff@example.com", "team@example.com"
+SEARCH = "memberships:searchTransitiveMemberships"
+
+
+def relations(cloud: DataCloud, name: str, **query: str) -> dict[str, str]:
+    listed = cloud.call("GET", f"/v1/{name}/{SEARCH}", **query).get("memberships", [])
+    return {row["preferredMemberKey"][0]["id"]: row["relationType"] for row in listed}
+
+
+def test_a_search_finds_direct_and_indirect_members_once_through_a_cycle(cloud: DataCloud):
+    staff, team = group(cloud, STAFF), group(cloud, TEAM)
+    for name, member in (
+        (staff, "ana@example.com"), (staff, TEAM), (team, "ana@example.com"), (team, "ben@example.com"), (team, STAFF),
+    ):  # fmt: skip
+        join(cloud, name, member)
+    assert relations(cloud, staff) == {
+        "ana@example.com": "DIRECT_AND_INDIRECT",
+        TEAM: "DIRECT",
+        "ben@example.com": "INDIRECT",
+        STAFF: "INDIRECT",
+    }
+    first = cloud.call("GET", f"/v1/{staff}/{SEARCH}", pageSize="3")
+    rest = cloud.call("GET", f"/v1/{staff}/{SEARCH}", pageSize="3", pageToken=first["nextPageToken"])
+    assert len(first["memberships"]) + len(rest["memberships"]) == len(relations(cloud, staff))
+    check = f"/v1/{staff}/memberships:checkTransitiveMembership"
+    assert cloud.call("GET", check, query="member_key_id == 'BEN@example.com'") == {"hasMembership": True}
+    assert cloud.call("GET", check, query="member_key_id == 'cleo@example.com'") == {}
+    assert "Invalid query" in cloud.refused("GET", check, status=400, query="ben@example.com")["message"]
+
+
+def test_the_full_view_says_what_kind_a_member_is_and_when_its_time_ends(cloud: DataCloud):
+    staff, _ = group(cloud, STAFF), group(cloud, TEAM)
+    ends = rfc3339(cloud.cloud.world.clock.now() + timedelta(hours=2))
+    temporary = {"name": "MEMBER", "expiryDetail": {"expireTime": ends}}
+    body = {"preferredMemberKey": {"id": "ana@example.com"}, "roles": [temporary]}
+    cloud.call("POST", f"/v1/{staff}/memberships", body)
+    join(cloud, staff, TEAM)
+    rows = cloud.call("GET", f"/v1/{staff}/memberships", view="FULL")["memberships"]
+    assert {row["preferredMemberKey"]["id"]: row["type"] for row in rows} == {"ana@example.com": "USER", TEAM: "GROUP"}
+    assert [row["roles"] for row in rows if row["type"] == "USER"] == [[temporary]]
+    cloud.refused("GET", f"/v1/{staff}/memberships", status=400, view="WHOLE")
+    cloud.wait(2 * 3600)
+    assert members(cloud, staff) == [TEAM]
+
+
+@pytest.mark.parametrize("detail", [{}, {"expireTime": "soon"}, "2027-01-01T00:00:00Z"])
+def test_an_expiry_that_is_no_time_is_refused(cloud: DataCloud, detail: Any):
+    role = {"name": "MEMBER", "expiryDetail": detail}
+    body = {"preferredMemberKey": {"id": "ana@example.com"}, "roles": [role]}
+    assert "expire_time" in cloud.refused("POST", f"/v1/{group(cloud)}/memberships", body, status=400)["message"]
+
+
+def test_only_the_role_member_expires(cloud: DataCloud):
+    owner = {"name": "OWNER", "expiryDetail": {"expireTime": "2027-01-01T00:00:00Z"}}
+    body = {"preferredMemberKey": {"id": "ana@example.com"}, "roles": [{"name": "MEMBER"}, owner]}
+    assert "expiry" in cloud.refused("POST", f"/v1/{group(cloud)}/memberships", body, status=400)["message"]

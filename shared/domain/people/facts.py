@@ -32,7 +32,7 @@ from shared.domain.people.employment import (
     next_employment_change,
 )
 from shared.domain.people.groups import GroupBook
-from shared.domain.people.sources import DIRECTORY
+from shared.domain.people.sources import DIRECTORY, FROM_ROSTER
 from shared.domain.people.statements import (
     BEFORE_EVERYTHING,
     Force,
@@ -369,11 +369,11 @@ def _newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str
 
 
 def _is_directory(statement: Statement) -> bool:
-    """Return True for a statement of the directory.
+    """Return True for a statement of the directory: from its log, or from its list of members.
 
     Records of earlier versions name no source: in them only the directory made statements about a single group.
     """
-    return statement.source in {DIRECTORY, ""}
+    return statement.source in {DIRECTORY, FROM_ROSTER, ""}
 
 
 def _as_membership(roster: Statement, *, member: bool) -> Statement:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 HR, DIRECTORY, OPERATOR, WAKE = "hr", "directory", "operator", "wake"
+# The source of what the hourly comparison with the rosters finds. It has no topic, so no message can come from it.
+FROM_ROSTER = "roster"
 # These four sources always exist: parts of the product send to them or depend on them. The administrator may add others.
 NEEDED = (HR, DIRECTORY, OPERATOR, WAKE)
 

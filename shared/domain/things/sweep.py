@@ -11,11 +11,12 @@ class Sweep(StrEnum):
     DUE = "due"  # each minute: records whose time has come
     IDLE = "idle"  # each ten minutes: environments that are not used
     DRIFT = "drift"  # each hour: differences from the record
+    ROSTER = "roster"  # each hour: differences from the lists of everybody
 
     @property
     def tends_dead_letters(self) -> bool:
         """The care for dead letters: True if this sweep handles them at its end.
 
-        The due sweep does not: it should cost a single listing if nothing is due.
+        The due sweep does not: it should cost a single listing if nothing is due. Nor does the roster sweep, which has enough to do.
         """
-        return self is not Sweep.DUE
+        return self in {Sweep.IDLE, Sweep.DRIFT}

@@ -26,6 +26,7 @@ from shared.engine.ports.resources import (
     Snapshots,
     Templates,
 )
+from shared.engine.ports.roster import Rosters, RosterSource
 from shared.engine.ports.runtime import Clock, Log, Workers
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class Deps(Struct, frozen=True, kw_only=True):
     """The engine's dependencies; built by `shared.wiring` or by a test.
 
     `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
-    if known. The members of `admin_group` may request changes for other users; None: no user may.
+    if known. The members of `admin_group` may request changes for other users; None: no user may. `roster_sources` are the lists of
+    everybody that the settings name.
     """
 
     records: Records
@@ -63,9 +65,11 @@ class Deps(Struct, frozen=True, kw_only=True):
     persons: Persons
     relay: Relay
     policies: Policies
+    rosters: Rosters
     base_policy: Policy
     deployed: Noted | None = None
     admin_group: str | None = None
+    roster_sources: tuple[RosterSource, ...] = ()
     # A cache of the last group book with the policy made from it: a pass asks for the policy many times.
     _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)
 

@@ -44,6 +44,7 @@ from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_wo
 from shared.engine.sweeps.idle_guard import held_back
 from shared.engine.sweeps.idle_look import Judged, Use, due, for_blindness, is_news, judge, running_machines
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
+from shared.engine.sweeps.roster import sweep_roster
 from shared.engine.sweeps.session_templates import sync_sessions
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
 from shared.engine.sweeps.waiting import keep_waiting
@@ -287,5 +288,7 @@ def sweep(kind: Sweep, deps: Deps, *, dry_run: bool = False, proposes: bool = Tr
             return sweep_idle(deps, dry_run=dry_run)
         case Sweep.DRIFT:
             return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
+        case Sweep.ROSTER:
+            return sweep_roster(deps, dry_run=dry_run)
         case _:
             assert_never(kind)

@@ -1,0 +1,100 @@
+"""Ports of the roster: where the list of everybody is read, and what the sweep remembers of it.
+
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from shared.domain.fleet.roster import Allowed, Reading, Refusal, RosterKind, RosterState
+from shared.domain.things.errors import PermanentError
+from shared.domain.things.identity import UserEmail, UserKey
+
+
+class RosterRefusedError(PermanentError):
+    """The error for a roster that was read and must not be used: `refusal` says why, `faults` say where, a line each."""
+
+    def __init__(self, refusal: Refusal, faults: Sequence[str], *, user_message: str, detail: str) -> None:
+        super().__init__(user_message=user_message, detail=detail)
+        self.refusal, self.faults = refusal, tuple(faults)
+
+
+class RosterSource(Protocol):
+    """A place where a roster is read as a whole."""
+
+    @property
+    def kind(self) -> RosterKind:
+        """Which roster it is."""
+
+    def read(self, groups: frozenset[str], now: datetime) -> Reading | None:
+        """Return the whole roster, or None if there is none yet. `groups` are the assigned groups, `now` is the start of the read.
+
+        Raise `RosterRefusedError` for a faulty one, and any other of our errors if a part could not be read: a part is never returned.
+        """
+
+    def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:
+        """Return True if one more look confirms that the person is not in the group now ("" for the roster of employees)."""
+
+
+class StoredRoster(Struct, frozen=True):
+    """The memory of a roster, and the generation of its object (0: none yet)."""
+
+    state: RosterState
+    generation: int
+
+
+class ReportRow(Struct, frozen=True, kw_only=True):
+    """A difference of the last reading. `stated` are the groups or "employment", each with + or -; `outcome` is a `RosterOutcome`'s value."""
+
+    user_key: UserKey
+    stated: tuple[str, ...]
+    outcome: str
+
+
+class RosterReport(Struct, frozen=True, kw_only=True):
+    """The result of the last reading, for page and command line.
+
+    `refusal` is empty for an accepted one; `faults` are the places, a line each. `accepted_at` is the `as_of` of the roster in use. `found`
+    counts the differences by outcome; `rows` lists them.
+    """
+
+    kind: str
+    read_at: datetime
+    people: int = 0
+    others: int = 0
+    smallest: int = 0
+    refusal: str = ""
+    detail: str = ""
+    faults: tuple[str, ...] = ()
+    accepted_at: datetime | None = None
+    is_first: bool = False
+    found: Mapping[str, int] = {}
+    rows: tuple[ReportRow, ...] = ()
+
+
+class Rosters(Protocol):
+    """The memory of the rosters, and the reports for pages."""
+
+    def load(self, kind: RosterKind) -> StoredRoster:
+        """Return the memory; an empty one before the first accepted reading."""
+
+    def save(self, kind: RosterKind, state: RosterState, *, expected: StoredRoster) -> None:
+        """Write the memory. Raise `ConflictError` if another process wrote it meanwhile."""
+
+    def allowed(self, kind: RosterKind) -> Allowed | None:
+        """Return an operator's word about the size; None if there is none."""
+
+    def allow(self, kind: RosterKind, allowed: Allowed) -> None:
+        """Write an operator's word about the size; it replaces an earlier one."""
+
+    def report(self, kind: RosterKind) -> RosterReport | None:
+        """Return the report of the last reading; None before the first one."""
+
+    def write_report(self, kind: RosterKind, report: RosterReport) -> None:
+        """Replace the report."""
