@@ -19,6 +19,7 @@ from cli import (
     messages,
     people,
     repairing,
+    rosters,
     sweeping,
     waves,
 )
@@ -71,6 +72,7 @@ for command in (
     guard.reject,
     erasing.erase_user,
     sweeping.sweep_group,
+    rosters.roster,
     letters.dead_letter,
     importing.import_group,
     checks.validate_config,

@@ -139,7 +139,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         persons=StoragePersons(clients),
         relay=partial(_relay, clients, settings.project),
         policies=policies,
-        rosters=StorageRosters(clients),
+        rosters=StorageRosters(clients, inbox=settings.inbox_bucket),
         roster_sources=tuple(_roster_sources(settings, clients, lambda: policies.in_force(own).people)),
         base_policy=own,
         deployed=_deployed(settings, own),

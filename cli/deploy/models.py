@@ -57,7 +57,7 @@ def _not_too_wide(role: str) -> str:
 class GrantModel(Strict, frozen=True, kw_only=True):
     """A binding that is added to the present ones: `role` for `to` on `on`; with `when` only if that part is configured.
 
-    With `prefix` the binding applies to objects of a bucket whose names have this prefix.
+    With `prefix` the binding applies to objects of a bucket whose names have this prefix, with `all_but` to all others.
     """
 
     to: Annotated[str, Meta(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")]
@@ -67,6 +67,7 @@ class GrantModel(Strict, frozen=True, kw_only=True):
         Meta(pattern=r"^(project|bucket/(records|inbox|letters)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"),
     ]
     prefix: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
+    all_but: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
     when: Annotated[str, one_of("personal_accounts", "billing_export")] | None = None
 
 

@@ -34,6 +34,7 @@ PREDEFINED = {
     "roles/logging.logWriter": {"logging.logEntries.create"},
     "roles/pubsub.publisher": {"pubsub.topics.publish"},
     "roles/pubsub.subscriber": {"pubsub.subscriptions.consume", "pubsub.topics.attachSubscription"},
+    "roles/storage.objectCreator": {"storage.objects.create"},
     "roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
 }
 _ROLE_ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -45,7 +46,7 @@ _SERVICES = {
 }  # fmt: skip
 _LONGEST = {"title": 100, "description": 300}
 _ROLE_KEPT = {"title", "description", "stage", "includedPermissions"}
-_STARTS = re.compile(r'resource\.name\.startsWith\("([^"]+)"\)')
+_STARTS = re.compile(r'(?P<none>!?)resource\.name\.startsWith\("(?P<start>[^"]+)"\)')
 _ROLE_FIELDS = {"title", "description", "includedPermissions", "stage", "etag", "name", "deleted"}
 _MANAGERS = {"OWNER", "MANAGER"}
 _FREE = {"testIamPermissions", "TestIamPermissions"}  # every caller may ask for its own permissions
@@ -236,7 +237,7 @@ class AccessModel:
             starts = _STARTS.fullmatch(str(condition.get("expression", "")))
             bucket, _, name = resource.partition("/")
             full = f"projects/_/buckets/{bucket}" + (f"/objects/{name}" if name else "")
-            if starts is None or service != "storage" or not full.startswith(starts[1]):
+            if starts is None or service != "storage" or full.startswith(starts["start"]) is bool(starts["none"]):
                 return False
         role = str(binding.get("role", ""))
         held = self._roles.get(role, {})

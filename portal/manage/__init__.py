@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from portal.manage import acts, attention, changes, changes_api, costs, fleet, letters, person, person_tables, releases
+from portal.manage import (
+    acts,
+    attention,
+    changes,
+    changes_api,
+    costs,
+    fleet,
+    letters,
+    person,
+    person_tables,
+    releases,
+    rosters,
+)
 from portal.manage.base import blueprint
 
-_PARTS = (fleet, person, person_tables, acts, attention, changes, changes_api, releases, letters, costs)
+_PARTS = (fleet, person, person_tables, acts, attention, changes, changes_api, releases, letters, rosters, costs)
 ROUTES = tuple(route for part in _PARTS for route in part.ROUTES)
 
 __all__ = ["ROUTES", "blueprint"]

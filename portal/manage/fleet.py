@@ -15,6 +15,7 @@ from portal.manage.changes import changes_now
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.letters import open_letters
 from portal.manage.query import Query, filter_params, has_address, query_of
+from portal.manage.rosters import refused_rosters
 from portal.routes import Access, Place, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import ReadyDay, running_clusters
@@ -81,6 +82,7 @@ def index() -> flask.Response:
     """Show the figures of all users: four calls to the cloud, for any number of users."""
     seen, figures = figures_now()
     waiting_letters = open_letters()
+    refused = refused_rosters()
     changes, looked = changes_now()
     return fleet_page(
         "manage/index.html",
@@ -89,6 +91,7 @@ def index() -> flask.Response:
         needs={why: count for why, count in figures.overview.needs.items() if not (why == _IN_A_BATCH and changes)},
         strays=len(seen.strays),
         letters=waiting_letters,
+        rosters=refused,
         changes=changes,
         changes_unread=looked.unread,
         needs_texts=NEEDS,

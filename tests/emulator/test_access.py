@@ -128,6 +128,8 @@ def test_a_condition_counts_in_the_form_that_the_deployment_writes(cloud: Cloud)
     for expression, status in (
         ('resource.name.startsWith("projects/_/buckets/records")', 200),
         ('resource.name.startsWith("projects/_/buckets/other")', 403),
+        ('!resource.name.startsWith("projects/_/buckets/records")', 403),
+        ('!resource.name.startsWith("projects/_/buckets/records/objects/rosters/")', 200),
         ("true", 403),
     ):
         cloud.on_project("roles/storage.objectViewer", condition={"title": "t", "expression": expression})

@@ -234,7 +234,7 @@ def _deliveries(state: dict[str, Any]) -> Iterator[str]:
 def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     roles = {name.rsplit("/", 1)[-1] for name in state["roles"]}
     ours = {
-        "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_wishes", "benchkeeper_lists", "benchkeeper_inbox", "benchkeeper_letters",
+        "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_page_wishes", "benchkeeper_lists", "benchkeeper_inbox", "benchkeeper_letters",
         "benchkeeper_letters_look", "benchkeeper_letter_notes", "benchkeeper_letters_care", "benchkeeper_marks", "benchkeeper_find", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
         "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
     }  # fmt: skip
@@ -297,7 +297,7 @@ _ACCESS = {  # what our accounts hold on each bucket
     },
     f"{BUCKET}-inbox": {
         ("benchkeeper_inbox", _member("lifecycle")), ("benchkeeper_inbox", _member("tick")),
-        ("benchkeeper_wishes", _member("hub")),
+        ("benchkeeper_page_wishes", _member("hub")),
         ("benchkeeper_lists", _member("hub")),
     },
     f"{BUCKET}-letters": {

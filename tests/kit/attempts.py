@@ -85,7 +85,7 @@ def _samples(bench: Bench) -> dict[str, list[str]]:
     groups = list(bench.cloud.cloudidentity._groups)
     names = [
         *topics, *subscriptions, *instances, *accounts, *groups, *(f"{name}/memberships/1" for name in groups),
-        f"projects/{project}/roles/benchkeeper_objects", f"projects/{project}/roles/benchkeeper_wishes",
+        f"projects/{project}/roles/benchkeeper_objects", f"projects/{project}/roles/benchkeeper_page_wishes",
         f"{location}/operations/o-1", f"projects/{project}/regions/europe-west1/operations/o-1",
         f"{location}/sessionTemplates/s-1", f"{location}/jobs/benchkeeper-due", f"projects/{project}/snapshots/s-1",
         f"projects/{project}/schemas/s-1",

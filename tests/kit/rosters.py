@@ -8,17 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from kit.inprocess import Bench, local_settings, make_bench
-
 from emulator.clock import rfc3339
+from kit.inprocess import Bench, local_settings, make_bench
 from shared.domain.fleet.roster import RosterKind
 from shared.domain.people.events import GroupChanged, Joined, Left
 from shared.domain.record.record import Presence
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.news.deliver import deliver
 from shared.engine.ports.roster import RosterReport
-from shared.engine.sweeps.sweeps import sweep
 from shared.engine.sweeps.sweeping import Summary
+from shared.engine.sweeps.sweeps import sweep
 
 ANALYSTS = "data-analysts@example.com"
 _FORUM = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}

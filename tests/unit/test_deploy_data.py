@@ -67,7 +67,7 @@ def test_what_is_shipped_is_right_for_both_environments(company, env):
     assert {each.account for each in found.functions.values() if each.entry_point == "lifecycle"} == {"lifecycle"}
     settings = found.settings
     assert tuple(found.buckets) == (settings.bucket, f"{settings.bucket}-inbox", f"{settings.bucket}-letters")
-    assert set(found.jobs) == {"benchkeeper-due", "benchkeeper-idle", "benchkeeper-drift"}
+    assert set(found.jobs) == {"benchkeeper-due", "benchkeeper-idle", "benchkeeper-drift", "benchkeeper-roster"}
     assert "roles/pubsub.publisher" in {grant.role for grant in found.grants}
     assert found.metrics
     assert found.alerts

@@ -175,7 +175,7 @@ def test_the_values_that_alerts_ask_for_are_ones_that_are_logged():
 
     known = {
         "reason": {reason.value for reason in Reason},
-        "kind": {"due", "idle", "drift"},
+        "kind": {"due", "idle", "drift", "roster"},
         "outcome": {"ack", "nack", "dead-letter"},
         "response_code": {"401"},
         "response_code_class": {"5xx"},

@@ -12,7 +12,7 @@ from shared.domain.things.sweep import Sweep
 
 DEPLOY = Path(__file__).parents[2] / "config" / "deploy"
 # The alert on sweeps that do not come is on the due sweep: the others come by the same schedule, topic and function.
-WATCHED_BY_ANOTHER = {Sweep.IDLE, Sweep.DRIFT}
+WATCHED_BY_ANOTHER = {Sweep.IDLE, Sweep.DRIFT, Sweep.ROSTER}
 
 
 def kinds_in(name: str) -> set[str]:

@@ -63,6 +63,7 @@ def grants(target: Target) -> Iterator[Step]:
             yield Step(key=grant_key(grant, on=grant.on), mark=Mark.KEEP, because=_NO_MORE[grant.when])
     yield from data_roles(target, policies)
     yield from publishers(target, policies)
+    yield from roster_writers(target, policies)
 
 
 class _Policies:
@@ -129,17 +130,18 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
 
 def _only(grant: GrantModel) -> str:
     """Return the title of a grant's condition; empty if the grant has none."""
+    if grant.all_but:
+        return f"all-but-{grant.all_but.strip('/').replace('/', '-')}"
     return f"{grant.prefix.strip('/').replace('/', '-')}-only" if grant.prefix else ""
 
 
 def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
     """Return the arguments for a grant's condition. If a policy may have one, gcloud must be told that a binding has none."""
-    if grant.prefix:
-        start = (
-            f"projects/_/buckets/{target.deployment.bucket_named(grant.on.partition('/')[2])}/objects/{grant.prefix}"
-        )
-        return (f'--condition=title={_only(grant)},expression=resource.name.startsWith("{start}")',)
-    mixed = any(each.prefix and each.on == grant.on for each in target.deployment.grants)
+    if _only(grant):
+        bucket = target.deployment.bucket_named(grant.on.partition("/")[2])
+        start = f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{grant.prefix or grant.all_but}")'
+        return (f"--condition=title={_only(grant)},expression={'!' if grant.all_but else ''}{start}",)
+    mixed = any(_only(each) and each.on == grant.on for each in target.deployment.grants)
     return ("--condition=None",) if mixed else ()
 
 
@@ -176,6 +178,7 @@ def withdrawn(target: Target) -> Iterator[Step]:
 def grant_key(grant: GrantModel, *, on: str) -> str:
     """Return the key of the step that makes a grant."""
     where = f"{on}/{grant.prefix}" if grant.prefix else on
+    where = f"{on} but {grant.all_but}" if grant.all_but else where
     return f"access {grant.to.partition('/')[2]}: {grant.role.rpartition('/')[2]} on {where}"
 
 
@@ -207,6 +210,21 @@ def publishers(target: Target, policies: _Policies) -> Iterator[Step]:
             because=f"may publish to {topic}",
             work=("pubsub", "topics", "add-iam-policy-binding", topic, f"--member={member}", f"--role={role}"),
             needs=(f"topic {topic}",), lane=f"topic/{topic}",
+        )  # fmt: skip
+
+
+def roster_writers(target: Target, policies: _Policies) -> Iterator[Step]:
+    """Yield one step for each member in `deployment.roster_writers`: grant the right to create objects below rosters/ of the inbox."""
+    bucket, role = target.deployment.bucket_named("inbox"), "roles/storage.objectCreator"
+    start = f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/rosters/")'
+    for member in target.deployment.options.roster_writers:
+        condition = f"--condition=title=rosters-only,expression={start}"
+        yield granted(
+            f"roster writer {member}",
+            is_there=has(policies.of("bucket/inbox"), role, member, condition="rosters-only"),
+            because=f"may drop HR's list into {bucket}/rosters/",
+            work=("storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}", f"--member={member}", f"--role={role}", condition),
+            needs=(f"bucket {bucket}",), lane="bucket/inbox",
         )  # fmt: skip
 
 

@@ -32,8 +32,9 @@ _STATES, _ALLOWED, _REPORTS = Decoder(RosterState), Decoder(Allowed), Decoder(Ro
 class StorageRosters:
     """The adapter of the port `Rosters` over Cloud Storage."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, *, inbox: str) -> None:
         self._clients = clients
+        self._inbox = inbox
 
     def load(self, kind: RosterKind) -> StoredRoster:
         """Return the memory by one read. A damaged one is an error: without it absence would say nothing."""
@@ -61,6 +62,11 @@ class StorageRosters:
     def allow(self, kind: RosterKind, allowed: Allowed) -> None:
         """Write the operator's word by one call."""
         self._clients.bucket().write(f"{_PREFIX}{kind.value}-allowed", encode(allowed), what="allow a roster")
+
+    def drop(self, name: str, raw: bytes) -> None:
+        """Write the file by one call."""
+        kind = "application/json" if name.endswith(".json") else "text/csv"
+        self._clients.bucket(self._inbox).write(f"{DROPPED}{name}", raw, content_type=kind, what="drop a roster")
 
     def report(self, kind: RosterKind) -> RosterReport | None:
         """Return the report by one read."""

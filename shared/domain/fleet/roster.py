@@ -50,6 +50,16 @@ class Refusal(StrEnum):
     CHANGED = "ChangedWhileRead"
 
 
+class RosterOutcome(StrEnum):
+    """The end of one difference. The value is the word in reports and metrics."""
+
+    STATED = "stated"
+    STILL_THERE = "still there"  # the roster did not list the person, and one more look found the person
+    LEFT = "listed but left"  # HR's file lists a person of whom another source says that they left
+    FAILED = "failed"  # tried again in an hour
+    WAITS = "would be stated"  # of a reading that is refused, and of a dry run
+
+
 class Reading(Struct, frozen=True, kw_only=True):
     """A roster as it was read. `as_of` is the moment of which it speaks, and never later than the start of the read.
 

@@ -93,6 +93,9 @@ class Rosters(Protocol):
     def allow(self, kind: RosterKind, allowed: Allowed) -> None:
         """Write an operator's word about the size; it replaces an earlier one."""
 
+    def drop(self, name: str, raw: bytes) -> None:
+        """Put a file of employees where the next reading finds it, as HR does."""
+
     def report(self, kind: RosterKind) -> RosterReport | None:
         """Return the report of the last reading; None before the first one."""
 

@@ -19,6 +19,7 @@ from shared.domain.fleet.roster import (
     Reading,
     Refusal,
     RosterKind,
+    RosterOutcome,
     RosterState,
     accepted,
     differences,
@@ -34,7 +35,7 @@ from shared.engine.ports.records import ListedRow
 from shared.engine.ports.roster import ReportRow, RosterRefusedError, RosterReport, RosterSource, StoredRoster
 from shared.engine.reconcile.guard import sizes_now
 from shared.engine.sweeps.clock_check import ClockWatch
-from shared.engine.sweeps.roster_news import Found, RosterOutcome, confirmed
+from shared.engine.sweeps.roster_news import Found, confirmed
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
 
 _MOST_ROWS = 5_000  # of a report; the rest are counted
@@ -62,6 +63,7 @@ class _Run(Struct):
 def sweep_roster(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Read each roster, state the differences, and keep the report for the pages. Without a roster in the settings, do nothing."""
     summary = Summary(kind=Sweep.ROSTER, began_s=deps.clock.monotonic_s(), clock=ClockWatch.begin(deps.clock))
+    lost = 0
     for source in deps.roster_sources:
         now = deps.clock.now()
         try:
@@ -73,10 +75,12 @@ def sweep_roster(deps: Deps, *, dry_run: bool = False) -> Summary:
         if report is None:
             continue
         summary.found.update({f"{source.kind.value}: {word}": number for word, number in report.found.items()})
+        lost += report.found.get(RosterOutcome.STATED.value, 0)
         if report.refusal:
             summary.found[f"{source.kind.value}: refused, {report.refusal}"] += 1
         if not dry_run:
             _keep(source.kind, report, deps)
+    summary.measures = {"lost_news": lost}
     return finish(summary, deps)
 
 

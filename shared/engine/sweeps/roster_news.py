@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
-from shared.domain.fleet.roster import Difference, Reading, RosterKind, RosterState
+from shared.domain.fleet.roster import Difference, Reading, RosterKind, RosterOutcome, RosterState
 from shared.domain.people.events import GroupChanged, Joined, LeaveCancelled, Left, LifecycleEvent, Moved, is_cut
 from shared.domain.people.facts import EMPLOYMENT, GROUP, ROSTER
 from shared.domain.people.sources import FROM_ROSTER
@@ -18,17 +17,6 @@ from shared.domain.record.record import UserRecord
 from shared.domain.things.identity import UserEmail, UserKey
 from shared.engine.news.lookup import find
 from shared.engine.ports.deps import Deps
-
-
-class RosterOutcome(StrEnum):
-    """The end of one difference. The value is the word in reports and metrics."""
-
-    STATED = "stated"
-    AGREED = "agreed"  # the record says the same already, or newer news says otherwise
-    STILL_THERE = "still there"  # the roster did not list the person, and one more look found the person
-    LEFT = "listed but left"  # HR's file lists a person of whom another source says that they left
-    FAILED = "failed"  # tried again in an hour
-    WAITS = "would be stated"  # of a reading that is refused, and of a dry run
 
 
 class Found(Struct):

@@ -1,0 +1,125 @@
+"""The commands `roster show`, `check`, `drop` and `allow`: the lists of everybody that are compared each hour."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.output import complain, console, print_json, say, table
+from shared.domain.fleet.roster import ALLOWED_FOR, Allowed, Reading, RosterKind
+from shared.domain.things.structs import to_dict
+from shared.domain.things.times import duration_text, rfc3339
+from shared.engine.ports.roster import RosterRefusedError, RosterReport
+from shared.engine.views.rosters import ALLOWABLE, TITLES, outcome_words, refusal_words, reports, stated_words
+from shared.messages.addresses import parse_person
+from shared.messages.roster_file import read_roster
+
+_AHEAD = timedelta(days=1)  # a file may speak of a later moment than this machine's clock
+
+
+@click.group(name="roster", invoke_without_command=True)
+@click.pass_context
+def roster(context: click.Context) -> None:
+    """Show, check and allow the lists of everybody: groups' members and HR's file. Alone: `roster show`."""
+    if context.invoked_subcommand is None:
+        context.invoke(show)
+
+
+@roster.command()
+@output_option()
+@pass_app
+@guarded
+def show(app: App, *, output: str = "text") -> None:
+    """Show the last reading of each roster: whether it is used, and whom it found."""
+    found = reports(app.deps)
+    if output == "json":
+        print_json({kind.value: None if report is None else to_dict(report) for kind, report in found.items()})
+        return
+    if not found:
+        say("No roster is switched on: write roster: in the settings and roll out. docs/operations.md, The rosters.")
+    for kind, report in found.items():
+        _show(kind, report)
+
+
+def _show(kind: RosterKind, report: RosterReport | None) -> None:
+    say(f"{TITLES[kind]} ({kind.value})")
+    if report is None:
+        say(
+            "  not read yet" if kind is RosterKind.GROUPS else "  no file was dropped yet: benchkeeper roster drop FILE"
+        )
+        return
+    if report.refusal:
+        say(f"  not used: {refusal_words(report)}", err=True)
+        if report.detail:
+            say(f"  {report.detail}", err=True)
+        if any(report.refusal == refusal.value for refusal in ALLOWABLE):
+            say(f"  If it is right: benchkeeper roster allow {kind.value} --people {report.people}", err=True)
+        for fault in report.faults:
+            say(f"  {fault}", err=True)
+    say(f"  read {rfc3339(report.read_at)}, {report.people:,} people, {report.others:,} others")
+    say(f"  in use: {'none yet' if report.accepted_at is None else rfc3339(report.accepted_at)}")
+    if report.rows:
+        rows = [(row.user_key, stated_words(row.stated), outcome_words(row.outcome)) for row in report.rows]
+        console().print(table([("USER", "fold"), ("THE ROSTER SAYS", "fold"), ("OUTCOME", "fold")], rows))
+
+
+def _read(app: App, path: Path) -> Reading:
+    """Return the file's roster, as the sweep would read it now; end the command with its faults otherwise."""
+    people = app.settings.people
+    try:
+        return read_roster(
+            path.read_bytes(),
+            person=lambda address: parse_person(address, people),
+            written_at=app.deps.clock.now() + _AHEAD,
+        )
+    except RosterRefusedError as error:
+        for fault in error.faults:
+            complain(f"{path}: {fault}")
+        complain(error.user_message)
+        stop(FAILED)
+
+
+_FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@roster.command()
+@_FILE
+@pass_app
+@guarded
+def check(app: App, file: Path) -> None:
+    """Read a file of HR as the sweep would, and name all its faults. Changes nothing."""
+    reading = _read(app, file)
+    say(f"{file}: {len(reading.people):,} people; it can be used.")
+
+
+@roster.command()
+@_FILE
+@pass_app
+@guarded
+def drop(app: App, file: Path) -> None:
+    """Put a file of HR where the sweep reads it within the hour. It is checked first."""
+    reading = _read(app, file)
+    kind = "json" if file.read_bytes().lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
+    now = app.deps.clock.now()
+    app.deps.rosters.drop(f"by-hand-{now:%Y-%m-%dT%H%M%SZ}.{kind}", file.read_bytes())
+    say(f"{len(reading.people):,} people. It is read within the hour; at once: benchkeeper sweep roster")
+
+
+@roster.command()
+@click.argument("kind", type=click.Choice(RosterKind, case_sensitive=False))
+@click.option(
+    "--people", type=click.IntRange(min=1), required=True, help="How many it lists, give or take one per cent."
+)
+@click.option("--by", default="", help="Who says so, for the record.")
+@pass_app
+@guarded
+def allow(app: App, kind: RosterKind, *, people: int, by: str) -> None:
+    """Say that a roster of that size is right, although it shrank or many are gone from it. The guard still judges each cut."""
+    app.deps.rosters.allow(kind, Allowed(people=people, by=by[:200], at=app.deps.clock.now()))
+    say(
+        f"A roster of {kind.value} with about {people:,} people is used for {duration_text(ALLOWED_FOR)}. "
+        "At once: benchkeeper sweep roster"
+    )

@@ -1,0 +1,70 @@
+"""The words in which page and command line tell of the rosters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.domain.fleet.roster import Refusal, RosterKind, RosterOutcome
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.roster import RosterReport
+
+TITLES: Mapping[RosterKind, str] = {
+    RosterKind.GROUPS: "Members of the assigned groups",
+    RosterKind.EMPLOYEES: "HR's list of employees",
+}
+REFUSALS: Mapping[Refusal, str] = {
+    Refusal.EMPTY: "It lists nobody.",
+    Refusal.SHRUNK: "It lists far fewer people than before.",
+    Refusal.MANY_GONE: "More people would lose something at once than may in an hour.",
+    Refusal.OLDER: "It is older than the one in use.",
+    Refusal.STALE: "It is older than two days: the export may have stopped.",
+    Refusal.UNREADABLE: "It could not be read whole.",
+    Refusal.FAULTY: "It has faults.",
+    Refusal.CHANGED: "It changed while it was read.",
+}
+# Those that an operator may allow: the others say nothing about how many people are right.
+ALLOWABLE = frozenset({Refusal.SHRUNK, Refusal.MANY_GONE})
+OUTCOMES: Mapping[RosterOutcome, str] = {
+    RosterOutcome.STATED: "found, and stated",
+    RosterOutcome.STILL_THERE: "not listed, but there at a second look: nothing done",
+    RosterOutcome.LEFT: "listed, but left according to another source: ask HR",
+    RosterOutcome.FAILED: "could not be stated; tried again in an hour",
+    RosterOutcome.WAITS: "would be stated",
+}
+
+
+def reports(deps: Deps) -> dict[RosterKind, RosterReport | None]:
+    """Return the last report of each roster that is read or once was, by one read each."""
+    switched_on = {source.kind for source in deps.roster_sources}
+    found = {kind: deps.rosters.report(kind) for kind in RosterKind}
+    return {kind: report for kind, report in found.items() if report is not None or kind in switched_on}
+
+
+def refusal_words(report: RosterReport) -> str:
+    """Return why the last reading is not used; empty if it is."""
+    known = next((words for refusal, words in REFUSALS.items() if refusal.value == report.refusal), report.refusal)
+    return f"{known} The last good one stays in use." if report.refusal else ""
+
+
+def outcome_words(outcome: str) -> str:
+    """Return the end of a difference in words; a word of a newer version as it is."""
+    return next((words for each, words in OUTCOMES.items() if each.value == outcome), outcome)
+
+
+def stated_words(stated: tuple[str, ...]) -> str:
+    """Return what was stated, for example `joined analysts@example.com`."""
+    return "; ".join(_stated(each) for each in stated) or "nothing"
+
+
+def _stated(each: str) -> str:
+    match each[:1], each[1:]:
+        case "+", "employment":
+            return "works here"
+        case "-", "employment":
+            return "left"
+        case "+", group:
+            return f"joined {group}"
+        case "-", group:
+            return f"left {group}"
+        case _:
+            return f"other {each}"
