@@ -20,8 +20,17 @@ from cloudevents.http import CloudEvent
 from msgspec import Struct, field
 
 from shared import telemetry
+from shared.domain.fleet.roster import RosterKind
 from shared.domain.people.sources import Source, source_of_topic
-from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, PoisonError, Reason, RetryableError
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    InvalidMessageError,
+    PoisonError,
+    Reason,
+    RetryableError,
+    RosterTellsError,
+)
+from shared.domain.things.sweep import Sweep
 from shared.domain.things.times import parse_time, rfc3339
 from shared.engine.news.dead_letters import attributes_for
 from shared.engine.ports.deps import Deps
@@ -102,6 +111,16 @@ class Delivery(Struct):
         _publish_letter(error, alone, self)
 
     @property
+    def reads_groups(self) -> bool:
+        """Whether the members of the assigned groups are read: True if the settings say so."""
+        return any(source.kind is RosterKind.GROUPS for source in self.deps.roster_sources)
+
+    def ask_for_roster(self) -> None:
+        """Ask for the comparison with the rosters now, instead of within the hour."""
+        self.deps.relay(self.settings.topic_tick, json.dumps({"sweep": Sweep.ROSTER.value}).encode(), {})
+        self.facts["asked_for"] = Sweep.ROSTER.value
+
+    @property
     def message(self) -> Message:
         """The Pub/Sub message. It is decoded on first use, inside the function's body: an error before that could not be handled."""
         if not self._is_read:
@@ -131,6 +150,8 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
             yield delivery
         except PoisonError as error:
             outcome, reason = "dead-letter", error.reason.value
+            if isinstance(error, RosterTellsError) and delivery.reads_groups:
+                outcome = "ack"
             try:
                 _dead_letter(error, delivery)
             except BaseException:
@@ -167,6 +188,9 @@ def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
 
 
 def _publish_letter(error: BenchkeeperError, message: Message, delivery: Delivery) -> None:
+    if isinstance(error, RosterTellsError) and delivery.reads_groups:
+        delivery.ask_for_roster()
+        return
     if error.reason is Reason.LEAVER_NOT_UNDERSTOOD:
         delivery.deps.log.error("Leaver not understood", message_id=message.message_id, detail=error.detail)
     delivery.deps.dead_letters.publish(

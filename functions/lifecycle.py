@@ -9,6 +9,8 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions._delivery import Delivery, handling
+from shared.domain.people.events import News
+from shared.domain.people.groups import GroupEvent, GroupEventKind
 from shared.domain.things.errors import PoisonError
 from shared.engine.news.deliver import deliver_all
 from shared.messages.message import Parsed
@@ -35,12 +37,19 @@ def lifecycle(event: CloudEvent) -> None:
         if parsed.ignored:
             delivery.facts["ignored"] = sorted(set(parsed.ignored))
         delivered = deliver_all(parsed.news, delivery.deps)
+        if delivery.reads_groups and any(_ends_a_group(piece) for piece in parsed.news):
+            delivery.ask_for_roster()
         delivery.facts["users"] = list(delivered.users)
         delivery.facts["news"] = [type(piece).__name__ for piece in parsed.news]
         refused = [
             (error, delivery.message.data, f"news-{number}") for number, (_, error) in enumerate(delivered.refused)
         ]
         _report(parsed, [*((f.error, f.body, f.part) for f in parsed.faults), *refused], delivery)
+
+
+def _ends_a_group(piece: News) -> bool:
+    """Return True for the end of a group: whoever was in it through nested groups is named by no message."""
+    return isinstance(piece, GroupEvent) and piece.kind is GroupEventKind.DELETED
 
 
 def _report(parsed: Parsed, faults: list[tuple[PoisonError, bytes, str]], delivery: Delivery) -> None:

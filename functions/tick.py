@@ -33,7 +33,7 @@ def tick(event: CloudEvent) -> None:
         if _has_wrong_clock(kind, delivery):
             return
         try:
-            sweep(kind, delivery.deps)
+            sweep(kind, delivery.deps, asked_at=delivery.message.publish_time)
         except BenchkeeperError as error:
             delivery.deps.log.error("Sweep failed", kind=kind, reason=error.reason.value, detail=error.detail)
         if kind.tends_dead_letters:

@@ -24,7 +24,13 @@ from shared.domain.people.events import (
 from shared.domain.people.events import is_cut as takes_away
 from shared.domain.people.groups import GroupEvent, GroupEventKind
 from shared.domain.people.sources import May, Source
-from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
+from shared.domain.things.errors import (
+    InvalidMessageError,
+    PoisonError,
+    Reason,
+    RosterTellsError,
+    UnsupportedMessageError,
+)
 from shared.domain.things.identity import UserEmail, user_key_of_instance
 from shared.domain.things.times import parse_time
 from shared.messages.addresses import (
@@ -163,9 +169,13 @@ class _Reading:
     def _event(self, event: Any) -> Iterator[News]:
         name = str(event.get("eventName")) if isinstance(event, dict) else ""
         known = BY_NAME.get(name) or (ANY_DISABLED if name.startswith("account_disabled") else None)
-        if known is None or known.states is States.UNSUPPORTED:
-            why = known.why if known is not None else f"The event '{name[:60]}' is not one that Benchkeeper acts on."
+        if known is None:
+            why = f"The event '{name[:60]}' is not one that Benchkeeper acts on."
             raise UnsupportedMessageError(user_message=why, detail=f"Workspace event {name[:60]!r}")
+        if known.states is States.UNSUPPORTED:
+            if has_failed(event):
+                return
+            raise RosterTellsError(user_message=known.why, detail=f"Workspace event {name[:60]!r}")
         if known.states is States.NOTHING or has_failed(event):
             return
         event_id = f"{_entry_id(self.entry, self.message)}/{_digest(event)}"
@@ -274,8 +284,14 @@ class _Reading:
         if not is_plain and actions[-1] != "REMOVE":
             raise _bad_deltas()
         if kind != "user":
-            raise UnsupportedMessageError(
-                user_message=f"A {kind[:20]} became or left a member of a group; this version does not expand nested groups.",
+            if kind != "group":
+                raise UnsupportedMessageError(
+                    user_message=f"A {kind[:20]} became or left a member of a group, and that is no person.",
+                    detail=f"membership of kind {kind[:20]!r}",
+                )
+            raise RosterTellsError(
+                user_message="A group became or left a member of a group. The message does not name the people of nested groups; the "
+                "roster of groups does (settings: roster.groups).",
                 detail=f"membership of kind {kind[:20]!r}",
             )
         unknown = sorted(set(actions) - {"ADD", "REMOVE"})

@@ -81,7 +81,10 @@ def _login(name: str) -> LogEvent:
     )
 
 
-_BULK = "A bulk upload of group members names nobody; publish the members' own messages instead."
+_BULK = (
+    "A bulk upload of group members names nobody. The roster of groups finds them (settings: roster.groups); without it, publish the "
+    "members' own messages."
+)
 EVENTS: tuple[LogEvent, ...] = (
     _of_user("ADD_GROUP_MEMBER", States.MEMBER, group="GROUP_EMAIL"),
     _of_user("REMOVE_GROUP_MEMBER", States.NO_MEMBER, group="GROUP_EMAIL"),

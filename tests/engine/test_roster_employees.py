@@ -7,9 +7,11 @@ import json
 
 import pytest
 from kit.rosters import Roster, address
+from msgspec.structs import replace
 
-from shared.domain.fleet.roster import RosterKind
+from shared.domain.fleet.roster import Allowed, RosterKind
 from shared.domain.people.events import LeaveCancelled
+from shared.engine.sweeps.sweeps import sweep
 
 FIVE = ("ana", "ben", "cleo", "dan", "eve")
 EMPLOYEES = RosterKind.EMPLOYEES
@@ -193,6 +195,25 @@ def test_the_lines_of_the_faults_are_those_of_the_file(roster):
         "line 8",
         "line 9",
     ]
+
+
+def test_more_leavers_at_once_than_the_guard_lets_through_cut_nobody_until_an_operator_allows_it():
+    made = Roster.build(groups=False, employees=True)
+    base = made.bench.deps.base_policy
+    tight = replace(made.bench.deps, base_policy=replace(base, guard=replace(base.guard, per_hour=2, share=0.01)))
+    people = [f"p{number:03}" for number in range(60)]
+    made.joins(*people, group=None)
+    drop(made, *people)
+    made.bench.advance(hours=1)
+    sweep("roster", tight)
+    drop(made, *people[5:])
+    made.bench.advance(hours=1)
+    sweep("roster", tight)
+    report = made.report(EMPLOYEES)
+    assert (report.refusal, report.found, made.with_access()) == ("ManyGone", {"would be stated": 5}, set(people))
+    made.bench.deps.rosters.allow(EMPLOYEES, Allowed(people=55, by="mia", at=made.bench.now))
+    sweep("roster", tight)
+    assert len(made.with_access()) == 58  # the guard still counts
 
 
 def test_an_older_file_dropped_late_is_refused(roster):

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
-from kit.inprocess import START, KitClock, WsgiAdapter
+from kit.inprocess import ROOT, START, KitClock, WsgiAdapter
 from kit.policies import in_force
 from kit.spark import SMALL
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from portal.routes import JSON, Access, Route
 from shared import wiring
 from shared.cloud.costs import BigQueryCosts
 from shared.cloud.http.clients import Clients, CloudConfig
+from shared.domain.fleet.roster import RosterKind
 from shared.domain.intent.batches import to_json
 from shared.domain.intent.decision import About
 from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
@@ -51,6 +52,7 @@ from shared.telemetry import SilentLog
 from tests.functions.conftest import HUB, TARGETS, envelope
 from tests.functions.watched import BEN, KOFI, Person, Watched
 
+EVENTS = ROOT / "tests" / "events"
 DANA = parse_email("dana.cruz@example.com")
 OTTO = parse_email("otto.admin@example.com")  # another administrator
 READERS = "data-readers@example.com"
@@ -73,7 +75,33 @@ def drive_lifecycle(world: Watched) -> None:
     Person(world, KOFI, tell, wake, look=lambda: look(world)).live(at_work=lambda: drive_page(world))
     world.post("lifecycle", {"schema": "workbench.lifecycle/v9"})
     relay(world)
+    with reading_rosters(world, "lifecycle"):
+        world.post(
+            "lifecycle",
+            json.loads((EVENTS / "cloudidentity-nested-group.json").read_bytes()),
+            topic=world.settings.topic_directory,
+        )
     leave_without_record(world)
+
+
+@contextmanager
+def reading_rosters(world: Watched, target: str) -> Iterator[None]:
+    """Let the function read the members of the groups, and HR's file."""
+    settings = replace(world.settings, roster_groups=True, roster_employees=True)
+    deps = replace(world.deps, roster_sources=wiring.wire(settings, log=SilentLog()).roster_sources)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(wiring._CACHED, target, (settings, deps))
+        yield
+
+
+def compare_rosters(world: Watched) -> None:
+    """A roster sweep with a file of HR that lists Ben."""
+    world.cloud.storage.insert(world.settings.inbox_bucket, "rosters/hr.csv", f"user\n{BEN}\n#rows,1\n".encode())
+    with reading_rosters(world, "tick"):
+        world.post("tick", {"sweep": "roster"})
+    report = world.deps.rosters.report(RosterKind.EMPLOYEES)
+    assert report is not None
+    assert (report.people, report.refusal) == (1, "")
 
 
 def relay(world: Watched) -> None:
@@ -105,6 +133,7 @@ def drive_tick(world: Watched) -> None:
         wait_for_spark(world)
         old_letter(world)
         drift(world)
+        compare_rosters(world)
         lose_wake_ups(world)
 
     Person(world, BEN, tell, lambda: world.post("tick", {"sweep": "due"})).live(at_work=sweeps)

@@ -247,6 +247,6 @@ def test_the_file_is_whole_and_has_nothing_that_is_not_used():
         assert all(re.fullmatch(r"[a-z]+\.[A-Za-z]+\.[A-Za-z]+", permission) for permission in role["permissions"])
     used = {grant["role"] for grant in raw["grants"] if grant["role"].startswith("custom/")}
     assert used == {f"custom/{name}" for name in raw["roles"]}
-    assert all(set(grant) - {"when", "prefix"} == {"to", "role", "on"} for grant in raw["grants"])
+    assert all(set(grant) - {"when", "prefix", "all_but"} == {"to", "role", "on"} for grant in raw["grants"])
     assert {grant["when"] for grant in raw["grants"] if "when" in grant} == set().union(*HOLDS.values())
     assert len({tuple(sorted(grant.items())) for grant in raw["grants"]}) == len(raw["grants"])

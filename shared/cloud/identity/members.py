@@ -87,7 +87,7 @@ class CloudIdentityRoster:
             raise AccessDeniedError(
                 user_message=f"Benchkeeper may not see all members of {group} and of the groups inside it, or one of them does not "
                 "exist. Give the functions' service accounts the role Groups Reader, or take the group out of profiles.yaml.",
-                detail=f"{group}: {error.detail}",
+                detail=error.detail,
                 is_forbidden=True,
             ) from error
 

@@ -128,8 +128,8 @@ class Allowed(Struct, frozen=True, kw_only=True):
 def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowed | None = None) -> Refusal | None:
     """Return why the whole reading must not be used; None if it may.
 
-    `MANY_GONE` is for the caller, who knows how many would be cut: more than the guard lets through in an hour, in one reading, are more
-    likely a wrong group or file than news, and a wrong roster must cut nobody.
+    `MANY_GONE` is for the caller, who knows how many would be cut by HR's file: more than the guard lets through in an hour are more likely
+    a wrong file than news, and nothing else can be asked about them. The directory is asked about each person once more.
     """
     if not reading.people:
         return Refusal.EMPTY

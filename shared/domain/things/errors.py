@@ -215,6 +215,10 @@ class UnsupportedMessageError(PoisonError):
     reason = Reason.UNSUPPORTED_MESSAGE
 
 
+class RosterTellsError(UnsupportedMessageError):
+    """News of a group that names nobody: only the list of the group's members tells whom it is about."""
+
+
 class UnknownProfileError(PoisonError):
     """A request for a profile that the configuration does not have."""
 

@@ -279,8 +279,10 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     return finish(summary, deps)
 
 
-def sweep(kind: Sweep, deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
-    """Run a sweep of that kind and return its summary; `proposes` as for `sweep_drift`."""
+def sweep(
+    kind: Sweep, deps: Deps, *, dry_run: bool = False, proposes: bool = True, asked_at: datetime | None = None
+) -> Summary:
+    """Run a sweep of that kind and return its summary; `proposes` as for `sweep_drift`, `asked_at` as for `sweep_roster`."""
     match kind:
         case Sweep.DUE:
             return sweep_due(deps, dry_run=dry_run)
@@ -289,6 +291,6 @@ def sweep(kind: Sweep, deps: Deps, *, dry_run: bool = False, proposes: bool = Tr
         case Sweep.DRIFT:
             return sweep_drift(deps, dry_run=dry_run, proposes=proposes)
         case Sweep.ROSTER:
-            return sweep_roster(deps, dry_run=dry_run)
+            return sweep_roster(deps, dry_run=dry_run, asked_at=asked_at)
         case _:
             assert_never(kind)
