@@ -69,9 +69,7 @@ def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
             return text
 
         digests = wanted_templates(
-            structs.replace(
-                record, user_key=key, email=email, status=structs.replace(record.status, instance_id=instance_id)
-            ),
+            structs.replace(record.with_status(instance_id=instance_id), user_key=key, email=email),
             bench.deps.policy,
         )
         for name in names:

@@ -1,4 +1,4 @@
-"""Make one sweep in a process of its own, for `fleet.py` and `due.py`: `one_sweep.py KIND URL NOW` prints a line of JSON about it.
+"""Make one sweep in a process of its own, for `fleet.py`, `due.py` and `roster.py`: `one_sweep.py KIND URL NOW` prints a line of JSON about it.
 
 Imports the product alone, as a function does; Linux says how much memory the process took at most.
 """
@@ -65,7 +65,9 @@ def bare(deps: Deps, clients: Clients) -> int:
 
 def main(kind: str, url: str, now: str) -> None:
     """Make one sweep, or the yardstick, in this process; print a line of JSON about it."""
-    settings = replace(load_settings(env="local", config_dir=ROOT / "config", environ={}), api_endpoint=url)
+    settings = replace(
+        load_settings(env="local", config_dir=ROOT / "config", environ={}), api_endpoint=url, roster_groups=True
+    )
     clients = Clients(CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=url))
     deps = replace(
         wire(settings, log=JsonLog("bench"), clients=clients), clock=StandingClock(datetime.fromisoformat(now))

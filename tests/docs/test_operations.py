@@ -64,7 +64,7 @@ GOOGLES_ROLES = {  # names from the role reference of IAM
 }  # fmt: skip
 NOT_OURS = {"workbench-notebooks-deployer"}  # the seed's name ends so
 TIMES = "\N{MULTIPLICATION SIGN}"
-TICKS = {"benchkeeper-due": 43_200, "benchkeeper-idle": 4_320, "benchkeeper-drift": 720}  # in 30 days
+TICKS = {"benchkeeper-due": 43_200, "benchkeeper-idle": 4_320, "benchkeeper-drift": 720, "benchkeeper-roster": 720}  # in 30 days
 
 
 def commands(block: str) -> Iterator[list[str]]:
@@ -394,6 +394,7 @@ def test_the_numbers_of_the_estimate_are_those_of_the_deployment():
     jobs = read("jobs.yaml")["jobs"]
     assert {name: job["schedule"] for name, job in jobs.items()} == {
         "benchkeeper-due": "* * * * *", "benchkeeper-idle": "*/10 * * * *", "benchkeeper-drift": "0 * * * *",
+        "benchkeeper-roster": "30 * * * *",
     }  # fmt: skip
     ticks = sum(TICKS.values())
     assert f"{ticks:,} a month" in TEXT.replace("\n", " ")
