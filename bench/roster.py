@@ -50,7 +50,9 @@ def main() -> None:
             bench.cloud.world.journal.clear()
             bench.advance(hours=1)
             found = measured("roster", bench)
-        calls = Counter(f"{call['service']}.{call['method']}" for call in bench.cloud.world.journal.listing(mutating_only=False))
+        calls = Counter(
+            f"{call['service']}.{call['method']}" for call in bench.cloud.world.journal.listing(mutating_only=False)
+        )
         say(f"  {sum(calls.values()):,} calls: " + ", ".join(f"{each} {n:,}" for each, n in calls.most_common(8)))
         say(f"  {found['facts']['found']}")
         judge("memory", found["mb"], LIMIT_MB, unit=" MB")

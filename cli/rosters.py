@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+from msgspec import to_builtins
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_json, say, table
 from shared.domain.fleet.roster import ALLOWED_FOR, Allowed, Reading, RosterKind
-from shared.domain.things.structs import to_dict
 from shared.domain.things.times import duration_text, rfc3339
 from shared.engine.ports.roster import RosterRefusedError, RosterReport
 from shared.engine.views.rosters import ALLOWABLE, TITLES, outcome_words, refusal_words, reports, stated_words
@@ -36,7 +36,7 @@ def show(app: App, *, output: str = "text") -> None:
     """Show the last reading of each roster: whether it is used, and whom it found."""
     found = reports(app.deps)
     if output == "json":
-        print_json({kind.value: None if report is None else to_dict(report) for kind, report in found.items()})
+        print_json({kind.value: None if report is None else to_builtins(report) for kind, report in found.items()})
         return
     if not found:
         say("No roster is switched on: write roster: in the settings and roll out. docs/operations.md, The rosters.")

@@ -64,7 +64,12 @@ GOOGLES_ROLES = {  # names from the role reference of IAM
 }  # fmt: skip
 NOT_OURS = {"workbench-notebooks-deployer"}  # the seed's name ends so
 TIMES = "\N{MULTIPLICATION SIGN}"
-TICKS = {"benchkeeper-due": 43_200, "benchkeeper-idle": 4_320, "benchkeeper-drift": 720, "benchkeeper-roster": 720}  # in 30 days
+TICKS = {
+    "benchkeeper-due": 43_200,
+    "benchkeeper-idle": 4_320,
+    "benchkeeper-drift": 720,
+    "benchkeeper-roster": 720,
+}  # in 30 days
 
 
 def commands(block: str) -> Iterator[list[str]]:
