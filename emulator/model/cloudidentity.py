@@ -61,6 +61,7 @@ class CloudIdentityModel:
         self._iam = iam
         self._groups: dict[str, Group] = {}
         self._serial = 0
+        self._walked: tuple[tuple[str, int, int], dict[str, dict[str, Any]]] | None = None
 
     def dump(self) -> Any:
         """Return the state as JSON-able data."""
@@ -197,7 +198,15 @@ class CloudIdentityModel:
         return {"hasMembership": True} if (asked[1] or asked[2]).lower() in self._transitive(group) else {}
 
     def _transitive(self, group: Group) -> dict[str, dict[str, Any]]:
-        """Return the relations of all members by address, in the order of a walk; a group that contains itself is walked once."""
+        """Return the relations of all members by address, in the order of a walk; a group that contains itself is walked once.
+
+        The pages of one search come from one walk, unless something changed meanwhile.
+        """
+        for each in self._groups.values():
+            self._expire(each)
+        state = (group.name, sum(len(each.members) for each in self._groups.values()), self._serial)
+        if self._walked is not None and self._walked[0] == state:
+            return self._walked[1]
         found: dict[str, dict[str, Any]] = {}
         walked: set[str] = set()
 
@@ -219,6 +228,7 @@ class CloudIdentityModel:
                     walk(nested, direct=False)
 
         walk(group, direct=True)
+        self._walked = (state, found)
         return found
 
     def lookup_member(self, parent: str, email: str) -> dict[str, Any]:
@@ -249,6 +259,7 @@ class CloudIdentityModel:
             held = [each for each in held if each not in remove]
         row["roles"] = [{"name": each} for each in _roles([{"name": each} for each in held] + (add or []))]
         row["updateTime"] = rfc3339(self._world.clock.now())
+        self._next()
         return {"membership": row}
 
     def _member(self, name: str) -> dict[str, Any]:
@@ -286,12 +297,16 @@ class CloudIdentityModel:
         for email, unique_id in list(found.accounts.items()):
             if self._unique_id(email) != unique_id:  # the account was deleted, or deleted and created again
                 del found.accounts[email], found.members[email]
-        now = rfc3339(self._world.clock.now())
-        for email, row in list(found.members.items()):
-            ends = [each.get("expiryDetail", {}).get("expireTime") for each in row["roles"] if each["name"] == "MEMBER"]
-            if any(end is not None and parse_rfc3339(end) <= parse_rfc3339(now) for end in ends):
-                del found.members[email]
+        self._expire(found)
         return found
+
+    def _expire(self, group: Group) -> None:
+        """Remove the members whose time is over."""
+        now = self._world.clock.now()
+        for email, row in list(group.members.items()):
+            ends = [each["expiryDetail"]["expireTime"] for each in row["roles"] if "expiryDetail" in each]
+            if any(parse_rfc3339(end) <= now for end in ends):
+                del group.members[email]
 
     def _type_of(self, email: str) -> str:
         if email.endswith(".gserviceaccount.com"):

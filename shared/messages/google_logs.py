@@ -6,10 +6,9 @@ state nothing, and only entries of the configured organization are trusted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from shared.domain.people.events import (
@@ -32,7 +31,6 @@ from shared.domain.things.errors import (
     UnsupportedMessageError,
 )
 from shared.domain.things.identity import UserEmail, user_key_of_instance
-from shared.domain.things.times import parse_time
 from shared.messages.addresses import (
     forms_of_cut,
     is_service_account,
@@ -41,6 +39,7 @@ from shared.messages.addresses import (
     parse_person,
 )
 from shared.messages.allowed import allowed
+from shared.messages.log_entry import digest, entry_id, entry_time, has_failed, is_refused, parameter
 from shared.messages.message import Fault, Message, Parsed, Rules
 from shared.messages.table import ADMIN, ANY_DISABLED, BY_NAME, CLOUD_IDENTITY, LOGIN, NOTEBOOKS, LogEvent, States
 
@@ -95,28 +94,6 @@ def _check_organization(entry: dict[str, Any], rules: Rules) -> None:
     )
 
 
-def is_refused(entry: dict[str, Any]) -> bool:
-    """Return True if the reported action did not happen: its status is not OK, or a permission was not granted."""
-    payload = entry["protoPayload"]
-    status = payload.get("status")
-    if isinstance(status, dict) and str(status.get("code")) not in {"None", "0", "OK"}:
-        return True
-    asked = payload.get("authorizationInfo")
-    # Google's JSON leaves out false fields: without `granted` the permission was not granted.
-    return isinstance(asked, list) and any(
-        not (isinstance(each, dict) and each.get("granted") is True) for each in asked
-    )
-
-
-def has_failed(event: dict[str, Any]) -> bool:
-    """Return True if the event itself reports that it failed."""
-    status = event.get("status")
-    if not isinstance(status, dict):
-        return False
-    word = str(status.get("eventStatus", "")).upper()
-    return status.get("success") is False or bool(word and "SUCCE" not in word) or bool(status.get("errorCode"))
-
-
 class _Reading:
     """The state of parsing one entry."""
 
@@ -127,7 +104,7 @@ class _Reading:
         self.ignored: list[str] = []
         self.bad_time: InvalidMessageError | None = None
         try:
-            self.occurred_at = _entry_time(entry, message)
+            self.occurred_at = entry_time(entry, message)
         except InvalidMessageError as error:  # a cut is dated by its publish time; a grant is refused
             self.bad_time = error
             self.occurred_at = message.publish_time.astimezone(UTC)
@@ -161,7 +138,7 @@ class _Reading:
             except PoisonError as error:
                 alone = {**self.entry, "protoPayload": {**payload, "metadata": {**metadata, "event": [event]}}}
                 body = self.message.data if len(events) == 1 else json.dumps(alone, ensure_ascii=False).encode()
-                faults.append(Fault(error=error, body=body, part=_digest(event)))
+                faults.append(Fault(error=error, body=body, part=digest(event)))
         if self.bad_time is not None and not faults:
             faults.append(Fault(error=self.bad_time, body=self.message.data, part="timestamp"))
         return Parsed(news=tuple(news), faults=tuple(faults), ignored=tuple(self.ignored))
@@ -178,20 +155,20 @@ class _Reading:
             raise RosterTellsError(user_message=known.why, detail=f"Workspace event {name[:60]!r}")
         if known.states is States.NOTHING or has_failed(event):
             return
-        event_id = f"{_entry_id(self.entry, self.message)}/{_digest(event)}"
+        event_id = f"{entry_id(self.entry, self.message)}/{digest(event)}"
         if known.states in _GROUP:
             yield self._group_event(known, event, event_id)
         elif known.states in {States.MEMBER, States.NO_MEMBER}:
-            group = parse_group(_parameter(event, known.group), self.rules)
+            group = parse_group(parameter(event, known.group), self.rules)
             member = known.states is States.MEMBER
-            raw = _parameter(event, known.user, is_cut=not member)
+            raw = parameter(event, known.user, is_cut=not member)
             yield from self.membership(raw, group, event_id, member=member)
         elif known.states is States.RENAMED:
-            yield from self._renamed(_parameter(event, known.user), _parameter(event, known.new), event_id)
+            yield from self._renamed(parameter(event, known.user), parameter(event, known.new), event_id)
         else:
             state, holds = _ACCOUNT[known.states]
             is_cut = holds and state is not AccountState.CREATED
-            raw = _parameter(event, known.user, is_cut=is_cut)
+            raw = parameter(event, known.user, is_cut=is_cut)
             yield from self._account(raw, state, event_id, holds=holds, is_cut=is_cut)
 
     def _account(
@@ -246,8 +223,8 @@ class _Reading:
         self._timely()
         return GroupEvent(
             kind=_GROUP[known.states],
-            group=parse_group(_parameter(event, known.group), self.rules),
-            new_group=parse_group(_parameter(event, known.new), self.rules) if known.new else "",
+            group=parse_group(parameter(event, known.group), self.rules),
+            new_group=parse_group(parameter(event, known.new), self.rules) if known.new else "",
             occurred_at=self.occurred_at,
             event_id=event_id,
             source=self.source.name,
@@ -301,7 +278,7 @@ class _Reading:
                 detail=f"role action {unknown[0][:20]!r}",
             )
         group = parse_group(str(metadata.get("group")).removeprefix("group:"), self.rules)
-        event_id = _entry_id(self.entry, self.message)
+        event_id = entry_id(self.entry, self.message)
         news = tuple(self.membership(member, group, event_id, member=actions[-1] == "ADD"))
         if self.bad_time is None:
             return Parsed(news=news, ignored=tuple(self.ignored))
@@ -363,21 +340,6 @@ def _check_domain(user: UserEmail, source: Source) -> None:
         )
 
 
-def _parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """Return a parameter by its name, because the order differs between samples. In a cut it may be a list of one."""
-    parameters = event.get("parameter")
-    for parameter in parameters if isinstance(parameters, list) else []:
-        if isinstance(parameter, dict) and parameter.get("name") == name:
-            several = parameter.get("multiStrValue")
-            if is_cut and parameter.get("value") is None and isinstance(several, list) and len(several) == 1:
-                return several[0]
-            return parameter.get("value")
-    raise InvalidMessageError(
-        user_message=f"The event {event.get('eventName')} has no parameter {name}.",
-        detail=f"{event.get('eventName')} without {name}",
-    )
-
-
 def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message) -> Iterator[Woken]:
     """Yield the end of an operation on one of our instances: a wake-up, which any source may send."""
     operation = entry.get("operation")
@@ -385,31 +347,4 @@ def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message)
         return
     user_key = user_key_of_instance(str(payload.get("resourceName")).rpartition("/")[2])
     if user_key is not None:
-        yield Woken(event_id=_entry_id(entry, message), user_key=user_key, occurred_at=_entry_time(entry, message))
-
-
-def _entry_time(entry: dict[str, Any], message: Message) -> datetime:
-    """Return the log entry's timestamp, but never later than its publish time; without a timestamp, the publish time."""
-    published = message.publish_time.astimezone(UTC)
-    raw = entry.get("timestamp")
-    if raw is None:
-        return published
-    try:
-        return min(parse_time(str(raw)), published)
-    except ValueError as error:
-        raise InvalidMessageError(
-            user_message=f"The log entry's timestamp '{str(raw)[:40]}' is no RFC 3339 time.", detail="bad timestamp"
-        ) from error
-
-
-def _entry_id(entry: dict[str, Any], message: Message) -> str:
-    """Return the entry's id with its timestamp: an insertId alone is not unique."""
-    insert_id = entry.get("insertId")
-    return f"{insert_id}@{entry.get('timestamp')}" if insert_id else message.origin_id
-
-
-def _digest(event: object) -> str:
-    """Return a digest that tells the events of an entry apart, independent of their place and of their parameters' order."""
-    if isinstance(event, dict) and isinstance(event.get("parameter"), list):
-        event = {**event, "parameter": sorted(event["parameter"], key=lambda each: json.dumps(each, sort_keys=True))}
-    return hashlib.sha256(json.dumps(event, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:12]
+        yield Woken(event_id=entry_id(entry, message), user_key=user_key, occurred_at=entry_time(entry, message))

@@ -109,6 +109,7 @@ _SETTINGS = _section(
         ),
         "guard": _GUARD,
         "idle": _section({"bigquery_projects": _some("acme-analytics", "acme-sandbox")}),
+        "roster": _section({"groups": _one(True, False), "employees": _one(True, False)}),
     },
     "project", "zones", "bucket", "people",
 )  # fmt: skip

@@ -73,6 +73,7 @@ NOT_DRAWN = (
     "billing_export",
     "kms_key",
     "publishers",
+    "roster_writers",
     "hub_domain",
 )  # of the embedded cloud, of a deployment
 

@@ -14,7 +14,8 @@ from kit.log_query import matches
 from kit.reading import read
 
 from shared.domain.things.errors import PoisonError
-from shared.messages.google_logs import KNOWN_SERVICES, is_refused
+from shared.messages.google_logs import KNOWN_SERVICES
+from shared.messages.log_entry import is_refused
 from shared.messages.table import EVENTS, NOTEBOOKS, LogEvent, render_notebooks_filter, render_people_filter
 
 HERE = Path(__file__).resolve()
