@@ -92,7 +92,7 @@ def list_people(
     _print_fleet([row for row in rows if wanted(row)], output)
     unseen = sum(row["presence"] == "PRESENT" and row["last_used"] is None for row in rows)
     if since is not None and unseen and output == "table":
-        say(f"Of {unseen} more nobody can say when: no sweep has seen theirs run.")
+        say(f"{unseen} more: unknown, because no sweep has seen their notebook run.")
 
 
 def is_unused(row: dict[str, Any], since: datetime) -> bool:
