@@ -417,7 +417,7 @@ def test_every_grant_is_added_to_what_is_there_and_none_is_set(world):
     assert not any("set-iam-policy" in line or "allUsers" in line for line in lines)
     assert {step.lane for step in plan.values()} == {
         "project", "bucket/records", "bucket/inbox", "bucket/letters", "topic/workbench-dead-letter", "topic/workbench-lifecycle",
-        "topic/workbench-wake", "topic/workbench-directory", "topic/workbench-operator",
+        "topic/workbench-wake", "topic/workbench-directory", "topic/workbench-operator", "topic/workbench-tick",
     }  # fmt: skip
     on_project = [words_of(step) for step in plan.values() if step.lane == "project"]
     conditions = [[word for word in words if word.startswith("--condition=")] for words in on_project]
@@ -440,6 +440,7 @@ def test_a_grant_that_is_there_is_not_added_again(world):
         "pubsub topics get-iam-policy workbench-wake": policy(("roles/pubsub.publisher", member("tick"))),
         "pubsub topics get-iam-policy workbench-operator": {},
         "pubsub topics get-iam-policy workbench-directory": {},
+        "pubsub topics get-iam-policy workbench-tick": {},
     }
     there = {key for key, step in world.plan(access.grants).items() if step.mark is Mark.SAME}
     assert there == {
@@ -501,8 +502,13 @@ def test_a_grant_on_objects_that_begin_so_has_a_condition_and_the_buckets_others
     key = "access hub: benchkeeper_lists on bucket/inbox/lists/"
     start = f"projects/_/buckets/{BUCKET}-inbox/objects/lists/"
     assert words_of(plan[key])[-1] == f'--condition=title=lists-only,expression=resource.name.startsWith("{start}")'
-    others = [words_of(step) for k, step in plan.items() if step.lane == "bucket/inbox" and k != key]
-    assert len(others) >= 3
+    rosters = f'resource.name.startsWith("projects/_/buckets/{BUCKET}-inbox/objects/rosters/")'
+    page, writer = "access hub: benchkeeper_page_wishes on bucket/inbox but rosters/", f"roster writer {PUBLISHER}"
+    assert words_of(plan[page])[-1] == f"--condition=title=all-but-rosters,expression=!{rosters}"
+    assert words_of(plan[writer])[-1] == f"--condition=title=rosters-only,expression={rosters}"
+    conditioned = {key, page, writer}
+    others = [words_of(step) for k, step in plan.items() if step.lane == "bucket/inbox" and k not in conditioned]
+    assert len(others) >= 2
     assert {words[-1] for words in others} == {"--condition=None"}
     assert not any(
         "--condition" in word for step in plan.values() if step.lane == "bucket/records" for word in words_of(step)
