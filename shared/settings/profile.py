@@ -18,6 +18,7 @@ from shared.domain.things.catalog import (
     IdleSettings,
     Profile,
     ShieldedVm,
+    SnapshotSettings,
     SparkSettings,
     VmImage,
 )
@@ -140,6 +141,10 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         Meta(description="Serverless Spark sessions for the notebook's launcher; config/templates/*.yaml."),
     ] = ()
     spark: SparkFile = SparkFile()
+    snapshots: Annotated[
+        SnapshotSettings | None,
+        Meta(description="Copies of people's files, one a day of a machine that ran; left out: none are taken."),
+    ] = None
     hourly_cost: HourlyCost | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

@@ -71,6 +71,7 @@ _PROFILE = _section(
         "session_templates": _one([], [_SESSION]),
         "spark": _section({"max_clusters": _number(0, 20), "max_vcpus": _number(1, 10_000)}),
         "hourly_cost": _one(None, 0, 1, 0.25),
+        "snapshots": _section({"keep": _number(1, 60)}),
     },
     "title", "machine_type",
 )  # fmt: skip

@@ -35,7 +35,16 @@ from shared.domain.things.history import StoryKind, StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
 from shared.domain.things.power import _ONCE_KEPT as _ONCE
 from shared.domain.things.power import PowerCause, PowerReason
-from shared.domain.things.snapshots import Former, Restoring, Snapshot
+from shared.domain.things.snapshots import (
+    Former,
+    Restored,
+    RestoreEnd,
+    RestoreWish,
+    Restoring,
+    Rollback,
+    Snapshot,
+    SnapshotKind,
+)
 from shared.domain.things.usage import Usage
 
 _TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
@@ -58,6 +67,7 @@ _TURNS = st.none() | st.builds(
     refused=st.booleans(),
     sold_out=st.booleans(),
 )
+_RESTORES = st.builds(RestoreWish, snapshot=_TEXT, asked_at=_TIMES)
 _STATUS = st.builds(
     Status().changed,
     generation=st.integers(0, 10**6),
@@ -101,12 +111,37 @@ _STATUS = st.builds(
             spec=st.dictionaries(_TEXT, _TEXT, max_size=2),
             manifest=st.booleans(),
             lost=st.booleans(),
+            kind=st.sampled_from(SnapshotKind),
         ),
         max_size=2,
     ).map(tuple),
     snapshots_taken=st.integers(0),
     saved_in=_TEXT,
     restoring=st.none() | st.builds(Restoring, snapshot=_TEXT, instance_uid=_TEXT, asked_at=_TIMES),
+    rollback=st.none()
+    | st.builds(
+        Rollback,
+        wish=_RESTORES,
+        instance_uid=_TEXT,
+        begun_at=_TIMES,
+        before=_TEXT,
+        failures=st.integers(0),
+        is_hurt=st.booleans(),
+        goes_back=st.booleans(),
+    ),
+    restored=st.none()
+    | st.builds(
+        Restored,
+        wish=_RESTORES,
+        of=st.none() | _TIMES,
+        end=st.sampled_from(RestoreEnd),
+        ended_at=_TIMES,
+        before=_TEXT,
+        undo_until=st.none() | _TIMES,
+    ),
+    is_copied=st.booleans(),
+    copy_failures=st.integers(0),
+    copy_after=st.none() | _TIMES,
     refused=_TEXT,
     clusters=st.lists(
         st.builds(
@@ -176,6 +211,7 @@ _SPEC = st.builds(
     absent_since=st.none() | _TIMES,
     keep_on_until=st.none() | _TIMES,
     restart_at=st.none() | _TIMES,
+    restore=st.none() | _RESTORES,
     clusters=st.lists(st.builds(ClusterWish, template=_TEXT, since=_TIMES), max_size=2).map(tuple),
 )
 
@@ -251,9 +287,14 @@ LATER = [
             "restarted_for",
             "lost_at",
             "files_of",
+            "rollback",
+            "restored",
+            "is_copied",
+            "copy_failures",
+            "copy_after",
         )
     ),
-    *(("spec", name) for name in ("restart_at", "keep_on_until", "clusters", "cause", "entitled_by")),
+    *(("spec", name) for name in ("restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by")),
 ]
 # Either will do: programs of earlier versions read and write words only.
 POWER = [("spec", "power_because"), *(p for p in paths(codec.to_json(full())) if p[:2] == ("spec", "power_reason"))]
@@ -283,6 +324,14 @@ def test_what_an_older_program_must_not_overlook_raises_the_version():
     ):
         assert codec.to_json(plain.with_status(**change))["version"] == 3
     assert codec.to_json(replace(plain, email_since=NOW))["version"] == 3
+    wish = RestoreWish(snapshot="d", asked_at=NOW)
+    for change in (
+        {"snapshots": (replace(kept, kind=SnapshotKind.DAILY),)},
+        {"rollback": Rollback(wish=wish, instance_uid="u", begun_at=NOW)},
+        {"restored": Restored(wish=wish, of=NOW, end=RestoreEnd.DONE, ended_at=NOW)},
+    ):
+        assert codec.to_json(plain.with_status(**change))["version"] == 7
+    assert codec.to_json(replace(plain, spec=replace(plain.spec, restore=wish)))["version"] == 7
 
 
 @pytest.mark.parametrize("words", [*_ONCE, "idle since 2026-11-20 09:00 UTC", "idle since it was", "by hand"])

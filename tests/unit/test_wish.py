@@ -30,6 +30,8 @@ FIELDS: dict[WishKind, dict[str, Any]] = {
     WishKind.KEEP_ON: {"until": NOW + timedelta(hours=1)},
     WishKind.START_CLUSTER: {"template": "single-node"},
     WishKind.DELETE_CLUSTER: {"template": "single-node"},
+    WishKind.RESTORE: {"snapshot": "nb-ana-0123456789ab-d7"},
+    WishKind.UNDO_RESTORE: {"snapshot": "nb-ana-0123456789ab-b8"},
     WishKind.HOLD: {"reason": "case 4711: ñandú"},
 }
 
@@ -82,6 +84,10 @@ def test_names_sort_by_time_and_carry_the_id() -> None:
         {"asked": {"kind": "HOLD", "until": None, "template": "", "reason": "x" * 201}},
         {"asked": {"kind": "HOLD", "until": None, "template": "", "reason": "a\x1bb"}},
         {"asked": {"kind": "STOP"}},
+        {"asked": {"kind": "RESTORE", "until": None, "template": "", "reason": ""}},
+        {"asked": {"kind": "RESTORE", "until": None, "template": "", "reason": "", "snapshot": "../x"}},
+        {"asked": {"kind": "RESTORE", "until": None, "template": "", "reason": "", "snapshot": 7}},
+        {"asked": {"kind": "STOP", "until": None, "template": "", "reason": "", "snapshot": "nb-x-d1"}},
         {"assertion": 7},
     ],
 )

@@ -41,7 +41,9 @@ _ROW = Decoder(dict[str, str])
 _SHARED = frozenset(
     {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
 )
-_NOT_SHOWN = frozenset({"built-from", "proxy-uri"})  # a third of a row's size; no fleet page shows these fields
+_NOT_SHOWN = frozenset(
+    {"built-from", "proxy-uri", "copies", "copy-from"}
+)  # a third of a row's size; no fleet page shows these fields
 _PACKED_AT_ONCE = 200  # rows; few enough for the memory, enough for one call of the compressor
 
 

@@ -65,6 +65,8 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "absent-since": _iso(row.absent_since),
         "turn": _turn_text(row.turn),
         "refused": row.refused,
+        "copies": _copies_text(row.copies),
+        "copy-from": _iso(row.copy_from),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -113,6 +115,8 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             absent_since=_time(get("absent-since")),
             turn=_turn(text) if (text := get("turn")) else None,
             refused=get("refused", ""),
+            copies=_copies(text) if (text := get("copies")) else (),
+            copy_from=_time(get("copy-from")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -140,6 +144,32 @@ def _turn(text: str) -> Turn:
         refused=refused == "True",
         sold_out=sold_out == "True",
     )
+
+
+def _copies_text(names: tuple[str, ...]) -> str:
+    """Return the names by their common beginning, with runs of numbers joined: `nb-x-d:3-9,11;nb-x-b:10`. Custom metadata has 8 KiB."""
+    runs: dict[str, list[list[int]]] = {}
+    for name in names:
+        begin = name.rstrip("0123456789")
+        number = int(name[len(begin) :])
+        found = runs.setdefault(begin, [])
+        if found and found[-1][1] + 1 == number:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ";".join(
+        f"{begin}:{','.join(str(a) if a == b else f'{a}-{b}' for a, b in found)}" for begin, found in runs.items()
+    )
+
+
+def _copies(text: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for part in text.split(";"):
+        begin, _, runs = part.rpartition(":")
+        for run in runs.split(","):
+            first, _, last = run.partition("-")
+            names += [f"{begin}{number}" for number in range(int(first), int(last or first) + 1)]
+    return tuple(names)
 
 
 def _usage_text(usage: Mapping[str, Usage]) -> str:

@@ -83,6 +83,12 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
     soon = row.next_attempt_at is not None and row.next_attempt_at <= now + _UNDER_WAY
     if row.busy or (soon and row.presence is Presence.PRESENT):
         return None  # under way; the tick follows it
+    if (
+        listed.snapshots is not None
+        and row.zone not in listed.unreachable
+        and not listed.snapshots.issuperset(row.copies)
+    ):
+        return "a copy of the files is gone"
     return _why_notebook(row, listed, policy, now)
 
 
@@ -274,7 +280,7 @@ class StrayCheck:
                 self._note(ref, "is not where its user's record says")
         for ref in self._named.pop(key, ()):
             self._note(ref, "has our name without our labels")
-        for name in self._saved.pop(key, set()).difference(row.snapshots):
+        for name in self._saved.pop(key, set()).difference(row.snapshots, row.copies):
             self._note_snapshot(name)
         self._without_row.discard(key)
 

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from shared.domain.intent.restoring import with_restore, with_undo
 from shared.domain.intent.wanted import with_hold
 from shared.domain.intent.wish import Asked, WishKind
 from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_restart, with_wish, without_wish
@@ -39,6 +40,10 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
             return with_asked_power(record, power, catalog, PowerReason(cause=_ASKED[power, by_person]))
         case WishKind.RESTART:
             return with_restart(record, catalog, now)
+        case WishKind.RESTORE:
+            return with_restore(record, asked.snapshot, catalog, now)
+        case WishKind.UNDO_RESTORE:
+            return with_undo(record, asked.snapshot, catalog, now)
         case WishKind.KEEP_ON | WishKind.END_KEEP_ON:
             return with_keep_on(record, _until(record, asked.until, catalog, now), catalog, now)
         case WishKind.START_CLUSTER:
@@ -64,31 +69,25 @@ def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: da
     return longest if longest < until <= longest + _CLOCKS_DIFFER else until
 
 
+_WORDS = {
+    WishKind.START: "Start the notebook",
+    WishKind.STOP: "Stop the notebook",
+    WishKind.RESTART: "Restart the notebook",
+    WishKind.RESTORE: "Restore the files of copy {0.snapshot}",
+    WishKind.UNDO_RESTORE: "Undo the last restore: back to the files of copy {0.snapshot}",
+    WishKind.KEEP_ON: "Keep the notebook on until {0.until:%Y-%m-%d %H:%M} UTC",
+    WishKind.END_KEEP_ON: "No longer keep the notebook on",
+    WishKind.START_CLUSTER: "Start the Spark environment {0.template}",
+    WishKind.DELETE_CLUSTER: "Delete the Spark environment {0.template}",
+    WishKind.HOLD: "Put on hold",
+    WishKind.RELEASE: "Released from hold",
+    WishKind.LOOK_AGAIN: "Look again now",
+}
+
+
 def asked_text(asked: Asked) -> str:
     """Return the request in words, for the history and the page."""
-    match asked.kind:
-        case WishKind.START:
-            return "Start the notebook"
-        case WishKind.STOP:
-            return "Stop the notebook"
-        case WishKind.RESTART:
-            return "Restart the notebook"
-        case WishKind.KEEP_ON:
-            return f"Keep the notebook on until {asked.until:%Y-%m-%d %H:%M} UTC"
-        case WishKind.END_KEEP_ON:
-            return "No longer keep the notebook on"
-        case WishKind.START_CLUSTER:
-            return f"Start the Spark environment {asked.template}"
-        case WishKind.DELETE_CLUSTER:
-            return f"Delete the Spark environment {asked.template}"
-        case WishKind.HOLD:
-            return "Put on hold"
-        case WishKind.RELEASE:
-            return "Released from hold"
-        case WishKind.LOOK_AGAIN:
-            return "Look again now"
-        case _:
-            assert_never(asked.kind)
+    return _WORDS[asked.kind].format(asked)
 
 
 def was_taken(record: UserRecord, wish_id: str) -> bool:

@@ -26,6 +26,7 @@ LAPSES_AFTER = timedelta(hours=24)
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _ID = re.compile(r"[0-9a-f]{16,32}")
 _TEMPLATE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_SNAPSHOT = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
 class WishKind(StrEnum):
@@ -34,6 +35,8 @@ class WishKind(StrEnum):
     START = "START"
     STOP = "STOP"
     RESTART = "RESTART"
+    RESTORE = "RESTORE"
+    UNDO_RESTORE = "UNDO_RESTORE"
     KEEP_ON = "KEEP_ON"
     END_KEEP_ON = "END_KEEP_ON"
     START_CLUSTER = "START_CLUSTER"
@@ -48,6 +51,8 @@ OWN = frozenset(
         WishKind.START,
         WishKind.STOP,
         WishKind.RESTART,
+        WishKind.RESTORE,
+        WishKind.UNDO_RESTORE,
         WishKind.KEEP_ON,
         WishKind.END_KEEP_ON,
         WishKind.START_CLUSTER,
@@ -59,22 +64,30 @@ ADMINISTRATORS = frozenset(
         WishKind.START,
         WishKind.STOP,
         WishKind.RESTART,
+        WishKind.RESTORE,
+        WishKind.UNDO_RESTORE,
         WishKind.DELETE_CLUSTER,
         WishKind.HOLD,
         WishKind.RELEASE,
         WishKind.LOOK_AGAIN,
     }
 )  # requests that administrators may make for any user
+_OF_A_COPY = frozenset({WishKind.RESTORE, WishKind.UNDO_RESTORE})
 _OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """The content of a request. `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD."""
+    """The content of a request.
+
+    `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD. `snapshot` goes with RESTORE and names
+    the copy, and with UNDO_RESTORE, where it names the one that holds the files from before.
+    """
 
     kind: WishKind
     until: datetime | None = None
     template: str = ""
     reason: str = ""
+    snapshot: str = ""
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -154,6 +167,7 @@ def _shown(wish: Wish) -> dict[str, Any]:
             "until": asked.until.astimezone(UTC).isoformat() if asked.until is not None else None,
             "template": asked.template,
             "reason": asked.reason,
+            **({"snapshot": asked.snapshot} if asked.snapshot else {}),
         },
     }
 
@@ -161,11 +175,19 @@ def _shown(wish: Wish) -> dict[str, Any]:
 def _asked(raw: Any) -> Asked:
     kind = WishKind(raw["kind"])
     until = _moment(raw["until"]) if raw["until"] is not None else None
-    asked = Asked(kind=kind, until=until, template=_text(raw["template"]), reason=_text(raw["reason"]))
+    asked = Asked(
+        kind=kind,
+        until=until,
+        template=_text(raw["template"]),
+        reason=_text(raw["reason"]),
+        snapshot=_text(raw.get("snapshot", "")),
+    )
     if (until is not None) != (kind is WishKind.KEEP_ON):
         raise _no_wish("a moment goes with KEEP_ON, and with nothing else")
     if bool(asked.template) != (kind in _OF_A_CLUSTER) or (asked.template and not _TEMPLATE.fullmatch(asked.template)):
         raise _no_wish("a template goes with the wishes about clusters, and with nothing else")
+    if bool(asked.snapshot) != (kind in _OF_A_COPY) or (asked.snapshot and not _SNAPSHOT.fullmatch(asked.snapshot)):
+        raise _no_wish("a copy goes with the wishes about files, and with nothing else")
     reason = asked.reason
     if bool(reason) != (kind is WishKind.HOLD) or len(reason) > MAX_REASON or not reason.isprintable():
         raise _no_wish("one short line of a reason goes with HOLD, and with nothing else")

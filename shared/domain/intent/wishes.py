@@ -22,7 +22,7 @@ def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime
     A request for a running cluster is renewed, so that a cluster that ended unobserved is created again. Raise `RefusedError`, which says
     what is allowed.
     """
-    profile = _entitled(record, catalog)
+    profile = entitled(record, catalog)
     if template not in profile.templates:
         offered = ", ".join(profile.templates) or "none"
         raise RefusedError(
@@ -70,7 +70,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 
     None resumes the normal idle shutdown. Raise `RefusedError` for a time that is over or too far ahead.
     """
-    profile = _entitled(record, catalog)
+    profile = entitled(record, catalog)
     if until is not None:
         longest = now + profile.idle.max_keep_on
         if until <= now:
@@ -91,7 +91,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
     """Return the record that should run or be stopped by request; the same object if that is under way or reached."""
-    _entitled(record, catalog)
+    entitled(record, catalog)
     if record.spec.power is power and (not record.status.notebook.power_settled or _is_reached(record, power)):
         return record
     spec = replace(record.spec, power=power, power_reason=reason)
@@ -106,7 +106,7 @@ def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRec
 
     Raise `RefusedError` for a notebook that does not run.
     """
-    _entitled(record, catalog)
+    entitled(record, catalog)
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     runs = ready is not None and (ready.status is ConditionStatus.TRUE or ready.reason is Reason.NOT_ANSWERING)
     asked = record.spec.restart_at
@@ -145,7 +145,8 @@ def _is_reached(record: UserRecord, power: Power) -> bool:
     return ready.reason in {Reason.STOPPED, Reason.IDLE}
 
 
-def _entitled(record: UserRecord, catalog: Catalog) -> Profile:
+def entitled(record: UserRecord, catalog: Catalog) -> Profile:
+    """Return the profile of an entitled user. Raise `RefusedError`, which says what is wrong, for every other user."""
     if record.spec.presence is Presence.ABSENT:
         raise RefusedError(
             user_message="There is no environment for you at present: ask whoever gives access to the data platform.",

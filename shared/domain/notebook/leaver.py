@@ -16,6 +16,7 @@ from shared.domain.plan.plan import request_id
 from shared.domain.plan.step import Scene, Step
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
+from shared.domain.snapshot.copies import newest_ready
 from shared.domain.snapshot.step import Saving, is_kept, is_paused, retention_end, save_data
 from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import Absent, InstanceRef, ObservedNotebook
@@ -144,6 +145,10 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         record.status.notebook.was_active and not snapshots
     ):  # nothing of ours deletes an instance before its files are saved
         record = record.with_status(lost_at=scene.now, files_of=None)
+    elif record.status.notebook.was_active and not record.status.data.saved_in:
+        record = record.with_status(saved_in=newest_ready(record, scene))
+        newest = record.status.snapshot(record.status.data.saved_in)
+        record = record.with_status(lost_at=scene.now, files_of=newest.ready_at if newest is not None else None)
     removed = record.with_status(
         operation=None,
         was_active=False,

@@ -18,7 +18,8 @@ from shared.domain.plan.plan import Action, OperationSeen, request_id
 from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, patience, wait_for_identity
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, OperationRef, Verb
-from shared.domain.snapshot.step import is_kept, is_paused, newest_ready, save_data
+from shared.domain.snapshot.copies import newest_ready
+from shared.domain.snapshot.step import is_kept, is_paused, save_data
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import next_instance_id
 from shared.domain.things.notebook import RESTING, Absent, NotebookState, NotLooked, ObservedNotebook, Unreadable

@@ -22,6 +22,7 @@ from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
 from shared.domain.notebook.in_place import growing, growth_step, restart_step, with_grown
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
+from shared.domain.notebook.rollback import restored_note, rollback_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
 from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, wait_for, wait_for_identity
@@ -57,6 +58,9 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         if step is not None:
             return step
         record = _restored(record, scene)
+    record, step = rollback_step(record, notebook, scene)
+    if step is not None:
+        return step
     record = without_old_turn(record, scene.policy)
     spec = spec_of(record, scene.policy)
     record = with_grown(record, notebook, spec) if spec is not None else record
@@ -83,6 +87,8 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
         record = record.with_status(saved_in=saved[-1] if saved else "")
     if record.status.notebook.instance_uid not in {"", notebook.uid}:
         record = record.with_status(built_from={})
+    if notebook.state not in RESTING | _GOING and record.status.data.is_copied:
+        record = record.with_status(is_copied=False)
     status = record.status
     snapshot = status.snapshot(status.data.saved_in)
     still = notebook.state in RESTING | _GOING
@@ -168,7 +174,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     differences = differences_of(record, notebook, scene.policy)
     record = _without_old_refusal(record, differences, scene.policy)
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
-    notes = f"{_notes(record, differences, profile, scene)}{lost_note(record, scene.now)}"
+    notes = f"{_notes(record, differences, profile, scene)}{_of_the_past(record, scene)}"
     message = f"Your notebook is running.{_consent(profile)}{notes}"
     if differences.patch != Patch():
         return Step(
@@ -232,6 +238,10 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
     return ""
 
 
+def _of_the_past(record: UserRecord, scene: Scene) -> str:
+    return f"{lost_note(record, scene.now)}{restored_note(record, scene.now)}"
+
+
 def _consent(profile: Profile | None) -> str:
     """Return a note for the user about consent, if the profile uses managed end-user credentials.
 
@@ -272,7 +282,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         return growth_step(record, notebook, differences, scene.policy)
     if record.spec.power is Power.STOPPED:
         profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
-        notes = f"{_notes(record, differences, profile, scene)}{lost_note(record, scene.now)}"
+        notes = f"{_notes(record, differences, profile, scene)}{_of_the_past(record, scene)}"
         return Step(
             record=record.with_status(power_settled=True, attempts=0, not_before=None),
             condition=ConditionStatus.FALSE,

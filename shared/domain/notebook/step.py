@@ -22,13 +22,14 @@ from shared.domain.notebook.creation import (
 from shared.domain.notebook.leaver import delete, gone
 from shared.domain.notebook.patience import CUT_AGAIN_AFTER, watched
 from shared.domain.notebook.replacement import go_back
+from shared.domain.notebook.rollback import after_failed_restore
 from shared.domain.notebook.states import observed_step, refusable
 from shared.domain.notebook.turns import with_refusal, with_sold_out
 from shared.domain.plan.plan import OperationSeen, OperationSight
 from shared.domain.plan.step import Scene, Step, unreadable, wait_for
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, OperationRef, Verb
-from shared.domain.snapshot.step import newest_ready
+from shared.domain.snapshot.copies import newest_ready
 from shared.domain.things.errors import (
     BenchkeeperError,
     Reason,
@@ -149,9 +150,12 @@ def _operation_failed(
             and not isinstance(error, RetryableError)
         ):
             record = with_refusal(record).with_status(refused=refusable(record, notebook, policy))
+        turns = False
         if verb is Verb.RESTORE:
-            record = record.with_status(restoring=None)
-        wait = wait_after(record, error, policy)
+            record, turns = after_failed_restore(record.with_status(restoring=None), error)
+        wait = policy.poll if turns else wait_after(record, error, policy)
+        if record.status.data.rollback is not None:
+            wait = min(wait, policy.capacity_retry)  # the user has no notebook meanwhile
         if record.spec.presence is Presence.ABSENT:
             wait = min(wait, CUT_AGAIN_AFTER)
         record = with_wait(record, error, wait, policy, now)

@@ -153,13 +153,14 @@ class Action(Struct, frozen=True):
 
     `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed. `written_first`:
     the record must be saved before the cloud is asked. The reason is that the action cannot be taken back, or that only the record keeps
-    the name of what the action makes.
+    the name of what the action makes. `is_routine`: the action comes every day, so its success is no line of the history.
     """
 
     condition: ClassVar[ConditionType]
     target: ClassVar[str]
     words: ClassVar[str] = ""
     written_first: ClassVar[bool] = False
+    is_routine: ClassVar[bool] = False
 
     @property
     def key(self) -> str:

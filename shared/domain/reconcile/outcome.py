@@ -21,11 +21,13 @@ from shared.domain.notebook.actions import (
 from shared.domain.notebook.creation import after_failed_create, goes_elsewhere, said_for, wait_after, with_wait
 from shared.domain.notebook.patience import CUT_AGAIN_AFTER, NOT_CUT
 from shared.domain.notebook.replacement import go_back
+from shared.domain.notebook.rollback import after_refused_restore, after_refused_save
 from shared.domain.notebook.turns import with_refusal, with_sold_out
 from shared.domain.plan.plan import Action, Plan, Policy
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, OperationRef, set_condition
-from shared.domain.snapshot.actions import CreateSnapshot, WriteManifest
+from shared.domain.snapshot.actions import CreateSnapshot, SaveCopy, WriteManifest
+from shared.domain.snapshot.copies import with_refused_copy
 from shared.domain.snapshot.step import with_snapshot, without_deleted
 from shared.domain.spark.actions import CreateCluster
 from shared.domain.spark.failures import after_error
@@ -101,7 +103,7 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
     change = record.facts.next_change(now)
     # Each failed half of the plan has its own time for the next attempt; the other halves keep theirs.
     failed = {_condition_of(action, record) for action, _ in failures}
-    if any(isinstance(action, CreateSnapshot) and isinstance(error, _FOR_LONG) for action, error in failures):
+    if any(_holds_up(action) and isinstance(error, _FOR_LONG) for action, error in failures):
         failed.add(ConditionType.NOTEBOOK_READY)  # the notebook waits for its snapshot
     others = [when for kind, when in plan.waits.items() if kind not in failed]
     # A wrong configuration is tried again when it is another one, which is looked at each hour.
@@ -181,7 +183,17 @@ def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, po
         return False
     if isinstance(action, CreateInstance):
         return record.status.notebook.former is not None and not goes_elsewhere(record, error, action.zone, policy)
+    rollback = record.status.data.rollback
+    if isinstance(action, RestoreData):
+        return rollback is not None and not rollback.goes_back
+    if _holds_up(action):
+        return rollback is not None and not rollback.before
     return isinstance(action, ResizeDisk) or (isinstance(action, UpdateInstance) and bool(action.disruptive))
+
+
+def _holds_up(action: Action) -> bool:
+    """Return True for a snapshot that the notebook waits for. It waits for no copy."""
+    return isinstance(action, CreateSnapshot) and not isinstance(action, SaveCopy)
 
 
 def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> timedelta:
@@ -203,19 +215,20 @@ def _wait(record: UserRecord, action: Action, error: BenchkeeperError, policy: P
 def _with_failure(
     record: UserRecord, action: Action, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
+    given_up = _is_given_up(record, action, error, policy)
     if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
         record = with_sold_out(record, error, now)
-    if isinstance(action, RestoreData) and isinstance(error, BusyError):
-        record = record.with_status(restoring=None)  # refused: the operation that blocked the call is not the restore
-    given_up = _is_given_up(record, action, error, policy)
     if isinstance(action, CreateInstance) and given_up:
         record = go_back(record, None)
     elif isinstance(action, CreateInstance):
         record = after_failed_create(record, error, action.zone, policy, now)
-    elif isinstance(action, StartInstance | RestoreData):
+    elif isinstance(action, StartInstance):
         record = with_wait(record, error, wait, policy, now)
-    elif isinstance(action, CreateSnapshot) and isinstance(error, _FOR_LONG):
-        record = record.with_status(not_before=now + wait)
+    elif isinstance(action, RestoreData):
+        record = _after_refused_restore(record, error, now)
+        record = record if given_up else with_wait(record, error, wait, policy, now)
+    elif isinstance(action, CreateSnapshot):
+        record = _after_refused_snapshot(record, action, error, now + wait, now)
     elif isinstance(action, UpdateInstance) and given_up:
         record = with_refusal(record).with_status(refused=action.disruptive)
     elif isinstance(action, ResizeDisk) and given_up:
@@ -230,6 +243,25 @@ def _with_failure(
     for changed in (kind, ConditionType.RECONCILED):
         conditions = set_condition(conditions, changed, ConditionStatus.FALSE, reason, text, now)
     return record.with_status(conditions=conditions)
+
+
+def _after_refused_restore(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
+    if isinstance(error, CloudUnavailableError):  # the cloud may have begun it, and lost the answer
+        return record
+    if isinstance(error, BusyError):
+        return record.with_status(restoring=None)  # the operation that blocked the call is not the restore
+    return after_refused_restore(record, error, now)
+
+
+def _after_refused_snapshot(
+    record: UserRecord, action: CreateSnapshot, error: BenchkeeperError, again: datetime, now: datetime
+) -> UserRecord:
+    if isinstance(action, SaveCopy):
+        return with_refused_copy(record, action.name, error, now)
+    ended = after_refused_save(record, error, now)
+    if ended is not None:
+        return ended
+    return record.with_status(not_before=again) if isinstance(error, _FOR_LONG) else record
 
 
 def _said(record: UserRecord, action: Action, error: BenchkeeperError) -> tuple[Reason, str]:

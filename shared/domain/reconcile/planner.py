@@ -19,6 +19,7 @@ from shared.domain.plan.plan import Action, Observed, Plan, Policy, TemplatesSee
 from shared.domain.plan.step import Scene, Step, unreadable
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.snapshot.copies import copies_step
 from shared.domain.snapshot.step import keeping_step
 from shared.domain.spark.sessions import sessions_step
 from shared.domain.spark.step import spark_step
@@ -45,10 +46,12 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     notebook = notebook_step(record, scene)
     record = _with_condition(record, notebook, ConditionType.NOTEBOOK_READY, now)
     record, former, former_wait, former_because = _former_step(record, scene, before)
-    keeping = keeping_step(record, scene) if record.status.data.snapshots else None
-    record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
-    clusters = None if isinstance(seen.clusters, NotLooked) else spark_step(record, seen.clusters, scene)
     leaves = record.spec.presence is Presence.ABSENT
+    keeping = keeping_step(record, scene) if _has_kept(record) else None
+    record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
+    copies = None if leaves else copies_step(record, scene)
+    record = _with_condition(record, copies, ConditionType.COPIES_KEPT, now)
+    clusters = None if isinstance(seen.clusters, NotLooked) else spark_step(record, seen.clusters, scene)
     about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]
     record = _with_condition(_with_condition(record, None, other, now), clusters, about, now)
     sessions = None if isinstance(seen.sessions, NotLooked) else sessions_step(record, seen.sessions, scene)
@@ -70,14 +73,11 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         ConditionType.SESSIONS_ENDED: sessions,
         ConditionType.TEMPLATES_READY: templates,
         ConditionType.DATA_SAVED: keeping,
+        ConditionType.COPIES_KEPT: copies,
     }
     steps = [step for step in halves.values() if step is not None]
     waits = {k: now + s.requeue_after for k, s in halves.items() if s is not None and s.requeue_after is not None}
-    # The account was planned before the others. If none of them needs it after this pass, look again: there may be no further pass.
-    if identity is not None and not identity.actions:
-        next_identity, _ = identity_step(record, scene)
-        if next_identity is not None and next_identity.actions:
-            waits[ConditionType.IDENTITY_READY] = now + policy.poll
+    waits |= _wait_of_account(record, scene, identity)
     if former_wait is not None:
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     settles_at = record.status.notebook.settles_at
@@ -93,6 +93,21 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     record = _with_reconciled(record, min([*work, *later], default=None), now, acting=bool(actions))
     because = tuple(line for step in steps for line in step.because) + former_because
     return Plan(record=record, actions=actions, because=because, requeue_at=requeue_at, waits=waits)
+
+
+def _wait_of_account(record: UserRecord, scene: Scene, identity: Step | None) -> dict[ConditionType, datetime]:
+    """Return when to look again at the account, which was planned before the others: none of them may need it after this pass."""
+    if identity is None or identity.actions:
+        return {}
+    after, _ = identity_step(record, scene)
+    is_news = after is not None and bool(after.actions)
+    return {ConditionType.IDENTITY_READY: scene.now + scene.policy.poll} if is_news else {}
+
+
+def _has_kept(record: UserRecord) -> bool:
+    """Return True if there may be saved files. An entitled user's copies are planned separately, because nothing waits for them."""
+    leaves = record.spec.presence is Presence.ABSENT
+    return any(leaves or not snapshot.is_copy for snapshot in record.status.data.snapshots)
 
 
 def _has_account(record: UserRecord, policy: Policy) -> bool:

@@ -31,7 +31,7 @@ from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import DamagedRecordError, NewerRecordError
 from shared.domain.things.history import StoryLine
 from shared.domain.things.power import as_once_kept
-from shared.domain.things.snapshots import Former
+from shared.domain.things.snapshots import Former, Snapshot
 
 VERSION = 1
 # A record on hold: a program without holds must refuse it, or it would drop the hold and delete the data under hold.
@@ -43,7 +43,12 @@ VERSION_WITH_KEEPING = 3
 VERSION_WITH_SOURCES = 5
 # A record whose cut waits, or was marked as a mistake: a program that does not know this would end access, or delete.
 VERSION_WITH_GUARD = 6
-_VERSIONS = frozenset({VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD})
+# A record with copies of the files, or with a requested restore: a program that does not know these would delete the copies as
+# old, or forget which of two states a disk holds.
+VERSION_WITH_COPIES = 7
+_VERSIONS = frozenset(
+    {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD, VERSION_WITH_COPIES}
+)
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
@@ -73,6 +78,9 @@ def to_json(record: UserRecord) -> dict[str, Any]:
 
 def _version(record: UserRecord) -> int:
     status = record.status
+    data = status.data
+    if any(s.is_copy for s in data.snapshots) or record.spec.restore or data.rollback or data.restored:
+        return VERSION_WITH_COPIES
     if status.guard.waiting_cut is not None or status.guard.kept_in:
         return VERSION_WITH_GUARD
     if facts_json.is_sourced(record.facts) or record.former_emails or record.rename or record.claim or record.handover:
@@ -165,7 +173,7 @@ def _newer(cause: object) -> NewerRecordError:
 
 def _is_newer(version: Any) -> bool:
     """Return True for a version above all that this program and its predecessors wrote; 4 marks a pointer."""
-    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_GUARD
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_COPIES
 
 
 def _check(value: Any, raw: Any) -> None:
@@ -198,7 +206,7 @@ _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused"}),
-    Spec: frozenset({"restart_at", "keep_on_until", "clusters", "cause", "entitled_by"}),
+    Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
     Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices"}),
     NotebookStatus: frozenset({
@@ -206,7 +214,10 @@ _LATER: dict[type, frozenset[str]] = {
         "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "restarted_for", "lost_at", "files_of",
     }),
     ClusterStatus: frozenset({"offered_zones"}),
-    DataStatus: frozenset({"snapshots", "snapshots_taken", "saved_in", "restoring"}),
+    DataStatus: frozenset({
+        "snapshots", "snapshots_taken", "saved_in", "restoring", "rollback", "restored", "is_copied", "copy_failures", "copy_after",
+    }),
+    Snapshot: frozenset({"kind"}),
     AccountStatus: frozenset({"account_id", "data_groups"}),
     GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
     InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),

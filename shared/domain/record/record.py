@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from shared.domain.people.entitlement import Cause
 from shared.domain.people.facts import PERSON_ID, Facts
 from shared.domain.people.unknown_leaver import states_only_a_leave
+from shared.domain.record.copies import next_copy_at
 from shared.domain.record.status import ConditionStatus, ConditionType, Notice, Status, StatusChanges
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterWish
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import AccountId, InstanceId, UserEmail, UserKey
 from shared.domain.things.power import PowerReason
+from shared.domain.things.snapshots import RestoreWish
 from shared.domain.things.usage import Usage
 
 
@@ -40,7 +42,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     """The wanted state. `power` is a request that is fulfilled once; `power_reason` says what caused it.
 
     `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the user asked for no idle stop before
-    this time. `restart_at`: the user asked then for a restart of the running instance. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
+    this time. `restart_at`: the user asked then for a restart of the running instance. `restore`: a copy of the files
+    is to take the place of the present ones. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
     entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does.
     """
 
@@ -52,6 +55,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     absent_since: datetime | None = None
     keep_on_until: datetime | None = None
     restart_at: datetime | None = None
+    restore: RestoreWish | None = None
     clusters: tuple[ClusterWish, ...] = ()
     cause: Cause = Cause.UNKNOWN
     entitled_by: str = ""
@@ -179,7 +183,8 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
     `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names, without those
-    known to be lost. `clusters` are the states of Spark clusters by template, "" before the first observation.
+    known to be lost, and `copies` likewise of those for the user; `copy_from` is from when on the next one may be taken, None if the
+    newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
     `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
     """
 
@@ -219,6 +224,8 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     absent_since: datetime | None = None
     turn: Turn | None = None
     refused: str = ""
+    copies: tuple[str, ...] = ()
+    copy_from: datetime | None = None
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -235,6 +242,7 @@ def unknown_leaver_since(record: UserRecord) -> datetime | None:
 
 def row_of(record: UserRecord) -> RecordRow:
     """Return the row of a record."""
+    is_absent = record.spec.presence is Presence.ABSENT
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
     return RecordRow(
@@ -258,7 +266,7 @@ def row_of(record: UserRecord) -> RecordRow:
         waiting_since=record.status.waiting_since,
         summary=ready.message if ready is not None else "",
         former=(former.zone, former.instance_id) if (former := record.status.notebook.former) is not None else None,
-        snapshots=tuple(s.name for s in record.status.data.snapshots if not s.lost),
+        snapshots=tuple(s.name for s in record.status.data.snapshots if not s.lost and not s.is_copy),
         account_id=record.status.account.account_id,
         built_from=record.status.notebook.built_from,
         on_hold=record.hold is not None,
@@ -278,4 +286,6 @@ def row_of(record: UserRecord) -> RecordRow:
         unknown_since=unknown_leaver_since(record),
         turn=record.status.notebook.turn,
         refused=record.status.notebook.refused if record.status.notebook.former is None else "",
+        copies=tuple(s.name for s in record.status.data.snapshots if s.is_copy and not (s.lost and is_absent)),
+        copy_from=next_copy_at(record.status, record.created_at) if not is_absent else None,
     )

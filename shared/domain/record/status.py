@@ -16,7 +16,7 @@ from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
-from shared.domain.things.snapshots import Former, Restoring, Snapshot
+from shared.domain.things.snapshots import Former, Restored, Restoring, Rollback, Snapshot
 from shared.domain.things.usage import Usage
 
 
@@ -30,6 +30,7 @@ class ConditionType(StrEnum):
     CLUSTERS_READY = "ClustersReady"
     CLUSTERS_REMOVED = "ClustersRemoved"
     SESSIONS_ENDED = "SessionsEnded"
+    COPIES_KEPT = "CopiesKept"
     RECONCILED = "Reconciled"
     NEWS_UNDERSTOOD = "NewsUnderstood"
 
@@ -146,6 +147,11 @@ class StatusChanges(TypedDict, total=False):
     snapshots_taken: int
     saved_in: str
     restoring: Restoring | None
+    rollback: Rollback | None
+    restored: Restored | None
+    is_copied: bool
+    copy_failures: int
+    copy_after: datetime | None
     refused: str
     clusters: tuple[ClusterStatus, ...]
     usage: Mapping[str, Usage]
@@ -221,12 +227,19 @@ class DataStatus(Struct, frozen=True, kw_only=True):
 
     `snapshots` are all that may exist, oldest first. `saved_in` names the snapshot that has the present content of the data disk, and is
     empty once the instance may have been used since. `restoring` is set before the cloud is asked to restore data.
+    `rollback` is a requested restore under way, `restored` how the last one ended. `is_copied`: the newest copy was taken of a
+    stopped machine, which was not seen to run since. `copy_failures` counts copies that failed in a row; no copy is taken before `copy_after`.
     """
 
     snapshots: tuple[Snapshot, ...] = ()
     snapshots_taken: int = 0
     saved_in: str = ""
     restoring: Restoring | None = None
+    rollback: Rollback | None = None
+    restored: Restored | None = None
+    is_copied: bool = False
+    copy_failures: int = 0
+    copy_after: datetime | None = None
 
 
 class AccountStatus(Struct, frozen=True, kw_only=True):

@@ -35,6 +35,22 @@ class DeleteSnapshot(Action, frozen=True, kw_only=True):
     name: str
 
 
+class SaveCopy(CreateSnapshot, frozen=True, kw_only=True):
+    """The action that takes a copy of a user's files. Its failure holds up nothing else."""
+
+    condition = ConditionType.COPIES_KEPT
+    words = "save a copy of the files of {0.source.instance_id} in snapshot {0.name}"
+    written_first = False  # the record names the copy before a pass plans this
+    is_routine = True
+
+
+class DropCopy(DeleteSnapshot, frozen=True, kw_only=True):
+    """The action that deletes a copy that is not needed any more."""
+
+    condition = ConditionType.COPIES_KEPT
+    is_routine = True
+
+
 class WriteManifest(Action, frozen=True, kw_only=True):
     """The action that writes the manifest of a snapshot: its content, or (`deleted_at`) its deletion."""
 

@@ -5,7 +5,9 @@ A disk is saved when its snapshot was observed READY and its manifest is written
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,7 +32,14 @@ from shared.domain.things.notebook import (
     ObservedNotebook,
     Unreadable,
 )
-from shared.domain.things.snapshots import Snapshot, SnapshotSeen, SnapshotState, snapshot_labels, snapshot_name
+from shared.domain.things.snapshots import (
+    Snapshot,
+    SnapshotKind,
+    SnapshotSeen,
+    SnapshotState,
+    snapshot_labels,
+    snapshot_name,
+)
 
 _LOOK_AGAIN = timedelta(minutes=5)
 
@@ -45,24 +54,26 @@ class Saving(Struct, frozen=True, kw_only=True):
     because: tuple[str, ...] = ()
 
 
-def save_data(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Return the progress of saving the data disk of a stopped instance.
+def save_data(
+    record: UserRecord, notebook: ObservedNotebook, scene: Scene, kind: SnapshotKind = SnapshotKind.LAST
+) -> Saving:
+    """Return the progress of saving the data disk of a stopped instance in a snapshot of that kind.
 
     Saving is done only if the snapshot is READY now and its manifest is written.
     """
     snapshot = record.status.snapshot(record.status.data.saved_in)
     if snapshot is None or snapshot.instance_uid != notebook.uid:
-        return _ask(record, notebook, scene)
+        return _ask(record, notebook, scene, kind)
     sight = scene.seen.snapshots.get(snapshot.name, Absent())
     match sight:
         case Unreadable():
             return Saving(record=record, done=False, requeue_after=patience(record, sight.error, _LOOK_AGAIN))
         case Absent() if snapshot.ready_at is not None:  # deleted from outside; the disk still exists
-            return _ask(record.with_status(saved_in=""), notebook, scene)
+            return _ask(record.with_status(saved_in=""), notebook, scene, kind)
         case Absent() if (wait := _held_for(record, scene)) is not None:
             return Saving(record=record, done=False, requeue_after=wait)
         case Absent():
-            action = _create(record, snapshot)
+            action = CreateSnapshot(**creation_of(record, snapshot))
             because = ("The snapshot was asked for and is not there.",)
             return Saving(
                 record=record, done=False, actions=(action,), requeue_after=scene.policy.poll, because=because
@@ -81,35 +92,51 @@ def _held_for(record: UserRecord, scene: Scene) -> timedelta | None:
     return not_before - scene.now if not_before is not None and not_before > scene.now else None
 
 
-def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
+def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene, kind: SnapshotKind) -> Saving:
     wait = _held_for(record, scene)
     if wait is not None:
         return Saving(record=record, done=False, requeue_after=wait)
-    number = record.status.data.snapshots_taken + 1
-    snapshot = Snapshot(
-        name=snapshot_name(notebook.ref.instance_id, number),
-        instance_id=notebook.ref.instance_id,
-        zone=notebook.ref.zone,
-        instance_uid=notebook.uid,
-        asked_at=scene.now,
-    )
-    record = record.with_status(
-        snapshots=(*record.status.data.snapshots, snapshot), snapshots_taken=number, saved_in=snapshot.name
-    )
+    record, snapshot = with_named(record, notebook.ref, notebook.uid, kind, scene.now)
+    record = record.with_status(saved_in=snapshot.name)
     return Saving(
         record=record,
         done=False,
-        actions=(_create(record, snapshot),),
+        actions=(CreateSnapshot(**creation_of(record, snapshot)),),
         requeue_after=scene.policy.poll,
         because=("The files are saved in a snapshot before anything is deleted.",),
     )
 
 
-def _create(record: UserRecord, snapshot: Snapshot) -> CreateSnapshot:
+def with_named(
+    record: UserRecord, ref: InstanceRef, uid: str, kind: SnapshotKind, now: datetime
+) -> tuple[UserRecord, Snapshot]:
+    """Return the record that names one more snapshot of an instance's disk, and that snapshot. Numbers are never used twice."""
+    number = record.status.data.snapshots_taken + 1
+    snapshot = Snapshot(
+        name=snapshot_name(ref.instance_id, number, kind),
+        instance_id=ref.instance_id,
+        zone=ref.zone,
+        instance_uid=uid,
+        asked_at=now,
+        kind=kind,
+    )
+    return record.with_status(snapshots=(*record.status.data.snapshots, snapshot), snapshots_taken=number), snapshot
+
+
+class Creation(TypedDict):
+    """The fields of an action that takes a snapshot."""
+
+    name: str
+    source: InstanceRef
+    labels: Mapping[str, str]
+
+
+def creation_of(record: UserRecord, snapshot: Snapshot) -> Creation:
+    """Return what the cloud is asked for. The labels name the user's key and never an address."""
     carries = {LABEL_MANAGED_BY: MANAGED_BY}
     if record.cost_center:
         carries[LABEL_COST_CENTER] = label_value(record.cost_center)
-    return CreateSnapshot(
+    return Creation(
         name=snapshot.name,
         source=InstanceRef(instance_id=snapshot.instance_id, zone=snapshot.zone),
         labels=snapshot_labels(record.user_key, snapshot.instance_id, carries),
@@ -120,20 +147,24 @@ def _ready(
     record: UserRecord, snapshot: Snapshot, seen: SnapshotSeen, notebook: ObservedNotebook, scene: Scene
 ) -> Saving:
     if snapshot.ready_at is None or not snapshot.spec:
-        snapshot = replace(
-            snapshot,
-            ready_at=snapshot.ready_at or scene.now,
-            size_bytes=seen.size_bytes,
-            disk_size_gb=seen.disk_size_gb,
-            snapshot_id=seen.snapshot_id,
-            spec=_spec_of(notebook, record),
-        )
+        snapshot = replace(as_ready(snapshot, seen, scene.now), spec=_spec_of(notebook, record))
         record = with_snapshot(record, snapshot)
     if snapshot.manifest:
         return Saving(record=record, done=True)
     action = WriteManifest(snapshot=snapshot)
     because = ("The snapshot is ready; its manifest is written.",)
     return Saving(record=record, done=False, actions=(action,), requeue_after=scene.policy.poll, because=because)
+
+
+def as_ready(snapshot: Snapshot, seen: SnapshotSeen, now: datetime) -> Snapshot:
+    """Return the snapshot with what is known since it was observed READY."""
+    return replace(
+        snapshot,
+        ready_at=snapshot.ready_at or now,
+        size_bytes=seen.size_bytes,
+        disk_size_gb=seen.disk_size_gb,
+        snapshot_id=seen.snapshot_id,
+    )
 
 
 def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
@@ -151,17 +182,6 @@ def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
         "image": f"{image.project}/{image.family or image.name}" if image is not None else "",
         "data_disk": f"{notebook.data_disk.type} {notebook.data_disk.size_gb} GB" if notebook.data_disk else "",
     }
-
-
-def newest_ready(record: UserRecord, scene: Scene) -> str:
-    """Return the newest snapshot that can still be restored, "" for none. If the disk is gone, older files are better than none."""
-    ready = [
-        snapshot.name
-        for snapshot in record.status.data.snapshots
-        if isinstance(sight := scene.seen.snapshots.get(snapshot.name), SnapshotSeen)
-        and sight.state is SnapshotState.READY
-    ]
-    return ready[-1] if ready else ""
 
 
 def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
@@ -201,7 +221,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
                 if snapshot.manifest:
                     actions.append(WriteManifest(snapshot=snapshot, deleted_at=scene.now))
                 else:
-                    record = _without(record, snapshot)
+                    record = without_snapshot(record, snapshot)
             case SnapshotSeen(state=SnapshotState.DELETING):
                 waits.append(scene.policy.poll)
             case SnapshotSeen():
@@ -234,13 +254,15 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
     for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
             continue
+        if snapshot.is_copy and record.spec.presence is Presence.PRESENT:
+            continue
         if snapshot.ready_at is not None:
             record = with_snapshot(record, replace(snapshot, lost=True))
         elif _may_come(snapshot, scene):
             continue
         elif snapshot.name != record.status.data.saved_in or isinstance(scene.seen.notebook, Absent):
             # The snapshot failed and was deleted. Another snapshot took its place, or the disk is gone and no snapshot can.
-            record = _without(record, snapshot)
+            record = without_snapshot(record, snapshot)
     return record
 
 
@@ -270,7 +292,8 @@ def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
     return None if since is None or is_paused(record) else since + scene.policy.snapshot_retention
 
 
-def _without(record: UserRecord, snapshot: Snapshot) -> UserRecord:
+def without_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
+    """Return the record that does not name this snapshot any more."""
     kept = tuple(s for s in record.status.data.snapshots if s.name != snapshot.name)
     saved_in = "" if record.status.data.saved_in == snapshot.name else record.status.data.saved_in
     return record.with_status(snapshots=kept, saved_in=saved_in)
@@ -279,19 +302,23 @@ def _without(record: UserRecord, snapshot: Snapshot) -> UserRecord:
 def without_deleted(record: UserRecord, name: str) -> UserRecord:
     """Return the record after the manifest of a deleted snapshot was written."""
     snapshot = record.status.snapshot(name)
-    return record if snapshot is None else _without(record, snapshot)
+    return record if snapshot is None else without_snapshot(record, snapshot)
 
 
 def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | None:
     """Return why this snapshot is not needed any more; None while it is needed."""
     if record.hold is not None or record.status.notebook.former is not None or record.status.data.restoring is not None:
         return None
+    if snapshot.is_copy and record.spec.presence is Presence.PRESENT:
+        return None  # `shared.domain.snapshot.copies` decides
     notebook = scene.seen.notebook
     if record.spec.presence is Presence.ABSENT:
         end = retention_end(record, scene)
         is_over = end is not None and end <= scene.now
         if is_over and isinstance(notebook, Absent):
             return f"The retention of snapshot {snapshot.name} is over."
+        if snapshot.is_copy:
+            return None
     elif not record.status.notebook.power_settled:
         return None  # a pass that was planned before the user came back may still delete the disk
     if snapshot.name == record.status.data.saved_in:

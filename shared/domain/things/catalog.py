@@ -112,6 +112,14 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
 
+class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The copies of a user's files: the newest `keep` are kept, one a day of a machine that ran."""
+
+    keep: Annotated[
+        int, Meta(ge=1, le=60, description="How many copies of a person's files are kept; a day has one at most.")
+    ] = 7
+
+
 class ClusterIdentity(StrEnum):
     """The identity with which the code on a Spark cluster reads data.
 
@@ -172,7 +180,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `hourly_cost` is the list price of a running hour, None if it is not stated. `window` is set with `Disruption.WINDOW`.
     `data_group` is the Google group whose members may read the data. With a personal service account, the account becomes a member.
-    `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
+    `snapshots` says how many copies of the files are kept, None for none. `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
     """
 
     name: str
@@ -195,6 +203,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data_group: str | None = None
     spark: SparkSettings = SparkSettings()
     session_templates: tuple[str, ...] = ()
+    snapshots: SnapshotSettings | None = None
 
     @property
     def needs_account(self) -> bool:

@@ -32,6 +32,21 @@ class Former(Struct, frozen=True, kw_only=True):
     built_from: Mapping[str, str] = field(default_factory=dict)
 
 
+class SnapshotKind(StrEnum):
+    """The purpose of a snapshot. It decides how long the snapshot is kept, and the letter in its name.
+
+    LAST: the last state of a disk that is deleted or replaced. DAILY: a copy of the files, for their user. BEFORE: the state that a
+    restore on request replaces. The last two are called copies.
+    """
+
+    LAST = "last"
+    DAILY = "daily"
+    BEFORE = "before"
+
+
+_LETTERS = {SnapshotKind.LAST: "s", SnapshotKind.DAILY: "d", SnapshotKind.BEFORE: "b"}
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A requested snapshot of the data disk of the instance `instance_uid`, whatever instance has that name now.
 
@@ -52,6 +67,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     spec: Mapping[str, str] = field(default_factory=dict)
     manifest: bool = False
     lost: bool = False
+    kind: SnapshotKind = SnapshotKind.LAST
+
+    @property
+    def is_copy(self) -> bool:
+        """The kind of the snapshot: True for a copy that its user may choose to restore."""
+        return self.kind is not SnapshotKind.LAST
 
 
 class Restoring(Struct, frozen=True, kw_only=True):
@@ -60,6 +81,64 @@ class Restoring(Struct, frozen=True, kw_only=True):
     snapshot: str
     instance_uid: str
     asked_at: datetime
+
+
+class RestoreWish(Struct, frozen=True, kw_only=True):
+    """A request to put the files of a copy in place of the present ones. `asked_at` tells one request from the next."""
+
+    snapshot: str
+    asked_at: datetime
+
+
+class Rollback(Struct, frozen=True, kw_only=True):
+    """A requested restore under way on the instance `instance_uid`.
+
+    `wish` is what was asked for. `before` is the snapshot of the present files, "" until it is READY. `failures` counts failed attempts.
+    `is_hurt`: an attempt failed after it began, so the disk may hold neither state; one of the two snapshots must be restored.
+    `goes_back`: the one to restore is `before`.
+    """
+
+    wish: RestoreWish
+    instance_uid: str
+    begun_at: datetime
+    before: str = ""
+    failures: int = 0
+    is_hurt: bool = False
+    goes_back: bool = False
+
+    @property
+    def target(self) -> str:
+        """The name of the snapshot to restore."""
+        return self.before if self.goes_back else self.wish.snapshot
+
+
+class RestoreEnd(StrEnum):
+    """The end of a requested restore."""
+
+    DONE = "Done"
+    COPY_GONE = "CopyGone"  # nothing was changed
+    NOT_SAVED = "NotSaved"  # the present files could not be saved, so nothing was changed
+    REFUSED = "Refused"  # Google Cloud refused it; nothing was changed
+    PUT_BACK = "PutBack"  # it failed half-way; the files are those from before it
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """The end of the last requested restore: of which files (`of`: when they were saved), and when it ended.
+
+    `before` holds the files that it replaced, until `undo_until`; both are empty if nothing was replaced.
+    """
+
+    wish: RestoreWish
+    of: datetime | None
+    end: RestoreEnd
+    ended_at: datetime
+    before: str = ""
+    undo_until: datetime | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """The success of the restore: True if the files are those that were asked for."""
+        return self.end is RestoreEnd.DONE
 
 
 class SnapshotState(StrEnum):
@@ -91,9 +170,9 @@ def data_disk_of(instance_id: InstanceId) -> str:
     return f"{instance_id}{DATA_DISK_SUFFIX}"
 
 
-def snapshot_name(instance_id: InstanceId, number: int) -> str:
-    """Return `<instance id>-s<number>`: at most 48 + 2 + 6 of the 63 characters that Compute Engine allows."""
-    return f"{instance_id}-s{number}"
+def snapshot_name(instance_id: InstanceId, number: int, kind: SnapshotKind = SnapshotKind.LAST) -> str:
+    """Return `<instance id>-<letter of the kind><number>`: at most 48 + 2 + 6 of the 63 characters that Compute Engine allows."""
+    return f"{instance_id}-{_LETTERS[kind]}{number}"
 
 
 def snapshot_labels(user_key: UserKey, instance_id: InstanceId, managed_by: Mapping[str, str]) -> dict[str, str]:

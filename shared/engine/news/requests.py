@@ -339,6 +339,14 @@ def ask_restart(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
     return _direct(user_key, Asked(kind=WishKind.RESTART), deps, by=by)
 
 
+def ask_restore(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Accepted | None:
+    """Request that the files of a copy are restored, or that the last restore is undone. Return None if there is no record.
+
+    Raise `RefusedError` for a user without entitlement, and for a copy that does not exist.
+    """
+    return _direct(user_key, asked, deps, by=by)
+
+
 def _direct(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Accepted | None:
     """Write the record at once, on behalf of the operator. The wanted state is computed first, because assignments may have changed."""
 

@@ -34,6 +34,7 @@ _NAMES = {
     ConditionType.TEMPLATES_READY: "Templates",
     ConditionType.IDENTITY_READY: "Identity",
     ConditionType.DATA_SAVED: "Data",
+    ConditionType.COPIES_KEPT: "Copies",
     ConditionType.CLUSTERS_READY: "Spark",
     ConditionType.CLUSTERS_REMOVED: "Spark",
     ConditionType.SESSIONS_ENDED: "Spark sessions",
@@ -98,7 +99,11 @@ def with_chronicle(
     before: UserRecord, after: UserRecord, plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], now: datetime
 ) -> UserRecord:
     """Return the record after a pass with lines about its calls and changed conditions; unchanged if there are none."""
-    calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
+    calls = [
+        _call(action, outcome, plan, now)
+        for action, outcome in outcomes
+        if not (action.is_routine and isinstance(outcome, Done))
+    ]
     lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
     lines += _ended_clusters(before, after, now)
     for kind in sorted(_TOLD):

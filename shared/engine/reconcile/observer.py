@@ -18,6 +18,7 @@ from shared.domain.plan.plan import (
 )
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, Verb
+from shared.domain.snapshot.copies import to_look_at
 from shared.domain.spark.sessions import session_owner, sessions_to_look_for
 from shared.domain.things.clusters import FAILED, ClusterOperationSeen
 from shared.domain.things.errors import BenchkeeperError
@@ -36,8 +37,8 @@ from shared.domain.things.snapshots import Restoring
 from shared.engine.ports.deps import Deps
 
 
-def observe(record: UserRecord, deps: Deps) -> Observed:
-    """Return the observation of this user's resources now.
+def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observed:
+    """Return the observation of this user's resources now; with `thorough` also of copies that are believed to be as they should.
 
     Makes at most two reads (the instance, and its operation or the templates) for a user with end-user credentials whose environment
     is as wanted or on its way. All else is read only if the record names it, or for a leaver.
@@ -53,7 +54,10 @@ def observe(record: UserRecord, deps: Deps) -> Observed:
         if former is None
         else _get(InstanceRef(instance_id=former.instance_id, zone=former.zone), deps),
         account=_account(record, deps),
-        snapshots={snapshot.name: _snapshot(snapshot.name, deps) for snapshot in record.status.data.snapshots},
+        snapshots={
+            name: _snapshot(name, deps)
+            for name in to_look_at(record, notebook, deps.policy, deps.clock.now(), thorough=thorough)
+        },
         clusters=clusters,
         cluster_operations=_cluster_operations(record, clusters, deps),
         sessions=_sessions(record, deps),

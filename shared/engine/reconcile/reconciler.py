@@ -61,10 +61,10 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
     return Preview(record=stored.record, observed=seen, plan=make_plan(record, seen, deps.policy, now))
 
 
-def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) -> Result | None:
+def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, thorough: bool = False) -> Result | None:
     """Make one pass for one user: observe, plan, carry out, save. Return None if there is no record.
 
-    `stored` avoids the first read if the caller has just written the record. If another process writes in between, the pass is
+    With `thorough`, a listing showed a difference, so everything is looked at. `stored` avoids the first read if the caller has just written the record. If another process writes in between, the pass is
     repeated on the newer record: every action is safe to repeat, and the newer record decides.
     """
     for _ in range(_TRIES):
@@ -72,7 +72,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) ->
             stored = load_mended(user_key, deps)
         if stored is None:
             return None
-        result = _pass(stored, deps)
+        result = _pass(stored, deps, thorough=thorough)
         if result is not None:
             return result
         stored = None
@@ -82,11 +82,11 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None) ->
     )
 
 
-def _pass(stored: Stored, deps: Deps) -> Result | None:
+def _pass(stored: Stored, deps: Deps, *, thorough: bool) -> Result | None:
     now = deps.clock.now()
     record = with_room(with_wanted(stored.record, deps.policy, now), deps, now)
     record = with_wanted(record, deps.policy, now)
-    seen = observe(record, deps)
+    seen = observe(record, deps, thorough=thorough)
     plan = make_plan(record, seen, deps.policy, now)
     if _is_written_first(plan, stored):
         try:

@@ -38,6 +38,7 @@ from shared.engine.ports.records import ListedRow
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.clock_check import ClockWatch
+from shared.engine.sweeps.copies import Copies, take_copy
 from shared.engine.sweeps.due import sweep_due
 from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_before
 from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
@@ -222,12 +223,12 @@ def _waits(waits: LongestWaits) -> dict[str, float]:
 
 
 def _acted(key: UserKey, deps: Deps) -> bool:
-    result = reconcile(key, deps)
+    result = reconcile(key, deps, thorough=True)
     return result is not None and bool(result.plan.actions)
 
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Stop the unused instances. If no evidence can be read, no instance is judged.
+    """Stop the unused instances, and take copies of the files that are due. If no evidence can be read, no instance is judged.
 
     The listing also shows running instances whose address changed, or whose JupyterLab does not answer: those get a pass.
     """
@@ -235,12 +236,13 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     now = watch.started_at
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
     notes = notes_before(deps, now)
-    use = Use(notes or Notes(taken_at=now))
+    use, copies = Use(notes or Notes(taken_at=now)), Copies(deps.policy, now)
 
     def rows() -> Iterator[RecordRow]:
         for found in deps.records.listed():
             if isinstance(found, ListedRow):
                 waits.add(found.row)
+                copies.add(found.row)
                 use.know(found.row.user_key)
                 if keeper is not None:
                     keeper.add(found)
@@ -263,17 +265,22 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
             blind.add(key)
         use.add(item, now)
         unread.update(item.unread)
+    due_copies = copies.due(len(running))
+    summary.decisions += [(key, "SAVE a copy of the files") for key in due_copies]
     if keeper is not None:
         held = held_back(to_act, len(running), deps, now)
         acted_on = [key for key in to_act if key not in held]
         for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
         news = [m.user_key for m in running if m.user_key not in to_act and is_news(m, now)]
         for_each(news, lambda key: _acted(key, deps), summary, deps)
+        for_each(due_copies, lambda key: take_copy(key, deps), summary, deps)
         if held:
             summary.found["held back by the guard"] = len(held)
         keeper.keep(blind=frozenset(blind))
         if notes is not None:
             keep_use(deps, now, use.notes())
+    if due_copies:
+        summary.found["copies of files to be taken"] = len(due_copies)
     summary.unread = tuple(sorted(unread))
     summary.measures = {"blind": len(blind), "running": len(running), **_waits(waits)}
     return finish(summary, deps)
