@@ -27,10 +27,18 @@ def length(_context: click.Context, _parameter: click.Parameter, value: str | No
     """Return the length of time of an option such as `90m`, `4h` or `60d`."""
     if value is None:
         return None
-    unit = _UNITS.get(value[-1:])
-    if unit is None or not value[:-1].isdigit() or not 0 < int(value[:-1]) <= 10_000:  # noqa: PLR2004 - a bound against durations of years
+    found = length_of(value)
+    if found is None:
         raise click.BadParameter("say how long, for example 90m or 4h")
-    return timedelta(**{unit: int(value[:-1])})
+    return found
+
+
+def length_of(text: str) -> timedelta | None:
+    """Return the length of time that `90m`, `4h` or `60d` means; None for any other text."""
+    unit = _UNITS.get(text[-1:])
+    if unit is None or not text[:-1].isdigit() or not 0 < int(text[:-1]) <= 10_000:  # noqa: PLR2004 - a bound against durations of years
+        return None
+    return timedelta(**{unit: int(text[:-1])})
 
 
 @click.command(name="start")

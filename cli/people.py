@@ -213,6 +213,9 @@ def _said_account(seen: dict[str, Any]) -> str:
     return f"{seen['account']} ({'disabled; ' if account['disabled'] else ''}{shared})"
 
 
+_SAVED = {"daily": ", a copy of that day", "before": ", from before a restore"}
+
+
 def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Return the lines about snapshots. Each name has a line of its own, because it is copied; time and size follow below."""
     lines = []
@@ -221,13 +224,10 @@ def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
             said = f"asked for {_said_moment(snapshot['taken_at'])}, not ready yet"
         else:
             said = f"{_said_moment(snapshot['ready_at'])}, {said_size(snapshot['size_bytes'])}"
-        lines += [
-            (heading, snapshot["name"]),
-            (
-                "",
-                f"  {said}{', holds the files' if snapshot['holds_the_disk'] and snapshot['ready_at'] is not None else ''}",
-            ),
-        ]
+        said += _SAVED.get(snapshot["kind"], "")
+        if snapshot["holds_the_disk"] and snapshot["ready_at"] is not None:
+            said += ", holds the files"
+        lines += [(heading, snapshot["name"]), ("", f"  {said}")]
     return lines
 
 

@@ -41,6 +41,7 @@ def me_view(found: Mine) -> dict[str, Any]:
         "user_key": found.record.user_key,
         "profile": found.record.spec.profile,
         "notebook": plain(notebook),
+        "files": plain(to_dict(found.files)),
         "spark": [plain(to_dict(spark)) for spark in found.sparks],
         "sessions": [session.title for session in found.sessions],
         "waiting": [{"at": plain(click.at), "text": click.text} for click in found.waits.all],
@@ -100,6 +101,18 @@ ME = _object(
         keep_choices=_array(_object(code=_TEXT, text=_TEXT, until=_TIME)),
         stages=_array(_object(text=_TEXT, state=_TEXT)),
         machine_type=_TEXT,
+    ),
+    files=_object(
+        copies=_array(_object(name=_TEXT, saved_at=_TIME, is_before=_FLAG)),
+        saved_at=_TIME,
+        kept={"type": "integer"},
+        keep={"type": "integer"},
+        is_restoring=_FLAG,
+        trouble=_TEXT,
+        undo=_TEXT,
+        undo_until=_TIME,
+        restored_of=_TIME,
+        what_stays=_TEXT,
     ),
     spark=_array(
         _object(

@@ -30,6 +30,8 @@ class Said(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    RESTORE = "restore"
+    UNDO = "undo"
     KEEP = "keep"
     KEEP_NOT = "keep-not"
     SPARK_START = "spark-start"
@@ -42,6 +44,8 @@ TEXTS = {
     Said.START: "Your notebook was asked to start.",
     Said.STOP: "Your notebook was asked to stop. Your files are kept.",
     Said.RESTART: "Your notebook was asked to restart. Your files are kept; what runs in its memory is lost.",
+    Said.RESTORE: "Your files are going to be restored. The present ones are saved first.",
+    Said.UNDO: "Your files from before the restore come back. The present ones are saved first.",
     Said.KEEP: "Your notebook is kept on.",
     Said.KEEP_NOT: "Your notebook stops by itself again, as usual.",
     Said.SPARK_START: "The Spark environment was asked for.",
@@ -89,6 +93,18 @@ def stop() -> flask.Response:
 def restart() -> flask.Response:
     """Request that the running notebook is restarted."""
     return _ask(Said.RESTART, Asked(kind=WishKind.RESTART))
+
+
+@blueprint.post("/notebook/restore")
+def restore() -> flask.Response:
+    """Request that the files of a copy take the place of the present ones."""
+    return _ask(Said.RESTORE, Asked(kind=WishKind.RESTORE, snapshot=flask.request.form.get("copy", "")))
+
+
+@blueprint.post("/notebook/restore/undo")
+def restore_undo() -> flask.Response:
+    """Request that the files from before the last restore come back."""
+    return _ask(Said.UNDO, Asked(kind=WishKind.UNDO_RESTORE, snapshot=flask.request.form.get("copy", "")))
 
 
 @blueprint.post("/notebook/keep-on")
@@ -244,6 +260,15 @@ _UNTIL = Param(
 )
 
 
+_COPY = Param(
+    name="copy",
+    place=Place.FORM,
+    text="The name of one of the copies that the page offers.",
+    schema={"type": "string", "maxLength": 63},
+    required=True,
+)
+
+
 def _post(rule: str, name: str, summary: str, *, params: tuple[Param, ...] = (), more: dict[int, str]) -> Route:
     return Route(
         method="POST",
@@ -268,6 +293,8 @@ ROUTES = (
     Route(method="GET", rule="/parts/spark", name="home.spark_part", summary="My Spark environments.", answers=_PART),
     _post("/notebook/start", "start", "Start my notebook.", more={}),
     _post("/notebook/restart", "restart", "Restart my notebook.", more={}),
+    _post("/notebook/restore", "restore", "Restore the files of an earlier day.", params=(_COPY,), more={}),
+    _post("/notebook/restore/undo", "restore_undo", "Undo the last restore of files.", params=(_COPY,), more={}),
     _post("/notebook/stop", "stop", "Stop my notebook.", more={}),
     _post("/notebook/keep-on", "keep", "Do not stop my notebook before a moment.", params=(_UNTIL,), more={}),
     _post("/notebook/keep-on/cancel", "keep_not", "Stop my notebook by itself again.", more={}),

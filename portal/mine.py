@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
+from portal.files_view import FilesView, files_view
 from portal.notebook_view import FAST_S, WATCH_S, NotebookView, notebook_view
 from portal.reading import holder_of
 from portal.spark_view import SparkView, spark_views
@@ -30,6 +31,7 @@ class Mine(Struct, frozen=True, kw_only=True):
     record: UserRecord
     profile: Profile | None
     notebook: NotebookView
+    files: FilesView
     sparks: tuple[SparkView, ...]
     cost: CostView
     sessions: tuple[Environment, ...]
@@ -103,6 +105,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
         record=record,
         profile=profile,
         notebook=notebook_view(waits.record, profile, stops_at, last_used=last_used, now=now, zone=present.zone),
+        files=files_view(waits.record, profile, now),
         sparks=spark_views(waits.record, profile, catalog, deps.sizes, now) if profile is not None else (),
         cost=cost_view(record, profile, catalog, notes, currency=deps.currency, now=now),
         sessions=tuple(catalog.environment(name) for name in profile.session_templates) if profile is not None else (),

@@ -22,9 +22,11 @@ from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
 from shared.domain.intent.asking import with_asked
 from shared.domain.intent.wish import MAX_REASON, Asked, WishKind
+from shared.domain.record.copies import copies_of
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import RefusedError
 from shared.domain.things.identity import without_addresses
+from shared.domain.things.snapshots import Snapshot
 from shared.engine.news.requests import ask
 from shared.engine.reconcile.changing import is_decided
 from shared.engine.views.person import plan_view
@@ -36,6 +38,8 @@ class Act(StrEnum):
 
     START = "start"
     RESTART = "restart"
+    RESTORE = "restore"
+    UNDO_RESTORE = "undo-restore"
     STOP = "stop"
     HOLD = "hold"
     RELEASE = "release"
@@ -44,6 +48,7 @@ class Act(StrEnum):
 
 
 _FORESEEN = "foreseen"
+_OF_FILES = frozenset({Act.RESTORE, Act.UNDO_RESTORE})
 _OF_RELEASE = {
     changes.Said.APPROVED: Said.RELEASE_ASKED,
     changes.Said.ALREADY: Said.ALREADY,
@@ -54,6 +59,8 @@ _KINDS = {
     Act.START: WishKind.START,
     Act.STOP: WishKind.STOP,
     Act.RESTART: WishKind.RESTART,
+    Act.RESTORE: WishKind.RESTORE,
+    Act.UNDO_RESTORE: WishKind.UNDO_RESTORE,
     Act.HOLD: WishKind.HOLD,
     Act.RELEASE: WishKind.RELEASE,
     Act.RECONCILE: WishKind.LOOK_AGAIN,
@@ -69,6 +76,11 @@ class Words(Struct, frozen=True, kw_only=True):
     button: str
 
 
+_WHAT_IS_RESTORED = (
+    "The person's home directory becomes what it was then. Packages and environments outside of it are in no copy: they stay as they are. "
+    "The notebook stops for some minutes, and what runs in it ends. The present files are saved first and kept for seven days; until "
+    "then this can be undone."
+)
 WORDS = {
     Act.START: Words(
         title="Start the notebook", text="It is started as if the person had asked for it.", button="Start it"
@@ -83,6 +95,8 @@ WORDS = {
         text="It restarts on its machine. Files are kept; what runs in its memory is lost.",
         button="Restart it",
     ),
+    Act.RESTORE: Words(title="Restore files of an earlier day", text=_WHAT_IS_RESTORED, button="Restore them"),
+    Act.UNDO_RESTORE: Words(title="Undo the last restore of files", text=_WHAT_IS_RESTORED, button="Undo it"),
     Act.HOLD: Words(
         title="Put the data on hold",
         text="Nothing that may hold this person's data is deleted until somebody releases it, whatever the retention says. "
@@ -123,9 +137,11 @@ def _words(act: Act) -> Words:
 def confirm(user_key: str, act: str) -> flask.Response:
     """Show the present plan, the plan after the act, and the button. Nothing is changed."""
     record, chosen = record_of(user_key), _act(act)
-    template = _template(record, chosen, asked("template"))
+    template, copy = _template(record, chosen, asked("template")), _copy(record, chosen, asked("copy"))
     deps = current().deps.engine
-    asked_for, now = Asked(kind=_KINDS[chosen], template=template, reason=_FORESEEN), visit().now()
+    named = copy.name if copy is not None else ""
+    asked_for = Asked(kind=_KINDS[chosen], template=template, reason=_FORESEEN, snapshot=named)
+    now = visit().now()
 
     def change(before: UserRecord) -> UserRecord:
         return with_asked(before, asked_for, deps.policy.catalog, now, by_person=False)
@@ -139,6 +155,7 @@ def confirm(user_key: str, act: str) -> flask.Response:
         act=chosen,
         words=_words(chosen),
         spark=template,
+        copy=copy,
         title=deps.policy.catalog.environment(template).title if template else "",
         before=plan_view(foreseen.found.plan),
         after=plan_view(foreseen.after) if foreseen.after is not None else None,
@@ -152,13 +169,14 @@ def perform(user_key: str, act: str) -> flask.Response:
     """Request the act, and redirect to the user's page."""
     record, chosen = record_of(user_key), _act(act)
     template = _template(record, chosen, one_line(flask.request.form.get("template", "")))
+    copy = _copy(record, chosen, one_line(flask.request.form.get("copy", "")))
     portal = current()
     environment = f"spark:{template}" if template else "notebook"
     if chosen is Act.RELEASE and releases.needs_another():
         outcome, _ = releases.ask_release(record)
         return pages.go(flask.url_for("manage.person", user_key=record.user_key, said=_OF_RELEASE[outcome].value))
     with portal.flights.one(record.user_key, environment) as first:
-        said = _asked(chosen, record, template) if first else Said.BUSY
+        said = _asked(chosen, record, template, copy.name if copy is not None else "") if first else Said.BUSY
     if said not in {Said.BUSY, Said.ALREADY}:
         portal.deps.wake(record.user_key)
     return pages.go(flask.url_for("manage.person", user_key=record.user_key, said=said.value))
@@ -183,13 +201,23 @@ def _template(record: UserRecord, act: Act, named: str) -> str:
     return named
 
 
-def _asked(act: Act, record: UserRecord, template: str) -> Said:
+def _copy(record: UserRecord, act: Act, named: str) -> Snapshot | None:
+    """Return the copy whose files are to come back, or None for every other act. A copy that the user does not have gives 404."""
+    if act not in _OF_FILES:
+        return None
+    found = next((copy for copy in copies_of(record.status) if copy.name == named), None)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _asked(act: Act, record: UserRecord, template: str, copy: str) -> Said:
     """Store the act as a request, and return the message for the page."""
     reason = _reason(flask.request.form.get("reason", "")) if act is Act.HOLD else ""
     subject, _ = signed_in()
     answer = ask(
         record.user_key,
-        Asked(kind=_KINDS[act], template=template, reason=reason),
+        Asked(kind=_KINDS[act], template=template, reason=reason, snapshot=copy),
         current().deps.engine,
         subject=subject,
         assertion=visit().assertion,
@@ -238,6 +266,15 @@ def _template_param(place: Place) -> Param:
     )
 
 
+def _copy_param(place: Place) -> Param:
+    return Param(
+        name="copy",
+        place=place,
+        text="For restore and undo-restore: the name of the copy.",
+        schema={"type": "string", "maxLength": 63},
+    )
+
+
 _REASON = Param(
     name="reason",
     place=Place.FORM,
@@ -252,7 +289,7 @@ ROUTES: tuple[Route, ...] = (
         name="manage.confirm",
         summary="The plan before an act.",
         access=Access.ADMIN,
-        params=(USER_KEY, _ACT, _template_param(Place.QUERY)),
+        params=(USER_KEY, _ACT, _template_param(Place.QUERY), _copy_param(Place.QUERY)),
         answers={200: "The page."},
     ),
     Route(
@@ -261,7 +298,7 @@ ROUTES: tuple[Route, ...] = (
         name="manage.perform",
         summary="Do something for a person.",
         access=Access.ADMIN,
-        params=(USER_KEY, _ACT, _template_param(Place.FORM), _REASON),
+        params=(USER_KEY, _ACT, _template_param(Place.FORM), _copy_param(Place.FORM), _REASON),
         answers={
             303: "Done, or so already; the person's page is at Location.",
             403: "Not an administrator, or the form is out of date.",

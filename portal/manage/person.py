@@ -9,6 +9,7 @@ from werkzeug.exceptions import NotFound
 
 from portal import pages
 from portal.deps import current
+from portal.files_view import files_view
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
 from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, told
 from portal.reading import asking_for_repair
@@ -30,6 +31,8 @@ class Said(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    RESTORE = "restore"
+    UNDO_RESTORE = "undo-restore"
     HOLD = "hold"
     HOLD_LATE = "hold-late"
     RELEASE = "release"
@@ -44,6 +47,8 @@ TEXTS = {
     Said.START: "The notebook was asked to start.",
     Said.STOP: "The notebook was asked to stop. The files are kept.",
     Said.RESTART: "The notebook was asked to restart. Files are kept; what runs in its memory is lost.",
+    Said.RESTORE: "Files of an earlier day were asked for. The present ones are saved first and kept for seven days.",
+    Said.UNDO_RESTORE: "The files from before the last restore were asked for. The present ones are saved first.",
     Said.HOLD: "The person's data is on hold: nothing that may hold it is deleted until you release it.",
     Said.HOLD_LATE: "The person's data is on hold, but a deletion had been decided already and may not be called back. Look in a few "
     "minutes whether everything is there.",
@@ -91,6 +96,7 @@ def person(user_key: str) -> flask.Response:
         observed=observed_view(found),
         plan=plan_view(found.plan),
         address=url_of(record.status.notebook.proxy_uri),
+        saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now),
         clusters=clusters_of(record),
         cost=cost_of(record),
         story=told(record.status.story, kind),

@@ -127,6 +127,7 @@ SNAPSHOTS: Columns = {
     "is_lost": FLAG,
     "size_bytes": NUMBER,
     "holds_the_files": FLAG,
+    "kind": TEXT,
 }
 Rows = Iterator[Sequence[Value]]
 
@@ -160,7 +161,8 @@ def _conditions(record: UserRecord) -> Rows:
 
 def _snapshots(record: UserRecord) -> Rows:
     for s in record.status.data.snapshots:
-        yield s.name, s.asked_at, s.ready_at, s.lost, s.size_bytes or None, s.name == record.status.data.saved_in
+        holds = s.name == record.status.data.saved_in
+        yield s.name, s.asked_at, s.ready_at, s.lost, s.size_bytes or None, holds, s.kind.value
 
 
 def _offer(

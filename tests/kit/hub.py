@@ -57,6 +57,7 @@ SAMPLES = {
     "digest": SHOWN.digest,
     "verdict": "approve",
     "reason": "case 4711",
+    "copy": "nb-ana-silva-0123456789ab-d1",
     "q": "ana",
     **dict.fromkeys(("standing", "state", "profile", "cost_center", "needs", "presence", "sort", "order"), ""),
 }

@@ -65,6 +65,8 @@ def expected(visitor: str, route: Route) -> set[int]:
         fine = {409}  # a body without anybody in it, once somebody may send one
     if route.name == "home.restart":
         fine = fine | {409}  # nothing runs once somebody has stopped it
+    if route.name in {"home.restore", "home.restore_undo"}:
+        fine = {409}  # there is no such copy
     if route.access is Access.ANYONE:
         return fine
     if visitor in NOBODYS:

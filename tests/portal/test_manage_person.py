@@ -144,7 +144,7 @@ class TestPage:
                 (c.type.value, c.status.value, c.reason.value, c.message, rfc3339(c.last_transition_time))
                 for c in status.conditions
             ],
-            "snapshots": [("snap-1", rfc3339(now), rfc3339(now), False, 3 << 30, True)],
+            "snapshots": [("snap-1", rfc3339(now), rfc3339(now), False, 3 << 30, True, "last")],
         }
         for name, rows in expected.items():
             assert f'href="{PAGE}/{name}.csv"' in html

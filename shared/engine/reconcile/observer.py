@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -54,14 +55,23 @@ def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observ
         if former is None
         else _get(InstanceRef(instance_id=former.instance_id, zone=former.zone), deps),
         account=_account(record, deps),
-        snapshots={
-            name: _snapshot(name, deps)
-            for name in to_look_at(record, notebook, deps.policy, deps.clock.now(), thorough=thorough)
-        },
+        snapshots=_snapshots(record, notebook, {}, deps, thorough=thorough),
         clusters=clusters,
         cluster_operations=_cluster_operations(record, clusters, deps),
         sessions=_sessions(record, deps),
     )
+
+
+def with_snapshots_of(seen: Observed, record: UserRecord, deps: Deps) -> Observed:
+    """Return the observation with the snapshots that a pass over this record would look at, too."""
+    return replace(seen, snapshots=_snapshots(record, seen.notebook, seen.snapshots, deps, thorough=False))
+
+
+def _snapshots(
+    record: UserRecord, notebook: NotebookSight, known: Mapping[str, SnapshotSight], deps: Deps, *, thorough: bool
+) -> dict[str, SnapshotSight]:
+    names = to_look_at(record, notebook, deps.policy, deps.clock.now(), thorough=thorough)
+    return {**known, **{name: _snapshot(name, deps) for name in names if name not in known}}
 
 
 def _account(record: UserRecord, deps: Deps) -> AccountSight:

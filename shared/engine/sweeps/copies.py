@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Container
 from datetime import datetime
 
 from shared.domain.plan.plan import Policy
@@ -34,9 +35,10 @@ class Copies:
         if row.profile in self._wanting:
             self._found.append((row.copy_from, row.user_key))
 
-    def due(self, running: int) -> list[UserKey]:
+    def due(self, running: int, *, leave_out: Container[UserKey]) -> list[UserKey]:
         """Return the users whose copies this sweep takes, those first that wait longest. `running` is the number of running machines."""
-        return [key for _, key in heapq.nsmallest(max(MOST_AT_ONCE, running // _ONE_IN), self._found)]
+        most = max(MOST_AT_ONCE, running // _ONE_IN)
+        return [key for _, key in heapq.nsmallest(most, (each for each in self._found if each[1] not in leave_out))]
 
 
 def take_copy(user_key: UserKey, deps: Deps) -> bool:

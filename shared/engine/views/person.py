@@ -52,6 +52,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
                 "taken_at": _iso(s.asked_at),
                 "ready_at": _iso(s.ready_at),
                 "size_bytes": s.size_bytes,
+                "kind": s.kind.value,
                 "holds_the_disk": s.name == record.status.data.saved_in
                 and _is_ready(found.observed.snapshots.get(s.name)),
             }

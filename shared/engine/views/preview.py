@@ -13,6 +13,7 @@ from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import RefusedError
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
+from shared.engine.reconcile.observer import with_snapshots_of
 from shared.engine.reconcile.reconciler import Preview, preview
 
 Change = Callable[[UserRecord], UserRecord]
@@ -33,8 +34,8 @@ class Foreseen(Struct, frozen=True, kw_only=True):
 def preview_after(user_key: UserKey, change: Change, deps: Deps) -> Foreseen | None:
     """Return the effect of `change` on the record, by an observation made now. Reads only. Return None if there is no record.
 
-    The cloud is observed once, for both plans. Resources that only the changed record would observe (an account without a name yet) are
-    missing from it, so the real plan may hold a further step.
+    The cloud is observed once, for both plans, but for snapshots. Other resources that only the changed record would observe (an
+    account without a name yet) are missing from it, so the real plan may hold a further step.
     """
     found = preview(user_key, deps)
     if found is None:
@@ -45,5 +46,5 @@ def preview_after(user_key: UserKey, change: Change, deps: Deps) -> Foreseen | N
         changed = change(current)
     except RefusedError as error:
         return Foreseen(found=found, after=None, changes=False, refused=error.user_message)
-    plan = make_plan(changed, found.observed, deps.policy, now)
+    plan = make_plan(changed, with_snapshots_of(found.observed, changed, deps), deps.policy, now)
     return Foreseen(found=found, after=plan, changes=changed is not current)

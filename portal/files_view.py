@@ -1,0 +1,70 @@
+"""The part of a page about the copies of a user's files: when they were saved, which can be restored, what can be undone. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from shared.domain.intent.restoring import pending, undoable
+from shared.domain.notebook.rollback import WHAT_IS_RESTORED
+from shared.domain.record.copies import copies_of, dailies_of
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.catalog import Profile
+from shared.domain.things.errors import Reason
+from shared.domain.things.snapshots import SnapshotKind
+
+
+class CopyView(Struct, frozen=True, kw_only=True):
+    """A copy that can be restored: its name, when the files were so, and True if it holds what a restore replaced."""
+
+    name: str
+    saved_at: datetime
+    is_before: bool
+
+
+class FilesView(Struct, frozen=True, kw_only=True):
+    """The copies, newest first. `saved_at` is the time of the newest daily one, `kept` their number, `keep` the profile's (0: none).
+
+    `trouble` says why the newest copy failed. `undo` names the copy with the files from before the last restore, until `undo_until`;
+    `restored_of` is when the files of that restore were saved. `what_stays` is what a restore replaces.
+    """
+
+    copies: tuple[CopyView, ...]
+    saved_at: datetime | None
+    kept: int
+    keep: int
+    is_restoring: bool
+    trouble: str
+    undo: str
+    undo_until: datetime | None
+    restored_of: datetime | None
+    what_stays: str = WHAT_IS_RESTORED
+
+    @property
+    def is_shown(self) -> bool:
+        """A flag: true if there is something to say about copies."""
+        return bool(self.copies) or self.keep > 0
+
+
+def files_view(record: UserRecord, profile: Profile | None, now: datetime) -> FilesView:
+    """Return the view of an entitled user's copies. `profile` is None if the configuration no longer has it."""
+    copies, dailies = copies_of(record.status), dailies_of(record.status)
+    last = undoable(record, now)
+    kept = record.status.condition(ConditionType.COPIES_KEPT)
+    fails = kept is not None and kept.status is ConditionStatus.FALSE and kept.reason is not Reason.SAVING
+    return FilesView(
+        copies=tuple(
+            CopyView(name=s.name, saved_at=s.asked_at, is_before=s.kind is SnapshotKind.BEFORE)
+            for s in reversed(copies)
+        ),
+        saved_at=dailies[-1].asked_at if dailies else None,
+        kept=len(dailies),
+        keep=profile.snapshots.keep if profile is not None and profile.snapshots is not None else 0,
+        is_restoring=pending(record) is not None or record.status.data.rollback is not None,
+        trouble=kept.message if kept is not None and fails else "",
+        undo=last.before if last is not None else "",
+        undo_until=last.undo_until if last is not None else None,
+        restored_of=last.of if last is not None and last.is_done else None,
+    )
