@@ -37,11 +37,13 @@ from shared.domain.intent.batches import to_json
 from shared.domain.intent.decision import About
 from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.people.sources import HR, OPERATOR
+from shared.domain.record.copies import copies_of
 from shared.domain.template.sessions import offers
 from shared.domain.things.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.things.snapshots import Restored
 from shared.domain.things.times import rfc3339
 from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.ports.inbox import DeadLetter, LetterRow
@@ -57,6 +59,7 @@ DANA = parse_email("dana.cruz@example.com")
 OTTO = parse_email("otto.admin@example.com")  # another administrator
 READERS = "data-readers@example.com"
 PERSONAL, PLAIN, BILLED = "with personal accounts", "without personal accounts", "with a billing export"
+_OF_FILES = {"home.restore", "home.restore_undo"}
 _ACTS = {"manage.confirm", "manage.perform"}  # of the manager's page; each act is a page of its own
 
 
@@ -235,7 +238,7 @@ def drive_page(world: Watched) -> None:
     world.deps.decisions.put_list(to_json(SHOWN))
     kofi, mia = world.browser(KOFI), world.browser(MIA)
     for route in ROUTES:
-        if route.access is not Access.ADMIN:
+        if route.access is not Access.ADMIN and route.name not in _OF_FILES:
             visit(world, kofi, route)
     started = world.watched(HUB, lambda: kofi.post(f"/spark/{SMALL}/start"))
     assert started.headers["Location"] == "/?said=spark-start#spark"
@@ -244,7 +247,7 @@ def drive_page(world: Watched) -> None:
         if route.access is Access.ADMIN and route.name not in _ACTS:
             visit(world, mia, route)
     for act in (
-        *(each for each in Act if each is not Act.RESTART),
+        *(each for each in Act if each not in {Act.RESTART, Act.RESTORE, Act.UNDO_RESTORE}),
         Act.START,
     ):  # he stopped it last; it runs at the end
         do(world, mia, act)
@@ -256,13 +259,46 @@ def drive_page(world: Watched) -> None:
             world.take_up(KOFI)
         if restarts:
             do(world, mia, Act.RESTART)
+    take_files_back(world, kofi, mia)
 
 
-def do(world: Watched, browser: Browser, act: Act) -> None:
+def take_files_back(world: Watched, kofi: Browser, mia: Browser) -> None:
+    """Kofi takes an earlier state of his files and undoes it; an administrator does both for him."""
+
+    def restored() -> Restored:
+        for _ in range(12):
+            world.advance(minutes=1)
+            world.post("tick", {"sweep": "due"})
+        last = world.record(KOFI).status.data.restored
+        assert last is not None
+        assert last.is_done
+        return last
+
+    world.post("tick", {"sweep": "idle"})
+    for _ in range(2):
+        world.advance(minutes=6)
+        world.post("tick", {"sweep": "due"})
+    first = copies_of(world.record(KOFI).status)[-1].name
+    answer = world.watched(HUB, lambda: kofi.post("/notebook/restore", copy=first))
+    assert answer.headers["Location"] == "/?said=restore#notebook"
+    world.take_up(KOFI)
+    before = restored().before
+    answer = world.watched(HUB, lambda: kofi.post("/notebook/restore/undo", copy=before))
+    assert answer.headers["Location"] == "/?said=undo#notebook"
+    world.take_up(KOFI)
+    restored()
+    do(world, mia, Act.RESTORE, copy=first)
+    before = restored().before
+    do(world, mia, Act.UNDO_RESTORE, copy=before)
+    restored()
+
+
+def do(world: Watched, browser: Browser, act: Act, *, copy: str = "") -> None:
     """Look at an act for Kofi, and do it."""
     path = f"/manage/people/{user_key_for(KOFI)}/acts/{act}"
     named = {"template": SMALL} if act is Act.DELETE_CLUSTER else {}
-    query = f"?template={SMALL}" if named else ""
+    named |= {"copy": copy} if copy else {}
+    query = f"?{'&'.join(f'{key}={value}' for key, value in named.items())}" if named else ""
     assert world.watched(HUB, lambda: browser.get(path + query)).status_code == 200
     done = world.watched(HUB, lambda: browser.post(path, reason="case 4711", **named))
     said = "release-asked" if act is Act.RELEASE else act

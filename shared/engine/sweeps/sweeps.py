@@ -265,7 +265,9 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
             blind.add(key)
         use.add(item, now)
         unread.update(item.unread)
-    due_copies = copies.due(len(running), leave_out=to_act)  # who is stopped now is copied at rest, by the next sweep
+    # Who is stopped now is copied at rest, by the next sweep.
+    stopping = {key for key, item in to_act.items() if verdict_word(item.verdict) == "STOP"}
+    due_copies = copies.due(len(running), leave_out=stopping)
     summary.decisions += [(key, "SAVE a copy of the files") for key in due_copies]
     if keeper is not None:
         held = held_back(to_act, len(running), deps, now)
