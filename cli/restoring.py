@@ -17,7 +17,7 @@ from cli.output import agreed, complain, console, print_json, say, say_folded, t
 from cli.users import say_unknown, user_key
 from shared.domain.intent.restoring import chosen_at, offered_text, pending, undoable
 from shared.domain.intent.wish import Asked, WishKind
-from shared.domain.notebook.rollback import WHAT_IS_RESTORED
+from shared.domain.plan.step import WHAT_IS_RESTORED
 from shared.domain.record.copies import UNDO_FOR, copies_of
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionType

@@ -112,6 +112,7 @@ ME = _object(
         undo=_TEXT,
         undo_until=_TIME,
         restored_of=_TIME,
+        could_undo_until=_TEXT,
         what_stays=_TEXT,
     ),
     spark=_array(

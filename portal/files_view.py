@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from portal.reader import local
 from shared.domain.intent.restoring import pending, undoable
-from shared.domain.notebook.rollback import WHAT_IS_RESTORED
-from shared.domain.record.copies import copies_of, dailies_of
+from shared.domain.plan.step import WHAT_IS_RESTORED
+from shared.domain.record.copies import UNDO_FOR, copies_of, dailies_of
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.things.catalog import Profile
@@ -28,7 +30,8 @@ class FilesView(Struct, frozen=True, kw_only=True):
     """The copies, newest first. `saved_at` is the time of the newest daily one, `kept` their number, `keep` the profile's (0: none).
 
     `trouble` says why the newest copy failed. `undo` names the copy with the files from before the last restore, until `undo_until`;
-    `restored_of` is when the files of that restore were saved. `what_stays` is what a restore replaces.
+    `restored_of` is when the files of that restore were saved. `what_stays` is what a restore replaces, `could_undo_until`
+    the last day on which one that is asked for now could be undone, on the reader's calendar.
     """
 
     copies: tuple[CopyView, ...]
@@ -40,6 +43,7 @@ class FilesView(Struct, frozen=True, kw_only=True):
     undo: str
     undo_until: datetime | None
     restored_of: datetime | None
+    could_undo_until: str
     what_stays: str = WHAT_IS_RESTORED
 
     @property
@@ -48,11 +52,12 @@ class FilesView(Struct, frozen=True, kw_only=True):
         return bool(self.copies) or self.keep > 0
 
 
-def files_view(record: UserRecord, profile: Profile | None, now: datetime) -> FilesView:
+def files_view(record: UserRecord, profile: Profile | None, now: datetime, zone: ZoneInfo | None) -> FilesView:
     """Return the view of an entitled user's copies. `profile` is None if the configuration no longer has it."""
     copies, dailies = copies_of(record.status), dailies_of(record.status)
     last = undoable(record, now)
     kept = record.status.condition(ConditionType.COPIES_KEPT)
+    last_day = local(now + UNDO_FOR, zone)
     fails = kept is not None and kept.status is ConditionStatus.FALSE and kept.reason is not Reason.SAVING
     return FilesView(
         copies=tuple(
@@ -67,4 +72,5 @@ def files_view(record: UserRecord, profile: Profile | None, now: datetime) -> Fi
         undo=last.before if last is not None else "",
         undo_until=last.undo_until if last is not None else None,
         restored_of=last.of if last is not None and last.is_done else None,
+        could_undo_until=f"{last_day:%a} {last_day.day} {last_day:%b}",
     )

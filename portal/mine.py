@@ -105,7 +105,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
         record=record,
         profile=profile,
         notebook=notebook_view(waits.record, profile, stops_at, last_used=last_used, now=now, zone=present.zone),
-        files=files_view(waits.record, profile, now),
+        files=files_view(waits.record, profile, now, present.zone),
         sparks=spark_views(waits.record, profile, catalog, deps.sizes, now) if profile is not None else (),
         cost=cost_view(record, profile, catalog, notes, currency=deps.currency, now=now),
         sessions=tuple(catalog.environment(name) for name in profile.session_templates) if profile is not None else (),

@@ -96,7 +96,7 @@ def person(user_key: str) -> flask.Response:
         observed=observed_view(found),
         plan=plan_view(found.plan),
         address=url_of(record.status.notebook.proxy_uri),
-        saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now),
+        saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now, visit().zone),
         clusters=clusters_of(record),
         cost=cost_of(record),
         story=told(record.status.story, kind),

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,10 +32,12 @@ from shared.engine.reconcile.changing import is_decided, want_hold
 from shared.engine.reconcile.reconciler import preview, reconcile
 from shared.engine.sweeps.sweeps import sweep
 
+# No copies of files are taken here: tests/properties/test_files_machine.py adds them, and people who restore one.
 # Whoever becomes an engineer gets another identity and a larger disk at once; an analyst is not disturbed at work.
 PROFILES = {
-    "analyst": {"disruption": Disruption.WHEN_IDLE, **SPARK_PROFILES["analyst"]},
+    "analyst": {"disruption": Disruption.WHEN_IDLE, "snapshots": None, **SPARK_PROFILES["analyst"]},
     "engineer": {
+        "snapshots": None,
         "disruption": Disruption.NOW,
         "identity": Identity.PERSONAL_SERVICE_ACCOUNT,
         **SPARK_PROFILES["engineer"],
@@ -96,13 +98,14 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
     """See the module."""
 
     bench: Bench
+    profiles: ClassVar[dict[str, dict[str, Any]]] = PROFILES
     crash_error = CrashError
 
     def __init__(self) -> None:
         super().__init__()
         self._patience = impatient()
         self._patience.__enter__()
-        self.bench = make_bench(settings=settings_with(PROFILES))
+        self.bench = make_bench(settings=settings_with(self.profiles))
         self.ledger = Ledger(self.bench)
         self.sent: list[Sent] = []
         self.pending: list[Sent] = []  # not acked yet: Pub/Sub would bring them again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -21,6 +22,7 @@ from shared.domain.notebook import rollback
 from shared.domain.record.copies import copies_of
 from shared.domain.record.record import UserRecord
 from shared.domain.snapshot import copies as keeping
+from shared.domain.things.catalog import SnapshotSettings
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.news.requests import ask_restore
@@ -38,6 +40,10 @@ class Pair(Struct):
 
 class FilesMachine(WorldMachine):
     """The world's machine, with copies and restores."""
+
+    profiles: ClassVar = {
+        name: {**fields, "snapshots": SnapshotSettings(keep=7)} for name, fields in WorldMachine.profiles.items()
+    }
 
     def __init__(self) -> None:
         super().__init__()

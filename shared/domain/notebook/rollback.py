@@ -16,7 +16,7 @@ from shared.domain.notebook.creation import held
 from shared.domain.notebook.leaver import stop
 from shared.domain.notebook.replacement import may_be_restore
 from shared.domain.plan.plan import OperationSeen, SnapshotSight
-from shared.domain.plan.step import Scene, Step, patience
+from shared.domain.plan.step import RESTORING_TEXT, WHAT_IS_RESTORED, Scene, Step, patience
 from shared.domain.record.copies import UNDO_FOR
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus
@@ -33,8 +33,6 @@ from shared.domain.things.snapshots import (
     SnapshotState,
 )
 
-# What a restore replaces, on the page and the command line before it is asked for.
-WHAT_IS_RESTORED = "Your home directory becomes what it was then. Packages and environments outside of it are in no copy: they stay as they are."
 _SAVED_WITHIN = timedelta(minutes=30)  # if Google does not begin to save the present files by then, nothing is restored
 _SAVED_AT_LAST = timedelta(hours=6)  # a large disk that was never saved before takes a while
 _TRIES = 3  # attempts before the files from before are put back
@@ -186,12 +184,13 @@ def _restore(
 def _waiting(record: UserRecord, wait: timedelta) -> Step:
     rollback = record.status.data.rollback
     is_late = rollback is not None and rollback.failures >= _MANY
-    text = f"Your files are being restored; please wait until that is done. {WHAT_IS_RESTORED}"
     return Step(
         record=record,
         condition=ConditionStatus.FALSE,
         reason=Reason.STUCK if is_late else Reason.RESTORING,
-        message="Restoring the files fails again and again; an administrator should look." if is_late else text,
+        message="Restoring the files fails again and again; an administrator should look."
+        if is_late
+        else RESTORING_TEXT,
         requeue_after=wait,
     )
 
@@ -251,16 +250,9 @@ def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[U
     return record.with_status(rollback=changed), turns
 
 
-def restored_note(record: UserRecord, now: datetime) -> str:
-    """Return how the last requested restore ended, and until when it can be undone; "" once that is long ago."""
+def failed_note(record: UserRecord, now: datetime) -> str:
+    """Return why the last requested restore came to nothing; "" if it did not, and once that is a day ago."""
     last = record.status.data.restored
-    if last is None:
+    if last is None or last.is_done or now - last.ended_at >= _TOLD_FOR:
         return ""
-    if not last.is_done:
-        return f" {_ENDS[last.end]}" if now - last.ended_at < _TOLD_FOR else ""
-    if last.of is None or last.undo_until is None or last.undo_until <= now:
-        return ""
-    return (
-        f" Its files are those of {last.of:%Y-%m-%d %H:%M} UTC, as was asked for. The ones before are kept until "
-        f"{last.undo_until:%Y-%m-%d %H:%M} UTC: until then that can be undone."
-    )
+    return f" {_ENDS[last.end]}"

@@ -22,7 +22,7 @@ from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
 from shared.domain.notebook.in_place import growing, growth_step, restart_step, with_grown
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
-from shared.domain.notebook.rollback import restored_note, rollback_step
+from shared.domain.notebook.rollback import failed_note, rollback_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
 from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, wait_for, wait_for_identity
@@ -239,7 +239,7 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
 
 
 def _of_the_past(record: UserRecord, scene: Scene) -> str:
-    return f"{lost_note(record, scene.now)}{restored_note(record, scene.now)}"
+    return f"{lost_note(record, scene.now)}{failed_note(record, scene.now)}"
 
 
 def _consent(profile: Profile | None) -> str:

@@ -34,6 +34,9 @@ _VERB_REASON = {
 }
 # Of a new machine with the content of the data disk, which is the user's home.
 WHAT_STAYS = "What is in your home directory comes along; packages and environments outside of it do not."
+# Of a restore on request, where only the data disk changes; said before it is asked for, too.
+WHAT_IS_RESTORED = "Your home directory becomes what it was then. Packages and environments outside of it are in no copy: they stay as they are."
+RESTORING_TEXT = f"Your files are being restored; please wait until that is done. {WHAT_IS_RESTORED}"
 VERB_TEXT = {
     Verb.CREATE: "Being created; this takes a few minutes.",
     Verb.START: "Your notebook is starting.",
@@ -109,14 +112,16 @@ def wait_for(
         record=record,
         condition=ConditionStatus.FALSE,
         reason=Reason.STUCK if stuck else _VERB_REASON[verb],
-        message=f"{stuck}; an administrator should look." if stuck else _progress(verb, notebook),
+        message=f"{stuck}; an administrator should look." if stuck else _progress(verb, record, notebook),
         requeue_after=poll * 10 if stuck else poll,
         because=(because,),
     )
 
 
-def _progress(verb: Verb, notebook: Absent | ObservedNotebook) -> str:
+def _progress(verb: Verb, record: UserRecord, notebook: Absent | ObservedNotebook) -> str:
     """Return the progress in words; a create passes three stages in a few minutes."""
+    if verb is Verb.RESTORE and record.status.data.rollback is not None:
+        return RESTORING_TEXT
     if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):
         return _STAGES.get(notebook.state, VERB_TEXT[verb])
     return VERB_TEXT[verb]
