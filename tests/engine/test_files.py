@@ -10,7 +10,7 @@ from kit.life import Life, life, settings_with
 from kit.policies import in_force
 from msgspec.structs import replace
 
-from emulator.model.disks import DATA, disk_path
+from emulator.model.disks import DATA, Snapshot, disk_path
 from shared.domain.intent.restoring import undoable
 from shared.domain.intent.wish import Asked, WishKind
 from shared.domain.record.copies import copies_of
@@ -574,6 +574,32 @@ def test_work_that_is_done_while_the_present_files_are_saved_is_saved_too(ana):
     ana.minutes(25)
     assert ana.files() == b"day 1"
     assert b"later" in contents(ana).values()
+
+
+@pytest.mark.parametrize("minutes", [0, 1, 3, 5])
+def test_what_cannot_be_read_for_a_while_is_not_gone(ana, minutes):
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    restore(ana, first)
+    ana.minutes(minutes)
+    ana.bench.fault(call="compute.snapshots.get", times=6, error={"code": "PERMISSION_DENIED", "message": "no"})
+    ana.minutes(60)
+    assert (ana.files(), ana.record.status.data.restored.end) == (b"day 1", RestoreEnd.DONE)
+    assert b"now" in contents(ana).values()
+
+
+@pytest.mark.parametrize("state", ["ARCHIVING", "CREATING"])
+def test_a_copy_in_a_state_that_nobody_knows_stops_nothing(ana, state, monkeypatch):
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    monkeypatch.setattr(Snapshot, "status", lambda _self, _now: state)
+    restore(ana, first)
+    ana.minutes(10)
+    assert list(ana.states().values()) == ["ACTIVE"]
+    ana.minutes(40)
+    assert ana.record.status.data.restored.end is RestoreEnd.REFUSED
+    assert [s.name for s in copies_of(ana.record.status)] == [first]
+    assert calls(ana, "StopInstance") == 0
 
 
 # --- what comes in between

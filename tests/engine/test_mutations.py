@@ -19,6 +19,7 @@ from kit.inprocess import impatient
 from kit.official import storage_bucket
 
 from shared.domain.notebook.differences import STOPPED_ONLY_METADATA, immutables
+from shared.domain.record.copies import copies_of
 from shared.domain.record.record import Power
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason
@@ -27,6 +28,7 @@ from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, L
 from shared.domain.things.notebook import labels_for as _labels_for
 from shared.domain.things.notebook import metadata_for as _metadata_for
 from shared.domain.things.power import PowerCause
+from shared.engine.sweeps.sweeps import sweep
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Hand = Callable[[Drifting, str, Draw], None]
@@ -461,6 +463,16 @@ def test_the_last_snapshot_that_somebody_deleted_is_missed_by_name(world):
     assert saved is not None
     assert saved.reason is Reason.DATA_MISSING
     assert name in saved.message
+
+
+def test_a_copy_that_somebody_deleted_is_no_longer_offered(world):
+    sweep("idle", world.bench.deps)
+    world.life(RUNS).minutes(8)
+    assert len(copies_of(world.life(RUNS).record.status)) == 1
+    world.drop_snapshots(RUNS)
+    assert world.hour().found["a copy of the files is gone"] == 1
+    assert copies_of(world.life(RUNS).record.status) == ()
+    assert world.methods() == []
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ _MANY = 6  # failed attempts after which an administrator must look
 _LOOK_AGAIN = timedelta(minutes=5)
 _TOLD_FOR = timedelta(days=1)
 _ON_ITS_WAY = frozenset({SnapshotState.CREATING, SnapshotState.UPLOADING, SnapshotState.READY})
+_GONE = frozenset({SnapshotState.FAILED, SnapshotState.DELETING})
 _ENDS = {
     RestoreEnd.COPY_GONE: "The copy that you wanted back does not exist any more, so nothing was changed.",
     RestoreEnd.NOT_SAVED: "Your present files could not be saved first, so nothing was restored and they are as they were.",
@@ -68,8 +69,12 @@ def rollback_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     for unread in (operation, sight):
         if isinstance(unread, Unreadable):
             return record, _waiting(record, patience(record, unread.error, _LOOK_AGAIN))
-    if not isinstance(sight, SnapshotSeen) or sight.state not in _ON_ITS_WAY:
+    if not isinstance(sight, SnapshotSeen) or sight.state in _GONE:
         return _without_target(record, rollback, scene)
+    if not _is_ready(sight) and not rollback.is_hurt:  # not known to be gone: nothing is stopped for it yet
+        if scene.now - rollback.begun_at > _SAVED_WITHIN:
+            return _ended(record, RestoreEnd.REFUSED, scene.now), None
+        return record, _waiting(record, _LOOK_AGAIN)
     if not rollback.before:
         record, step = _save(record, rollback, notebook, scene)
         rollback = record.status.data.rollback

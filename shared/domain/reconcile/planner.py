@@ -49,7 +49,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     leaves = record.spec.presence is Presence.ABSENT
     keeping = keeping_step(record, scene) if _has_kept(record) else None
     record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
-    copies = None if leaves else copies_step(record, scene)
+    record, copies = copies_step(record, scene)
     record = _with_condition(record, copies, ConditionType.COPIES_KEPT, now)
     clusters = None if isinstance(seen.clusters, NotLooked) else spark_step(record, seen.clusters, scene)
     about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]

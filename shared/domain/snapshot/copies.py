@@ -81,18 +81,20 @@ def with_copy_asked(record: UserRecord, policy: Policy, now: datetime) -> UserRe
     return with_named(record, ref, notebook.instance_uid, SnapshotKind.DAILY, now)[0]
 
 
-def copies_step(record: UserRecord, scene: Scene) -> Step | None:
-    """Return the step for the copies of an entitled user; None if there are none, and none failed."""
+def copies_step(record: UserRecord, scene: Scene) -> tuple[UserRecord, Step | None]:
+    """Return the record, and the step for the copies of an entitled user; no step if there are none, and none failed."""
+    if record.spec.presence is Presence.ABSENT:
+        return record, None
     failures = record.status.data.copy_failures
     record = _observed(record, scene)
     data = record.status.data
     if not any(s.is_copy for s in data.snapshots) and not data.copy_failures:
-        return None
+        return record, None
     record, actions, waits = _taken(record, scene)
     record, drops, later = _dropped(record, scene)
     actions, waits = [*actions, *drops], [*waits, *later]
     status, reason, message = _say(record, scene, failed_now=record.status.data.copy_failures > failures)
-    return Step(
+    step = Step(
         record=record,
         actions=tuple(actions),
         condition=status,
@@ -101,6 +103,7 @@ def copies_step(record: UserRecord, scene: Scene) -> Step | None:
         requeue_after=min(waits, default=None),
         because=("A copy of the files was asked for.",) if any(isinstance(a, SaveCopy) for a in actions) else (),
     )
+    return record, step
 
 
 def with_refused_copy(record: UserRecord, name: str, error: BenchkeeperError, now: datetime) -> UserRecord:
