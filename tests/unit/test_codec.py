@@ -229,6 +229,21 @@ def test_a_row_tells_of_a_turn_what_the_record_says(turn):
     assert from_texts(row.user_key, to_texts(row)) == row
 
 
+@given(st.lists(st.tuples(st.sampled_from("db"), st.integers(1, 400)), unique=True), st.booleans())
+def test_a_row_names_the_copies_that_the_record_names(numbers, renamed):
+    ids = ["nb-x-3f0c9a1b2c3d", "nb-x-3f0c9a1b2c3d-2" if renamed else "nb-x-3f0c9a1b2c3d"]
+    names = tuple(f"{ids[number > 200]}-{letter}{number}" for letter, number in numbers)
+    row = replace(row_of(person()), copies=names)
+    read = from_texts(row.user_key, to_texts(row))
+    assert read is not None
+    assert sorted(read.copies) == sorted(names)
+
+
+def test_a_year_of_copies_fits_into_the_metadata_of_an_object():
+    names = tuple(f"nb-x-3f0c9a1b2c3d-d{number}" for number in range(1, 400))
+    assert len(to_texts(replace(row_of(person()), copies=names))["copies"]) < 100
+
+
 def full():
     record = person(operation=operation(Verb.STOP), not_before=NOW, next_attempt_at=NOW, failed_zones=("z",))
     for event in (moved(attributes={"a": ["x"], "b": 1}), group("g", "g@x.com", -1, member=True)):
