@@ -22,6 +22,7 @@ from emulator.wire.cloudidentity import routes as cloudidentity_routes
 from emulator.wire.compute import routes as compute_routes
 from emulator.wire.dataproc import routes as dataproc_routes
 from emulator.wire.dataproc_grpc import DataprocGrpc
+from emulator.wire.guest_attributes import routes as guest_routes
 from emulator.wire.http import HttpFront
 from emulator.wire.iam import routes as iam_routes
 from emulator.wire.jobs import routes as job_routes
@@ -90,6 +91,7 @@ class EmbeddedCloud(Services):
                 *storage_routes(world, self.storage),
                 *notebooks_routes(world, self.notebooks),
                 *compute_routes(world, self.compute, self.surroundings),
+                *guest_routes(world, self.guest_attributes),
                 *iam_routes(world, self.iam),
                 *access_routes(self.access),
                 *cloudidentity_routes(self.cloudidentity),

@@ -15,6 +15,7 @@ from emulator.model.cloudidentity import CloudIdentityModel
 from emulator.model.compute import ComputeModel
 from emulator.model.dataproc import DataprocModel
 from emulator.model.disks import Disks
+from emulator.model.guest_attributes import GuestAttributes
 from emulator.model.iam import IamModel
 from emulator.model.log_entries import LogEntries
 from emulator.model.log_sinks import Sinks
@@ -40,6 +41,7 @@ class Services:
         self.surroundings = Surroundings(world, lambda email: self.iam.account(email) is not None)
         self.notebooks = NotebooksModel(world, disks, self.surroundings)
         self.compute = ComputeModel(world, disks, self.notebooks.settle)
+        self.guest_attributes = GuestAttributes(self.notebooks)
         self.cloudidentity = CloudIdentityModel(world, self.iam)
         self.dataproc = DataprocModel(world, self.surroundings)
         self.monitoring = MonitoringModel(world)
@@ -57,6 +59,7 @@ class Services:
             storage=self.storage,
             notebooks=self.notebooks,
             compute=self.compute,  # loaded after the instances, whose disks it holds
+            guest_attributes=self.guest_attributes,
             iam=self.iam,
             cloudidentity=self.cloudidentity,
             dataproc=self.dataproc,

@@ -101,6 +101,20 @@ ME = _object(
         keep_choices=_array(_object(code=_TEXT, text=_TEXT, until=_TIME)),
         stages=_array(_object(text=_TEXT, state=_TEXT)),
         machine_type=_TEXT,
+        report={
+            "anyOf": [
+                {"type": "null"},
+                _object(
+                    at=_TIME,
+                    work=_TEXT,
+                    keeps_since=_TIME,
+                    keeps_until=_TIME,
+                    killed_at=_TIME,
+                    memory_gb={"type": ["integer", "null"]},
+                    disk={"type": ["integer", "null"]},
+                ),
+            ]
+        },
     ),
     files=_object(
         copies=_array(_object(name=_TEXT, saved_at=_TIME, is_before=_FLAG)),

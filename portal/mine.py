@@ -95,16 +95,19 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
     policy, now = deps.engine.policy, present.now()
     catalog = policy.catalog
     profile = catalog.profiles.get(record.spec.profile or "")
-    notes, is_bill_unreadable = _notes(record.user_key)
+    notes, is_bill_unreadable = notes_of(record.user_key)
     stops_at = notes.idle_stops.get(record.user_key) if notes is not None else None
     last_used = notes.last_used.get(record.user_key) if notes is not None else None
+    reported = notes.reports.get(record.user_key) if notes is not None else None
     waits = waits_of(record, waiting)
     own = profile is not None and profile.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
     account = record.status.account.account_id if own else None
     return Mine(
         record=record,
         profile=profile,
-        notebook=notebook_view(waits.record, profile, stops_at, last_used=last_used, now=now, zone=present.zone),
+        notebook=notebook_view(
+            waits.record, profile, stops_at, last_used=last_used, reported=reported, now=now, zone=present.zone
+        ),
         files=files_view(waits.record, profile, now, present.zone),
         sparks=spark_views(waits.record, profile, catalog, deps.sizes, now) if profile is not None else (),
         cost=cost_view(record, profile, catalog, notes, currency=deps.currency, now=now),
@@ -119,11 +122,11 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
 
 def stops_at_of(user_key: UserKey) -> datetime | None:
     """Return when the user's notebook will be stopped if it stays unused; None if no sweep said so."""
-    notes, _ = _notes(user_key)
+    notes, _ = notes_of(user_key)
     return notes.idle_stops.get(user_key) if notes is not None else None
 
 
-def _notes(user_key: UserKey) -> tuple[Notes | None, bool]:
+def notes_of(user_key: UserKey) -> tuple[Notes | None, bool]:
     """Return the sweeps' notes, and True if they could not be read.
 
     Without notes the page lacks only a forecast and the bill, and says so.

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from portal.reader import duration_text, local
 from shared.domain.fleet.idle import WARN_IDLE
+from shared.domain.fleet.report import Reported, Work, counts_until
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb
 from shared.domain.things.catalog import Profile
@@ -21,6 +22,15 @@ FAST_S, SLOW_S, WATCH_S = 3, 30, 300  # seconds between polls: a change is under
 EXTENDED = timedelta(hours=2)  # what the button beside a warning asks for
 EXTEND = "extend"  # the value that its form sends
 _TONIGHT = time(20, 0)
+_REPORT_SHOWN = timedelta(minutes=30)
+_WORK_WORDS = {
+    Work.KERNEL: "a kernel is at work",
+    Work.SPARK: "a Spark application runs",
+    Work.GPU: "the GPU is at work",
+    Work.CPU: "the CPU is at work",
+    Work.KERNEL_LATELY: "nothing is at work",
+    Work.TERMINAL_LATELY: "nothing is at work",
+}
 _WORTHWHILE = timedelta(minutes=30)
 
 
@@ -108,10 +118,26 @@ class KeepChoice(Struct, frozen=True, kw_only=True):
     until: datetime
 
 
+class ReportView(Struct, frozen=True, kw_only=True):
+    """What the machine says of itself. `memory_gb` is set if memory ran out lately, `disk` (percent) if the disk is nearly full.
+
+    `work` is what it says it is doing, "" for nothing; `keeps_until` is set if that alone keeps the notebook running.
+    """
+
+    at: datetime
+    work: str
+    keeps_since: datetime | None
+    keeps_until: datetime | None
+    killed_at: datetime | None
+    memory_gb: int | None
+    disk: int | None
+
+
 class NotebookView(Struct, frozen=True, kw_only=True):
     """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None.
 
     `warns`: the notebook will stop soon, and the owner was warned. `title` is for the tab. `last_used` is the last sign of use.
+    `report` is what the machine said of itself, None if it does not run or says nothing.
     """
 
     phase: Phase
@@ -134,6 +160,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     keep_choices: tuple[KeepChoice, ...]
     stages: tuple[Stage, ...]
     machine: str
+    report: ReportView | None
 
     @property
     def moves(self) -> bool:
@@ -147,12 +174,13 @@ def notebook_view(
     idle_stops_at: datetime | None,
     *,
     last_used: datetime | None,
+    reported: Reported | None = None,
     now: datetime,
     zone: ZoneInfo | None,
 ) -> NotebookView:
     """Return the view for an entitled user. `profile` is None if the configuration no longer has it.
 
-    `idle_stops_at` and `last_used` are the sweep's notes.
+    `idle_stops_at`, `last_used` and `reported` are the sweep's notes.
     """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
@@ -185,7 +213,33 @@ def notebook_view(
         keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
         stages=_stages(record, profile) if phase is Phase.COMING else (),
         machine=profile.machine_type if profile is not None else "",
+        report=report_view(reported, profile, now) if runs else None,
     )
+
+
+def report_view(reported: Reported | None, profile: Profile | None, now: datetime) -> ReportView | None:
+    """Return what the machine said of itself lately; None if it says nothing."""
+    if reported is None:
+        return None
+    is_new = now - reported.at < _REPORT_SHOWN
+    until = counts_until(reported, profile.idle.max_busy) if profile is not None else None
+    keeps = reported.keeps and is_new and until is not None and until > now
+    is_short = reported.out_of_memory(now)
+    return ReportView(
+        at=reported.at,
+        work=_WORK_WORDS[reported.work] if reported.work is not None and is_new else "",
+        keeps_since=reported.outside_at if keeps else None,
+        keeps_until=until if keeps else None,
+        killed_at=reported.killed_at if is_short else None,
+        memory_gb=_as_sold(reported.memory_gb) if is_short and reported.memory_gb is not None else None,
+        disk=reported.disk if reported.is_nearly_full and is_new else None,
+    )
+
+
+def _as_sold(memory_gb: float) -> int:
+    """Return the memory by which a machine is sold: what Linux sees of it is up to a sixteenth less."""
+    sizes = [size << power for power in range(14) for size in (1, 3)]
+    return next((size for size in sorted(sizes) if size * 15 / 16 <= memory_gb <= size), round(memory_gb))
 
 
 def _poll_s(phase: Phase) -> int | None:

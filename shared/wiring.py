@@ -21,6 +21,7 @@ from shared.cloud.identity.iap import IapSignIn
 from shared.cloud.identity.members import CloudIdentityRoster
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.cloud.notebook.notebooks import WorkbenchNotebooks
+from shared.cloud.notebook.reports import GuestReports
 from shared.cloud.notebook.snapshots import ComputeSnapshots
 from shared.cloud.outside_jobs import RestOutsideJobs
 from shared.cloud.publish import publish
@@ -117,6 +118,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
             clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
         ),
         activity=MonitoringActivity(clients, project=settings.project),
+        reports=GuestReports(clients, project=settings.project),
         outside_jobs=RestOutsideJobs(
             clients,
             project=settings.project,

@@ -31,6 +31,7 @@ GET    /_emulator/activity          what goes on on the instances;  POST says so
 POST   /_emulator/monitoring        {{"counter": "sparse"}}, "zeros" or "invisible": the proxy's counter in quiet minutes;  GET tells it
 GET    /_emulator/disks/ZONE/DISK   the bytes on a disk;  PUT writes them;  GET /_emulator/snapshots/NAME what a snapshot holds
 POST   /_emulator/surroundings      {{"networks": [...]}}, subnetworks, images, service_accounts that exist;  GET lists what was declared
+PUT    /_emulator/metadata/ZONE/NAME/computeMetadata/v1/instance/guest-attributes/NAMESPACE/KEY   as the VM's metadata server takes it
 POST   /_emulator/bigquery          {{"table": "project.dataset.view", "columns": [...], "rows": [...]}} for jobs.query
 POST   /_emulator/jobs              a job that runs: {{"project": ..., "user": ...}} of BigQuery, {{"cluster": ...}} of Dataproc, from, until
 POST   /_emulator/iam               {{"quota": 1000}} service accounts

@@ -12,6 +12,8 @@ from portal.deps import current
 from portal.files_view import files_view
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
 from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, told
+from portal.mine import notes_of
+from portal.notebook_view import report_view
 from portal.reading import asking_for_repair
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
@@ -84,6 +86,9 @@ def person(user_key: str) -> flask.Response:
     said, kind = asked("said"), kind_named(asked("kind"))
     engine, now = current().deps.engine, visit().now()
     row = row_of(record)
+    notes, _ = notes_of(key)
+    reported = notes.reports.get(key) if notes is not None else None
+    profile = engine.policy.catalog.profiles.get(record.spec.profile or "")
     return pages.page(
         "manage/person.html",
         now=now,
@@ -94,6 +99,7 @@ def person(user_key: str) -> flask.Response:
         groups=sorted(record.facts.groups(now)),
         notices=to_know(address_view(record, now)),
         observed=observed_view(found),
+        report=report_view(reported, profile, now),
         plan=plan_view(found.plan),
         address=url_of(record.status.notebook.proxy_uri),
         saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now, visit().zone),

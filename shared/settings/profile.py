@@ -23,6 +23,7 @@ from shared.domain.things.catalog import (
     VmImage,
 )
 from shared.domain.things.identity import Email
+from shared.domain.things.notebook import REPORTER_KEYS
 from shared.settings.fields import Strict, check
 from shared.settings.windows import WindowFile
 
@@ -140,6 +141,15 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Serverless Spark sessions for the notebook's launcher; config/templates/*.yaml."),
     ] = ()
+    reporter: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{1,500}$",
+            examples=["gs://acme-notebook-scripts/reporter.py"],
+            description="Where config/vm/reporter.py was uploaded: the machine then tells whether it is at work, that memory ran out, "
+            "and how full the disk is. Only with identity: personal-service-account.",
+        ),
+    ] = ""
     spark: SparkFile = SparkFile()
     snapshots: Annotated[
         SnapshotSettings | None,
@@ -156,6 +166,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
                 "maintenance_window",
                 f"it has no effect with disruption: {self.disruption.value}; set disruption: window",
             )
+        yield from self._contradictions_of_reporter()
         own = ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
         if self.identity is not Identity.PERSONAL_SERVICE_ACCOUNT and self.spark.identity is not own:
             for field in ("data_group", "data_roles"):
@@ -163,6 +174,19 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
                     yield field, "it is for identity: personal-service-account; here code reads data as the person"
         elif self.data_roles and self.data_group is None:
             yield "data_roles", "they are given to a data_group; name it"
+
+    def _contradictions_of_reporter(self) -> Iterator[tuple[str, str]]:
+        if not self.reporter:
+            return
+        if self.identity is not Identity.PERSONAL_SERVICE_ACCOUNT:
+            yield (
+                "reporter",
+                "it needs identity: personal-service-account. With end-user credentials Workbench runs no script of ours",
+            )
+        for key in REPORTER_KEYS & self.metadata.keys():
+            yield "metadata", f"'{key}' is what the reporter is installed with; remove one of the two"
+        if self.metadata.get("enable-guest-attributes", "TRUE").upper() != "TRUE":
+            yield "metadata", "without enable-guest-attributes the reporter has nowhere to write to"
 
     def to_domain(self, name: str) -> Profile:
         """Return the profile as the domain's type."""

@@ -362,7 +362,8 @@ def settings_of(setting: str) -> Settings:
     spark = SparkSettings(max_clusters=1)
     own = replace(spark, identity=ClusterIdentity.PERSONAL_SERVICE_ACCOUNT)
     if setting == PERSONAL:
-        fields |= {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, "data_group": READERS}
+        reporter = "gs://acme-notebook-scripts/reporter.py"
+        fields |= {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, "data_group": READERS, "reporter": reporter}
     analyst = {**fields, "spark": own if setting == PERSONAL else spark}
     return hub_settings({"analyst": analyst, "engineer": {**fields, "spark": spark}})
 

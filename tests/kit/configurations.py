@@ -132,6 +132,7 @@ def _a_profile(draw: random.Random) -> dict[str, Any]:
     if draw.random() < 0.5:
         made["identity"] = "personal-service-account"
         made["data_group"] = "Scientists@acme.com"
+        made["reporter"] = draw.choice(("", "gs://scripts-of-acme/reporter.py"))
         made["data_roles"] = draw.sample(
             ["roles/bigquery.dataViewer", "roles/storage.objectViewer"], draw.randint(0, 2)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from portal.app import create_app
 from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.report import Reported, Work
 from shared.domain.intent.wish import Asked, Wish, WishKind
 from shared.domain.people.events import AccountChanged, AccountState, Joined, Renamed, Woken
 from shared.domain.people.sources import DIRECTORY
@@ -439,3 +441,39 @@ def test_an_address_that_waits_for_a_change_is_told_so(two: Hub) -> None:
     assert answer.status_code == 403
     assert "Your environment waits" in text
     assert "access has ended" not in text
+
+
+class TestReport:
+    """What the machine says of itself, on the page."""
+
+    def shown(self, hub: Hub, **what: Any) -> str:
+        now = hub.bench.now
+        said = Reported(**{"at": now - timedelta(minutes=1), **what})
+        hub.bench.deps.fleet.write_notes(Notes(taken_at=now, reports={user_key_for(ANA): said}))
+        return plain(hub.browser(ANA).text("/"))
+
+    def test_memory_that_ran_out_is_said_with_what_to_do(self, two: Hub) -> None:
+        text = self.shown(two, killed=1, killed_at=two.bench.now - timedelta(minutes=9), memory_gb=15.6)
+        assert "Your kernel was stopped: out of memory (16 GB)." in text
+        assert "ask for a larger machine" in text
+        assert "out of memory" not in self.shown(two, killed=1, killed_at=two.bench.now - timedelta(hours=25))
+        assert "Your kernel was stopped: out of memory." in self.shown(two, killed=1, killed_at=two.bench.now)
+
+    def test_a_disk_that_is_nearly_full_is_said(self, two: Hub) -> None:
+        assert "Disk 97 % full." in self.shown(two, disk=97)
+        assert "% full" not in self.shown(two, disk=89)
+        assert "% full" not in self.shown(two, disk=97, at=two.bench.now - timedelta(hours=2))
+
+    def test_what_keeps_it_on_is_said_with_its_end_to_the_owner_and_to_the_administrator(self, two: Hub) -> None:
+        seen = two.bench.now - timedelta(hours=9)
+        said = {"work": Work.KERNEL, "worked_at": two.bench.now, "outside_at": seen, "keeps": True}
+        text = self.shown(two, **said)
+        assert "a kernel is at work" in text
+        assert "That alone keeps it on, until" in text
+        managed = plain(two.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}"))
+        assert "Kept by its own report since" in managed
+        assert "That alone keeps" not in self.shown(two, **{**said, "outside_at": two.bench.now - timedelta(days=2)})
+
+    def test_a_stopped_notebook_says_nothing(self, two: Hub) -> None:
+        say(two, Reason.STOPPED, "It is stopped.")
+        assert "The machine says" not in self.shown(two, disk=97, killed=1, killed_at=two.bench.now)

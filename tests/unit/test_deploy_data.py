@@ -131,9 +131,15 @@ def test_without_personal_accounts_nothing_may_touch_service_accounts(company):
         ("account/lifecycle", ACCOUNTS_ROLE),
         ("account/tick", ACCOUNTS_ROLE),
         ("account/hub", f"{ACCOUNTS_ROLE}_look"),
+        ("account/tick", "custom/benchkeeper_reports"),
         *COSTS,
     }
-    assert found.dormant_roles == {"benchkeeper_accounts", "benchkeeper_accounts_look", "benchkeeper_costs"}
+    assert found.dormant_roles == {
+        "benchkeeper_accounts",
+        "benchkeeper_accounts_look",
+        "benchkeeper_costs",
+        "benchkeeper_reports",
+    }
     held = {name for name, role in found.roles.items() for each in role.permissions if each.startswith("iam.")}
     assert held == {"benchkeeper_run_as"}
     assert {grant.on for grant in found.grants if grant.role == "custom/benchkeeper_run_as"} == {"cluster-accounts"}
@@ -144,7 +150,11 @@ def test_a_profile_with_personal_accounts_brings_their_role_along(company):
     always = company.load("local")
     found = offer(company, SCIENTIST)
     assert {grant.to for grant in found.grants if grant.role == ACCOUNTS_ROLE} == {"account/lifecycle", "account/tick"}
-    assert set(found.roles) - set(always.roles) == {"benchkeeper_accounts", "benchkeeper_accounts_look"}
+    assert set(found.roles) - set(always.roles) == {
+        "benchkeeper_accounts",
+        "benchkeeper_accounts_look",
+        "benchkeeper_reports",
+    }
     assert {(grant.to, grant.role) for grant in found.dormant_grants} == COSTS
     assert found.dormant_roles == {"benchkeeper_costs"}
     assert set(found.apis) == set(always.apis)

@@ -10,16 +10,17 @@ import io
 import json
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from msgspec import Raw, Struct, convert
+from msgspec import convert
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Unchanged
+from shared.cloud.storage.notes_text import PackedNotes, notes_json
 from shared.cloud.storage.record_rows import from_texts, to_texts
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import Figures, figures_of
@@ -30,7 +31,7 @@ from shared.domain.things.identity import UserKey
 from shared.engine.ports.fleet import FleetAbout, FleetDraft
 from shared.engine.ports.records import ListedRow
 
-T = TypeVar("T", FleetSnapshot, FleetAbout, "_PackedNotes")
+T = TypeVar("T", FleetSnapshot, FleetAbout, PackedNotes)
 _VERSION = 1
 _FLEET = "index/fleet.json.gz"
 _TAKEN_AT = "taken-at"  # custom metadata: tells whether a list is newer without reading it
@@ -177,8 +178,8 @@ class StorageFleetIndex:
         self._clients = clients
         self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, lambda fleet: encode(_about_json(fleet)))
         self._about: _Kept[FleetAbout] = _Kept(clients, "index/fleet-about.json.gz", _about, _dumped_about)
-        self._notes: _Kept[_PackedNotes] = _Kept(
-            clients, "index/notes.json.gz", _PackedNotes.read, lambda notes: encode(_notes_json(notes.of_all()))
+        self._notes: _Kept[PackedNotes] = _Kept(
+            clients, "index/notes.json.gz", PackedNotes.read, lambda notes: encode(notes_json(notes.of_all()))
         )
 
     def fleet(self) -> FleetSnapshot | None:
@@ -215,7 +216,7 @@ class StorageFleetIndex:
 
     def write_notes(self, notes: Notes) -> None:
         """Write the notes by one call; two more if another process wrote since the last read."""
-        self._notes.write(_PackedNotes(encode(_notes_json(notes))))
+        self._notes.write(PackedNotes(encode(notes_json(notes))))
 
 
 def _taken_at(text: str) -> datetime:
@@ -310,90 +311,6 @@ def _about_of(raw: Any) -> FleetSnapshot:
             for at, running, resting, moving, attention in raw["points"]
         ),
     )
-
-
-def _notes_json(notes: Notes) -> dict[str, Any]:
-    return {
-        "version": _VERSION,
-        "taken_at": notes.taken_at.isoformat(),
-        **{name: {key: at.isoformat() for key, at in getattr(notes, name).items()} for name in _NOTES_OF_TIMES},
-        "costs": None if notes.costs is None else dict(notes.costs),
-        "costs_month": notes.costs_month,
-        "costs_at": None if notes.costs_at is None else notes.costs_at.isoformat(),
-    }
-
-
-class _NotesJson(Struct, frozen=True):
-    version: int
-    taken_at: datetime
-    idle_stops: Raw
-    costs: Raw
-    costs_month: str
-    costs_at: datetime | None
-    last_used: Raw = Raw(b"{}")  # versions before 2026-11-29 write none of these three
-    looked: Raw = Raw(b"{}")
-    counter_seen: Raw = Raw(b"{}")
-
-
-class _PackedNotes:
-    """The notes of all users as they were written. One user's notes are looked up in the text, because a page needs no others."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._about = _NOTES.decode(raw)
-        if self._about.version != _VERSION:
-            raise ValueError(f"version {self._about.version!r}")
-        self.taken_at = self._about.taken_at
-        self._times = {name: bytes(getattr(self._about, name)) for name in _NOTES_OF_TIMES}
-        self._costs = bytes(self._about.costs)
-
-    @classmethod
-    def read(cls, packed: bytes) -> _PackedNotes:
-        return cls(gzip.decompress(packed))
-
-    def of_all(self) -> Notes:
-        return self._notes(
-            {name: _TIMES.decode(raw) for name, raw in self._times.items()}, _NUMBERS.decode(self._costs)
-        )
-
-    def of(self, user_key: UserKey) -> Notes:
-        cost = _found(self._costs, user_key)
-        costs: dict[str, float] | None = {} if cost is None else {user_key: float(cost)}
-        times = {name: _found(raw, user_key) for name, raw in self._times.items()}
-        return self._notes(
-            {name: {} if text is None else {user_key: _time(text.decode().strip('"'))} for name, text in times.items()},
-            None if self._costs == b"null" else costs,
-        )
-
-    def _notes(self, times: Mapping[str, Mapping[str, datetime]], costs: dict[str, float] | None) -> Notes:
-        about = self._about
-        by_user = {
-            name: {UserKey(key): at for key, at in times[name].items()}
-            for name in ("idle_stops", "last_used", "looked")
-        }
-        return Notes(
-            taken_at=about.taken_at,
-            counter_seen=times["counter_seen"],
-            **by_user,
-            costs=None if costs is None else {UserKey(key): cost for key, cost in costs.items()},
-            costs_month=about.costs_month,
-            costs_at=about.costs_at,
-        )
-
-
-_NOTES_OF_TIMES = ("idle_stops", "last_used", "looked", "counter_seen")
-_NOTES = Decoder(_NotesJson)
-_TIMES, _NUMBERS = Decoder(dict[str, datetime]), Decoder(dict[str, float] | None)
-
-
-def _found(raw: bytes, user_key: UserKey) -> bytes | None:
-    """Return the value of a key in an object written by `encode`. User keys have only letters, digits and dashes: the match is unique."""
-    name = f'"{user_key}":'.encode()
-    begin = raw.find(name)
-    if begin < 0:
-        return None
-    begin += len(name)
-    end = raw.find(b",", begin)
-    return raw[begin:end] if end >= 0 else raw[begin:-1]
 
 
 def _time(text: str) -> datetime:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from shared.domain.fleet.drift import Stray
+from shared.domain.fleet.report import Reported
 from shared.domain.people.unknown_leaver import SHOWN_FOR
 from shared.domain.record.record import Presence, RecordRow
 from shared.domain.record.status import NEEDS_ATTENTION
@@ -24,6 +25,7 @@ class Notes(Struct, frozen=True, kw_only=True):
     `idle_stops` are the times at which running notebooks will be stopped if they stay unused.
     `last_used` is the last sign of use that was seen of each user's notebook, also of one that is stopped since; `looked` is when a
     running one was last looked at. `counter_seen` is when the proxy's counter last had a point, by profile.
+    `reports` is what the VMs of profiles with a reporter said of themselves.
     `costs` is each user's cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None if no
     export is configured, or if it could not be read.
     """
@@ -33,6 +35,7 @@ class Notes(Struct, frozen=True, kw_only=True):
     last_used: Mapping[UserKey, datetime] = field(default_factory=dict)
     looked: Mapping[UserKey, datetime] = field(default_factory=dict)
     counter_seen: Mapping[str, datetime] = field(default_factory=dict)
+    reports: Mapping[UserKey, Reported] = field(default_factory=dict)
     costs: Mapping[UserKey, float] | None = None
     costs_month: str = ""
     costs_at: datetime | None = None

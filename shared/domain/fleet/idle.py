@@ -33,6 +33,7 @@ class Reason(StrEnum):
     TRANSFER = "Transfer"
     GPU_BUSY = "GpuBusy"
     OUTSIDE_JOB = "OutsideJob"
+    REPORTED = "Reported"
     NO_FRESH_EVIDENCE = "NoFreshEvidence"
     WARNED = "Warned"
     ASKED_FOR = "AskedFor"
@@ -100,6 +101,8 @@ class Activity(Struct, frozen=True):
     bytes a second over the network or to the disk; empty: not asked, which a stop does not need. `gpu` empty: the machine has none.
     `requests` has no sample of a time without requests; `silence` says whether that may be taken for none. `outside_jobs`: names of running jobs
     elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier look saw such a job, if one did.
+    `reported_at`: the last work that the VM's own reports name, as far as they count (`shared.domain.fleet.report`); `report_unread`: that
+    could not be read now.
     `connections` and `sessions` are only displayed: they decide nothing, because an open tab is not work.
     """
 
@@ -117,6 +120,8 @@ class Activity(Struct, frozen=True):
     gpu: tuple[Sample, ...] | None = ()
     outside_jobs: tuple[str, ...] | None = ()
     jobs_seen_at: datetime | None = None
+    reported_at: datetime | None = None
+    report_unread: bool = False
     blind_since: datetime | None = None
     warned_at: datetime | None = None
 
@@ -274,6 +279,8 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
         yield activity.server_last_activity, Reason.SERVER_ACTIVITY
     if activity.jobs_seen_at is not None:
         yield activity.jobs_seen_at, Reason.OUTSIDE_JOB
+    if activity.reported_at is not None:
+        yield activity.reported_at, Reason.REPORTED
     yield from ((s.at, Reason.CPU_BUSY) for s in activity.cpu or () if s.value >= policy.cores_busy_at)
     yield from ((s.at, Reason.TRANSFER) for s in activity.transfers or () if s.value >= policy.transfer_busy_at)
     yield from ((s.at, Reason.GPU_BUSY) for s in activity.gpu or () if s.value >= policy.gpu_busy_at)
@@ -296,6 +303,8 @@ def _missing(activity: Activity, policy: IdlePolicy, now: datetime, last: dateti
         missing.append("gpu")
     if activity.outside_jobs is None:
         missing.append("outside jobs")
+    if activity.report_unread:
+        missing.append("the machine's own report")
     if not _sees_jupyter(activity, policy, now):
         if activity.silence is Silence.MEANS_NONE:
             pass  # none were made

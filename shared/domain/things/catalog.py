@@ -180,7 +180,9 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `hourly_cost` is the list price of a running hour, None if it is not stated. `window` is set with `Disruption.WINDOW`.
     `data_group` is the Google group whose members may read the data. With a personal service account, the account becomes a member.
-    `snapshots` says how many copies of the files are kept, None for none. `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
+    `snapshots` says how many copies of the files are kept, None for none.
+    `reporter` is the address (`gs://...`) of the script by which the VM tells what it is doing; empty: none.
+    `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
     """
 
     name: str
@@ -204,6 +206,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     spark: SparkSettings = SparkSettings()
     session_templates: tuple[str, ...] = ()
     snapshots: SnapshotSettings | None = None
+    reporter: str = ""
 
     @property
     def needs_account(self) -> bool:

@@ -20,6 +20,8 @@ LABEL_PROFILE = "benchkeeper-profile"
 LABEL_COST_CENTER = "cost-center"
 
 IDLE_TIMEOUT_KEY = "idle-timeout-seconds"
+_SCRIPT_KEY, _SCRIPT_RUNS_KEY = "post-startup-script", "post-startup-script-behavior"
+REPORTER_KEYS = frozenset({_SCRIPT_KEY, _SCRIPT_RUNS_KEY})
 
 
 class NotebookState(StrEnum):
@@ -188,8 +190,12 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 
 
 def metadata_for(profile: Profile) -> dict[str, str]:
-    """Return the metadata keys that we own: those of the profile, and the timeout of the VM's own idle timer."""
-    return {**profile.metadata, IDLE_TIMEOUT_KEY: str(int(profile.idle.workbench_timer.total_seconds()))}
+    """Return the metadata keys that we own: those of the profile, the timeout of the VM's own idle timer, and the reporter's script."""
+    timer = {IDLE_TIMEOUT_KEY: str(int(profile.idle.workbench_timer.total_seconds()))}
+    script = (
+        {_SCRIPT_KEY: profile.reporter, _SCRIPT_RUNS_KEY: "download_and_run_every_start"} if profile.reporter else {}
+    )
+    return {**profile.metadata, **script, **timer}
 
 
 def runs_as(profile: Profile, account_id: AccountId | None, project: str) -> str:

@@ -22,6 +22,7 @@ from shared.engine.ports.resources import (
     LiveSessions,
     Notebooks,
     OutsideJobs,
+    Reports,
     SessionTemplates,
     Snapshots,
     Templates,
@@ -53,6 +54,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     costs: Costs
     activity: ActivitySource
     outside_jobs: OutsideJobs
+    reports: Reports
     dead_letters: DeadLetters
     inbox: Inbox
     decisions: Decisions

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from shared.domain.fleet.idle import Activity, Sample
 from shared.domain.fleet.outside_jobs import OutsideJob
+from shared.domain.fleet.report import Report
 from shared.domain.plan.plan import AccountSeen, OperationSeen, TemplatesSeen
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import OperationRef
@@ -233,6 +234,13 @@ class ActivitySource(Protocol):
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
         """Return the bytes a second over the network or to the disk, over the last `window`, by instance id; None: not known."""
+
+
+class Reports(Protocol):
+    """The reports that VMs make of themselves. What they say is doubted: the VM's owner may write them."""
+
+    def of(self, ref: InstanceRef) -> Report | None:
+        """Return the VM's last report; None if there is none, or none that can be understood."""
 
 
 class OutsideJobs(Protocol):

@@ -89,6 +89,7 @@ def keep_use(deps: Deps, now: datetime, seen: Notes) -> None:
                 last_used=seen.last_used,
                 looked=seen.looked,
                 counter_seen=seen.counter_seen,
+                reports=seen.reports,
             )
         )
 

@@ -15,6 +15,7 @@ from shared.domain.fleet.idle import (
     Stop,
     Warn,
 )
+from shared.domain.fleet.report import Reported
 from shared.domain.record.record import Power, row_of
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.things.errors import ConflictError
@@ -27,7 +28,7 @@ from shared.engine.reconcile.changing import want_power
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.fleet import notes_before
-from shared.engine.sweeps.idle_look import Judged, judge, machine_of, up_of
+from shared.engine.sweeps.idle_look import Judged, judge, machine_of, reports_of, up_of
 
 
 def act_on(judged: Judged, deps: Deps) -> bool:
@@ -87,13 +88,18 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         return None
     now = deps.clock.now()
     notes = notes_before(deps, now) or Notes(taken_at=now)
-    for judged in judge([machine_of(row, notebook.ref, up_of(notebook))], notes, deps, now):
+    machine, reports = machine_of(row, notebook.ref, up_of(notebook)), reports_of(notes, deps, now)
+    reports.read([machine])
+    for judged in judge([machine], notes, reports, deps, now):
+        said = reports_text(
+            reports.kept().get(machine.user_key), unread=reports.failed(machine), has=reports.has(machine)
+        )
         return {
             "user_key": row.user_key,  # the record's own key, whichever address was given
             "instance": row.instance_id,
             "verdict": verdict_word(judged.verdict),
             "because": verdict_text(judged.verdict),
-            "evidence": _evidence(judged.activity, now) | {"outside jobs": _jobs_text(judged)},
+            "evidence": _evidence(judged.activity, now) | {"outside jobs": _jobs_text(judged), "own report": said},
         }
     return None
 
@@ -142,8 +148,18 @@ def _evidence(activity: Activity, now: datetime) -> dict[str, str]:
     if activity.transfers:
         most = max(s.value for s in activity.transfers)
         evidence["network and disk"] = f"{most / 1000:.0f} kB a second at most"
-    evidence["kernels, terminals"] = "not visible from outside"
     return evidence
+
+
+def reports_text(reported: Reported | None, *, unread: bool, has: bool) -> str:
+    """Return what is known of the machine's own reports, in a few words."""
+    if not has:
+        return "none: kernels and terminals are not visible from outside"
+    said = "unknown: no report of the last minutes" if reported is None else ""
+    if reported is not None:
+        work = "nothing at work" if reported.work is None else f"at work ({reported.work.value})"
+        said = f"{work}, reported {reported.at:%H:%M} UTC" + (", keeps it on" if reported.keeps else "")
+    return f"{said} (could not be read now)" if unread else said
 
 
 def _jobs_text(judged: Judged) -> str:

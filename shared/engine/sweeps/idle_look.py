@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple, assert_never
 
@@ -23,12 +23,14 @@ from shared.domain.fleet.idle import (
     last_sign,
     stops_at,
 )
+from shared.domain.fleet.report import counts_until
 from shared.domain.record.record import Power, Presence, RecordRow
 from shared.domain.things.errors import Reason as Ready
 from shared.domain.things.identity import InstanceId, UserKey
 from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook, is_down
 from shared.engine.ports.deps import Deps
 from shared.engine.sweeps.idle_elsewhere import Asked, look_elsewhere, with_jobs
+from shared.engine.sweeps.idle_reports import Reports
 
 # Metrics become visible minutes late and come in steps of five minutes.
 _FRESHNESS = timedelta(minutes=20)
@@ -153,11 +155,19 @@ def _is_due(machine: Machine, notes: Notes, policy: IdlePolicy, now: datetime) -
     last = notes.last_used.get(machine.user_key)
     if machine.ready_since is not None:
         last = max(last or machine.ready_since, machine.ready_since)
-    warned = machine.idle_warned_at
+    held, warned = notes.reports.get(machine.user_key), machine.idle_warned_at
+    until = counts_until(held, policy.max_busy) if held is not None and held.keeps else None
+    if until is not None and now >= until - policy.warn_idle:
+        return True
     return last is None or now - last >= policy.warn_after or (warned is not None and warned > last)
 
 
-def judge(machines: list[Machine], notes: Notes, deps: Deps, now: datetime) -> Iterator[Judged]:
+def reports_of(notes: Notes, deps: Deps, now: datetime) -> Reports:
+    """Return the reader of the machines' own reports for one sweep."""
+    return Reports(notes, _policies(deps), deps, now)
+
+
+def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, now: datetime) -> Iterator[Judged]:
     """Yield a verdict for each machine. Raise if no evidence could be read at all."""
     policies = _policies(deps)
     machines = [machine for machine in machines if machine.profile in policies]
@@ -183,21 +193,21 @@ def judge(machines: list[Machine], notes: Notes, deps: Deps, now: datetime) -> I
             found = deps.activity.read(may_end, longest, now)
             longer.update({machine.ref.instance_id: found for machine in may_end})
 
-    verdicts = {machine.ref: judge_idle(known(machine), policies[machine.profile], now) for machine in machines}
+    def verdict_on(machine: Machine) -> IdleVerdict:
+        return judge_idle(known(machine), policies[machine.profile], now)
+
+    verdicts = {machine.ref: verdict_on(machine) for machine in machines}
     look_back(machine for machine in machines if for_blindness(verdicts[machine.ref]))
-    for machine in machines:
-        if machine.ref.instance_id in longer:
-            verdicts[machine.ref] = judge_idle(known(machine), policies[machine.profile], now)
+    verdicts |= {machine.ref: verdict_on(machine) for machine in machines if machine.ref.instance_id in longer}
     # A download or a job elsewhere keeps CPU and proxy quiet: the machine's bytes and jobs are read before anybody is warned or stopped.
-    at_stake = [
-        machine
-        for machine in machines
-        if is_at_stake(verdicts[machine.ref]) and not _is_kept_on(machine, policies[machine.profile], now)
-    ]
+    judged = [machine for machine in machines if is_at_stake(verdicts[machine.ref])]
+    at_stake = [machine for machine in judged if not _is_kept_on(machine, policies[machine.profile], now)]
     quiet = [machine for machine in at_stake if _is_quiet(verdicts[machine.ref])]
     moved = deps.activity.transfers(quiet, window, now) if quiet else {}
     elsewhere = look_elsewhere([_asked(machine, policies, deps) for machine in at_stake], deps, now)
-    look_back(each for each in quiet if elsewhere[each.user_key].jobs is None and each.ref.instance_id not in longer)
+    reports.read(at_stake)
+    unknown = [each for each in quiet if elsewhere[each.user_key].jobs is None or reports.failed(each)]
+    look_back(each for each in unknown if each.ref.instance_id not in longer)
     for machine in machines:
         policy, name = policies[machine.profile], machine.ref.instance_id
         activity = known(machine)
@@ -205,8 +215,9 @@ def judge(machines: list[Machine], notes: Notes, deps: Deps, now: datetime) -> I
             activity = replace(activity, transfers=moved[name])
         there = elsewhere.get(machine.user_key)
         if there is not None:
-            activity = with_jobs(activity, there, notes.last_used.get(machine.user_key), now - longest)
-        verdict = _extended(machine, judge_idle(activity, policy, now), policy, now)
+            activity = with_jobs(activity, there, reports.last_outside(machine), now - longest)
+        activity, verdict = reports.judge(machine, activity, policy, now - longest, now)
+        verdict = _extended(machine, verdict, policy, now)
         yield Judged(
             machine=machine,
             activity=activity,
@@ -225,52 +236,6 @@ def _asked(machine: Machine, policies: Mapping[str, IdlePolicy], deps: Deps) -> 
         max_busy=policies[machine.profile].max_busy,
         has_sessions=bool(deps.policy.catalog.profiles[machine.profile].session_templates),
     )
-
-
-class Use:
-    """The notes of one sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
-
-    def __init__(self, before: Notes) -> None:
-        self.before = before
-        self.left_alone: frozenset[UserKey] = frozenset()
-        self._last_used: dict[UserKey, datetime] = {}
-        self._looked: dict[UserKey, datetime] = {}
-        self._stops: dict[UserKey, datetime] = {}
-        self._counter = dict(before.counter_seen)
-
-    def know(self, user_key: UserKey) -> None:
-        """Keep what was noted of this user; what was noted of somebody without a record is dropped."""
-        if user_key in self.before.last_used:
-            self._last_used[user_key] = self.before.last_used[user_key]
-
-    def leave_alone(self, keys: Collection[UserKey]) -> None:
-        """Keep what was noted of running machines that this sweep does not look at."""
-        self.left_alone = frozenset(keys)
-        self._looked |= {key: at for key, at in self.before.looked.items() if key in self.left_alone}
-        self._stops |= {key: at for key, at in self.before.idle_stops.items() if key in self.left_alone}
-
-    def add(self, judged: Judged, now: datetime) -> None:
-        """Note what was seen of a machine."""
-        key, last = judged.machine.user_key, judged.last_used
-        if last is not None:
-            self._last_used[key] = max(last, self._last_used.get(key, last))
-        self._looked[key] = now
-        if judged.stops_at is not None:
-            self._stops[key] = judged.stops_at
-        requests = judged.activity.requests
-        if requests:
-            profile, at = judged.machine.profile, requests[-1].at
-            self._counter[profile] = max(at, self._counter.get(profile, at))
-
-    def notes(self) -> Notes:
-        """Return the notes to keep, without costs."""
-        return Notes(
-            taken_at=self.before.taken_at,
-            idle_stops=self._stops,
-            last_used=self._last_used,
-            looked=self._looked,
-            counter_seen=self._counter,
-        )
 
 
 def counter_seen(

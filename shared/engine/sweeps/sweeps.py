@@ -43,7 +43,8 @@ from shared.engine.sweeps.due import sweep_due
 from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_before
 from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
 from shared.engine.sweeps.idle_guard import held_back
-from shared.engine.sweeps.idle_look import Judged, Use, due, for_blindness, is_news, judge, running_machines
+from shared.engine.sweeps.idle_look import Judged, due, for_blindness, is_news, judge, reports_of, running_machines
+from shared.engine.sweeps.idle_notes import Use
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
 from shared.engine.sweeps.roster import sweep_roster
 from shared.engine.sweeps.session_templates import sync_sessions
@@ -254,7 +255,8 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     blind = set() if keeper is None else set(use.left_alone & keeper.blind_before)
     to_act: dict[UserKey, Judged] = {}
     unread: set[str] = set()
-    for item in judge(looked, use.before, deps, now):
+    reports = reports_of(use.before, deps, now)
+    for item in judge(looked, use.before, reports, deps, now):
         key, word = item.machine.user_key, verdict_word(item.verdict)
         summary.looked_at += 1
         summary.found["BLIND" if is_blind(item.verdict) else word] += 1
@@ -279,10 +281,12 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         if held:
             summary.found["held back by the guard"] = len(held)
         keeper.keep(blind=frozenset(blind))
+        reports.top_up(running)
         if notes is not None:
-            keep_use(deps, now, use.notes())
+            keep_use(deps, now, use.notes(reports.kept()))
     if due_copies:
         summary.found["copies of files to be taken"] = len(due_copies)
+    unread.update(f"reports of {count} machines: {reason}" for reason, count in reports.unread.items())
     summary.unread = tuple(sorted(unread))
     summary.measures = {"blind": len(blind), "running": len(running), **_waits(waits)}
     return finish(summary, deps)

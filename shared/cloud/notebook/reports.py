@@ -1,0 +1,44 @@
+"""The reports that VMs make of themselves, in one guest attribute each: `benchkeeper/activity`. Plain REST, one call a VM.
+
+Any process of the VM may write it, so the text is doubted: too long, not JSON, or not of our version is no report.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shared.cloud.http.clients import Clients
+from shared.domain.fleet.report import MOST_BYTES, Report, report_of
+from shared.domain.things.notebook import InstanceRef
+
+NAMESPACE, KEY = "benchkeeper", "activity"
+
+
+class GuestReports:
+    """The adapter of the port `Reports`."""
+
+    def __init__(self, clients: Clients, *, project: str) -> None:
+        self._clients = clients
+        self._project = f"/compute/v1/projects/{project}"
+
+    def of(self, ref: InstanceRef) -> Report | None:
+        """Return the report by one GET; 404 is the answer for a VM without the attribute, and for one that is gone."""
+        path = f"{self._project}/zones/{ref.zone}/instances/{ref.instance_id}/getGuestAttributes"
+        found = self._clients.json("compute").call_or_none("GET", path, params={"queryPath": f"{NAMESPACE}/"})
+        return None if found is None else _report(found)
+
+
+def _report(found: dict[str, Any]) -> Report | None:
+    query = found.get("queryValue")
+    items = query.get("items") if isinstance(query, dict) else None
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and (item.get("namespace"), item.get("key")) == (NAMESPACE, KEY):
+            value = item.get("value")
+            if not isinstance(value, str) or len(value.encode(errors="replace")) > MOST_BYTES:
+                return None
+            try:
+                return report_of(json.loads(value))
+            except (ValueError, RecursionError):
+                return None
+    return None

@@ -1,0 +1,58 @@
+"""The notes of an idle sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.report import Reported
+from shared.domain.things.identity import UserKey
+from shared.engine.sweeps.idle_look import Judged
+
+
+class Use:
+    """The notes of one sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
+
+    def __init__(self, before: Notes) -> None:
+        self.before = before
+        self.left_alone: frozenset[UserKey] = frozenset()
+        self._last_used: dict[UserKey, datetime] = {}
+        self._looked: dict[UserKey, datetime] = {}
+        self._stops: dict[UserKey, datetime] = {}
+        self._counter = dict(before.counter_seen)
+
+    def know(self, user_key: UserKey) -> None:
+        """Keep what was noted of this user; what was noted of somebody without a record is dropped."""
+        if user_key in self.before.last_used:
+            self._last_used[user_key] = self.before.last_used[user_key]
+
+    def leave_alone(self, keys: Collection[UserKey]) -> None:
+        """Keep what was noted of running machines that this sweep does not look at."""
+        self.left_alone = frozenset(keys)
+        self._looked |= {key: at for key, at in self.before.looked.items() if key in self.left_alone}
+        self._stops |= {key: at for key, at in self.before.idle_stops.items() if key in self.left_alone}
+
+    def add(self, judged: Judged, now: datetime) -> None:
+        """Note what was seen of a machine."""
+        key, last = judged.machine.user_key, judged.last_used
+        if last is not None:
+            self._last_used[key] = max(last, self._last_used.get(key, last))
+        self._looked[key] = now
+        if judged.stops_at is not None:
+            self._stops[key] = judged.stops_at
+        requests = judged.activity.requests
+        if requests:
+            profile, at = judged.machine.profile, requests[-1].at
+            self._counter[profile] = max(at, self._counter.get(profile, at))
+
+    def notes(self, reports: Mapping[UserKey, Reported]) -> Notes:
+        """Return the notes to keep, without costs. `reports` is what is remembered of the machines' own reports."""
+        return Notes(
+            taken_at=self.before.taken_at,
+            idle_stops=self._stops,
+            last_used=self._last_used,
+            looked=self._looked,
+            counter_seen=self._counter,
+            reports=reports,
+        )
