@@ -77,6 +77,7 @@ _BY_REASON: Mapping[Reason, Phase] = {
     Reason.DRIFTED: Phase.READY,
     Reason.STOPPED: Phase.STOPPED,
     Reason.IDLE: Phase.STOPPED,
+    Reason.DORMANT: Phase.STOPPED,
     Reason.SETTLED: Phase.STOPPED,
     Reason.CREATING: Phase.COMING,
     Reason.STARTING: Phase.STARTING,
@@ -184,6 +185,7 @@ def notebook_view(
     """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
+    is_away = phase is Phase.STOPPED and ready is not None and ready.reason is Reason.DORMANT
     kept = record.spec.keep_on_until
     kept = kept if kept is not None and kept > now else None
     runs = phase is Phase.READY
@@ -194,8 +196,8 @@ def notebook_view(
     here = local(stops_at, zone) if stops_at is not None else None
     return NotebookView(
         phase=phase,
-        word=WORDS[phase],
-        headline=HEADLINES[phase],
+        word="Put away" if is_away else WORDS[phase],
+        headline="Your notebook is put away" if is_away else HEADLINES[phase],
         why=_why(ready, phase),
         poll_s=_poll_s(phase),
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,

@@ -62,7 +62,7 @@ _PROFILE = _section(
         "shielded": _section({"secure_boot": _one(True, False), "vtpm": _one(True, False), "integrity_monitoring": _one(True, False)}),
         "idle": _section(
             {"timeout": _one("10m", "90m", "3h"), "max_blind": _DURATIONS, "max_busy": _DURATIONS, "cores_busy_at": _share,
-             "max_keep_on": _one("45m", "2h", "20h")}
+             "max_keep_on": _one("45m", "2h", "20h"), "dormant_after": _one("30d", "90d")}
         ),
         "labels": _one({}, {"team": "data"}, {"team": "data", "stage": "prod_1"}),
         "metadata": _one({}, {"notebook-disable-root": "true"}),

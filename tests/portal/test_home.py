@@ -19,6 +19,7 @@ from shared.domain.people.events import AccountChanged, AccountState, Joined, Re
 from shared.domain.people.sources import DIRECTORY
 from shared.domain.record.record import Power
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.things.catalog import IdleSettings
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.news.deliver import deliver
@@ -477,3 +478,34 @@ class TestReport:
     def test_a_stopped_notebook_says_nothing(self, two: Hub) -> None:
         say(two, Reason.STOPPED, "It is stopped.")
         assert "The machine says" not in self.shown(two, disk=97, killed=1, killed_at=two.bench.now)
+
+
+class TestDormancy:
+    """A notebook that nobody uses for long: what the owner reads, and the button that brings it back."""
+
+    def test_the_warning_the_rest_and_the_way_back(self) -> None:
+        idle = IdleSettings(dormant_after=timedelta(days=60))
+        hub = make_hub(hub_settings({"analyst": {"idle": idle}}))
+        life = hub.joined(ANA)
+        ana = hub.browser(ANA)
+        ana.post("/notebook/stop")
+        hub.take_up(user_key_for(ANA))
+        life.minutes(5)
+        assert "put away" not in plain(ana.text("/"))
+        life.days(46)
+        text = plain(ana.text("/"))
+        assert "It is put away" in text
+        assert "unless you start it before" in text
+        assert "Packages and environments outside of your home directory are lost" in text
+        for days in (11, 2, 1):
+            life.days(days)
+        life.minutes(20)
+        text = ana.text("/")
+        assert state_of(text) == "Put away"
+        assert "Your notebook is put away" in plain(text)
+        assert 'id="start-notebook"' in text
+        assert hub.record().spec.power is Power.STOPPED, "looking changes nothing"
+        ana.post("/notebook/start")
+        hub.take_up(user_key_for(ANA))
+        life.minutes(20)
+        assert state_of(ana.text("/")) == "Running"

@@ -36,6 +36,7 @@ from shared.domain.things.identity import AccountId, InstanceId
 from shared.domain.things.power import _ONCE_KEPT as _ONCE
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.domain.things.snapshots import (
+    Dormancy,
     Former,
     Restored,
     RestoreEnd,
@@ -188,6 +189,14 @@ _STATUS = st.builds(
     kept_in=st.lists(st.builds(KeptIn, ref=_TEXT, by=_TEXT, digest=_TEXT, at=_TIMES), max_size=2).map(tuple),
     waiting_listed=_TEXT,
     turn=_TURNS,
+    dormancy=st.none()
+    | st.builds(
+        Dormancy,
+        unused_since=_TIMES,
+        warned=st.lists(st.sampled_from([14, 3, 1]), max_size=3).map(tuple),
+        promised=st.none() | _TIMES,
+        away_since=st.none() | _TIMES,
+    ),
     urgent=_TEXT,
     conditions=st.lists(
         st.builds(
@@ -307,6 +316,7 @@ LATER = [
             "is_copied",
             "copy_failures",
             "copy_after",
+            "dormancy",
         )
     ),
     *(("spec", name) for name in ("restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by")),

@@ -20,6 +20,7 @@ from shared.domain.plan.plan import Policy
 from shared.domain.record.record import Power, Presence, RecordRow
 from shared.domain.record.waves import RolloutState
 from shared.domain.template.wanted import wanted_templates
+from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
 from shared.domain.things.notebook import (
@@ -104,7 +105,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if row.presence is Presence.ABSENT:
         return _why_leaver(row, listed)
     if seen is None:
-        return "the instance is gone"
+        return _why_gone(row, listed)
     running = seen.state is NotebookState.ACTIVE
     if running != (row.power is Power.RUNNING):
         return f"wanted {row.power.value}, and the instance is {seen.state.value}"
@@ -112,6 +113,8 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     differences = listed.differences(row, policy)
     if profile is None or differences is None:
         return None
+    if _is_to_be_dated(row, profile):
+        return "when it is put away is to be planned"
     # One replacement at a time, as in the plan: a predecessor may be kept until an administrator has looked.
     wanted = differences.disruptive if row.former is None else differences.of(Change.RESTART)
     pending = wanted and not is_refused(differences.disruptive, row.refused)
@@ -126,6 +129,21 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if differences.of(Change.LEFT) and row.reason == Reason.READY:
         return "out of line: cannot be changed, to be said"
     return None
+
+
+def _is_to_be_dated(row: RecordRow, profile: Profile) -> bool:
+    """Return True for a notebook at rest that may become dormant and has no date yet: the profile's limit is newer than its last pass."""
+    is_at_rest = row.power is Power.STOPPED and row.power_settled and row.reason in {Reason.STOPPED, Reason.IDLE}
+    is_free = row.next_attempt_at is None and not row.on_hold and row.former is None
+    return profile.idle.dormant_after is not None and is_at_rest and is_free
+
+
+def _why_gone(row: RecordRow, listed: Listed) -> str | None:
+    """Return why a pass is needed where the listing has no instance; None for a notebook that is put away, with its snapshot."""
+    if row.reason != Reason.DORMANT or row.power is not Power.STOPPED:
+        return "the instance is gone"
+    lost = listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots)
+    return "a snapshot of a dormant notebook is gone" if lost else None
 
 
 def _why_leaver(row: RecordRow, listed: Listed) -> str | None:

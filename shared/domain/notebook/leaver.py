@@ -164,6 +164,7 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         wrong_zones=(),
         offered_zones=(),
         unwell_since=None,
+        dormancy=None,
     )
     if not snapshots:
         return Step(

@@ -19,6 +19,7 @@ from shared.domain.notebook.differences import (
     say,
 )
 from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
+from shared.domain.notebook.dormancy import dormancy_step, next_warning, said_of, with_dormancy
 from shared.domain.notebook.in_place import growing, growth_step, restart_step, with_grown
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
@@ -46,7 +47,12 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     record = record.with_status(was_active=True)
     if state is NotebookState.ACTIVE:
         record = record.with_status(
-            proxy_uri=notebook.proxy_uri, failed_zones=(), wrong_zones=(), offered_zones=(), refused_spec=""
+            proxy_uri=notebook.proxy_uri,
+            failed_zones=(),
+            wrong_zones=(),
+            offered_zones=(),
+            refused_spec="",
+            dormancy=None,
         )
     if record.spec.presence is Presence.ABSENT:
         if state is NotebookState.ACTIVE:
@@ -265,6 +271,11 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         record = with_turn(record, scene.policy, scene.now)
     if replaced:
         return replace_step(record, notebook, pending, scene)
+    if record.spec.power is Power.STOPPED:
+        record = with_dormancy(record, scene)
+        step = dormancy_step(record, notebook, scene)
+        if step is not None:
+            return step
     record = record.with_status(saved_in="")  # the user is entitled and the files are on the disk: no copy is needed
     patch = _joined(differences.patch, differences.patch_at_rest if pending else Patch())
     if patch != Patch():
@@ -287,9 +298,14 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
             record=record.with_status(power_settled=True, attempts=0, not_before=None),
             condition=ConditionStatus.FALSE,
             reason=Reason.IDLE if record.spec.power_reason.is_idle else Reason.STOPPED,
-            message=f"{record.spec.power_reason.stopped()} Your files are kept.{notes}",
+            message=f"{record.spec.power_reason.stopped()} Your files are kept.{notes}{said_of(record, scene)}",
+            requeue_after=next_warning(record, scene),
             because=_because_held(differences),
         )
+    return _to_start(record, notebook, scene)
+
+
+def _to_start(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     waiting = held(record, scene)
     if waiting is not None:
         return waiting

@@ -19,6 +19,7 @@ from shared.domain.notebook.creation import (
     wait_after,
     with_wait,
 )
+from shared.domain.notebook.dormancy import away_step
 from shared.domain.notebook.leaver import delete, gone
 from shared.domain.notebook.patience import CUT_AGAIN_AFTER, watched
 from shared.domain.notebook.replacement import go_back
@@ -27,7 +28,7 @@ from shared.domain.notebook.states import observed_step, refusable
 from shared.domain.notebook.turns import with_refusal, with_sold_out
 from shared.domain.plan.plan import OperationSeen, OperationSight
 from shared.domain.plan.step import Scene, Step, unreadable, wait_for
-from shared.domain.record.record import Presence, UserRecord
+from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, OperationRef, Verb
 from shared.domain.snapshot.copies import newest_ready
 from shared.domain.things.errors import (
@@ -208,7 +209,11 @@ def _absent(record: UserRecord, scene: Scene) -> Step:
         # A pass that planned from an older record may still be creating the instance: look once more, later.
         first = record.status.observed_generation != record.status.generation
         return replace(step, requeue_after=scene.policy.confirm_absence_after if first else None)
-    is_lost = record.status.notebook.was_active
+    dormancy = record.status.notebook.dormancy
+    is_away = dormancy is not None and dormancy.away_since is not None
+    if is_away and record.spec.power is Power.STOPPED:
+        return away_step(record, scene)
+    is_lost = record.status.notebook.was_active and not is_away
     if not record.status.data.saved_in or isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
         record = record.with_status(saved_in=newest_ready(record, scene))
         if is_lost:

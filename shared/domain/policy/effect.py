@@ -254,6 +254,9 @@ def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
     limits = ((was.idle.timeout, becomes.idle.timeout), (was.idle.max_blind, becomes.idle.max_blind))
     if any(after < before for before, after in (*limits, (was.idle.max_busy, becomes.idle.max_busy))):
         steps.add(StepKind.IDLE_SOONER)
+    old, new = was.idle.dormant_after, becomes.idle.dormant_after
+    if new is not None and (old is None or new < old):
+        steps.add(StepKind.IDLE_SOONER)
     return steps
 
 

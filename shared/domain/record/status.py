@@ -16,7 +16,7 @@ from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
-from shared.domain.things.snapshots import Former, Restored, Restoring, Rollback, Snapshot
+from shared.domain.things.snapshots import Dormancy, Former, Restored, Restoring, Rollback, Snapshot
 from shared.domain.things.usage import Usage
 
 
@@ -173,6 +173,7 @@ class StatusChanges(TypedDict, total=False):
     restarted_for: datetime | None
     lost_at: datetime | None
     files_of: datetime | None
+    dormancy: Dormancy | None
     urgent: str
     conditions: tuple[Condition, ...]
 
@@ -193,7 +194,8 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     (`shared.domain.notebook.creation.config_digest`). `unsettled_since`: the instance was first seen then in a state that is not what is
     wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request
     (`Spec.restart_at`) for which a restart was sent, at most one. `lost_at`: the instance was
-    found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any.
+    found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any. `dormancy`:
+    nobody uses it, and it will be or is put away.
     """
 
     instance_id: InstanceId | None = None
@@ -220,6 +222,7 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     restarted_for: datetime | None = None
     lost_at: datetime | None = None
     files_of: datetime | None = None
+    dormancy: Dormancy | None = None
 
 
 class DataStatus(Struct, frozen=True, kw_only=True):

@@ -67,6 +67,7 @@ class ShieldedVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     integrity_monitoring: bool = True
 
 
+LEAST_DORMANT = timedelta(days=30)
 _WORKBENCH_TIMER = (timedelta(minutes=10), timedelta(hours=24))  # the bounds of Workbench's own idle timer
 
 
@@ -93,11 +94,22 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         timedelta, Meta(description="How long ahead somebody may ask not to be stopped for idleness.")
     ] = timedelta(hours=12)
 
+    dormant_after: Annotated[
+        timedelta | None,
+        Meta(
+            description="A stopped notebook that nobody used for so long is put away: its files in a snapshot, its machine deleted, until "
+            "its owner starts it. Off without this line."
+        ),
+    ] = None
+
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for values that Workbench would refuse, and for limits of no time at all."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
                 yield name, f"{name} must be longer than nothing"
+        if self.dormant_after is not None and self.dormant_after < LEAST_DORMANT:
+            problem = f"{duration_text(self.dormant_after)} is too short: people are warned 14, 3 and 1 days before"
+            yield "dormant_after", f"{problem}. Valid: {duration_text(LEAST_DORMANT)} or more"
         least, most = _WORKBENCH_TIMER
         if not least <= self.timeout <= most:
             yield "timeout", "Workbench's own idle timer takes 10 minutes to 24 hours"

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     READY = "Ready"
     STOPPED = "Stopped"
     IDLE = "Idle"
+    DORMANT = "Dormant"
     REMOVED = "Removed"
     RETAINED = "Retained"
     SAVED = "Saved"

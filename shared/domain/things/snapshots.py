@@ -141,6 +141,19 @@ class Restored(Struct, frozen=True, kw_only=True):
         return self.end is RestoreEnd.DONE
 
 
+class Dormancy(Struct, frozen=True, kw_only=True):
+    """A notebook that nobody uses: it is put away, its files in a snapshot and its instance deleted, until its owner starts it.
+
+    `unused_since`: it was last used, or stopped. `warned`: the days before for which the owner was told. `promised`: it is not put away
+    before this moment, because of a warning that came late. `away_since`: the deletion was decided then; None before.
+    """
+
+    unused_since: datetime
+    warned: tuple[int, ...] = ()
+    promised: datetime | None = None
+    away_since: datetime | None = None
+
+
 class SnapshotState(StrEnum):
     """The states of a snapshot: `Snapshot.status` of the Compute API."""
 

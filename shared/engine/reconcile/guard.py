@@ -41,7 +41,7 @@ from shared.engine.ports.guard import FleetSizes, Slot
 BY_SLOT = "slot"
 NOTHING_TO_LOSE = "nothing to lose"
 # Folders of slots that belong to no source: a source's name is a word, so these cannot clash with one.
-_CREATIONS, _DELETIONS = "_creations", "_deletions"
+_CREATIONS, _DELETIONS, _DORMANT = "_creations", "_deletions", "_dormant"
 _DAY = "-day"
 _LISTED = 100  # up to this room, a window is listed as soon as the first place is taken: one call shows all places
 # Places of a larger window that are tried by name; if two thirds are taken, one user in ten needs a listing.
@@ -240,9 +240,10 @@ def tidy_slots(deps: Deps, now: datetime) -> int:
 def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
     """Raise `GuardWaitsError` while too many environments are being created, or too many resources of leavers are being deleted.
 
-    Creating a replacement and deleting the replaced instance are not counted.
+    Notebooks that nobody uses and that are put away are counted on their own. Creating a replacement and deleting the replaced instance
+    are not counted.
     """
-    guard, now = deps.policy.guard, deps.clock.now()
+    guard, now, own = deps.policy.guard, deps.clock.now(), record.status.notebook.instance_id
     if not deps.policy.cuts_wait:
         return
     match action:
@@ -265,6 +266,13 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
                 raise GuardWaitsError(
                     user_message="Much is being deleted just now. This is deleted when there is room; until then it is kept.",
                     detail="more deletions than the guard lets through in an hour, or in a day",
+                )
+        case DeleteInstance(ref=ref) if record.status.notebook.dormancy is not None and ref.instance_id == own:
+            windows = _windows("dormant", guard.per_hour_of(sizes_now(deps).everybody), guard)
+            if not _has_room(record.user_key, _DORMANT, windows, deps, now, claims=True):
+                raise GuardWaitsError(
+                    user_message="Many notebooks are being put away just now. Yours is put away when there is room; its files are saved.",
+                    detail="more dormant notebooks than the guard lets through in an hour, or in a day",
                 )
         case _:
             pass

@@ -104,6 +104,7 @@ def _pass(stored: Stored, deps: Deps, *, thorough: bool) -> Result | None:
     _log_progress(record, seen, after, deps, now)
     _log_needs(record, after, deps)
     _log_broken_promise(record, after, deps, now)
+    _log_dormancy(stored.record, after, deps)
     _log_revoked(record, outcomes, deps, now)
     _log_failed_clusters(record, after, deps)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
@@ -183,6 +184,17 @@ def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps, now: 
     is_news = cause is not before.spec.power_reason.cause
     if is_news and cause is PowerCause.STOPPED_OUTSIDE and until is not None and until > now:
         deps.log.error("Broken promise", user=after.user_key, profile=after.spec.profile or "", until=until.isoformat())
+
+
+def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log once each warning that a notebook will be put away, and that it was."""
+    known, found = before.status.notebook.dormancy, after.status.notebook.dormancy
+    if found is None:
+        return
+    for days in set(found.warned) - set(known.warned if known is not None else ()):
+        deps.log.warning("Warned that it is put away", user=after.user_key, profile=after.spec.profile or "", days=days)
+    if found.away_since is not None and (known is None or known.away_since is None):
+        deps.log.warning("Put away", user=after.user_key, profile=after.spec.profile or "")
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:

@@ -1,0 +1,154 @@
+"""A stopped notebook that nobody uses for long: warned about 14, 3 and 1 days before, saved, deleted, and brought back at the next start.
+
+`idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a notebook that is stopped is not used,
+and every start ends its dormancy.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.notebook.leaver import delete
+from shared.domain.plan.plan import Policy
+from shared.domain.plan.step import Scene, Step
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.snapshot.step import save_data
+from shared.domain.things.catalog import Identity
+from shared.domain.things.errors import Reason
+from shared.domain.things.notebook import Absent, ObservedNotebook
+from shared.domain.things.snapshots import Dormancy
+
+WARNED_BEFORE = (14, 3, 1)  # days
+_AT_REST = frozenset({Reason.STOPPED, Reason.IDLE, Reason.STOPPING})
+
+
+def ends_at(dormancy: Dormancy, limit: timedelta) -> datetime:
+    """Return when the notebook is put away; never before a warning allows."""
+    regular = dormancy.unused_since + limit
+    return regular if dormancy.promised is None else max(regular, dormancy.promised)
+
+
+def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
+    """Return the record of a notebook at rest with the warnings that are due now, or without dormancy if nothing is to be put away.
+
+    A warning that comes late moves the end: after the first there are fourteen days, after the second three, after the last one.
+    """
+    limit = _limit(record, scene.policy)
+    status = record.status
+    is_kept = record.hold is not None or status.notebook.former is not None or status.data.restoring is not None
+    if limit is None or is_kept:
+        return record if status.notebook.dormancy is None else record.with_status(dormancy=None)
+    found = status.notebook.dormancy or Dormancy(unused_since=_unused_since(record, scene.now))
+    if scene.now < found.unused_since + limit - timedelta(days=WARNED_BEFORE[0]):
+        found = replace(found, warned=(), promised=None)  # the limit was raised since
+    for days in WARNED_BEFORE:
+        before, end = timedelta(days=days), ends_at(found, limit)
+        if days not in found.warned and end - scene.now <= before:
+            found = replace(found, warned=(*found.warned, days), promised=max(end, scene.now + before))
+    return record.with_status(dormancy=found)
+
+
+def _unused_since(record: UserRecord, now: datetime) -> datetime:
+    """Return since when the notebook is not used, as far as the record says: the last use before an idle stop, or else the stop."""
+    ready = record.status.condition(ConditionType.NOTEBOOK_READY)
+    reason = record.spec.power_reason
+    if reason.is_idle and reason.since is not None:
+        return min(reason.since, now)
+    is_at_rest = ready is not None and ready.status is ConditionStatus.FALSE and ready.reason in _AT_REST
+    return min(ready.last_transition_time, now) if ready is not None and is_at_rest else now
+
+
+def next_warning(record: UserRecord, scene: Scene) -> timedelta | None:
+    """Return how long it is until the next warning, or until the notebook is put away; None without dormancy."""
+    found, limit = record.status.notebook.dormancy, _limit(record, scene.policy)
+    if found is None or limit is None:
+        return None
+    end = ends_at(found, limit)
+    moments = [end - timedelta(days=days) for days in WARNED_BEFORE if days not in found.warned]
+    return max(min([*moments, end]) - scene.now, timedelta(0))
+
+
+def said_of(record: UserRecord, scene: Scene) -> str:
+    """Return the warning for the owner; "" if there is none yet."""
+    found, limit = record.status.notebook.dormancy, _limit(record, scene.policy)
+    if found is None or limit is None or not found.warned:
+        return ""
+    return (
+        f" Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC. It is put away at {ends_at(found, limit):%Y-%m-%d %H:%M} UTC "
+        f"unless you start it before: its files are saved, and its machine is deleted. {_lost(record, scene.policy)}"
+    )
+
+
+def _lost(record: UserRecord, policy: Policy) -> str:
+    profile = policy.catalog.profiles.get(record.spec.profile or "")
+    asks = profile is not None and profile.identity is Identity.END_USER_CREDENTIALS
+    consent = ", and so is your consent in the Google Cloud console" if asks else ""
+    return (
+        "Start brings every file of your home directory back as it is; that takes a few minutes longer. Packages and environments outside "
+        f"of your home directory are lost{consent}."
+    )
+
+
+def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
+    """Return a step that saves the files of a stopped notebook, or then deletes it; None if it is not to be put away now.
+
+    Nothing is deleted before its snapshot was seen READY and its manifest is written.
+    """
+    found, limit = record.status.notebook.dormancy, _limit(record, scene.policy)
+    if found is None or limit is None or not record.status.notebook.power_settled:
+        return None
+    if set(found.warned) != set(WARNED_BEFORE) or ends_at(found, limit) > scene.now:
+        return None
+    saving = save_data(record, notebook, scene)
+    why = f"Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC."
+    if not saving.done:
+        return Step(
+            record=saving.record,
+            actions=saving.actions,
+            condition=ConditionStatus.FALSE,
+            reason=Reason.SAVING,
+            message=f"{why} Your notebook is being put away; the files are saved first. {_lost(record, scene.policy)}",
+            requeue_after=saving.requeue_after,
+            because=(why, *saving.because),
+        )
+    record = saving.record.with_status(dormancy=replace(found, away_since=found.away_since or scene.now))
+    message = f"{why} Your notebook is being put away; its files are saved."
+    return delete(
+        record, notebook.ref, Reason.DELETING, message, (why, "Its owner was warned, and the files are saved.")
+    )
+
+
+def away_step(record: UserRecord, scene: Scene) -> Step:
+    """Return the step of a notebook that is put away: nothing is done before its owner starts it."""
+    found = record.status.notebook.dormancy
+    since = f" on {found.away_since:%Y-%m-%d %H:%M} UTC" if found is not None and found.away_since is not None else ""
+    is_lost = isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent)
+    files = "Its saved files were deleted outside Benchkeeper; an administrator should look." if is_lost else ""
+    return Step(
+        record=record.with_status(
+            operation=None,
+            was_active=False,
+            instance_uid="",
+            proxy_uri="",
+            not_before=None,
+            attempts=0,
+            power_settled=True,
+            restoring=None,
+            built_from={},
+            refused="",
+            refused_spec="",
+            unwell_since=None,
+            unsettled_since=None,
+        ),
+        condition=ConditionStatus.FALSE,
+        reason=Reason.DORMANT,
+        message=f"Your notebook was put away{since}, because nobody used it. {files or _lost(record, scene.policy)}",
+    )
+
+
+def _limit(record: UserRecord, policy: Policy) -> timedelta | None:
+    profile = policy.catalog.profiles.get(record.spec.profile or "")
+    return None if profile is None else profile.idle.dormant_after
