@@ -101,6 +101,7 @@ ME = _object(
         keep_choices=_array(_object(code=_TEXT, text=_TEXT, until=_TIME)),
         stages=_array(_object(text=_TEXT, state=_TEXT)),
         machine_type=_TEXT,
+        hours=_TEXT,
         report={
             "anyOf": [
                 {"type": "null"},

@@ -14,7 +14,7 @@ from shared.domain.fleet.idle import WARN_IDLE
 from shared.domain.fleet.report import Reported, Work, counts_until
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb
-from shared.domain.things.catalog import Profile
+from shared.domain.things.catalog import Hours, Profile
 from shared.domain.things.errors import Reason
 from shared.engine.views.person import url_of
 
@@ -22,6 +22,7 @@ FAST_S, SLOW_S, WATCH_S = 3, 30, 300  # seconds between polls: a change is under
 EXTENDED = timedelta(hours=2)  # what the button beside a warning asks for
 EXTEND = "extend"  # the value that its form sends
 _TONIGHT = time(20, 0)
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _REPORT_SHOWN = timedelta(minutes=30)
 _WORK_WORDS = {
     Work.KERNEL: "a kernel is at work",
@@ -139,6 +140,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
     `warns`: the notebook will stop soon, and the owner was warned. `title` is for the tab. `last_used` is the last sign of use.
     `report` is what the machine said of itself, None if it does not run or says nothing.
+    `hours` are the working hours of the profile in words, "" for none.
     """
 
     phase: Phase
@@ -162,6 +164,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     machine: str
     report: ReportView | None
+    hours: str
 
     @property
     def moves(self) -> bool:
@@ -216,7 +219,13 @@ def notebook_view(
         stages=_stages(record, profile) if phase is Phase.COMING else (),
         machine=profile.machine_type if profile is not None else "",
         report=report_view(reported, profile, now) if runs else None,
+        hours=_hours_text(profile.hours) if profile is not None and profile.hours is not None else "",
     )
+
+
+def _hours_text(hours: Hours) -> str:
+    days = ", ".join(_DAYS[day] for day in sorted(hours.days))
+    return f"{days} {hours.start:%H:%M} to {hours.end:%H:%M} ({hours.zone})"
 
 
 def report_view(reported: Reported | None, profile: Profile | None, now: datetime) -> ReportView | None:

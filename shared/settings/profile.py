@@ -25,7 +25,7 @@ from shared.domain.things.catalog import (
 from shared.domain.things.identity import Email
 from shared.domain.things.notebook import REPORTER_KEYS
 from shared.settings.fields import Strict, check
-from shared.settings.windows import WindowFile
+from shared.settings.windows import HoursFile, WindowFile
 
 # Label rules of Google Cloud. Keys that we write ourselves are refused, so that a profile cannot change whom a cost belongs to.
 _LABEL_KEY = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
@@ -131,6 +131,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         Disruption.WHEN_IDLE
     )
     maintenance_window: WindowFile | None = None
+    hours: HoursFile | None = None
     labels: Annotated[Mapping[str, str], check(_our_labels)] = {}
     metadata: Annotated[Mapping[str, str], Meta(extra={"read": _metadata})] = {}
     tags: tuple[str, ...] = ()
@@ -194,5 +195,11 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         window, identity = self.maintenance_window, self.spark.identity or _CLUSTER_IDENTITY[self.identity]
         spark = SparkSettings(identity=identity, max_clusters=self.spark.max_clusters, max_vcpus=self.spark.max_vcpus)
         return Profile(
-            **{**said, "name": name, "spark": spark, "window": None if window is None else window.to_domain()}
+            **{
+                **said,
+                "name": name,
+                "spark": spark,
+                "window": None if window is None else window.to_domain(),
+                "hours": None if self.hours is None else self.hours.to_domain(),
+            }
         )

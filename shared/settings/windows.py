@@ -1,9 +1,10 @@
-"""The shape of `maintenance_window` in config/profiles.yaml: when a change may stop a running environment."""
+"""The shapes of `maintenance_window` and `hours` in config/profiles.yaml: times of the week."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from datetime import time, timedelta
 from importlib.resources import files
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
-from shared.domain.things.catalog import Window
+from shared.domain.things.catalog import Hours, Window
 from shared.settings.fields import Strict, check, one_of
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -67,5 +68,31 @@ class WindowFile(Strict, frozen=True, kw_only=True):
             days=frozenset(_DAYS.index(day) for day in self.days),
             start=time.fromisoformat(self.start),
             length=timedelta(hours=self.hours),
+            zone=ZoneInfo(self.time_zone),
+        )
+
+
+_CLOCK_TIME = Meta(pattern=rf"^{_START.pattern}$", description="In that time zone, in quotes.", extra={"read": _clock})
+
+
+class HoursFile(Strict, frozen=True, kw_only=True):
+    """Working hours. Outside of them an unused environment is stopped after an hour; those of people who come most days start before them."""
+
+    days: Annotated[tuple[Annotated[str, one_of(*_DAYS)], ...], check(_once, min_length=1, max_length=7)]
+    start: Annotated[str, _CLOCK_TIME]
+    end: Annotated[str, _CLOCK_TIME]
+    time_zone: Annotated[str, check(_zone)] = "UTC"
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield (field, problem) for hours that end before they begin."""
+        if self.end <= self.start:
+            yield "end", f"the working hours end ({self.end}) before they begin ({self.start}); they are within one day"
+
+    def to_domain(self) -> Hours:
+        """Return the hours as the domain's type."""
+        return Hours(
+            days=frozenset(_DAYS.index(day) for day in self.days),
+            start=time.fromisoformat(self.start),
+            end=time.fromisoformat(self.end),
             zone=ZoneInfo(self.time_zone),
         )

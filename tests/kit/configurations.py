@@ -51,6 +51,12 @@ _WINDOW = _section(
         "time_zone": _one("UTC", "Europe/Berlin", "America/St_Johns"),
     }, "days", "start", "hours",
 )  # fmt: skip
+_HOURS = _section(
+    {
+        "days": _some("mon", "tue", "sun", least=1), "start": _one("00:00", "08:30"), "end": _one("08:31", "23:59"),
+        "time_zone": _one("UTC", "Europe/Berlin", "America/St_Johns"),
+    }, "days", "start", "end",
+)  # fmt: skip
 _PROFILE = _section(
     {
         "title": _one("Analyst", " Données ", "Ingénierie"),
@@ -72,6 +78,7 @@ _PROFILE = _section(
         "spark": _section({"max_clusters": _number(0, 20), "max_vcpus": _number(1, 10_000)}),
         "hourly_cost": _one(None, 0, 1, 0.25),
         "snapshots": _section({"keep": _number(1, 60)}),
+        "hours": _HOURS,
     },
     "title", "machine_type",
 )  # fmt: skip

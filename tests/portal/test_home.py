@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
@@ -19,7 +20,7 @@ from shared.domain.people.events import AccountChanged, AccountState, Joined, Re
 from shared.domain.people.sources import DIRECTORY
 from shared.domain.record.record import Power
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
-from shared.domain.things.catalog import IdleSettings
+from shared.domain.things.catalog import Hours, IdleSettings
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.news.deliver import deliver
@@ -509,3 +510,11 @@ class TestDormancy:
         hub.take_up(user_key_for(ANA))
         life.minutes(20)
         assert state_of(ana.text("/")) == "Running"
+
+
+def test_working_hours_are_said_where_a_notebook_stops_by_itself() -> None:
+    hours = Hours(days=frozenset({0, 4}), start=time(8), end=time(18, 30), zone=ZoneInfo("Europe/Berlin"))
+    hub = make_hub(hub_settings({"analyst": {"hours": hours}}))
+    hub.joined(ANA)
+    text = plain(hub.browser(ANA).text("/"))
+    assert "Outside of Mon, Fri 08:00 to 18:30 (Europe/Berlin) after an hour without use." in text

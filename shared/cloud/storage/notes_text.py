@@ -25,6 +25,7 @@ def notes_json(notes: Notes) -> dict[str, Any]:
         "taken_at": notes.taken_at.isoformat(),
         **{name: {key: at.isoformat() for key, at in getattr(notes, name).items()} for name in _NOTES_OF_TIMES},
         "reports": dict(notes.reports),
+        "arrivals": {key: [at.isoformat() for at in each] for key, each in notes.arrivals.items()},
         "costs": None if notes.costs is None else dict(notes.costs),
         "costs_month": notes.costs_month,
         "costs_at": None if notes.costs_at is None else notes.costs_at.isoformat(),
@@ -42,6 +43,8 @@ class _NotesJson(Struct, frozen=True):
     looked: Raw = Raw(b"{}")
     counter_seen: Raw = Raw(b"{}")
     reports: Raw = Raw(b"{}")
+    arrivals: Raw = Raw(b"{}")
+    started_ahead: Raw = Raw(b"{}")
 
 
 class PackedNotes:
@@ -54,6 +57,7 @@ class PackedNotes:
         self.taken_at = self._about.taken_at
         self._times = {name: bytes(getattr(self._about, name)) for name in _NOTES_OF_TIMES}
         self._costs, self._reports = bytes(self._about.costs), bytes(self._about.reports)
+        self._arrivals = bytes(self._about.arrivals)
 
     @classmethod
     def read(cls, packed: bytes) -> PackedNotes:
@@ -66,6 +70,7 @@ class PackedNotes:
             {name: _TIMES.decode(raw) for name, raw in self._times.items()},
             _NUMBERS.decode(self._costs),
             {UserKey(key): held for key, held in _REPORTS.decode(self._reports).items()},
+            {UserKey(key): each for key, each in _ARRIVALS.decode(self._arrivals).items()},
         )
 
     def of(self, user_key: UserKey) -> Notes:
@@ -80,6 +85,7 @@ class PackedNotes:
             },
             None if self._costs == b"null" else costs,
             _report_of(self._reports, user_key),
+            {},  # no page shows them
         )
 
     def _notes(
@@ -87,16 +93,18 @@ class PackedNotes:
         times: Mapping[str, Mapping[str, datetime]],
         costs: dict[str, float] | None,
         reports: Mapping[UserKey, Reported],
+        arrivals: Mapping[UserKey, tuple[datetime, ...]],
     ) -> Notes:
         about = self._about
         by_user = {
             name: {UserKey(key): at for key, at in times[name].items()}
-            for name in ("idle_stops", "last_used", "looked")
+            for name in ("idle_stops", "last_used", "looked", "started_ahead")
         }
         return Notes(
             taken_at=about.taken_at,
             counter_seen=times["counter_seen"],
             reports=reports,
+            arrivals=arrivals,
             **by_user,
             costs=None if costs is None else {UserKey(key): cost for key, cost in costs.items()},
             costs_month=about.costs_month,
@@ -104,10 +112,11 @@ class PackedNotes:
         )
 
 
-_NOTES_OF_TIMES = ("idle_stops", "last_used", "looked", "counter_seen")
+_NOTES_OF_TIMES = ("idle_stops", "last_used", "looked", "counter_seen", "started_ahead")
 _NOTES = Decoder(_NotesJson)
 _TIMES, _NUMBERS = Decoder(dict[str, datetime]), Decoder(dict[str, float] | None)
 _REPORTS = Decoder(dict[str, Reported])
+_ARRIVALS = Decoder(dict[str, tuple[datetime, ...]])
 _LONGEST_REPORT = 2_000  # bytes of one user's
 
 

@@ -25,6 +25,8 @@ class Notes(Struct, frozen=True, kw_only=True):
     `idle_stops` are the times at which running notebooks will be stopped if they stay unused.
     `last_used` is the last sign of use that was seen of each user's notebook, also of one that is stopped since; `looked` is when a
     running one was last looked at. `counter_seen` is when the proxy's counter last had a point, by profile.
+    `arrivals` are the moments at which users of profiles with working hours came, the first of each day, and `started_ahead` when their
+    notebook was last started before them.
     `reports` is what the VMs of profiles with a reporter said of themselves.
     `costs` is each user's cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None if no
     export is configured, or if it could not be read.
@@ -36,6 +38,8 @@ class Notes(Struct, frozen=True, kw_only=True):
     looked: Mapping[UserKey, datetime] = field(default_factory=dict)
     counter_seen: Mapping[str, datetime] = field(default_factory=dict)
     reports: Mapping[UserKey, Reported] = field(default_factory=dict)
+    arrivals: Mapping[UserKey, tuple[datetime, ...]] = field(default_factory=dict)
+    started_ahead: Mapping[UserKey, datetime] = field(default_factory=dict)
     costs: Mapping[UserKey, float] | None = None
     costs_month: str = ""
     costs_at: datetime | None = None

@@ -257,6 +257,8 @@ def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
     old, new = was.idle.dormant_after, becomes.idle.dormant_after
     if new is not None and (old is None or new < old):
         steps.add(StepKind.IDLE_SOONER)
+    if becomes.hours is not None and was.hours != becomes.hours:
+        steps.add(StepKind.IDLE_SOONER)
     return steps
 
 

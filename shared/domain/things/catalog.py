@@ -187,6 +187,15 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     zone: tzinfo
 
 
+class Hours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The working hours of a profile: on each of `days` (Monday is 0) from `start` until `end`, by the clock on the wall in `zone`."""
+
+    days: frozenset[int]
+    start: time
+    end: time
+    zone: tzinfo
+
+
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
@@ -194,6 +203,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `data_group` is the Google group whose members may read the data. With a personal service account, the account becomes a member.
     `snapshots` says how many copies of the files are kept, None for none.
     `reporter` is the address (`gs://...`) of the script by which the VM tells what it is doing; empty: none.
+    Outside of `hours` an unused environment is stopped sooner; None: it is as at any other time.
     `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
     """
 
@@ -219,6 +229,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     session_templates: tuple[str, ...] = ()
     snapshots: SnapshotSettings | None = None
     reporter: str = ""
+    hours: Hours | None = None
 
     @property
     def needs_account(self) -> bool:

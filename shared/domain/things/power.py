@@ -16,6 +16,7 @@ class PowerCause(StrEnum):
     NOT_ENTITLED = "NotEntitled"
     STARTED_BY_PERSON = "StartedByPerson"
     STOPPED_BY_PERSON = "StoppedByPerson"
+    STARTED_AHEAD = "StartedAhead"  # before its owner comes, by the working hours of the profile
     STARTED_BY_ADMINISTRATOR = "StartedByAdministrator"
     STOPPED_BY_ADMINISTRATOR = "StoppedByAdministrator"
     STARTED_OUTSIDE = "StartedOutside"  # in the console or by the API: adopted
@@ -31,6 +32,7 @@ _WORDS = {
     PowerCause.NOT_ENTITLED: "not entitled",
     PowerCause.STARTED_BY_PERSON: "started by the person",
     PowerCause.STOPPED_BY_PERSON: "stopped by the person",
+    PowerCause.STARTED_AHEAD: "started before its owner comes, by the working hours",
     PowerCause.STARTED_BY_ADMINISTRATOR: "started by an administrator",
     PowerCause.STOPPED_BY_ADMINISTRATOR: "stopped by an administrator",
     PowerCause.STARTED_OUTSIDE: "started from outside",

@@ -90,6 +90,8 @@ def keep_use(deps: Deps, now: datetime, seen: Notes) -> None:
                 looked=seen.looked,
                 counter_seen=seen.counter_seen,
                 reports=seen.reports,
+                arrivals=seen.arrivals,
+                started_ahead=seen.started_ahead,
             )
         )
 

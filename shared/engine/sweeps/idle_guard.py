@@ -6,7 +6,7 @@ truly idle must not cost money forever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from shared.domain.fleet.idle import Stop
@@ -15,17 +15,21 @@ from shared.domain.intent.guard import may_be_stopped_idle
 from shared.domain.record.cuts import IDLE_STOP, CutClass, StepKind
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps.idle_look import Judged
+from shared.engine.sweeps.idle_look import Judged, Machine, is_night
 
 
-def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: datetime) -> frozenset[UserKey]:
+def held_back(
+    to_act: Mapping[UserKey, Judged], running: Sequence[Machine], deps: Deps, now: datetime
+) -> frozenset[UserKey]:
     """Return the users whose instances are idle but must not be stopped by this sweep.
 
-    `to_act` has the verdicts other than `Keep` on `running` machines. Also bring the index of waiting users up to date; makes one listing.
+    `to_act` has the verdicts other than `Keep` on `running` machines. Outside of working hours it is no surprise that most are idle. Also bring the index of waiting users up to date; makes one listing.
     """
-    stops = {key: each for key, each in to_act.items() if isinstance(each.verdict, Stop)}
+    profiles = deps.policy.catalog.profiles
+    by_day = {m.user_key for m in running if m.profile not in profiles or not is_night(profiles[m.profile], now)}
+    stops = {key: each for key, each in to_act.items() if isinstance(each.verdict, Stop) and key in by_day}
     known = {each.user_key: each for each in deps.guard.waiting() if each.cause is CutClass.IDLE}
-    is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > running
+    is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > len(by_day)
     held = {key for key in stops if _waits(key, known.get(key), deps, now)} if is_mass else set()
     for key in known.keys() - held:
         deps.guard.forget_waiting(key, idle=True)
@@ -42,7 +46,7 @@ def held_back(to_act: Mapping[UserKey, Judged], running: int, deps: Deps, now: d
             )
         )
     if held:
-        deps.log.error("Idle stops wait", people=len(held), running=running)
+        deps.log.error("Idle stops wait", people=len(held), running=len(by_day))
     return frozenset(held)
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.hours import AT_NIGHT, is_open
 from shared.domain.fleet.idle import (
     Activity,
     IdlePolicy,
@@ -25,6 +26,7 @@ from shared.domain.fleet.idle import (
 )
 from shared.domain.fleet.report import counts_until
 from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason as Ready
 from shared.domain.things.identity import InstanceId, UserKey
 from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook, is_down
@@ -142,7 +144,7 @@ def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> 
 
     Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are left alone.
     """
-    policies = _policies(deps)
+    policies = _policies(deps, now)
     return [each for each in running if each.profile in policies and _is_due(each, notes, policies[each.profile], now)]
 
 
@@ -164,12 +166,12 @@ def _is_due(machine: Machine, notes: Notes, policy: IdlePolicy, now: datetime) -
 
 def reports_of(notes: Notes, deps: Deps, now: datetime) -> Reports:
     """Return the reader of the machines' own reports for one sweep."""
-    return Reports(notes, _policies(deps), deps, now)
+    return Reports(notes, _policies(deps, now), deps, now)
 
 
 def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, now: datetime) -> Iterator[Judged]:
     """Yield a verdict for each machine. Raise if no evidence could be read at all."""
-    policies = _policies(deps)
+    policies = _policies(deps, now)
     machines = [machine for machine in machines if machine.profile in policies]
     if not machines:
         return
@@ -305,11 +307,19 @@ def _may_reach_bound(machine: Machine, policy: IdlePolicy, now: datetime) -> boo
     return machine.ready_since is None or now - machine.ready_since >= policy.max_blind - policy.warn_before
 
 
-def _policies(deps: Deps) -> dict[str, IdlePolicy]:
-    """Return the limits of each profile that is configured; whoever has another profile is kept."""
+def is_night(profile: Profile, now: datetime) -> bool:
+    """Return True outside of the working hours of a profile that has some."""
+    return profile.hours is not None and not is_open(profile.hours, now)
+
+
+def _policies(deps: Deps, now: datetime) -> dict[str, IdlePolicy]:
+    """Return the limits of each profile that is configured; whoever has another profile is kept.
+
+    Outside of its working hours a profile's timeout is an hour at most.
+    """
     return {
         name: IdlePolicy(
-            idle_timeout=profile.idle.timeout,
+            idle_timeout=min(profile.idle.timeout, AT_NIGHT) if is_night(profile, now) else profile.idle.timeout,
             cores_busy_at=profile.idle.cores_busy_at,
             max_busy=profile.idle.max_busy,
             max_blind=profile.idle.max_blind,

@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.hours import arrival_of, with_arrival
 from shared.domain.fleet.report import Reported
+from shared.domain.record.record import Presence, RecordRow
+from shared.domain.things.catalog import Hours
 from shared.domain.things.identity import UserKey
 from shared.engine.sweeps.idle_look import Judged
 
@@ -14,18 +17,30 @@ from shared.engine.sweeps.idle_look import Judged
 class Use:
     """The notes of one sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
 
-    def __init__(self, before: Notes) -> None:
+    def __init__(self, before: Notes, hours: Mapping[str, Hours]) -> None:
         self.before = before
         self.left_alone: frozenset[UserKey] = frozenset()
         self._last_used: dict[UserKey, datetime] = {}
         self._looked: dict[UserKey, datetime] = {}
         self._stops: dict[UserKey, datetime] = {}
         self._counter = dict(before.counter_seen)
+        self._hours = hours
+        self._arrivals: dict[UserKey, tuple[datetime, ...]] = {}
+        self._ahead: dict[UserKey, datetime] = {}
 
-    def know(self, user_key: UserKey) -> None:
-        """Keep what was noted of this user; what was noted of somebody without a record is dropped."""
-        if user_key in self.before.last_used:
-            self._last_used[user_key] = self.before.last_used[user_key]
+    def know(self, row: RecordRow) -> None:
+        """Keep what was noted of this user; what was noted of somebody without a record is dropped.
+
+        When somebody comes is kept only while their profile has working hours.
+        """
+        user_key, before = row.user_key, self.before
+        if user_key in before.last_used:
+            self._last_used[user_key] = before.last_used[user_key]
+        if row.presence is Presence.PRESENT and (row.profile or "") in self._hours:
+            if user_key in before.arrivals:
+                self._arrivals[user_key] = before.arrivals[user_key]
+            if user_key in before.started_ahead:
+                self._ahead[user_key] = before.started_ahead[user_key]
 
     def leave_alone(self, keys: Collection[UserKey]) -> None:
         """Keep what was noted of running machines that this sweep does not look at."""
@@ -45,6 +60,10 @@ class Use:
         if requests:
             profile, at = judged.machine.profile, requests[-1].at
             self._counter[profile] = max(at, self._counter.get(profile, at))
+        hours = self._hours.get(judged.machine.profile)
+        came = arrival_of(requests or (), hours, now) if hours is not None else None
+        if hours is not None and came is not None:
+            self._arrivals[key] = with_arrival(self._arrivals.get(key, ()), came, hours)
 
     def notes(self, reports: Mapping[UserKey, Reported]) -> Notes:
         """Return the notes to keep, without costs. `reports` is what is remembered of the machines' own reports."""
@@ -55,4 +74,6 @@ class Use:
             looked=self._looked,
             counter_seen=self._counter,
             reports=reports,
+            arrivals=self._arrivals,
+            started_ahead=self._ahead,
         )

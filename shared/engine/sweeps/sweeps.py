@@ -41,6 +41,7 @@ from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.copies import Copies, take_copy
 from shared.engine.sweeps.due import sweep_due
 from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_before
+from shared.engine.sweeps.hours import hours_of, may_start, start_ahead, with_started
 from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
 from shared.engine.sweeps.idle_guard import held_back
 from shared.engine.sweeps.idle_look import Judged, due, for_blindness, is_news, judge, reports_of, running_machines
@@ -237,14 +238,17 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     now = watch.started_at
     waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
     notes = notes_before(deps, now)
-    use, copies = Use(notes or Notes(taken_at=now)), Copies(deps.policy, now)
+    hours, resting = hours_of(deps), list[tuple[UserKey, str]]()
+    use, copies = Use(notes or Notes(taken_at=now), hours), Copies(deps.policy, now)
 
     def rows() -> Iterator[RecordRow]:
         for found in deps.records.listed():
             if isinstance(found, ListedRow):
                 waits.add(found.row)
                 copies.add(found.row)
-                use.know(found.row.user_key)
+                use.know(found.row)
+                if may_start(found.row, hours):
+                    resting.append((found.row.user_key, found.row.profile or ""))
                 if keeper is not None:
                     keeper.add(found)
                 yield found.row
@@ -272,7 +276,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     due_copies = copies.due(len(running), leave_out=stopping)
     summary.decisions += [(key, "SAVE a copy of the files") for key in due_copies]
     if keeper is not None:
-        held = held_back(to_act, len(running), deps, now)
+        held = held_back(to_act, running, deps, now)
         acted_on = [key for key in to_act if key not in held]
         for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
         news = [m.user_key for m in running if m.user_key not in to_act and is_news(m, now)]
@@ -283,7 +287,8 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         keeper.keep(blind=frozenset(blind))
         reports.top_up(running)
         if notes is not None:
-            keep_use(deps, now, use.notes(reports.kept()))
+            seen = use.notes(reports.kept())
+            keep_use(deps, now, with_started(seen, start_ahead(resting, seen, summary, deps, now)))
     if due_copies:
         summary.found["copies of files to be taken"] = len(due_copies)
     unread.update(f"reports of {count} machines: {reason}" for reason, count in reports.unread.items())
