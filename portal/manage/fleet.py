@@ -20,8 +20,9 @@ from portal.routes import Access, Place, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import ReadyDay, running_clusters
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
+from shared.domain.fleet.idle_days import IdleSaving, about, saving_of
 from shared.domain.record.record import RecordRow
-from shared.domain.record.status import Notice
+from shared.domain.record.status import Notice, RegretKind
 from shared.domain.things.identity import UserKey
 from shared.engine.views.fleet import (
     Column,
@@ -99,7 +100,16 @@ def index() -> flask.Response:
         point_days=point_days(seen.points),
         ready=_ready_chart(figures.ready),
         ready_days=figures.ready[::-1],
+        saving=_saving(seen),
+        regrets={kind.value: figures.regrets.get(kind.value, 0) for kind in RegretKind},
+        about=about,
+        currency=current().deps.currency,
     )
+
+
+def _saving(seen: FleetSnapshot) -> IdleSaving | None:
+    profiles = current().deps.engine.policy.catalog.profiles
+    return saving_of(seen.idle_days, {name: profile.hourly_cost for name, profile in profiles.items()})
 
 
 def _points_chart(points: Sequence[FleetPoint]) -> Chart | None:

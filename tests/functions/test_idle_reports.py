@@ -118,6 +118,8 @@ def test_work_that_ends_is_followed_by_the_timeout_and_the_stop(functions):
     stopped = person.live(ended + 2 * TIMEOUT, idle)
     assert stopped is not None
     assert ended + TIMEOUT - timedelta(minutes=10) <= stopped <= ended + TIMEOUT + LATE
+    (day,) = functions.bench.deps.fleet.about().fleet.idle_days.values()
+    assert (day.stops, day.kernels, day.unknown) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("functions", [settings(""), settings()], indirect=True, ids=["no reporter", "a reporter"])
@@ -127,6 +129,10 @@ def test_a_report_of_nothing_and_none_at_all_stop_when_the_rule_from_outside_doe
     stopped = person.live(person.seen + 2 * TIMEOUT, lambda: tell(person.bench, person.ref, **quiet))
     assert stopped is not None
     assert person.seen + TIMEOUT <= stopped <= person.seen + TIMEOUT + LATE
+    assert person.live(stopped + timedelta(hours=1)) is not None
+    (day,) = functions.bench.deps.fleet.about().fleet.idle_days.values()
+    has_reporter = bool(functions.bench.deps.policy.catalog.profiles["analyst"].reporter)
+    assert (day.stops, day.kernels, day.unknown) == ((1, 1, 0) if has_reporter else (1, 0, 1))
 
 
 @with_reporter

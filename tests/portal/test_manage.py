@@ -18,6 +18,7 @@ from portal.manage import ROUTES
 from portal.manage.base import PAGE_ROWS
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
+from shared.domain.fleet.idle_days import IdleDay
 from shared.domain.fleet.roster import RosterKind
 from shared.domain.record.record import RecordRow, row_of
 from shared.domain.things.clusters import ClusterStatus
@@ -567,3 +568,26 @@ def test_a_new_list_is_worked_out_anew(seen: Hub) -> None:
     assert [row["people"] for row in browser.get("/manage/states.json").json["rows"]] == [1, 2]
     assert browser.get("/manage/costs/person.json").json["rows"][0]["notebook_hours"] == 0
     assert make_hub().app.extensions["benchkeeper.manage"] is not seen.app.extensions["benchkeeper.manage"]
+
+
+class TestIdleStops:
+    def test_what_they_bring_and_cost_is_said_with_what_is_not_known(self, hub: Hub) -> None:
+        life = hub.joined(ANA)
+        stopped = {"analyst": 90_000 * 40, "scientist": 7_200}
+        days = {"2026-11-20": IdleDay(stops=9, stopped_s=stopped, kernels=4, unknown=7)}
+        seen = hub.bench.deps.fleet.fleet() or FleetSnapshot(taken_at=hub.bench.now, rows=())
+        hub.bench.deps.fleet.write_fleet(replace(seen, taken_at=hub.bench.now, idle_days=days))
+        text = " ".join(plain(hub.browser(MIA).text("/manage")).split())
+        assert "About 1,000 hours notebooks stood stopped for idleness since 2026-11-20" in text
+        assert "at most 180 EUR saved" in text
+        assert "Their disks cost on" in text
+        assert "About 2 of these hours are not in the amount" in text
+        assert "4 kernels ended with 2 stops; whether the other 7 ended any is not known" in text
+        hub.edit(ANA, idle_warned_at=hub.bench.now)
+        ana = hub.browser(ANA)
+        ana.post("/notebook/keep-on", until="2h")
+        hub.take_up(user_key_for(ANA))
+        life.minutes(1)
+        hub.swept()
+        text = " ".join(plain(hub.browser(MIA).text("/manage")).split())
+        assert "1 time somebody extended within ten minutes of a warning, 0 times somebody started again" in text

@@ -23,6 +23,8 @@ from shared.domain.record.status import (
     ConditionStatus,
     ConditionType,
     OperationRef,
+    Regret,
+    RegretKind,
     Status,
     StatusChanges,
     Verb,
@@ -197,6 +199,7 @@ _STATUS = st.builds(
         promised=st.none() | _TIMES,
         away_since=st.none() | _TIMES,
     ),
+    regrets=st.lists(st.builds(Regret, kind=st.sampled_from(RegretKind), at=_TIMES), max_size=2).map(tuple),
     urgent=_TEXT,
     conditions=st.lists(
         st.builds(
@@ -317,6 +320,7 @@ LATER = [
             "copy_failures",
             "copy_after",
             "dormancy",
+            "regrets",
         )
     ),
     *(("spec", name) for name in ("restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by")),

@@ -213,7 +213,9 @@ def test_no_script_of_ours_is_given_to_a_machine(bench, monkeypatch):
 def test_no_account_of_ours_holds_rights_over_machines_or_a_basic_role():
     permissions = [each for role in ACCESS["roles"].values() for each in role["permissions"]]
     assert permissions
-    ours = ("compute.disks.createSnapshot", "compute.snapshots.", "iam.serviceAccounts.")
+    # What a machine says of itself is only read.
+    reads = "compute.instances.getGuestAttributes"
+    ours = ("compute.disks.createSnapshot", "compute.snapshots.", "iam.serviceAccounts.", reads)
     assert [
         each
         for each in permissions

@@ -25,6 +25,7 @@ from shared.cloud.storage.record_rows import from_texts, to_texts
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import Figures, figures_of
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
+from shared.domain.fleet.idle_days import IdleDay
 from shared.domain.record.record import RecordRow
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.identity import UserKey
@@ -233,6 +234,7 @@ def _about_json(fleet: FleetSnapshot) -> dict[str, Any]:
         "taken_at": fleet.taken_at.isoformat(),
         "strays": [[s.name, s.zone, s.why] for s in fleet.strays],
         "blind": sorted(fleet.blind),
+        "idle_days": dict(fleet.idle_days),
         "points": [[p.at.isoformat(), p.running, p.resting, p.moving, p.attention] for p in fleet.points],
     }
 
@@ -310,6 +312,7 @@ def _about_of(raw: Any) -> FleetSnapshot:
             FleetPoint(at=_time(at), running=running, resting=resting, moving=moving, attention=attention)
             for at, running, resting, moving, attention in raw["points"]
         ),
+        idle_days=convert(raw.get("idle_days", {}), dict[str, IdleDay]),
     )
 
 

@@ -12,7 +12,7 @@ from msgspec.json import Decoder
 
 from shared.domain.people.entitlement import Cause
 from shared.domain.record.record import Power, Presence, RecordRow
-from shared.domain.record.status import Notice
+from shared.domain.record.status import Notice, Regret, RegretKind
 from shared.domain.record.waves import Turn
 from shared.domain.things.identity import AccountId, InstanceId, UserKey
 from shared.domain.things.usage import Usage
@@ -67,6 +67,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "refused": row.refused,
         "copies": _copies_text(row.copies),
         "copy-from": _iso(row.copy_from),
+        "regrets": ",".join(f"{each.kind.value} {_iso(each.at)}" for each in row.regrets),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -117,6 +118,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             refused=get("refused", ""),
             copies=_copies(text) if (text := get("copies")) else (),
             copy_from=_time(get("copy-from")),
+            regrets=tuple(_regret(each) for each in text.split(",")) if (text := get("regrets")) else (),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -125,6 +127,11 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
 def _former(text: str) -> tuple[str, str] | None:
     zone, _, instance_id = text.partition("/")
     return (zone, instance_id) if instance_id else None
+
+
+def _regret(text: str) -> Regret:
+    kind, _, at = text.partition(" ")
+    return Regret(kind=RegretKind(kind), at=datetime.fromisoformat(at))
 
 
 def _turn_text(turn: Turn | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.record.record import Presence, RecordRow
@@ -49,6 +49,7 @@ class ReadyDay(Struct, frozen=True, kw_only=True):
 class Figures(Struct, frozen=True, kw_only=True):
     """The figures of a list. `ready` has the last thirty days, oldest first.
 
+    `regrets` counts the extensions and starts of the last thirty days that came soon after a warning or an idle stop, by kind.
     `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the list; at most
     `MOST_ASKED` users.
     """
@@ -57,6 +58,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     ready: tuple[ReadyDay, ...]
     notices: Mapping[str, int]
     asked: tuple[UserKey, ...]
+    regrets: Mapping[str, int] = field(default_factory=dict)
 
 
 class FigureCount:
@@ -72,6 +74,7 @@ class FigureCount:
         self._took: defaultdict[date, array[float]] = defaultdict(lambda: array("d"))
         self._notices: Counter[str] = Counter()
         self._asked: list[UserKey] = []
+        self._regrets: Counter[str] = Counter()
 
     def add(self, row: RecordRow) -> None:
         """Count one row."""
@@ -87,6 +90,8 @@ class FigureCount:
             self._clusters += running_clusters(row)
         if row.ready_took_s is not None and row.ready_since is not None and row.ready_since.date() >= self._first:
             self._took[row.ready_since.date()].append(row.ready_took_s)
+        if row.regrets:
+            self._regrets.update(each.kind.value for each in row.regrets if each.at.date() >= self._first)
         if row.notices:
             self._notices.update(row.notices)
             if len(self._asked) < MOST_ASKED and _ASKED.intersection(row.notices):
@@ -124,6 +129,7 @@ class FigureCount:
             ),
             notices=dict(sorted(self._notices.items())),
             asked=tuple(self._asked),
+            regrets=dict(self._regrets),
         )
 
     def point(self) -> FleetPoint:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from shared.domain.fleet.drift import Stray
+from shared.domain.fleet.idle_days import IdleDay
 from shared.domain.fleet.report import Reported
 from shared.domain.people.unknown_leaver import SHOWN_FOR
 from shared.domain.record.record import Presence, RecordRow
@@ -56,13 +57,17 @@ class FleetPoint(Struct, frozen=True, kw_only=True):
 
 
 class FleetSnapshot(Struct, frozen=True, kw_only=True):
-    """The rows of all users at `taken_at`, the orphans, the users without activity data, and earlier counts, oldest first."""
+    """The rows of all users at `taken_at`, the orphans, the users without activity data, and earlier counts, oldest first.
+
+    `idle_days` are the counts of idle stops by day (`2026-11-29`, UTC).
+    """
 
     taken_at: datetime
     rows: tuple[RecordRow, ...]
     strays: tuple[Stray, ...] = ()
     blind: frozenset[UserKey] = frozenset()
     points: tuple[FleetPoint, ...] = ()
+    idle_days: Mapping[str, IdleDay] = field(default_factory=dict)
 
 
 class Standing(StrEnum):

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from shared.domain.intent.regret import with_regret
 from shared.domain.intent.restoring import with_restore, with_undo
 from shared.domain.intent.wanted import with_hold
 from shared.domain.intent.wish import Asked, WishKind
@@ -37,7 +38,8 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
     match asked.kind:
         case WishKind.START | WishKind.STOP:
             power = Power.RUNNING if asked.kind is WishKind.START else Power.STOPPED
-            return with_asked_power(record, power, catalog, PowerReason(cause=_ASKED[power, by_person]))
+            changed = with_asked_power(record, power, catalog, PowerReason(cause=_ASKED[power, by_person]))
+            return with_regret(record, changed, now)
         case WishKind.RESTART:
             return with_restart(record, catalog, now)
         case WishKind.RESTORE:
@@ -45,7 +47,8 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
         case WishKind.UNDO_RESTORE:
             return with_undo(record, asked.snapshot, catalog, now)
         case WishKind.KEEP_ON | WishKind.END_KEEP_ON:
-            return with_keep_on(record, _until(record, asked.until, catalog, now), catalog, now)
+            changed = with_keep_on(record, _until(record, asked.until, catalog, now), catalog, now)
+            return with_regret(record, changed, now)
         case WishKind.START_CLUSTER:
             return with_wish(record, asked.template, catalog, now)
         case WishKind.DELETE_CLUSTER:

@@ -212,7 +212,7 @@ _LATER: dict[type, frozenset[str]] = {
     NotebookStatus: frozenset({
         "naming", "built_from", "former", "refused", "turn", "settles_at",
         "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "restarted_for", "lost_at", "files_of",
-        "dormancy",
+        "dormancy", "regrets",
     }),
     ClusterStatus: frozenset({"offered_zones"}),
     DataStatus: frozenset({

@@ -14,7 +14,7 @@ from shared.domain.people.entitlement import Cause
 from shared.domain.people.facts import PERSON_ID, Facts
 from shared.domain.people.unknown_leaver import states_only_a_leave
 from shared.domain.record.copies import next_copy_at
-from shared.domain.record.status import ConditionStatus, ConditionType, Notice, Status, StatusChanges
+from shared.domain.record.status import ConditionStatus, ConditionType, Notice, Regret, Status, StatusChanges
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterWish
 from shared.domain.things.errors import Reason
@@ -226,6 +226,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     refused: str = ""
     copies: tuple[str, ...] = ()
     copy_from: datetime | None = None
+    regrets: tuple[Regret, ...] = ()
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -288,4 +289,5 @@ def row_of(record: UserRecord) -> RecordRow:
         refused=record.status.notebook.refused if record.status.notebook.former is None else "",
         copies=tuple(s.name for s in record.status.data.snapshots if s.is_copy and not (s.lost and is_absent)),
         copy_from=next_copy_at(record.status, record.created_at) if not is_absent else None,
+        regrets=record.status.notebook.regrets,
     )

@@ -107,6 +107,20 @@ class OperationRef(Struct, frozen=True, kw_only=True):
     started_at: datetime
 
 
+class RegretKind(StrEnum):
+    """The kind of a sign that an idle stop, or its warning, met somebody who was there."""
+
+    EXTENDED = "Extended"  # within ten minutes of a warning
+    STARTED = "Started"  # within ten minutes of an idle stop
+
+
+class Regret(Struct, frozen=True, kw_only=True):
+    """Such a sign, and when it came."""
+
+    kind: RegretKind
+    at: datetime
+
+
 class TakenWish(Struct, frozen=True, kw_only=True):
     """A request of the page that was folded into the record at `at`. Its object may still exist, and must not count twice."""
 
@@ -174,6 +188,7 @@ class StatusChanges(TypedDict, total=False):
     lost_at: datetime | None
     files_of: datetime | None
     dormancy: Dormancy | None
+    regrets: tuple[Regret, ...]
     urgent: str
     conditions: tuple[Condition, ...]
 
@@ -195,7 +210,7 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request
     (`Spec.restart_at`) for which a restart was sent, at most one. `lost_at`: the instance was
     found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any. `dormancy`:
-    nobody uses it, and it will be or is put away.
+    nobody uses it, and it will be or is put away. `regrets` are the last ten extensions and starts soon after a warning or an idle stop.
     """
 
     instance_id: InstanceId | None = None
@@ -223,6 +238,7 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     lost_at: datetime | None = None
     files_of: datetime | None = None
     dormancy: Dormancy | None = None
+    regrets: tuple[Regret, ...] = ()
 
 
 class DataStatus(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import FigureCount
 from shared.domain.fleet.fleet import FleetSnapshot, Notes, with_point
+from shared.domain.fleet.idle_days import IdleCount
 from shared.domain.things.errors import BenchkeeperError, PermanentError, Reason
 from shared.domain.things.identity import UserKey
 from shared.domain.things.usage import month_of
@@ -31,6 +32,7 @@ class FleetKeeper:
     def __init__(self, deps: Deps, now: datetime, *, counts: bool = False) -> None:
         self._deps, self._now, self._counts = deps, now, counts
         self._sizes = SizeCount()
+        self.idle = IdleCount()
         self._before = FleetSnapshot(taken_at=now, rows=())
         self._draft: FleetDraft | None = None
         _kept(self._begin, "fleet", deps)
@@ -49,6 +51,7 @@ class FleetKeeper:
     def add(self, listed: ListedRow) -> None:
         """Add a row. Makes no call."""
         self._sizes.add(listed.row)
+        self.idle.add(listed.row)
         if self._draft is not None:
             self._draft.add(listed)
         self._figures.add(listed.row)
@@ -71,6 +74,7 @@ class FleetKeeper:
                 strays=before.strays if strays is None else strays,
                 blind=before.blind if blind is None else blind,
                 points=with_point(before.points, self._figures.point()) if self._counts else before.points,
+                idle_days=self.idle.days(before.idle_days, before.taken_at, self._now),
             ),
             self._figures.figures(blind),
         )

@@ -87,6 +87,11 @@ class Reports:
         if self.unread:
             self._deps.log.warning("Reports of machines could not be read", reasons=dict(self.unread))
 
+    def kernels(self, user_key: UserKey) -> int | None:
+        """Return how many kernels the machine has, by a report of this sweep; None if it did not say."""
+        held = self._held.get(user_key)
+        return held.kernels if held is not None and held.at == self._now else None
+
     def kept(self) -> Mapping[UserKey, Reported]:
         """Return what is to be remembered."""
         return self._held

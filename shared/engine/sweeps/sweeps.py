@@ -6,7 +6,7 @@ Users whom a stopped sweep did not reach are still due and come first next time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import assert_never
 
@@ -22,6 +22,7 @@ from shared.domain.fleet.drift import (
     why_waits,
 )
 from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.idle import Stop
 from shared.domain.fleet.seen import Instances
 from shared.domain.policy.policy_change import Outcome
 from shared.domain.record.record import RecordRow
@@ -44,7 +45,16 @@ from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_
 from shared.engine.sweeps.hours import hours_of, may_start, start_ahead, with_started
 from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
 from shared.engine.sweeps.idle_guard import held_back
-from shared.engine.sweeps.idle_look import Judged, due, for_blindness, is_news, judge, reports_of, running_machines
+from shared.engine.sweeps.idle_look import (
+    Judged,
+    Machine,
+    due,
+    for_blindness,
+    is_news,
+    judge,
+    reports_of,
+    running_machines,
+)
 from shared.engine.sweeps.idle_notes import Use
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
 from shared.engine.sweeps.roster import sweep_roster
@@ -236,24 +246,11 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """
     summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
-    waits, keeper = LongestWaits(now), None if dry_run else FleetKeeper(deps, now)
+    keeper = None if dry_run else FleetKeeper(deps, now)
     notes = notes_before(deps, now)
-    hours, resting = hours_of(deps), list[tuple[UserKey, str]]()
-    use, copies = Use(notes or Notes(taken_at=now), hours), Copies(deps.policy, now)
-
-    def rows() -> Iterator[RecordRow]:
-        for found in deps.records.listed():
-            if isinstance(found, ListedRow):
-                waits.add(found.row)
-                copies.add(found.row)
-                use.know(found.row)
-                if may_start(found.row, hours):
-                    resting.append((found.row.user_key, found.row.profile or ""))
-                if keeper is not None:
-                    keeper.add(found)
-                yield found.row
-
-    running = running_machines(rows(), deps)
+    use = Use(notes or Notes(taken_at=now), hours_of(deps))
+    rows = _IdleRows(use, keeper, deps, now)
+    running = running_machines(rows.over_all(), deps)
     looked = due(running, use.before, deps, now)
     use.leave_alone({machine.user_key for machine in running} - {machine.user_key for machine in looked})
     blind = set() if keeper is None else set(use.left_alone & keeper.blind_before)
@@ -273,28 +270,67 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
         unread.update(item.unread)
     # Who is stopped now is copied at rest, by the next sweep.
     stopping = {key for key, item in to_act.items() if verdict_word(item.verdict) == "STOP"}
-    due_copies = copies.due(len(running), leave_out=stopping)
+    due_copies = rows.copies.due(len(running), leave_out=stopping)
     summary.decisions += [(key, "SAVE a copy of the files") for key in due_copies]
     if keeper is not None:
-        held = held_back(to_act, running, deps, now)
-        acted_on = [key for key in to_act if key not in held]
-        for_each(acted_on, lambda key: act_on(to_act[key], deps), summary, deps)
+        for key in _carry_out(to_act, running, summary, deps, now):
+            keeper.idle.add_stop(reports.kernels(key))
         news = [m.user_key for m in running if m.user_key not in to_act and is_news(m, now)]
         for_each(news, lambda key: _acted(key, deps), summary, deps)
         for_each(due_copies, lambda key: take_copy(key, deps), summary, deps)
-        if held:
-            summary.found["held back by the guard"] = len(held)
         keeper.keep(blind=frozenset(blind))
         reports.top_up(running)
         if notes is not None:
             seen = use.notes(reports.kept())
-            keep_use(deps, now, with_started(seen, start_ahead(resting, seen, summary, deps, now)))
+            keep_use(deps, now, with_started(seen, start_ahead(rows.resting, seen, summary, deps, now)))
     if due_copies:
         summary.found["copies of files to be taken"] = len(due_copies)
     unread.update(f"reports of {count} machines: {reason}" for reason, count in reports.unread.items())
     summary.unread = tuple(sorted(unread))
-    summary.measures = {"blind": len(blind), "running": len(running), **_waits(waits)}
+    summary.measures = {"blind": len(blind), "running": len(running), **_waits(rows.waits)}
     return finish(summary, deps)
+
+
+class _IdleRows:
+    """The idle sweep's single pass over the rows: who waits for how long, whose copy is due, who may be started ahead."""
+
+    def __init__(self, use: Use, keeper: FleetKeeper | None, deps: Deps, now: datetime) -> None:
+        self.waits, self.copies = LongestWaits(now), Copies(deps.policy, now)
+        self.resting: list[tuple[UserKey, str]] = []
+        self._use, self._keeper, self._deps, self._hours = use, keeper, deps, hours_of(deps)
+
+    def over_all(self) -> Iterator[RecordRow]:
+        """Yield all rows, each once."""
+        for found in self._deps.records.listed():
+            if isinstance(found, ListedRow):
+                row = found.row
+                self.waits.add(row)
+                self.copies.add(row)
+                self._use.know(row)
+                if may_start(row, self._hours):
+                    self.resting.append((row.user_key, row.profile or ""))
+                if self._keeper is not None:
+                    self._keeper.add(found)
+                yield row
+
+
+def _carry_out(
+    to_act: Mapping[UserKey, Judged], running: Sequence[Machine], summary: Summary, deps: Deps, now: datetime
+) -> list[UserKey]:
+    """Carry out the verdicts but those that the guard holds back. Return whose notebook was stopped."""
+    held = held_back(to_act, running, deps, now)
+    if held:
+        summary.found["held back by the guard"] = len(held)
+    stopped: list[UserKey] = []
+
+    def act(key: UserKey) -> bool:
+        acted = act_on(to_act[key], deps)
+        if acted and isinstance(to_act[key].verdict, Stop):
+            stopped.append(key)
+        return acted
+
+    for_each([key for key in to_act if key not in held], act, summary, deps)
+    return stopped
 
 
 def sweep(

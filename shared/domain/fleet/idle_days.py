@@ -1,0 +1,104 @@
+"""What idle stops bring and cost, day by day (UTC): counted by the sweeps, shown to administrators, never more exact than known. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.things.errors import Reason
+
+MOST_DAYS = 30
+_LONGEST = timedelta(minutes=30)  # between two counts; what was longer ago was not seen
+_AT_REST = frozenset({Reason.IDLE, Reason.DORMANT})
+
+
+class IdleDay(Struct, frozen=True, kw_only=True):
+    """A day: idle stops, the seconds that notebooks stood stopped by them, by profile, and the kernels that ended with them.
+
+    `kernels` counts those of stops whose machine had reported lately; of `unknown` stops nobody knows.
+    """
+
+    stops: int = 0
+    stopped_s: Mapping[str, int] = field(default_factory=dict)
+    kernels: int = 0
+    unknown: int = 0
+
+
+class IdleSaving(Struct, frozen=True, kw_only=True):
+    """The sum of the days since `since`: hours stopped, what these would have cost at most, and hours of profiles without a price."""
+
+    since: date
+    stops: int
+    hours: float
+    cost: float
+    unpriced_hours: float
+    kernels: int
+    unknown: int
+
+
+class IdleCount:
+    """A counter of one sweep: the notebooks that stand stopped by the idle rule, fed row by row, and the stops of this sweep."""
+
+    def __init__(self) -> None:
+        self._resting: Counter[str] = Counter()
+        self._stops = self._kernels = self._unknown = 0
+
+    def add(self, row: RecordRow) -> None:
+        """Count one row."""
+        if row.reason in _AT_REST and row.power is Power.STOPPED and row.presence is Presence.PRESENT:
+            self._resting[row.profile or ""] += 1
+
+    def add_stop(self, kernels: int | None) -> None:
+        """Count a stop. `kernels`: how many its machine had, None if it did not say."""
+        self._stops += 1
+        self._kernels += kernels or 0
+        self._unknown += kernels is None
+
+    def days(self, before: Mapping[str, IdleDay], last: datetime, now: datetime) -> dict[str, IdleDay]:
+        """Return the days with this sweep added. `last` is when the count before was made; a longer gap counts as half an hour."""
+        passed = int(min(max(now - last, timedelta(0)), _LONGEST).total_seconds())
+        today = now.date().isoformat()
+        day = before.get(today, IdleDay())
+        stopped = Counter(day.stopped_s)
+        stopped.update({profile: passed * count for profile, count in self._resting.items() if passed})
+        added = replace(
+            day,
+            stops=day.stops + self._stops,
+            stopped_s=dict(stopped),
+            kernels=day.kernels + self._kernels,
+            unknown=day.unknown + self._unknown,
+        )
+        return dict(sorted({**before, today: added}.items())[-MOST_DAYS:])
+
+
+def saving_of(days: Mapping[str, IdleDay], prices: Mapping[str, float | None]) -> IdleSaving | None:
+    """Return the sum of all days by the price of a running hour of each profile; None if nothing was counted yet."""
+    if not days:
+        return None
+    stopped: Counter[str] = Counter()
+    for day in days.values():
+        stopped.update(day.stopped_s)
+    priced = {name: price for name in stopped if (price := prices.get(name)) is not None}
+    return IdleSaving(
+        since=date.fromisoformat(min(days)),
+        stops=sum(day.stops for day in days.values()),
+        hours=sum(stopped.values()) / 3600,
+        cost=sum(stopped[name] / 3600 * price for name, price in priced.items()),
+        unpriced_hours=sum(seconds for name, seconds in stopped.items() if name not in priced) / 3600,
+        kernels=sum(day.kernels for day in days.values()),
+        unknown=sum(day.unknown for day in days.values()),
+    )
+
+
+def about(value: float) -> int:
+    """Return the value with two digits that count: it is an estimate. Smaller ones are rounded to whole numbers."""
+    if value < 100:  # noqa: PLR2004 - two digits
+        return round(value)
+    step: int = 10 ** (int(math.log10(value)) - 1)
+    return round(value / step) * step
