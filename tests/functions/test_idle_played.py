@@ -7,22 +7,26 @@ six seconds is the profile's three hours. Everybody is in one world, so that eac
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kit.activity import say
+from kit.activity import say, tell
 from kit.joining import ACK, join, state
 from kit.life import settings_with
 from kit.spark import SMALL
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.things.catalog import Identity
 from shared.domain.things.clusters import cluster_name
 from shared.domain.things.identity import user_key_of_instance
-from shared.domain.things.notebook import NotebookState
+from shared.domain.things.notebook import InstanceRef, NotebookState
 from shared.engine.news.requests import want_cluster
 
 TRACES = Path(__file__).parents[2] / ".." / "shared" / "golden" / "jupyter-traces"
@@ -96,8 +100,16 @@ KEPT_THOUGH_IDLE = {
 }
 
 
-def played(functions, traces: dict[str, list[Spell]], vcpus: int) -> dict[str, datetime | None]:
-    """Play all traces at once, with a tick every ten minutes. Return when each instance stopped; None: it runs on."""
+def played(
+    functions,
+    traces: dict[str, list[Spell]],
+    vcpus: int,
+    report: Callable[[str, InstanceRef, timedelta], None] | None = None,
+) -> dict[str, datetime | None]:
+    """Play all traces at once, with a tick every ten minutes. Return when each instance stopped; None: it runs on.
+
+    `report` lets the machine of a trace report, so long after the trace began.
+    """
     bench = functions.bench
     emails = {name: f"p{number}@example.com" for number, name in enumerate(traces)}
     refs = {name: join(functions, email)[1] for name, email in emails.items()}
@@ -112,27 +124,35 @@ def played(functions, traces: dict[str, list[Spell]], vcpus: int) -> dict[str, d
         assert functions.deliver("tick", {"sweep": "due"}) == ACK
     begin = bench.now
     for name, spells in traces.items():
-        at = begin
-        for spell in spells:
-            until = at + timedelta(minutes=spell.minutes)
-            times = {"from": at.isoformat(), "until": until.isoformat()}
-            cpu = min(1.0, AGENTS + spell.cores / vcpus)
-            say(bench, refs[name].instance_id, cpu=cpu, requests_per_minute=spell.requests, **times)
-            if spell.job:
-                run(functions, spell.job, refs[name].instance_id, emails[name], **times)
-            if spell.bytes_per_second is not None:
-                say(bench, refs[name].instance_id, bytes_per_second=spell.bytes_per_second, **times)
-            at = until
+        script(functions, refs[name].instance_id, emails[name], spells, vcpus)
     stopped: dict[str, datetime | None] = dict.fromkeys(traces)
     longest = max(sum(spell.minutes for spell in spells) for spells in traces.values())
     while bench.now < begin + timedelta(minutes=longest):
         bench.advance(minutes=10)
+        for name, ref in refs.items() if report is not None else ():
+            if stopped[name] is None:
+                report(name, ref, bench.now - begin)
         for kind in ("idle", "due"):
             assert functions.deliver("tick", {"sweep": kind}) == ACK
         for name, ref in refs.items():
             if stopped[name] is None and state(functions, ref) is not NotebookState.ACTIVE:
                 stopped[name] = bench.now
     return {**stopped, "": begin}
+
+
+def script(functions, instance_id: str, email: str, spells: list[Spell], vcpus: int) -> None:
+    """Say beforehand what goes on on one machine, and elsewhere for its owner."""
+    at = functions.bench.now
+    for spell in spells:
+        until = at + timedelta(minutes=spell.minutes)
+        times = {"from": at.isoformat(), "until": until.isoformat()}
+        cpu = min(1.0, AGENTS + spell.cores / vcpus)
+        say(functions.bench, instance_id, cpu=cpu, requests_per_minute=spell.requests, **times)
+        if spell.job:
+            run(functions, spell.job, instance_id, email, **times)
+        if spell.bytes_per_second is not None:
+            say(functions.bench, instance_id, bytes_per_second=spell.bytes_per_second, **times)
+        at = until
 
 
 def run(functions, kind: str, instance_id: str, email: str, **times: str) -> None:
@@ -220,3 +240,97 @@ def test_few_series_are_asked_for(functions, vcpus, monkeypatch):
     played(functions, BY_HAND, vcpus)
     running = [line["running"] for line in functions.lines("Swept") if line["kind"] == "idle"]
     assert 0 < sum(series) <= sum(running)
+
+
+# Our own recordings (tests/kit/record_traces.py), with what the machine's reporter read each second.
+OWN = Path(__file__).parents[1] / "data" / "idle-traces"
+# Written down before the first run, with why; docs/limits.md says the same.
+OWN_STOPPED_AT_WORK = {
+    "websocket": "an open websocket is one answer, and hardly any CPU",
+    "output": "it prints: no request, hardly any CPU",
+    "gpu": "the GPU is not seen from outside, and the CPU waits for it",
+}
+OWN_KEPT_THOUGH_IDLE = {"polling": "an open tab polls; a report can only keep"}
+REPORTERS = ("none", "each", "30 % dropped")
+
+
+def own() -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(OWN.glob("*.json"))}
+
+
+def spells_of(trace: dict[str, Any]) -> list[Spell]:
+    """The trace stretched, after half an hour in which its owner looked at JupyterLab."""
+    spells = [replace(OPENED, works=trace["works"])]
+    for before, after in pairwise([{"t": 0.0, "cpu_s": 0.0, "bytes": trace["ticks"][0]["bytes"]}, *trace["ticks"]]):
+        seconds = after["t"] - before["t"]
+        rate = (after["bytes"] - before["bytes"]) / seconds
+        spells.append(
+            Spell(
+                seconds * STRETCH.total_seconds() / 60,
+                works=trace["works"],
+                cores=max(0.0, (after["cpu_s"] - before["cpu_s"]) / seconds),
+                requests=2 * after["requests"],
+                bytes_per_second=rate or None,
+                job=trace.get("job", ""),
+            )
+        )
+    return spells
+
+
+def reporting(functions, traces: dict[str, dict[str, Any]], how: str) -> Callable[[str, InstanceRef, timedelta], None]:
+    """A reporter for each machine: what was read in that second of the recording, its ages stretched as well."""
+    count = dict.fromkeys(traces, 0)
+
+    def report(name: str, ref: InstanceRef, passed: timedelta) -> None:
+        count[name] += 1
+        if how == "30 % dropped" and count[name] * 7 % 10 < 3:
+            return
+        seconds = max(0.0, (passed - timedelta(minutes=OPENED.minutes)) / STRETCH)
+        ticks = traces[name]["ticks"]
+        tick = next((each for each in ticks if each["t"] >= seconds), ticks[-1])
+        said = {kind: _stretched(tick[kind]) for kind in ("kernels", "terminals")}
+        tell(functions.bench, ref, **said, gpu=traces[name].get("gpu"), up=int(passed.total_seconds()) + 600)
+
+    return report
+
+
+def _stretched(part: dict[str, int]) -> dict[str, int]:
+    return {name: int(n * STRETCH.total_seconds()) if name == "age" else n for name, n in part.items()}
+
+
+def own_machine(vcpus: int, counter: str, how: str):
+    fields = {"machine_type": f"e2-standard-{vcpus}"}
+    if how != "none":
+        fields |= {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, "reporter": "gs://acme-scripts/reporter.py"}
+    guard = GuardSettings(group_from=100, creations=1000)
+    settings = settings_with({"analyst": fields}, guard=guard, bigquery_projects=(PROJECT,))
+    is_in_each_run = (vcpus, counter) == (4, "sparse")
+    marks = () if is_in_each_run else (pytest.mark.slow,)
+    return pytest.param(settings, vcpus, counter, how, id=f"{vcpus} vCPU, {counter}, {how}", marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("functions", "vcpus", "counter", "how"),
+    [own_machine(*each) for each in product((2, 4, 16), ("sparse", "invisible"), REPORTERS)],
+    indirect=["functions"],
+)
+def test_own_recordings_are_judged_right_but_for_what_is_written_down(functions, vcpus, counter, how):
+    functions.bench.control("POST", "/_emulator/monitoring", {"counter": counter})
+    found = own()
+    assert len(found) == 12
+    traces = {name: spells_of(trace) for name, trace in found.items()}
+    stopped = played(functions, traces, vcpus, None if how == "none" else reporting(functions, found, how))
+    begin = stopped.pop("")
+    if counter == "invisible":  # nobody is stopped before the bound of blindness, whatever the machines say
+        assert set(stopped.values()) == {None}
+        assert functions.bench.deps.fleet.about().fleet.blind
+        return
+    works = {name for name, trace in found.items() if trace["works"]}
+    wrong = {name for name in works if stopped[name] is not None}
+    assert wrong == (OWN_STOPPED_AT_WORK.keys() if how == "none" else set())
+    assert {name for name in found.keys() - works if stopped[name] is None} == OWN_KEPT_THOUGH_IDLE.keys()
+    for name in found.keys() - works - OWN_KEPT_THOUGH_IDLE.keys():
+        last = last_work(
+            traces[name], begin
+        )  # the tab is closed, and the kernel has started: stretched, that is an hour of CPU
+        assert last + TIMEOUT <= stopped[name] <= last + TIMEOUT + LATE
