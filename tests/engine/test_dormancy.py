@@ -10,10 +10,12 @@ from kit.inprocess import make_bench
 from kit.life import Life, life, settings_with
 from msgspec.structs import replace
 
+from shared.domain.intent.asking import with_asked
+from shared.domain.intent.wish import Asked, WishKind
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import Power
 from shared.domain.record.status import ConditionType
-from shared.domain.things.catalog import IdleSettings
+from shared.domain.things.catalog import IdleSettings, SnapshotSettings
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import parse_email
 from shared.domain.things.power import PowerCause, PowerReason
@@ -286,6 +288,52 @@ def test_the_guard_lets_so_many_through_in_an_hour_and_the_rest_wait_with_their_
     bench.advance(hours=3)
     lives[0].minutes(90)
     assert sum(not each.states() for each in lives) == 2
+
+
+def test_daily_copies_do_not_keep_a_notebook_and_are_not_lost_with_it() -> None:
+    idle = IdleSettings(dormant_after=LIMIT)
+    made = stopped(life(settings_with({"analyst": {"idle": idle, "snapshots": SnapshotSettings(keep=3)}})))
+    sweep("idle", made.bench.deps)
+    made.minutes(10)
+    copies = set(made.snapshots())
+    assert len(copies) == 1
+    for days in (46, 11, 2, 1):
+        made.days(days)
+        sweep("idle", made.bench.deps)
+    made.minutes(20)
+    assert made.states() == {}
+    assert copies < set(made.snapshots())
+    for _ in range(3):
+        made.days(50)
+        sweep("idle", made.bench.deps)
+        sweep("drift", made.bench.deps)
+    assert made.states() == {}
+    assert copies < set(made.snapshots())
+    start(made)
+    assert list(made.states().values()) == ["ACTIVE"]
+    assert made.files() == FILES
+
+
+def test_a_restore_that_is_asked_for_while_it_is_away_comes_with_the_start() -> None:
+    idle = IdleSettings(dormant_after=LIMIT)
+    made = stopped(life(settings_with({"analyst": {"idle": idle, "snapshots": SnapshotSettings(keep=3)}})))
+    sweep("idle", made.bench.deps)
+    made.minutes(10)
+    (copy,) = made.snapshots()
+    start(made)
+    made.write(b"later")
+    stop(made)
+    away(made)
+    asked = Asked(kind=WishKind.RESTORE, snapshot=copy)
+    stored = made.bench.deps.records.load(made.key)
+    assert stored is not None
+    now, catalog = made.bench.now, made.bench.deps.policy.catalog
+    changed = with_asked(stored.record, asked, catalog, now, by_person=True)
+    made.bench.deps.records.save(changed, expected=stored)
+    made.minutes(5)
+    start(made, minutes=60)
+    assert list(made.states().values()) == ["ACTIVE"]
+    assert made.files() == FILES
 
 
 def test_a_pass_by_hand_starts_nothing_that_is_away() -> None:

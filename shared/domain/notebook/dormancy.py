@@ -38,7 +38,8 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
     """
     limit = _limit(record, scene.policy)
     status = record.status
-    is_kept = record.hold is not None or status.notebook.former is not None or status.data.restoring is not None
+    is_restoring = status.data.restoring is not None or status.data.rollback is not None
+    is_kept = record.hold is not None or status.notebook.former is not None or is_restoring
     if limit is None or is_kept:
         return record if status.notebook.dormancy is None else record.with_status(dormancy=None)
     found = status.notebook.dormancy or Dormancy(unused_since=_unused_since(record, scene.now))
