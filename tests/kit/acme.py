@@ -359,7 +359,7 @@ def _topics(state: dict[str, Any]) -> Iterator[str]:
         if "benchkeeper" in m
     }
     yield from _unlike("wake", waking, {("roles/pubsub.publisher", _member("hub"))})
-    for name in ("lifecycle", "directory", "operator"):
+    for name in ("lifecycle", "directory", "operator", "tick"):
         speaking = {m for b in topics.get(f"workbench-{name}", {}).get("iam", []) for m in b["members"]}
         ours = [m for m in speaking if m.startswith("serviceAccount:benchkeeper-")]
         yield from _unlike(
@@ -377,7 +377,12 @@ def _jobs(state: dict[str, Any]) -> Iterator[str]:
     }  # fmt: skip
     needs = {
         f"benchkeeper-{sweep}": (schedule, "Etc/UTC", "ENABLED", {"sweep": sweep})
-        for sweep, schedule in (("due", "* * * * *"), ("idle", "*/10 * * * *"), ("drift", "0 * * * *"))
+        for sweep, schedule in (
+            ("due", "* * * * *"),
+            ("idle", "*/10 * * * *"),
+            ("drift", "0 * * * *"),
+            ("roster", "30 * * * *"),
+        )
     }
     yield from _unlike("jobs", has, needs)
 
