@@ -25,12 +25,12 @@ _TONIGHT = time(20, 0)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _REPORT_SHOWN = timedelta(minutes=30)
 _WORK_WORDS = {
-    Work.KERNEL: "a kernel is at work",
-    Work.SPARK: "a Spark application runs",
-    Work.GPU: "the GPU is at work",
-    Work.CPU: "the CPU is at work",
-    Work.KERNEL_LATELY: "nothing is at work",
-    Work.TERMINAL_LATELY: "nothing is at work",
+    Work.KERNEL: "A kernel is at work",
+    Work.SPARK: "A Spark application runs",
+    Work.GPU: "The GPU is at work",
+    Work.CPU: "The CPU is at work",
+    Work.KERNEL_LATELY: "Nothing is at work",
+    Work.TERMINAL_LATELY: "Nothing is at work",
 }
 _WORTHWHILE = timedelta(minutes=30)
 

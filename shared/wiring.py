@@ -119,13 +119,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         ),
         activity=MonitoringActivity(clients, project=settings.project),
         reports=GuestReports(clients, project=settings.project),
-        outside_jobs=RestOutsideJobs(
-            clients,
-            project=settings.project,
-            region=settings.region,
-            bigquery_projects=settings.bigquery_projects,
-            canonical=partial(_canonical, own.people),
-        ),
+        outside_jobs=_outside_jobs(settings, clients, own),
         dead_letters=PubSubDeadLetters(
             clients, project=settings.project, topic=settings.topic_dead_letter, bucket=settings.letters_bucket
         ),
@@ -160,6 +154,16 @@ def _read_roster(people: Callable[[], People], raw: bytes, **about: Any) -> Read
 
     now = people()
     return read_roster(raw, person=lambda address: parse_person(address, now), **about)
+
+
+def _outside_jobs(settings: Settings, clients: Clients, own: Policy) -> RestOutsideJobs:
+    return RestOutsideJobs(
+        clients,
+        project=settings.project,
+        region=settings.region,
+        bigquery_projects=settings.bigquery_projects,
+        canonical=partial(_canonical, own.people),
+    )
 
 
 def _deployed(settings: Settings, own: Policy) -> Noted | None:

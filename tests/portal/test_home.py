@@ -470,7 +470,7 @@ class TestReport:
         seen = two.bench.now - timedelta(hours=9)
         said = {"work": Work.KERNEL, "worked_at": two.bench.now, "outside_at": seen, "keeps": True}
         text = self.shown(two, **said)
-        assert "a kernel is at work" in text
+        assert "A kernel is at work" in text
         assert "That alone keeps it on, until" in text
         managed = plain(two.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}"))
         assert "Kept by its own report since" in managed
