@@ -38,7 +38,7 @@ def listed(
         raise ApiError("INVALID_ARGUMENT", f"Invalid page_size: {size}. It must not be negative.")
     ordered = sorted(items, key=key, reverse=descending)
     if token:
-        last = _read(token, scope)
+        last = read_token(token, scope)
         ordered = [item for item in ordered if (_beyond(key(item), last, descending=descending))]
     count = min(size or DEFAULT_PAGE, MAX_PAGE)
     page = ordered[:count]
@@ -54,7 +54,8 @@ def _beyond(value: int | str, last: int | str, *, descending: bool) -> bool:
     return str(value) < str(last) if descending else str(value) > str(last)
 
 
-def _read(token: str, scope: str) -> int | str:
+def read_token(token: str, scope: str) -> int | str:
+    """Return the key of the last item before the page; 400 for a token of another listing (`scope`)."""
     try:
         of, last = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error, TypeError) as error:

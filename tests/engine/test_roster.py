@@ -116,6 +116,19 @@ def test_names_of_all_kinds_come_and_go(roster, person):
     assert not roster.has_access(person)
 
 
+def test_of_many_all_is_stated_first_and_the_tick_makes_the_passes():
+    made = Roster.build()
+    people = [f"p{number:02}" for number in range(60)]
+    made.add(*people)
+    made.read()
+    assert made.report().found == {"stated": 60}
+    assert not [call for call in made.bench.calls() if call["method"] == "CreateInstance"]
+    made.bench.advance(minutes=1)
+    sweep("due", made.bench.deps)
+    created = [call for call in made.bench.calls() if call["method"] == "CreateInstance"]
+    assert len(created) == 60
+
+
 # --- a wrong roster
 
 

@@ -27,12 +27,13 @@ class Delivered(Struct, frozen=True, kw_only=True):
     refused: tuple[tuple[News, PoisonError], ...] = ()
 
 
-def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
+def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) -> Delivered:
     """Fold all news of a message, then reconcile each user once: two pieces about one user are judged together.
 
     Each piece stands by itself: a piece that cannot be used, or cannot be written now, does not stop the others. Raises only while an
     intent is not durable yet, after everything else was done. A pass that fails later is logged and left to the tick, which
     finds the wake-up that was saved with the intent. An unusable record raises too, after a leaver's access was ended without it.
+    Without `passes_now` all passes are left to the tick, for news of hundreds of people from one sweep.
     """
     passes: dict[UserKey, Stored | None] = {}
     users: dict[UserKey, None] = {}
@@ -60,7 +61,7 @@ def deliver_all(news: Sequence[News], deps: Deps) -> Delivered:
         except Exception as error:  # noqa: BLE001 - raised below, after the rest of the message
             failed = failed or error
     woken = {piece.user_key for piece in news if isinstance(piece, Woken)}
-    for key, stored in passes.items():
+    for key, stored in passes.items() if passes_now else ():
         _try_pass(key, deps, stored=stored, if_missing=key in woken)
     if failed is not None:
         raise failed

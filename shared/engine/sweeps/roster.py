@@ -39,6 +39,9 @@ from shared.engine.sweeps.roster_news import Found, confirmed
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
 
 _MOST_ROWS = 5_000  # of a report; the rest are counted
+_FEW = (
+    50  # people whose passes the sweep makes itself; of more, first everything is stated, and the tick makes the passes
+)
 
 
 class _Run(Struct):
@@ -163,6 +166,7 @@ def _confirm_all(run: _Run, summary: Summary, deps: Deps) -> None:
 
 def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) -> None:
     """State what was found, each person's events together. A cut needs one more look first."""
+    to_state = [key for key, each in run.found.items() if each.events]
 
     def state(key: UserKey) -> bool:
         found = run.found[key]
@@ -170,7 +174,7 @@ def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) ->
         if not all(_is_confirmed(event, source, run.reading) for event in found.cuts):
             found.outcome = RosterOutcome.STILL_THERE
             return False
-        delivered = deliver_all(found.events, deps)
+        delivered = deliver_all(found.events, deps, passes_now=len(to_state) <= _FEW)
         for _, error in delivered.refused:
             deps.log.warning("Roster's news refused", user=key, reason=error.reason.value, detail=error.detail)
         if delivered.refused:
@@ -180,7 +184,6 @@ def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) ->
             run.keys.setdefault(found.events[0].user, user)
         return True
 
-    to_state = [key for key, each in run.found.items() if each.events]
     for key in to_state:
         run.found[key].outcome = RosterOutcome.FAILED  # of whom the deadline leaves over
     for_each(to_state, state, summary, deps)
