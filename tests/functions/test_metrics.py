@@ -413,6 +413,15 @@ def test_what_alarms_the_intake_is_counted_by_what_it_is(functions):
     ]  # fmt: skip
 
 
+def test_a_roster_that_is_refused_is_said_and_whom_it_found_is_counted(functions):
+    bucket = functions.bench.clients.bucket(functions.bench.settings.inbox_bucket)
+    for people, rows in ((ANA, 2), (f"{ANA}\n{BEN}", 2)):
+        bucket.write("rosters/hr.csv", f"user\n{people}\n#rows,{rows}\n".encode(), what="drop")
+        tick(functions, "roster", after=5)
+    assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == ["Roster refused"]
+    assert values(functions, "benchkeeper/lost_news") == [0, 2]
+
+
 def test_a_policy_that_waits_is_said(functions, monkeypatch):
     tick(functions, "drift")
     settings, deps = wiring._CACHED["tick"]

@@ -47,7 +47,7 @@ NOTES: dict[str, dict[str, set[str]]] = {
     "lifecycle": {},
     "tick": {LETTERS: {f"storage.objects.{method}" for method in ("delete", "patch", "update")}},
 }
-SPEAKS = {"lifecycle": ("dead-letter", "lifecycle", "operator", "directory"), "tick": ("dead-letter",)}
+SPEAKS = {"lifecycle": ("dead-letter", "lifecycle", "operator", "directory", "tick"), "tick": ("dead-letter",)}
 
 
 @pytest.fixture
