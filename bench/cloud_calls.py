@@ -49,7 +49,7 @@ def main() -> None:
     assert stored is not None
     templates = len(bench.settings.catalog.profiles[str(stored.record.spec.profile)].templates)
     say(f"join: {named(found)}")
-    judge(f"calls of a join ({templates} template)", len(found), 8 + templates, unit="")
+    judge(f"calls of a join ({templates} template)", len(found), 10 + templates, unit="")
     calls(bench)
 
     tell(bench, join)

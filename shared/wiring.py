@@ -25,6 +25,7 @@ from shared.cloud.notebook.reports import GuestReports
 from shared.cloud.notebook.snapshots import ComputeSnapshots
 from shared.cloud.outside_jobs import RestOutsideJobs
 from shared.cloud.publish import publish
+from shared.cloud.storage.audit import StorageAudit
 from shared.cloud.storage.dead_letters import PubSubDeadLetters
 from shared.cloud.storage.decisions import StorageDecisions
 from shared.cloud.storage.fleet_index import StorageFleetIndex
@@ -99,6 +100,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
     def target() -> RenderTarget:
         return _render_target(policies.in_force(own), settings.bucket)
 
+    place = {"project": settings.project, "region": settings.region}
     return Deps(
         records=StorageRecords(clients),
         notebooks=WorkbenchNotebooks(clients, project=settings.project, clock=clock),
@@ -106,14 +108,10 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         accounts=IamAccounts(clients, project=settings.project),
         groups=CloudIdentityGroups(clients),
         snapshots=ComputeSnapshots(clients, project=settings.project),
-        clusters=DataprocClusters(
-            clients, project=settings.project, region=settings.region, catalog=catalog, target=target
-        ),
+        clusters=DataprocClusters(clients, **place, catalog=catalog, target=target),
         fleet=StorageFleetIndex(clients),
-        sessions=DataprocSessions(
-            clients, project=settings.project, region=settings.region, catalog=catalog, target=target
-        ),
-        live_sessions=DataprocLiveSessions(clients, project=settings.project, region=settings.region),
+        sessions=DataprocSessions(clients, **place, catalog=catalog, target=target),
+        live_sessions=DataprocLiveSessions(clients, **place),
         costs=BigQueryCosts(
             clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
         ),
@@ -133,6 +131,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         books=StorageGroupBooks(clients, clock=clock),
         guard=StorageGuard(clients, clock=clock),
         persons=StoragePersons(clients),
+        audit=StorageAudit(clients, bucket=settings.audit_bucket, project=settings.project, clock=clock),
         relay=partial(_relay, clients, settings.project),
         policies=policies,
         rosters=StorageRosters(clients, inbox=settings.inbox_bucket),

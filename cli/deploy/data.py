@@ -86,14 +86,18 @@ class Deployment(Struct, frozen=True, kw_only=True):
     cost_view: str
 
     def bucket_named(self, key: str) -> str:
-        """Return the name of the bucket `records`, `inbox` or `letters`."""
-        settings = self.settings
-        return {"records": settings.bucket, "inbox": settings.inbox_bucket, "letters": settings.letters_bucket}[key]
+        """Return the name of the bucket `records`, `inbox`, `letters` or `audit`."""
+        return dict(zip(("records", "inbox", "letters", "audit"), self.settings.all_buckets, strict=True))[key]
 
     @property
     def page(self) -> str | None:
         """The function that serves the hub page; None if there is none."""
         return next((name for name, function in self.functions.items() if function.http), None)
+
+
+def _by_name(settings: Settings, file: BucketsFile) -> Mapping[str, BucketModel]:
+    wanted = file.buckets
+    return dict(zip(settings.all_buckets, (wanted.records, wanted.inbox, wanted.letters, wanted.audit), strict=True))
 
 
 def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deployment:
@@ -139,11 +143,7 @@ def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deploy
         dormant_grants=dormant,
         withdrawn=tuple(roles.withdrawn),
         data_roles=data_roles,
-        buckets={
-            settings.bucket: buckets.buckets.records,
-            settings.inbox_bucket: buckets.buckets.inbox,
-            settings.letters_bucket: buckets.buckets.letters,
-        },
+        buckets=_by_name(settings, buckets),
         topics=topics.topics,
         subscriptions=topics.subscriptions,
         functions=functions.functions,

@@ -64,7 +64,9 @@ class GrantModel(Strict, frozen=True, kw_only=True):
     role: Annotated[str, check(_not_too_wide, pattern=r"^(custom/[A-Za-z0-9_.]{3,64}|roles/[A-Za-z.]+)$")]
     on: Annotated[
         str,
-        Meta(pattern=r"^(project|bucket/(records|inbox|letters)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"),
+        Meta(
+            pattern=r"^(project|bucket/(records|inbox|letters|audit)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"
+        ),
     ]
     prefix: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
     all_but: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
@@ -97,13 +99,30 @@ def _a_week(value: timedelta | None) -> timedelta | None:
     return value
 
 
+def _not_kept(value: timedelta | None) -> timedelta | None:
+    if value is not None:
+        raise ValueError("only objects of the audit are never changed; leave it out")
+    return value
+
+
 class BucketModel(Strict, frozen=True, kw_only=True):
-    """The retention of a bucket. `delete_after`: the age at which objects themselves are deleted; None: they stay."""
+    """The retention of a bucket. `delete_after`: the age at which objects themselves are deleted; None: they stay.
+
+    `retention`: Cloud Storage refuses to delete or replace an object that is younger. It needs a bucket without versions.
+    """
 
     soft_delete: Annotated[timedelta, check(_a_week)]
     keep_old_versions: Annotated[timedelta, check(_a_week)]
     delete_after: Annotated[timedelta | None, check(_a_week)] = None
     versioning: Annotated[bool, one_of(True)] = True  # noqa: FBT003 - the only valid value
+    retention: Annotated[timedelta | None, check(_not_kept)] = None
+
+
+class AuditBucketModel(BucketModel, frozen=True, kw_only=True):
+    """The retention of the bucket of the audit, whose objects are never replaced."""
+
+    versioning: Annotated[bool, one_of(False)] = False  # noqa: FBT003 - the only valid value
+    retention: Annotated[timedelta | None, check(_a_week)] = None
 
 
 class BucketsModel(Strict, frozen=True, kw_only=True):
@@ -112,6 +131,7 @@ class BucketsModel(Strict, frozen=True, kw_only=True):
     records: BucketModel
     inbox: BucketModel
     letters: BucketModel
+    audit: AuditBucketModel
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):

@@ -29,11 +29,16 @@ SEVERITIES = {
 }  # fmt: skip
 _LABELS, _TRACE = "logging.googleapis.com/labels", "logging.googleapis.com/trace"
 _SPECIAL = frozenset(["severity", "time", _LABELS, _TRACE])
+_FIELDS = frozenset(
+    ["logName", "resource", "timestamp", "severity", "insertId", "labels", "textPayload", "jsonPayload", "trace", "spanId",
+     "httpRequest", "operation", "sourceLocation"]
+)  # fmt: skip
+_LOG_NAME = re.compile(r"(projects|organizations|folders|billingAccounts)/[^/]+/logs/[A-Za-z0-9/_.%-]{1,511}")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class LogEntries:
-    """The log entries, oldest first. Entries are added by the functions' output, not by `entries.write`."""
+    """The log entries, oldest first: the functions' output, and what `entries.write` was given."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -64,6 +69,50 @@ class LogEntries:
                 }
             )
 
+    def write(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer `entries.write`, as far as the product uses it: each entry names its log, and has a JSON payload."""
+        unknown = sorted(set(body) - {"entries", "logName", "resource", "labels", "partialSuccess", "dryRun"})
+        if unknown:
+            text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'
+            raise ApiError("INVALID_ARGUMENT", text)
+        entries = body.get("entries")
+        if not isinstance(entries, list) or not entries or not all(isinstance(each, dict) for each in entries):
+            raise ApiError("INVALID_ARGUMENT", "Entries must be specified.")
+        with self._world.lock:
+            now = rfc3339(self._world.clock.now())
+            made = [self._written(raw, body, now) for raw in entries]
+            self._entries.extend(made)
+        return {}
+
+    def _written(self, raw: dict[str, Any], body: dict[str, Any], now: str) -> dict[str, Any]:
+        unknown = sorted(set(raw) - _FIELDS)
+        if unknown:
+            text = f"Invalid JSON payload received. Unknown name \"{unknown[0]}\" at 'entries[0]': Cannot find field."
+            raise ApiError("INVALID_ARGUMENT", text)
+        name = str(raw.get("logName", body.get("logName", "")))
+        if _LOG_NAME.fullmatch(name) is None:
+            raise ApiError("INVALID_ARGUMENT", f"Log name is not valid: {name!r}")
+        resource = raw.get("resource", body.get("resource"))
+        if not isinstance(resource, dict) or not resource.get("type"):
+            raise ApiError("INVALID_ARGUMENT", "A monitored resource must be specified for each log entry.")
+        severity = str(raw.get("severity", "DEFAULT"))
+        if severity not in SEVERITIES:
+            raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'entries[0].severity': {severity!r}")
+        stamp = str(raw.get("timestamp", now))
+        try:
+            parse_rfc3339(stamp)
+        except ValueError as error:
+            raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'entries[0].timestamp': {stamp!r}") from error
+        self._serial += 1
+        known = {
+            "insertId": f"{self._serial:016x}",
+            "timestamp": stamp,
+            "severity": severity,
+            "resource": resource,
+            "receiveTimestamp": now,
+        }
+        return {**raw, **known, "logName": name, **({"insertId": raw["insertId"]} if raw.get("insertId") else {})}
+
     def listing(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer `entries.list`. Logs of an organization are never here: nothing writes them."""
         unknown = sorted(set(body) - {"resourceNames", "projectIds", "filter", "orderBy", "pageSize", "pageToken"})
@@ -80,7 +129,9 @@ class LogEntries:
             raise ApiError("INVALID_ARGUMENT", f"page_size must be from 0 to {_MAX_PAGE}.")
         ours = any(str(name).startswith(f"projects/{self._world.project}") for name in names)
         passes = entry_filter(str(body.get("filter", "")))
-        found = [entry for entry in self._entries if ours and passes(entry)]
+        # Of entries with the same log, time and insertId a query shows one (LogEntry, insert_id).
+        once = {(entry["logName"], entry["timestamp"], entry["insertId"]): entry for entry in self._entries}
+        found = [entry for entry in once.values() if ours and passes(entry)]
         return listed(
             "entries",
             found,

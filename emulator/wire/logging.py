@@ -1,4 +1,4 @@
-"""The REST API of Cloud Logging v2: `entries.list` and the sinks. Nothing flows through a sink here."""
+"""The REST API of Cloud Logging v2: `entries.write`, `entries.list` and the sinks. Nothing flows through a sink here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def routes(entries: LogEntries, sinks: Sinks) -> list[Route]:
     spec = CallSpec("logging", "entries.list", permission="logging.logEntries.list")
     pattern = re.compile(r"^/v2/entries:list$")
     found = [Route("POST", pattern, spec, lambda call: entries.listing(call.json()), "entries")]
+    write = CallSpec("logging", "entries.write", mutates=True, permission="logging.logEntries.create")
+    pattern = re.compile(r"^/v2/entries:write$")
+    found.append(Route("POST", pattern, write, lambda call: entries.write(call.json()), "entries"))
     for kind in ("projects", "organizations"):
         parent = f"/v2/{kind}/{{owner}}/sinks"
         found += _sinks(sinks, kind, parent)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from portal.manage import (
     acts,
     attention,
+    audit,
     changes,
     changes_api,
     costs,
+    evidence,
     fleet,
     letters,
     person,
@@ -17,7 +19,21 @@ from portal.manage import (
 )
 from portal.manage.base import blueprint
 
-_PARTS = (fleet, person, person_tables, acts, attention, changes, changes_api, releases, letters, rosters, costs)
+_PARTS = (
+    fleet,
+    person,
+    person_tables,
+    acts,
+    attention,
+    changes,
+    changes_api,
+    releases,
+    letters,
+    rosters,
+    costs,
+    audit,
+    evidence,
+)
 ROUTES = tuple(route for part in _PARTS for route in part.ROUTES)
 
 __all__ = ["ROUTES", "blueprint"]

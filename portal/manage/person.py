@@ -23,6 +23,8 @@ from shared.domain.people.entitlement import judge_entitlement
 from shared.domain.record.record import row_of
 from shared.domain.things.history import StoryKind
 from shared.engine.reconcile.reconciler import preview
+from shared.engine.views.audit import history_page
+from shared.engine.views.certificate import NOT_COVERED, certificate_of
 from shared.engine.views.notices import to_know
 from shared.engine.views.person import address_view, observed_view, plan_view, url_of
 
@@ -84,6 +86,7 @@ def person(user_key: str) -> flask.Response:
     if record.user_key != user_key:  # the key of an address that the user took on later
         return pages.go(flask.url_for("manage.person", user_key=record.user_key))
     said, kind = asked("said"), kind_named(asked("kind"))
+    part = history_page(record, current().deps.engine, before=asked("before"))
     engine, now = current().deps.engine, visit().now()
     row = row_of(record)
     notes, _ = notes_of(key)
@@ -105,7 +108,11 @@ def person(user_key: str) -> flask.Response:
         saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now, visit().zone),
         clusters=clusters_of(record),
         cost=cost_of(record),
-        story=told(record.status.story, kind),
+        story=told(part.lines, kind),
+        older=part.older,
+        certificate=certificate_of(record),
+        not_covered=NOT_COVERED,
+        first_day=record.created_at.date(),
         kinds=KINDS,
         kind=kind,
         said=TEXTS[Said(said)] if said in set(Said) else "",
@@ -119,6 +126,12 @@ _SAID = Param(
     text="What the page says on top, after an act.",
     schema={"type": "string", "enum": [said.value for said in Said]},
 )
+_BEFORE = Param(
+    name="before",
+    place=Place.QUERY,
+    text="Where the older part of the story begins: the name of an object of the audit. Anything else counts as none.",
+    schema={"type": "string"},
+)
 _NOBODY = {404: "Nothing is known of such a person."}
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -127,7 +140,7 @@ ROUTES: tuple[Route, ...] = (
         name="manage.person",
         summary="One person: how it stands, and the whole story.",
         access=Access.ADMIN,
-        params=(USER_KEY, KIND, _SAID),
+        params=(USER_KEY, KIND, _BEFORE, _SAID),
         answers={200: "The page.", 303: "The person's own key is another one; the page is at Location.", **_NOBODY},
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, time
 
 from msgspec import Struct
 from werkzeug.exceptions import NotFound
@@ -17,6 +18,8 @@ from portal.visit import visit
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.history import StoryKind, StoryLine
+from shared.engine.views.audit import history_since
+from shared.engine.views.certificate import certificate_of
 from shared.sheet import Value
 
 
@@ -83,6 +86,14 @@ def told(story: Sequence[StoryLine], kind: StoryKind | None) -> list[StoryLine]:
     return [line for line in story if kind in {None, line.kind}]
 
 
+def moment_of(text: str) -> datetime | None:
+    """Return the beginning of a day (ISO date) in UTC; None for any other text."""
+    try:
+        return datetime.combine(date.fromisoformat(text), time.min, UTC)
+    except ValueError:
+        return None
+
+
 def value_text(value: object) -> str:
     """Return a stated value as a short text."""
     match value:
@@ -107,6 +118,12 @@ KIND = Param(
     text="Only this sort of line.",
     schema={"type": "string", "enum": [kind.value for kind in StoryKind]},
 )
+SINCE = Param(
+    name="since",
+    place=Place.QUERY,
+    text="All lines since this day (UTC), from the audit. Without it, or with another text: the latest lines.",
+    schema={"type": "string", "format": "date"},
+)
 STORY: Columns = {"at": TIME, "kind": TEXT, "text": TEXT, "because": TEXT, "ref": TEXT}
 FACTS: Columns = {
     "fact": TEXT,
@@ -129,11 +146,22 @@ SNAPSHOTS: Columns = {
     "holds_the_files": FLAG,
     "kind": TEXT,
 }
+CERTIFICATE: Columns = {
+    "path": TEXT,
+    "covers": TEXT,
+    "result": TEXT,
+    "says": TEXT,
+    "cut_at": TIME,
+    "verified_at": TIME,
+}
 Rows = Iterator[Sequence[Value]]
 
 
 def _story(record: UserRecord) -> Rows:
-    for line in told(record.status.story, kind_named(asked("kind"))):
+    """Yield the lines in the record; with `since`, all lines since that day, from the audit."""
+    since = moment_of(asked("since"))
+    story = record.status.story if since is None else history_since(record, current().deps.engine, since)
+    for line in told(story, kind_named(asked("kind"))):
         yield line.at, line.kind.value, line.text, line.because, line.ref
 
 
@@ -165,6 +193,13 @@ def _snapshots(record: UserRecord) -> Rows:
         yield s.name, s.asked_at, s.ready_at, s.lost, s.size_bytes or None, holds, s.kind.value
 
 
+def _certificate(record: UserRecord) -> Rows:
+    """Yield the paths; none for a person who has access."""
+    found = certificate_of(record)
+    for row in found.paths if found is not None else ():
+        yield row.path, row.covers, row.result, row.says, row.cut_at, row.verified_at
+
+
 def _offer(
     name: str, summary: str, columns: Columns, rows: Callable[[UserRecord], Rows], *params: Param
 ) -> Iterable[Route]:
@@ -180,10 +215,13 @@ def _offer(
 
 
 ROUTES: tuple[Route, ...] = (
-    *_offer("story", "One person's story.", STORY, _story, KIND),
+    *_offer("story", "One person's story.", STORY, _story, KIND, SINCE),
     *_offer("facts", "What was stated about one person.", FACTS, _facts),
     *_offer("clusters", "One person's Spark clusters.", CLUSTERS, _clusters),
     *_offer("hours", "One person's hours this month.", HOURS, _hours),
     *_offer("conditions", "One person's conditions.", CONDITIONS, _conditions),
+    *_offer(
+        "certificate", "The proof that a leaver is gone: each path, cut and asked for again.", CERTIFICATE, _certificate
+    ),
     *_offer("snapshots", "Snapshots of one person's data disk.", SNAPSHOTS, _snapshots),
 )

@@ -210,6 +210,7 @@ def _settings_of(
         ),
         named_inbox=raw.buckets.inbox,
         named_letters=raw.buckets.letters,
+        named_audit=raw.buckets.audit,
         guard=raw.guard,
     )
 

@@ -268,6 +268,17 @@ class BucketsFile(Strict, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    audit: (
+        Annotated[
+            str,
+            Meta(
+                pattern=_BUCKET,
+                examples=["acme-analytics-benchkeeper"],
+                description="Where the audit is kept. Default: <bucket>-audit.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 def _of_one_region(zones: tuple[str, ...]) -> tuple[str, ...]:
@@ -302,7 +313,8 @@ class SettingsFile(Strict, frozen=True, kw_only=True):
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield a problem if two buckets are the same, which would give a function too many rights, or if a derived name is too long."""
-        derived = (self.buckets.inbox or f"{self.bucket}-inbox", self.buckets.letters or f"{self.bucket}-letters")
+        named = {"inbox": self.buckets.inbox, "letters": self.buckets.letters, "audit": self.buckets.audit}
+        derived = tuple(name or f"{self.bucket}-{purpose}" for purpose, name in named.items())
         too_long = next((name for name in derived if len(name) > _MAX_BUCKET), None)
         if too_long is not None:
             yield "", f"'{too_long}' is too long for a bucket's name; name shorter ones under buckets"

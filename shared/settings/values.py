@@ -33,9 +33,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `sources` are by name. `move_logs_until`: until then, log entries on HR's topic are moved to the directory's topic. A deployment sets it
     when it gives an older installation's sink its new destination.
     `iap_audience` is the audience for which a signed header must be made, on the page and in a request; the deployment sets it.
-    `named_inbox` and `named_letters` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the time and the
-    account of the files' deployment, if the deployment set them. `bigquery_projects` are those whose running jobs keep a notebook.
-    `roster_groups` and `roster_employees`: that list of everybody is read each hour.
+    `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the
+    time and the account of the files' deployment, if the deployment set them. `bigquery_projects` are those whose running jobs keep a
+    notebook. `roster_groups` and `roster_employees`: that list of everybody is read each hour.
     """
 
     env: str
@@ -62,6 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     move_logs_until: datetime | None = None
     named_inbox: str | None = None
     named_letters: str | None = None
+    named_audit: str | None = None
     guard: GuardSettings = field(default_factory=GuardSettings)
     deployed_at: datetime | None = None
     deployed_by: str = ""
@@ -80,9 +81,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.named_letters or f"{self.bucket}-letters"
 
     @property
-    def all_buckets(self) -> tuple[str, str, str]:
+    def audit_bucket(self) -> str:
+        """The bucket of the audit entries and their manifests, in which nothing is ever changed."""
+        return self.named_audit or f"{self.bucket}-audit"
+
+    @property
+    def all_buckets(self) -> tuple[str, str, str, str]:
         """The buckets of an installation, that of the records first."""
-        return (self.bucket, self.inbox_bucket, self.letters_bucket)
+        return (self.bucket, self.inbox_bucket, self.letters_bucket, self.audit_bucket)
 
     @property
     def topic_lifecycle(self) -> str:

@@ -85,7 +85,12 @@ def terminal(tmp_path):
     config = tmp_path / "config"
     shutil.copytree(ROOT / "config", config)
     with EmbeddedCloud.build(clock=VirtualClock(start=START, speed=0)) as cloud:
-        for bucket in ("benchkeeper-local", "benchkeeper-local-inbox", "benchkeeper-local-letters"):
+        for bucket in (
+            "benchkeeper-local",
+            "benchkeeper-local-inbox",
+            "benchkeeper-local-letters",
+            "benchkeeper-local-audit",
+        ):
             cloud.storage.buckets.create({"name": bucket}, project="benchkeeper-local")
         for topic in ("workbench-lifecycle", "workbench-directory", "workbench-operator", "workbench-dead-letter"):
             requests.put(

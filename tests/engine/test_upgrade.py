@@ -120,6 +120,8 @@ def test_over_settled_people_nothing_is_written_until_something_happens(tmp_path
             ]
             if first:  # the templates of those who are no copies are of an earlier renderer, and are written anew once
                 found = [each for each in found if "copy-" in each[1]]
+            else:  # the hint that a pass left, had it crashed between intent and outcome, goes when its time comes
+                found = [each for each in found if (each[0], "copy-" in each[1]) != ("objects.delete", False)]
             assert found == []
     # Something happens: the one whom it concerns is changed, and nobody else.
     email = parse_email("copy.00042@example.com")
@@ -131,4 +133,8 @@ def test_over_settled_people_nothing_is_written_until_something_happens(tmp_path
     assert any("instances/" in resource for _, resource in touched) == (
         42 % len(SETTLED) == 0
     )  # one that runs is stopped
-    assert [each for each in touched if "copy-00042" not in each[1] and "/guard/slots/" not in each[1]] == []
+    assert [
+        each
+        for each in touched
+        if not any(part in each[1] for part in ("copy-00042", "/guard/slots/", "-audit/audit/"))
+    ] == []

@@ -75,6 +75,7 @@ def drive_lifecycle(world: Watched) -> None:
         kinds = (world.completion(), json.loads(wake_message(user_key_for(KOFI))))
         world.post("lifecycle", kinds[world.count % 2])
 
+    lose_answer(world)
     Person(world, KOFI, tell, wake, look=lambda: look(world)).live(at_work=lambda: drive_page(world))
     world.post("lifecycle", {"schema": "workbench.lifecycle/v9"})
     relay(world)
@@ -105,6 +106,12 @@ def compare_rosters(world: Watched) -> None:
     report = world.deps.rosters.report(RosterKind.EMPLOYEES)
     assert report is not None
     assert (report.people, report.refusal) == (1, "")
+
+
+def lose_answer(world: Watched) -> None:
+    """The next audit entry is written, and nobody hears of it: the pass that tries again finds it there, and reads it."""
+    lost = {"phase": "after", "error": {"code": "UNAVAILABLE"}}
+    world.fault(call="storage.objects.insert", resource=f"{world.settings.audit_bucket}*", **lost)
 
 
 def relay(world: Watched) -> None:
@@ -139,7 +146,10 @@ def drive_tick(world: Watched) -> None:
         compare_rosters(world)
         lose_wake_ups(world)
 
+    lose_answer(world)
     Person(world, BEN, tell, lambda: world.post("tick", {"sweep": "due"})).live(at_work=sweeps)
+    world.advance(days=1)
+    world.post("tick", {"sweep": "drift"})  # which writes the manifest of the day before
     world.post("tick", {"sweep": "all"})
 
 
@@ -240,6 +250,8 @@ def drive_page(world: Watched) -> None:
     for route in ROUTES:
         if route.access is not Access.ADMIN and route.name not in _OF_FILES:
             visit(world, kofi, route)
+    for path in ("/manage/audit.csv", f"/manage/people/{user_key_for(KOFI)}/story.json?since=2026-01-01"):
+        assert world.watched(HUB, lambda path=path: mia.get(path)).status_code == 200
     started = world.watched(HUB, lambda: kofi.post(f"/spark/{SMALL}/start"))
     assert started.headers["Location"] == "/?said=spark-start#spark"
     world.take_up(KOFI)

@@ -118,6 +118,7 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
             "objects.get",
         ),  # the fleet for the pages: how old the list is that is there, the new one, what the next sweep needs
         *[("storage", "objects.insert")] * 2,
+        *[("storage", "objects.list")] * 2,  # the audit: the manifests, and what is in none
         ("dataproc", "ListSessionTemplates"),
         ("storage", "objects.list"),  # who waits to be cut
         *[("storage", "objects.list")] * 2,  # dead letters past their lifetime, in both buckets that may have some
@@ -302,6 +303,26 @@ def test_dead_letters_by_reason(functions):
         "InvalidMessage",
         "DeliveryAttemptsExhausted",
     ]
+
+
+def test_event_to_gone_seconds(functions):
+    news(functions, "joiner", ANA)
+    minutes(functions, 6)
+    news(functions, "leaver", ANA)
+    assert values(functions, "benchkeeper/event_to_gone_seconds") == []
+    minutes(functions, 3)
+    (took,) = values(functions, "benchkeeper/event_to_gone_seconds")
+    assert 60 <= took <= 180
+
+
+def test_an_audit_that_cannot_be_written(functions):
+    refused = {"resource": f"{functions.bench.settings.audit_bucket}*", "error": DENIED, "times": 0}
+    functions.bench.fault(call="storage.objects.insert", **refused)
+    news(functions, "joiner", ANA)
+    minutes(functions, 14)
+    assert values(functions, "benchkeeper/audit_behind") == []
+    minutes(functions, 4)
+    assert 1 in values(functions, "benchkeeper/audit_behind")
 
 
 def test_forged_wishes(functions):

@@ -33,7 +33,7 @@ from tests.functions.conftest import HUB, TARGETS, TOPIC_OF, TOPICS, TYPE, envel
 
 KOFI, BEN = parse_email("kofi.mensah@example.org"), parse_email("ben@example.com")
 
-BUCKETS = ("records", "inbox", "letters")
+BUCKETS = ("records", "inbox", "letters", "audit")
 # (permission, on what) -> the calls that need it
 Needs = dict[tuple[str, str], set[str]]
 

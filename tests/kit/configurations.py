@@ -98,7 +98,7 @@ _SETTINGS = _section(
         "project": _one("acme-analytics", "benchkeeper-7"),
         "zones": _some(*_ZONES, least=1),
         "bucket": _one("acme-benchkeeper", "b.e-n_ch"),
-        "buckets": _section({"inbox": _one(None, "acme-in"), "letters": _one("acme-letters")}),
+        "buckets": _section({"inbox": _one(None, "acme-in"), "letters": _one("acme-letters"), "audit": _one(None, "acme-audit")}),
         "network": _one({}, {"network": "projects/p/global/networks/n"}, {"subnet": "projects/p/regions/r/subnetworks/s"}),
         "topics": _section({"tick": _one("tick"), "dead_letter": _one("letters")}),
         "retention": _RETENTION,

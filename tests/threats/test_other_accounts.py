@@ -17,6 +17,8 @@ from shared.engine.news.requests import ask
 
 KEY = user_key_for(ANA)
 HR = "hr-feed@acme-hr.iam.gserviceaccount.com"
+AUDIT = "benchkeeper-local-audit"
+CREATES = {"storage.objects.insert"}  # what storage.objects.create alone comes to: nothing that is there changes
 RECORDS, INBOX, LETTERS = "benchkeeper-local", "benchkeeper-local-inbox", "benchkeeper-local-letters"
 # What storage.objects.create and .delete on a bucket come to.
 WRITES = {f"storage.objects.{method}" for method in ("insert", "delete", "compose", "rewrite", "copy")}
@@ -40,12 +42,14 @@ SNAPSHOTS = {
     "compute.snapshots.setLabels",
 }
 CLUSTERS = {"dataproc.CreateCluster", "dataproc.DeleteCluster"}
+LOG = {"logging.entries.write"}
+COPIES = {f"storage.objects.{method}" for method in ("compose", "rewrite", "copy")}  # to a name that is free
 SESSIONS = {f"dataproc.{verb}SessionTemplate" for verb in ("Create", "Update", "Delete")}
 
 # What it does to letters (notes on them, and removes those whose lifetime is over), and on which topics it may publish.
 NOTES: dict[str, dict[str, set[str]]] = {
-    "lifecycle": {},
-    "tick": {LETTERS: {f"storage.objects.{method}" for method in ("delete", "patch", "update")}},
+    "lifecycle": {AUDIT: CREATES},
+    "tick": {AUDIT: CREATES, LETTERS: {f"storage.objects.{method}" for method in ("delete", "patch", "update")}},
 }
 SPEAKS = {"lifecycle": ("dead-letter", "lifecycle", "operator", "directory", "tick"), "tick": ("dead-letter",)}
 
@@ -70,9 +74,10 @@ def methods(found: set[tuple[str, str]], *, without: str = "") -> set[str]:
     return {method for method, where in found if where != without or not without}
 
 
-@pytest.mark.parametrize("name", ["push", "build"])
-def test_push_and_build_may_change_nothing(hub: Hub, name: str) -> None:
-    assert permitted(hub.bench, ours(hub, name)) == set()
+@pytest.mark.parametrize(("name", "may"), [("push", set()), ("build", {("logging.entries.write", "")})])
+def test_push_and_build_may_change_nothing(hub: Hub, name: str, may: set[tuple[str, str]]) -> None:
+    """The build writes its own log."""
+    assert permitted(hub.bench, ours(hub, name)) == may
 
 
 @pytest.mark.parametrize(
@@ -107,13 +112,14 @@ def test_who_acts_on_environments_does_what_the_product_does_and_no_more(hub: Hu
     storage = {pair for pair in found if pair[0].startswith("storage.")}
     assert {where for _, where in storage} == {RECORDS, INBOX, *NOTES[name]}
     assert {method for method, where in storage if where == LETTERS} == NOTES[name].get(LETTERS, set())
+    assert {method for method, where in storage if where == AUDIT} <= CREATES | COPIES
     assert {method for method, where in storage if where == INBOX} == {"storage.objects.delete"}
     assert {method for method, where in storage if where == RECORDS} <= WRITES | {"storage.objects.move"}
     topics = {f"workbench-{topic}" for topic in SPEAKS[name]}
     assert {pair for pair in found if pair[0].startswith("pubsub.")} == {("pubsub.Publish", topic) for topic in topics}
     rest = {method for method, _ in found if not method.startswith(("storage.", "pubsub."))}
     assert rest >= NOTEBOOKS | SNAPSHOTS | CLUSTERS
-    assert rest <= NOTEBOOKS | SAME_PERMISSION | SNAPSHOTS | CLUSTERS | (SESSIONS if name == "tick" else set())
+    assert rest <= NOTEBOOKS | SAME_PERMISSION | SNAPSHOTS | CLUSTERS | (SESSIONS | LOG if name == "tick" else set())
 
 
 @pytest.mark.parametrize("name", ["lifecycle", "tick"])

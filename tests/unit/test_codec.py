@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from shared.cloud.storage.record_rows import from_texts, to_texts
 from shared.domain.record import codec
 from shared.domain.record.cuts import Clearance, CutClass, KeptIn, WaitingCut
+from shared.domain.record.leaving import Leaving, LeavingPath, PathCut, PathState
 from shared.domain.record.record import Hold, Power, Presence, Spec, row_of
 from shared.domain.record.status import (
     PARTS,
@@ -33,7 +34,7 @@ from shared.domain.record.status import (
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.things.errors import PermanentError, Reason
-from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.history import Call, CallState, StoryKind, StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
 from shared.domain.things.power import _ONCE_KEPT as _ONCE
 from shared.domain.things.power import PowerCause, PowerReason
@@ -71,6 +72,17 @@ _TURNS = st.none() | st.builds(
     sold_out=st.booleans(),
 )
 _RESTORES = st.builds(RestoreWish, snapshot=_TEXT, asked_at=_TIMES)
+_TEXTS = st.dictionaries(_TEXT, _TEXT, max_size=2)
+_CALLS = st.builds(
+    Call,
+    id=_TEXT,
+    activity=st.integers(0, 99),
+    state=st.sampled_from(CallState),
+    policy=_TEXT,
+    event=_TEXT,
+    done_at=st.none() | _TIMES,
+    before=_TEXTS,
+)
 _STATUS = st.builds(
     Status().changed,
     generation=st.integers(0, 10**6),
@@ -174,7 +186,19 @@ _STATUS = st.builds(
     ready_took_s=st.none() | st.floats(0, 10**6),
     acknowledged_at=st.none() | _TIMES,
     story=st.lists(
-        st.builds(StoryLine, at=_TIMES, kind=st.sampled_from(StoryKind), text=_TEXT, because=_TEXT, ref=_TEXT),
+        st.builds(
+            StoryLine,
+            at=_TIMES,
+            kind=st.sampled_from(StoryKind),
+            text=_TEXT,
+            because=_TEXT,
+            ref=_TEXT,
+            by=_TEXT,
+            waits=st.booleans(),
+            again=st.booleans(),
+            after=_TEXTS,
+            call=st.none() | _CALLS,
+        ),
         max_size=2,
     ).map(tuple),
     waiting_cut=st.none()
@@ -201,6 +225,27 @@ _STATUS = st.builds(
     ),
     regrets=st.lists(st.builds(Regret, kind=st.sampled_from(RegretKind), at=_TIMES), max_size=2).map(tuple),
     urgent=_TEXT,
+    leaving=st.none()
+    | st.builds(
+        Leaving,
+        since=_TIMES,
+        complete_at=st.none() | _TIMES,
+        paths=st.lists(
+            st.builds(
+                PathCut,
+                path=st.sampled_from(LeavingPath),
+                state=st.sampled_from(PathState),
+                cut_at=st.none() | _TIMES,
+                gone_at=st.none() | _TIMES,
+                reason=_TEXT,
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
+    alias=_TEXT,
+    audited=st.integers(0),
+    audit_digest=_TEXT,
+    audit_object=_TEXT,
     conditions=st.lists(
         st.builds(
             Condition,
@@ -298,6 +343,11 @@ LATER = [
             "acknowledged_at",
             "story",
             "notices",
+            "alias",
+            "leaving",
+            "audited",
+            "audit_digest",
+            "audit_object",
             "taken_wishes",
             "waiting_cut",
             "clearance",

@@ -66,7 +66,8 @@ def test_what_is_shipped_is_right_for_both_environments(company, env):
     assert {each.topic for each in found.functions.values() if each.entry_point == "lifecycle"} == sources
     assert {each.account for each in found.functions.values() if each.entry_point == "lifecycle"} == {"lifecycle"}
     settings = found.settings
-    assert tuple(found.buckets) == (settings.bucket, f"{settings.bucket}-inbox", f"{settings.bucket}-letters")
+    kept = ("inbox", "letters", "audit")
+    assert tuple(found.buckets) == (settings.bucket, *(f"{settings.bucket}-{name}" for name in kept))
     assert set(found.jobs) == {"benchkeeper-due", "benchkeeper-idle", "benchkeeper-drift", "benchkeeper-roster"}
     assert "roles/pubsub.publisher" in {grant.role for grant in found.grants}
     assert found.metrics
@@ -291,7 +292,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     },
     "roles: a custom role that is not defined": (
         "roles", "role: custom/benchkeeper_letters", "role: custom/benchkeeper_leters", "",
-        "no custom role 'benchkeeper_leters'; there are: benchkeeper_accounts, benchkeeper_accounts_look, benchkeeper_clusters, benchkeeper_costs,",
+        "no custom role 'benchkeeper_leters'; there are: benchkeeper_accounts, benchkeeper_accounts_look, benchkeeper_audit, benchkeeper_audit_list, benchkeeper_audit_log,",
     ),
     "roles: a bare on": (
         "roles", '{to: account/dead-letter, role: custom/benchkeeper_letters, "on": bucket/letters}',

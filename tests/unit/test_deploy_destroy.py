@@ -77,10 +77,10 @@ def test_destroy_takes_ours_and_leaves_everything_else(world):
     lines = [f"{line} " for step in steps for line in commands(step)]
     assert [line for line in lines for never in NEVER if never in line] == []
     removed = [line for line in lines if "remove-iam-policy-binding" in line]
-    assert len(removed) == 6
+    assert len(removed) == 7  # of ours: one from the project, one from each of the four buckets, two of accounts
     assert all("--member=serviceAccount:benchkeeper-" in line for line in removed)
     assert {step.key for step in steps if step.mark is Mark.KEEP} == {
-        "environments people's", *(f"bucket {BUCKET}{each}" for each in ("", "-inbox", "-letters")), "dataset benchkeeper",
+        "environments people's", *(f"bucket {BUCKET}{each}" for each in ("", "-inbox", "-letters", "-audit")), "dataset benchkeeper",
     }  # fmt: skip
     assert all(step.mark in {Mark.DELETE, Mark.KEEP} for step in steps)
     deleted = {step.kind for step in steps if step.mark is Mark.DELETE}

@@ -416,13 +416,13 @@ def test_every_grant_is_added_to_what_is_there_and_none_is_set(world):
     assert all("add-iam-policy-binding" in line for line in lines)
     assert not any("set-iam-policy" in line or "allUsers" in line for line in lines)
     assert {step.lane for step in plan.values()} == {
-        "project", "bucket/records", "bucket/inbox", "bucket/letters", "topic/workbench-dead-letter", "topic/workbench-lifecycle",
+        "project", "bucket/records", "bucket/inbox", "bucket/letters", "bucket/audit", "topic/workbench-dead-letter", "topic/workbench-lifecycle",
         "topic/workbench-wake", "topic/workbench-directory", "topic/workbench-operator", "topic/workbench-tick",
     }  # fmt: skip
     on_project = [words_of(step) for step in plan.values() if step.lane == "project"]
     conditions = [[word for word in words if word.startswith("--condition=")] for words in on_project]
     assert sorted(itertools.chain(*conditions)) == [
-        *["--condition=None"] * 13,
+        *["--condition=None"] * 14,
         f'--condition=title=gcf-sources-only,expression=resource.name.startsWith("projects/_/buckets/gcf-v2-sources-{NUMBER}-")',
     ]  # fmt: skip
     assert all(len(each) == 1 for each in conditions)
@@ -472,11 +472,20 @@ def test_what_an_earlier_version_granted_is_taken_away_once_the_functions_are_ne
 def test_each_bucket_keeps_things_as_its_file_says(world):
     world.answers |= {"storage buckets describe": ABSENT, KMS: policy((CRYPTO, STORAGE))}
     steps = world.plan(buckets.buckets)
-    names = [BUCKET, f"{BUCKET}-inbox", f"{BUCKET}-letters"]
+    names = [BUCKET, f"{BUCKET}-inbox", f"{BUCKET}-letters", f"{BUCKET}-audit"]
     assert [key for key in steps if key.startswith("bucket ")] == [f"bucket {name}" for name in names]
     rules = {name: _rules(steps[f"bucket {name}"]) for name in names}
     assert rules[BUCKET] == rules[f"{BUCKET}-letters"] == [{"daysSinceNoncurrentTime": 30, "isLive": False}]
     assert rules[f"{BUCKET}-inbox"] == [{"daysSinceNoncurrentTime": 7, "isLive": False}, {"age": 7, "isLive": True}]
+
+
+def test_the_audits_bucket_keeps_no_versions_and_is_locked_by_nobody(world):
+    world.answers |= {"storage buckets describe": ABSENT, KMS: policy((CRYPTO, STORAGE))}
+    step = world.plan(buckets.buckets)[f"bucket {BUCKET}-audit"]
+    words = [word for do in step.work for word in do if isinstance(word, str)]
+    assert "--no-versioning" in words
+    assert "--soft-delete-duration=7776000s" in words
+    assert not any("retention-period" in word for word in words), "it could not be taken back once it is locked"
 
 
 def _rules(step: Step) -> list[dict[str, Any]]:

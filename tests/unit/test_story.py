@@ -20,7 +20,7 @@ from shared.domain.spark.actions import CreateCluster, DeleteCluster
 from shared.domain.template.actions import PutTemplate
 from shared.domain.things.clusters import ClusterStatus, ClusterWish
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
-from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine, told
+from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine, latest, once_copied, told
 from shared.domain.things.identity import parse_email
 from shared.engine.reconcile.history import with_chronicle, with_hold_told, with_news
 
@@ -48,16 +48,26 @@ def test_it_is_bounded_and_the_newest_stay():
     for number in range(MAX_LINES + 30):
         line = StoryLine(at=NOW + timedelta(minutes=number), kind=StoryKind.CALL, text=f"line {number}")
         story = told(story, [line])
-    assert len(story) == MAX_LINES
-    assert [line.text for line in story] == [f"line {n}" for n in range(30, MAX_LINES + 30)]
+    assert len(story) == MAX_LINES + 30, "no line is dropped before it is copied out"
+    copied = latest(tuple(map(once_copied, story)))
+    assert [line.text for line in copied] == [f"line {n}" for n in range(30, MAX_LINES + 30)]
 
 
 @pytest.mark.parametrize("field", ["text", "because", "ref"])
 def test_a_long_text_is_cut(field):
     line = replace(StoryLine(at=NOW, kind=StoryKind.NEWS, text="t", because="b", ref="r"), **{field: "x" * 10_000})
-    (kept,) = told((), [line])
+    (waiting,) = told((), [line])
+    assert len(getattr(waiting, field)) == 4000
+    kept = once_copied(waiting)
     assert len(getattr(kept, field)) == 300
     assert replace(kept, **{field: ""}) == replace(line, **{field: ""})
+
+
+def test_a_long_text_is_cut_between_words():
+    line = StoryLine(at=NOW, kind=StoryKind.NEWS, text="a-word " * 100)
+    text = once_copied(line).text
+    assert text.endswith("a-word…"), text
+    assert len(text) <= 300
 
 
 @pytest.mark.parametrize(

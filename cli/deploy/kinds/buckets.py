@@ -1,4 +1,4 @@
-"""The buckets: records, the inbox of requests, dead letters. They are created and corrected, never deleted."""
+"""The buckets: records, the inbox of requests, dead letters, the audit. They are created and corrected, never deleted."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ def _bucket(target: Target, name: str, wanted: BucketModel) -> Step:
         found = {}
     key = target.deployment.options.kms_key
     rules = FileWord("--lifecycle-file", json.dumps(lifecycle(wanted)))
-    rest = ("--versioning", rules, f"--update-labels={OURS}={BENCHKEEPER}")
+    versions = "--versioning" if wanted.versioning else "--no-versioning"
+    retention = (_retention(wanted.retention),) if wanted.retention is not None else ()
+    rest = (versions, rules, f"--update-labels={OURS}={BENCHKEEPER}", *retention)
     if not found:
         create = (
             "storage", "buckets", "create", f"gs://{name}", f"--location={target.region}", "--uniform-bucket-level-access",
             "--public-access-prevention", f"--soft-delete-duration={_seconds(wanted.soft_delete)}",
             *((f"--default-encryption-key={key}",) if key else ()),
         )  # fmt: skip
-        because = "uniform access, never public, versions kept"
+        because = f"uniform access, never public, {'versions kept' if wanted.versioning else 'no versions'}"
         work = [create, ("storage", "buckets", "update", f"gs://{name}", *rest)]
         return Step(key=f"bucket {name}", mark=Mark.CREATE, because=because, work=work, needs=("key",))
     why, words = _differences(target, wanted, found, rules)
@@ -61,12 +63,17 @@ def _differences(
 ) -> tuple[list[str], list[str | FileWord]]:
     key = target.deployment.options.kms_key
     access = found.get("iamConfiguration", {})
+    held_s = int(found.get("retentionPolicy", {}).get("retentionPeriod", 0))
     soft_s = int(found.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
     checks: list[tuple[bool, str, str | FileWord]] = [
         (access.get("uniformBucketLevelAccess", {}).get("enabled") is True, "uniform access is off",
          "--uniform-bucket-level-access"),
         (access.get("publicAccessPrevention") == "enforced", "it could be made public", "--public-access-prevention"),
-        (found.get("versioning", {}).get("enabled") is True, "it keeps no versions", "--versioning"),
+        (found.get("versioning", {}).get("enabled", False) is wanted.versioning,
+         "it keeps no versions" if wanted.versioning else "it keeps versions",
+         "--versioning" if wanted.versioning else "--no-versioning"),
+        (wanted.retention is None or held_s >= wanted.retention.total_seconds(), "its objects may be deleted",
+         _retention(wanted.retention)),
         (soft_s == int(wanted.soft_delete.total_seconds()),
          f"soft delete {differs(_seconds(wanted.soft_delete), f'{soft_s}s')}",
          f"--soft-delete-duration={_seconds(wanted.soft_delete)}"),
@@ -78,6 +85,10 @@ def _differences(
     ]  # fmt: skip
     wrong = [(why, word) for is_right, why, word in checks if not is_right]
     return [why for why, _ in wrong], [word for _, word in wrong]
+
+
+def _retention(retention: timedelta | None) -> str:
+    return f"--retention-period={_seconds(retention or timedelta(0))}"
 
 
 def lifecycle(wanted: BucketModel) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PUBLIC_S = 10.0  # the wait for Google's public documents, while a user waits for a page
 _SERVICES = {service.value: service for service in Service}
 _POOL = 32
+_QUICK_S = 8.0  # of a call that may fail without harm, and must hold nothing up
 
 
 class CloudConfig(Struct, frozen=True, kw_only=True):
@@ -76,6 +77,12 @@ class Clients:
         base = self._config.api_endpoint or _STORAGE
         return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
 
+    def quick_bucket(self, name: str) -> Bucket:
+        """Return the bucket of that name for calls that must not wait long."""
+        base = self._config.api_endpoint or _STORAGE
+        transport = self._once("quick", lambda: self._build_transport(timeout_s=_QUICK_S, patience_s=_QUICK_S))
+        return self._once(f"quick bucket:{name}", lambda: Bucket(transport, base, name))
+
     def transport(self) -> Transport:
         """Return the transport that sends requests with credentials."""
         return self._once("transport", self._build_transport)
@@ -112,6 +119,9 @@ class Clients:
     def close(self) -> None:
         """Close the kept connections."""
         self.transport().close()
+        quick = self._built.get("quick")
+        if quick is not None:
+            quick.close()
 
     def _once(self, name: str, build: Callable[[], T]) -> T:
         with self._lock:  # functions run several threads, but each client is made once
@@ -135,16 +145,17 @@ class Clients:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
         return credentials
 
-    def _build_transport(self) -> Transport:
+    def _build_transport(self, *, timeout_s: float = 60.0, patience_s: float | None = None) -> Transport:
         if self._config.api_endpoint:
-            return self._transport(lambda *_: None)
+            return self._transport(lambda *_: None, timeout_s=timeout_s, patience_s=patience_s)
         if not self._config.token and is_on_google_cloud(os.environ):  # noqa: TID251 - the platform's own variable, no setting
             # The metadata server is never behind a proxy.
             token = MetadataToken(
                 Transport(sign=lambda *_: None, patience_s=_PUBLIC_S, trust_env=False, door=self._door)
             )
-            return self._transport(token.sign, renew=token.renew)
-        return self._transport(self._sign, renew=None if self._config.token else self._renew)
+            return self._transport(token.sign, renew=token.renew, timeout_s=timeout_s, patience_s=patience_s)
+        renew = None if self._config.token else self._renew
+        return self._transport(self._sign, renew=renew, timeout_s=timeout_s, patience_s=patience_s)
 
     def _transport(
         self,
@@ -152,12 +163,13 @@ class Clients:
         *,
         renew: Callable[[], None] | None = None,
         timeout_s: float = 60.0,
+        patience_s: float | None = None,
     ) -> Transport:
         return Transport(
             sign=sign,
             renew=renew,
             timeout_s=timeout_s,
-            patience_s=self._config.patience_s,
+            patience_s=self._config.patience_s if patience_s is None else min(patience_s, self._config.patience_s),
             door=self._door,
             heard=self.answered_time.hear if self._config.api_endpoint else None,
             # Calls to this machine's own port must not go through a proxy that the environment names.

@@ -121,6 +121,7 @@ class Bucket:
         content_type: str = "application/json",
         metadata: Mapping[str, str] | None = None,
         expected: int | None = None,
+        again: bool = True,
     ) -> int | None:
         """Write the object and return its new generation. Return None, without writing, if the object is not at `expected` (0: missing)."""
         query = {"uploadType": "multipart"}
@@ -137,7 +138,7 @@ class Bucket:
         body = head.encode() + content + f"\r\n--{boundary}--".encode()
         url = f"{self._base}/upload/storage/v1/b/{quote(self.name, safe='')}/o?{_encoded(**query)}"
         headers = {"content-type": f'multipart/related; boundary="{boundary}"'}
-        answer = self._sent("POST", url, what=what, body=body, headers=headers)
+        answer = self._sent("POST", url, what=what, body=body, headers=headers, again=again)
         if answer.status == _PRECONDITION_FAILED:
             return None
         self._check(answer, what)

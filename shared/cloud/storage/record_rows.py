@@ -17,6 +17,7 @@ from shared.domain.record.waves import Turn
 from shared.domain.things.identity import AccountId, InstanceId, UserKey
 from shared.domain.things.usage import Usage
 
+AUDIT = "audit"  # the text that stays with the record: the fleet index has none
 _PRESENCES = {word.value: word for word in Presence}
 _POWERS = {word.value: word for word in Power}
 _CAUSES = {word.value: word for word in Cause}
@@ -68,6 +69,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "copies": _copies_text(row.copies),
         "copy-from": _iso(row.copy_from),
         "regrets": ",".join(f"{each.kind.value} {_iso(each.at)}" for each in row.regrets),
+        AUDIT: row.audit,
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -119,6 +121,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             copies=_copies(text) if (text := get("copies")) else (),
             copy_from=_time(get("copy-from")),
             regrets=tuple(_regret(each) for each in text.split(",")) if (text := get("regrets")) else (),
+            audit=get(AUDIT, ""),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

@@ -16,7 +16,7 @@ from typing import Any
 
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Listed
-from shared.cloud.storage.record_rows import from_texts, to_texts
+from shared.cloud.storage.record_rows import AUDIT, from_texts, to_texts
 from shared.domain.record import codec
 from shared.domain.record.record import RecordRow, UserRecord, row_of
 from shared.domain.record.recovery import Examined, Intact, NeverWritten, Recoverable, Unrecoverable
@@ -170,6 +170,7 @@ class StorageRecords:
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)
             if row is not None:
+                listed.metadata.pop(AUDIT, None)
                 yield ListedRow(row, listed.metadata)
             elif listed.metadata != _POINTER and listed.name == _name(UserKey(name)) and is_user_key(name):
                 yield UserKey(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.domain.plan.plan import Action
+from shared.domain.plan.plan import Action, Activity
 from shared.domain.record.status import ConditionType
 from shared.domain.things.identity import AccountId, UserEmail
 
@@ -12,6 +12,7 @@ class CreateAccount(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
+    activity = Activity.CREATE
     words = "create service account {0.account_id}"
 
     account_id: AccountId
@@ -22,9 +23,14 @@ class ShareAccount(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
+    activity = Activity.ENABLE
 
     account_id: AccountId
     user: UserEmail | None
+
+    def does(self) -> Activity:
+        """Return whether the account is given or taken."""
+        return Activity.ENABLE if self.user is not None else Activity.DISABLE
 
     def describe(self) -> str:
         """Return the action in words."""
@@ -37,6 +43,7 @@ class EnableAccount(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
+    activity = Activity.ENABLE
     words = "enable service account {0.account_id}"
 
     account_id: AccountId
@@ -47,6 +54,7 @@ class DisableAccount(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
+    activity = Activity.DISABLE
     words = "disable service account {0.account_id}"
 
     account_id: AccountId
@@ -57,6 +65,7 @@ class DeleteAccount(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"
+    activity = Activity.DELETE
     words = "delete service account {0.account_id}"
     written_first = True
 
@@ -68,6 +77,7 @@ class JoinGroup(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "group"
+    activity = Activity.ENABLE
     words = "add service account {0.account_id} to {0.group}"
 
     account_id: AccountId
@@ -79,6 +89,7 @@ class LeaveGroup(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.IDENTITY_READY
     target = "group"
+    activity = Activity.DISABLE
     words = "take service account {0.account_id} out of {0.group}"
 
     account_id: AccountId

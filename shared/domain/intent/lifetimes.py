@@ -85,7 +85,8 @@ def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
     if record.hold is not None:
         return Kept.ON_HOLD
     status = record.status
-    if status.notebook.operation is not None or status.generation != status.observed_generation:
+    copies = any(line.waits for line in status.story)  # into the audit: once the pseudonym is gone, nobody can
+    if status.notebook.operation is not None or status.generation != status.observed_generation or copies:
         return Kept.UNDER_WAY
     sights = [seen.notebook, seen.former, seen.account, seen.clusters, seen.templates, *seen.snapshots.values()]
     if any(isinstance(sight, Unreadable) for sight in sights):

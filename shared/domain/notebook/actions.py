@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.domain.plan.plan import Action
+from shared.domain.plan.plan import Action, Activity
 from shared.domain.record.status import ConditionType
 from shared.domain.things.notebook import InstanceRef, NotebookSpec, Patch
 
@@ -12,6 +12,7 @@ class CreateInstance(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "spec.instance_id"
+    activity = Activity.CREATE
     words = "create instance {0.spec.instance_id} in {0.zone} ({0.spec.machine_type})"
 
     spec: NotebookSpec
@@ -24,6 +25,7 @@ class StartInstance(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.ENABLE
     words = "start instance {0.ref.instance_id}"
 
     ref: InstanceRef
@@ -34,6 +36,7 @@ class StopInstance(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.DISABLE
     words = "stop instance {0.ref.instance_id}"
 
     ref: InstanceRef
@@ -47,6 +50,7 @@ class ResetInstance(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.ENABLE
     words = "restart instance {0.ref.instance_id}"
     written_first = True
 
@@ -58,6 +62,7 @@ class ResizeDisk(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.ENABLE
     words = "make the {0.disk} disk of {0.ref.instance_id} {0.size_gb} GB large"
 
     ref: InstanceRef
@@ -71,6 +76,7 @@ class DeleteInstance(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.DELETE
     words = "delete instance {0.ref.instance_id} in {0.ref.zone}"
     written_first = True
 
@@ -83,6 +89,7 @@ class UpdateInstance(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.ENABLE
 
     ref: InstanceRef
     patch: Patch
@@ -99,6 +106,7 @@ class RestoreData(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"
+    activity = Activity.ENABLE
     words = "restore instance {0.ref.instance_id} from snapshot {0.snapshot}"
     written_first = True
 

@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import IntEnum
 from operator import attrgetter
 from typing import ClassVar
 
@@ -148,16 +149,27 @@ class Observed(Struct, frozen=True, kw_only=True):
     sessions: SparkSessionsSeen | Unreadable | NotLooked = field(default_factory=NotLooked)
 
 
+class Activity(IntEnum):
+    """What an action does to the user's access, as OCSF class 3001 numbers it."""
+
+    CREATE = 1
+    ENABLE = 2  # also: start, change, make larger
+    DISABLE = 5
+    DELETE = 6
+
+
 class Action(Struct, frozen=True):
     """A change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
 
-    `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed. `written_first`:
-    the record must be saved before the cloud is asked. The reason is that the action cannot be taken back, or that only the record keeps
-    the name of what the action makes. `is_routine`: the action comes every day, so its success is no line of the history.
+    `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed. `activity` is for
+    the audit. `written_first`: the record as it is once the action was started must be saved before the cloud is asked. The reason is that
+    the action cannot be taken back, or that only the record keeps the name of what the action makes. `is_routine`: the action comes every
+    day, so its success is no line of the history.
     """
 
     condition: ClassVar[ConditionType]
     target: ClassVar[str]
+    activity: ClassVar[Activity]
     words: ClassVar[str] = ""
     written_first: ClassVar[bool] = False
     is_routine: ClassVar[bool] = False
@@ -166,6 +178,10 @@ class Action(Struct, frozen=True):
     def key(self) -> str:
         """The kind and the target, by which the history recognises a repeated call, whatever its words are."""
         return f"{type(self).__name__} {attrgetter(self.target)(self)}"
+
+    def does(self) -> Activity:
+        """Return what this action does to the user's access."""
+        return self.activity
 
     def describe(self) -> str:
         """Return the action in words, for plans and the history: `words` formatted with the action as `{0}`."""

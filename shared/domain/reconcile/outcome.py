@@ -72,9 +72,10 @@ class Done(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """A call that the cloud refused, or did not answer."""
+    """A call that the cloud refused, or did not answer. With `sent` False, our own limits held it back."""
 
     error: BenchkeeperError
+    sent: bool = True
 
 
 Outcome = Started | Asked | Done | Failed

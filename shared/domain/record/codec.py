@@ -16,6 +16,7 @@ from msgspec.structs import fields
 
 from shared.domain.people import facts_json
 from shared.domain.people.facts import TIMELINES
+from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import Spec, UserRecord
 from shared.domain.record.status import (
     PARTS,
@@ -205,10 +206,10 @@ def _check(value: Any, raw: Any) -> None:
 _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
-    StoryLine: frozenset({"act", "refused"}),
+    StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call"}),
     Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by"}),
     Former: frozenset({"built_from"}),
-    Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices"}),
+    Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices", "leaving"}),
     NotebookStatus: frozenset({
         "naming", "built_from", "former", "refused", "turn", "settles_at",
         "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "restarted_for", "lost_at", "files_of",
@@ -222,6 +223,7 @@ _LATER: dict[type, frozenset[str]] = {
     AccountStatus: frozenset({"account_id", "data_groups"}),
     GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
     InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),
+    AuditStatus: frozenset({"alias", "audited", "audit_digest", "audit_object"}),
 }  # fmt: skip
 # A record without its facts, which are in two places of its JSON.
 _Rest = defstruct(

@@ -185,6 +185,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names, without those
     known to be lost, and `copies` likewise of those for the user; `copy_from` is from when on the next one may be taken, None if the
     newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
+    `audit` is the end of the user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may join these to the user.
     `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
     """
 
@@ -227,6 +228,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     copies: tuple[str, ...] = ()
     copy_from: datetime | None = None
     regrets: tuple[Regret, ...] = ()
+    audit: str = ""
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -290,4 +292,5 @@ def row_of(record: UserRecord) -> RecordRow:
         copies=tuple(s.name for s in record.status.data.snapshots if s.is_copy and not (s.lost and is_absent)),
         copy_from=next_copy_at(record.status, record.created_at) if not is_absent else None,
         regrets=record.status.notebook.regrets,
+        audit=f"{audit.alias} {audit.audited} {audit.audit_digest}" if (audit := record.status.audit).audited else "",
     )

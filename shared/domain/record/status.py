@@ -11,6 +11,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from shared.domain.record.cuts import Clearance, KeptIn, WaitingCut
+from shared.domain.record.leaving import Leaving
+from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import Reason
@@ -190,6 +192,11 @@ class StatusChanges(TypedDict, total=False):
     dormancy: Dormancy | None
     regrets: tuple[Regret, ...]
     urgent: str
+    alias: str
+    audited: int
+    audit_digest: str
+    audit_object: str
+    leaving: Leaving | None
     conditions: tuple[Condition, ...]
 
 
@@ -307,7 +314,7 @@ class Status(Struct, frozen=True, kw_only=True):
     `waiting_since` is the time of the message whose effect is pending: a joiner's notebook to be ready, or a leaver's to be stopped.
     `ready_took_s` is how long the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template.
     `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month.
-    `story` is the latest history, oldest first. `notices` are what a manager should know.
+    `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is the latest history, oldest first. `notices` are what a manager should know.
 
     A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`), so no two parts have a field of the same name.
     """
@@ -324,12 +331,14 @@ class Status(Struct, frozen=True, kw_only=True):
     ready_took_s: float | None = None
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()
+    leaving: Leaving | None = None
     conditions: tuple[Condition, ...] = ()
     notebook: NotebookStatus = field(default_factory=NotebookStatus)
     data: DataStatus = field(default_factory=DataStatus)
     account: AccountStatus = field(default_factory=AccountStatus)
     guard: GuardStatus = field(default_factory=GuardStatus)
     inbox: InboxStatus = field(default_factory=InboxStatus)
+    audit: AuditStatus = field(default_factory=AuditStatus)
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
         """Return the status with some fields changed, in whichever part they are."""
@@ -365,6 +374,7 @@ PARTS: Mapping[str, type[Struct]] = {
     "account": AccountStatus,
     "guard": GuardStatus,
     "inbox": InboxStatus,
+    "audit": AuditStatus,
 }
 PART_OF: Mapping[str, str] = {name: part for part, kind in PARTS.items() for name in kind.__struct_fields__}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from shared.domain.plan.plan import Action
+from shared.domain.plan.plan import Action, Activity
 from shared.domain.record.status import ConditionType
 from shared.domain.things.notebook import InstanceRef
 from shared.domain.things.snapshots import Snapshot
@@ -16,6 +16,7 @@ class CreateSnapshot(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.DATA_SAVED
     target = "name"
+    activity = Activity.CREATE
     words = "save the files of {0.source.instance_id} in snapshot {0.name}"
     written_first = True
 
@@ -29,6 +30,7 @@ class DeleteSnapshot(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.DATA_SAVED
     target = "name"
+    activity = Activity.DELETE
     words = "delete snapshot {0.name}"
     written_first = True
 
@@ -56,9 +58,14 @@ class WriteManifest(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.DATA_SAVED
     target = "snapshot.name"
+    activity = Activity.CREATE
 
     snapshot: Snapshot
     deleted_at: datetime | None = None
+
+    def does(self) -> Activity:
+        """Return whether the manifest tells of what was made, or of its deletion."""
+        return Activity.DELETE if self.deleted_at is not None else Activity.CREATE
 
     def describe(self) -> str:
         """Return the action in words."""

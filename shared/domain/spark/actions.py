@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.domain.plan.plan import Action
+from shared.domain.plan.plan import Action, Activity
 from shared.domain.record.status import ConditionType
 
 
@@ -11,6 +11,7 @@ class CreateCluster(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.CLUSTERS_READY
     target = "name"
+    activity = Activity.CREATE
     written_first = True
 
     template: str
@@ -29,6 +30,7 @@ class DeleteCluster(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.CLUSTERS_READY
     target = "name"
+    activity = Activity.DELETE
     words = "delete Spark cluster {0.name}"
     written_first = True
 
@@ -40,6 +42,7 @@ class EndSession(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.SESSIONS_ENDED
     target = "name"
+    activity = Activity.DISABLE
     words = "end Spark session {0.name}"
 
     name: str

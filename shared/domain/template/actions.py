@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.domain.plan.plan import Action
+from shared.domain.plan.plan import Action, Activity
 from shared.domain.record.status import ConditionType
 
 
@@ -11,6 +11,7 @@ class PutTemplate(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.TEMPLATES_READY
     target = "template"
+    activity = Activity.CREATE
     words = "write template {0.template}"
 
     template: str
@@ -22,6 +23,7 @@ class RemoveTemplate(Action, frozen=True, kw_only=True):
 
     condition = ConditionType.TEMPLATES_READY
     target = "template"
+    activity = Activity.DELETE
     words = "remove template {0.template}"
 
     template: str

@@ -1,17 +1,22 @@
-"""The history of one user's environment, in time order. The record itself holds it, so that both always agree."""
+"""The history of one user's environment, in time order. The record itself holds it, so that both always agree.
+
+The record keeps the latest lines, and every line that is not copied out yet (`StoryLine.waits`): the history is the outbox of the
+audit (`shared.domain.record.audit`), which keeps all lines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-# About two months of ordinary use; a record stays below 32 KB. Older lines are in the log and in older versions of the object.
+# About two months of ordinary use; a record stays below 32 KB. Older lines are in the audit.
 MAX_LINES = 80
 _MAX_TEXT = 300
+_MAX_WAITING_TEXT = 4000  # of a line that is not copied out yet
 
 
 class StoryKind(StrEnum):
@@ -23,10 +28,42 @@ class StoryKind(StrEnum):
     CALL = "call"  # the cloud was asked for a change, or refused it
 
 
+CAUSES = frozenset({StoryKind.NEWS, StoryKind.WISH})  # the lines that later calls follow from
+
+
+class CallState(StrEnum):
+    """What is known of a call to the cloud."""
+
+    ASKED = "asked"  # the intent is saved; the call may be under way
+    DONE = "done"
+    REFUSED = "refused"  # the cloud refused the call, or did not answer
+    HELD = "held"  # Benchkeeper's own limits held the call back: the cloud was not called
+    UNKNOWN = "unknown"  # the process ended between the intent and the answer
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """The part of a line that only a call to the cloud has, until it is copied out.
+
+    `id` is made of the generation of the record that the intent was written over, and the number of the action. `activity` is that of
+    OCSF class 3001. `event` is the event or request that caused the call. `before` is what was wanted and seen before.
+    """
+
+    id: str
+    activity: int
+    state: CallState
+    policy: str
+    event: str = ""
+    done_at: datetime | None = None
+    before: Mapping[str, str] = field(default_factory=dict)
+
+
 class StoryLine(Struct, frozen=True, kw_only=True):
     """A line of the history. `text` is for people, `because` the reason, `ref` an event id, an operation's name or an error's reason.
 
     `act` identifies the call to the cloud (`Action.key`); `refused`: the cloud refused the call. Lines of earlier versions have neither.
+    `by` is who caused the line: a source, the key of a user, or a part of Benchkeeper. `waits`: the line is not copied out yet; until
+    then it has `after`, what was wanted once the line was written, and for a call `call`. `again`: a repeated refusal, or a call of every
+    day, which only the audit keeps.
     """
 
     at: datetime
@@ -36,14 +73,48 @@ class StoryLine(Struct, frozen=True, kw_only=True):
     ref: str = ""
     act: str = ""
     refused: bool = False
+    by: str = ""
+    waits: bool = False
+    again: bool = False
+    after: Mapping[str, str] = field(default_factory=dict)
+    call: Call | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """The state of a call whose outcome no process has saved yet."""
+        return self.call is not None and self.call.state is CallState.ASKED
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
-    """Return the history with more lines. The oldest lines are dropped if there are more than `MAX_LINES`."""
-    return (*story, *(_cut(line) for line in lines))[-MAX_LINES:]
+    """Return the history with more lines, which wait to be copied out.
+
+    The oldest lines are dropped if there are more than `MAX_LINES`, but none that waits.
+    """
+    return latest((*story, *(_cut(replace(line, waits=True), _MAX_WAITING_TEXT) for line in lines)))
 
 
-def _cut(line: StoryLine) -> StoryLine:
-    if len(line.text) <= _MAX_TEXT and len(line.because) <= _MAX_TEXT and len(line.ref) <= _MAX_TEXT:
+def latest(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
+    """Return the last `MAX_LINES` lines, and all that wait."""
+    old = len(story) - MAX_LINES
+    if old <= 0:
+        return story
+    return (*(line for line in story[:old] if line.waits), *story[old:])
+
+
+def once_copied(line: StoryLine) -> StoryLine:
+    """Return the line as the record keeps it once the audit has all of it."""
+    return _cut(replace(line, waits=False, again=False, after={}, call=None), _MAX_TEXT)
+
+
+def _cut(line: StoryLine, most: int) -> StoryLine:
+    if len(line.text) <= most and len(line.because) <= most and len(line.ref) <= most:
         return line
-    return replace(line, text=line.text[:_MAX_TEXT], because=line.because[:_MAX_TEXT], ref=line.ref[:_MAX_TEXT])
+    return replace(line, text=_short(line.text, most), because=_short(line.because, most), ref=line.ref[:most])
+
+
+def _short(text: str, most: int) -> str:
+    """Return the text cut at a word."""
+    if len(text) <= most:
+        return text
+    whole, space, _ = text[: most - 1].rpartition(" ")
+    return f"{whole if space else text[: most - 1]}…"

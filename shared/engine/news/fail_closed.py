@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from shared.domain.people.events import AccountChanged, Left, LifecycleEvent, is_cut
+from shared.domain.plan.plan import Activity
 from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
 from shared.domain.things.identity import UserKey, account_id_for, is_user_key, user_key_for, user_key_of_instance
 from shared.domain.things.notebook import (
@@ -25,6 +26,7 @@ from shared.domain.things.notebook import (
     ObservedNotebook,
 )
 from shared.engine.ports.deps import Deps
+from shared.engine.reconcile.audit import note_alone
 
 # The unreadable record may overrule an older statement: the user may be back.
 LATELY = timedelta(days=14)
@@ -70,7 +72,7 @@ def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordErr
     keys = {user_key_for(form) for form in forms} | {key for form in forms for key in _known_as(form, deps)}
     if is_user_key(error.user_key):
         keys.add(UserKey(error.user_key))
-    done = cut_by_label(keys, deps)
+    done = cut_by_label(keys, deps, because=f"{news.source} {error.reason.value}".strip())
     deps.log.error(
         "Cut a leaver by label",
         users=sorted(keys),
@@ -85,7 +87,7 @@ def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordErr
     return done
 
 
-def cut_by_label(user_keys: Iterable[UserKey], deps: Deps) -> CutByLabel:
+def cut_by_label(user_keys: Iterable[UserKey], deps: Deps, *, because: str = "") -> CutByLabel:
     """Stop every instance of these keys, in all zones and under all names, and disable their own service accounts.
 
     Safe to repeat. An instance belongs to a key by our labels, or by a name that only this product computes. A failure does not stop
@@ -110,6 +112,9 @@ def cut_by_label(user_keys: Iterable[UserKey], deps: Deps) -> CutByLabel:
             else:
                 stopped.append(notebook.ref.instance_id)
     disabled, not_disabled = _disable(keys, deps)
+    calls = [(str(user_key_of_instance(name) or name), "stop instance") for name in stopped]
+    calls += [(name, "disable service account") for name in disabled]
+    note_alone(((whose, text, Activity.DISABLE) for whose, text in calls), because, deps)
     return CutByLabel(
         stopped=tuple(stopped),
         failed=(*failed, *not_disabled),

@@ -297,7 +297,7 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
         return with_hold_told(before, after, by, now)
     deps.log.info("Asked for", user=before.user_key, wish=asked_text(asked), by=by)
     because = "asked for by the person" if by_person else f"asked for by {by}"
-    return _with_line(after, StoryLine(at=now, kind=StoryKind.WISH, text=asked_text(asked), because=because))
+    return _with_line(after, StoryLine(at=now, kind=StoryKind.WISH, text=asked_text(asked), because=because, by=by))
 
 
 def _with_line(record: UserRecord, line: StoryLine) -> UserRecord:

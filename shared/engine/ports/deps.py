@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from shared.domain.people.groups import GroupBook
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Noted
+from shared.domain.policy.policy_codec import policy_digest
+from shared.engine.ports.audit import Audit
 from shared.engine.ports.fleet import Costs, FleetIndex
 from shared.engine.ports.guard import Decisions, Guard, Policies
 from shared.engine.ports.inbox import DeadLetters, Inbox, Relay, SignIn
@@ -66,12 +68,14 @@ class Deps(Struct, frozen=True, kw_only=True):
     guard: Guard
     persons: Persons
     relay: Relay
+    audit: Audit
     policies: Policies
     rosters: Rosters
     base_policy: Policy
     deployed: Noted | None = None
     admin_group: str | None = None
     roster_sources: tuple[RosterSource, ...] = ()
+    _digest: dict[str, tuple[Policy, str]] = field(default_factory=dict)  # a cache of the last policy's digest
     # A cache of the last group book with the policy made from it: a pass asks for the policy many times.
     _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)
 
@@ -86,6 +90,16 @@ class Deps(Struct, frozen=True, kw_only=True):
             known = (book, base, self.with_book(base))
             self._sorted["book"] = known
         return known[2]
+
+    @property
+    def policy_digest(self) -> str:
+        """The digest of the policy in force."""
+        base = self.policies.in_force(self.base_policy)
+        known = self._digest.get("base")
+        if known is None or known[0] is not base:
+            known = (base, policy_digest(base))
+            self._digest["base"] = known
+        return known[1]
 
     def with_book(self, policy: Policy) -> Policy:
         """Return the policy, in force or not, together with the news of the groups that it assigns."""

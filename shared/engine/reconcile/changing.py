@@ -16,6 +16,8 @@ from shared.domain.things.identity import UserKey
 from shared.domain.things.power import PowerReason
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
+from shared.engine.reconcile.audit import save as save_sealed
+from shared.engine.reconcile.audit import waits
 from shared.engine.reconcile.history import with_hold_told
 from shared.engine.reconcile.repair import load_mended
 
@@ -70,7 +72,7 @@ def change_record(
         changed = change(stored.record)
         if changed is stored.record:
             return Accepted(stored=stored, changed=False)
-        saved = save(due_soon(changed, deps) if wakes else changed, stored, deps)
+        saved = save(due_soon(changed, deps) if wakes or waits(changed) else changed, stored, deps)
         if saved is not None:
             return Accepted(stored=saved, changed=True)
     raise lost_the_race(user_key)
@@ -93,7 +95,7 @@ def due_soon(record: UserRecord, deps: Deps) -> UserRecord:
 def save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None:
     """Write the record over `stored`; return None if another process wrote in between."""
     try:
-        return deps.records.save(record, expected=stored)
+        return save_sealed(record, stored, deps)
     except ConflictError:
         return None
 

@@ -41,10 +41,13 @@ def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
     """Carry out the plan's actions in order. A failed action does not stop the others: each is safe to try by itself."""
     outcomes: list[tuple[Action, Outcome]] = []
     for action in plan.actions:
+        sent = False
         try:
+            check_room(action, plan.record, deps)
+            sent = True
             outcome = _do(action, plan, deps)
         except BenchkeeperError as error:
-            outcome = Failed(error)
+            outcome = Failed(error, sent)
             _log_failure(action, error, plan, deps)
         outcomes.append((action, outcome))
     return outcomes
@@ -53,7 +56,6 @@ def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
 def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
     operation: OperationRef | None = None
     cluster_operation: str | None = None
-    check_room(action, plan.record, deps)
     match action:
         case PutTemplate():
             deps.templates.put(plan.record, action)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
 
+from shared.domain.notebook.actions import StopInstance
 from shared.domain.people.events import (
     AccountChanged,
     AccountState,
@@ -19,13 +20,15 @@ from shared.domain.people.events import (
     Moved,
     Renamed,
 )
-from shared.domain.plan.plan import Action, Plan
+from shared.domain.plan.plan import Action, Observed, Plan
 from shared.domain.reconcile.outcome import Asked, Done, Failed, Outcome, Started
-from shared.domain.record.record import UserRecord
+from shared.domain.record.audit import access_of
+from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason
-from shared.domain.things.history import StoryKind, StoryLine, told
+from shared.domain.things.history import CAUSES, Call, CallState, StoryKind, StoryLine, told
 from shared.domain.things.identity import without_addresses
+from shared.domain.things.notebook import Absent, ObservedNotebook, Unreadable
 
 # `RECONCILED` follows from the others; that a pass is still at work is not worth a line.
 _TOLD = frozenset(ConditionType) - {ConditionType.RECONCILED}
@@ -56,7 +59,14 @@ def with_news(record: UserRecord, event: LifecycleEvent, now: datetime) -> UserR
     """Return the record with a line about the message that changed it."""
     says = f"; says {event.says}" if event.says else ""
     because = f"source {event.source}{says}" if event.source else ""
-    line = StoryLine(at=now, kind=StoryKind.NEWS, text=_news_text(record, event), because=because, ref=event.event_id)
+    line = StoryLine(
+        at=now,
+        kind=StoryKind.NEWS,
+        text=_news_text(record, event),
+        because=because,
+        ref=event.event_id,
+        by=event.source,
+    )
     return record.with_status(story=told(record.status.story, [line]))
 
 
@@ -91,20 +101,90 @@ def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime
         f"{without_addresses(after.hold.reason)}; asked for by {by}" if after.hold is not None else f"asked for by {by}"
     )
     return after.with_status(
-        story=told(after.status.story, [StoryLine(at=now, kind=StoryKind.WISH, text=text, because=because)])
+        story=told(after.status.story, [StoryLine(at=now, kind=StoryKind.WISH, text=text, because=because, by=by)])
     )
 
 
+def with_intents(
+    base: UserRecord, plan: Plan, seen: Observed, now: datetime, *, over: int, policy: str
+) -> tuple[UserRecord, tuple[StoryLine, ...]]:
+    """Return the record with a line for each call that is to be made, and these lines. The record is saved before the first call.
+
+    `over` is the generation of the record that this record is written over: with the number of the call it makes the call's id. `policy`
+    is the digest of the policy in force.
+    """
+    before, after = {**access_of(base), **_seen_as(seen)}, access_of(plan.record)
+    lines = []
+    for number, action in enumerate(plan.actions):
+        by, event = _caused_by(action, plan.record, base.status.story)
+        call = Call(
+            id=f"{over}-{number}",
+            activity=int(action.does()),
+            state=CallState.ASKED,
+            policy=policy,
+            event=event,
+            before=before,
+        )
+        lines.append(
+            StoryLine(
+                at=now,
+                kind=StoryKind.CALL,
+                text=action.describe(),
+                because=" ".join(plan.because),
+                act=action.key,
+                by=by,
+                after=after,
+                call=call,
+            )
+        )
+    story = told(base.status.story, lines)
+    return base.with_status(story=story), story[len(story) - len(lines) :]
+
+
+def _seen_as(seen: Observed) -> dict[str, str]:
+    match seen.notebook:
+        case ObservedNotebook(state=state):
+            return {"notebook": state.value}
+        case Absent():
+            return {"notebook": "ABSENT"}
+        case Unreadable():
+            return {"notebook": "UNREADABLE"}
+        case _:
+            return {}
+
+
+def _caused_by(action: Action, record: UserRecord, story: Sequence[StoryLine]) -> tuple[str, str]:
+    """Return who caused the call, and the event or request: the last news or request, unless Benchkeeper itself stops an unused notebook."""
+    if isinstance(action, StopInstance) and record.spec.power_reason.is_idle:
+        return "benchkeeper idle sweep", ""
+    line = next((line for line in reversed(story) if line.kind in CAUSES), None)
+    return (line.by, line.ref) if line is not None else ("", "")
+
+
 def with_chronicle(
-    before: UserRecord, after: UserRecord, plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], now: datetime
+    before: UserRecord,
+    after: UserRecord,
+    plan: Plan,
+    outcomes: Sequence[tuple[Action, Outcome]],
+    now: datetime,
+    *,
+    intents: Sequence[StoryLine] = (),
+    done_at: datetime | None = None,
 ) -> UserRecord:
-    """Return the record after a pass with lines about its calls and changed conditions; unchanged if there are none."""
-    calls = [
-        _call(action, outcome, plan, now)
-        for action, outcome in outcomes
-        if not (action.is_routine and isinstance(outcome, Done))
-    ]
-    lines = [line for line in calls if not _is_old_refusal(line, before.status.story)]
+    """Return the record after a pass with lines about its calls and changed conditions; unchanged if there are none.
+
+    `intents` are the lines of the calls in the record as it was saved before them: they get their outcomes.
+    """
+    calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
+    if intents:
+        after = _with_answers(before, after, intents, calls, outcomes, done_at or now)
+        lines = []
+    else:
+        lines = [
+            line
+            for line, (action, outcome) in zip(calls, outcomes, strict=True)
+            if not _is_old_refusal(line, before.status.story) and not (action.is_routine and isinstance(outcome, Done))
+        ]
     lines += _ended_clusters(before, after, now)
     for kind in sorted(_TOLD):
         old, new = before.status.condition(kind), after.status.condition(kind)
@@ -113,9 +193,50 @@ def with_chronicle(
         if old is None or (old.status, old.reason) != (new.status, new.reason):
             text = f"{_NAMES[kind]}: {new.reason.value}"
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=new.message))
+    gone, earlier = after.status.leaving, before.status.leaving
+    if gone is not None and gone.complete_at is not None and (earlier is None or earlier.complete_at is None):
+        because = "Each path was asked for again after it was cut, and nothing was there."
+        lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text="Verified gone", because=because))
+    if not lines and not intents and _access(before) != _access(after):
+        text = f"Access: {after.spec.profile or 'yes'}" if after.spec.presence is Presence.PRESENT else "Access: none"
+        lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=after.spec.because))
     if not lines:
         return after
     return after.with_status(story=told(after.status.story, [_without_hold_addresses(line, after) for line in lines]))
+
+
+def _access(record: UserRecord) -> Mapping[str, str]:
+    return {name: text for name, text in access_of(record).items() if name != "power"}
+
+
+def _with_answers(
+    before: UserRecord,
+    after: UserRecord,
+    intents: Sequence[StoryLine],
+    calls: Sequence[StoryLine],
+    outcomes: Sequence[tuple[Action, Outcome]],
+    done_at: datetime,
+) -> UserRecord:
+    """Return the record in which the lines of intents have the outcomes of their calls."""
+    answered: dict[str, StoryLine] = {}
+    for intent, line, (action, outcome) in zip(intents, calls, outcomes, strict=True):
+        if intent.call is None:
+            continue
+        state, is_routine = CallState.DONE, action.is_routine and isinstance(outcome, Done)
+        if isinstance(outcome, Failed):
+            state = CallState.REFUSED if outcome.sent else CallState.HELD
+        told_line = _without_hold_addresses(line, after)
+        answered[intent.call.id] = replace(
+            intent,
+            text=told_line.text,
+            because=told_line.because,
+            ref=told_line.ref,
+            refused=told_line.refused,
+            again=_is_old_refusal(line, before.status.story) or is_routine,
+            call=replace(intent.call, state=state, done_at=done_at),
+        )
+    story = (answered.get(line.call.id, line) if line.call is not None else line for line in after.status.story)
+    return after.with_status(story=tuple(story))
 
 
 def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> list[StoryLine]:

@@ -9,19 +9,23 @@ from msgspec import Struct
 from shared.domain.account.actions import DisableAccount
 from shared.domain.intent.wanted import with_wanted
 from shared.domain.plan.plan import Action, Observed, OperationSeen, Plan
+from shared.domain.reconcile.leaving import with_leaving
 from shared.domain.reconcile.outcome import Done, Outcome, with_outcomes
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.things.errors import FOR_ADMINISTRATORS, ConflictError, Reason
+from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import NotLooked
 from shared.domain.things.power import PowerCause
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
+from shared.engine.reconcile.audit import copy_out, save, waits, with_known
+from shared.engine.reconcile.changing import due_soon
 from shared.engine.reconcile.executor import carry_out
 from shared.engine.reconcile.guard import wanted_in_a_pass, with_listing, with_room
-from shared.engine.reconcile.history import with_chronicle
+from shared.engine.reconcile.history import with_chronicle, with_intents
 from shared.engine.reconcile.observer import observe
 from shared.engine.reconcile.repair import load_mended
 
@@ -67,12 +71,13 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, th
     With `thorough`, a listing showed a difference, so everything is looked at. `stored` avoids the first read if the caller has just written the record. If another process writes in between, the pass is
     repeated on the newer record: every action is safe to repeat, and the newer record decides.
     """
+    known: dict[str, StoryLine] = {}
     for _ in range(_TRIES):
         if stored is None:
             stored = load_mended(user_key, deps)
         if stored is None:
             return None
-        result = _pass(stored, deps, thorough=thorough)
+        result = _pass(stored, deps, known, thorough=thorough)
         if result is not None:
             return result
         stored = None
@@ -82,36 +87,63 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, th
     )
 
 
-def _pass(stored: Stored, deps: Deps, *, thorough: bool) -> Result | None:
+def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: bool) -> Result | None:
+    """Make one pass; return None if another process wrote meanwhile.
+
+    Calls are in the record before they are made (R18). `known` gets their outcomes, for the next try.
+    """
     now = deps.clock.now()
-    record = with_room(with_wanted(stored.record, deps.policy, now), deps, now)
+    loaded = with_known(stored.record, known)
+    record = with_room(with_wanted(loaded, deps.policy, now), deps, now)
     record = with_wanted(record, deps.policy, now)
     seen = observe(record, deps, thorough=thorough)
     plan = make_plan(record, seen, deps.policy, now)
-    if _is_written_first(plan, stored):
+    intents: tuple[StoryLine, ...] = ()
+    if plan.actions:
+        base = plan.record if _is_written_first(plan, stored) else due_soon(loaded, deps)
+        base, intents = with_intents(base, plan, seen, now, over=stored.generation, policy=deps.policy_digest)
         try:
-            stored = deps.records.save(plan.record, expected=stored)
+            stored = save(base, stored, deps)
         except ConflictError:
             return None
     outcomes = carry_out(plan, deps)
-    after = _keep_wake_up(with_outcomes(plan, outcomes, deps.policy, now), stored.record, now)
-    after = with_listing(with_chronicle(record, after, plan, outcomes, now), deps)
-    if after != stored.record:
-        try:
-            deps.records.save(after, expected=stored)
-        except ConflictError:
-            return None
+    after = with_outcomes(plan, outcomes, deps.policy, now)
+    after = with_leaving(loaded, after, seen, outcomes, now, poll=deps.policy.poll)
+    if intents:
+        after = _with_saved_history(after, stored.record)
+    done_at = deps.clock.now() if intents else now
+    after = with_chronicle(record, after, plan, outcomes, now, intents=intents, done_at=done_at)
+    known.update({line.call.id: line for line in after.status.story if line.call is not None and not line.is_under_way})
+    after = _keep_wake_up(after, stored.record, now)
+    try:
+        if (
+            waits(after) and not stored.record.status.audit.alias
+        ):  # of an earlier program: once, the pseudonym comes first
+            stored = save(after, stored, deps)
+            after = stored.record
+        after = copy_out(after, stored.record, deps, now)
+        after = with_listing(_keep_wake_up(after, stored.record, now), deps)
+        if after != stored.record:
+            save(after, stored, deps)
+    except ConflictError:
+        return None
     _log_progress(record, seen, after, deps, now)
     _log_needs(record, after, deps)
     _log_broken_promise(record, after, deps, now)
     _log_dormancy(stored.record, after, deps)
     _log_revoked(record, outcomes, deps, now)
     _log_failed_clusters(record, after, deps)
+    _log_gone(loaded, after, deps)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
 
 
+def _with_saved_history(after: UserRecord, saved: UserRecord) -> UserRecord:
+    """Return the record with the history and the pseudonym that were saved before the calls."""
+    return after.with_status(story=saved.status.story, alias=saved.status.audit.alias)
+
+
 def _is_written_first(plan: Plan, stored: Stored) -> bool:
-    """Return True if the plan's record must be saved before the cloud is called.
+    """Return True if the plan's record must be saved before the cloud is called; if not, only the intents are added to the record.
 
     Zone and id name an instance: if they are saved before the create, a crash cannot leave an unknown instance. The same holds for a
     snapshot, and for a cluster whose request is taken back meanwhile.
@@ -217,6 +249,15 @@ def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> N
             deps.log.warning(
                 "Spark cluster failed", user=after.user_key, template=wish.template, reason=known.reason.value
             )
+
+
+def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log once that nothing of a leaver's access is left, and how long that took since the news."""
+    leaving, earlier = after.status.leaving, before.status.leaving
+    if leaving is None or leaving.complete_at is None or (earlier is not None and earlier.complete_at is not None):
+        return
+    took = round((leaving.complete_at - leaving.since).total_seconds(), 1)
+    deps.log.info("Verified gone", user=after.user_key, profile=after.spec.profile or "", event_to_gone_s=took)
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:

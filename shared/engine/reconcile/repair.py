@@ -18,6 +18,7 @@ from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
+from shared.engine.reconcile.audit import with_end_found
 
 _TRIES = 12  # one for each pointer on the way, and a few for concurrent processes
 _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if this process dies
@@ -105,6 +106,7 @@ def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserReco
     )
     planned = record.status.next_attempt_at
     soon = now + _SOON
+    record = with_end_found(record, found.written_at, deps)
     status = record.status.changed(
         story=told(record.status.story, [line]),
         next_attempt_at=soon if planned is None else min(planned, soon),

@@ -24,6 +24,7 @@ from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import Absent, InstanceRef, NotebookState
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.ports.deps import Deps
+from shared.engine.reconcile.audit import save
 from shared.engine.reconcile.changing import want_power
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
@@ -69,7 +70,7 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
             ),
         )
     try:
-        deps.records.save(warned, expected=stored)
+        save(warned, stored, deps)
     except ConflictError:
         return  # another process changed the record: the next sweep warns
     deps.log.warning("Warned of an idle stop", user=user_key, because=verdict.because.value, detail=verdict.detail)

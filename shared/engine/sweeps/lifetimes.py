@@ -10,18 +10,20 @@ replayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from shared.domain.intent.lifetimes import ERASED, Kept, is_erased, is_over, may_be_over, reduced, why_kept
+from shared.domain.plan.plan import Activity
 from shared.domain.record.record import RecordRow, UserRecord
 from shared.domain.things.errors import BenchkeeperError, ConflictError
 from shared.domain.things.identity import UserKey, user_key_for
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import LetterRow
 from shared.engine.ports.records import DueHint, Stored
+from shared.engine.reconcile.audit import note_alone
 from shared.engine.reconcile.observer import observe
 
 _MOST_A_SWEEP = 500  # tombstones; the next sweep continues
@@ -77,7 +79,7 @@ def erase(user_key: UserKey, deps: Deps) -> Erasure:
         return found
     for row in found.letters:
         deps.dead_letters.forget(row)
-    _forget(found.user_key, found.manifests, found.templates, deps)
+    _forget(found.user_key, found.manifests, found.templates, deps, whose=_alias(stored) or found.user_key)
     for hint in found.hints:
         deps.records.drop_hint(hint)
     if stored is not None and found.record:
@@ -88,11 +90,19 @@ def erase(user_key: UserKey, deps: Deps) -> Erasure:
     return found
 
 
-def _forget(user_key: UserKey, manifests: Iterable[str], templates: Iterable[str], deps: Deps) -> None:
+def _forget(
+    user_key: UserKey, manifests: Collection[str], templates: Collection[str], deps: Deps, *, whose: str
+) -> None:
     for name in manifests:
         deps.snapshots.forget_manifest(user_key, name)
     for name in templates:
         deps.templates.remove(user_key, name)
+    done = [*("forget the manifest of a snapshot" for _ in manifests), *("remove a template" for _ in templates)]
+    note_alone(((whose, text, Activity.DELETE) for text in done), "the person's data was erased", deps)
+
+
+def _alias(stored: Stored | None) -> str:
+    return stored.record.status.audit.alias if stored is not None else ""
 
 
 def _forget_number(record: UserRecord, deps: Deps) -> None:
@@ -160,7 +170,8 @@ def _reduce(key: UserKey, deps: Deps) -> bool:
         if kept is not None:
             deps.log.info("Kept a tombstone past its lifetime", user=key, because=kept.value)
             return False
-        _forget(key, tuple(deps.snapshots.manifests(key)), tuple(deps.templates.seen(key).digests), deps)
+        manifests, templates = tuple(deps.snapshots.manifests(key)), tuple(deps.templates.seen(key).digests)
+        _forget(key, manifests, templates, deps, whose=_alias(stored) or key)
         _forget_number(stored.record, deps)
         deps.records.save(reduced(stored.record, deps.clock.now()), expected=stored)
     except ConflictError:

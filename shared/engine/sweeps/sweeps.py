@@ -57,6 +57,7 @@ from shared.engine.sweeps.idle_look import (
 )
 from shared.engine.sweeps.idle_notes import Use
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
+from shared.engine.sweeps.manifests import keep_manifests
 from shared.engine.sweeps.roster import sweep_roster
 from shared.engine.sweeps.session_templates import sync_sessions
 from shared.engine.sweeps.sweeping import Summary, finish, for_each
@@ -103,6 +104,8 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         _log_counts(look.census.counts(deps.policy), deps)
         look.keeper.keep(strays=tuple(summary.strays))
         keep_costs(deps, now)
+    if not dry_run:
+        keep_manifests(deps)
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(look.waits)
     summary.measures |= keep_waiting(deps, now, rows=look.cuts, dry_run=dry_run)

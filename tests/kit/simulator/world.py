@@ -554,6 +554,7 @@ def injected(simulation: Simulation) -> Iterator[None]:
     drawing = SimpleNamespace(uniform=lambda a, b: a + (b - a) * int(simulation.random("uniform")[:8], 16) / 2**32)
     changes = (
         ("shared.engine.news.requests", "secrets", secrets),
+        ("shared.engine.reconcile.audit", "secrets", secrets),
         ("shared.cloud.http.objects", "secrets", secrets),
         ("shared.engine.decisions.waves", "FROM", 2),  # three people are a fleet here
         ("shared.cloud.http.transport", "time", waiting),

@@ -1,0 +1,102 @@
+"""The commands `audit`: check the audit, and list everything that was done on a day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import click
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.output import complain, console, print_csv, print_json, say, table
+from shared.domain.record.audit import Entry
+from shared.domain.things.times import rfc3339
+from shared.engine.views.audit import entries_on
+from shared.engine.views.audit_check import Checked, verify
+
+COLUMNS = ("at", "user", "number", "kind", "text", "because", "by", "event", "state", "activity", "policy", "ref")
+
+
+@click.group(name="audit")
+def audit_group() -> None:
+    """Check and read the audit: every message, request, decision and call to the cloud, each once, kept unchanged."""
+
+
+@audit_group.command(name="verify")
+@output_option()
+@pass_app
+@guarded
+def verify_audit(app: App, output: str) -> None:
+    """Check every entry against its neighbours, the daily manifests, the log and the records. Exit code 1 if something is wrong."""
+    result = verify(app.deps)
+    if output == "json":
+        print_json(_checked(result))
+    else:
+        say(
+            f"{result.entries} entries in {result.objects} objects, {result.manifests} manifests "
+            f"({result.logged} with a digest in the log), {result.records} records."
+        )
+        for fault in result.faults:
+            complain(f"{fault.place}: {fault.says}")
+        if not result.faults:
+            say("Nothing was altered, removed or added.")
+    if result.faults:
+        stop(FAILED)
+
+
+def _checked(result: Checked) -> dict[str, object]:
+    return {
+        "entries": result.entries,
+        "objects": result.objects,
+        "manifests": result.manifests,
+        "logged": result.logged,
+        "records": result.records,
+        "faults": [{"place": fault.place, "says": fault.says} for fault in result.faults],
+    }
+
+
+@audit_group.command(name="list")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), default=None, help="The first day (UTC). Default: today.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), default=None, help="The last day (UTC). Default: today.")
+@output_option("table", "json", "csv")
+@pass_app
+@guarded
+def list_entries(app: App, since: datetime | None, until: datetime | None, output: str) -> None:
+    """List the entries of some days, of all users. Users have pseudonyms; `benchkeeper history USER --since` names one user."""
+    today = app.deps.clock.now().date()
+    first, last = since.date() if since else today, until.date() if until else today
+    rows = [view(entry) for day in _days(first, last) for entry in entries_on(day, app.deps)]
+    rows.sort(key=lambda row: str(row["at"]))
+    if output == "json":
+        print_json(rows)
+    elif output == "csv":
+        print_csv(rows, COLUMNS)
+    elif not rows:
+        say("Nothing happened on these days.")
+    else:
+        shown = [(str(row["at"]), str(row["user"]), str(row["kind"]), str(row["text"])) for row in rows]
+        console().print(table([("WHEN (UTC)", "whole"), ("USER", "whole"), ("", "whole"), ("WHAT", "fold")], shown))
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    while first <= last:
+        yield first
+        first += timedelta(days=1)
+
+
+def view(entry: Entry) -> dict[str, object]:
+    """Return an entry for people and scripts."""
+    return {
+        "at": rfc3339(entry.at.astimezone(UTC)),
+        "user": entry.alias,
+        "number": entry.number,
+        "kind": entry.kind.value,
+        "text": entry.text,
+        "because": entry.because,
+        "by": entry.by,
+        "event": entry.event,
+        "state": entry.state.value if entry.state is not None else "",
+        "activity": entry.activity,
+        "policy": entry.policy,
+        "ref": entry.ref,
+    }

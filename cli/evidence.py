@@ -1,0 +1,162 @@
+"""The commands `evidence`, which makes or checks a package for an auditor, and `as-of`, which says who had what on a past day."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import subprocess
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zipfile import BadZipFile
+
+import click
+
+from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.output import complain, console, print_csv, print_json, say, table
+from cli.users import say_unknown, user_key
+from shared.domain.things.times import rfc3339
+from shared.engine.views.evidence import AccessThen, Period, all_records, as_of, gather, one_record
+from shared.evidence import digest_of, faults_of, package, read_package, zipped
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+_COLUMNS = ("user_key", "user", "known", "access", "profile", "cause", "group", "since", "why")
+_VERIFY = "verify"
+
+
+@click.command()
+@click.argument("what", nargs=-1, metavar="USER | verify PACKAGE")
+@click.option("--all", "everybody", is_flag=True, help="About everybody.")
+@click.option("--from", "first", type=_DAY, default=None, help="The first day (UTC). Default: the first there is.")
+@click.option("--to", "last", type=_DAY, default=None, help="The last day (UTC). Default: today.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A folder, or a file NAME.zip. Default: evidence-DAY.zip",
+)
+@click.option("--digest", default="", help="With verify: the digest of the manifest, as it was printed.")
+@pass_app
+@guarded
+def evidence(
+    app: App,
+    what: tuple[str, ...],
+    first: datetime | None,
+    last: datetime | None,
+    out: Path | None,
+    digest: str,
+    *,
+    everybody: bool,
+) -> None:
+    """Write the evidence about USER, or with --all about everybody: facts, decisions, changes, access times, snapshots, approvals, proof of leaving.
+
+    Every table is a CSV and a JSON file; manifest.json has the SHA-256 of each. `evidence verify PACKAGE` finds one changed byte.
+    """
+    if what[:1] == (_VERIFY,):
+        if len(what) != 2 or everybody:  # noqa: PLR2004 - the word and the package
+            raise click.UsageError("Say which package: benchkeeper evidence verify PACKAGE")
+        _verify(Path(what[1]), digest)
+        return
+    if (len(what) == 1) == everybody or len(what) > 1:
+        raise click.UsageError("Say about whom: USER, or --all.")
+    _make(app, what[0] if what else "", first, last, out)
+
+
+def _make(app: App, user: str, first: datetime | None, last: datetime | None, out: Path | None) -> None:
+    deps = app.deps
+    now = deps.clock.now()
+    period = Period(first=first.date() if first else date(1970, 1, 1), last=last.date() if last else now.date())
+    if period.last < period.first:
+        raise click.UsageError("--to is before --from.")
+    if user:
+        records = one_record(user_key(app, user), deps)
+        if not records:
+            say_unknown(app, user)
+        found, about = gather([records], period, deps), str(records[0].user_key)
+    else:
+        found, about = gather(all_records(deps), period, deps), "everybody"
+    asked_by = f"{getpass.getuser()} on the command line"
+    files = package(found, period, about=about, asked_by=asked_by, at=now, policy=deps.policy_digest, commit=_commit())
+    place = out or Path(f"evidence-{now:%Y-%m-%d}.zip")
+    if place.suffix == ".zip":
+        place.write_bytes(zipped(files))
+    else:
+        place.mkdir(parents=True, exist_ok=True)
+        if any(place.iterdir()):
+            raise click.UsageError(f"{place} is not empty.")
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+    say(f"Wrote {place}: {found.records} record{'s' if found.records != 1 else ''}, {len(files)} files.")
+    say(f"Digest of the manifest, to keep elsewhere: {digest_of(files)}")
+
+
+def _commit() -> str:
+    """Return the commit of the folder that this program runs from; empty if it is no git repository."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    folder = Path(__file__).parent
+    done = subprocess.run([git, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _verify(path: Path, digest: str) -> None:
+    try:
+        files = read_package(path)
+    except (OSError, BadZipFile) as error:
+        complain(f"{path} cannot be read as a package: {error}")
+        stop(FAILED)
+    faults = faults_of(files, digest=digest)
+    for fault in faults:
+        complain(f"{path}: {fault}.")
+    if faults:
+        stop(FAILED)
+    say(f"{path}: nothing was altered, removed or added. Digest of the manifest: {digest_of(files)}")
+
+
+@click.command(name="as-of")
+@click.argument("day", type=_DAY)
+@click.option("--with-none", is_flag=True, help="Show those without access, too.")
+@output_option("table", "json", "csv")
+@pass_app
+@guarded
+def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
+    """Say who had what at the end of DAY (UTC), since when, and why, by the entries of the audit.
+
+    A person whose record is that old, but no entry, is shown as not known.
+    """
+    deps = app.deps
+    found = sorted(as_of(day.date(), all_records(deps), deps), key=lambda each: each.user)
+    rows = [_row(each) for each in found if with_none or each.access or not each.known]
+    if output == "json":
+        print_json(rows)
+    elif output == "csv":
+        print_csv(rows, _COLUMNS)
+    elif not rows:
+        say(f"Nobody had access at the end of {day:%Y-%m-%d}.")
+    else:
+        shown = [
+            (each.user, _said(each), f"{each.since:%Y-%m-%d %H:%M}" if each.since else "-", each.why)
+            for each in found
+            if with_none or each.access or not each.known
+        ]
+        console().print(table([("USER", "fold"), ("HAD", "whole"), ("SINCE (UTC)", "whole"), ("WHY", "fold")], shown))
+
+
+def _said(each: AccessThen) -> str:
+    if not each.known:
+        return "not known"
+    return each.profile or "access" if each.access else "none"
+
+
+def _row(each: AccessThen) -> dict[str, object]:
+    return {
+        "user_key": each.user_key,
+        "user": each.user,
+        "known": each.known,
+        "access": each.access,
+        "profile": each.profile,
+        "cause": each.cause,
+        "group": each.group,
+        "since": rfc3339(each.since.astimezone(UTC)) if each.since is not None else None,
+        "why": each.why,
+    }

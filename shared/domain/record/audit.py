@@ -1,0 +1,328 @@
+"""The audit entries: each line of a user's history as an event of OCSF class 3001 (Account Change), chained by SHA-256. Pure.
+
+`audit/<date>/<alias>-<number>.jsonl` holds one or more entries of one user, one a line; the date is that of the copy, the number that of
+the first entry. An object is created once and never changed, so its name decides between two processes that copy at the same time.
+`manifests/<date>.json` lists all objects of a day. Entries name the user by a pseudonym only: wherever a line has the user's address or
+key, the entry has the pseudonym. The record alone joins the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.history import Call, CallState, StoryKind, StoryLine
+from shared.domain.things.identity import account_id_for
+
+ENTRIES = "audit/"
+MANIFESTS = "manifests/"
+ALONE = "alone"  # the first part of the name of an entry that is in no chain
+_NAME = re.compile(r"^audit/(\d{4}-\d\d-\d\d)/([0-9a-z]+)-(\d{8})\.jsonl$")
+_ADDRESS = re.compile(r"[^\s@'\"<>()\[\],;:]+@[^\s@'\"<>()\[\],;:]+\.[^\s@'\"<>()\[\],;:]*[^\s@'\"<>()\[\],;:.]")
+_CLASS, _CATEGORY, _OTHER = 3001, 3, 99
+_NAMES = {1: "Create", 2: "Enable", 5: "Disable", 6: "Delete", _OTHER: "Other"}
+# OCSF: 0 unknown, 1 success, 2 failure, 99 other
+_STATUS = {CallState.DONE: 1, CallState.REFUSED: 2, CallState.HELD: _OTHER, CallState.UNKNOWN: 0, CallState.ASKED: 0}
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it.
+
+    `state` is None for a line that is no call. `previous` is the digest of the user's entry before, "" for the first one.
+    """
+
+    alias: str
+    number: int
+    at: datetime
+    kind: StoryKind
+    text: str
+    because: str
+    ref: str
+    by: str
+    act: str
+    call: str
+    event: str
+    activity: int
+    state: CallState | None
+    done_at: datetime | None
+    policy: str
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    previous: str
+    previous_object: str
+    digest: str = ""
+    place: str = ""
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """The parts of an object's name."""
+
+    day: date
+    alias: str
+    number: int
+
+
+def name_of(alias: str, number: int, day: date) -> str:
+    """Return the name of the object whose first entry has that number."""
+    return f"{ENTRIES}{day.isoformat()}/{alias}-{number:08}.jsonl"
+
+
+def manifest_name(day: date) -> str:
+    """Return the name of the day's manifest."""
+    return f"{MANIFESTS}{day.isoformat()}.json"
+
+
+def place_of(name: str) -> Place | None:
+    """Return the parts of the name; None for any other object."""
+    match = _NAME.match(name)
+    if match is None:
+        return None
+    try:
+        return Place(day=date.fromisoformat(match[1]), alias=match[2], number=int(match[3]))
+    except ValueError:
+        return None
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of the bytes in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def access_of(record: UserRecord) -> dict[str, str]:
+    """Return what is wanted for the user, and why, as an entry tells it."""
+    spec = record.spec
+    told = {
+        "presence": spec.presence.value,
+        "power": spec.power.value,
+        "profile": spec.profile or "",
+        "cause": spec.cause.value,
+        "group": spec.entitled_by,
+    }
+    return {name: text for name, text in told.items() if text}
+
+
+def sealed(record: UserRecord, alias: str) -> UserRecord:
+    """Return the record as it is to be saved: each waiting line says what is wanted now, and the user has a pseudonym (`alias`, if none)."""
+    story = record.status.story
+    if not any(line.waits for line in story):
+        return record
+    if any(line.waits and not line.after for line in story):
+        after = access_of(record)
+        told = tuple(replace(line, after=after) if line.waits and not line.after else line for line in story)
+        record = record.with_status(story=told)
+    return record if record.status.audit.alias else record.with_status(alias=alias)
+
+
+class Scrub:
+    """The replacement of everything that names the user by the pseudonym. Other addresses go, but those in `kept` (of groups)."""
+
+    def __init__(self, record: UserRecord, kept: frozenset[str]) -> None:
+        self._alias = record.status.audit.alias
+        self._own = {address.lower() for address in (record.email, *record.former_emails) if address}
+        self._kept = kept
+        key = record.user_key
+        # The account's id first: it has a part of the key, and the key's digits.
+        self._names = (account_id_for(key).removeprefix("nb-"), key, key.rpartition("-")[2])
+
+    def __call__(self, text: str) -> str:
+        """Return the text without what names the user."""
+        for address in self._own:
+            text = re.sub(re.escape(address), self._alias, text, flags=re.IGNORECASE)
+        if "@" in text:
+            text = _ADDRESS.sub(lambda found: self._address(found[0]), text)
+        for name in self._names:
+            text = text.replace(name, self._alias)
+        return text
+
+    def _address(self, address: str) -> str:
+        return address if address.lower() in self._kept or self._alias in address else "<address>"
+
+
+def named_again(text: str, record: UserRecord) -> str:
+    """Return the text of an entry with the user's key in the place of the pseudonym, for whoever may see the user's record."""
+    alias = record.status.audit.alias
+    return text.replace(alias, record.user_key) if alias else text
+
+
+def entry_of(
+    line: StoryLine, *, alias: str, number: int, previous: str, previous_object: str, scrub: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return the entry of a line: the same line and chain give the same bytes (`content_of`)."""
+    call = line.call
+    activity = call.activity if call is not None else _OTHER
+    source, said = scrub(line.by), scrub(call.event if call is not None else line.ref)
+    entry: dict[str, Any] = {
+        "class_uid": _CLASS,
+        "category_uid": _CATEGORY,
+        "activity_id": activity,
+        "activity_name": _NAMES[activity],
+        "type_uid": _CLASS * 100 + activity,
+        "severity_id": 1,
+        "time": int(line.at.timestamp() * 1000),
+        "status_id": _STATUS[call.state] if call is not None else 1,
+        "metadata": {
+            "version": "1.3.0",
+            "uid": f"{alias}-{number}",
+            "sequence": number,
+            "product": {"name": "Benchkeeper", "vendor_name": "Benchkeeper"},
+        },
+        "user": {"uid": alias},
+        "actor": {"app_name": source or "benchkeeper", **({"app_uid": said} if said else {})},
+        "message": scrub(line.text),
+        "unmapped": {
+            "kind": line.kind.value,
+            "at": line.at.isoformat(),
+            "because": scrub(line.because),
+            "ref": scrub(line.ref),
+            "after": {name: scrub(text) for name, text in line.after.items()},
+            "previous": previous,
+            "previous_object": previous_object,
+        },
+    }
+    if call is not None:
+        entry["status_detail"] = scrub(line.because) if line.refused else call.state.value
+        entry["unmapped"] |= {
+            "act": scrub(line.act),
+            "call": call.id,
+            "state": call.state.value,
+            "done_at": call.done_at.isoformat() if call.done_at is not None else None,
+            "policy": call.policy,
+            "before": {name: scrub(text) for name, text in call.before.items()},
+        }
+    return entry
+
+
+def alone(alias: str, text: str, because: str, activity: int, at: datetime, number: int) -> dict[str, Any]:
+    """Return the entry of a call that is in no chain, of a user whose record cannot be used. `text` names no user."""
+    call = Call(id=f"{ALONE}-{number}", activity=activity, state=CallState.DONE, policy="", done_at=at)
+    line = StoryLine(at=at, kind=StoryKind.CALL, text=text, because=because, call=call)
+    return entry_of(line, alias=alias, number=number, previous="", previous_object="", scrub=str)
+
+
+def line_bytes(entry: Mapping[str, Any]) -> bytes:
+    """Return the bytes of an entry, without the end of the line."""
+    return json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class Chain(Struct, frozen=True, kw_only=True):
+    """Some entries of one user in order: the bytes of their object, and the end of the chain after them."""
+
+    content: bytes
+    audited: int
+    digest: str
+
+
+def chained(lines: Iterable[StoryLine], record: UserRecord, kept: frozenset[str]) -> Chain:
+    """Return the entries of these lines, as the next ones of the record's chain."""
+    audit, scrub = record.status.audit, Scrub(record, kept)
+    number, previous = audit.audited, audit.audit_digest
+    rows: list[bytes] = []
+    for line in lines:
+        number += 1
+        before = audit.audit_object if not rows else ""
+        raw = entry_of(line, alias=audit.alias, number=number, previous=previous, previous_object=before, scrub=scrub)
+        rows.append(line_bytes(raw))
+        previous = digest_of(rows[-1])
+    return Chain(content=b"\n".join(rows) + b"\n", audited=number, digest=previous)
+
+
+def entries_in(content: bytes, place: str = "") -> Iterator[Entry]:
+    """Yield the entries of an object. Raise `InvalidMessageError` for what is no entry."""
+    for row in content.removesuffix(b"\n").split(b"\n"):
+        try:
+            yield _entry(json.loads(row), digest_of(row), place)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InvalidMessageError(
+                user_message=f"The audit object {place} holds what is no entry.",
+                detail=f"audit object {place}: {type(error).__name__}",
+            ) from error
+
+
+def _entry(raw: Mapping[str, Any], digest: str, place: str) -> Entry:
+    more = raw["unmapped"]
+    state = more.get("state")
+    return Entry(
+        alias=str(raw["user"]["uid"]),
+        number=int(raw["metadata"]["sequence"]),
+        at=datetime.fromisoformat(more["at"]).astimezone(UTC),
+        kind=StoryKind(more["kind"]),
+        text=str(raw["message"]),
+        because=str(more["because"]),
+        ref=str(more["ref"]),
+        by=str(raw["actor"]["app_name"]),
+        act=str(more.get("act", "")),
+        call=str(more.get("call", "")),
+        event=str(raw["actor"].get("app_uid", "")),
+        activity=int(raw["activity_id"]),
+        state=CallState(state) if state is not None else None,
+        done_at=datetime.fromisoformat(more["done_at"]).astimezone(UTC) if more.get("done_at") else None,
+        policy=str(more.get("policy", "")),
+        before=dict(more.get("before", {})),
+        after=dict(more["after"]),
+        previous=str(more["previous"]),
+        previous_object=str(more["previous_object"]),
+        digest=digest,
+        place=place,
+    )
+
+
+def without_known(
+    lines: Iterable[StoryLine], known: Iterable[Entry], record: UserRecord, kept: frozenset[str], now: datetime
+) -> tuple[StoryLine, ...]:
+    """Return the lines that are not among the known entries.
+
+    A call is recognised by its id, another line by time, kind and text; a decision of the present pass also without its time, because
+    the pass that told it first was lost.
+    """
+    scrub = Scrub(record, kept)
+    calls, told, decided = set(), set(), set()
+    for entry in known:
+        calls.add(entry.call)
+        told.add((entry.at, entry.kind, entry.text))
+        if entry.kind is StoryKind.DECISION:
+            decided.add((entry.text, entry.because))
+
+    def is_known(line: StoryLine) -> bool:
+        if line.call is not None:
+            return line.call.id in calls
+        text = scrub(line.text)
+        if (line.at, line.kind, text) in told:
+            return True
+        return line.kind is StoryKind.DECISION and line.at == now and (text, scrub(line.because)) in decided
+
+    return tuple(line for line in lines if not is_known(line))
+
+
+def as_line(entry: Entry, record: UserRecord) -> StoryLine:
+    """Return the line of the history that the entry was made from, for whoever may see the user's record."""
+    return StoryLine(
+        at=entry.at,
+        kind=entry.kind,
+        text=named_again(entry.text, record),
+        because=named_again(entry.because, record),
+        ref=named_again(entry.ref, record),
+        act=named_again(entry.act, record),
+        refused=entry.state is CallState.REFUSED,
+        by=named_again(entry.by, record),
+        after=entry.after,
+        call=Call(
+            id=entry.call,
+            activity=entry.activity,
+            state=entry.state,
+            policy=entry.policy,
+            event=named_again(entry.event, record),
+            done_at=entry.done_at,
+            before=entry.before,
+        )
+        if entry.state is not None
+        else None,
+    )

@@ -1,0 +1,47 @@
+"""The port of the audit: objects that are created once and never changed, and the copy of a manifest's digest in the log.
+
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class AuditObject(Struct, frozen=True, kw_only=True):
+    """An object as a listing shows it. `created_at` is Cloud Storage's own time, `digest` the SHA-256 that its writer noted beside it."""
+
+    name: str
+    created_at: datetime | None
+    digest: str
+
+
+class LoggedDigest(Struct, frozen=True, kw_only=True):
+    """The digest of a day's manifest as the log has it. `day` is an ISO date."""
+
+    day: str
+    digest: str
+
+
+class Audit(Protocol):
+    """The audit's bucket, in which nothing is changed or deleted, and its log. Calls do not wait long: a refusal must delay no cut."""
+
+    def put(self, name: str, content: bytes) -> bytes:
+        """Create the object, with the SHA-256 of its content beside it; return the content that is there now: that of an earlier object, if there is one."""
+
+    def get(self, name: str) -> bytes | None:
+        """Return the content; None if there is no such object."""
+
+    def listed(self, prefix: str, *, after: str = "") -> Iterator[AuditObject]:
+        """Yield the objects below a prefix by name, those at or after `after`."""
+
+    def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
+        """Write the digest of the day's manifest to the log. The same day gives an entry with the same id and time."""
+
+    def logged(self, first: str, last: str) -> Iterator[LoggedDigest]:
+        """Yield the digests in the log of these days."""

@@ -1,0 +1,230 @@
+"""The audit's way out: the history in the record is the outbox, and each pass copies what waits to create-only objects (R18).
+
+Every writer of records saves through `save`. A pass copies lines in their order, by one create. A line goes once its outcome is known;
+an intent whose process ended counts as unknown after `LAPSES`. If another process copied first, the object that is there is the truth,
+and the rest follows it. A refused copy stops nothing: the lines stay in the record, and a later pass tries again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta
+
+from msgspec.structs import replace
+
+from shared.domain.plan.plan import Activity
+from shared.domain.record.audit import (
+    ALONE,
+    ENTRIES,
+    Entry,
+    alone,
+    chained,
+    digest_of,
+    entries_in,
+    line_bytes,
+    name_of,
+    sealed,
+    without_known,
+)
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.history import CAUSES, CallState, StoryLine, latest, once_copied
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
+
+LAPSES = timedelta(minutes=10)  # longer than a function lives
+BEHIND = timedelta(minutes=15)  # an alarm is made of what waits longer
+_MIDNIGHT = timedelta(minutes=15)
+_FIRST_RETRY, _LAST_RETRY = timedelta(minutes=1), timedelta(minutes=10)
+_TRIES = 6
+
+
+def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
+    """Write the record with its waiting lines complete. Raise what `Records.save` raises."""
+    return deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
+
+
+def waits(record: UserRecord) -> bool:
+    """Return True if a line of the history is not copied out yet."""
+    return any(line.waits for line in record.status.story)
+
+
+def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord:
+    """Return the record with the outcomes of calls whose record another process wrote over, by the calls' ids."""
+    story = record.status.story
+    joined = tuple(known.get(line.call.id, line) if line.call is not None else line for line in story)
+    return record if joined == story else record.with_status(story=joined)
+
+
+def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -> UserRecord:
+    """Return the record without the lines that could be copied out; with a time for the next attempt, if some are left.
+
+    `saved` is the record as it was last written: the pseudonym must be in it, or a crash would leave entries that lead to nobody.
+    """
+    record = sealed(record, saved.status.audit.alias)
+    waiting = tuple(line for line in record.status.story if line.waits)
+    if not waiting:
+        return record
+    if not record.status.audit.alias:
+        return _retried(record, now + _FIRST_RETRY)
+    kept = _kept_addresses(deps)
+    for _ in range(_TRIES):
+        lines = tuple(_settled(waiting, now))
+        if not lines:
+            break
+        try:
+            record, waiting = _copied(record, waiting, lines, kept, deps, now)
+        except BenchkeeperError as error:
+            _log_refusal(record, waiting, error, deps, now)
+            return _retried(_with_waiting(record, waiting), _next_try(waiting[0].at, now))
+    record = _with_waiting(record, waiting)
+    return _retried(record, max(waiting[0].at + LAPSES, now + _FIRST_RETRY)) if waiting else record
+
+
+def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
+    """Return a restored record with the end of its chain as the audit has it: entries were written since that version.
+
+    Unchanged if the audit cannot be read: the next entries then meet those objects, or show as a fork when the chain is verified.
+    """
+    alias, now = record.status.audit.alias, deps.clock.now()
+    if not alias:
+        return record
+    newer: list[Entry] = []
+    day, number = (since - _MIDNIGHT).date(), record.status.audit.audited + 1
+    try:
+        while day <= now.date():
+            name = name_of(alias, number, day)
+            content = deps.audit.get(name)
+            if content is None:
+                day += timedelta(days=1)
+                continue
+            newer += entries_in(content, name)
+            number = newer[-1].number + 1
+    except BenchkeeperError as error:
+        deps.log.warning("Audit entries wait", user=record.user_key, reason=error.reason.value, detail=error.detail)
+        return record
+    if not newer:
+        return record
+    waiting = tuple(line for line in record.status.story if line.waits)
+    left = without_known(waiting, newer, record, _kept_addresses(deps), now)
+    return _with_waiting(_with_end(record, newer[-1].number, newer[-1].digest, newer[-1].place), left)
+
+
+def note_alone(calls: Iterable[tuple[str, str, Activity]], because: str, deps: Deps) -> None:
+    """Write entries of calls about a user whose record cannot be used, in no chain: (whose, what was done, activity).
+
+    Written after the calls, by one create. If it is refused, the log alone has the calls: nothing else of the user can be written.
+    """
+    now, rows = deps.clock.now(), list(calls)
+    if not rows:
+        return
+    entries = b"".join(
+        line_bytes(alone(digest_of(whose.encode())[:16], text, because, int(activity), now, number)) + b"\n"
+        for number, (whose, text, activity) in enumerate(rows, start=1)
+    )
+    name = f"{ENTRIES}{now.date().isoformat()}/{ALONE}-{digest_of(entries)[:24]}.jsonl"
+    try:
+        deps.audit.put(name, entries)
+    except BenchkeeperError as error:
+        deps.log.error("Audit entry was lost", calls=len(rows), reason=error.reason.value, detail=error.detail)
+
+
+def _settled(waiting: tuple[StoryLine, ...], now: datetime) -> Iterator[StoryLine]:
+    """Yield the first lines, up to a call that may still be under way."""
+    for line in waiting:
+        if not line.is_under_way or line.call is None:
+            yield line
+        elif line.at + LAPSES <= now:
+            yield replace(line, call=replace(line.call, state=CallState.UNKNOWN))
+        else:
+            return
+
+
+def _copied(
+    record: UserRecord,
+    waiting: tuple[StoryLine, ...],
+    lines: tuple[StoryLine, ...],
+    kept: frozenset[str],
+    deps: Deps,
+    now: datetime,
+) -> tuple[UserRecord, tuple[StoryLine, ...]]:
+    """Copy the first of the waiting lines by one create. Return the record with the new end of the chain, and the lines that still wait."""
+    chain, number = chained(lines, record, kept), record.status.audit.audited + 1
+    alias = record.status.audit.alias
+    for day in _earlier_days(waiting[0].at, now):
+        name = name_of(alias, number, day)
+        there = deps.audit.get(name)
+        if there is not None:
+            break
+    else:
+        name = name_of(alias, number, now.date())
+        there = deps.audit.put(name, chain.content)
+    if there == chain.content:
+        return _with_end(record, chain.audited, chain.digest, name), waiting[len(lines) :]
+    known = tuple(entries_in(there, name))
+    left = without_known(waiting, known, record, kept, now)
+    return _with_end(record, known[-1].number, known[-1].digest, name), left
+
+
+def _earlier_days(first: datetime, now: datetime) -> Iterator[date]:
+    """Yield the days before today on which another process may have copied the line."""
+    day = min(first, now - _MIDNIGHT).date()
+    while day < now.date():
+        yield day
+        day += timedelta(days=1)
+
+
+def _with_end(record: UserRecord, audited: int, digest: str, name: str) -> UserRecord:
+    return record.with_status(audited=audited, audit_digest=digest, audit_object=name)
+
+
+def _with_waiting(record: UserRecord, waiting: tuple[StoryLine, ...]) -> UserRecord:
+    """Return the record in which only these lines wait; of the others, repeated refusals are dropped."""
+    left = set(map(id, waiting))
+    story = tuple(
+        line if id(line) in left or not line.waits else once_copied(line)
+        for line in record.status.story
+        if id(line) in left or not line.again
+    )
+    return record.with_status(story=_with_last_cause(latest(story)))
+
+
+def _with_last_cause(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
+    """Return the history in which, of the lines that do not wait, only the last message or request keeps who caused it, for later calls."""
+    last = next((line for line in reversed(story) if line.kind in CAUSES), None)
+    return tuple(replace(line, by="") if line.by and not line.waits and line is not last else line for line in story)
+
+
+def _next_try(first: datetime, now: datetime) -> datetime:
+    """Return when to try again: later and later, but also when the oldest line is so old that it is an alarm."""
+    later = now + min(max(now - first, _FIRST_RETRY), _LAST_RETRY)
+    return later if now >= first + BEHIND else min(later, max(first + BEHIND, now + _FIRST_RETRY))
+
+
+def _retried(record: UserRecord, at: datetime) -> UserRecord:
+    planned = record.status.next_attempt_at
+    return record if planned is not None and planned <= at else record.with_status(next_attempt_at=at)
+
+
+def _log_refusal(
+    record: UserRecord, waiting: tuple[StoryLine, ...], error: BenchkeeperError, deps: Deps, now: datetime
+) -> None:
+    age = now - waiting[0].at
+    tell = deps.log.error if age >= BEHIND else deps.log.warning
+    message = "Audit is behind" if age >= BEHIND else "Audit entries wait"
+    tell(
+        message,
+        user=record.user_key,
+        entries=len(waiting),
+        age_s=round(age.total_seconds()),
+        reason=error.reason.value,
+        detail=error.detail,
+    )
+
+
+def _kept_addresses(deps: Deps) -> frozenset[str]:
+    """Return the addresses of groups, which entries may name."""
+    policy = deps.policy
+    data = {profile.data_group for profile in policy.catalog.profiles.values() if profile.data_group}
+    return frozenset(address.lower() for address in policy.entitling_groups() | data)

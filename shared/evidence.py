@@ -1,0 +1,119 @@
+"""The files of an evidence package, and their check: each table as CSV and JSON, a manifest with the SHA-256 of each, and its own.
+
+Made by `benchkeeper evidence` and the page. `manifest.sha256` makes a changed byte of the manifest show; whoever keeps that digest elsewhere
+finds out as well whether the whole package was replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from shared.domain.things.times import rfc3339
+from shared.engine.views.evidence import TABLES, Cell, Evidence, Period
+from shared.sheet import csv_lines
+
+MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
+_FORMAT = 1
+_MOST_BYTES = 4 << 30  # of one file in a package
+
+
+def version() -> str:
+    """Return the version of this program; "unknown" where it is not installed as a package."""
+    try:
+        return metadata.version("benchkeeper")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def package(
+    found: Evidence, period: Period, *, about: str, asked_by: str, at: datetime, policy: str, commit: str = ""
+) -> dict[str, bytes]:
+    """Return the files of the package by name. `about` is the user's key, or "everybody"."""
+    files: dict[str, bytes] = {}
+    rows: dict[str, int] = {}
+    for name, columns in TABLES.items():
+        table = found.tables[name]
+        files[f"{name}.csv"] = csv_lines([columns, *table]).encode()
+        files[f"{name}.json"] = _json([dict(zip(columns, map(_plain, row), strict=True)) for row in table])
+        rows[name] = len(table)
+    manifest = {
+        "format": _FORMAT,
+        "about": about,
+        "from": period.first.isoformat(),
+        "to": period.last.isoformat(),
+        "made_at": rfc3339(at),
+        "asked_by": asked_by,
+        "version": version(),
+        "commit": commit or "unknown",
+        "policy": policy,
+        "population": found.records,
+        "rows": rows,
+        "files": {name: _digest(content) for name, content in sorted(files.items())},
+    }
+    files[MANIFEST] = _json(manifest)
+    files[DIGEST] = f"{_digest(files[MANIFEST])}  {MANIFEST}\n".encode()
+    return files
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """Return the digest of a package's manifest, to be kept elsewhere."""
+    return _digest(files[MANIFEST])
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return the files as one archive; the same files give the same bytes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def read_package(path: Path) -> dict[str, bytes]:
+    """Return the files of a package, a folder or an archive. Raise `OSError` or `BadZipFile` for anything else."""
+    if path.is_dir():
+        return {each.name: each.read_bytes() for each in sorted(path.iterdir()) if each.is_file()}
+    with zipfile.ZipFile(path) as archive:
+        return {info.filename: archive.read(info) for info in archive.infolist() if info.file_size < _MOST_BYTES}
+
+
+def faults_of(files: Mapping[str, bytes], *, digest: str = "") -> list[str]:
+    """Return what is wrong with a package; empty if nothing was altered, removed or added. `digest`: that of the manifest, if it is known."""
+    if MANIFEST not in files or DIGEST not in files:
+        return [f"{name} is missing" for name in (MANIFEST, DIGEST) if name not in files]
+    own = _digest(files[MANIFEST])
+    faults = []
+    if files[DIGEST] != f"{own}  {MANIFEST}\n".encode():
+        faults.append(f"{MANIFEST} or {DIGEST} was altered")
+    if digest and own != digest.strip().lower():
+        faults.append(f"{MANIFEST} is not the one with the digest {digest}")
+    try:
+        listed = dict(json.loads(files[MANIFEST])["files"])
+    except (ValueError, KeyError, TypeError):
+        return [*faults, f"{MANIFEST} cannot be read"]
+    for name, said in sorted(listed.items()):
+        if name not in files:
+            faults.append(f"{name} is missing")
+        elif _digest(files[name]) != said:
+            faults.append(f"{name} was altered")
+    return faults + [f"{name} was added" for name in sorted(set(files) - set(listed) - {MANIFEST, DIGEST})]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(value: Sequence[Any] | Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8", "replace") + b"\n"
+
+
+def _plain(value: Cell) -> Any:
+    return rfc3339(value) if isinstance(value, datetime) else value

@@ -1,0 +1,113 @@
+"""`verify` over the embedded cloud: whatever somebody alters, removes or adds by hand is found, and what nobody touched is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from kit import audit
+from kit.inprocess import impatient, make_bench
+from kit.life import Life
+from kit.official import storage_bucket
+
+from shared.domain.people.events import Left
+from shared.domain.things.identity import parse_email
+from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.audit_check import verify
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting():
+    with impatient():
+        yield
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Two users over three days, with the manifests of the first two."""
+    with impatient():
+        bench = make_bench()
+        ana, ben = (Life(bench, parse_email(f"{name}@example.com")) for name in ("ana.silva", "ben"))
+        ana.join()
+        ben.join()
+        for life in (ana, ben):
+            bench.advance(days=1)
+            life.tell(Left)
+            life.minutes(4)
+            sweep("drift", bench.deps)
+        world = bench.cloud.world.save()
+    return bench, world
+
+
+@pytest.fixture
+def bench(made):
+    found, world = made
+    found.cloud.world.load(json.loads(json.dumps(world)))
+    return found
+
+
+def bucket_of(bench):
+    return storage_bucket(bench.clients, bench.settings.audit_bucket)
+
+
+def names(bench, prefix="audit/"):
+    return sorted(blob.name for blob in bucket_of(bench).list_blobs(prefix=prefix))
+
+
+def test_what_nobody_touched_is_right(bench):
+    result = verify(bench.deps)
+    assert result.faults == []
+    assert result.entries == len(audit.entries(bench))
+    assert (result.manifests, result.records) == (2, 2)
+    assert result.logged == 2
+
+
+def test_one_altered_byte_of_an_entry_is_found_in_each_object(bench):
+    for name in names(bench):
+        blob = bucket_of(bench).blob(name)
+        content = blob.download_as_bytes()
+        place = content.index(b'"message":"') + len(b'"message":"')
+        altered = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        blob.upload_from_string(altered)
+        assert verify(bench.deps).faults, name
+        blob.upload_from_string(content)
+    assert verify(bench.deps).faults == []
+
+
+def test_each_entry_that_is_deleted_is_missed(bench):
+    for name in names(bench):
+        blob = bucket_of(bench).blob(name)
+        content = blob.download_as_bytes()
+        blob.delete()
+        assert verify(bench.deps).faults, name
+        blob.upload_from_string(content)
+
+
+def test_one_altered_byte_of_a_manifest_is_found_by_the_log(bench):
+    for name in names(bench, "manifests/"):
+        blob = bucket_of(bench).blob(name)
+        content = blob.download_as_bytes()
+        blob.upload_from_string(content.replace(b'"version":1', b'"version":2'))
+        assert any(fault.place == name and "log" in fault.says for fault in verify(bench.deps).faults)
+        blob.delete()
+        assert verify(bench.deps).faults
+        blob.upload_from_string(content)
+
+
+def test_an_entry_that_was_added_is_found(bench):
+    first = names(bench)[0]
+    content = bucket_of(bench).blob(first).download_as_bytes()
+    later = first.replace(first.rpartition("-")[2], "00000099.jsonl")
+    bucket_of(bench).blob(later).upload_from_string(content)
+    assert verify(bench.deps).faults
+
+
+def test_a_manifest_whose_log_entry_was_lost_gets_one_with_the_next_sweep(bench):
+    bench.fault(call="logging.entries.write", error={"code": "UNAVAILABLE"})
+    bench.advance(days=1)
+    sweep("drift", bench.deps)
+    assert verify(bench.deps).logged == 2
+    sweep("drift", bench.deps)
+    sweep("drift", bench.deps)
+    result = verify(bench.deps)
+    assert (result.logged, result.manifests, result.faults) == (3, 3, [])

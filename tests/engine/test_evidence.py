@@ -1,0 +1,147 @@
+"""Evidence over the embedded cloud: whole, safe for spreadsheets, and one changed byte is found; who had what on a past day."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import timedelta
+
+import pytest
+from kit.inprocess import impatient, make_bench
+from kit.life import Life
+from kit.official import storage_bucket
+
+from shared.domain.people.events import Joined, Left
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.identity import parse_email
+from shared.engine.news.deliver import deliver
+from shared.engine.views.evidence import TABLES, Period, all_records, as_of, gather, one_record
+from shared.evidence import DIGEST, MANIFEST, digest_of, faults_of, package, read_package, zipped
+
+FORMULA = "=HYPERLINK(1)"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting():
+    with impatient():
+        yield
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Ana came on the first day and left on the third; Ñandú came on the second, by a message whose id is a formula."""
+    with impatient():
+        bench = make_bench()
+        ana = Life(bench, parse_email("ana.silva@example.com"))
+        other = Life(bench, parse_email("Ñandú O'Neil+test@sub.example.co"))
+        ana.join()
+        bench.advance(days=1)
+        now = bench.now
+        deliver(Joined(event_id=FORMULA, user=other.email, occurred_at=now, effective_at=now), bench.deps)
+        other.minutes(8)
+        bench.advance(days=1)
+        ana.tell(Left)
+        ana.minutes(8)
+    return bench, ana, other
+
+
+def everything(bench):
+    period = Period(first=bench.now.date() - timedelta(days=9), last=bench.now.date())
+    found = gather(all_records(bench.deps), period, bench.deps)
+    return package(found, period, about="everybody", asked_by="a test", at=bench.now, policy="p", commit="c")
+
+
+def rows(files, name):
+    return list(csv.DictReader(io.StringIO(files[f"{name}.csv"].decode())))
+
+
+def test_it_has_everybody_and_everything(world):
+    bench, ana, other = world
+    files = everything(bench)
+    manifest = json.loads(files[MANIFEST])
+    assert manifest["population"] == 2
+    assert {row["user"] for row in rows(files, "population")} == {ana.email, other.email}
+    assert {row["access"] for row in rows(files, "population")} == {"true", "false"}
+    assert all(row["source"] is not None for row in rows(files, "facts"))
+    assert any(
+        "StopInstance" in row["text"] or row["text"].startswith("stop instance") for row in rows(files, "changes")
+    )
+    assert all(row["because"] for row in rows(files, "changes"))
+    spans = [(row["user_key"], bool(row["to"])) for row in rows(files, "access")]
+    assert sorted(spans) == sorted([(ana.key, True), (other.key, False)])
+    assert {row["result"] for row in rows(files, "certificates")} == {"verified"}
+    assert [row["lost"] for row in rows(files, "snapshots")] == ["false"]
+    for name in TABLES:
+        assert len(json.loads(files[f"{name}.json"])) == len(rows(files, name)) == manifest["rows"][name]
+    assert (manifest["asked_by"], manifest["commit"]) == ("a test", "c")
+
+
+def test_no_cell_is_a_formula(world):
+    files = everything(world[0])
+    assert FORMULA in files["facts.json"].decode()
+    cells = [cell for name in TABLES for row in rows(files, name) for cell in row.values()]
+    assert f"'{FORMULA}" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_one_changed_byte_a_missing_and_an_added_file_are_found(world, tmp_path):
+    files = everything(world[0])
+    assert faults_of(files) == []
+    assert faults_of(files, digest=digest_of(files)) == []
+    assert faults_of(files, digest="0" * 64)
+    for name, content in files.items():
+        for place in (0, len(content) // 2, len(content) - 1):
+            altered = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+            assert faults_of({**files, name: altered}), (name, place)
+        assert faults_of({other: data for other, data in files.items() if other != name}), name
+    assert faults_of({**files, "more.csv": b""})
+    archive = tmp_path / "evidence.zip"
+    archive.write_bytes(zipped(files))
+    assert read_package(archive) == files
+    assert zipped(files) == zipped(dict(reversed(files.items())))
+    assert DIGEST in files
+
+
+def test_a_page_that_fails_or_a_record_that_cannot_be_read_is_no_evidence(world):
+    bench, ana, _ = world
+    bench.fault(call="storage.objects.list", error={"code": "PERMISSION_DENIED"})
+    with pytest.raises(BenchkeeperError):
+        everything(bench)
+    bucket = storage_bucket(bench.clients)
+    name = f"records/{ana.key}.json"
+    content, metadata = bucket.get_blob(name).download_as_bytes(), bucket.get_blob(name).metadata
+    bucket.blob(name).upload_from_string(b"{broken")
+    with pytest.raises(BenchkeeperError):
+        everything(bench)
+    blob = bucket.blob(name)
+    blob.metadata = metadata
+    blob.upload_from_string(content)
+    assert faults_of(everything(bench)) == []
+
+
+def test_an_audit_object_that_is_missing_is_no_evidence(world):
+    bench, ana, _ = world
+    bucket = storage_bucket(bench.clients, bench.settings.audit_bucket)
+    name = ana.record.status.audit.audit_object
+    content = bucket.blob(name).download_as_bytes()
+    bucket.blob(name).delete()
+    with pytest.raises(BenchkeeperError):
+        gather([one_record(ana.key, bench.deps)], Period(first=bench.now.date(), last=bench.now.date()), bench.deps)
+    bucket.blob(name).upload_from_string(content)
+
+
+def test_who_had_what_on_a_day(world):
+    bench, ana, other = world
+    today = bench.now.date()
+
+    def then(days):
+        found = as_of(today - timedelta(days=days), all_records(bench.deps), bench.deps)
+        return {each.user: (each.known, each.access, each.profile) for each in found}
+
+    assert then(3) == {}
+    assert then(2) == {ana.email: (True, True, "analyst")}
+    assert then(1) == {ana.email: (True, True, "analyst"), other.email: (True, True, "analyst")}
+    assert then(0) == {ana.email: (True, False, ""), other.email: (True, True, "analyst")}
+    (why,) = [each.why for each in as_of(today, all_records(bench.deps), bench.deps) if each.user == ana.email]
+    assert why

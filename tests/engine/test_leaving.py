@@ -1,0 +1,183 @@
+"""The proof of leaving over the embedded cloud: complete once the cloud was asked again, and never for what is still there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from kit.inprocess import impatient, make_bench
+from kit.life import NO_LIMIT, Life, personal
+from kit.spark import SMALL
+from msgspec.structs import replace
+
+from shared.domain.people.events import Joined, Left
+from shared.domain.record.leaving import LeavingPath, PathState
+from shared.domain.things.identity import parse_email, user_key_for
+from shared.engine.news.deliver import deliver
+from shared.engine.news.requests import want_cluster
+from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.certificate import NOT_COVERED, certificate_json, certificate_of
+
+DENIED = {"code": "PERMISSION_DENIED"}
+READERS = "data-readers@example.com"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting():
+    with impatient():
+        yield
+
+
+@pytest.fixture
+def ana():
+    """Ana runs as her own account, in a group, with a Spark cluster and a serverless session."""
+    life = Life(make_bench(settings=personal(data_group=READERS)), email=parse_email("ana.silva@example.com"))
+    group = {
+        "parent": "customers/C046psxkn",
+        "groupKey": {"id": READERS},
+        "labels": {"cloudidentity.googleapis.com/groups.discussion_forum": ""},
+    }
+    life.bench.control("POST", "/v1/groups", group)
+    life.join(minutes=8)
+    want_cluster(life.key, SMALL, life.bench.deps, by="a test")
+    life.minutes(5)
+    return life
+
+
+def paths(life):
+    leaving = life.record.status.leaving
+    assert leaving is not None
+    return {each.path: each for each in leaving.paths}
+
+
+def test_a_leaver_gets_a_certificate_with_both_times_of_each_path(ana):
+    assert certificate_of(ana.record) is None
+    left_at = ana.bench.now
+    ana.leave(minutes=1)
+    half = certificate_of(ana.record)
+    assert half is not None
+    ana.minutes(4)
+    found = certificate_of(ana.record)
+    assert found is not None
+    assert found.complete
+    assert found.since == left_at
+    assert [row.path for row in found.paths] == [path.value for path in LeavingPath]
+    for path, cut in paths(ana).items():
+        assert cut.is_verified, path
+        assert left_at <= cut.cut_at <= cut.gone_at <= found.complete_at
+        if cut.state is PathState.GONE and path is not LeavingPath.SESSIONS:
+            assert cut.cut_at < cut.gone_at, f"{path} was asked for again"
+    assert "Verified gone" in [line.text for line in ana.record.status.story]
+    (took,) = [facts["event_to_gone_s"] for _, message, facts in ana.bench.log.lines if message == "Verified gone"]
+    assert took == (found.complete_at - left_at).total_seconds()
+    assert certificate_json(found, ana.record)["not_covered"] == list(NOT_COVERED)
+    writes = len(ana.bench.calls())
+    reconcile(ana.key, ana.bench.deps)
+    assert not [call for call in ana.bench.calls()[writes:] if call["mutates"]]
+
+
+def test_who_comes_back_has_no_certificate_and_the_next_leave_begins_anew(ana):
+    ana.leave(minutes=6)
+    ana.join(minutes=6)
+    assert ana.record.status.leaving is None
+    ana.bench.advance(days=1)
+    again = ana.bench.now
+    ana.leave(minutes=6)
+    leaving = ana.record.status.leaving
+    assert leaving.since == again
+    assert leaving.complete_at is not None
+
+
+PLANTED = {
+    LeavingPath.VM: ("notebooks.StopInstance", "*"),
+    LeavingPath.ACCOUNT: ("iam.serviceAccounts.disable", "*"),
+    LeavingPath.BINDINGS: ("iam.serviceAccounts.setIamPolicy", "*"),
+    LeavingPath.CLUSTERS: ("dataproc.DeleteCluster", "*"),
+    LeavingPath.SESSIONS: ("dataproc.ListSessions", "*"),
+    LeavingPath.TEMPLATES: ("storage.objects.delete", "*/templates/*"),
+}
+
+
+@pytest.mark.parametrize("path", PLANTED)
+def test_what_is_not_cut_is_not_verified(ana, path):
+    call, resource = PLANTED[path]
+    ana.bench.fault(call=call, resource=resource, error=DENIED, times=0)
+    ana.leave(minutes=8)
+    found = certificate_of(ana.record)
+    assert found is not None
+    assert not found.complete
+    row = next(row for row in found.paths if row.path == path.value)
+    assert (row.result, row.verified_at) == ("not verified", None)
+    assert row.says not in {"gone", "there was none"}
+    ana.bench.cloud.world.faults.clear()
+    ana.bench.advance(hours=2)
+    ana.minutes(8)
+    assert certificate_of(ana.record).complete
+
+
+def test_a_session_through_the_proxy_of_a_notebook_that_runs_again_is_not_verified(ana):
+    ana.leave(minutes=6)
+    assert certificate_of(ana.record).complete
+    ana.bench.cloud.notebooks.fleet.set_state(ana.only(), "ACTIVE", ana.bench.now)
+    ana.bench.fault(call="notebooks.StopInstance", error=DENIED, times=0)
+    reconcile(ana.key, ana.bench.deps)
+    rows = {row.path: row.result for row in certificate_of(ana.record).paths}
+    assert rows["proxy-session"] == rows["vm"] == "not verified"
+    assert not certificate_of(ana.record).complete
+
+
+def test_the_page_of_somebody_whose_cut_waits_is_not_shut():
+    settings = personal()
+    guard = replace(settings.guard, per_hour=1, most=1)
+    bench = make_bench(settings=replace(settings, guard=guard))
+    crowd = [Life(bench, email=parse_email(f"p{n}@example.com")) for n in range(12)]
+    for each in crowd:
+        each.join(minutes=1)
+    for each in crowd:
+        each.tell(Left)
+    waiting = [each for each in crowd if each.record.status.guard.waiting_cut is not None]
+    assert waiting
+    for each in waiting:
+        found = certificate_of(each.record)
+        assert found is not None
+        assert not found.complete
+        assert {row.result for row in found.paths} == {"not verified"}
+        assert "approval" in found.note
+
+
+@pytest.mark.parametrize("wakes", [False, True])
+@pytest.mark.parametrize("people", [40, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_news_to_verified_gone_is_quick(people, wakes):
+    bench = make_bench(settings=replace(personal(), guard=NO_LIMIT))
+    deps = bench.deps
+    everybody = [parse_email(f"p{n:04}@example.com") for n in range(people)]
+
+    def tell(kind, number, email):
+        now = bench.now
+        deliver(kind(event_id=f"{kind.__name__}-{number}", user=email, occurred_at=now, effective_at=now), deps)
+
+    for number, email in enumerate(everybody):
+        tell(Joined, number, email)
+    for _ in range(8):
+        bench.advance(minutes=1)
+        sweep("due", deps)
+    bench.log.lines.clear()
+    # All leave within a minute. A tick comes each minute; with wake-ups also the completion entry of each stop, a minute after the news.
+    gaps = [number * 60 / people for number in range(people)]
+    events = [(gap, "left", number) for number, gap in enumerate(gaps)]
+    events += [(gap + 62, "woken", number) for number, gap in enumerate(gaps) if wakes]
+    events += [(minute * 60.0, "tick", 0) for minute in range(1, 8)]
+    began = bench.now
+    for at, what, number in sorted(events):
+        bench.advance(seconds=(began + timedelta(seconds=at) - bench.now).total_seconds())
+        if what == "tick":
+            sweep("due", deps)
+        elif what == "woken":
+            reconcile(user_key_for(everybody[number]), deps)
+        else:
+            tell(Left, number, everybody[number])
+    took = sorted(facts["event_to_gone_s"] for _, message, facts in bench.log.lines if message == "Verified gone")
+    assert len(took) == people
+    assert took[int(0.99 * people) - 1] <= (90 if wakes else 180)
+    assert timedelta(seconds=took[0]) > timedelta(0)
