@@ -236,7 +236,8 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
     ours = {
         "benchkeeper_objects", "benchkeeper_records_look", "benchkeeper_page_wishes", "benchkeeper_lists", "benchkeeper_inbox", "benchkeeper_letters",
         "benchkeeper_letters_look", "benchkeeper_letter_notes", "benchkeeper_letters_care", "benchkeeper_marks", "benchkeeper_find", "benchkeeper_notebooks", "benchkeeper_sweeps", "benchkeeper_data",
-        "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look",
+        "benchkeeper_clusters", "benchkeeper_run_as", "benchkeeper_sessions", "benchkeeper_hub_look", "benchkeeper_audit",
+        "benchkeeper_audit_list", "benchkeeper_audit_log",
     }  # fmt: skip
     if costs:
         ours.add("benchkeeper_costs")
@@ -259,6 +260,7 @@ def _access(state: dict[str, Any], *, costs: bool) -> Iterator[str]:
         ("benchkeeper_clusters", _member("lifecycle"), ""),
         ("benchkeeper_clusters", _member("tick"), ""),
         ("benchkeeper_sweeps", _member("tick"), ""),
+        ("benchkeeper_audit_log", _member("tick"), ""),
         ("benchkeeper_find", _member("lifecycle"), ""),
         ("benchkeeper_sessions", _member("tick"), ""),
         ("benchkeeper_hub_look", _member("hub"), ""),
@@ -305,12 +307,18 @@ _ACCESS = {  # what our accounts hold on each bucket
         ("benchkeeper_letters_look", _member("hub")),
         ("benchkeeper_letters_care", _member("tick")),
     },
+    f"{BUCKET}-audit": {
+        ("benchkeeper_audit", _member("lifecycle")), ("benchkeeper_audit", _member("tick")),
+        ("benchkeeper_audit_list", _member("tick")), ("benchkeeper_records_look", _member("hub")),
+    },
 }  # fmt: skip
 _KEEPS = {  # soft delete, lifecycle
     BUCKET: ("2592000", [{"daysSinceNoncurrentTime": 30, "isLive": False}]),
     f"{BUCKET}-inbox": ("604800", [{"daysSinceNoncurrentTime": 7, "isLive": False}, {"age": 7, "isLive": True}]),
     f"{BUCKET}-letters": ("2592000", [{"daysSinceNoncurrentTime": 30, "isLive": False}]),
+    f"{BUCKET}-audit": ("7776000", [{"daysSinceNoncurrentTime": 30, "isLive": False}]),
 }
+_WITHOUT_VERSIONS = {f"{BUCKET}-audit"}
 
 
 def _bucket(state: dict[str, Any]) -> Iterator[str]:
@@ -320,7 +328,8 @@ def _bucket(state: dict[str, Any]) -> Iterator[str]:
         uniform = access.get("uniformBucketLevelAccess", {}).get("enabled")
         yield from _unlike(f"bucket {name} uniform", uniform, needs=True)
         yield from _unlike(f"bucket {name} public", access.get("publicAccessPrevention"), "enforced")
-        yield from _unlike(f"bucket {name} versions", found.get("versioning"), {"enabled": True})
+        has = found.get("versioning", {}).get("enabled", False)
+        yield from _unlike(f"bucket {name} versions", has, name not in _WITHOUT_VERSIONS)
         kept = found.get("softDeletePolicy", {}).get("retentionDurationSeconds")
         yield from _unlike(f"bucket {name} soft delete", kept, soft_delete)
         yield from _unlike(f"bucket {name} label", found.get("labels"), LABEL)

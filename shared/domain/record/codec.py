@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
             return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
-        case StoryLine():  # a record holds up to eighty lines: empty later fields are left out
+        case StoryLine():  # a record holds many lines: empty later fields are left out
             fields_of = ((name, getattr(value, name)) for name in value.__struct_fields__)
             return {name: _plain(item) for name, item in fields_of if item or name not in _LATER[StoryLine]}
         case _:

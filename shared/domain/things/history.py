@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 # About two months of ordinary use; a record stays below 32 KB. Older lines are in the audit.
-MAX_LINES = 80
+MAX_LINES = 75
 _MAX_TEXT = 300
 _MAX_WAITING_TEXT = 4000  # of a line that is not copied out yet
 
