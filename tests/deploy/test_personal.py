@@ -55,7 +55,7 @@ def test_rights_for_personal_accounts_come_with_a_profile_and_go_with_everything
         less = project.gcp()
         assert {line for line in less.lines("!") if line.startswith("access")} == {
             "access lifecycle: benchkeeper_accounts on project", "access tick: benchkeeper_accounts on project",
-            "access hub: benchkeeper_accounts_look on project",
+            "access hub: benchkeeper_accounts_look on project", "access tick: benchkeeper_reports on project",
         }  # fmt: skip
         assert held(project.admin.state()) >= ACCOUNTS | DATA
 

@@ -54,7 +54,7 @@ def test_from_nothing_again_edited_and_taken_down(tmp_path: Path) -> None:
         assert audit(project.admin.state()) == []
 
         down = project.destroy()
-        buckets = {f"bucket {BUCKET}{each}" for each in ("", "-inbox", "-letters")}
+        buckets = {f"bucket {BUCKET}{each}" for each in ("", "-inbox", "-letters", "-audit")}
         assert set(down.lines("!")) == {*buckets, "environments people's"}
         left = project.admin.state()
         what_stays(left)
