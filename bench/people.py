@@ -71,7 +71,7 @@ def settled_world(count: int) -> Bench:
 
 def _like(record: UserRecord, address: str) -> UserRecord:
     email = parse_email(address)
-    status = replace(record.status, instance_id=instance_id_for(email))
+    status = record.status.changed(instance_id=instance_id_for(email))
     return replace(record, user_key=user_key_for(email), email=email, status=status)
 
 
