@@ -112,7 +112,7 @@ class Delivery(Struct):
 
     @property
     def reads_groups(self) -> bool:
-        """Whether the members of the assigned groups are read: True if the settings say so."""
+        """The reading of the groups' members: True if the settings switch it on."""
         return any(source.kind is RosterKind.GROUPS for source in self.deps.roster_sources)
 
     def ask_for_roster(self) -> None:

@@ -121,7 +121,7 @@ class KeepChoice(Struct, frozen=True, kw_only=True):
 
 
 class ReportView(Struct, frozen=True, kw_only=True):
-    """What the machine says of itself. `memory_gb` is set if memory ran out lately, `disk` (percent) if the disk is nearly full.
+    """The machine's own report. `memory_gb` is set if memory ran out lately, `disk` (percent) if the disk is nearly full.
 
     `work` is what it says it is doing, "" for nothing; `keeps_until` is set if that alone keeps the notebook running.
     """

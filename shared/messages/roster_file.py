@@ -47,7 +47,7 @@ class RosterFault(Struct, frozen=True, kw_only=True):
 
 
 class _People(Struct):
-    """What was read so far. `lines` is where an address was first listed."""
+    """The people and faults read so far. `lines` is where an address was first listed."""
 
     people: dict[UserEmail, tuple[str, ...] | None] = field(default_factory=dict)
     numbers: dict[UserEmail, str] = field(default_factory=dict)

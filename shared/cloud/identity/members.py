@@ -31,6 +31,7 @@ class CloudIdentityRoster:
         self._clients = clients
         self._people = people
         self._person = person
+        self._names: dict[str, str] = {}  # of the assigned groups, as the last reading found them
         self._walks: dict[
             str, tuple[str, ...]
         ] = {}  # by assigned group: the group and those inside it, as the last walk found them
@@ -63,7 +64,7 @@ class CloudIdentityRoster:
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:  # noqa: ARG002 - the port's shape
         """Return True if one look at the person in the group confirms the absence."""
-        name = self._name(group)
+        name = self._names.get(group) or self._name(group)
         quote = '"' if "'" in email else "'"  # an address may have a single quote, and never a double one
         query = f"member_key_id == {quote}{email}{quote}"
         try:
@@ -76,7 +77,7 @@ class CloudIdentityRoster:
 
     def _read(self, group: str, now: datetime) -> Iterator[str]:
         try:
-            name = self._name(group)
+            name = self._names[group] = self._name(group)
             try:
                 yield from self._searched(name)
             except AccessDeniedError:

@@ -1,4 +1,4 @@
-"""What idle stops bring and cost, day by day (UTC): counted by the sweeps, shown to administrators, never more exact than known. Pure."""
+"""The gain and the price of idle stops, day by day (UTC): counted by the sweeps, shown to administrators, never more exact than known. Pure."""
 
 from __future__ import annotations
 

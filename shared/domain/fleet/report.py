@@ -37,7 +37,7 @@ class Work(StrEnum):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """One report. None: the VM did not say, or what it said cannot be.
+    """A report of a VM. None: the VM did not say, or what it said cannot be.
 
     `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report, `cores` are CPU cores in use,
     `gpu` is a share of 1, `killed` counts processes that were ended for want of memory since the start, `disk` is the fill of the home
@@ -70,7 +70,7 @@ class Anchor(Struct, frozen=True, kw_only=True):
 
 
 class Reported(Struct, frozen=True, kw_only=True):
-    """What is remembered of a user's reports.
+    """The memory of a user's reports.
 
     `at`: the last fresh one, of the run `boot` of the machine. `work`: what it named. `worked_at`: the last moment of work that any named. `outside_at`: the last sign of use
     that was seen from outside; the bound counts from it. `keeps`: without its reports the instance would have been warned about or

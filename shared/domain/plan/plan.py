@@ -150,7 +150,7 @@ class Observed(Struct, frozen=True, kw_only=True):
 
 
 class Activity(IntEnum):
-    """What an action does to the user's access, as OCSF class 3001 numbers it."""
+    """The effect of an action on the user's access, as OCSF class 3001 numbers it."""
 
     CREATE = 1
     ENABLE = 2  # also: start, change, make larger

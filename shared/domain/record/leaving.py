@@ -22,7 +22,7 @@ class LeavingPath(StrEnum):
 
 
 class PathState(StrEnum):
-    """What the last look at a path showed."""
+    """The result of the last look at a path."""
 
     GONE = "gone"
     NONE = "none"  # there never was anything

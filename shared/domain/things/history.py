@@ -32,7 +32,7 @@ CAUSES = frozenset({StoryKind.NEWS, StoryKind.WISH})  # the lines that later cal
 
 
 class CallState(StrEnum):
-    """What is known of a call to the cloud."""
+    """The known state of a call to the cloud."""
 
     ASKED = "asked"  # the intent is saved; the call may be under way
     DONE = "done"

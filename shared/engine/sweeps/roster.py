@@ -127,14 +127,14 @@ def _compared(
     allowed = deps.rosters.allowed(kind)
     why = refusal(reading, stored.state, now, allowed)
     if why is not None:
-        return _refused(kind, now, why, _detail(why, reading, stored, now), deps, reading=reading)
+        return _refused(kind, now, why, _detail(why, reading, stored, now), deps, reading=reading, stored=stored)
     run = _Run(reading=reading, stored=stored)
     _confirm_all(run, summary, deps)
     room = deps.policy.guard.per_hour_of(sizes_now(deps).everybody)
     is_allowed = allowed is not None and allowed.covers(reading, now)
     if kind is RosterKind.EMPLOYEES and run.cuts() > room and not is_allowed:
         detail = f"{run.cuts()} people would lose something; {room} may in an hour"
-        return _refused(kind, now, Refusal.MANY_GONE, detail, deps, reading=reading, run=run)
+        return _refused(kind, now, Refusal.MANY_GONE, detail, deps, reading=reading, run=run, stored=stored)
     if not dry_run:
         _state_all(run, source, summary, deps)
         try:
@@ -226,10 +226,11 @@ def _refused(
     faults: tuple[str, ...] = (),
     reading: Reading | None = None,
     run: _Run | None = None,
+    stored: StoredRoster | None = None,
 ) -> RosterReport:
     """Return the report of a reading that is not used. The last accepted roster stays in use."""
     try:
-        state = deps.rosters.load(kind).state
+        state = (stored or deps.rosters.load(kind)).state
     except BenchkeeperError:
         state = RosterState()
     report = RosterReport(

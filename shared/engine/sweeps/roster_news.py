@@ -1,4 +1,4 @@
-"""What a roster says beyond the records: the events that state it. Reads records, writes nothing."""
+"""The events that state what a roster says beyond the records. Reads records, writes nothing."""
 
 from __future__ import annotations
 

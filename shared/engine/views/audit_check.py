@@ -24,7 +24,7 @@ _MANIFEST_DUE = timedelta(hours=3)  # after midnight
 
 
 class AuditFault(Struct, frozen=True):
-    """What is wrong with an object of the audit, for an administrator."""
+    """A fault of an object of the audit, for an administrator."""
 
     place: str
     says: str

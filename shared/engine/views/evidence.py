@@ -70,7 +70,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
 
 class AccessThen(Struct, frozen=True, kw_only=True):
-    """What a user had at a past moment. `known` is False if no entry is that old: then `access` is unknown, not absent."""
+    """The access of a user at a past moment. `known` is False if no entry is that old: then `access` is unknown, not absent."""
 
     user_key: UserKey
     user: str
