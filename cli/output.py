@@ -138,8 +138,25 @@ def complain(message: str, *more: str) -> None:
 
 
 def agreed(question: str, *, err: bool = False) -> bool:
-    """Return True if the user of the command answers yes. `err`: ask on stderr. The caller must make sure that there is a terminal."""
-    return click.confirm(one_line(question), err=err)
+    """Return True if the user of the command answers yes. `err`: ask on stderr. The caller must make sure that there is a terminal.
+
+    Raises click.Abort for Ctrl-C and at the end of the input. Not `click.confirm`: `input()` writes the question
+    and drops a Ctrl-C that arrives meanwhile, so a *y* that follows would be taken.
+    """
+    while True:
+        try:
+            click.echo(f"{one_line(question)} [y/N]: ", nl=False, err=err)
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        if not answer:
+            raise click.Abort
+        said = answer.strip().lower()
+        if said in {"y", "yes"}:
+            return True
+        if said in {"n", "no", ""}:
+            return False
+        click.echo("Answer y or n.", err=err)
 
 
 def print_json(data: Any) -> None:

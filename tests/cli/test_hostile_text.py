@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,40 @@ def test_a_question_is_harmless(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert agreed(NASTY)
     assert is_harmless(capsys.readouterr().out)
+
+
+class Interrupted(io.StringIO):
+    """A terminal on which Ctrl-C is pressed when the whole question stands there."""
+
+    def flush(self) -> None:
+        if self.getvalue().endswith(" "):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_while_the_question_is_written_is_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("sys.stdout", Interrupted())
+    try:
+        with pytest.raises(click.Abort):
+            agreed("Do this?")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_yes"),
+    [("y\n", True), (" YES \r\n", True), ("n\n", False), ("No\n", False), ("\n", False), ("maybe\ny\n", True), ("maybe\n\n", False)],
+)  # fmt: skip
+def test_only_y_and_yes_are_a_yes(monkeypatch: pytest.MonkeyPatch, typed: str, *, is_yes: bool) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert agreed("Do this?") is is_yes
+
+
+def test_the_end_of_the_input_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("maybe\n"))
+    with pytest.raises(click.Abort):
+        agreed("Do this?")
 
 
 @pytest.mark.parametrize(
