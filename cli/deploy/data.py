@@ -192,7 +192,7 @@ def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
         "billing_export": options.billing_export is not None,
         "kms_key": options.kms_key is not None,
         "personal_accounts": any(each.needs_account for each in profiles),
-        "groups": settings.admin_group is not None or any(each.data_group is not None for each in profiles),
+        "groups": any(settings.roles.groups()) or any(each.data_group is not None for each in profiles),
     }
 
 

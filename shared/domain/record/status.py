@@ -70,6 +70,7 @@ class Notice(StrEnum):
         "GroupWaits"  # entitled by a deleted group; others lose access, too, so the loss waits for an approval
     )
     CUT_WAITS = "CutWaits"  # access is to end, as for many others: the cut waits for room, or for an approval
+    BLOCKED = "Blocked"  # an operator ended access, and no message brings it back
     KEPT_IN = "KeptIn"  # access was to end, and an operator marked this as a mistake
 
 
