@@ -10,18 +10,20 @@ from portal.manage import (
     changes_api,
     costs,
     evidence,
-    fleet,
     helping,
-    letters,
+    messages,
+    people,
     person,
     person_tables,
     releases,
     rosters,
+    today,
 )
 from portal.manage.base import blueprint
 
 _PARTS = (
-    fleet,
+    today,
+    people,
     helping,
     person,
     person_tables,
@@ -30,7 +32,7 @@ _PARTS = (
     changes,
     changes_api,
     releases,
-    letters,
+    messages,
     rosters,
     costs,
     audit,

@@ -31,6 +31,7 @@ def world() -> Hub:
     hub.life(ANA).minutes(8)
     hub.left(LEO)
     hub.swept()
+    hub.keep_letter()
     return hub
 
 

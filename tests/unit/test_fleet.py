@@ -54,7 +54,8 @@ def test_each_reason_has_its_word(reason, word):
         ({"reason": Reason.STUCK}, False, "Stuck"),
         ({"reason": Reason.QUOTA_EXHAUSTED}, False, "QuotaExhausted"),
         ({"reason": Reason.STUCK, "on_hold": True}, True, "Stuck"),
-        ({"on_hold": True}, True, "OnHold"),
+        ({"on_hold": True}, False, None),  # a hold waits for nobody
+        ({"on_hold": True}, True, "Blind"),
         ({}, True, "Blind"),
         ({"presence": Presence.ABSENT, "reason": Reason.RETAINED}, True, None),
         ({"reason": Reason.STOCKOUT}, False, None),  # mends itself
