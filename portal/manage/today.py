@@ -28,6 +28,7 @@ from shared.engine.views.words import day_words, sold_out_words
 from shared.sheet import Value
 
 FEED_DAYS = 7
+_SHOWN_NEEDS = 6  # reasons; the page about all of them has the rest
 _GAP = timedelta(hours=2)  # counts further apart are not joined: what was between is not known
 _IN_A_BATCH = Notice.CUT_WAITS.value  # not shown among the needs, which have a line for each batch instead
 
@@ -57,6 +58,7 @@ def index() -> flask.Response:
     changes, looked = changes_now()
     cost, unpriced_s = estimate_of(today.used, current().deps.engine.policy.catalog)
     needs = figures.overview.needs
+    dangerous = by_danger({why: count for why, count in needs.items() if not (why == _IN_A_BATCH and changes)})
     return fleet_page(
         "manage/index.html",
         seen,
@@ -67,7 +69,8 @@ def index() -> flask.Response:
         cost=cost,
         unpriced_s=unpriced_s,
         sold_out=_sold_out(today),
-        needs=by_danger({why: count for why, count in needs.items() if not (why == _IN_A_BATCH and changes)}),
+        needs=dict(list(dangerous.items())[:_SHOWN_NEEDS]),
+        more_needs=max(0, len(dangerous) - _SHOWN_NEEDS),
         need_of=need_of,
         strays=len(seen.strays),
         letters=None if found is None else len(found.waiting),
@@ -128,7 +131,7 @@ class _Week:
         url = flask.url_for
         found = (
             (self._letters.get(day, 0), "{} could not be processed", ("message", "messages"), url("manage.messages", show="all"), True),
-            (self._attention.get(day, 0), "{} needed attention at most", ("notebook", "notebooks"), url("manage.attention"), True),
+            (self._attention.get(day, 0), "{} needed attention at the peak", ("person", "people"), url("manage.attention"), True),
             (self._left.get(iso, 0), "{} lost access", ("person", "people"), url("manage.people", view=View.LEAVERS.value), False),
             (
                 ready.count if ready is not None else 0,

@@ -17,7 +17,7 @@ import requests
 from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
-from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
+from kit.hub import ADMINS, LETTER, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
 from kit.inprocess import ROOT, START, KitClock, WsgiAdapter
 from kit.policies import in_force
 from kit.spark import SMALL
@@ -247,6 +247,9 @@ def drive_page(world: Watched) -> None:
     for kind in ("idle", "drift"):
         world.post("tick", {"sweep": kind})
     world.deps.decisions.put_list(to_json(SHOWN))
+    world.deps.dead_letters.store(
+        DeadLetter(row=LETTER, source="s", received_at=START, body=b"{}", size=2, attributes={})
+    )
     kofi, mia = world.browser(KOFI), world.browser(MIA)
     for route in ROUTES:
         if route.access not in NEEDED and route.name not in _OF_FILES:
