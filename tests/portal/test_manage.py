@@ -32,7 +32,14 @@ from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.ports.roster import ReportRow, RosterReport
 
 GETS = [route for route in ROUTES if route.method == "GET"]
-ELSEWHERE = ("dead-letters", "messages", "rosters", "manage/help", "/audit.", "/evidence.")  # read live, whatever the sweeps saw
+ELSEWHERE = (
+    "dead-letters",
+    "messages",
+    "rosters",
+    "manage/help",
+    "/audit.",
+    "/evidence.",
+)  # read live, whatever the sweeps saw
 OF_THE_FLEET = [
     r
     for r in GETS
