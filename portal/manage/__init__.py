@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portal.manage import (
     acts,
+    announcing,
     attention,
     audit,
     changes,
@@ -26,6 +27,7 @@ _PARTS = (
     people,
     helping,
     person,
+    announcing,
     person_tables,
     acts,
     attention,

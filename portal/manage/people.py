@@ -94,7 +94,7 @@ def people() -> flask.Response:
         view=view,
         views=VIEWS,
         counts=kept().get("views", (seen, extra), lambda: _counts(seen, extra)),
-        shown=cut(_rows(known, query), query.page),
+        shown=cut(rows_of(known, query), query.page),
         everybody=len(seen.rows),
         offered=kept().get("offered", (seen,), lambda: offered(seen)),
         titles=TITLES,
@@ -132,7 +132,8 @@ def search() -> flask.Response:
     return pages.go(flask.url_for("manage.people", **query.args()))
 
 
-def _rows(known: Known, query: Query) -> list[RecordRow]:
+def rows_of(known: Known, query: Query) -> list[RecordRow]:
+    """Return the rows that the query asks for, in its order."""
     seen, extra = known.seen, known.extra
     return ordered(seen, chosen(seen, query.choice, extra), query.column, descending=query.descending, extra=extra)
 
@@ -170,7 +171,7 @@ PEOPLE: Columns = {
 
 def _people_sheet() -> Sheet:
     known = known_now()
-    rows = _rows(known, query_of(flask.request.args, known.seen))
+    rows = rows_of(known, query_of(flask.request.args, known.seen))
     return Sheet(name="people", columns=PEOPLE, rows=_people_values(known, rows), taken_at=known.seen.taken_at)
 
 

@@ -34,6 +34,7 @@ VIEWS = {
     "leavers": "/manage/people?view=leavers",
     "exceptions": "/manage/people?view=exceptions",
     "no one": "/manage/people?q=nothing",
+    "announce": "/manage/people/announce?view=unused",
     "attention": "/manage/attention",
     "costs": "/manage/costs",
     "by profile": "/manage/costs?by=profile",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -344,6 +345,13 @@ def visit(world: Watched, browser: Browser, route: Route) -> None:
         ).isoformat()  # what an announcement needs; the others take no notice
         body = {"people": [user_key_for(KOFI)], "user_key": user_key_for(KOFI), "until": until}
         answer = world.watched(HUB, lambda: browser.send(path, body=body))
+    elif route.name == "manage.perform_announce":
+        shown = browser.get(path).get_data(as_text=True)
+        listed = re.search(r'name="list" value="([0-9a-f]+)"', shown)
+        last = re.search(r'name="until" type="date" .*max="([0-9-]+)"', shown)
+        assert listed is not None
+        assert last is not None
+        answer = world.watched(HUB, lambda: browser.post(path, list=listed[1], until=last[1]))
     elif route.method == "POST":
         answer = world.watched(HUB, lambda: browser.post(path, **form_of(route)))
     else:

@@ -69,6 +69,7 @@ SAMPLES = {
     "digest": SHOWN.digest,
     "letter": letter_digest(LETTER),
     "verb": "dismiss",
+    "list": "0" * 32,
     "verdict": "approve",
     "reason": "case 4711",
     "copy": "nb-ana-silva-0123456789ab-d1",

@@ -100,6 +100,7 @@ def views() -> list[str]:
         *(f"/manage/people?sort={column.value}&order=down" for column in Column),
         "/manage/people?q=nothing",
         *(f"/manage/people?needs={why}" for why in (*NEEDS, "any")),
+        "/manage/people/announce?view=unused",
         "/manage/attention",
         *(f"/manage/attention?why={why}" for why in NEEDS),
         "/manage/costs",

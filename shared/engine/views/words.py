@@ -10,7 +10,7 @@ from datetime import datetime
 
 from shared.domain.people.entitlement import Cause
 from shared.domain.record.record import Power, Presence, RecordRow, UserRecord
-from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.record.status import Condition, ConditionStatus, ConditionType
 from shared.domain.things.errors import Reason
 from shared.domain.things.power import PowerCause
 
@@ -224,6 +224,13 @@ def fact_words(name: str) -> str:
     if rest:
         return f"{'Member of' if kind == 'group' else 'Attribute'} {rest}"
     return _FACTS.get(name, _OTHER)
+
+
+def reason_words(condition: Condition) -> str:
+    """Return the reason of a condition; of all but the notebook's own, `Ready` means that it is in order."""
+    if condition.reason is Reason.READY and condition.type is not ConditionType.NOTEBOOK_READY:
+        return "In order"
+    return STATUS[condition.reason]
 
 
 def target_words(record: UserRecord) -> str:
