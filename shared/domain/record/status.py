@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from shared.domain.record.cuts import Clearance, KeptIn, WaitingCut
 from shared.domain.record.leaving import Leaving
+from shared.domain.record.mails import Mail, MailStatus, PlannedChange
 from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterStatus
@@ -66,9 +67,7 @@ class Notice(StrEnum):
     RENAME_WAITS = "RenameWaits"  # an address change that no source with authority has confirmed
     SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's resources are kept
     ADDRESS_WAITS = "AddressWaits"  # new under an address that another user may be about to take
-    GROUP_WAITS = (
-        "GroupWaits"  # entitled by a deleted group; others lose access, too, so the loss waits for an approval
-    )
+    GROUP_WAITS = "GroupWaits"  # entitled by a deleted group; others lose access, too, so that waits for an approval
     CUT_WAITS = "CutWaits"  # access is to end, as for many others: the cut waits for room, or for an approval
     KEPT_IN = "KeptIn"  # access was to end, and an operator marked this as a mistake
 
@@ -197,6 +196,9 @@ class StatusChanges(TypedDict, total=False):
     audit_digest: str
     audit_object: str
     leaving: Leaving | None
+    mails: tuple[Mail, ...]
+    mails_since: datetime | None
+    change: PlannedChange | None
     conditions: tuple[Condition, ...]
 
 
@@ -339,6 +341,7 @@ class Status(Struct, frozen=True, kw_only=True):
     guard: GuardStatus = field(default_factory=GuardStatus)
     inbox: InboxStatus = field(default_factory=InboxStatus)
     audit: AuditStatus = field(default_factory=AuditStatus)
+    mail: MailStatus = field(default_factory=MailStatus)
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
         """Return the status with some fields changed, in whichever part they are."""
@@ -350,9 +353,7 @@ class Status(Struct, frozen=True, kw_only=True):
                 own[name] = value
             else:
                 parts.setdefault(part, {})[name] = value
-        for part, inner in parts.items():
-            own[part] = replace(getattr(self, part), **inner)
-        return replace(self, **own)
+        return replace(self, **own, **{part: replace(getattr(self, part), **inner) for part, inner in parts.items()})
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """Return the condition of that type, None if there is none."""
@@ -375,6 +376,7 @@ PARTS: Mapping[str, type[Struct]] = {
     "guard": GuardStatus,
     "inbox": InboxStatus,
     "audit": AuditStatus,
+    "mail": MailStatus,
 }
 PART_OF: Mapping[str, str] = {name: part for part, kind in PARTS.items() for name in kind.__struct_fields__}
 

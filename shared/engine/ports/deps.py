@@ -15,6 +15,7 @@ from shared.engine.ports.audit import Audit
 from shared.engine.ports.fleet import Costs, FleetIndex
 from shared.engine.ports.guard import Decisions, Guard, Policies
 from shared.engine.ports.inbox import DeadLetters, Inbox, Relay, SignIn
+from shared.engine.ports.mail import MailPorts
 from shared.engine.ports.records import GroupBooks, Persons, Records
 from shared.engine.ports.resources import (
     Accounts,
@@ -40,7 +41,7 @@ class Deps(Struct, frozen=True, kw_only=True):
 
     `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
     if known. The members of `admin_group` may request changes for other users; None: no user may. `roster_sources` are the lists of
-    everybody that the settings name.
+    everybody that the settings name. `mail` sends messages to users; None: they are switched off.
     """
 
     records: Records
@@ -75,6 +76,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     deployed: Noted | None = None
     admin_group: str | None = None
     roster_sources: tuple[RosterSource, ...] = ()
+    mail: MailPorts | None = None
     _digest: dict[str, tuple[Policy, str]] = field(default_factory=dict)  # a cache of the last policy's digest
     # A cache of the last group book with the policy made from it: a pass asks for the policy many times.
     _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)
