@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import pytest
 from kit.life import ANA
-from kit.mail import BOSSES, MESSAGES, MailHost, Mailed, mail_host, mailed
+from kit.mail import BOSSES, MESSAGES, Mailed, MailHost, mail_host, mailed
 from msgspec.structs import replace
 
 from shared.domain.record.mails import MailState, Stage
 from shared.domain.record.record import Power
 from shared.domain.things.power import PowerCause, PowerReason
+from shared.engine.news.acknowledging import take_note
 from shared.engine.reconcile.changing import want_hold, want_power
 
 UTF8_ANA = '"ñandú o\'neil+test"@sub.example.co'
@@ -57,3 +58,209 @@ def test_a_life_is_told_stage_by_stage(host: MailHost) -> None:
     ]
     assert made.life.snapshots() == {}
     assert {state for _, state in made.mails()} == {"Sent"}
+
+
+def test_ten_redeliveries_tell_once(host: MailHost) -> None:
+    made = mailed(host)
+    made.life.join(minutes=8)
+    outcomes = made.deliver(times=10)
+    assert outcomes[0] == "Sent"
+    assert set(outcomes[1:]) == {"not due: Sent"}
+    assert made.subjects() == ["Your notebook is ready"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "trouble"),
+    [
+        ("CONNECT", None, "Connect"),
+        ("CONNECT", "554 no service", "Connect"),
+        ("EHLO", None, "Greeting"),
+        ("MAIL", "451 try later", "Sender"),
+        ("MAIL", None, "Sender"),
+        ("RCPT", "450 grey", "Recipient"),
+        ("RCPT", None, "Recipient"),
+        ("DATA", "451 try later", "Content"),
+        ("DATA", None, "Content"),
+        ("CONTENT", "452 full", "Content"),
+    ],
+)
+def test_what_was_certainly_not_accepted_is_sent_later(
+    host: MailHost, verb: str, answer: str | None, trouble: str
+) -> None:
+    host.answers[verb] = answer
+    made = joined(host)
+    (mail,) = made.life.record.status.mail.mails
+    assert (mail.state, mail.trouble.value) == (MailState.DUE, trouble)
+    assert mail.tries > 0
+    assert host.accepted == []
+    host.answers.clear()
+    made.minutes(16)
+    assert made.subjects() == ["Your notebook is ready"]
+    assert made.mails() == [("ready", "Sent")]
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "trouble"),
+    [
+        ("MAIL", "550 not you", "Sender"),
+        ("RCPT", "550 unknown", "Recipient"),
+        ("DATA", "554 no", "Content"),
+        ("CONTENT", "554 looks like spam", "Content"),
+    ],
+)
+def test_what_is_refused_for_good_is_told_to_the_operator(host: MailHost, verb: str, answer: str, trouble: str) -> None:
+    host.answers[verb] = answer
+    made = joined(host)
+    assert made.mails() == [("ready", "Failed")]
+    (line,) = [facts for _, said, facts in made.life.bench.log.lines if said == "Could not tell"]
+    assert (line["reason"], line["stage"]) == (trouble, "ready")
+    assert "@" not in str(line)
+    host.answers.clear()
+    made.minutes(30)
+    assert host.accepted == []
+
+
+def test_a_refused_login_is_tried_again_for_a_day(host: MailHost) -> None:
+    host.answers["AUTH"] = "535 wrong password"
+    made = joined(host, user="robot")
+    assert made.mails() == [("ready", "Due")]
+    for _ in range(30):
+        made.life.bench.advance(hours=1)
+        made.minutes(1)
+    (mail,) = made.life.record.status.mail.mails
+    assert (mail.state, mail.trouble.value) == (MailState.FAILED, "Login")
+
+
+def test_an_answer_that_never_came_is_told_to_the_operator_and_never_sent_again(host: MailHost) -> None:
+    host.hangs_up_after = True
+    made = joined(host)
+    assert made.mails() == [("ready", "Unsure")]
+    host.hangs_up_after = False
+    made.minutes(30)
+    assert len(host.accepted) == 1
+    assert [facts["state"] for _, said, facts in made.life.bench.log.lines if said == "Could not tell"] == ["Unsure"]
+
+
+def test_one_refused_recipient_of_two_is_told_to_the_operator(host: MailHost) -> None:
+    two = ("bosses@example.com", "gone@example.com")
+    made = joined(host, messages=replace(MESSAGES, about_leavers=two))
+    host.refuses["gone@example.com"] = "550 unknown"
+    made.life.leave()
+    made.minutes(20)
+    assert host.accepted[-1].recipients == ["bosses@example.com"]
+    mail = made.life.record.status.mail.mails[-1]
+    assert (mail.stage, mail.state, mail.refused) == (Stage.ACCESS_ENDED, MailState.SENT, 1)
+    assert [facts["refused"] for _, said, facts in made.life.bench.log.lines if said == "Could not tell"] == [1]
+
+
+def test_who_left_before_the_mail_could_be_sent_is_not_told_that_the_notebook_is_ready(host: MailHost) -> None:
+    made = mailed(host)
+    made.life.join(minutes=8)
+    made.life.leave(minutes=1)
+    assert made.deliver()[0] == "not due: Lapsed"
+    assert "Your notebook is ready" not in made.subjects()
+
+
+def test_who_came_back_before_the_mail_is_not_told_of_the_end(host: MailHost) -> None:
+    made = joined(host)
+    made.life.leave(minutes=15)
+    assert made.mails()[-1] == ("access-ended", "Due")
+    made.life.bench.advance(days=1)
+    made.life.join(minutes=10)
+    made.deliver()
+    assert ("access-ended", "Lapsed") in made.mails()
+    assert [subject for subject in made.subjects() if "ended" in subject] == []
+
+
+def test_a_manager_whom_hr_names_is_told_of_the_end(host: MailHost) -> None:
+    made = mailed(host)
+    made.life.join(minutes=0, attributes={"manager": "Boss@Example.com", "language": "de"})
+    made.minutes(8)
+    assert made.subjects() == ["Ihr Notebook ist bereit"]
+    made.life.leave()
+    made.minutes(20)
+    assert host.accepted[-1].recipients == ["boss@example.com"]
+    assert made.subjects()[-1] == f"Access of {ANA} has ended"
+
+
+@pytest.mark.parametrize("manager", ["boss@elsewhere.example", "boss@example.com\r\nBcc: x@example.com", 7, ""])
+def test_a_manager_of_another_domain_is_never_written_to(host: MailHost, manager: object) -> None:
+    made = mailed(host)
+    made.life.join(minutes=8, attributes={"manager": manager})
+    made.life.leave()
+    made.minutes(20)
+    assert host.accepted[-1].recipients == list(BOSSES)
+
+
+def gone_for(made: Mailed, days: float) -> None:
+    made.life.leave()
+    made.minutes(20)
+    made.days(days)
+
+
+def test_a_deletion_waits_until_its_last_warning_was_accepted(host: MailHost) -> None:
+    made = joined(host)
+    gone_for(made, 80)
+    host.answers["CONNECT"] = None
+    made.days(9.5)
+    made.days(5)
+    assert made.life.snapshots()
+    host.answers.clear()
+    made.days(1)
+    assert "are deleted in 1 day" in made.subjects()[-1]
+    assert made.life.snapshots()
+    made.days(2)
+    assert made.life.snapshots() == {}
+
+
+def test_a_refused_last_warning_holds_the_deletion_until_an_operator_takes_note(host: MailHost) -> None:
+    made = joined(host)
+    gone_for(made, 80)
+    host.answers["RCPT"] = "550 unknown"
+    made.days(9.5)
+    made.days(30)
+    assert ("will-be-deleted", "Failed") in made.mails()
+    assert made.life.snapshots()
+    noted = take_note(made.life.key, made.deps, by="an operator")
+    assert noted == 1
+    made.minutes(8)
+    assert made.life.snapshots() == {}
+
+
+def test_a_hold_ends_the_warnings(host: MailHost) -> None:
+    made = joined(host)
+    gone_for(made, 60)
+    want_hold(made.life.key, "a lawsuit", made.deps)
+    made.days(28)
+    assert [stage for stage, _ in made.mails() if stage == "will-be-deleted"] == []
+    want_hold(made.life.key, None, made.deps)
+    made.minutes(20)
+    assert made.mails()[-1] == ("will-be-deleted", "Sent")
+    assert made.life.snapshots()
+
+
+def test_switched_on_later_the_past_is_not_told(host: MailHost) -> None:
+    made = mailed(host)
+    on = made.deps
+    off = replace(on, mail=None, base_policy=replace(on.base_policy, tells=False))
+    made.life.bench.deps = off
+    made.life.join(minutes=8)
+    assert made.life.record.status.mail.mails == ()
+    made.life.bench.deps = on
+    want_power(made.life.key, Power.RUNNING, PowerReason(cause=PowerCause.STARTED_BY_PERSON), made.deps)
+    made.minutes(10)
+    assert made.mails() == [("ready", "Before")]
+    stop_idle(made)
+    assert made.subjects() == ["Your notebook was stopped"]
+
+
+def test_coming_back_is_told_again(host: MailHost) -> None:
+    made = joined(host)
+    made.life.leave()
+    made.minutes(20)
+    made.life.bench.advance(days=1)
+    made.life.join(minutes=0)
+    made.minutes(15)
+    assert [subject for subject in made.subjects() if subject == "Your notebook is ready"] == [
+        "Your notebook is ready"
+    ] * 2

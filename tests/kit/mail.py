@@ -77,19 +77,11 @@ class _Handler(socketserver.StreamRequestHandler):
         while line := self.rfile.readline().decode("utf-8").strip():
             verb = line.split(" ")[0].upper()
             host.verbs.append(verb)
-            match verb:
-                case "EHLO":
-                    extensions = "250-SMTPUTF8\r\n250-8BITMIME\r\n" if host.has_utf8 else ""
-                    normal = f"250-mail.example.com\r\n{extensions}250-STARTTLS\r\n250 AUTH PLAIN LOGIN"
-                case "DATA":
-                    normal = "354 go on"
-                case "QUIT":
-                    self._say(host, verb, "221 bye")
-                    return
-                case "AUTH":
-                    normal = "235 welcome"
-                case _:
-                    normal = "250 fine"
+            extensions = "250-SMTPUTF8\r\n250-8BITMIME\r\n" if host.has_utf8 else ""
+            hello = f"250-mail.example.com\r\n{extensions}250-STARTTLS\r\n250 AUTH PLAIN LOGIN"
+            normal = {"EHLO": hello, "DATA": "354 go on", "QUIT": "221 bye", "AUTH": "235 welcome"}.get(
+                verb, "250 fine"
+            )
             if verb == "MAIL":
                 sender = line.partition("<")[2].rpartition(">")[0]
             if verb == "RCPT":

@@ -1,7 +1,7 @@
 """The telling of one mail: it is claimed in the record, sent, and its outcome is written. The function `notify` calls this.
 
 At most once: a mail is sent only by the process that claimed it, and a claim whose outcome is not known is never taken back. What was
-certainly not accepted is due again, later and later, for a day.
+certainly not accepted is due again, later and later, for a day; a warning, for which a deletion waits, without end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from shared.domain.people.domains import People
 from shared.domain.reconcile.mails import is_true, with_mail
-from shared.domain.record.mails import ABOUT_A_LEAVER, WARNINGS, Mail, MailState, Stage, Trouble
+from shared.domain.record.mails import ABOUT_A_LEAVER, WARNED_BEFORE, WARNINGS, Mail, MailState, Stage, Trouble
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import ConflictError, InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_email
@@ -47,6 +47,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
             if not is_true(mail, stored.record, deps.policy, now):
                 save(stored.record, stored, deps)  # which lets it lapse
                 return "not true any more"
+            mail = _with_time_left(mail, now)
             recipients = recipients_of(mail, stored.record, deps.policy.people, deps.mail, now)
             letter = _written(mail, stored.record, recipients, deps.mail, now)
             if isinstance(letter, Mail):
@@ -58,6 +59,14 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
             continue
         return _noted(stored, claimed, _sent(claimed, letter, deps.mail, deps), deps)
     raise lost_the_race(user_key)
+
+
+def _with_time_left(mail: Mail, now: datetime) -> Mail:
+    """Return the mail; a last warning that could not be sent in time leaves a day from now."""
+    named = mail.time("at")
+    if mail.stage not in WARNINGS or mail.facts.get("days") != str(min(WARNED_BEFORE)) or named is None:
+        return mail
+    return replace(mail, facts={**mail.facts, "at": max(named, now + timedelta(days=1)).isoformat()})
 
 
 def recipients_of(mail: Mail, record: UserRecord, people: People, ports: MailPorts, now: datetime) -> tuple[str, ...]:
@@ -95,10 +104,13 @@ def _sent(mail: Mail, letter: Letter, ports: MailPorts, deps: Deps) -> Mail:
         if ports.server is None and ports.chat is not None:
             ports.chat.post(letter)
     except NotAcceptedError as error:
-        deps.log.warning(
-            "Mail was not accepted",
+        is_late = mail.at - mail.decided_at >= GIVES_UP
+        tell_operator = deps.log.error if is_late else deps.log.warning
+        tell_operator(
+            "Could not tell" if is_late else "Mail was not accepted",
             stage=mail.stage.value,
             reason=error.trouble.value,
+            state=MailState.CLAIMED.value,
             tries=mail.tries + 1,
             detail=error.detail,
         )
@@ -115,7 +127,8 @@ def _after(mail: Mail, error: NotAcceptedError, now: datetime) -> Mail:
     """Return the mail after an attempt that failed: unsure, failed for good, or due again later."""
     if error.is_unsure:
         return replace(mail, state=MailState.UNSURE, at=now, trouble=error.trouble)
-    if error.lasts or now - mail.decided_at >= GIVES_UP:
+    is_late = now - mail.decided_at >= GIVES_UP and mail.stage not in WARNINGS
+    if error.lasts or is_late:
         return replace(mail, state=MailState.FAILED, at=now, trouble=error.trouble, tries=mail.tries + 1)
     wait = min(_FIRST * 2 ** min(mail.tries, 10), _LONGEST)
     return replace(
