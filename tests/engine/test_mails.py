@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from kit.life import ANA
 from kit.mail import BOSSES, MESSAGES, Mailed, MailHost, mail_host, mailed
+from kit.official import storage_bucket
 from msgspec.structs import replace
 
 from shared.domain.record.mails import MailState, Stage
 from shared.domain.record.record import Power
+from shared.domain.things.errors import CloudUnavailableError
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.news.acknowledging import take_note
+from shared.engine.news.mails import tell
+from shared.engine.ports.mail import Letter
 from shared.engine.reconcile.changing import want_hold, want_power
+from shared.engine.sweeps.sweeps import sweep
 
 UTF8_ANA = '"ñandú o\'neil+test"@sub.example.co'
 
@@ -264,3 +270,140 @@ def test_coming_back_is_told_again(host: MailHost) -> None:
     assert [subject for subject in made.subjects() if subject == "Your notebook is ready"] == [
         "Your notebook is ready"
     ] * 2
+
+
+class Crash(BaseException):
+    """The end of the process: nothing catches it."""
+
+
+class CrashAt:
+    """Ends the process at the nth moment before or after a call, and lets all later ones pass."""
+
+    def __init__(self, made: Mailed, number: int) -> None:
+        self.left, self.adapter = number, made.life.bench.adapter
+        self.adapter.around = self
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Crash
+
+
+def calls_of(host: MailHost) -> int:
+    """How many moments there are, before and after the calls of one delivery."""
+    made = mailed(host)
+    made.life.join(minutes=8)
+    moments = CrashAt(made, 0)
+    made.deliver()
+    return -moments.left
+
+
+def test_a_crash_before_or_after_any_call_tells_at_most_once_and_the_operator_otherwise(host: MailHost) -> None:
+    moments = calls_of(host)
+    assert moments >= 6  # the record is read, claimed and written, each with a moment before and after
+    ends = set()
+    for number in range(1, moments + 1):
+        host.accepted.clear()
+        made = mailed(host)
+        made.life.join(minutes=8)
+        waiting = list(made.queue.published)
+        CrashAt(made, number)
+        with pytest.raises(Crash):
+            made.deliver()
+        made.life.bench.adapter.around = lambda: None
+        made.queue.published = waiting
+        made.deliver(times=10)
+        made.minutes(15)
+        ((_, state),) = made.mails()
+        ends.add(state)
+        assert len(host.accepted) == 1 or (state == "Unsure" and not host.accepted)
+        told = [line for line in made.life.bench.log.lines if line[1] == "Could not tell"]
+        assert len(told) == (1 if state == "Unsure" else 0)
+    assert ends == {"Sent", "Unsure"}
+
+
+def test_a_crash_at_any_moment_of_a_pass_loses_no_mail_and_doubles_none(host: MailHost) -> None:
+    probe = mailed(host)
+    probe.life.join(minutes=5)
+    moments = CrashAt(probe, 0)
+    probe.life.minutes(3)
+    assert probe.queue.published
+    for number in range(1, -moments.left + 1):
+        host.accepted.clear()
+        made = mailed(host)
+        made.life.join(minutes=5)
+        CrashAt(made, number)
+        with contextlib.suppress(Crash):
+            made.life.minutes(3)
+        made.life.bench.adapter.around = lambda: None
+        made.minutes(10)
+        assert made.subjects() == ["Your notebook is ready"], number
+        assert made.mails() == [("ready", "Sent")], number
+
+
+def test_a_crash_while_the_mail_server_speaks_is_told_to_the_operator(host: MailHost) -> None:
+    made = mailed(host)
+    made.life.join(minutes=8)
+
+    class Dying:
+        def send(self, letter: Letter) -> int:  # noqa: ARG002 - the port's own name
+            raise Crash
+
+    server = made.deps.mail.server
+    made.life.bench.deps = replace(made.deps, mail=replace(made.deps.mail, server=Dying()))
+    with pytest.raises(Crash):
+        made.deliver()
+    made.life.bench.deps = replace(made.deps, mail=replace(made.deps.mail, server=server))
+    made.minutes(15)
+    assert made.mails() == [("ready", "Unsure")]
+    assert host.accepted == []
+
+
+def test_a_topic_that_is_down_delays_a_mail_and_nothing_else(host: MailHost) -> None:
+    made = mailed(host)
+    made.queue.down = CloudUnavailableError(user_message="Pub/Sub does not answer.", detail="publish: 503")
+    made.life.join(minutes=0)
+    made.minutes(10)
+    assert list(made.life.states().values()) == ["ACTIVE"]
+    assert made.subjects() == []
+    made.queue.down = None
+    made.minutes(12)
+    assert made.subjects() == ["Your notebook is ready"]
+    made.minutes(30)
+    assert made.queue.published == []
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_neighbour_who_sends_at_the_same_time_does_not_send_it_twice(host: MailHost, number: int) -> None:
+    made = mailed(host)
+    made.life.join(minutes=8)
+    (named,), left, met = made.queue.published, [number], []
+
+    def around() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            made.life.bench.adapter.around = lambda: None
+            met.append(tell(*named, made.deps))
+
+    made.life.bench.adapter.around = around
+    tell(*named, made.deps)
+    assert met
+    assert len(host.accepted) == 1
+    assert made.mails() == [("ready", "Sent")]
+
+
+def test_a_record_of_an_older_version_tells_nothing_twice(host: MailHost) -> None:
+    made = mailed(host)
+    made.life.join(minutes=8)
+    (named,) = made.queue.published
+    older = made.life.record
+    made.deliver()
+    blob = storage_bucket(made.life.bench.clients).blob(f"records/{made.life.key}.json")
+    assert older.status.mail.mails[0].state is MailState.DUE
+    blob.upload_from_string(b"damaged")
+    made.minutes(3)
+    made.life.bench.advance(hours=1)
+    sweep("drift", made.deps)
+    made.minutes(10)
+    tell(*named, made.deps)
+    assert made.subjects() == ["Your notebook is ready"]

@@ -98,6 +98,21 @@ def with_mail(record: UserRecord, mail: Mail) -> UserRecord:
     return record.with_status(mails=kept)
 
 
+def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
+    """Return an older version of a record that is in force again: nothing is told twice.
+
+    What was due then may have been told since, so an operator decides; what the version does not know counts as of the past.
+    """
+    if record.status.mail.mails_since is None:
+        return record
+    open_ones = {MailState.DUE, MailState.CLAIMED}
+    mails = tuple(
+        replace(mail, state=MailState.UNSURE, at=now, trouble=Trouble.CRASHED) if mail.state in open_ones else mail
+        for mail in record.status.mail.mails
+    )
+    return record.with_status(mails=mails, mails_since=None)
+
+
 def to_publish(record: UserRecord, before: UserRecord, now: datetime) -> Iterator[Mail]:
     """Yield the mails to publish now: those decided just now, and those that nobody claimed in time."""
     known = {(mail.stage, mail.episode) for mail in before.status.mail.mails if mail.state is MailState.DUE}
