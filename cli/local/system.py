@@ -123,12 +123,12 @@ class LocalSystem:
             self._ensure_group(group)
         if self.settings.admin_group is not None:
             self._ensure_group(self.settings.admin_group, members=ADMINISTRATORS)
-        for name, topic in wanted.topics.items():
+        for name, topic in wanted.wanted(wanted.topics).items():
             keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
             self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)
         for name, subscription in wanted.subscriptions.items():
             self._ensure("PUT", f"/v1/projects/{project}/subscriptions/{name}", self._subscription(subscription))
-        for name, function in wanted.functions.items():
+        for name, function in wanted.wanted(wanted.functions).items():
             self._ensure("POST", "/_emulator/functions", self._function(name, function))
         for name, job in wanted.jobs.items():
             path = f"/v1/projects/{project}/locations/{self.settings.region}/jobs"

@@ -5,6 +5,7 @@ Three worlds: where the profiles give each person a service account, where none 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
 from kit.inprocess import ROOT, START, KitClock, WsgiAdapter
+from kit.mail import MESSAGES, mail_host
 from kit.policies import in_force
 from kit.spark import SMALL
 from msgspec.structs import replace
@@ -38,6 +40,7 @@ from shared.domain.intent.decision import About
 from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.people.sources import HR, OPERATOR
 from shared.domain.record.copies import copies_of
+from shared.domain.record.mails import MailState, Stage
 from shared.domain.template.sessions import offers
 from shared.domain.things.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
 from shared.domain.things.errors import Reason
@@ -45,9 +48,11 @@ from shared.domain.things.identity import parse_email, user_key_for
 from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.things.snapshots import Restored
 from shared.domain.things.times import rfc3339
+from shared.engine.news.intake import accept
 from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.sweeps.session_templates import sync_sessions
+from shared.messages.notification import notification
 from shared.messages.parse import wake_message
 from shared.settings import Settings
 from shared.telemetry import SilentLog
@@ -59,6 +64,7 @@ DANA = parse_email("dana.cruz@example.com")
 OTTO = parse_email("otto.admin@example.com")  # another administrator
 READERS = "data-readers@example.com"
 PERSONAL, PLAIN, BILLED = "with personal accounts", "without personal accounts", "with a billing export"
+MAILED = "with messages to users"
 _OF_FILES = {"home.restore", "home.restore_undo"}
 _ACTS = {"manage.confirm", "manage.perform"}  # of the manager's page; each act is a page of its own
 
@@ -368,6 +374,33 @@ def drive_dead_letter(world: Watched) -> None:
     world.post("dead_letter", None, raw={"subscription": "s"})
 
 
+def drive_notify(world: Watched) -> None:
+    """Dana's notebook is ready, and she is told by mail; the same message again; a message that is none."""
+    secret = f"{world.cloud.url}/v1/projects/{world.settings.project}/secrets"
+    name = world.settings.messages.secret if world.settings.messages is not None else ""
+    requests.post(f"{secret}?secretId={name}", json={"replication": {"automatic": {}}}, timeout=10).raise_for_status()
+    payload = {"payload": {"data": base64.b64encode(b"a password").decode()}}
+    requests.post(f"{secret}/{name}:addVersion", json=payload, timeout=10).raise_for_status()
+    now = world.cloud.world.clock.now()
+    accept(Joined(event_id="mia", user=MIA, occurred_at=now, effective_at=now), world.deps)
+    for _ in range(8):
+        world.advance(minutes=1)
+        world.post("tick", {"sweep": "due"})
+    due = [mail for mail in world.record(MIA).status.mail.mails if mail.stage is Stage.READY]
+    assert [mail.state for mail in due] == [MailState.DUE]
+    event = json.loads(notification(world.record(MIA), due[0], project=world.settings.project))
+    with mail_host() as host, pytest.MonkeyPatch.context() as patch:
+        chosen = replace(world.settings.messages, port=host.port)
+        settings = replace(world.settings, messages=chosen)
+        config = CloudConfig(project=settings.project, bucket=settings.bucket, api_endpoint=world.cloud.url)
+        ports = wiring._mail_ports(settings, Clients(config))
+        patch.setitem(wiring._CACHED, "notify", (settings, replace(world.deps, mail=ports)))
+        for _ in range(2):
+            world.post("notify", event)
+        assert len(host.accepted) == 1
+    world.post("notify", {"type": "something else"})
+
+
 def settings_of(setting: str) -> Settings:
     """Profiles that may be stopped for a change at once. With accounts of the people's own, analysts' clusters run as these too."""
     fields: dict[str, Any] = {"disruption": Disruption.NOW}
@@ -377,7 +410,8 @@ def settings_of(setting: str) -> Settings:
         reporter = "gs://acme-notebook-scripts/reporter.py"
         fields |= {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, "data_group": READERS, "reporter": reporter}
     analyst = {**fields, "spark": own if setting == PERSONAL else spark}
-    return hub_settings({"analyst": analyst, "engineer": {**fields, "spark": spark}})
+    told = {"messages": replace(MESSAGES, user="robot", secret="smtp")}  # noqa: S106 - a name if setting == MAILED else {}
+    return replace(hub_settings({"analyst": analyst, "engineer": {**fields, "spark": spark}}), **told)
 
 
 def prepare(cloud: EmbeddedCloud, settings: Settings) -> None:
@@ -388,6 +422,7 @@ def prepare(cloud: EmbeddedCloud, settings: Settings) -> None:
         *(source.topic for source in settings.sources.values()),
         settings.topic_tick,
         settings.topic_dead_letter,
+        settings.topic_notifications,
     ):
         address = f"{cloud.url}/v1/projects/{settings.project}/topics/{topic}"
         requests.put(address, json={}, timeout=10).raise_for_status()
@@ -424,11 +459,13 @@ def watched(setting: str, clients: dict[str, FlaskClient]) -> Iterator[Watched]:
 def all_worlds(clients: dict[str, FlaskClient]) -> dict[str, Watched]:
     """Every setting's world after everything was done in it. Reading the bill comes on top of what is done without one."""
     made: dict[str, Watched] = {}
-    for setting in (PERSONAL, PLAIN):
+    for setting in (PERSONAL, PLAIN, MAILED):
         with watched(setting, clients) as world:
             drive_lifecycle(world)
             drive_tick(world)
             drive_dead_letter(world)
+            if setting == MAILED:
+                drive_notify(world)
             made[setting] = world
             if setting == PLAIN:
                 needed = {
