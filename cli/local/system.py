@@ -39,7 +39,7 @@ class LocalSystem:
 
     def __init__(
         self, settings: Settings, ports: Ports, *, speed: float | None, data: Path, jupyter: Path | None = None,
-        allowed_hosts: Sequence[str] = (), command: str = "./deploy.sh local",
+        allowed_hosts: Sequence[str] = (), command: str = "./deploy.sh local", told: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.url = f"http://{HOST}:{ports.cloud}"
@@ -47,6 +47,7 @@ class LocalSystem:
         self.log_file = data / "logs" / "emulator.log"
         self._ports, self._speed, self._data, self._jupyter = ports, speed, data, jupyter
         self._allowed_hosts, self._called = allowed_hosts, command
+        self._told = dict(told or {})  # the variables of the mail sink
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
         self._token_file = (
@@ -184,7 +185,7 @@ class LocalSystem:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the functions."""
-        return {**project_override_variables(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**project_override_variables(self.settings), **self._told, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _job(self, name: str, wanted: JobModel) -> dict[str, Any]:
         parent = f"projects/{self.settings.project}/locations/{self.settings.region}"

@@ -100,10 +100,10 @@ def load_settings(
     )
     if faults:
         raise ConfigError(faults)
-    return _with_sink(replace(kept, api_endpoint=_trimmed(endpoint), **_said_by(environ)), environ)
+    return with_sink(replace(kept, api_endpoint=_trimmed(endpoint), **_said_by(environ)), environ)
 
 
-def _with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
+def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """Return the settings of the embedded cloud with the mail sink of this machine: its port and that of the page, `2525 8080`."""
     mail, _, page = environ.get(ENV_MAIL_SINK, "").partition(" ")
     if settings.messages is not None or settings.api_endpoint is None or not (mail.isdigit() and page.isdigit()):
@@ -195,7 +195,7 @@ def read_files(env: str, folder: Path, environ: Mapping[str, str]) -> Files:
     settings = _settings_of(
         env, folder, raw, endpoint=files.endpoint, catalog=_catalog(profiles, masters), sources=sources
     )
-    return replace(files, settings=_with_sink(replace(settings, **_said_by(environ)), environ))
+    return replace(files, settings=with_sink(replace(settings, **_said_by(environ)), environ))
 
 
 def _settings_of(
@@ -301,5 +301,5 @@ def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> li
 __all__ = [
     "DEFAULT_ENV", "ENV_AUDIENCE", "ENV_CONFIG", "ENV_DEPLOYED_AT", "ENV_DEPLOYED_BY", "ENV_ENDPOINT", "ENV_MAIL_SINK", "ENV_MOVE_LOGS", "ENV_NAME",
     "SOURCES_FILE", "ConfigError", "Files", "MailSettings", "Settings", "checked", "config_dir_from", "env_from", "load_settings",
-    "project_override_variables", "read_files", "read_masters",
+    "project_override_variables", "read_files", "read_masters", "with_sink",
 ]  # fmt: skip

@@ -12,14 +12,19 @@ from kit.mail import BOSSES, MESSAGES, Mailed, MailHost, mail_host, mailed
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
+from shared.domain.fleet.idle import Reason as IdleReason
+from shared.domain.fleet.idle import Warn
 from shared.domain.record.mails import MailState, Stage
 from shared.domain.record.record import Power
+from shared.domain.record.status import Notice
+from shared.domain.things.catalog import Disruption
 from shared.domain.things.errors import CloudUnavailableError
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.news.acknowledging import take_note
 from shared.engine.news.mails import tell
 from shared.engine.ports.mail import Letter
 from shared.engine.reconcile.changing import want_hold, want_power
+from shared.engine.sweeps.idle import _note_warning
 from shared.engine.sweeps.sweeps import sweep
 
 UTF8_ANA = '"ñandú o\'neil+test"@sub.example.co'
@@ -407,3 +412,50 @@ def test_a_record_of_an_older_version_tells_nothing_twice(host: MailHost) -> Non
     made.minutes(10)
     tell(*named, made.deps)
     assert made.subjects() == ["Your notebook is ready"]
+
+
+def test_a_change_that_waits_is_told_with_what_stays(host: MailHost) -> None:
+    waits = {"disruption": Disruption.WHEN_IDLE}
+    made = joined(host, profiles={"analyst": waits})
+    catalog = made.deps.base_policy.catalog
+    analyst = replace(catalog.profiles["analyst"], machine_type="e2-standard-8")
+    changed = replace(catalog, profiles={**catalog.profiles, "analyst": analyst})
+    made.life.bench.deps = replace(made.deps, base_policy=replace(made.deps.base_policy, catalog=changed))
+    want_power(made.life.key, Power.RUNNING, PowerReason(cause=PowerCause.STARTED_BY_PERSON), made.deps)
+    made.minutes(10)
+    assert made.subjects()[1:] == ["Your notebook will be changed"]
+    text = host.accepted[-1].parsed.get_body(("plain",))
+    assert text is not None
+    assert "when it is next stopped" in text.get_content()
+    assert "What stays: all files and packages." in text.get_content()
+    made.minutes(30)
+    assert len(made.subjects()) == 2
+
+
+def test_an_idle_warning_is_told_and_one_that_came_too_late_is_not(host: MailHost) -> None:
+    made = joined(host)
+    key, deps = made.life.key, made.deps
+
+    def warn(minutes: int) -> None:
+        stop_at = made.life.bench.now + timedelta(minutes=minutes)
+        _note_warning(key, Warn(because=IdleReason.MAX_BLIND, detail="", stop_at=stop_at), deps)
+
+    warn(30)
+    made.minutes(3)
+    assert "will be stopped at" in made.subjects()[-1]
+    made.life.bench.advance(hours=5)
+    warn(1)
+    made.life.bench.advance(minutes=5)
+    made.minutes(3)
+    assert made.mails()[1:] == [("will-stop", "Sent"), ("will-stop", "Lapsed")]
+
+
+def test_an_address_outside_ascii_needs_a_server_that_takes_it(host: MailHost) -> None:
+    host.has_utf8 = False
+    made = joined(host)
+    assert made.mails() == [("ready", "Failed")]
+    assert Notice.NOT_TOLD in made.life.record.status.notices
+    assert take_note(made.life.key, made.deps, by="an operator") == 1
+    assert take_note(made.life.key, made.deps, by="an operator") == 0
+    made.minutes(3)
+    assert Notice.NOT_TOLD not in made.life.record.status.notices

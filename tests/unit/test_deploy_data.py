@@ -228,7 +228,15 @@ def test_names_of_topics_are_those_of_the_settings(company):
     text = sources.read_text(encoding="utf-8")
     sources.write_text(text.replace("topic: workbench-lifecycle", "topic: news"), encoding="utf-8")
     found = company.load("local")
-    assert set(found.topics) == {"news", "workbench-directory", "workbench-operator", "workbench-wake", "clock", "lost", "told"}
+    assert set(found.topics) == {
+        "news",
+        "workbench-directory",
+        "workbench-operator",
+        "workbench-wake",
+        "clock",
+        "lost",
+        "told",
+    }
     assert found.functions["benchkeeper-lifecycle"].topic == "news"
     assert set(found.subscriptions) == {"lost-kept"}
     assert {grant.on for grant in found.grants} >= {"topic/lost"}

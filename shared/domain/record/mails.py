@@ -124,6 +124,11 @@ class MailStatus(Struct, frozen=True, kw_only=True):
     mails_since: datetime | None = None
     change: PlannedChange | None = None
 
+    @property
+    def is_untold(self) -> bool:
+        """The state of the mails: True if one reached nobody, or if nobody knows, and no operator took note."""
+        return any(mail.state in NOT_TOLD for mail in self.mails)
+
     def mail(self, stage: Stage, episode: str) -> Mail | None:
         """Return the mail of that stage and episode, None if none was decided."""
         return next((mail for mail in self.mails if mail.is_of(stage, episode)), None)

@@ -70,6 +70,7 @@ class Notice(StrEnum):
     GROUP_WAITS = "GroupWaits"  # entitled by a deleted group; others lose access, too, so that waits for an approval
     CUT_WAITS = "CutWaits"  # access is to end, as for many others: the cut waits for room, or for an approval
     KEPT_IN = "KeptIn"  # access was to end, and an operator marked this as a mistake
+    NOT_TOLD = "NotTold"  # a mail to this user, or about them, reached nobody
 
 
 # Notices that need a decision; the others only inform.
@@ -83,6 +84,7 @@ NEEDS_ATTENTION = frozenset(
         Notice.ADDRESS_WAITS,
         Notice.GROUP_WAITS,
         Notice.CUT_WAITS,
+        Notice.NOT_TOLD,
     }
 )
 
@@ -345,8 +347,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
         """Return the status with some fields changed, in whichever part they are."""
-        own: dict[str, object] = {}
-        parts: dict[str, dict[str, object]] = {}
+        own, parts = dict[str, object](), dict[str, dict[str, object]]()
         for name, value in changes.items():
             part = PART_OF.get(name)
             if part is None:

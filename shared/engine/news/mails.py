@@ -12,7 +12,16 @@ from msgspec.structs import replace
 
 from shared.domain.people.domains import People
 from shared.domain.reconcile.mails import is_true, with_mail
-from shared.domain.record.mails import ABOUT_A_LEAVER, WARNED_BEFORE, WARNINGS, Mail, MailState, Stage, Trouble
+from shared.domain.record.mails import (
+    ABOUT_A_LEAVER,
+    NOT_TOLD,
+    WARNED_BEFORE,
+    WARNINGS,
+    Mail,
+    MailState,
+    Stage,
+    Trouble,
+)
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import ConflictError, InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_email
@@ -51,7 +60,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
             recipients = recipients_of(mail, stored.record, deps.policy.people, deps.mail, now)
             letter = _written(mail, stored.record, recipients, deps.mail, now)
             if isinstance(letter, Mail):
-                save(with_mail(stored.record, letter), stored, deps)
+                save(due_soon(with_mail(stored.record, letter), deps), stored, deps)
                 return f"not told: {letter.trouble.value}"
             claimed = replace(mail, state=MailState.CLAIMED, at=now)
             stored = save(with_mail(stored.record, claimed), stored, deps)
@@ -141,8 +150,8 @@ def _noted(stored: Stored, claimed: Mail, outcome: Mail, deps: Deps) -> str:
     key = stored.record.user_key
     for _ in range(_TRIES):
         record = with_mail(stored.record, outcome)
-        if outcome.stage in WARNINGS:
-            record = due_soon(record, deps)  # a deletion may wait for it
+        if outcome.stage in WARNINGS or outcome.state in NOT_TOLD:
+            record = due_soon(record, deps)  # a deletion may wait for it, or a notice is to be shown
         try:
             save(record, stored, deps)
         except ConflictError:

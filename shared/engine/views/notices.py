@@ -29,6 +29,8 @@ _WORDS = {
     Notice.CUT_WAITS: "Access is to end, and so it is for many others at once: it waits for room, or until administrators decide. "
     "All who wait: benchkeeper guard. To decide: the page Changes.",
     Notice.KEPT_IN: "Access was to end, and an administrator said that this was a mistake. Whatever is said of this person anew counts.",
+    Notice.NOT_TOLD: "A message to this person, or about them, reached nobody, or it is not known whether it did; files are not deleted "
+    "meanwhile. Tell them yourself, then take note: benchkeeper acknowledge {user}",
 }
 
 
