@@ -114,9 +114,14 @@ def message_id(user_key: str, mail: Mail) -> str:
 
 
 def person_of(record: UserRecord, now: datetime) -> str:
-    """Return how a mail names the person: the attribute `name` of HR, else the address. One line, not too long."""
-    stated = record.facts.attribute("name", now)
-    name = plain(stated if isinstance(stated, str) and stated.strip() else record.email)
+    """Return how a mail names the person: the attribute `name` of HR, if it is stated, and the address. One line, not too long."""
+    stated, address = record.facts.attribute("name", now), _shown(record.email)
+    name = _shown(stated) if isinstance(stated, str) else ""
+    return f"{name} ({address})" if name and name != address else address
+
+
+def _shown(text: str) -> str:
+    name = plain(text)
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 1]}…"
     if any(unicodedata.bidirectional(each) in _RIGHT_TO_LEFT for each in name):

@@ -155,9 +155,9 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
         message["Message-ID"] = f"<{letter.message_id}@{_ascii(sender.rpartition('@')[2])}>"
         message["Auto-Submitted"] = "auto-generated"
         message["X-Auto-Response-Suppress"] = "OOF, AutoReply"
-        message["Content-Language"] = letter.language
         message.set_content(letter.text, cte="quoted-printable")
         message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+        message["Content-Language"] = letter.language
         return message.as_bytes()
     except (ValueError, TypeError, UnicodeError) as error:
         raise NotAcceptedError(Trouble.TEXT, f"no mail can be made: {type(error).__name__}", lasts=True) from error
