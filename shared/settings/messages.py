@@ -15,7 +15,7 @@ from shared.settings.values import MailSettings, Security
 _BLOCKED = 25
 _TLS_PORT = 465
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_Secret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,255}$", examples=["benchkeeper-smtp"])]
+_Secret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,255}$", examples=["mail-password"])]
 
 
 def _open(port: int) -> int:
@@ -34,7 +34,7 @@ class SmtpFile(Strict, frozen=True, kw_only=True):
     security: Annotated[str, one_of("starttls", "tls", "none")] | None = None
     user: Annotated[str, Meta(max_length=320, description="The name to log in with.")] = ""
     secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the password of `user`.")] = (
-        "benchkeeper-smtp"  # noqa: S105 - a secret's name
+        "mail-password"  # noqa: S105 - a secret's name
     )
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
