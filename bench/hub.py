@@ -135,7 +135,7 @@ def token_of(bench: Bench, email: str) -> str:
 
 def admit(bench: Bench) -> None:
     """Make the administrator a member of the group that the local settings name."""
-    group = bench.settings.admin_group
+    group = bench.settings.roles.owner
     assert group is not None
     labels = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
     body = {"parent": "customers/C046psxkn", "groupKey": {"id": group}, "labels": labels}

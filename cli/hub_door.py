@@ -174,7 +174,7 @@ def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) 
 
 def why_no_page(settings: Settings) -> str:
     """Return the reason why administrators have no page in this environment, or "" if they have one."""
-    if settings.admin_group is None:
+    if settings.roles.owner is None and settings.roles.operator is None:
         return "hub.admin_group names no administrators."
     if settings.api_endpoint is not None:
         return "" if local_page(settings.api_endpoint) else "this embedded cloud has no hub page."

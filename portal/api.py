@@ -10,7 +10,7 @@ from portal import pages
 from portal.mine import Mine, is_entitled, mine, my_page
 from portal.openapi import describe
 from portal.problems import NotEntitledError
-from portal.routes import JSON, Route
+from portal.routes import JSON, Access, Route
 from shared.domain.things.structs import to_dict
 from shared.engine.views.person import plain
 
@@ -168,6 +168,7 @@ ROUTES = (
         method="GET",
         rule="/api/me",
         name="api.me",
+        access=Access.SIGNED_IN,
         summary="My page as JSON: times in UTC, durations in seconds.",
         media=JSON,
         schema=ME,
@@ -177,6 +178,7 @@ ROUTES = (
         method="GET",
         rule="/openapi.json",
         name="api.openapi",
+        access=Access.SIGNED_IN,
         summary="The description of every route.",
         media=JSON,
         schema={"type": "object"},

@@ -12,10 +12,10 @@ from jinja2.utils import missing
 from msgspec import Struct
 
 from portal import api, guard, home, manage, pages, preferences
-from portal.admins import Admins
 from portal.assets import Assets
 from portal.deps import Portal, PortalDeps, attach
 from portal.limits import Buckets, Flights
+from portal.roles import RolesSeen
 from portal.routes import Access, Param, Place, Route
 
 # For each user: sixty changes a minute, twenty at once. The limit for reads allows pages that poll every few seconds in several tabs.
@@ -42,7 +42,7 @@ def portal_of(deps: PortalDeps) -> Portal:
     clock = deps.engine.clock
     return Portal(
         deps=deps,
-        admins=Admins(deps.engine, deps.admin_group),
+        roles=RolesSeen(deps.engine),
         changes=Buckets(clock, per_minute=CHANGES_PER_MINUTE, burst=CHANGES_AT_ONCE),
         reads=Buckets(clock, per_minute=READS_PER_MINUTE, burst=READS_AT_ONCE),
         flights=Flights(),
@@ -84,7 +84,7 @@ def create_app(deps: PortalDeps) -> flask.Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     attach(app, portal_of(deps))
     pages.install(app)
-    guard.install(app)
     for part in _PARTS:
         app.register_blueprint(part.blueprint)
+    guard.install(app)
     return app

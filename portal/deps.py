@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import flask
 from msgspec import Struct, field
 
-from portal.admins import Admins
 from portal.assets import Assets
 from portal.limits import Buckets, Flights
+from portal.roles import RolesSeen
 from shared.cloud.dataproc.template_size import ClusterSize, size_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import SignIn, Wake
@@ -29,7 +29,6 @@ class PortalDeps(Struct, frozen=True, kw_only=True):
     sign_in: SignIn
     wake: Wake
     contact: str = ""
-    admin_group: str | None = None
     currency: str = "USD"
     env: str = ""
     sizes: Mapping[str, ClusterSize] = field(default_factory=dict)
@@ -46,7 +45,6 @@ def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake
         sign_in=sign_in,
         wake=wake,
         contact=settings.contact,
-        admin_group=settings.admin_group,
         currency=settings.currency,
         env=settings.env,
         sizes={name: size for name, size in sizes.items() if size is not None},
@@ -57,7 +55,7 @@ class Portal(Struct, frozen=True, kw_only=True):
     """A running page: its dependencies and the little state that it keeps between requests. Thread-safe."""
 
     deps: PortalDeps
-    admins: Admins
+    roles: RolesSeen
     changes: Buckets
     reads: Buckets
     flights: Flights

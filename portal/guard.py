@@ -1,8 +1,9 @@
-"""The guard before and after every route: identity, rate limit and forgery check; then headers and one log line."""
+"""The guard before and after every route: identity, rate limit, forgery check and role; then headers and one log line."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 
 import flask
 from werkzeug.exceptions import HTTPException
@@ -12,18 +13,33 @@ from portal.deps import Portal, current
 from portal.headers import secure
 from portal.problems import TooManyError, problem_of
 from portal.reader import zone_of
+from portal.roles import NEEDED
+from portal.routes import Access
 from portal.visit import Visit, begin, visit
 from shared.domain.things.identity import user_key_for
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ACCESS = "benchkeeper.access"
 _OPEN_ENDPOINTS = frozenset({"static"})  # these files are public: the same in every copy of this product
 
 
 def install(app: flask.Flask) -> None:
     """Guard all routes of the application, and also requests for routes that do not exist."""
+    app.extensions[_ACCESS] = _described(app)
     app.before_request(_before)
     app.after_request(_after)
     app.register_error_handler(Exception, _failed)
+
+
+def _described(app: flask.Flask) -> Mapping[tuple[str, str], Access]:
+    """Return whom each route admits, by method and endpoint. Raise `ValueError` for a route whose description is missing."""
+    described = {(route.method, route.name): route.access for route in app.config["ROUTES"]}
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in _OPEN_ENDPOINTS]
+    there = {(method, rule.endpoint) for rule in rules for method in rule.methods or ()}
+    missing = sorted(f"{method} {endpoint}" for method, endpoint in there - described.keys() if method != "HEAD")
+    if missing:
+        raise ValueError(f"routes without a description, and so without a role: {', '.join(missing)}")
+    return described
 
 
 def _before() -> None:
@@ -41,8 +57,20 @@ def _before() -> None:
     wait_s = (portal.reads if reads else portal.changes).wait_s(present.user_key)
     if wait_s:
         raise TooManyError(wait_s)
-    if not reads and flask.request.routing_exception is None:  # an unknown route is 404 for every sender
+    if flask.request.routing_exception is not None:  # an unknown route is 404 for every sender
+        return
+    if not reads:
         (csrf.check_script if flask.request.path.startswith("/api/") else csrf.check)()
+    needed = NEEDED.get(_access())
+    if needed is not None:
+        portal.roles.require(present.person, needed)
+
+
+def _access() -> Access:
+    """Return whom the present route admits. `create_app` makes sure that every route says so."""
+    method = "GET" if flask.request.method == "HEAD" else flask.request.method
+    known: Mapping[tuple[str, str], Access] = flask.current_app.extensions[_ACCESS]
+    return known[method, flask.request.endpoint or ""]
 
 
 def _failed(error: Exception) -> flask.Response:

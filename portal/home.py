@@ -12,7 +12,7 @@ from portal import pages
 from portal.deps import current
 from portal.mine import Mine, is_entitled, mine, my_page, my_record, stops_at_of
 from portal.notebook_view import EXTEND, extended_until, keep_choices
-from portal.routes import Param, Place, Route
+from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
 from shared.domain.intent.wish import Asked, WishKind
 from shared.domain.record.record import UserRecord
@@ -274,6 +274,7 @@ def _post(rule: str, name: str, summary: str, *, params: tuple[Param, ...] = (),
         method="POST",
         rule=rule,
         name=f"home.{name}",
+        access=Access.SIGNED_IN,
         summary=summary,
         params=params,
         answers={**_DONE, **_NOBODY, **_REFUSED, **more},
@@ -285,12 +286,27 @@ ROUTES = (
         method="GET",
         rule="/",
         name="home.index",
+        access=Access.SIGNED_IN,
         summary="My notebook, my Spark environments, this month.",
         params=(_SAID,),
         answers={200: "The page.", **_NOBODY},
     ),
-    Route(method="GET", rule="/parts/notebook", name="home.notebook_part", summary="My notebook.", answers=_PART),
-    Route(method="GET", rule="/parts/spark", name="home.spark_part", summary="My Spark environments.", answers=_PART),
+    Route(
+        method="GET",
+        rule="/parts/notebook",
+        name="home.notebook_part",
+        access=Access.SIGNED_IN,
+        summary="My notebook.",
+        answers=_PART,
+    ),
+    Route(
+        method="GET",
+        rule="/parts/spark",
+        name="home.spark_part",
+        access=Access.SIGNED_IN,
+        summary="My Spark environments.",
+        answers=_PART,
+    ),
     _post("/notebook/start", "start", "Start my notebook.", more={}),
     _post("/notebook/restart", "restart", "Restart my notebook.", more={}),
     _post("/notebook/restore", "restore", "Restore the files of an earlier day.", params=(_COPY,), more={}),

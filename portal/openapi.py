@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from portal.csrf import SCRIPT, SCRIPT_HEADER
+from portal.roles import NEEDED
 from portal.routes import FORM, HTML, JSON, Access, Param, Place, Route
 
 _PROBLEM = {
@@ -32,7 +33,7 @@ _FROM_SCRIPT = {
     "schema": {"type": "string", "enum": [SCRIPT]},
 }
 _EMPTY = {"required": True, "content": {JSON: {"schema": {"type": "object"}}}}
-_ADMIN = {403: "Not an administrator."}
+_ROLE = {403: "No role that may do this.", 503: "The role could not be read."}
 _CONVERTER = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
 
 
@@ -93,8 +94,8 @@ def _answers(route: Route) -> dict[int, str]:
         common |= {**_SIGNED_IN, **_READ}
     if route.method == "POST":
         common |= _SCRIPT if route.takes == JSON else _CHANGE
-    if route.access is Access.ADMIN:
-        common |= _ADMIN
+    if route.access in NEEDED:
+        common |= _ROLE
     if any(param.place is Place.PATH for param in route.params):
         common[404] = "There is nothing of that name for this person."
     return dict(sorted({**common, **route.answers}.items()))

@@ -15,11 +15,13 @@ from portal import csrf
 from portal.deps import current
 from portal.problems import Problem
 from portal.reader import duration_text, moment_text, relative_text
-from portal.visit import Visit, visit
+from portal.visit import Visit, may, visit
+from shared.domain.intent.roles import Right
 from shared.domain.things.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
-ADMIN_PAGE = "manage.index"  # the first page of an administrator
+ADMIN_PAGE = "manage.index"  # the first page of who sees everything
+FIND_PAGE = "manage.help_desk"  # that of the help desk
 _WRITTEN_TIME = re.compile(
     r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC\b", re.ASCII
 )
@@ -153,6 +155,6 @@ def _context() -> dict[str, Any]:
         "contact": portal.deps.contact,
         "env": portal.deps.env,
         "zone_name": present.zone.key if present.zone is not None else None,
-        "admin_url": flask.url_for(ADMIN_PAGE) if ADMIN_PAGE in flask.current_app.view_functions else "",
-        "is_admin": present.person is not None and portal.admins.is_known(present.person),
+        "look_after_url": flask.url_for(FIND_PAGE if may(Right.FIND) and not may(Right.READ) else ADMIN_PAGE),
+        "may": {right.value for right in Right if may(right)},
     }

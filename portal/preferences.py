@@ -7,7 +7,7 @@ from werkzeug.exceptions import HTTPException
 
 from portal import pages
 from portal.reader import COOKIE, zone_named
-from portal.routes import Param, Place, Route
+from portal.routes import Access, Param, Place, Route
 from shared.domain.things.errors import RefusedError
 
 blueprint = flask.Blueprint("preferences", __name__)
@@ -44,6 +44,7 @@ ROUTES = (
         method="POST",
         rule="/preferences/time-zone",
         name="preferences.time_zone",
+        access=Access.SIGNED_IN,
         summary="Show times in this zone, in this browser.",
         params=(
             Param(

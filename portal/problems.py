@@ -7,6 +7,7 @@ from datetime import timedelta
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
+from shared.domain.intent.roles import MAY, Right, Role
 from shared.domain.things.errors import (
     AccessDeniedError,
     BenchkeeperError,
@@ -17,15 +18,35 @@ from shared.domain.things.errors import (
     RetryableError,
 )
 
+_ROLES = {
+    Role.OWNER: "owner",
+    Role.OPERATOR: "operator",
+    Role.HELP_DESK: "help desk",
+    Role.AUDITOR: "auditor",
+}
 
-class AdminsOnlyError(PermanentError):
-    """The error of a user who is no administrator and requested a page for administrators."""
+
+class RolesOnlyError(PermanentError):
+    """The error of a user without a role who requested a page for those who look after others."""
 
     reason = Reason.ACCESS_DENIED
 
     def __init__(self) -> None:
         super().__init__(
-            user_message="This page is for administrators.", detail="not a direct member of the admin group"
+            user_message="This page is for administrators.", detail="not a direct member of the group of any role"
+        )
+
+
+class NotYourRoleError(PermanentError):
+    """The error of a user whose role does not include what was requested."""
+
+    reason = Reason.ACCESS_DENIED
+
+    def __init__(self, role: Role, right: Right) -> None:
+        who = " or ".join(_ROLES[each] for each in Role if right in MAY[each])
+        super().__init__(
+            user_message=f"You are signed in as {_ROLES[role]}, and this needs another role: {who}.",
+            detail=f"role {role.value} without {right.value}",
         )
 
 
@@ -41,15 +62,15 @@ class NotEntitledError(PermanentError):
         )
 
 
-class GroupUnreadableError(RetryableError):
-    """The error of a failed read of the admin group: it is unknown if the user is an administrator."""
+class RoleUnreadableError(RetryableError):
+    """The error of a failed read of the group of a role: which role the user has is unknown, so there is none."""
 
     reason = Reason.UNREADABLE
 
     def __init__(self) -> None:
         super().__init__(
             user_message="Whether you are an administrator could not be read just now. Try again in a minute.",
-            detail="the admin group could not be read",
+            detail="the group of a role could not be read",
             retry_after=timedelta(minutes=1),
         )
 
@@ -139,7 +160,7 @@ def _status(error: BenchkeeperError) -> tuple[int, str]:
     match error:
         case NotSignedInError():
             return 401, "Please sign in"
-        case AdminsOnlyError():
+        case RolesOnlyError() | NotYourRoleError():
             return 403, "For administrators"
         case NotEntitledError():
             return 403, "No environment"

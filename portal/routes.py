@@ -17,11 +17,19 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Access(StrEnum):
-    """The group that a route admits. Others get 401 if they are not signed in, or 403 if they are no administrator."""
+    """Whom a route admits: everybody, whoever is signed in, or the roles with a right (`shared.domain.intent.roles`).
+
+    Others get 401 if they are not signed in, or 403 without such a role.
+    """
 
     ANYONE = "anyone"
     SIGNED_IN = "signed in"
-    ADMIN = "administrators"
+    FIND = "roles that may find a person"
+    READ = "roles that may see everything"
+    HELP = "roles that may start and stop for others"
+    ACT = "roles that may act for others"
+    DECIDE = "roles that may decide"
+    OWN = "owners"
 
 
 class Place(StrEnum):
@@ -54,7 +62,7 @@ class Route(Struct, frozen=True, kw_only=True):
     rule: str
     name: str
     summary: str
-    access: Access = Access.SIGNED_IN
+    access: Access
     params: tuple[Param, ...] = ()
     media: str = HTML
     takes: str = FORM

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 import flask
 from msgspec import Struct
 
-from portal.admins import Admission
 from portal.deps import current
-from portal.problems import AdminsOnlyError, GroupUnreadableError
+from shared.domain.intent.roles import MAY, Right, Role
 from shared.domain.things.identity import UserEmail, UserKey
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Visit(Struct, kw_only=True):
@@ -68,18 +59,19 @@ def signed_in() -> tuple[UserEmail, UserKey]:
     return found.person, found.user_key
 
 
-def admins_only(view: Callable[P, R]) -> Callable[P, R]:
-    """Return a route for administrators only: other users get an error page that says so."""
+def role() -> Role | None:
+    """Return the visitor's role as far as it is known without a call; the guard of a route for roles has asked for it."""
+    found = visit().person
+    return current().roles.remembered(found) if found is not None else None
 
-    @wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        email, _ = signed_in()
-        match current().admins.admit(email):
-            case Admission.YES:
-                return view(*args, **kwargs)
-            case Admission.NO:
-                raise AdminsOnlyError
-            case Admission.UNKNOWN:
-                raise GroupUnreadableError
 
-    return guarded
+def may(right: Right) -> bool:
+    """Return True if the visitor's role, as far as it is known, has this right."""
+    found = role()
+    return found is not None and right in MAY[found]
+
+
+def require(right: Right) -> None:
+    """Raise the error that says which role is needed, unless the visitor's role has this right."""
+    email, _ = signed_in()
+    current().roles.require(email, right)

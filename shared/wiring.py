@@ -129,7 +129,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         inbox=StorageInbox(clients, bucket=settings.inbox_bucket),
         decisions=StorageDecisions(clients, bucket=settings.inbox_bucket),
         sign_in=sign_in(settings, clients, clock=clock, log=log),
-        admin_group=settings.admin_group,
+        roles=settings.roles,
         clock=clock,
         log=log,
         workers=ThreadWorkers(),

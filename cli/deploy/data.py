@@ -199,7 +199,7 @@ def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
         "kms_key": options.kms_key is not None,
         "personal_accounts": any(each.needs_account for each in profiles),
         "messages": settings.messages is not None,
-        "groups": settings.admin_group is not None or any(each.data_group is not None for each in profiles),
+        "groups": any(settings.roles.groups()) or any(each.data_group is not None for each in profiles),
     }
 
 

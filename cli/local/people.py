@@ -1,13 +1,15 @@
-"""The people of the local directory: those whom the sign-in page offers, and the administrators."""
+"""The people of the local directory: those whom the sign-in page offers, and those with a role."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from shared.domain.intent.roles import Role
 from shared.domain.things.identity import parse_email
 from shared.domain.things.structs import to_dict
 from shared.settings import Settings
@@ -15,6 +17,20 @@ from shared.settings import Settings
 ADMINISTRATOR = "mia.chen@example.com"
 # Two, to switch between: a change that ends many people's access needs the approval of both.
 ADMINISTRATORS = (ADMINISTRATOR, "tom.berger@example.com")
+_OPERATOR, _HELPER, _AUDITOR = "olga.petrov@example.com", "hana.novak@example.com", "omar.haddad@example.com"
+WITH_ROLE: Mapping[Role, tuple[str, ...]] = {
+    Role.OWNER: ADMINISTRATORS,
+    Role.OPERATOR: (_OPERATOR,),
+    Role.HELP_DESK: (_HELPER,),
+    Role.AUDITOR: (_AUDITOR,),
+}
+_NOTES = {
+    ADMINISTRATORS[0]: "Administrator: sees everybody",
+    ADMINISTRATORS[1]: "Administrator: the second pair of eyes",
+    _OPERATOR: "Operator: acts for everybody, lifts no block",
+    _HELPER: "Help desk: starts and stops for others",
+    _AUDITOR: "Auditor: sees everything, changes nothing",
+}
 NOBODY = "noah.weber@example.com"
 
 
@@ -27,13 +43,10 @@ class Person(Struct, frozen=True):
 
 
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
-    """Return the people of config/examples/ (with `examples`), the administrators if there is a group, and a person without access."""
+    """Return the people of config/examples/ (with `examples`), those of each role that has a group, and a person without access."""
     people = _announced(settings) if examples else []
-    if settings.admin_group is not None:
-        people += [
-            Person(ADMINISTRATORS[0], name_of(ADMINISTRATORS[0]), "Administrator: sees everybody"),
-            Person(ADMINISTRATORS[1], name_of(ADMINISTRATORS[1]), "Administrator: the second pair of eyes"),
-        ]
+    for role, _ in settings.roles.groups():
+        people += [Person(email, name_of(email), _NOTES[email]) for email in WITH_ROLE[role]]
     people.append(Person(NOBODY, name_of(NOBODY), "Somebody without an environment"))
     return [to_dict(person) for person in people]
 

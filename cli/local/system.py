@@ -20,7 +20,7 @@ from cli.deploy.kinds.messaging import seconds
 from cli.deploy.models import BucketModel, FunctionModel, JobModel, SubscriptionModel
 from cli.deploy.target import BENCHKEEPER, OURS
 from cli.local.errors import LocalError
-from cli.local.people import ADMINISTRATORS
+from cli.local.people import WITH_ROLE
 from cli.local.ports import HOST, Ports
 from shared.settings import Settings, project_override_variables
 
@@ -122,8 +122,8 @@ class LocalSystem:
         self._ensure("POST", "/_emulator/people", {"people": list(people)})
         for group in wanted.data_roles:  # on Google Cloud, an administrator creates these groups
             self._ensure_group(group)
-        if self.settings.admin_group is not None:
-            self._ensure_group(self.settings.admin_group, members=ADMINISTRATORS)
+        for role, group in self.settings.roles.groups():
+            self._ensure_group(group, members=WITH_ROLE[role])
         for name, topic in wanted.wanted(wanted.topics).items():
             keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
             self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)

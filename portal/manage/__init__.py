@@ -1,4 +1,4 @@
-"""The manager's pages: all users, cases that need attention, a user's history, and costs. For members of the admin group only."""
+"""The manager's pages: all users, cases that need attention, a user's history, and costs. Each route says which roles it admits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from portal.manage import (
     costs,
     evidence,
     fleet,
+    helping,
     letters,
     person,
     person_tables,
@@ -21,6 +22,7 @@ from portal.manage.base import blueprint
 
 _PARTS = (
     fleet,
+    helping,
     person,
     person_tables,
     acts,

@@ -19,15 +19,16 @@ from portal.manage.base import USER_KEY, asked, blueprint, one_line
 from portal.manage.person import Said
 from portal.manage.person_tables import record_of
 from portal.routes import Access, Param, Place, Route
-from portal.visit import signed_in, visit
+from portal.visit import require, signed_in, visit
 from shared.domain.intent.asking import with_asked
-from shared.domain.intent.wish import MAX_REASON, Asked, WishKind
+from shared.domain.intent.roles import needed_for
+from shared.domain.intent.wish import MAX_REASON, NEVER_OWN, Asked, WishKind
 from shared.domain.record.copies import copies_of
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import RefusedError
 from shared.domain.things.identity import without_addresses
 from shared.domain.things.snapshots import Snapshot
-from shared.engine.news.requests import ask
+from shared.engine.news.requests import ask, is_about
 from shared.engine.reconcile.changing import is_decided
 from shared.engine.views.person import plan_view
 from shared.engine.views.preview import preview_after
@@ -45,6 +46,8 @@ class Act(StrEnum):
     RELEASE = "release"
     RECONCILE = "reconcile"
     DELETE_CLUSTER = "delete-cluster"
+    BLOCK = "block"
+    LIFT = "lift"
 
 
 _FORESEEN = "foreseen"
@@ -65,7 +68,11 @@ _KINDS = {
     Act.RELEASE: WishKind.RELEASE,
     Act.RECONCILE: WishKind.LOOK_AGAIN,
     Act.DELETE_CLUSTER: WishKind.DELETE_CLUSTER,
+    Act.BLOCK: WishKind.BLOCK,
+    Act.LIFT: WishKind.LIFT,
 }
+WITH_REASON = frozenset({Act.HOLD, Act.BLOCK, Act.LIFT})
+DANGEROUS = frozenset(Act) - {Act.START, Act.HOLD, Act.RECONCILE, Act.RESTART}
 
 
 class Words(Struct, frozen=True, kw_only=True):
@@ -118,6 +125,17 @@ WORDS = {
         text="What is on its disks is lost; what was saved in Cloud Storage stays. The person may start another one.",
         button="Delete it",
     ),
+    Act.BLOCK: Words(
+        title="End access now",
+        text="The notebook stops and the person's own account is disabled, at once and without an approval. No message and no group "
+        "brings the access back; an owner can. Files are kept as for a leaver.",
+        button="End access now",
+    ),
+    Act.LIFT: Words(
+        title="Lift the block",
+        text="What HR, the groups and the directory say of this person counts again, from now on.",
+        button="Lift the block",
+    ),
 }
 
 
@@ -137,6 +155,7 @@ def _words(act: Act) -> Words:
 def confirm(user_key: str, act: str) -> flask.Response:
     """Show the present plan, the plan after the act, and the button. Nothing is changed."""
     record, chosen = record_of(user_key), _act(act)
+    _check(record, chosen)
     template, copy = _template(record, chosen, asked("template")), _copy(record, chosen, asked("copy"))
     deps = current().deps.engine
     named = copy.name if copy is not None else ""
@@ -161,6 +180,8 @@ def confirm(user_key: str, act: str) -> flask.Response:
         after=plan_view(foreseen.after) if foreseen.after is not None else None,
         foreseen=foreseen,
         longest=MAX_REASON,
+        with_reason=chosen in WITH_REASON,
+        is_dangerous=chosen in DANGEROUS,
     )
 
 
@@ -168,6 +189,7 @@ def confirm(user_key: str, act: str) -> flask.Response:
 def perform(user_key: str, act: str) -> flask.Response:
     """Request the act, and redirect to the user's page."""
     record, chosen = record_of(user_key), _act(act)
+    _check(record, chosen)
     template = _template(record, chosen, one_line(flask.request.form.get("template", "")))
     copy = _copy(record, chosen, one_line(flask.request.form.get("copy", "")))
     portal = current()
@@ -187,6 +209,18 @@ def _act(text: str) -> Act:
     if found is None:
         raise NotFound
     return found
+
+
+def _check(record: UserRecord, act: Act) -> None:
+    """Raise the error that says why the visitor may not do this for this user: the role, or that it is the visitor's own case."""
+    kind = _KINDS[act]
+    require(needed_for(kind))
+    subject, _ = signed_in()
+    if kind in NEVER_OWN and is_about(record, subject):
+        raise RefusedError(
+            user_message="Nobody ends or gives back their own access here. Ask a colleague with your role.",
+            detail="a block of one's own",
+        )
 
 
 def _template(record: UserRecord, act: Act, named: str) -> str:
@@ -213,7 +247,7 @@ def _copy(record: UserRecord, act: Act, named: str) -> Snapshot | None:
 
 def _asked(act: Act, record: UserRecord, template: str, copy: str) -> Said:
     """Store the act as a request, and return the message for the page."""
-    reason = _reason(flask.request.form.get("reason", "")) if act is Act.HOLD else ""
+    reason = _reason(flask.request.form.get("reason", "")) if act in WITH_REASON else ""
     subject, _ = signed_in()
     answer = ask(
         record.user_key,
@@ -233,17 +267,17 @@ def _asked(act: Act, record: UserRecord, template: str, copy: str) -> Said:
 
 
 def _reason(typed: str) -> str:
-    """Return the reason of a hold: one short line without addresses, because it is logged. Raises `RefusedError` if it is unusable."""
+    """Return the reason of an act: one short line without addresses, because it is logged. Raises `RefusedError` if it is unusable."""
     text = " ".join(typed.split())
     if not text or len(text) > MAX_REASON or not text.isprintable():
         raise RefusedError(
             user_message=f"Say why in 1 to {MAX_REASON} characters, for example: case 4711.",
-            detail="a hold without a usable reason",
+            detail="an act without a usable reason",
         )
     if without_addresses(text) != text:
         raise RefusedError(
             user_message="Leave addresses of people out of the reason: it goes into the log. Name the case instead.",
-            detail="a hold whose reason holds an address",
+            detail="a reason that holds an address",
         )
     return text
 
@@ -278,7 +312,7 @@ def _copy_param(place: Place) -> Param:
 _REASON = Param(
     name="reason",
     place=Place.FORM,
-    text="For hold: why, without names of people.",
+    text="For hold, block and lift: why, without names of people.",
     schema={"type": "string", "maxLength": MAX_REASON},
 )
 _RULE = "/manage/people/<user_key>/acts/<act>"
@@ -288,7 +322,7 @@ ROUTES: tuple[Route, ...] = (
         rule=_RULE,
         name="manage.confirm",
         summary="The plan before an act.",
-        access=Access.ADMIN,
+        access=Access.HELP,
         params=(USER_KEY, _ACT, _template_param(Place.QUERY), _copy_param(Place.QUERY)),
         answers={200: "The page."},
     ),
@@ -297,7 +331,7 @@ ROUTES: tuple[Route, ...] = (
         rule=_RULE,
         name="manage.perform",
         summary="Do something for a person.",
-        access=Access.ADMIN,
+        access=Access.HELP,
         params=(USER_KEY, _ACT, _template_param(Place.FORM), _copy_param(Place.FORM), _REASON),
         answers={
             303: "Done, or so already; the person's page is at Location.",

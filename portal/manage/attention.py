@@ -107,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
         rule="/manage/attention",
         name="manage.attention",
         summary="What needs a person.",
-        access=Access.ADMIN,
+        access=Access.READ,
         params=(_WHY, PAGE),
     ),
     *offer("/manage/attention", "attention", "What needs a person.", COLUMNS, _sheet, params=(_WHY,)),

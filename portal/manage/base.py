@@ -15,7 +15,7 @@ from portal.deps import current
 from portal.manage.kept import Kept
 from portal.problems import problem_of
 from portal.routes import Param, Place
-from portal.visit import admins_only, visit
+from portal.visit import visit
 from shared.domain.fleet.figures import Figures, figures_of
 from shared.domain.fleet.fleet import FleetSnapshot
 from shared.domain.things.errors import BenchkeeperError, Reason, RetryableError
@@ -53,12 +53,6 @@ def kept() -> Kept:
     """Return the present application's cache of figures about the fleet."""
     found: Kept = flask.current_app.extensions[_KEPT]
     return found
-
-
-@blueprint.before_request
-@admins_only
-def _administrators() -> None:
-    """Refuse every user who is no administrator, on all routes of this blueprint."""
 
 
 class NoFleetError(RetryableError):

@@ -106,7 +106,7 @@ ROUTES: tuple[Route, ...] = (
         rule="/manage/costs",
         name="manage.costs",
         summary="What this month has cost.",
-        access=Access.ADMIN,
+        access=Access.READ,
         params=(PAGE,),
     ),
     *_offered("profile", _PROFILE, "costs_profile", _by_profile, "profile"),

@@ -57,7 +57,7 @@ def _route(rule: str, name: str, summary: str, *params: Param) -> Route:
         rule=rule,
         name=f"manage.{name}",
         summary=summary,
-        access=Access.ADMIN,
+        access=Access.READ,
         params=(*params, *_DAYS),
         media=ZIP,
         answers={200: "The package: a CSV and a JSON file for each table, and a manifest with the SHA-256 of each."},

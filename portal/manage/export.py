@@ -58,7 +58,7 @@ def offer(
             rule=f"{rule}.{ending}",
             name=f"manage.{name}_{ending}",
             summary=f"{summary} As {ending.upper()}.",
-            access=Access.ADMIN,
+            access=Access.READ,
             params=params,
             media=media,
             schema=schema,

@@ -117,7 +117,7 @@ ROUTES: tuple[Route, ...] = (
         rule="/manage/dead-letters",
         name="manage.dead_letters",
         summary="Messages that could not be used.",
-        access=Access.ADMIN,
+        access=Access.READ,
         params=(_SHOW, PAGE),
     ),
     *offer(

@@ -11,17 +11,20 @@ from portal import pages
 from portal.deps import current
 from portal.files_view import files_view
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
-from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, told
+from portal.manage.helping import help_page
+from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, record_of, told
 from portal.mine import notes_of
 from portal.notebook_view import report_view
 from portal.reading import asking_for_repair
 from portal.routes import Access, Param, Place, Route
-from portal.visit import visit
+from portal.visit import may, visit
 from portal.waits import waiting_for, waits_of
 from shared.domain.fleet.fleet import standing
+from shared.domain.intent.roles import Right
 from shared.domain.people.entitlement import judge_entitlement
 from shared.domain.record.record import row_of
 from shared.domain.things.history import StoryKind
+from shared.engine.ports.inbox import WaitingWish
 from shared.engine.reconcile.reconciler import preview
 from shared.engine.views.audit import history_page
 from shared.engine.views.certificate import NOT_COVERED, certificate_of
@@ -43,6 +46,8 @@ class Said(StrEnum):
     RELEASE_ASKED = "release-asked"
     RECONCILE = "reconcile"
     DELETE_CLUSTER = "delete-cluster"
+    BLOCK = "block"
+    LIFT = "lift"
     ALREADY = "already"
     BUSY = "busy"
 
@@ -60,6 +65,8 @@ TEXTS = {
     Said.RELEASE_ASKED: "The release was asked for. The hold ends once another administrator approves it under Changes.",
     Said.RECONCILE: "A pass was asked for. Its outcome is in the story within a minute.",
     Said.DELETE_CLUSTER: "The Spark cluster is going to be deleted.",
+    Said.BLOCK: "Access ends now. What runs is stopped within a minute, and no message brings it back.",
+    Said.LIFT: "The block is lifted. What HR, the groups and the directory say counts again.",
     Said.ALREADY: "That was so already, or asked for already; nothing was changed.",
     Said.BUSY: "Another click for this person is still being worked on, so this one did nothing.",
 }
@@ -78,6 +85,8 @@ def person(user_key: str) -> flask.Response:
     if key is None:
         raise NotFound
     waiting = waiting_for(key)
+    if not may(Right.READ):
+        return _for_help_desk(user_key, waiting)
     with asking_for_repair(key):
         found = preview(key, current().deps.engine)
     if found is None:
@@ -99,6 +108,7 @@ def person(user_key: str) -> flask.Response:
         row=row,
         standing=standing(row),
         entitlement=judge_entitlement(record.facts, engine.policy.catalog, now, engine.policy.book),
+        blocked=record.facts.blocked(),
         groups=sorted(record.facts.groups(now)),
         notices=to_know(address_view(record, now)),
         observed=observed_view(found),
@@ -120,6 +130,13 @@ def person(user_key: str) -> flask.Response:
     )
 
 
+def _for_help_desk(user_key: str, waiting: tuple[WaitingWish, ...]) -> flask.Response:
+    record, said = record_of(user_key), asked("said")
+    if record.user_key != user_key:
+        return pages.go(flask.url_for("manage.person", user_key=record.user_key))
+    return help_page(record, waiting, TEXTS[Said(said)] if said in set(Said) else "")
+
+
 _SAID = Param(
     name="said",
     place=Place.QUERY,
@@ -139,7 +156,7 @@ ROUTES: tuple[Route, ...] = (
         rule="/manage/people/<user_key>",
         name="manage.person",
         summary="One person: how it stands, and the whole story.",
-        access=Access.ADMIN,
+        access=Access.FIND,
         params=(USER_KEY, KIND, _BEFORE, _SAID),
         answers={200: "The page.", 303: "The person's own key is another one; the page is at Location.", **_NOBODY},
     ),

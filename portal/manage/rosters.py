@@ -85,7 +85,7 @@ ROUTES: tuple[Route, ...] = (
         rule="/manage/rosters",
         name="manage.rosters",
         summary=_WHAT,
-        access=Access.ADMIN,
+        access=Access.READ,
         params=(PAGE,),
     ),
     *offer("/manage/rosters", "rosters", _WHAT, COLUMNS, _sheet),

@@ -217,7 +217,7 @@ def _settings_of(
         api_endpoint=_trimmed(endpoint),
         max_message_bytes=raw.limits.message_bytes,
         catalog=catalog,
-        admin_group=raw.hub.admin_group,
+        roles=raw.hub.roles(),
         contact=raw.hub.contact,
         currency=raw.hub.currency,
         billing_export=raw.deployment.billing_export,

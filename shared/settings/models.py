@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
+from shared.domain.intent.roles import Roles
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.things.catalog import Assignment, Environment
 from shared.domain.things.identity import Email
@@ -235,7 +236,21 @@ class HubFile(Strict, frozen=True, kw_only=True):
 
     admin_group: Annotated[
         Email | None,
-        Meta(description="The Google group whose direct members see the manager's page. Without it nobody does."),
+        Meta(
+            description="The Google group of the owners: its direct members see and do everything on the manager's page."
+        ),
+    ] = None
+    operator_group: Annotated[
+        Email | None,
+        Meta(description="The group of the operators: everything but lifting a block."),
+    ] = None
+    help_desk_group: Annotated[
+        Email | None,
+        Meta(description="The group of the help desk: finds people, and starts, stops and restarts their notebooks."),
+    ] = None
+    auditor_group: Annotated[
+        Email | None,
+        Meta(description="The group of the auditors: see everything, change nothing."),
     ] = None
     contact: Annotated[
         str, Meta(max_length=200, description="Whom to ask, as people read it: a name, an address, a chat room.")
@@ -243,6 +258,24 @@ class HubFile(Strict, frozen=True, kw_only=True):
     currency: Annotated[
         str, Meta(pattern=r"^[A-Z]{3}$", examples=["EUR"], description="Of hourly_cost and of the billing export.")
     ] = "USD"
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield a group that is named for two roles: its members would silently have the first."""
+        seen: set[str] = set()
+        for key in ("admin_group", "operator_group", "help_desk_group", "auditor_group"):
+            group = getattr(self, key)
+            if group is not None and group in seen:
+                yield key, f"'{group}' has another role already; give each role a group of its own"
+            seen.add(group or "")
+
+    def roles(self) -> Roles:
+        """Return the group of each role."""
+        return Roles(
+            owner=self.admin_group,
+            operator=self.operator_group,
+            help_desk=self.help_desk_group,
+            auditor=self.auditor_group,
+        )
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):

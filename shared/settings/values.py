@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from shared.domain.intent.roles import Roles
 from shared.domain.people.domains import People
 from shared.domain.people.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, Source
 from shared.domain.plan.guard_settings import GuardSettings
@@ -75,7 +76,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api_endpoint: str | None
     max_message_bytes: int
     catalog: Catalog
-    admin_group: str | None = None
+    roles: Roles = field(default_factory=Roles)
     contact: str = ""
     currency: str = "USD"
     billing_export: str | None = None

@@ -78,7 +78,7 @@ def test_the_function_expects_what_the_front_signs(local: Local) -> None:
 
 
 def test_the_administrator_is_a_member_of_the_group_of_the_settings(local: Local) -> None:
-    group = load_settings(env="local", environ={}).admin_group
+    group = load_settings(env="local", environ={}).roles.owner
     assert group is not None
     name = get(local, f"/v1/groups:lookup?{urlencode({'groupKey.id': group})}")["name"]
     members = get(local, f"/v1/{name}/memberships")["memberships"]

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from emulator.iap.signing import claims_of, new_key
 from shared.domain.intent.asking import MAX_TAKEN, REMEMBERED
+from shared.domain.intent.roles import Roles
 from shared.domain.intent.wish import LAPSES_AFTER, Asked, Wish, WishKind
 from shared.domain.people.events import Renamed
 from shared.domain.record.record import Power
@@ -326,7 +327,7 @@ class TestForged:
 
     def test_without_a_group_nobody_is_an_administrator(self, hub: Hub) -> None:
         put(hub, wish(hub, by=MIA, admin=True))
-        take_up(KEY, deps_of(hub, admin_group=None))
+        take_up(KEY, deps_of(hub, roles=Roles()))
         assert (dropped(hub), hub.record().spec.power) == (["NotAdministrator"], Power.RUNNING)
 
     def test_a_flood_in_somebodys_name_who_has_no_record(self, hub: Hub) -> None:

@@ -31,7 +31,8 @@ from emulator.clock import VirtualClock
 from functions import hub as hub_function
 from portal.app import ROUTES
 from portal.manage.acts import Act
-from portal.routes import JSON, Access, Route
+from portal.roles import NEEDED
+from portal.routes import JSON, Route
 from shared import wiring
 from shared.cloud.costs import BigQueryCosts
 from shared.cloud.http.clients import Clients, CloudConfig
@@ -255,7 +256,7 @@ def drive_page(world: Watched) -> None:
     world.deps.decisions.put_list(to_json(SHOWN))
     kofi, mia = world.browser(KOFI), world.browser(MIA)
     for route in ROUTES:
-        if route.access is not Access.ADMIN and route.name not in _OF_FILES:
+        if route.access not in NEEDED and route.name not in _OF_FILES:
             visit(world, kofi, route)
     for path in ("/manage/audit.csv", f"/manage/people/{user_key_for(KOFI)}/story.json?since=2026-01-01"):
         assert world.watched(HUB, lambda path=path: mia.get(path)).status_code == 200
@@ -263,11 +264,13 @@ def drive_page(world: Watched) -> None:
     assert started.headers["Location"] == "/?said=spark-start#spark"
     world.take_up(KOFI)
     for route in ROUTES:
-        if route.access is Access.ADMIN and route.name not in _ACTS:
+        if route.access in NEEDED and route.name not in _ACTS:
             visit(world, mia, route)
     for act in (
-        *(each for each in Act if each not in {Act.RESTART, Act.RESTORE, Act.UNDO_RESTORE}),
+        *(each for each in Act if each not in {Act.RESTART, Act.RESTORE, Act.UNDO_RESTORE, Act.BLOCK, Act.LIFT}),
         Act.START,
+        Act.BLOCK,
+        Act.LIFT,
     ):  # he stopped it last; it runs at the end
         do(world, mia, act)
         if act is Act.RELEASE:

@@ -23,6 +23,7 @@ from portal.deps import PortalDeps, portal_deps
 from portal.routes import JSON, Place, Route
 from shared.cloud.identity.iap import HEADER
 from shared.domain.intent.batches import Batch, Entry, to_json
+from shared.domain.intent.roles import Roles
 from shared.domain.people.events import Joined, Left, Woken
 from shared.domain.record.cuts import CutClass, StepKind
 from shared.domain.record.record import UserRecord
@@ -53,6 +54,7 @@ SAMPLES = {
     "zone": "Europe/Berlin",
     "back": "/",
     "user_key": user_key_for(ANA),
+    "who": ANA,
     "act": "reconcile",
     "digest": SHOWN.digest,
     "verdict": "approve",
@@ -85,7 +87,12 @@ _TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
 
 def hub_settings(changes: dict[str, dict[str, Any]] | None = None, **more: Any) -> Settings:
     """The local settings with a hub: an audience, a group of administrators, whom to ask."""
-    own = {"iap_audience": AUDIENCE, "admin_group": ADMINS, "contact": "data-platform@example.com", "currency": "EUR"}
+    own = {
+        "iap_audience": AUDIENCE,
+        "roles": Roles(owner=ADMINS),
+        "contact": "data-platform@example.com",
+        "currency": "EUR",
+    }
     return settings_with(changes, **{**own, **more})
 
 
@@ -227,10 +234,12 @@ def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
         hub.wake(user_key)
 
     deps = replace(portal_deps(bench.settings, bench.deps, sign_in=signed, wake=wake), **changes)
-    make_group(bench, ADMINS)
+    for _, group in bench.settings.roles.groups():
+        make_group(bench, group)
     bench.deps.decisions.put_list(to_json(SHOWN))
     hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps))
-    hub.make_admin()
+    if bench.settings.roles.owner is not None:
+        hub.make_admin()
     return hub
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kit.hub import ADMINS, ANA, BEN, MIA, NEEDS_ENVIRONMENT, NOBODY, Hub, ask, make_hub, path_of
+from flask import Blueprint
+from kit.hub import ADMINS, ANA, BEN, MIA, NEEDS_ENVIRONMENT, NOBODY, Hub, ask, hub_settings, make_hub, path_of
 
 from emulator.iap.signing import new_key
+from portal import guard
 from portal.app import ROUTES, portal_of
 from portal.deps import attach
+from portal.roles import NEEDED
 from portal.routes import Access, Route
 from shared.cloud.identity.iap import HEADER
+from shared.domain.intent.roles import Roles
 from shared.domain.things.identity import parse_email
 
 LEO = parse_email("leo.former@example.com")
@@ -71,7 +75,7 @@ def expected(visitor: str, route: Route) -> set[int]:
         return fine
     if visitor in NOBODYS:
         return {401}
-    if route.access is Access.ADMIN:
+    if route.access in NEEDED:
         return fine if visitor == "admin" else {403}
     if route.name.startswith(NEEDS_ENVIRONMENT) and visitor not in {"analyst", "other analyst"}:
         return {403}
@@ -94,7 +98,7 @@ def test_whatever_another_analyst_does_mine_is_neither_seen_nor_changed(hub: Hub
     }
     ben = hub.browser(BEN)
     for route in ROUTES:
-        if route.access is Access.ADMIN:
+        if route.access in NEEDED:
             continue
         text = ask(ben, route).get_data(as_text=True)
         assert [name for name in names if name in text] == [], route.name
@@ -107,7 +111,7 @@ def test_reading_changes_nothing(hub: Hub, method: str) -> None:
     hub.bench.cloud.world.journal.clear()
     ana = hub.browser(ANA)
     for route in ROUTES:
-        if route.access is not Access.ADMIN:
+        if route.access not in NEEDED:
             ana.client.open(path_of(route), method=method, headers=ana.headers, buffered=True)
     assert hub.record(ANA) == before
     assert hub.bench.cloud.world.journal.listing(mutating_only=True) == []
@@ -148,43 +152,42 @@ class TestAdministrators:
 
     @pytest.fixture
     def guarded(self) -> Hub:
-        from portal.visit import admins_only  # noqa: PLC0415
-
-        hub = make_hub()
-
-        @hub.app.get("/guarded")
-        @admins_only
-        def guarded() -> str:
-            return "in"
-
-        return hub
+        return make_hub()
 
     def test_members_are_let_in_and_others_told_why_not(self, guarded: Hub) -> None:
-        assert guarded.browser(MIA).get("/guarded").get_data() == b"in"
-        refused = guarded.browser(ANA).get("/guarded")
+        assert guarded.browser(MIA).get("/manage/help").status_code == 200
+        refused = guarded.browser(ANA).get("/manage/help")
         assert (refused.status_code, "for administrators" in refused.get_data(as_text=True)) == (403, True)
 
     def test_the_answer_is_kept_for_a_minute(self, guarded: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         seconds = [0.0]
         monkeypatch.setattr(type(guarded.bench.deps.clock), "monotonic_s", lambda _self: seconds[0])
-        assert guarded.browser(MIA).get("/guarded").status_code == 200
+        assert guarded.browser(MIA).get("/manage/help").status_code == 200
         guarded.bench.deps.groups.leave(ADMINS, MIA)
         seconds[0] = 59
-        assert guarded.browser(MIA).get("/guarded").status_code == 200
+        assert guarded.browser(MIA).get("/manage/help").status_code == 200
         seconds[0] = 61
-        assert guarded.browser(MIA).get("/guarded").status_code == 403
+        assert guarded.browser(MIA).get("/manage/help").status_code == 403
 
     def test_a_group_that_cannot_be_read_lets_nobody_in_and_takes_nothing_from_others(self, guarded: Hub) -> None:
         guarded.joined(ANA)
         guarded.bench.fault(call="cloudidentity.groups.lookup", error={"code": "PERMISSION_DENIED"}, times=2)
-        refused = guarded.browser(MIA).get("/guarded")
+        refused = guarded.browser(MIA).get("/manage/help")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
         assert guarded.browser(ANA).get("/").status_code == 200
-        assert guarded.browser(MIA).get("/guarded").status_code == 503
-        assert guarded.browser(MIA).get("/guarded").status_code == 200
+        assert guarded.browser(MIA).get("/manage/help").status_code == 503
+        assert guarded.browser(MIA).get("/manage/help").status_code == 200
 
     def test_without_a_group_nobody_is_an_administrator(self) -> None:
-        from portal.admins import Admins, Admission  # noqa: PLC0415
+        hub = make_hub(hub_settings(roles=Roles()))
+        assert hub.browser(MIA).get("/manage/help").status_code == 403
 
+    def test_a_route_that_says_of_no_role_does_not_start(self) -> None:
         hub = make_hub()
-        assert Admins(hub.bench.deps, None).admit(MIA) is Admission.NO
+        app = hub.app
+        extra = Blueprint("extra", "extra")
+        extra.add_url_rule("/extra", "page", lambda: "in", methods=["GET", "POST"])
+        app._got_first_request = False  # the application answers already; a part of its own would come before that
+        app.register_blueprint(extra)
+        with pytest.raises(ValueError, match=r"without a role: GET extra\.page, POST extra\.page"):
+            guard.install(app)

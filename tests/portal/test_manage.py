@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote_plus
 
 import pytest
-from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, make_hub, path_of, plain
+from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, hub_settings, make_hub, path_of, plain
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleDay
 from shared.domain.fleet.roster import RosterKind
+from shared.domain.intent.roles import Roles
 from shared.domain.record.record import RecordRow, row_of
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.identity import InstanceId, instance_id_for, parse_email, user_key_for
@@ -29,7 +30,7 @@ from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.ports.roster import ReportRow, RosterReport
 
 GETS = [route for route in ROUTES if route.method == "GET"]
-ELSEWHERE = ("dead-letters", "rosters", "/audit.", "/evidence.")  # read live, whatever the sweeps saw
+ELSEWHERE = ("dead-letters", "rosters", "manage/help", "/audit.", "/evidence.")  # read live, whatever the sweeps saw
 OF_THE_FLEET = [
     r
     for r in GETS
@@ -523,7 +524,7 @@ class TestWho:
     def test_whoever_leaves_the_group_is_out_within_a_minute(self, seen: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen.browser(MIA).get("/manage").status_code == 200
         seen.bench.deps.groups.leave(ADMINS, MIA)
-        monkeypatch.setattr("portal.admins.KEPT_S", -1.0)
+        monkeypatch.setattr("portal.roles.KEPT_S", -1.0)
         assert seen.browser(MIA).get("/manage").status_code == 403
 
     def test_others_learn_nothing_of_who_exists(self, seen: Hub) -> None:
@@ -535,7 +536,7 @@ class TestWho:
         assert len(texts) == 1
 
     def test_without_an_admin_group_there_is_no_manager(self) -> None:
-        hub = make_hub(admin_group=None)
+        hub = make_hub(hub_settings(roles=Roles()))
         assert hub.browser(MIA).get("/manage").status_code == 403
 
 

@@ -65,10 +65,10 @@ class TestHeaders:
                     assert answer.headers["Cache-Control"] == "no-store"
 
     def test_errors_have_them_too(self, two: Hub) -> None:
-        two.app.get("/broken")(lambda: 1 / 0)
+        two.app.view_functions["home.spark_part"] = lambda: 1 / 0
         ana = two.browser(ANA)
         answers = [
-            ana.get("/nothing"), ana.client.delete("/", headers=ana.headers), ana.get("/broken"), ana.post("/notebook/stop", csrf="x"),
+            ana.get("/nothing"), ana.client.delete("/", headers=ana.headers), ana.get("/parts/spark"), ana.post("/notebook/stop", csrf="x"),
             ana.get("/assets/nothing.js"), ana.client.post("/notebook/stop", data=b"x" * 70_000, headers=ana.headers),
         ]  # fmt: skip
         assert [answer.status_code for answer in answers] == [404, 405, 500, 403, 404, 413]
@@ -252,7 +252,7 @@ class TestTooMuch:
 
 class TestSilence:
     def test_no_address_and_nothing_that_somebody_typed_in_a_log_line(self, two: Hub) -> None:
-        two.app.get("/broken")(lambda: 1 / 0)
+        two.app.view_functions["home.spark_part"] = lambda: 1 / 0
         two.bench.log.lines.clear()
         for who in (ANA, BEN, NOBODY, None):
             browser = two.browser(who)
@@ -260,7 +260,7 @@ class TestSilence:
                 ask(browser, route)
             browser.get("/typed-by-somebody?said=typed-by-somebody")
             browser.post("/spark/typed-by-somebody/start", until="typed-by-somebody")
-            browser.get("/broken")
+            browser.get("/parts/spark")
         said = json.dumps(two.bench.log.lines, default=str)
         assert [
             word for word in ("@", "typed-by-somebody", two.browser(ANA).headers.popitem()[1][-40:]) if word in said
@@ -292,8 +292,8 @@ class TestSilence:
         def broken() -> str:
             raise KeyError("the secret inside")
 
-        two.app.get("/broken")(broken)
-        answer = two.browser(ANA).get("/broken")
+        two.app.view_functions["home.spark_part"] = broken
+        answer = two.browser(ANA).get("/parts/spark")
         text = answer.get_data(as_text=True)
         assert "secret" not in text
         assert answer.headers["X-Request-Id"] in text

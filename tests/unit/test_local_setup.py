@@ -23,6 +23,7 @@ from cli.local.jupyter import REQUIREMENTS, ensure_jupyter
 from cli.local.people import ADMINISTRATORS, NOBODY, name_of, offered
 from cli.local.ports import Ports
 from emulator.iap.sign_in import read_people
+from shared.domain.intent.roles import Roles
 from shared.settings import load_settings
 
 # --- ports
@@ -171,7 +172,7 @@ def test_without_a_name_it_is_a_fresh_one_that_goes() -> None:
 
 
 def test_the_people_of_the_examples_an_administrator_and_somebody_without_anything_are_offered() -> None:
-    settings = replace(load_settings(env="local", environ={}), admin_group="admins@example.com")
+    settings = replace(load_settings(env="local", environ={}), roles=Roles(owner="admins@example.com"))
     people = offered(settings, examples=True)
     told = {person["email"]: (person["name"], person["note"]) for person in people}
     assert told["ana.silva@example.com"] == ("Ana Silva", "Analyst")
@@ -183,7 +184,7 @@ def test_the_people_of_the_examples_an_administrator_and_somebody_without_anythi
 
 
 def test_without_examples_and_a_group_of_administrators_there_is_one_person() -> None:
-    settings = replace(load_settings(env="local", environ={}), admin_group=None)
+    settings = replace(load_settings(env="local", environ={}), roles=Roles())
     assert [person["email"] for person in offered(settings, examples=False)] == [NOBODY]
 
 

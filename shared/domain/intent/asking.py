@@ -7,6 +7,7 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from shared.domain.intent.blocking import with_block, without_block
 from shared.domain.intent.regret import with_regret
 from shared.domain.intent.restoring import with_restore, with_undo
 from shared.domain.intent.wanted import with_hold
@@ -53,10 +54,10 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
             return with_wish(record, asked.template, catalog, now)
         case WishKind.DELETE_CLUSTER:
             return without_wish(record, asked.template)
-        case WishKind.HOLD:
-            return with_hold(record, Hold(reason=asked.reason, since=now))
-        case WishKind.RELEASE:
-            return with_hold(record, None)
+        case WishKind.HOLD | WishKind.RELEASE:
+            return with_hold(record, Hold(reason=asked.reason, since=now) if asked.kind is WishKind.HOLD else None)
+        case WishKind.BLOCK | WishKind.LIFT:
+            return with_block(record, asked.reason, now) if asked.kind is WishKind.BLOCK else without_block(record, now)
         case WishKind.LOOK_AGAIN:
             return record
         case _:
@@ -85,6 +86,8 @@ _WORDS = {
     WishKind.HOLD: "Put on hold",
     WishKind.RELEASE: "Released from hold",
     WishKind.LOOK_AGAIN: "Look again now",
+    WishKind.BLOCK: "End access now",
+    WishKind.LIFT: "Lift the block",
 }
 
 

@@ -19,6 +19,7 @@ from shared.domain.people.facts import (
     ACCESS_UNTIL,
     ACCOUNT,
     ACCOUNT_STATES,
+    BLOCKED,
     DEFAULT,
     EMPLOYMENT,
     GROUP,
@@ -155,6 +156,8 @@ def cutting(facts: Facts, now: datetime) -> Facts:
             newest = replace(newest, value=(), withdraws=False)
         elif name in {REQUEST, DEFAULT}:
             newest = replace(newest, value=None, withdraws=True)
+        elif name == BLOCKED and newest.withdraws:
+            newest = replace(newest, value="")  # blocked still; the reason is text that an operator wrote
         elif not newest.withdraws or not (name in _CUTTING or name.startswith(GROUP)):
             continue
         kept[name] = (_bare(newest),)

@@ -85,6 +85,8 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
     if is_newer:
         record = with_later_news(replace(record, rename=asked), now)
     before = new if new is not None else new_record(event.new_user, now)
+    if not owns_something(before):  # somebody whose access was ended is not let in by a new address
+        before = replace(before, facts=before.facts.merged(old.facts.blocks(), now - HORIZON))
     claimed = (
         before if before.claim is not None else replace(before, claim=Claim(owner=old.user_key, until=now + CLAIM))
     )
@@ -164,10 +166,12 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
     """Return the record with the newest announced address, and with the facts of the record that it replaces.
 
     The facts of a replaced record whose environment has come and gone are dropped: the address may have been another user's, and
-    an administrator may have ended that record to keep this one.
+    an administrator may have ended that record to keep this one. What operators stated about ended access is never dropped.
     """
     joins = replaced if replaced is not None and not _is_named(replaced) else None
     facts = record.facts if joins is None else record.facts.merged(joins.facts, now - HORIZON)
+    if replaced is not None:
+        facts = facts.merged(replaced.facts.blocks(), now - HORIZON)
     announced = [(event.occurred_at, event.new_user)]
     announced += [(r.email_since, r.email) for r in (record, joins) if r is not None and r.email_since is not None]
     since, email = max(announced)

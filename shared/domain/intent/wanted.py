@@ -125,7 +125,7 @@ def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitleme
 def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime) -> tuple[Notice, ...]:
     """Return the facts that a manager should know about the user, in the order of the enum."""
     employment = record.facts.employment(now)
-    found = _guard_notices(record.status)
+    found = _guard_notices(record)
     if employment.confirmed_since is not None:
         found.add(Notice.STILL_LISTED)
     if employment.tied is not None:
@@ -153,9 +153,12 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
     return tuple(notice for notice in Notice if notice in found)
 
 
-def _guard_notices(status: Status) -> set[Notice]:
+def _guard_notices(record: UserRecord) -> set[Notice]:
+    status = record.status
     found = {Notice.CUT_WAITS} if status.guard.waiting_cut is not None else set()
     found |= {Notice.NOT_TOLD} if status.mail.is_untold else set()
+    if record.facts.blocked() is not None:
+        found.add(Notice.BLOCKED)
     return found | ({Notice.KEPT_IN} if any(kept.ref not in OF_NO_CUT for kept in status.guard.kept_in) else set())
 
 

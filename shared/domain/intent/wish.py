@@ -44,6 +44,8 @@ class WishKind(StrEnum):
     HOLD = "HOLD"
     RELEASE = "RELEASE"
     LOOK_AGAIN = "LOOK_AGAIN"
+    BLOCK = "BLOCK"
+    LIFT = "LIFT"
 
 
 OWN = frozenset(
@@ -70,8 +72,13 @@ ADMINISTRATORS = frozenset(
         WishKind.HOLD,
         WishKind.RELEASE,
         WishKind.LOOK_AGAIN,
+        WishKind.BLOCK,
+        WishKind.LIFT,
     }
 )  # requests that administrators may make for any user
+# Requests with a reason. The last two nobody may make about themselves, whatever their role.
+_WITH_REASON = frozenset({WishKind.HOLD, WishKind.BLOCK, WishKind.LIFT})
+NEVER_OWN = frozenset({WishKind.BLOCK, WishKind.LIFT})
 _OF_A_COPY = frozenset({WishKind.RESTORE, WishKind.UNDO_RESTORE})
 _OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
 
@@ -79,7 +86,7 @@ _OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
 class Asked(Struct, frozen=True, kw_only=True):
     """The content of a request.
 
-    `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD. `snapshot` goes with RESTORE and names
+    `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD, BLOCK and LIFT. `snapshot` goes with RESTORE and names
     the copy, and with UNDO_RESTORE, where it names the one that holds the files from before.
     """
 
@@ -189,8 +196,8 @@ def _asked(raw: Any) -> Asked:
     if bool(asked.snapshot) != (kind in _OF_A_COPY) or (asked.snapshot and not _SNAPSHOT.fullmatch(asked.snapshot)):
         raise _no_wish("a copy goes with the wishes about files, and with nothing else")
     reason = asked.reason
-    if bool(reason) != (kind is WishKind.HOLD) or len(reason) > MAX_REASON or not reason.isprintable():
-        raise _no_wish("one short line of a reason goes with HOLD, and with nothing else")
+    if bool(reason) != (kind in _WITH_REASON) or len(reason) > MAX_REASON or not reason.isprintable():
+        raise _no_wish("one short line of a reason goes with HOLD, BLOCK and LIFT, and with nothing else")
     return asked
 
 

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     """The cause of an entitlement, or of its absence. The record keeps it; words are made for display only."""
 
     UNKNOWN = "Unknown"
+    BLOCKED = "Blocked"
     LEFT = "Left"
     ACCESS_ENDED = "AccessEnded"
     ACCOUNT_SUSPENDED = "AccountSuspended"
@@ -107,6 +108,9 @@ def sources_that_end(facts: Facts, now: datetime, mistakes: Collection[str]) -> 
 
 def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
     """Yield an entitlement to nothing for each single statement that ends access, the weightiest first."""
+    blocked = facts.blocked()
+    if blocked is not None:
+        yield _nothing(Cause.BLOCKED, "access ended by an operator", blocked)
     employment = facts.employment(now)
     if employment.employed is False and employment.decides is not None:
         yield _nothing(Cause.LEFT, "left", employment.decides)

@@ -61,6 +61,9 @@ ROSTER = "roster"  # tuple of groups: a statement about all groups at once
 REQUEST = "request"  # profile name requested by hand, "" = the default profile, None = withdrawn
 DEFAULT = "default"  # "" = a confirming joiner that named neither groups nor a profile, None = a confirming joiner that named groups
 ACCESS_UNTIL = "access_until"  # RFC 3339 text: access ends then; None = no end
+# The reason why an operator of the page ended access, None = an owner of the page lifted that. No source can state it, so no message
+# can take it back; it goes wherever the facts of an address go.
+BLOCKED = "blocked"
 PERSON_ID = "person_id"  # HR's number for the user
 GROUP = "group:"  # + address: True member, False not
 ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
@@ -162,6 +165,19 @@ class Facts(Struct, frozen=True):
         if said is None or not isinstance(said.value, str):
             return None
         return datetime.fromisoformat(said.value).astimezone(UTC), said
+
+    def blocked(self) -> Statement | None:
+        """Return the statement by which an operator ended access; None if there is none, or an owner lifted it.
+
+        Each such statement holds from when it is made, so no time is asked for: a clock that runs behind changes nothing.
+        """
+        said = max(self.timelines.get(BLOCKED, ()), key=Statement.rank, default=None)
+        return said if said is not None and said.value is not None else None
+
+    def blocks(self) -> Facts:
+        """Return only what operators and owners of the page stated about ended access."""
+        known = self.timelines.get(BLOCKED)
+        return Facts(MappingProxyType({BLOCKED: known} if known else {}))
 
     def person_id(self, now: datetime) -> str:
         """Return HR's number for the user; empty if it was never stated."""
@@ -265,7 +281,7 @@ class Facts(Struct, frozen=True):
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
         """Return the facts that end access, now or later, and were not taken back.
 
-        These are leaves, states of the account, and the directory's removals from groups; of the removals only those stated since
+        These are leaves, an operator's word, states of the account, and the directory's removals from groups; of the removals only those stated since
         `groups_since`, if it is given.
         """
         since = groups_since if groups_since is not None else BEFORE_EVERYTHING
@@ -273,6 +289,8 @@ class Facts(Struct, frozen=True):
         for name, timeline in self.timelines.items():
             if name == EMPLOYMENT:
                 kept = lasting_leaves(timeline)
+            elif name == BLOCKED:
+                kept = timeline
             elif name in {ACCOUNT, *ACCOUNT_STATES}:
                 kept = tuple(s for s in timeline if s.withdraws and _stands(s, timeline))
             elif name.startswith(GROUP):
@@ -287,11 +305,15 @@ class Facts(Struct, frozen=True):
     def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
         """Return the facts stated until a moment, and those stated later: the facts of two users who had one address in turn.
 
-        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both get it.
+        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both get it. Both
+        get an operator's word that access ended, too: an address that is blocked gives nothing to whoever has it next.
         """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}
         for name, timeline in self.timelines.items():
+            if name == BLOCKED:
+                before[name] = later[name] = timeline
+                continue
             since = leaves_since if name == EMPLOYMENT else None
             eithers = [s for s in timeline if since is not None and is_leave(s) and s.said_at > since]
             for place, part in (

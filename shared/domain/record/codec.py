@@ -48,8 +48,18 @@ VERSION_WITH_GUARD = 6
 # A record with copies of the files, or with a requested restore: a program that does not know these would delete the copies as
 # old, or forget which of two states a disk holds.
 VERSION_WITH_COPIES = 7
+# A record whose access an operator ended: a program that does not know this would give it back.
+VERSION_WITH_BLOCKS = 8
 _VERSIONS = frozenset(
-    {VERSION, VERSION_WITH_HOLD, VERSION_WITH_KEEPING, VERSION_WITH_SOURCES, VERSION_WITH_GUARD, VERSION_WITH_COPIES}
+    {
+        VERSION,
+        VERSION_WITH_HOLD,
+        VERSION_WITH_KEEPING,
+        VERSION_WITH_SOURCES,
+        VERSION_WITH_GUARD,
+        VERSION_WITH_COPIES,
+        VERSION_WITH_BLOCKS,
+    }
 )
 
 
@@ -81,6 +91,8 @@ def to_json(record: UserRecord) -> dict[str, Any]:
 def _version(record: UserRecord) -> int:
     status = record.status
     data = status.data
+    if record.facts.blocks().timelines:
+        return VERSION_WITH_BLOCKS
     if any(s.is_copy for s in data.snapshots) or record.spec.restore or data.rollback or data.restored:
         return VERSION_WITH_COPIES
     if status.guard.waiting_cut is not None or status.guard.kept_in:
@@ -175,7 +187,7 @@ def _newer(cause: object) -> NewerRecordError:
 
 def _is_newer(version: Any) -> bool:
     """Return True for a version above all that this program and its predecessors wrote; 4 marks a pointer."""
-    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_COPIES
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_BLOCKS
 
 
 def _check(value: Any, raw: Any) -> None:

@@ -69,6 +69,7 @@ class Notice(StrEnum):
     ADDRESS_WAITS = "AddressWaits"  # new under an address that another user may be about to take
     GROUP_WAITS = "GroupWaits"  # entitled by a deleted group; others lose access, too, so that waits for an approval
     CUT_WAITS = "CutWaits"  # access is to end, as for many others: the cut waits for room, or for an approval
+    BLOCKED = "Blocked"  # an operator ended access, and no message brings it back
     KEPT_IN = "KeptIn"  # access was to end, and an operator marked this as a mistake
     NOT_TOLD = "NotTold"  # a mail to this user, or about them, reached nobody
 

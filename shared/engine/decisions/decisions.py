@@ -17,6 +17,7 @@ from shared.domain.intent.batches import from_json as batch_from_json
 from shared.domain.intent.decision import MAX_BYTES, About, Decision, Verdict, from_json
 from shared.domain.intent.question import QUESTIONS
 from shared.domain.intent.question import from_json as question_from_json
+from shared.domain.intent.roles import MAY, Right
 from shared.domain.intent.wanted import with_wanted
 from shared.domain.policy.effect import StepKind
 from shared.domain.policy.impact import Impact
@@ -40,6 +41,7 @@ from shared.engine.decisions.lists import (
 )
 from shared.engine.decisions.questions import Answer
 from shared.engine.decisions.waves import facts_of, go_on, halted
+from shared.engine.news.roles import role_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.guard import WaitingDecision
 
@@ -309,7 +311,8 @@ def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[Use
     if deps.clock.now() - waiting.created_at > deps.policy.guard.approval_lapses:
         _drop(waiting, Fault.LAPSED, deps, by=key)
         return None
-    if deps.admin_group is None or not deps.groups.has(deps.admin_group, subject):
+    role = role_of(subject, deps)
+    if role is None or Right.DECIDE not in MAY[role]:
         _drop(waiting, Fault.NOT_ADMINISTRATOR, deps, by=key)
         return None
     stored = deps.records.load(key)  # an address may lead to a record under another key

@@ -14,12 +14,24 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from shared.domain.intent.asking import MAX_TAKEN, asked_text, was_taken, with_asked, with_taken
+from shared.domain.intent.roles import MAY, needed_for
 from shared.domain.intent.wanted import with_wanted
-from shared.domain.intent.wish import LAPSES_AFTER, MAX_BYTES, Asked, Wish, WishKind, from_json, may_ask, wish_id_of
+from shared.domain.intent.wish import (
+    LAPSES_AFTER,
+    MAX_BYTES,
+    NEVER_OWN,
+    Asked,
+    Wish,
+    WishKind,
+    from_json,
+    may_ask,
+    wish_id_of,
+)
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, Reason, RefusedError
 from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
+from shared.engine.news.roles import role_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import WaitingWish
 from shared.engine.reconcile.changing import Accepted, change_record
@@ -35,6 +47,8 @@ class Fault(StrEnum):
     NOT_SIGNED = "NotSigned"
     NOT_THEIRS = "NotTheirs"
     NOT_ADMINISTRATOR = "NotAdministrator"
+    NOT_ROLE = "NotOfThatRole"
+    OWN_CASE = "OwnCase"
     NOT_OFFERED = "NotOffered"
     NO_RECORD = "NoRecord"
     LAPSED = "Lapsed"
@@ -184,8 +198,7 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
     undecided: BenchkeeperError | None = None
     if fault is None and wish.as_administrator:
         try:
-            if subject is None or not _is_administrator(subject, deps):
-                fault = Fault.NOT_ADMINISTRATOR
+            fault = _fault_of_role(subject, wish.asked.kind, deps)
         except BenchkeeperError as error:
             undecided = error
     return _Judged(
@@ -199,9 +212,15 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
     )
 
 
-def _is_administrator(subject: UserEmail, deps: Deps) -> bool:
-    """Return True if the subject is a member of the group now, regardless of what the page found. Raise if the group cannot be read."""
-    return deps.admin_group is not None and deps.groups.has(deps.admin_group, subject)
+def _fault_of_role(subject: UserEmail | None, kind: WishKind, deps: Deps) -> Fault | None:
+    """Return why the subject's role does not allow the request now, regardless of what the page found; None if it does.
+
+    Raise if a group cannot be read.
+    """
+    role = role_of(subject, deps) if subject is not None else None
+    if role is None:
+        return Fault.NOT_ADMINISTRATOR
+    return None if needed_for(kind) in MAY[role] else Fault.NOT_ROLE
 
 
 class _Fold(Struct):
@@ -239,8 +258,16 @@ def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
     """Return why this record does not accept the request. A renamed or handed-over address may belong to another person by now."""
     if each.fault not in {None, Fault.LAPSED}:
         return each.fault
+    if each.asked is not None and each.asked.kind in NEVER_OWN and is_about(record, each.subject):
+        return Fault.OWN_CASE
     is_theirs = each.subject == record.email and record.handover is None
     return each.fault if each.as_administrator or is_theirs else Fault.NOT_THEIRS
+
+
+def is_about(record: UserRecord, subject: UserEmail | None) -> bool:
+    """Return True if the record is the subject's own, by the present address, an earlier or a coming one."""
+    own = {record.email, *record.former_emails, *((record.rename.new_email,) if record.rename is not None else ())}
+    return subject in own or (subject is not None and user_key_for(subject) == record.user_key)
 
 
 def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:
@@ -292,6 +319,8 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
     after = with_asked(before, asked, deps.policy.catalog, now, by_person=by_person)
     if after is before and asked.kind is not WishKind.LOOK_AGAIN:
         return before
+    if after.facts is not before.facts:
+        after = with_wanted(after, deps.policy, now)
     if asked.kind in _HOLDS:
         deps.log.warning(asked_text(asked), user=before.user_key, because=asked.reason)
         return with_hold_told(before, after, by, now)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from shared.domain.intent.roles import Roles
 from shared.domain.people.groups import GroupBook
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Noted
@@ -40,7 +41,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     """The engine's dependencies; built by `shared.wiring` or by a test.
 
     `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
-    if known. The members of `admin_group` may request changes for other users; None: no user may. `roster_sources` are the lists of
+    if known. The members of the groups of `roles` may look after other users, each as far as the role goes. `roster_sources` are the lists of
     everybody that the settings name. `mail` sends messages to users; None: they are switched off.
     """
 
@@ -74,7 +75,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     rosters: Rosters
     base_policy: Policy
     deployed: Noted | None = None
-    admin_group: str | None = None
+    roles: Roles = Roles()
     roster_sources: tuple[RosterSource, ...] = ()
     mail: MailPorts | None = None
     _digest: dict[str, tuple[Policy, str]] = field(default_factory=dict)  # a cache of the last policy's digest

@@ -28,6 +28,8 @@ _WORDS = {
     "Changes, or reject it if it is a mistake. For one person alone: benchkeeper publish leaver {user}",
     Notice.CUT_WAITS: "Access is to end, and so it is for many others at once: it waits for room, or until administrators decide. "
     "All who wait: benchkeeper guard. To decide: the page Changes.",
+    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message brings it back; an owner lifts it on "
+    "the person's page.",
     Notice.KEPT_IN: "Access was to end, and an administrator said that this was a mistake. Whatever is said of this person anew counts.",
     Notice.NOT_TOLD: "A message to this person, or about them, reached nobody, or it is not known whether it did; files are not deleted "
     "meanwhile. Tell them yourself, then take note: benchkeeper acknowledge {user}",
@@ -41,10 +43,13 @@ def to_know(seen: dict[str, Any]) -> list[str]:
 
 def _sentences(seen: dict[str, Any]) -> Iterator[str]:
     rename = seen["rename"] or {"new_email": "", "source": ""}
+    blocked = seen["blocked"] or {"at": "", "because": ""}
     for notice in seen["notices"]:
         yield _WORDS[Notice(notice)].format(
             user=seen["user"] or seen["user_key"],
             predecessor=seen["predecessor"],
+            blocked_at=blocked["at"][:16].replace("T", " "),
+            blocked_because=blocked["because"] or "the reason was erased",
             rename_to=rename["new_email"],
             rename_source=rename["source"] or "of an earlier version",
         )

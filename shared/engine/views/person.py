@@ -93,12 +93,19 @@ def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
         "access_until": _iso(ends[0]) if ends is not None else None,
         "former_addresses": list(record.former_emails),
         "notices": [notice.value for notice in record.status.notices],
+        "blocked": _blocked(record),
         "rename": plain(to_dict(record.rename)) if record.rename is not None else None,
         "predecessor": record.predecessor,
         "handed_over_to": record.handover.to if record.handover is not None else None,
         "handed_over_at": _iso(record.handover.at) if record.handover is not None else None,
         "now": _iso(now),
     }
+
+
+def _blocked(record: UserRecord) -> dict[str, str] | None:
+    """Return when and why an operator ended the access; None if none did, or an owner lifted it."""
+    said = record.facts.blocked()
+    return None if said is None else {"at": said.occurred_at.isoformat(), "because": str(said.value)}
 
 
 def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] | str:

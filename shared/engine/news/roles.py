@@ -1,0 +1,15 @@
+"""The role of a user, as the groups of the settings say now."""
+
+from __future__ import annotations
+
+from shared.domain.intent.roles import Role
+from shared.domain.things.identity import UserEmail
+from shared.engine.ports.deps import Deps
+
+
+def role_of(email: UserEmail, deps: Deps) -> Role | None:
+    """Return the first role in whose group the user is a direct member; None if there is none.
+
+    Raise `BenchkeeperError` if a group before that could not be read: then nobody knows which role the user has, so there is none.
+    """
+    return next((role for role, group in deps.roles.groups() if deps.groups.has(group, email)), None)
