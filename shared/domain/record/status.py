@@ -219,10 +219,9 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     `offered_zones` are those that Google named as available at the last stockout; `wrong_zones` do not have a value of the profile at all.
     `refused_spec` is the digest of the configuration that the cloud refused as wrong
     (`shared.domain.notebook.creation.config_digest`). `unsettled_since`: the instance was first seen then in a state that is not what is
-    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request
-    (`Spec.restart_at`) for which a restart was sent, at most one. `lost_at`: the instance was
-    found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any. `dormancy`:
-    nobody uses it, and it will be or is put away. `regrets` are the last ten extensions and starts soon after a warning or an idle stop.
+    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request (`Spec.restart_at`)
+    for which a restart was sent, at most one. `lost_at`: somebody else deleted the instance, with unsaved files; `files_of`: when the files
+    that came back were saved. `dormancy`: it will be or is put away. `regrets` are the last ten extensions and starts soon after a warning or stop.
     """
 
     instance_id: InstanceId | None = None
