@@ -185,7 +185,7 @@ def _text_faults(path: Path, names: Sequence[str], *, has_subject: bool) -> Iter
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        yield ConfigFault(str(path), 0, "", "the file does not exist", "Write the text of this stage.")
+        yield ConfigFault(str(path), 0, "", "the file does not exist", "Write it, or copy the shipped one.")
         return
     except (OSError, UnicodeDecodeError) as error:
         yield ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text.")

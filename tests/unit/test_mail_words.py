@@ -159,7 +159,7 @@ def test_the_shipped_texts_have_no_fault(folder):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("en/ready.txt", None, "messages/en/ready.txt: the file does not exist. Write the text of this stage."),
+        ("en/ready.txt", None, "messages/en/ready.txt: the file does not exist. Write it, or copy the shipped one."),
         ("en/ready.txt", "Subject: x\n\nHi {{ persn }}\n", "messages/en/ready.txt:3: persn: no value 'persn'. Did you mean 'person'?"),
         ("de/ready.txt", "Subject: x\n\n{% if %}\n", "messages/de/ready.txt:3: is no Jinja text"),
         ("en/ready.txt", "Hello\n", "messages/en/ready.txt:1: the first line is no subject. Begin with: Subject: …"),
