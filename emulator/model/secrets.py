@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _MOST_BYTES = 65_536
-_FIELDS = {"replication", "labels"}
+_FIELDS = {
+    "replication",
+    "labels",
+    "annotations",
+    "name",
+    "etag",
+    "topics",
+    "tags",
+    "versionAliases",
+}  # gcloud sends empty ones
 
 
 @dataclass(slots=True)
@@ -52,7 +61,7 @@ class SecretsModel:
         """Answer `secrets.create`."""
         name = f"projects/{project}/secrets/{secret}"
         if not _ID.fullmatch(secret) or set(body) - _FIELDS:
-            raise ApiError("INVALID_ARGUMENT", f"Invalid secret {secret} or unknown fields.")
+            raise ApiError("INVALID_ARGUMENT", f"Invalid secret {secret} or fields not served here: {sorted(body)}.")
         if (body.get("replication") or {}).get("automatic") is None:
             raise ApiError("INVALID_ARGUMENT", "replication.automatic is the only policy that is served here.")
         if name in self._secrets:
