@@ -31,7 +31,7 @@ _WORDS = {
     Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message brings it back; an owner lifts it on "
     "the person's page.",
     Notice.KEPT_IN: "Access was to end, and an administrator said that this was a mistake. Whatever is said of this person anew counts.",
-    Notice.NOT_TOLD: "A message to this person, or about them, reached nobody, or it is not known whether it did; files are not deleted "
+    Notice.NOT_TOLD: "A message to this person, or about them ({not_told}), reached nobody, or it is not known whether it did; files are not deleted "
     "meanwhile. Tell them yourself, then take note: benchkeeper acknowledge {user}",
 }
 
@@ -48,6 +48,7 @@ def _sentences(seen: dict[str, Any]) -> Iterator[str]:
         yield _WORDS[Notice(notice)].format(
             user=seen["user"] or seen["user_key"],
             predecessor=seen["predecessor"],
+            not_told=", ".join(seen.get("not_told", ())),
             blocked_at=blocked["at"][:16].replace("T", " "),
             blocked_because=blocked["because"] or "the reason was erased",
             rename_to=rename["new_email"],
