@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from kit.life import ANA
+from kit.life import ANA, Life
 from kit.mail import BOSSES, MESSAGES, Mailed, MailHost, mail_host, mailed
 from kit.official import storage_bucket
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from shared.domain.record.record import Power
 from shared.domain.record.status import Notice
 from shared.domain.things.catalog import Disruption
 from shared.domain.things.errors import CloudUnavailableError
+from shared.domain.things.identity import parse_email
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.news.acknowledging import take_note
 from shared.engine.news.mails import tell
@@ -459,3 +460,15 @@ def test_an_address_outside_ascii_needs_a_server_that_takes_it(host: MailHost) -
     assert take_note(made.life.key, made.deps, by="an operator") == 0
     made.minutes(3)
     assert Notice.NOT_TOLD not in made.life.record.status.notices
+
+
+def test_a_manager_who_left_is_not_told_of_another_leaver(host: MailHost) -> None:
+    made = mailed(host)
+    boss = Life(made.life.bench, parse_email("boss@example.com"))
+    boss.join(minutes=0)
+    made.life.join(minutes=10, attributes={"manager": "boss@example.com"})
+    boss.leave()
+    made.life.leave()
+    made.minutes(20)
+    about_ana = [mail.recipients for mail in host.accepted if "sub.example.co has ended" in str(mail.parsed["Subject"])]
+    assert about_ana == [list(BOSSES)]

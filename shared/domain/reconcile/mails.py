@@ -76,7 +76,9 @@ def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, no
 
 
 def wanted_mails(record: UserRecord, policy: Policy, now: datetime) -> Iterator[Wanted]:
-    """Yield the mails that the record's state gives cause for, told or not."""
+    """Yield the mails that the record's state gives cause for, told or not. A record without an address gives none."""
+    if not record.email:
+        return
     if record.spec.presence is Presence.PRESENT:
         yield from _of_entitled(record, now)
     elif not record.is_undecided:

@@ -12,7 +12,7 @@ from shared.domain.record.record import UserRecord
 def is_warned(record: UserRecord, scene: Scene) -> bool:
     """Return True if a leaver's files may be deleted: the mail server accepted the last warning, or an operator took note."""
     since = record.spec.absent_since
-    if not scene.policy.tells or since is None:
+    if not scene.policy.tells or since is None or not record.email:  # nobody can be told of a record without an address
         return True
     return warned_of(record.status.mail, Stage.WILL_BE_DELETED, since, scene.now)
 

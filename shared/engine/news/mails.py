@@ -22,9 +22,9 @@ from shared.domain.record.mails import (
     Stage,
     Trouble,
 )
-from shared.domain.record.record import UserRecord
+from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.errors import ConflictError, InvalidMessageError
-from shared.domain.things.identity import UserKey, parse_email
+from shared.domain.things.identity import UserEmail, UserKey, parse_email, user_key_for
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.mail import Letter, MailPorts, NotAcceptedError
 from shared.engine.ports.records import Stored
@@ -57,7 +57,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
                 save(stored.record, stored, deps)  # which lets it lapse
                 return "not true any more"
             mail = _with_time_left(mail, now)
-            recipients = recipients_of(mail, stored.record, deps.policy.people, deps.mail, now)
+            recipients = recipients_of(mail, stored.record, deps.mail, deps, now)
             letter = _written(mail, stored.record, recipients, deps.mail, now)
             if isinstance(letter, Mail):
                 save(due_soon(with_mail(stored.record, letter), deps), stored, deps)
@@ -78,8 +78,12 @@ def _with_time_left(mail: Mail, now: datetime) -> Mail:
     return replace(mail, facts={**mail.facts, "at": max(named, now + timedelta(days=1)).isoformat()})
 
 
-def recipients_of(mail: Mail, record: UserRecord, people: People, ports: MailPorts, now: datetime) -> tuple[str, ...]:
-    """Return who is told: the user, or for a leaver the manager, else the configured addresses. Only of the users' domains otherwise."""
+def recipients_of(mail: Mail, record: UserRecord, ports: MailPorts, deps: Deps, now: datetime) -> tuple[str, ...]:
+    """Return who is told: the user, or for a leaver the manager, else the configured addresses. Only of the users' domains otherwise.
+
+    A manager who has no access any more, or who is the leaver, is not told.
+    """
+    people = deps.policy.people
     if mail.stage not in ABOUT_A_LEAVER:
         return (record.email,) if _is_ours(record.email, people) else ()
     manager = record.facts.attribute(MANAGER, now)
@@ -87,7 +91,14 @@ def recipients_of(mail: Mail, record: UserRecord, people: People, ports: MailPor
         address = parse_email(manager)
     except InvalidMessageError:
         return ports.about_leavers
-    return (address,) if _is_ours(address, people) and address != record.email else ports.about_leavers
+    if not _is_ours(address, people) or record.is_known_as(address) or _has_left(address, deps):
+        return ports.about_leavers
+    return (address,)
+
+
+def _has_left(address: UserEmail, deps: Deps) -> bool:
+    stored = deps.records.load(user_key_for(address))
+    return stored is not None and stored.record.spec.presence is Presence.ABSENT
 
 
 def _is_ours(address: str, people: People) -> bool:
