@@ -32,10 +32,15 @@ def openapi() -> flask.Response:
     return pages.json_answer(describe(flask.current_app.config["ROUTES"]))
 
 
+_ON_THE_PAGE_ONLY = ("machine", "size", "disk_gb", "next_machine", "stop_note", "is_open_later", "can_extend")
+
+
 def me_view(found: Mine) -> dict[str, Any]:
     """Return the page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
     notebook = to_dict(found.notebook)
-    notebook["machine_type"] = notebook.pop("machine")
+    for name in _ON_THE_PAGE_ONLY:
+        del notebook[name]
+    notebook["machine_type"] = found.profile.machine_type if found.profile is not None else ""
     cost = found.cost
     return {
         "user_key": found.record.user_key,

@@ -53,6 +53,15 @@ class CostView(Struct, frozen=True, kw_only=True):
         return any(line.ran for line in self.lines)
 
 
+def short_cost(view: CostView) -> str:
+    """Return this month's cost in a few words for the line of facts: `4.90 EUR this month`."""
+    amount = view.billed if view.billed is not None else view.estimate
+    if amount is None:
+        return "no price configured" if view.has_run else "nothing spent this month"
+    about = "" if view.billed is not None or not amount else "about "
+    return f"{about}{amount:,.2f} {view.currency} this month"
+
+
 def cost_view(
     record: UserRecord, profile: Profile | None, catalog: Catalog, notes: Notes | None, *, currency: str, now: datetime
 ) -> CostView:

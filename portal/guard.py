@@ -15,7 +15,8 @@ from portal.problems import TooManyError, problem_of
 from portal.reader import zone_of
 from portal.roles import NEEDED
 from portal.routes import Access
-from portal.visit import Visit, begin, visit
+from portal.visit import Visit, begin, may, visit
+from shared.domain.intent.roles import Right
 from shared.domain.things.identity import user_key_for
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -87,6 +88,10 @@ def _after(response: flask.Response) -> flask.Response:
     portal, present = current(), visit()
     secure(response, portal)
     csrf.set_cookie(response, present)
+    if response.status_code < 400 and may(Right.FIND) and flask.request.cookies.get(pages.LOOKS_AFTER) != "1":  # noqa: PLR2004
+        response.set_cookie(
+            pages.LOOKS_AFTER, "1", max_age=31_536_000, samesite="Lax", path="/", httponly=True, secure=csrf.is_https()
+        )
     response.headers["X-Request-Id"] = present.request_id
     _log(response, portal, present)
     return response

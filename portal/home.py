@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from enum import StrEnum
 
 import flask
+from msgspec.structs import replace
 from werkzeug.exceptions import NotFound
 
 from portal import pages
@@ -17,7 +19,8 @@ from portal.visit import signed_in, visit
 from shared.domain.intent.wish import Asked, WishKind
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import Notice
-from shared.domain.things.errors import RefusedError
+from shared.domain.things.errors import BenchkeeperError, RefusedError
+from shared.domain.things.history import StoryKind, StoryLine
 from shared.engine.news.requests import ask
 
 blueprint = flask.Blueprint("home", __name__)
@@ -41,17 +44,17 @@ class Said(StrEnum):
 
 
 TEXTS = {
-    Said.START: "Your notebook was asked to start.",
-    Said.STOP: "Your notebook was asked to stop. Your files are kept.",
-    Said.RESTART: "Your notebook was asked to restart. Your files are kept; what runs in its memory is lost.",
-    Said.RESTORE: "Your files are going to be restored. The present ones are saved first.",
-    Said.UNDO: "Your files from before the restore come back. The present ones are saved first.",
-    Said.KEEP: "Your notebook is kept on.",
-    Said.KEEP_NOT: "Your notebook stops by itself again, as usual.",
-    Said.SPARK_START: "The Spark environment was asked for.",
-    Said.SPARK_DELETE: "The Spark environment is going to be deleted.",
-    Said.ALREADY: "That was asked for already; nothing was changed.",
-    Said.BUSY: "Your last click is still being worked on, so this one did nothing.",
+    Said.START: "Starting. This usually takes 3 minutes.",
+    Said.STOP: "Stopping. Your files are kept.",
+    Said.RESTART: "Restarting. Your files are kept; what runs in its memory is lost.",
+    Said.RESTORE: "Restoring your files. The present ones are saved first.",
+    Said.UNDO: "Undoing the restore. The present files are saved first.",
+    Said.KEEP: "Extended.",
+    Said.KEEP_NOT: "The extension is off: the normal idle shutdown counts again.",
+    Said.SPARK_START: "Starting the Spark environment.",
+    Said.SPARK_DELETE: "Deleting the Spark environment. Files in Cloud Storage stay.",
+    Said.ALREADY: "Already requested: nothing was changed.",
+    Said.BUSY: "Your last click is still in progress, so this one did nothing.",
 }
 
 
@@ -75,6 +78,23 @@ def notebook_part() -> flask.Response:
 def spark_part() -> flask.Response:
     """Show the Spark part of the page."""
     return _part("home/spark.html")
+
+
+@blueprint.get("/history")
+def history() -> flask.Response:
+    """Show what happened to the user's own notebook, newest first, without the calls to the cloud."""
+    record, _ = my_page()
+    if record is None or not is_entitled(record):
+        return _nothing_here(record)
+    told = [line for line in reversed(record.status.story) if line.kind is not StoryKind.CALL]
+    return pages.page("home/history.html", lines=[_for_owner(line, record) for line in told])
+
+
+def _for_owner(line: StoryLine, record: UserRecord) -> StoryLine:
+    """Return the line without the user key of somebody else: who it was is the administrators' to know."""
+    if not line.by or line.by == record.user_key:
+        return line
+    return replace(line, because="by an administrator", by="")
 
 
 @blueprint.post("/notebook/start")
@@ -214,6 +234,9 @@ def _nothing_here(record: UserRecord | None) -> flask.Response:
     kept_until = (
         since + retention if record is not None and since is not None and record.status.notebook.was_active else None
     )
+    email, _ = signed_in()
+    with contextlib.suppress(BenchkeeperError):  # a manager without a notebook is led to the manager's pages
+        current().roles.of(email)
     visit().reason = "NotEntitled"
     visit().detail = "no record" if record is None else "not entitled"
     if kept_until is not None and kept_until <= visit().now():
@@ -289,6 +312,14 @@ ROUTES = (
         access=Access.SIGNED_IN,
         summary="My notebook, my Spark environments, this month.",
         params=(_SAID,),
+        answers={200: "The page.", **_NOBODY},
+    ),
+    Route(
+        method="GET",
+        rule="/history",
+        name="home.history",
+        access=Access.SIGNED_IN,
+        summary="What happened to my notebook, and why.",
         answers={200: "The page.", **_NOBODY},
     ),
     Route(

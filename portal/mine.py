@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import flask
 from msgspec import Struct
 
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
 from portal.files_view import FilesView, files_view
-from portal.notebook_view import FAST_S, WATCH_S, NotebookView, notebook_view
+from portal.notebook_view import FAST_S, WATCH_S, NotebookView, Phase, notebook_view
+from portal.reader import has_consented
 from portal.reading import holder_of
 from portal.spark_view import SparkView, spark_views
 from portal.visit import signed_in, visit
@@ -21,11 +23,14 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey, account_email
 from shared.engine.ports.inbox import WaitingWish
 
+_RUNS = "Your notebook is running."
+
 
 class Mine(Struct, frozen=True, kw_only=True):
     """The page of an entitled user. `profile` is None if the configuration no longer has it, and an administrator must act.
 
     `account` is the user's own service account if Spark runs as it. `sessions` are offered in the notebook's launcher.
+    `has_consented`: the owner said in this browser that Google's consent for this instance is given.
     """
 
     record: UserRecord
@@ -40,6 +45,16 @@ class Mine(Struct, frozen=True, kw_only=True):
     project: str
     is_bill_unreadable: bool
     waits: Waits
+    has_consented: bool
+
+    @property
+    def sentence(self) -> str:
+        """The reason for the notebook's state, without what the word beside the heading says already."""
+        view = self.notebook
+        rest = view.why.removeprefix(_RUNS).strip() if view.phase is Phase.READY else view.why
+        if view.phase is not Phase.READY or view.since is None:
+            return rest
+        return f"Running since {view.since:%Y-%m-%d %H:%M} UTC. {rest}".strip()
 
     @property
     def moves(self) -> bool:
@@ -117,6 +132,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
         project=policy.project,
         is_bill_unreadable=is_bill_unreadable,
         waits=waits,
+        has_consented=has_consented(record.status.notebook.instance_id, flask.request.cookies),
     )
 
 

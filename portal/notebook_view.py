@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from portal.reader import duration_text, local
+from shared.cloud.dataproc.template_size import machine_size
 from shared.domain.fleet.idle import WARN_IDLE
 from shared.domain.fleet.report import Reported, Work, counts_until
+from shared.domain.notebook.disruption import next_chance
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb
-from shared.domain.things.catalog import Hours, Profile
+from shared.domain.things.catalog import Hours, Identity, Profile
 from shared.domain.things.errors import Reason
 from shared.engine.views.person import url_of
 
@@ -32,6 +34,9 @@ _WORK_WORDS = {
     Work.KERNEL_LATELY: "Nothing is at work",
     Work.TERMINAL_LATELY: "Nothing is at work",
 }
+_NEWS = timedelta(minutes=10)
+_STOP_BEGINS = "A change to the machine waits. Stopping begins it, and a start is possible once it is done."
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _WORTHWHILE = timedelta(minutes=30)
 
 
@@ -57,8 +62,8 @@ HEADLINES = {
     Phase.STOPPED: "Your notebook is stopped",
     Phase.CHANGING: "Your notebook is being changed",
     Phase.SILENT: "Your notebook is running, but JupyterLab does not answer",
-    Phase.TROUBLE: "Your notebook needs patience",
-    Phase.UNSEEN: "Your notebook cannot be seen just now",
+    Phase.TROUBLE: "Your notebook is delayed",
+    Phase.UNSEEN: "Status unknown: Google Cloud does not answer",
 }
 WORDS = {
     Phase.COMING: "On its way",
@@ -68,8 +73,8 @@ WORDS = {
     Phase.STOPPED: "Stopped",
     Phase.CHANGING: "Changing",
     Phase.SILENT: "Not answering",
-    Phase.TROUBLE: "Waiting",
-    Phase.UNSEEN: "Not visible",
+    Phase.TROUBLE: "Delayed",
+    Phase.UNSEEN: "Unknown",
 }
 _MOVING = frozenset({Phase.COMING, Phase.STARTING, Phase.STOPPING, Phase.CHANGING})
 _BY_REASON: Mapping[Reason, Phase] = {
@@ -141,6 +146,10 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     `warns`: the notebook will stop soon, and the owner was warned. `title` is for the tab. `last_used` is the last sign of use.
     `report` is what the machine said of itself, None if it does not run or says nothing.
     `hours` are the working hours of the profile in words, "" for none.
+    `size` is that of the machine, `4 vCPU · 16 GB`, "" if its name does not say. `next_machine` is the machine from the next start, with
+    its size, "" if no change waits; then `machine` and `size` are empty, because the record does not say what runs now. `stop_note`
+    says what a stop begins beside the stop. `can_extend` is
+    False if the stop was put off as far as the profile allows. `is_open_later`: the way in needs the owner's consent once (`Identity`).
     """
 
     phase: Phase
@@ -163,6 +172,12 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     keep_choices: tuple[KeepChoice, ...]
     stages: tuple[Stage, ...]
     machine: str
+    size: str
+    disk_gb: int | None
+    next_machine: str
+    stop_note: str
+    is_open_later: bool
+    can_extend: bool
     report: ReportView | None
     hours: str
 
@@ -188,6 +203,7 @@ def notebook_view(
     """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
+    changes = ready is not None and ready.reason is Reason.UPDATE_PENDING
     is_away = phase is Phase.STOPPED and ready is not None and ready.reason is Reason.DORMANT
     kept = record.spec.keep_on_until
     kept = kept if kept is not None and kept > now else None
@@ -213,14 +229,40 @@ def notebook_view(
         last_used=last_used,
         warned_at=warned_at,
         warns=warns,
-        title=f"Stops {here:%H:%M}" if warns and here is not None else WORDS[phase],
+        title=f"Stops {here:%H:%M}" if warns and here is not None else _title(phase, ready, now),
         keep_on_until=kept,
         keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
         stages=_stages(record, profile) if phase is Phase.COMING else (),
-        machine=profile.machine_type if profile is not None else "",
+        machine=profile.machine_type if profile is not None and not changes else "",
+        size=size_text(profile.machine_type) if profile is not None and not changes else "",
+        disk_gb=profile.data_disk.size_gb if profile is not None and not changes else None,
+        next_machine=_named(profile.machine_type) if profile is not None and changes else "",
+        stop_note=_STOP_BEGINS if changes and profile is not None and next_chance(profile, now) is None else "",
+        can_extend=profile is not None and runs and _may_extend(profile, kept, stops_at, now),
+        is_open_later=profile is not None and profile.identity is Identity.END_USER_CREDENTIALS,
         report=report_view(reported, profile, now) if runs else None,
         hours=_hours_text(profile.hours) if profile is not None and profile.hours is not None else "",
     )
+
+
+def size_text(machine_type: str) -> str:
+    """Return the size of a machine as `4 vCPU · 16 GB`, without a figure that its name does not give."""
+    vcpus, memory_gb = machine_size(machine_type)
+    parts = [f"{vcpus} vCPU" if vcpus is not None else "", f"{memory_gb:.4g} GB" if memory_gb is not None else ""]
+    return " · ".join(part for part in parts if part)
+
+
+def _named(machine_type: str) -> str:
+    """Return `n2-standard-8 (8 vCPU, 32 GB)`."""
+    size = size_text(machine_type).replace(" · ", ", ")
+    return f"{machine_type} ({size})" if size else machine_type
+
+
+def _title(phase: Phase, ready: Condition | None, now: datetime) -> str:
+    """Return the word for the tab. People wait in another one, so it says for a while that a start is done."""
+    if phase is Phase.READY and ready is not None and now - ready.last_transition_time < _NEWS:
+        return "Ready"
+    return WORDS[phase]
 
 
 def _hours_text(hours: Hours) -> str:
@@ -274,6 +316,12 @@ def extended_until(stops_at: datetime | None, longest: timedelta, now: datetime)
     return min(max(stops_at or now, now) + EXTENDED, now + longest)
 
 
+def _may_extend(profile: Profile, kept: datetime | None, stops_at: datetime | None, now: datetime) -> bool:
+    """Return True if the button would put the stop off by some minutes at least."""
+    until = extended_until(stops_at, profile.idle.max_keep_on, now)
+    return kept is None or until - kept > _CLOCKS_DIFFER
+
+
 def keep_choices(longest: timedelta, now: datetime, zone: ZoneInfo | None) -> tuple[KeepChoice, ...]:
     """Return the moments to choose from, soonest first: some hours, 20:00 tonight on the reader's clock, the longest allowed."""
     found = [
@@ -316,9 +364,9 @@ def _why(ready: Condition | None, phase: Phase) -> str:
     if ready is None:
         return "You were given access a moment ago; the first steps begin within a minute."
     if phase is Phase.STOPPING and ready.reason is not Reason.STOPPING:
-        return "It was asked to stop. Your files are kept."
+        return "Stopping. Your files are kept."
     if phase is Phase.STARTING and ready.reason in {Reason.STOPPED, Reason.IDLE, Reason.SETTLED}:
-        return "It was asked to start; that takes a few minutes."
+        return "Starting. This usually takes 3 minutes."
     return ready.message
 
 

@@ -12,6 +12,7 @@ import flask
 from markupsafe import Markup, escape
 
 from portal import csrf
+from portal.cost_view import short_cost
 from portal.deps import current
 from portal.problems import Problem
 from portal.reader import duration_text, moment_text, relative_text
@@ -21,6 +22,8 @@ from shared.domain.things.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
 ADMIN_PAGE = "manage.index"  # the first page of who sees everything
+# A cookie that only keeps the link to these pages in sight: who has a role is asked for on the pages themselves.
+LOOKS_AFTER = "looks-after"
 FIND_PAGE = "manage.help_desk"  # that of the help desk
 _WRITTEN_TIME = re.compile(
     r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC\b", re.ASCII
@@ -30,10 +33,12 @@ _WRITTEN_TIME = re.compile(
 def install(app: flask.Flask) -> None:
     """Register the filters and globals that every template may use."""
     app.jinja_env.filters["moment"] = moment
+    app.jinja_env.filters["clock"] = clock
     app.jinja_env.filters["told"] = told
     app.jinja_env.filters["rfc3339"] = rfc3339
     app.jinja_env.filters["duration"] = duration_text
     app.jinja_env.filters["money"] = money
+    app.jinja_env.filters["short_cost"] = short_cost
     app.jinja_env.filters["price"] = price
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["csrf_field"] = csrf_field
@@ -110,6 +115,12 @@ def moment(when: datetime) -> Markup:
     )
 
 
+def clock(when: datetime) -> Markup:
+    """Return `<time>` on the reader's clock alone, for a line of facts."""
+    present = visit()
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), moment_text(when, present.now(), present.zone))
+
+
 def told(text: str) -> Markup:
     """Return a sentence of the record, escaped, with its times on the reader's clock.
 
@@ -156,5 +167,6 @@ def _context() -> dict[str, Any]:
         "env": portal.deps.env,
         "zone_name": present.zone.key if present.zone is not None else None,
         "look_after_url": flask.url_for(FIND_PAGE if may(Right.FIND) and not may(Right.READ) else ADMIN_PAGE),
+        "looks_after": flask.request.cookies.get(LOOKS_AFTER) == "1",
         "may": {right.value for right in Right if may(right)},
     }

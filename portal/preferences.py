@@ -1,4 +1,4 @@
-"""The reader's own settings: the time zone, which also works without JavaScript. The setting is kept in the browser alone."""
+"""The reader's own settings: time zone and consent. They work without JavaScript, and are kept in the browser alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 from portal import pages
-from portal.reader import COOKIE, zone_named
+from portal.csrf import is_https
+from portal.mine import my_record
+from portal.reader import CONSENT, COOKIE, consent_for, zone_named
 from portal.routes import Access, Param, Place, Route
 from shared.domain.things.errors import RefusedError
 
@@ -25,6 +27,17 @@ def time_zone() -> flask.Response:
         )
     response = pages.go(_own_path(flask.request.form.get("back", "/")))
     response.set_cookie(COOKIE, zone.key, max_age=_YEAR_S, samesite="Lax", path="/")
+    return response
+
+
+@blueprint.post("/preferences/consent")
+def consent() -> flask.Response:
+    """Store that Google's consent for the visitor's notebook is given. Nothing can check it, so only the help steps back."""
+    record = my_record()
+    response = pages.go(flask.url_for("home.index"))
+    if record is not None and record.status.notebook.instance_id is not None:
+        said = consent_for(record.status.notebook.instance_id)
+        response.set_cookie(CONSENT, said, max_age=_YEAR_S, samesite="Lax", path="/", httponly=True, secure=is_https())
     return response
 
 
@@ -57,5 +70,13 @@ ROUTES = (
             Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"}),
         ),
         answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "That is no time zone."},
+    ),
+    Route(
+        method="POST",
+        rule="/preferences/consent",
+        name="preferences.consent",
+        access=Access.SIGNED_IN,
+        summary="Say that Google's consent for my notebook is given, in this browser.",
+        answers={303: "Done; the page is at Location.", 403: "The form is out of date."},
     ),
 )

@@ -1,13 +1,15 @@
-"""The reader's own time zone: a cookie that the page's script or the form in the footer sets."""
+"""The reader's own settings, which the browser keeps in cookies: the time zone, and that Google's consent is given."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 COOKIE = "tz"
+CONSENT = "consent"
 _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 
 
@@ -24,6 +26,16 @@ def zone_named(name: str) -> ZoneInfo | None:
         return None
     except KeyError:
         return None
+
+
+def consent_for(instance_id: str) -> str:
+    """Return what the cookie says of a notebook: a digest, because a replacement has another name and needs consent anew."""
+    return hashlib.sha256(instance_id.encode()).hexdigest()[:16]
+
+
+def has_consented(instance_id: str | None, cookies: Mapping[str, str]) -> bool:
+    """Return True if the reader said that Google's consent for this notebook is given."""
+    return instance_id is not None and cookies.get(CONSENT) == consent_for(instance_id)
 
 
 def zone_of(cookies: Mapping[str, str]) -> ZoneInfo | None:

@@ -32,8 +32,8 @@ WORDS = {
     SparkPhase.OFF: "Not running",
     SparkPhase.STARTING: "Starting",
     SparkPhase.RUNNING: "Running",
-    SparkPhase.DELETING: "Being deleted",
-    SparkPhase.STUCK: "Waiting",
+    SparkPhase.DELETING: "Deleting",
+    SparkPhase.STUCK: "Delayed",
 }
 
 
@@ -147,8 +147,8 @@ def _why(known: ClusterStatus | None, phase: SparkPhase) -> str:
     if phase in {SparkPhase.OFF, SparkPhase.RUNNING}:
         return ""
     if phase is SparkPhase.DELETING:
-        return "It goes, and what was on its disks with it."
-    return (known.message if known is not None else "") or "It was asked for; the first steps begin within a minute."
+        return "Deleting. Files in Cloud Storage stay."
+    return (known.message if known is not None else "") or "Starting. The first steps begin within a minute."
 
 
 def _since(known: ClusterStatus | None, wish: ClusterWish | None, phase: SparkPhase) -> datetime | None:

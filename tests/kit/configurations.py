@@ -113,7 +113,7 @@ _SETTINGS = _section(
             {"organization": _one("123456789012"), "notify": _one(["On-Call@acme.com"]), "hub_access": _one(["domain:acme.com"])}
         ),
         "hub": _section(
-            {"admin_group": _one(None, "Hub-Admins@acme.com"), "help_desk_group": _one(None, "Help@acme.com"), "contact": _one("", "the data desk"), "currency": _one("EUR", "USD")}
+            {"admin_group": _one(None, "Hub-Admins@acme.com"), "operator_group": _one(None, "Ops@acme.com"), "help_desk_group": _one(None, "Help@acme.com"), "auditor_group": _one(None, "Audit@acme.com"), "contact": _one("", "the data desk"), "currency": _one("EUR", "USD")}
         ),
         "guard": _GUARD,
         "idle": _section({"bigquery_projects": _some("acme-analytics", "acme-sandbox")}),

@@ -66,11 +66,11 @@ class TestNotebook:
         text = ana.text("/")
         assert state_of(text) == "Running"
         assert f'href="https://{two.record().status.notebook.proxy_uri}"' in text
-        assert "After 3 h without use." in plain(text)
+        assert "stops after 3 h unused" in plain(text)
         stops = two.bench.now + timedelta(hours=2, minutes=10)
         two.bench.deps.fleet.write_notes(Notes(taken_at=two.bench.now, idle_stops={user_key_for(ANA): stops}))
-        assert "10:18 UTC (in 2 h 10 min), if nobody uses it until then." in plain(ana.text("/"))
-        assert "After 3 h without use." in plain(two.browser(BEN).text("/"))
+        assert "stops 10:18 UTC if unused" in plain(ana.text("/"))
+        assert "stops after 3 h unused" in plain(two.browser(BEN).text("/"))
 
     def test_stop_and_start_by_forms_alone(self, two: Hub) -> None:
         """Without the script: a form, the way back, a page that comes again by itself while something moves."""
@@ -78,9 +78,9 @@ class TestNotebook:
         answer = ana.post("/notebook/stop")
         assert (answer.status_code, answer.headers["Location"]) == (303, "/?said=stop#notebook")
         text = ana.text("/?said=stop")
-        assert "Your notebook was asked to stop." in text
+        assert "Stopping. Your files are kept." in text
         assert (state_of(text), REFRESH in text) == ("Stopping", True)
-        assert "Open JupyterLab" not in text
+        assert 'id="open-notebook"' not in text
         two.life().minutes(4)
         text = ana.text("/")
         assert (state_of(text), REFRESH in text) == ("Stopped", False)
@@ -94,7 +94,7 @@ class TestNotebook:
     def test_the_same_click_again_says_so_and_wakes_nobody(self, two: Hub) -> None:
         ana = two.browser(ANA)
         assert ana.post("/notebook/start").headers["Location"] == "/?said=already#notebook"
-        assert "asked for already" in ana.text("/?said=already")
+        assert "Already requested" in ana.text("/?said=already")
         assert two.woken == []
 
     def test_the_script_gets_the_changed_part_in_its_place(self, two: Hub) -> None:
@@ -102,7 +102,7 @@ class TestNotebook:
         text = answer.get_data(as_text=True)
         assert answer.status_code == 200
         assert text.lstrip().startswith('<section id="notebook"')
-        assert ("every 3s" in text, "asked to stop" in text) == (True, True)
+        assert ("every 3s" in text, "Stopping. Your files" in text) == (True, True)
 
     def test_nothing_is_asked_while_nothing_moves(self, two: Hub) -> None:
         text = two.browser(ANA).text("/")
@@ -128,12 +128,12 @@ class TestNotebook:
     @pytest.mark.parametrize(
         ("reason", "status", "word", "polls"),
         [
-            (Reason.STOCKOUT, ConditionStatus.FALSE, "Waiting", "every 30s"),
-            (Reason.QUOTA_EXHAUSTED, ConditionStatus.FALSE, "Waiting", "every 30s"),
-            (Reason.ACCESS_DENIED, ConditionStatus.FALSE, "Waiting", "every 30s"),
-            (Reason.UNREADABLE, ConditionStatus.UNKNOWN, "Not visible", "every 30s"),
+            (Reason.STOCKOUT, ConditionStatus.FALSE, "Delayed", "every 30s"),
+            (Reason.QUOTA_EXHAUSTED, ConditionStatus.FALSE, "Delayed", "every 30s"),
+            (Reason.ACCESS_DENIED, ConditionStatus.FALSE, "Delayed", "every 30s"),
+            (Reason.UNREADABLE, ConditionStatus.UNKNOWN, "Unknown", "every 30s"),
             (Reason.NOT_ANSWERING, ConditionStatus.FALSE, "Not answering", "every 30s"),
-            (Reason.ORGANIZATION_POLICY, ConditionStatus.FALSE, "Waiting", "every 30s"),
+            (Reason.ORGANIZATION_POLICY, ConditionStatus.FALSE, "Delayed", "every 30s"),
             (Reason.UPDATING, ConditionStatus.FALSE, "Changing", "every 3s"),
             (Reason.RESTORING, ConditionStatus.FALSE, "Changing", "every 3s"),
             (Reason.DRIFTED, ConditionStatus.TRUE, "Running", ""),
@@ -168,10 +168,10 @@ class TestKeepOn:
         ana = two.browser(ANA)
         assert ana.post("/notebook/keep-on", until="2h").headers["Location"] == "/?said=keep#notebook"
         assert two.record().spec.keep_on_until == two.bench.now + timedelta(hours=2)
-        assert "Kept on until 10:08 UTC (in 2 h)" in plain(ana.text("/"))
+        assert "Extended until 10:08 UTC (in 2 h)" in plain(ana.text("/"))
         assert ana.post("/notebook/keep-on/cancel").headers["Location"] == "/?said=keep-not#notebook"
         assert two.record().spec.keep_on_until is None
-        assert "Kept on until" not in ana.text("/")
+        assert "Extended until" not in ana.text("/")
 
     def test_tonight_is_the_readers_evening(self, two: Hub) -> None:
         ana = two.browser(ANA)
@@ -181,7 +181,7 @@ class TestKeepOn:
         assert "until 20:00 tonight" in ana.text("/")
         ana.post("/notebook/keep-on", until="tonight")
         assert two.record().spec.keep_on_until == two.bench.now.replace(hour=19, minute=0)
-        assert "Kept on until 20:00 (in 10 h 52 min)" in plain(ana.text("/"))
+        assert "Extended until 20:00 (in 10 h 52 min)" in plain(ana.text("/"))
 
     @pytest.mark.parametrize("until", ["", "13h", "forever", "2026-12-24", "999999999h"])
     def test_what_is_not_offered_is_refused_with_what_is(self, two: Hub, until: str) -> None:
@@ -211,19 +211,19 @@ class TestKeepOn:
             )
         )
         text = ana.text("/")
-        assert "<title>Stops 08:38 · My environments" in text
-        assert "Nobody has used it since 05:38 UTC" in plain(text)
-        assert "It stops 08:38 UTC (in 30 min)." in plain(text)
+        assert "<title>Stops 08:38 · Notebook" in text
+        assert "No activity since 05:38 UTC" in plain(text)
+        assert "Stops at 08:38 UTC (in 30 min)." in plain(text)
         assert "every 300s" in text, "an open page shows the warning by itself"
         ana.post("/notebook/keep-on", until="extend")
         assert two.record().spec.keep_on_until == now + timedelta(hours=2, minutes=30)
         text = ana.text("/")
-        assert "<title>Running · My environments" in text
-        assert "Extend by 2 hours" not in text
+        assert "<title>Ready · Notebook" in text
+        assert "No activity" not in text
         # Its end is warned of anew: half an hour before it.
         two.bench.advance(hours=2)
         two.edit(ANA, idle_warned_at=two.bench.now)
-        assert "It stops 10:38 UTC (in 30 min)." in plain(ana.text("/"))
+        assert "Stops at 10:38 UTC (in 30 min)." in plain(ana.text("/"))
 
     def test_use_after_a_warning_ends_it(self, two: Hub) -> None:
         now, key = two.bench.now, user_key_for(ANA)
@@ -232,7 +232,7 @@ class TestKeepOn:
         for last_used, warns in ((now - timedelta(hours=2), True), (now + timedelta(minutes=1), False)):
             two.bench.deps.fleet.write_notes(Notes(taken_at=now, idle_stops=stops, last_used={key: last_used}))
             two.bench.advance(minutes=2)
-            assert ("Extend by 2 hours" in two.browser(ANA).text("/")) == warns
+            assert ("No activity" in two.browser(ANA).text("/")) == warns
 
     def test_an_extension_goes_no_further_than_the_profile_allows(self) -> None:
         settings = hub_settings()
@@ -246,7 +246,7 @@ class TestKeepOn:
         ana = two.browser(ANA)
         ana.post("/notebook/keep-on", until="1h")
         two.bench.advance(hours=2)
-        assert "Kept on until" not in ana.text("/")
+        assert "Extended until" not in ana.text("/")
 
 
 class TestNobody:
@@ -274,7 +274,7 @@ class TestNobody:
     def test_without_a_contact_no_sentence_breaks(self) -> None:
         hub = make_hub(hub_settings(contact=""))
         text = plain(hub.browser(NOBODY).text("/"))
-        assert "Else ask whoever gives access to the data platform." in text
+        assert "Otherwise ask whoever gives access to the data platform." in text
 
     def test_a_profile_that_the_configuration_lost_is_a_page(self, two: Hub) -> None:
         catalog = replace(two.deps.engine.policy.catalog, profiles={})
@@ -456,10 +456,10 @@ class TestReport:
 
     def test_memory_that_ran_out_is_said_with_what_to_do(self, two: Hub) -> None:
         text = self.shown(two, killed=1, killed_at=two.bench.now - timedelta(minutes=9), memory_gb=15.6)
-        assert "Your kernel was stopped: out of memory (16 GB)." in text
+        assert "A kernel was stopped: out of memory (16 GB)." in text
         assert "ask for a larger machine" in text
         assert "out of memory" not in self.shown(two, killed=1, killed_at=two.bench.now - timedelta(hours=25))
-        assert "Your kernel was stopped: out of memory." in self.shown(two, killed=1, killed_at=two.bench.now)
+        assert "A kernel was stopped: out of memory." in self.shown(two, killed=1, killed_at=two.bench.now)
 
     def test_a_disk_that_is_nearly_full_is_said(self, two: Hub) -> None:
         assert "Disk 97 % full." in self.shown(two, disk=97)
@@ -503,7 +503,7 @@ class TestDormancy:
         life.minutes(20)
         text = ana.text("/")
         assert state_of(text) == "Put away"
-        assert "Your notebook is put away" in plain(text)
+        assert "Your notebook was put away" in plain(text)
         assert 'id="start-notebook"' in text
         assert hub.record().spec.power is Power.STOPPED, "looking changes nothing"
         ana.post("/notebook/start")
@@ -517,4 +517,4 @@ def test_working_hours_are_said_where_a_notebook_stops_by_itself() -> None:
     hub = make_hub(hub_settings({"analyst": {"hours": hours}}))
     hub.joined(ANA)
     text = plain(hub.browser(ANA).text("/"))
-    assert "Outside of Mon, Fri 08:00 to 18:30 (Europe/Berlin) after an hour without use." in text
+    assert "Outside of Mon, Fri 08:00 to 18:30 (Europe/Berlin) it stops after an hour unused." in text

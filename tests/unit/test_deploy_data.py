@@ -173,7 +173,7 @@ def test_a_profile_with_personal_accounts_brings_their_role_along(company):
 
 def test_a_data_group_brings_cloud_identity_and_all_roles_that_any_profile_asks_for(company):
     path = company.config / "settings.local.yaml"  # an admin group brings it too
-    path.write_text(re.sub(r"(?m)^  admin_group:.*\n", "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(re.sub(r"(?m)^  \w+_group:.*\n", "", path.read_text(encoding="utf-8")), encoding="utf-8")
     always = set(company.load("local").apis)
     group = "    data_group: readers@example.com\n    data_roles: "
     found = offer(

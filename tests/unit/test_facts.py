@@ -14,7 +14,6 @@ from shared.domain.intent.lifetimes import cutting
 from shared.domain.people.facts import (
     EMPLOYMENT,
     GROUP,
-    MAX_FORGOTTEN,
     ROSTER,
     Facts,
     Statement,
@@ -23,7 +22,7 @@ from shared.domain.people.facts import (
     next_change,
 )
 from shared.domain.people.facts_json import from_json, parse_value, to_json
-from shared.domain.people.statements import MOST_LAST, fold_briefly
+from shared.domain.people.statements import MAX_FORGOTTEN, MOST_LAST, fold_briefly
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 HOURS = range(-1, 8)

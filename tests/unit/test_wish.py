@@ -33,6 +33,8 @@ FIELDS: dict[WishKind, dict[str, Any]] = {
     WishKind.RESTORE: {"snapshot": "nb-ana-0123456789ab-d7"},
     WishKind.UNDO_RESTORE: {"snapshot": "nb-ana-0123456789ab-b8"},
     WishKind.HOLD: {"reason": "case 4711: ñandú"},
+    WishKind.BLOCK: {"reason": "case 4711: ñandú"},
+    WishKind.LIFT: {"reason": "case 4711 is closed"},
 }
 
 

@@ -30,7 +30,7 @@ from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, wait_for
 from shared.domain.record.mails import PlannedChange
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
-from shared.domain.things.catalog import Identity, Profile
+from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import RESTING, NotebookState, ObservedNotebook, Patch
 from shared.domain.things.power import PowerCause, PowerReason
@@ -182,7 +182,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     record = _without_old_refusal(record, differences, scene.policy)
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     notes = f"{_notes(record, differences, profile, scene)}{_of_the_past(record, scene)}"
-    message = f"Your notebook is running.{_consent(profile)}{notes}"
+    message = f"Your notebook is running.{notes}"
     if differences.patch != Patch():
         return Step(
             record=record,
@@ -259,17 +259,6 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
 
 def _of_the_past(record: UserRecord, scene: Scene) -> str:
     return f"{lost_note(record, scene.now)}{failed_note(record, scene.now)}"
-
-
-def _consent(profile: Profile | None) -> str:
-    """Return a note for the user about consent, if the profile uses managed end-user credentials.
-
-    The owner agrees once for each instance, in a dialog of the console only.
-    Source: Workbench documentation, Create an instance with end-user credentials.
-    """
-    if profile is None or profile.identity is not Identity.END_USER_CREDENTIALS:
-        return ""
-    return " The first time, open it in the Google Cloud console (Open JupyterLab) and agree once."
 
 
 def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:

@@ -41,10 +41,12 @@ from shared.domain.people.statements import (
     Timeline,
     Value,
     answer,
+    as_membership,
     bounded,
     fold,
     fold_briefly,
     in_effect,
+    newest_guards,
     next_change,
 )
 
@@ -70,7 +72,6 @@ ATTRIBUTE = "attribute:"  # + name: any scalar or list, as HR gives it
 
 MAX_GROUPS = 100  # facts about single groups of one user
 MAX_ATTRIBUTES = 100
-MAX_FORGOTTEN = 64
 _GIVING = frozenset({EMPLOYMENT, ROSTER, REQUEST, DEFAULT, ACCESS_UNTIL, *ACCOUNT_STATES})
 
 
@@ -125,7 +126,7 @@ class Facts(Struct, frozen=True):
 
     def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
         """Return the facts with all statements of `other`, as if all were about one user; the same object if that adds nothing."""
-        forgotten = _newest_guards(self.forgotten, other.forgotten)
+        forgotten = newest_guards(self.forgotten, other.forgotten)
         facts = self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
         for name, timeline in other.timelines.items():
             for statement in timeline:
@@ -216,7 +217,7 @@ class Facts(Struct, frozen=True):
             if own:
                 statements = own
             elif roster is not None:
-                listing = _as_membership(roster, member=one in listed_groups)
+                listing = as_membership(roster, member=one in listed_groups)
                 statements = [*statements, (listed_groups.get(one, ""), listing)]
             group, decides = max(statements, key=lambda pair: pair[1].rank())
             if decides.value is True:
@@ -382,12 +383,7 @@ def _may_look_newer(name: str, statement: Statement) -> bool:
 
 def with_guards(forgotten: tuple[str, ...], name: str, dropped: Iterable[Statement]) -> tuple[str, ...]:
     """Return the digests with those of dropped statements about fact `name` that may look newer when they are sent again."""
-    return _newest_guards(forgotten, [s.guard(name) for s in dropped if _may_look_newer(name, s)])
-
-
-def _newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
-    new = [guard for guard in dict.fromkeys(more) if guard not in forgotten]
-    return (*forgotten, *new)[-MAX_FORGOTTEN:] if new else forgotten
+    return newest_guards(forgotten, [s.guard(name) for s in dropped if _may_look_newer(name, s)])
 
 
 def _is_directory(statement: Statement) -> bool:
@@ -396,14 +392,3 @@ def _is_directory(statement: Statement) -> bool:
     Records of earlier versions name no source: in them only the directory made statements about a single group.
     """
     return statement.source in {DIRECTORY, FROM_ROSTER, ""}
-
-
-def _as_membership(roster: Statement, *, member: bool) -> Statement:
-    return Statement(
-        event_id=roster.event_id,
-        occurred_at=roster.occurred_at,
-        effective_at=roster.effective_at,
-        value=member,
-        withdraws=not member,
-        source=roster.source,
-    )

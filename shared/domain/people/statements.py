@@ -15,6 +15,7 @@ Value = Scalar | tuple[str, ...]
 BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
 # The limit for a fact that decides access. No source makes so many statements within the horizon; the least decisive are dropped.
 MAX_STATEMENTS = 48
+MAX_FORGOTTEN = 64  # digests of dropped statements
 MOST_LAST = 3  # the limit for other facts, which are long or many: the last statements, beside those that decide at the horizon and now
 
 
@@ -176,3 +177,21 @@ def answer(timeline: Timeline, now: datetime) -> Statement | None:
 def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None:
     """Return the next moment at which an answer may differ because a statement takes effect; None if there is none."""
     return min((s.effective_at for timeline in timelines for s in timeline if s.effective_at > now), default=None)
+
+
+def as_membership(roster: Statement, *, member: bool) -> Statement:
+    """Return what a list of groups states about one group."""
+    return Statement(
+        event_id=roster.event_id,
+        occurred_at=roster.occurred_at,
+        effective_at=roster.effective_at,
+        value=member,
+        withdraws=not member,
+        source=roster.source,
+    )
+
+
+def newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    """Return the digests of dropped statements with more of them, at most `MAX_FORGOTTEN`, the oldest dropped; the same if none is new."""
+    new = [guard for guard in dict.fromkeys(more) if guard not in forgotten]
+    return (*forgotten, *new)[-MAX_FORGOTTEN:] if new else forgotten

@@ -43,7 +43,7 @@ def to_know(seen: dict[str, Any]) -> list[str]:
 
 def _sentences(seen: dict[str, Any]) -> Iterator[str]:
     rename = seen["rename"] or {"new_email": "", "source": ""}
-    blocked = seen["blocked"] or {"at": "", "because": ""}
+    blocked = seen.get("blocked") or {"at": "", "because": ""}
     for notice in seen["notices"]:
         yield _WORDS[Notice(notice)].format(
             user=seen["user"] or seen["user_key"],
