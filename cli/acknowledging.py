@@ -1,4 +1,4 @@
-"""The command `acknowledge`: an operator has noticed the leave of an unknown user."""
+"""The command `acknowledge`: an operator has noticed the leave of an unknown user, or messages that could not be sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from cli.context import App, guarded, output_option, pass_app
 from cli.output import print_json, say
 from cli.users import say_unknown, user_key
 from shared.engine.news.acknowledging import acknowledge as acknowledged
+from shared.engine.news.acknowledging import take_note
 
 
 @click.command()
@@ -16,13 +17,23 @@ from shared.engine.news.acknowledging import acknowledge as acknowledged
 @pass_app
 @guarded
 def acknowledge(app: App, user: str, output: str) -> None:
-    """Take USER, an unknown leaver, off the list of users who need attention. The record stays."""
+    """Take note of USER: an unknown leaver, or messages about them that nobody got.
+
+    The user is no longer listed under "needs attention". A deletion that waited for such a message goes on.
+    """
     accepted = acknowledged(user_key(app, user), app.deps, by="the command line")
     if accepted is None:
         say_unknown(app, user, announce=False)
+    noted = take_note(accepted.stored.record.user_key, app.deps, by="the command line") or 0
     if output == "json":
-        print_json({"user": accepted.stored.record.email, "changed": accepted.changed})
+        print_json({"user": accepted.stored.record.email, "changed": accepted.changed or noted > 0, "messages": noted})
+    elif noted:
+        say(
+            f"Noted: {noted} message{'s' if noted != 1 else ''} that nobody got. A deletion that waited for one goes on."
+        )
     elif accepted.changed:
         say(f"{user} is not shown any more. If they come, they are a joiner like any other.")
     else:
-        say(f"Nothing to acknowledge: {user} is no leaver of whom nobody knows, or was acknowledged before.")
+        say(
+            f"Nothing to acknowledge: {user} is no leaver of whom nobody knows, or was acknowledged before, and no message is open."
+        )

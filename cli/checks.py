@@ -69,7 +69,7 @@ def validate_config(
         say_folded(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
-            f"{len(deployment.functions)} functions, {len(deployment.topics)} topics, {len(deployment.jobs)} jobs to deploy."
+            f"{len(deployment.wanted(deployment.functions))} functions, {len(deployment.wanted(deployment.topics))} topics, {len(deployment.jobs)} jobs to deploy."
         )
         for each in found.notes:
             say_folded(f"Note: {each}")

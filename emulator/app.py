@@ -35,6 +35,7 @@ from emulator.wire.pubsub import PubSubRuntime
 from emulator.wire.pubsub import routes as pubsub_routes
 from emulator.wire.scheduler import SchedulerRuntime
 from emulator.wire.scheduler import routes as scheduler_routes
+from emulator.wire.secrets import routes as secret_routes
 from emulator.wire.server import Server
 from emulator.wire.storage import routes as storage_routes
 from emulator.wire.surroundings import routes as surroundings_routes
@@ -101,6 +102,7 @@ class EmbeddedCloud(Services):
                 *scheduler_routes(self.scheduler),
                 *logging_routes(self.log_entries, self.log_sinks),
                 *bigquery_routes(world, self.bigquery),
+                *secret_routes(self.secrets),
                 *job_routes(world, self.bigquery_jobs, self.dataproc),
             ],
             names=names,

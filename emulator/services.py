@@ -23,6 +23,7 @@ from emulator.model.monitoring import MonitoringModel
 from emulator.model.notebooks import NotebooksModel
 from emulator.model.pubsub import PubSubModel
 from emulator.model.scheduler import SchedulerModel
+from emulator.model.secrets import SecretsModel
 from emulator.model.storage import StorageModel
 from emulator.model.surroundings import Surroundings
 
@@ -46,7 +47,15 @@ class Services:
         self.dataproc = DataprocModel(world, self.surroundings)
         self.monitoring = MonitoringModel(world)
         self.pubsub = PubSubModel(world)
-        self.access = AccessModel(world, self.storage, self.pubsub, self.iam, self.cloudidentity)
+        self.secrets = SecretsModel(world)
+        self.access = AccessModel(
+            world,
+            self.storage,
+            self.pubsub,
+            self.iam,
+            self.cloudidentity,
+            lambda name: self.secrets.policy(name).bindings,
+        )
         self.scheduler = SchedulerModel(world)
         self.bigquery = BigQueryModel(world)
         self.bigquery_jobs = BigQueryJobs(world)
@@ -71,4 +80,5 @@ class Services:
             log_sinks=self.log_sinks,
             bigquery=self.bigquery,
             bigquery_jobs=self.bigquery_jobs,
+            secrets=self.secrets,
         )

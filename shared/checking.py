@@ -20,6 +20,7 @@ from shared.compute_live import Ask, LiveTable, NoAnswerError, live
 from shared.compute_table import table
 from shared.domain.things.errors import BenchkeeperError
 from shared.faults import ConfigFault, in_order
+from shared.messages.mail_words import words_faults
 from shared.settings import Files, Settings, config_dir_from, env_from, read_files
 from shared.settings.offers import offer_faults, zones_of
 
@@ -65,6 +66,7 @@ def check_all(
             files.faults,
             judge_masters(files.masters, str(folder / "templates"), context),
             check_sizes(files.profiles_file, files.masters, folder),
+            _words(files, folder / "messages"),
             [fault for fault in offers if fault.is_note],
         ],
         files.order,
@@ -76,6 +78,15 @@ def check_all(
         why = f"the project was not asked for everything: {judge.why_not.rstrip('.')}"
         notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table judged.", is_note=True))
     return Checked(None if faults else files.settings, faults, notes)
+
+
+def _words(files: Files, folder: Path) -> list[ConfigFault]:
+    """Return the faults of the texts of mails, if there are texts or messages are switched on."""
+    chosen = files.settings_file.section("messages")
+    if not chosen and not folder.is_dir():
+        return []
+    language = chosen.get("language", "en")
+    return list(words_faults(folder, language if isinstance(language, str) else "en"))
 
 
 def _not_read(path: Path) -> ConfigFault:

@@ -19,6 +19,8 @@ from shared.cloud.identity.accounts import IamAccounts
 from shared.cloud.identity.groups import CloudIdentityGroups
 from shared.cloud.identity.iap import IapSignIn
 from shared.cloud.identity.members import CloudIdentityRoster
+from shared.cloud.mail.chat import ChatRoom
+from shared.cloud.mail.notifications import PubSubNotifications
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.cloud.notebook.notebooks import WorkbenchNotebooks
 from shared.cloud.notebook.reports import GuestReports
@@ -46,11 +48,14 @@ from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserEmail, UserKey, parse_email
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import DeadLetter, SignIn, Wake
+from shared.engine.ports.mail import Letter, MailPorts
 from shared.engine.ports.roster import RosterSource
 from shared.engine.ports.runtime import Clock, Log
 from shared.messages.addresses import parse_address, parse_person
+from shared.messages.mail_words import MailWords
+from shared.messages.notification import notification
 from shared.messages.parse import wake_message
-from shared.settings import ConfigError, Settings, load_settings
+from shared.settings import ConfigError, MailSettings, Settings, load_settings
 from shared.telemetry import JsonLog
 
 if TYPE_CHECKING:
@@ -135,6 +140,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         audit=StorageAudit(clients, bucket=settings.audit_bucket, project=settings.project, clock=clock),
         relay=partial(_relay, clients, settings.project),
         policies=policies,
+        mail=_mail_ports(settings, clients),
         rosters=StorageRosters(clients, inbox=settings.inbox_bucket),
         roster_sources=tuple(_roster_sources(settings, clients, lambda: policies.in_force(own).people)),
         base_policy=own,
@@ -155,6 +161,59 @@ def _read_roster(people: Callable[[], People], raw: bytes, **about: Any) -> Read
 
     now = people()
     return read_roster(raw, person=lambda address: parse_person(address, now), **about)
+
+
+def _mail_ports(settings: Settings, clients: Clients) -> MailPorts | None:
+    """Return the ports of messages to users; None if they are switched off. What sends is imported only where a mail is sent."""
+    chosen = settings.messages
+    if chosen is None:
+        return None
+    secret = partial(_secret, clients, settings.project)
+    return MailPorts(
+        notifications=PubSubNotifications(
+            clients,
+            project=settings.project,
+            topic=settings.topic_notifications,
+            event=partial(notification, project=settings.project),
+        ),
+        words=MailWords(
+            settings.config_dir / "messages",
+            language=chosen.language,
+            zone=settings.people.time_zone,
+            page=chosen.page,
+            contact=settings.contact,
+        ),
+        server=LateServer(chosen, secret) if chosen.host else None,
+        chat=ChatRoom(clients, partial(secret, chosen.chat_secret)) if chosen.chat_secret else None,
+        about_leavers=chosen.about_leavers,
+    )
+
+
+class LateServer:
+    """The mail server of the settings. Its client is imported with the first mail."""
+
+    def __init__(self, chosen: MailSettings, secret: Callable[[str], str]) -> None:
+        self._chosen, self._secret = chosen, secret
+
+    def send(self, letter: Letter) -> int:
+        """Send the mail; return how many recipients were refused, if at least one was accepted."""
+        from shared.cloud.mail.smtp import Server, SmtpServer  # noqa: PLC0415 - a cold start has no use for it
+
+        chosen = self._chosen
+        server = Server(
+            host=chosen.host,
+            port=chosen.port,
+            security=chosen.security.value,
+            user=chosen.user,
+            sender=chosen.sender,
+        )
+        return SmtpServer(server, lambda: self._secret(chosen.secret)).send(letter)
+
+
+def _secret(clients: Clients, project: str, name: str) -> str:
+    from shared.cloud.mail.secrets import read_secret  # noqa: PLC0415 - a cold start has no use for it
+
+    return read_secret(clients, project, name)
 
 
 def _outside_jobs(settings: Settings, clients: Clients, own: Policy) -> RestOutsideJobs:

@@ -64,6 +64,10 @@ def _stage_config(source: Path, folder: Path, more: dict[str, str]) -> None:
         shutil.copyfile(path, folder / path.name)
     for path in (source / "templates").glob("*.yaml"):
         shutil.copyfile(path, folder / "templates" / path.name)
+    for path in [*(source / "messages").glob("*/*.txt"), *(source / "messages").glob("*.html")]:
+        copy = folder / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     for name, text in more.items():
         (folder / name).write_text(text, encoding="utf-8")
 

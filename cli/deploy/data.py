@@ -39,6 +39,7 @@ from shared.settings.file import parse_file, parse_text
 from shared.settings.models import DeploymentFile, ProfilesFile, SettingsFile
 
 M = TypeVar("M")
+P = TypeVar("P", AccountModel, TopicModel, FunctionModel)
 FOLDER = "deploy"
 # The service agents of Google that roles.yaml and code may name, by project number.
 AGENTS = {
@@ -84,6 +85,11 @@ class Deployment(Struct, frozen=True, kw_only=True):
     alerts: Mapping[str, Mapping[str, Any]]
     dashboard: Mapping[str, Any]
     cost_view: str
+
+    def wanted(self, parts: Mapping[str, P]) -> dict[str, P]:
+        """Return those of the accounts, topics or functions that this configuration has. `destroy` removes the others, too."""
+        holds = {"messages": self.settings.messages is not None}
+        return {name: part for name, part in parts.items() if part.when is None or holds[part.when]}
 
     def bucket_named(self, key: str) -> str:
         """Return the name of the bucket `records`, `inbox`, `letters` or `audit`."""
@@ -192,6 +198,7 @@ def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
         "billing_export": options.billing_export is not None,
         "kms_key": options.kms_key is not None,
         "personal_accounts": any(each.needs_account for each in profiles),
+        "messages": settings.messages is not None,
         "groups": any(settings.roles.groups()) or any(each.data_group is not None for each in profiles),
     }
 
@@ -219,6 +226,7 @@ def _placeholders(settings: Settings, options: DeploymentFile) -> dict[str, str]
         "topic_wake": settings.topic_wake,
         "topic_tick": settings.topic_tick,
         "topic_dead_letter": settings.topic_dead_letter,
+        "topic_notifications": settings.topic_notifications,
         "organization": options.organization or "",
         "billing_export": options.billing_export or "",
     }

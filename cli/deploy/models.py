@@ -21,7 +21,11 @@ class ApisFile(Strict, frozen=True, kw_only=True):
     """The file config/deploy/apis.yaml: services to turn on, each with its purpose."""
 
     apis: Mapping[_Api, _Text]
-    optional: Mapping[_Api, Annotated[str, one_of("billing_export", "kms_key", "groups")]] = {}
+    optional: Mapping[_Api, Annotated[str, one_of("billing_export", "kms_key", "groups", "messages")]] = {}
+
+
+# A part that only some installations have.
+When = Annotated[str, one_of("messages")] | None
 
 
 class AccountModel(Strict, frozen=True, kw_only=True):
@@ -30,6 +34,7 @@ class AccountModel(Strict, frozen=True, kw_only=True):
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
     title: Annotated[str, Meta(min_length=1, max_length=100)]
     purpose: Annotated[str, Meta(min_length=1, max_length=256)] = field(name="for")
+    when: When = None
 
 
 class AccountsFile(Strict, frozen=True, kw_only=True):
@@ -65,12 +70,12 @@ class GrantModel(Strict, frozen=True, kw_only=True):
     on: Annotated[
         str,
         Meta(
-            pattern=r"^(project|bucket/(records|inbox|letters|audit)|gcf-sources|cluster-accounts|cost-dataset|topic/.+)$"
+            pattern=r"^(project|bucket/(records|inbox|letters|audit)|gcf-sources|cluster-accounts|cost-dataset|secrets|topic/.+)$"
         ),
     ]
     prefix: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
     all_but: Annotated[str, Meta(pattern=r"^([a-z_]+/)*$")] = ""
-    when: Annotated[str, one_of("personal_accounts", "billing_export")] | None = None
+    when: Annotated[str, one_of("personal_accounts", "billing_export", "messages")] | None = None
 
 
 class RolesFile(Strict, frozen=True, kw_only=True):
@@ -160,6 +165,7 @@ class TopicModel(Strict, frozen=True, kw_only=True):
     """A topic; published messages stay readable for `retention`."""
 
     retention: Retention
+    when: When = None
 
 
 class SubscriptionModel(Strict, frozen=True, kw_only=True):
@@ -224,6 +230,7 @@ class FunctionModel(Strict, frozen=True, kw_only=True):
     http: bool = False
     topic: str | None = None
     delivery: DeliveryModel | None = None
+    when: When = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for values that the platform refuses for this kind of function."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from cli.deploy.kinds import access, accounts, agents, billing, buckets, functions, messaging, observing, spark
+from cli.deploy.kinds import access, accounts, agents, billing, buckets, functions, messaging, observing, secrets, spark
 from cli.deploy.step import Step
 from cli.deploy.target import Target
 
@@ -21,6 +21,7 @@ _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
     access.grants,
     access.identity,
     spark.grants,
+    secrets.secrets,
     functions.functions,
     access.withdrawn,
     messaging.jobs,

@@ -17,6 +17,7 @@ from cli.local.errors import LocalError
 from cli.local.folder import data_folder
 from cli.local.follow import final_rows, follow
 from cli.local.jupyter import ensure_jupyter
+from cli.local.mails import MailSink
 from cli.local.people import offered
 from cli.local.ports import HOST, Ports
 from cli.local.system import LocalSystem
@@ -25,7 +26,7 @@ from shared.cloud.http.clients import Clients
 from shared.cloud.publish import publish
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey, parse_email, user_key_for
-from shared.settings import ConfigError, Settings
+from shared.settings import ENV_MAIL_SINK, ConfigError, Settings, with_sink
 from shared.telemetry import SilentLog
 from shared.wiring import checked_settings, make_clients, wire
 
@@ -66,14 +67,19 @@ def run(asked: Asked) -> int:
         python = ensure_jupyter(say) if asked.with_jupyter else None
         with data_folder(asked.data) as folder:
             stop = _stop_on_signals()
+            sink = _mail_sink(ports)
+            told = {ENV_MAIL_SINK: f"{sink.smtp_port} {ports.hub}"} if sink is not None else {}
+            settings = with_sink(settings, told)
             system = LocalSystem(
-                settings, ports, speed=asked.speed, data=folder, jupyter=python, allowed_hosts=asked.allowed_hosts,
+                settings, ports, told=told, speed=asked.speed, data=folder, jupyter=python, allowed_hosts=asked.allowed_hosts,
                 command=asked.called,
             )  # fmt: skip
             try:
-                _run(system, settings, stop, asked)
+                _run(system, settings, stop, asked, sink)
             finally:
                 system.stop()
+                if sink is not None:
+                    sink.stop()
     except LocalError as error:
         complain(*str(error).split("\n"))
         return _FAILED
@@ -103,7 +109,18 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: Asked) -> None:
+def _mail_sink(ports: Ports) -> MailSink | None:
+    """Return the started mail sink; None, which switches messages off, if aiosmtpd is not installed."""
+    sink = MailSink(ports.jupyter + 1)
+    try:
+        sink.start()
+    except ImportError:
+        complain("Mails are not shown: aiosmtpd is not installed. ./deploy.sh local installs it.")
+        return None
+    return sink
+
+
+def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: Asked, sink: MailSink | None) -> None:
     out = console()
     with out.status("Starting the embedded cloud …"):
         system.start()
@@ -114,6 +131,8 @@ def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: 
     out.print(f"Benchkeeper is up at {system.url} (project {settings.project}). Ctrl-C ends it.", soft_wrap=True)
     if system.has_page:
         out.print(f"Open {system.hub_url} in a browser, and sign in as one of the example people.", soft_wrap=True)
+    if sink is not None:
+        out.print(f"Mails to people, shown and never sent: {sink.url}", soft_wrap=True)
     clients = make_clients(settings)
     deps = wire(settings, log=SilentLog(), clients=clients)
     if asked.examples and not stop.is_set():

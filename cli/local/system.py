@@ -39,7 +39,7 @@ class LocalSystem:
 
     def __init__(
         self, settings: Settings, ports: Ports, *, speed: float | None, data: Path, jupyter: Path | None = None,
-        allowed_hosts: Sequence[str] = (), command: str = "./deploy.sh local",
+        allowed_hosts: Sequence[str] = (), command: str = "./deploy.sh local", told: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.url = f"http://{HOST}:{ports.cloud}"
@@ -47,6 +47,7 @@ class LocalSystem:
         self.log_file = data / "logs" / "emulator.log"
         self._ports, self._speed, self._data, self._jupyter = ports, speed, data, jupyter
         self._allowed_hosts, self._called = allowed_hosts, command
+        self._told = dict(told or {})  # the variables of the mail sink
         self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
         self._token_file = (
@@ -123,12 +124,12 @@ class LocalSystem:
             self._ensure_group(group)
         for role, group in self.settings.roles.groups():
             self._ensure_group(group, members=WITH_ROLE[role])
-        for name, topic in wanted.topics.items():
+        for name, topic in wanted.wanted(wanted.topics).items():
             keeps = {"messageRetentionDuration": seconds(topic.retention), "labels": _LABELS}
             self._ensure("PUT", f"/v1/{self._topic(name)}", keeps)
         for name, subscription in wanted.subscriptions.items():
             self._ensure("PUT", f"/v1/projects/{project}/subscriptions/{name}", self._subscription(subscription))
-        for name, function in wanted.functions.items():
+        for name, function in wanted.wanted(wanted.functions).items():
             self._ensure("POST", "/_emulator/functions", self._function(name, function))
         for name, job in wanted.jobs.items():
             path = f"/v1/projects/{project}/locations/{self.settings.region}/jobs"
@@ -184,7 +185,7 @@ class LocalSystem:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the functions."""
-        return {**project_override_variables(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**project_override_variables(self.settings), **self._told, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _job(self, name: str, wanted: JobModel) -> dict[str, Any]:
         parent = f"projects/{self.settings.project}/locations/{self.settings.region}"

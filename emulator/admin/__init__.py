@@ -10,7 +10,7 @@ They use the embedded cloud's front, journal, faults and models. No command star
 policy are the embedded cloud's (`admin.embedded`); all else lives here: `admin.projects` (APIs, policies of Google's own accounts),
 `.functions`, `.run` (services' IAM, triggers), `.proxy` (who passes Identity-Aware Proxy), `.domains` (domain mappings;
 `.verified` are the caller's domains), `.logs` (sinks, metrics), `.watch` (alerts, channels, dashboards), `.tables` (datasets, views),
-`.keys` (`admin.keys.add(name)` makes one). The embedded world's project and number become those given here. With
+`.keys` (`admin.keys.add(name)` makes one), `.secrets`. The embedded world's project and number become those given here. With
 `organization="987..."` the project has that parent.
 
 **Calls.** Each call is looked up in gcloud's own generated clients (`catalog`): an unknown path is 404, an unknown field, parameter

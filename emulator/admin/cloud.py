@@ -16,6 +16,7 @@ from emulator.admin.logs import Logs
 from emulator.admin.projects import Projects
 from emulator.admin.proxy import Proxy
 from emulator.admin.run import Run
+from emulator.admin.secrets import Secrets
 from emulator.admin.tables import Tables
 from emulator.admin.watch import Watch
 from emulator.model.machine_types import ZONES
@@ -59,8 +60,10 @@ class AdminServices:
         self.watch = Watch(self.ground, self.logs)
         self.tables = Tables(self.ground)
         self.keys = Keys(self.ground)
+        self.secrets = Secrets(self.ground)
         services = (
             self.projects, self.run, self.functions, self.logs, self.watch, self.tables, self.keys, self.proxy, self.domains,
+            self.secrets,
         )  # fmt: skip
         self.token = f"ya29.{secrets.token_urlsafe(24)}"
         handlers = {method: handler for service in services for method, handler in service.handlers().items()}

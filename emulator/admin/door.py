@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SERVICES = {
     "serviceusage": "", "cloudresourcemanager": "", "cloudbilling": "", "iam": "", "cloudfunctions": "", "run": "v1",
     "eventarc": "", "cloudbuild": "", "artifactregistry": "", "logging": "", "monitoring": "", "bigquery": "v2", "cloudkms": "",
-    "iap": "", "pubsub": "v1", "cloudscheduler": "v1", "notebooks": "v2",
+    "iap": "", "secretmanager": "", "pubsub": "v1", "cloudscheduler": "v1", "notebooks": "v2",
 }  # fmt: skip
 # The methods that the embedded cloud itself serves.
 _EMBEDDED = re.compile(

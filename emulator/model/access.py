@@ -19,6 +19,8 @@ from emulator.errors import ApiError
 from emulator.model.iam_policy import CONFLICT, Bindings, Policy, invalid, read_etag
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emulator.model.cloudidentity import CloudIdentityModel
     from emulator.model.iam import IamModel
     from emulator.model.pubsub import PubSubModel
@@ -33,6 +35,7 @@ PREDEFINED = {
     "roles/iam.serviceAccountUser": {"iam.serviceAccounts.actAs", "iam.serviceAccounts.get"},
     "roles/logging.logWriter": {"logging.logEntries.create"},
     "roles/pubsub.publisher": {"pubsub.topics.publish"},
+    "roles/secretmanager.secretAccessor": {"secretmanager.versions.access"},
     "roles/pubsub.subscriber": {"pubsub.subscriptions.consume", "pubsub.topics.attachSubscription"},
     "roles/storage.objectCreator": {"storage.objects.create"},
     "roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
@@ -56,10 +59,17 @@ class AccessModel:
     """The project's policy and custom roles; `World.perform` calls `require`."""
 
     def __init__(
-        self, world: World, storage: StorageModel, pubsub: PubSubModel, iam: IamModel, groups: CloudIdentityModel
+        self,
+        world: World,
+        storage: StorageModel,
+        pubsub: PubSubModel,
+        iam: IamModel,
+        groups: CloudIdentityModel,
+        of_secret: Callable[[str], Bindings],
     ) -> None:
         self._world = world
         self._storage, self._pubsub, self._iam, self._groups = storage, pubsub, iam, groups
+        self._of_secret = of_secret
         self.project_policy = Policy()
         iam.further.append(self.project_policy)
         self._roles: dict[str, dict[str, Any]] = {}
@@ -221,6 +231,8 @@ class AccessModel:
                 found: Any = self._storage.buckets.policy(resource.partition("/")[0])
             elif service == "pubsub" and resource.count("/") == 3:  # noqa: PLR2004 - projects/P/topics/T
                 found = self._pubsub.policy(resource)
+            elif service == "secretmanager":
+                return list(self._of_secret(resource))
             elif "/serviceAccounts/" in resource:
                 found = self._iam.get_policy(resource, version=3)
             else:

@@ -24,7 +24,7 @@ from shared.domain.things.catalog import Catalog, MasterTemplate
 from shared.domain.things.times import parse_time
 from shared.faults import ConfigFault, Place, in_order
 from shared.settings import checked
-from shared.settings.values import ConfigError, Settings
+from shared.settings.values import ConfigError, MailSettings, Security, Settings
 
 if TYPE_CHECKING:
     from shared.settings.models import ProfilesFile, SettingsFile
@@ -36,6 +36,7 @@ ENV_ENDPOINT = "BENCHKEEPER_API_ENDPOINT"
 ENV_AUDIENCE = "BENCHKEEPER_IAP_AUDIENCE"
 ENV_MOVE_LOGS = "BENCHKEEPER_MOVE_LOGS_UNTIL"
 ENV_DEPLOYED_AT, ENV_DEPLOYED_BY = "BENCHKEEPER_DEPLOYED_AT", "BENCHKEEPER_DEPLOYED_BY"
+ENV_MAIL_SINK = "BENCHKEEPER_MAIL_SINK"
 DEFAULT_ENV = "local"
 SOURCES_FILE = "sources.yaml"
 _TEMPLATE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")  # the name becomes part of an object's name
@@ -99,7 +100,28 @@ def load_settings(
     )
     if faults:
         raise ConfigError(faults)
-    return replace(kept, api_endpoint=_trimmed(endpoint), **_said_by(environ))
+    return with_sink(replace(kept, api_endpoint=_trimmed(endpoint), **_said_by(environ)), environ)
+
+
+def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Return the settings of the embedded cloud with the mail sink of this machine: its port and that of the page, `2525 8080`."""
+    mail, _, page = environ.get(ENV_MAIL_SINK, "").partition(" ")
+    if settings.messages is not None or settings.api_endpoint is None or not (mail.isdigit() and page.isdigit()):
+        return settings
+    domain = next(iter(settings.people.domains), "example.com")
+    sink = MailSettings(
+        sender=f"notebooks@{domain}",
+        host="127.0.0.1",
+        port=int(mail),
+        security=Security.NONE,
+        user="",
+        secret="",
+        chat_secret="",
+        about_leavers=(f"notebooks-managers@{domain}",),
+        language="en",
+        page=f"http://127.0.0.1:{page}",
+    )
+    return replace(settings, messages=sink)
 
 
 def _said_by(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -173,7 +195,7 @@ def read_files(env: str, folder: Path, environ: Mapping[str, str]) -> Files:
     settings = _settings_of(
         env, folder, raw, endpoint=files.endpoint, catalog=_catalog(profiles, masters), sources=sources
     )
-    return replace(files, settings=replace(settings, **_said_by(environ)))
+    return replace(files, settings=with_sink(replace(settings, **_said_by(environ)), environ))
 
 
 def _settings_of(
@@ -187,6 +209,7 @@ def _settings_of(
         bucket=raw.bucket,
         topic_tick=raw.topics.tick,
         topic_dead_letter=raw.topics.dead_letter,
+        topic_notifications=raw.topics.notifications,
         network=raw.network,
         retention=raw.retention.instance,
         snapshot_retention=raw.retention.snapshot,
@@ -201,6 +224,7 @@ def _settings_of(
         bigquery_projects=raw.idle.bigquery_projects,
         roster_groups=raw.roster.groups,
         roster_employees=raw.roster.employees,
+        messages=raw.messages.to_values() if raw.messages is not None else None,
         sources=SHIPPED if sources is None else {name: s.to_domain(name) for name, s in sources.sources.items()},
         people=People(
             domains=raw.people.domains,
@@ -275,7 +299,7 @@ def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> li
 
 
 __all__ = [
-    "DEFAULT_ENV", "ENV_AUDIENCE", "ENV_CONFIG", "ENV_DEPLOYED_AT", "ENV_DEPLOYED_BY", "ENV_ENDPOINT", "ENV_MOVE_LOGS", "ENV_NAME",
-    "SOURCES_FILE", "ConfigError", "Files", "Settings", "checked", "config_dir_from", "env_from", "load_settings",
-    "project_override_variables", "read_files", "read_masters",
+    "DEFAULT_ENV", "ENV_AUDIENCE", "ENV_CONFIG", "ENV_DEPLOYED_AT", "ENV_DEPLOYED_BY", "ENV_ENDPOINT", "ENV_MAIL_SINK", "ENV_MOVE_LOGS", "ENV_NAME",
+    "SOURCES_FILE", "ConfigError", "Files", "MailSettings", "Settings", "checked", "config_dir_from", "env_from", "load_settings",
+    "project_override_variables", "read_files", "read_masters", "with_sink",
 ]  # fmt: skip

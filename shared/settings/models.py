@@ -17,6 +17,7 @@ from shared.domain.things.identity import Email
 from shared.domain.things.notebook import Network
 from shared.domain.things.times import duration_text
 from shared.settings.fields import Strict, check
+from shared.settings.messages import MessagesFile
 from shared.settings.profile import ProfileFile
 
 SHORTEST = timedelta(days=7)  # the shortest retention: a week gives time to notice a mistake
@@ -30,6 +31,7 @@ class TopicsFile(Strict, frozen=True, kw_only=True):
 
     tick: str = "workbench-tick"
     dead_letter: str = "workbench-dead-letter"
+    notifications: str = "workbench-notifications"
 
 
 class RetentionFile(Strict, frozen=True, kw_only=True):
@@ -342,6 +344,7 @@ class SettingsFile(Strict, frozen=True, kw_only=True):
     guard: GuardSettings = GuardSettings()
     idle: IdleFile = IdleFile()
     roster: RosterFile = RosterFile()
+    messages: MessagesFile | None = None
     api_endpoint: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -28,6 +29,29 @@ class ConfigError(Exception):
         self.faults = faults
 
 
+class Security(StrEnum):
+    """The security of the connection to the mail server."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"  # on this machine only
+
+
+class MailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of messages to users. `host` "": no mail server. `secret` and `chat_secret` name secrets, "" for none."""
+
+    sender: str
+    host: str
+    port: int
+    security: Security
+    user: str
+    secret: str
+    chat_secret: str
+    about_leavers: tuple[str, ...]
+    language: str
+    page: str
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's settings. `api_endpoint` is set for the embedded cloud only.
 
@@ -36,7 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `iap_audience` is the audience for which a signed header must be made, on the page and in a request; the deployment sets it.
     `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the
     time and the account of the files' deployment, if the deployment set them. `bigquery_projects` are those whose running jobs keep a
-    notebook. `roster_groups` and `roster_employees`: that list of everybody is read each hour.
+    notebook. `roster_groups` and `roster_employees`: that list of everybody is read each hour. `messages` None: users are told nothing.
     """
 
     env: str
@@ -70,6 +94,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bigquery_projects: tuple[str, ...] = ()
     roster_groups: bool = False
     roster_employees: bool = False
+    topic_notifications: str = "workbench-notifications"
+    messages: MailSettings | None = None
 
     @property
     def inbox_bucket(self) -> str:
@@ -126,6 +152,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             sources=self.sources,
             guard=self.guard,
             cuts_wait=True,
+            tells=self.messages is not None,
         )
 
     @property

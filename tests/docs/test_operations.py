@@ -301,6 +301,7 @@ def deployed() -> set[str]:
         "topic_wake": "workbench-wake",
         "topic_tick": "workbench-tick",
         "topic_dead_letter": "workbench-dead-letter",
+        "topic_notifications": "workbench-notifications",
     }
     topics = read("topics.yaml")
     names = [*topics["topics"], *topics["subscriptions"]]

@@ -27,10 +27,15 @@ from shared.telemetry import JsonLog
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 SUBSCRIPTION = "projects/benchkeeper-local/subscriptions/workbench-lifecycle-push"
-TARGETS = ("lifecycle", "tick", "dead_letter")  # of what hears messages
+TARGETS = ("lifecycle", "tick", "dead_letter", "notify")  # of what hears messages
 HUB = "hub"
 TOPICS = "//pubsub.googleapis.com/projects/benchkeeper-local/topics/"
-TOPIC_OF = {"lifecycle": "workbench-lifecycle", "tick": "workbench-tick", "dead_letter": "workbench-dead-letter"}
+TOPIC_OF = {
+    "lifecycle": "workbench-lifecycle",
+    "tick": "workbench-tick",
+    "dead_letter": "workbench-dead-letter",
+    "notify": "workbench-notifications",
+}
 
 
 class Letters(MemoryDeadLetters):

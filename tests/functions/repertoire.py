@@ -5,6 +5,8 @@ Three worlds: where the profiles give each person a service account, where none 
 
 from __future__ import annotations
 
+import base64
+import copy
 import dataclasses
 import json
 import re
@@ -20,6 +22,7 @@ from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
 from kit.hub import ADMINS, LETTER, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
 from kit.inprocess import ROOT, START, KitClock, WsgiAdapter
+from kit.mail import MESSAGES, mail_host
 from kit.policies import in_force
 from kit.spark import SMALL
 from msgspec.structs import replace
@@ -40,6 +43,7 @@ from shared.domain.intent.decision import About
 from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.people.sources import HR, OPERATOR
 from shared.domain.record.copies import copies_of
+from shared.domain.record.mails import MailState, Stage
 from shared.domain.template.sessions import offers
 from shared.domain.things.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
 from shared.domain.things.errors import Reason
@@ -47,9 +51,11 @@ from shared.domain.things.identity import parse_email, user_key_for
 from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
 from shared.domain.things.snapshots import Restored
 from shared.domain.things.times import rfc3339
+from shared.engine.news.intake import accept
 from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.sweeps.session_templates import sync_sessions
+from shared.messages.notification import notification
 from shared.messages.parse import wake_message
 from shared.settings import Settings
 from shared.telemetry import SilentLog
@@ -61,6 +67,7 @@ DANA = parse_email("dana.cruz@example.com")
 OTTO = parse_email("otto.admin@example.com")  # another administrator
 READERS = "data-readers@example.com"
 PERSONAL, PLAIN, BILLED = "with personal accounts", "without personal accounts", "with a billing export"
+MAILED = "with messages to users"
 _OF_FILES = {"home.restore", "home.restore_undo"}
 _ACTS = {"manage.confirm", "manage.perform"}  # of the manager's page; each act is a page of its own
 
@@ -382,6 +389,35 @@ def drive_dead_letter(world: Watched) -> None:
     world.post("dead_letter", None, raw={"subscription": "s"})
 
 
+def drive_notify(world: Watched) -> None:
+    """Mia's notebook is ready, and she is told by mail; the same message again; a message that is none."""
+    name = "smtp"
+    secrets = f"{world.cloud.url}/v1/projects/{world.settings.project}/secrets"
+    requests.post(f"{secrets}?secretId={name}", json={"replication": {"automatic": {}}}, timeout=10).raise_for_status()
+    payload = {"payload": {"data": base64.b64encode(b"a password").decode()}}
+    requests.post(f"{secrets}/{name}:addVersion", json=payload, timeout=10).raise_for_status()
+    with mail_host() as host, pytest.MonkeyPatch.context() as patch:
+        chosen = replace(MESSAGES, user="robot", secret=name, port=host.port)
+        settings = replace(world.settings, messages=chosen)
+        deps = replace(wiring.wire(settings, log=SilentLog()), clock=world.deps.clock)
+        for target in TARGETS:
+            patch.setitem(wiring._CACHED, target, (settings, deps))
+        now = world.cloud.world.clock.now()
+        accept(Joined(event_id="mia", user=MIA, occurred_at=now, effective_at=now), deps)
+        for _ in range(6):
+            world.advance(minutes=1)
+            world.post("tick", {"sweep": "due"})
+        world.advance(minutes=2)
+        world.post("lifecycle", json.loads(wake_message(user_key_for(MIA))))  # nobody claimed it: it is published again
+        due = [mail for mail in world.record(MIA).status.mail.mails if mail.stage is Stage.READY]
+        assert [mail.state for mail in due] == [MailState.DUE]
+        event = json.loads(notification(world.record(MIA), due[0], project=settings.project))
+        for _ in range(2):
+            world.post("notify", event)
+        assert len(host.accepted) == 1
+        world.post("notify", {"type": "something else"})
+
+
 def settings_of(setting: str) -> Settings:
     """Profiles that may be stopped for a change at once. With accounts of the people's own, analysts' clusters run as these too."""
     fields: dict[str, Any] = {"disruption": Disruption.NOW}
@@ -402,6 +438,7 @@ def prepare(cloud: EmbeddedCloud, settings: Settings) -> None:
         *(source.topic for source in settings.sources.values()),
         settings.topic_tick,
         settings.topic_dead_letter,
+        settings.topic_notifications,
     ):
         address = f"{cloud.url}/v1/projects/{settings.project}/topics/{topic}"
         requests.put(address, json={}, timeout=10).raise_for_status()
@@ -450,4 +487,6 @@ def all_worlds(clients: dict[str, FlaskClient]) -> dict[str, Watched]:
                 }
                 made[BILLED] = dataclasses.replace(world, needed=needed)
                 drive_costs(made[BILLED])
+                made[MAILED] = dataclasses.replace(world, needed=copy.deepcopy(made[PLAIN].needed))
+                drive_notify(made[MAILED])
     return made

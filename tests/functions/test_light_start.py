@@ -21,11 +21,15 @@ from tests.functions.conftest import TOPIC_OF, TOPICS, TYPE, envelope
 
 ROOT = Path(__file__).resolve().parents[2]
 # Google's clients (`google.cloud` itself is a folder that a .pth file names) and what they bring, the checker and the parser of settings, what only a proxy needs.
-HEAVY = ("google.", "grpc", "requests", "yaml", "urllib3", "cryptography")
+HEAVY = ("google.", "grpc", "requests", "yaml", "urllib3", "cryptography", "smtplib", "shared.cloud.mail.smtp")
 RENDERING = ("yaml", "google.protobuf", "google._upb")  # a person's cluster template, checked by the API's own type
 JOINER, LEAVER = (
     json.loads((ROOT / f"tests/events/hr-{kind}.json").read_text(encoding="utf-8")) for kind in ("joiner", "leaver")
 )
+DUE = {
+    "type": "benchkeeper.notification.v1",
+    "data": {"user_key": "ana-0123456789ab", "stage": "ready", "episode": "first"},
+}
 LIGHT = ("google.cloud.functions", "google.cloud.functions_v1")  # functions-framework's own
 ONE_EVENT = """
 import json, sys
@@ -64,8 +68,9 @@ def cloud() -> Iterator[EmbeddedCloud]:
         ("lifecycle", envelope(JOINER), RENDERING),
         ("tick", envelope({"sweep": "due"}), ()),
         ("dead_letter", envelope({"n": 1}, attributes={"reason": "InvalidMessage", "detail": "not JSON"}), ()),
+        ("notify", envelope(DUE), ()),
     ],
-    ids=["leaver", "joiner", "tick", "dead letter"],
+    ids=["leaver", "joiner", "tick", "dead letter", "notify"],
 )
 def test_after_its_first_event_a_function_has_imported_nothing_heavy(target, message, besides, folder, cloud):
     headers = {

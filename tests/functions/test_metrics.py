@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kit.inprocess import ROOT
+from kit.inprocess import ROOT, local_settings
 from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
+from kit.mail import MESSAGES, Queue, mail_host
 from kit.official import storage_bucket
 from kit.oracle import instances
 from msgspec.structs import replace
 
 from shared import wiring
+from shared.cloud.mail.smtp import Server, SmtpServer
 from shared.domain.fleet.idle import Activity
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import Power
@@ -585,3 +587,30 @@ def test_a_notebook_that_is_kept_on_and_stopped_by_somebody_else_is_a_broken_pro
         assert len(points(functions, "benchkeeper/broken_promises")) == extended
         ask_power(key, Power.RUNNING, bench.deps, by="ana")
         minutes(functions, 6)
+
+
+@pytest.mark.parametrize("functions", [local_settings(messages=MESSAGES)], indirect=True)
+def test_messages_told_and_not_told(functions):
+    with mail_host() as host:
+        server = SmtpServer(
+            Server(host="127.0.0.1", port=host.port, security="none", user="", sender=MESSAGES.sender),
+            str,
+            timeout_s=5.0,
+        )
+        queue = Queue()
+        for target in ("lifecycle", "tick", "notify"):
+            settings, deps = wiring._CACHED[target]
+            ports = replace(deps.mail, notifications=queue, server=server)
+            wiring._CACHED[target] = (settings, replace(deps, mail=ports))
+        news(functions, "joiner", ANA)
+        news(functions, "joiner", BEN)
+        minutes(functions, 8)
+        due = sorted({key: (key, stage, episode) for key, stage, episode in queue.published}.values())
+        assert len(due) == 2
+        for (key, stage, episode), refused in zip(due, (False, True), strict=True):
+            host.answers = {"RCPT": "550 unknown"} if refused else {}
+            data = {"user_key": key, "stage": stage.value, "episode": episode}
+            functions.deliver("notify", {"type": "benchkeeper.notification.v1", "data": data})
+    assert [point["stage"] for point in points(functions, "benchkeeper/messages_told")] == ["ready"]
+    (point,) = points(functions, "benchkeeper/not_told")
+    assert (point["stage"], point["reason"]) == ("ready", "Recipient")

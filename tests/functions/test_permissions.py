@@ -16,7 +16,7 @@ import yaml
 from kit.inprocess import ROOT
 
 from tests.functions.conftest import HUB
-from tests.functions.repertoire import BILLED, PERSONAL, PLAIN, all_worlds
+from tests.functions.repertoire import BILLED, MAILED, PERSONAL, PLAIN, all_worlds
 from tests.functions.watched import Needs, Watched
 
 # What predefined roles hold, by their pages under cloud.google.com/iam/docs/roles-permissions. BigQuery's own list of a dataset's
@@ -25,8 +25,9 @@ from tests.functions.watched import Needs, Watched
 PREDEFINED = {
     "roles/pubsub.publisher": {"pubsub.topics.publish"},
     "roles/bigquery.dataViewer": {"bigquery.tables.getData"},
+    "roles/secretmanager.secretAccessor": {"secretmanager.versions.access"},
 }
-ACCOUNTS = {"lifecycle": "lifecycle", "tick": "tick", "dead_letter": "dead-letter", HUB: "hub"}
+ACCOUNTS = {"lifecycle": "lifecycle", "tick": "tick", "dead_letter": "dead-letter", "notify": "notify", HUB: "hub"}
 NAMES = {
     "project": "benchkeeper-local",
     "region": "europe-west1",
@@ -37,8 +38,14 @@ NAMES = {
     "topic_wake": "workbench-wake",
     "topic_tick": "workbench-tick",
     "topic_dead_letter": "workbench-dead-letter",
+    "topic_notifications": "workbench-notifications",
 }
-HOLDS: dict[str, set[str]] = {PERSONAL: {"personal_accounts"}, PLAIN: set(), BILLED: {"billing_export"}}
+HOLDS: dict[str, set[str]] = {
+    PERSONAL: {"personal_accounts"},
+    PLAIN: set(),
+    BILLED: {"billing_export"},
+    MAILED: {"messages"},
+}
 
 # setting -> function -> what it needs
 Derived = dict[str, dict[str, Needs]]

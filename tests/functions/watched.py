@@ -93,6 +93,8 @@ class Watched:
             case "storage":
                 bucket = row["resource"].partition("/")[0]
                 return f"bucket/{BUCKETS[self.settings.all_buckets.index(bucket)]}"
+            case "secretmanager":
+                return "secrets"
             case "pubsub":
                 return f"topic/{row['resource'].rpartition('/')[2]}"
             case "dataproc" if permission == "iam.serviceAccounts.actAs":

@@ -100,7 +100,7 @@ _SETTINGS = _section(
         "bucket": _one("acme-benchkeeper", "b.e-n_ch"),
         "buckets": _section({"inbox": _one(None, "acme-in"), "letters": _one("acme-letters"), "audit": _one(None, "acme-audit")}),
         "network": _one({}, {"network": "projects/p/global/networks/n"}, {"subnet": "projects/p/regions/r/subnetworks/s"}),
-        "topics": _section({"tick": _one("tick"), "dead_letter": _one("letters")}),
+        "topics": _section({"tick": _one("tick"), "dead_letter": _one("letters"), "notifications": _one("news")}),
         "retention": _RETENTION,
         "limits": _section({"message_bytes": _number(1024, 10_000_000)}),
         "people": _section(
@@ -118,6 +118,18 @@ _SETTINGS = _section(
         "guard": _GUARD,
         "idle": _section({"bigquery_projects": _some("acme-analytics", "acme-sandbox")}),
         "roster": _section({"groups": _one(True, False), "employees": _one(True, False)}),
+        "messages": _section(
+            {
+                "from": _one("Notebooks@acme.com"), "page": _one("https://notebooks.acme.com/"), "language": _one("en", "de"),
+                "smtp": _section(
+                    {
+                        "host": _one("smtp.acme.com"), "port": _one(587, 465, 2525), "security": _one("starttls", "tls"),
+                        "user": _one("", "robot"), "secret": _one("mail-password"),
+                    }, "host",
+                ),
+                "chat": _section({"secret": _one("room")}, "secret"), "about_leavers": _one([], ["Boss@acme.com"]),
+            }, "from", "page", "smtp",
+        ),
     },
     "project", "zones", "bucket", "people",
 )  # fmt: skip

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 # Which service a component's lines come from; gen2 functions log as Cloud Run revisions.
-SERVICES = {"lifecycle": "benchkeeper-lifecycle", "tick": "benchkeeper-tick", "dead_letter": "benchkeeper-dead-letter"}
+SERVICES = {
+    "lifecycle": "benchkeeper-lifecycle",
+    "tick": "benchkeeper-tick",
+    "dead_letter": "benchkeeper-dead-letter",
+    "notify": "benchkeeper-notify",
+}
 _LABELS = "logging.googleapis.com/labels"
 _TRACE = "logging.googleapis.com/trace"
 _TOKEN = re.compile(r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<mark>!=|>=|<=|=~|!~|[=<>():,-])|(?P<word>[A-Za-z_][\w.]*))')

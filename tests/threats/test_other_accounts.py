@@ -6,6 +6,8 @@ import pytest
 from kit.as_account import Acting, acting, deploy_access, writer_of
 from kit.attempts import permitted
 from kit.hub import ADMINS, ANA, BEN, MIA, Hub, hub_settings, make_hub
+from kit.mail import MESSAGES
+from msgspec.structs import replace
 
 from shared.domain.intent.batches import WaitingPerson
 from shared.domain.intent.decision import About, Decision, Verdict
@@ -100,6 +102,21 @@ def test_the_dead_letter_function_keeps_letters_and_marks_records(hub: Hub) -> N
     assert methods({pair for pair in found if pair[1] == RECORDS}) <= WRITES | {"storage.objects.move"}
     assert ("storage.objects.delete", LETTERS) not in found
     assert {method for method, where in found if where == "workbench-dead-letter"} == {"pubsub.Publish"}
+    for listing in (account.deps.records.rows, account.deps.dead_letters.rows, account.deps.inbox.folders):
+        with pytest.raises(AccessDeniedError):
+            list(listing())
+
+
+def test_the_function_that_sends_mails_changes_records_that_it_can_name_and_nothing_else() -> None:
+    """It claims mails in records. It lists nothing, and no environment, letter, request and no topic of a source is in its reach."""
+    made = make_hub(replace(hub_settings(), messages=MESSAGES))
+    made.joined(ANA, minutes=0)
+    made.joined(BEN)
+    deploy_access(made.bench)
+    account = ours(made, "notify")
+    found = permitted(made.bench, account)
+    assert {where for _, where in found} == {RECORDS, "workbench-dead-letter"}
+    assert methods({pair for pair in found if pair[1] == RECORDS}) <= WRITES | {"storage.objects.move"}
     for listing in (account.deps.records.rows, account.deps.dead_letters.rows, account.deps.inbox.folders):
         with pytest.raises(AccessDeniedError):
             list(listing())

@@ -17,6 +17,7 @@ from shared.cloud.storage.record_rows import from_texts, to_texts
 from shared.domain.record import codec
 from shared.domain.record.cuts import Clearance, CutClass, KeptIn, WaitingCut
 from shared.domain.record.leaving import Leaving, LeavingPath, PathCut, PathState
+from shared.domain.record.mails import Mail, MailState, PlannedChange, Stage, Trouble
 from shared.domain.record.record import Hold, Power, Presence, Spec, row_of
 from shared.domain.record.status import (
     PARTS,
@@ -246,6 +247,24 @@ _STATUS = st.builds(
     audited=st.integers(0),
     audit_digest=_TEXT,
     audit_object=_TEXT,
+    mails=st.lists(
+        st.builds(
+            Mail,
+            stage=st.sampled_from(Stage),
+            episode=_TEXT,
+            state=st.sampled_from(MailState),
+            at=_TIMES,
+            decided_at=_TIMES,
+            facts=st.dictionaries(_TEXT, _TEXT, max_size=2),
+            tries=st.integers(0),
+            not_before=st.none() | _TIMES,
+            trouble=st.sampled_from(Trouble),
+            refused=st.integers(0),
+        ),
+        max_size=2,
+    ).map(tuple),
+    mails_since=st.none() | _TIMES,
+    change=st.none() | st.builds(PlannedChange, what=_TEXT, at=st.none() | _TIMES, replaces=st.booleans()),
     conditions=st.lists(
         st.builds(
             Condition,
@@ -348,6 +367,9 @@ LATER = [
             "audited",
             "audit_digest",
             "audit_object",
+            "mails",
+            "mails_since",
+            "change",
             "taken_wishes",
             "waiting_cut",
             "clearance",

@@ -55,14 +55,14 @@ def company(tmp_path: Path) -> Company:
 @pytest.mark.parametrize("env", ["local", "example"])
 def test_what_is_shipped_is_right_for_both_environments(company, env):
     found = company.load(env)
-    assert set(found.functions) == {
+    assert set(found.wanted(found.functions)) == {
         "benchkeeper-lifecycle", "benchkeeper-directory", "benchkeeper-operator", "benchkeeper-wake", "benchkeeper-tick",
         "benchkeeper-dead-letter", "benchkeeper-hub",
     }  # fmt: skip
     assert found.page == "benchkeeper-hub"
     assert [name for name, each in found.functions.items() if each.heard is None] == [found.page]
     sources = {"workbench-lifecycle", "workbench-directory", "workbench-operator", "workbench-wake"}
-    assert set(found.topics) == {*sources, "workbench-tick", "workbench-dead-letter"}
+    assert set(found.wanted(found.topics)) == {*sources, "workbench-tick", "workbench-dead-letter"}
     assert {each.topic for each in found.functions.values() if each.entry_point == "lifecycle"} == sources
     assert {each.account for each in found.functions.values() if each.entry_point == "lifecycle"} == {"lifecycle"}
     settings = found.settings
@@ -116,6 +116,14 @@ SCIENTIST = """
     identity: personal-service-account
 """
 ACCOUNTS_ROLE = "custom/benchkeeper_accounts"
+# What messages to users need.
+MESSAGES = {
+    ("account/notify", "custom/benchkeeper_mails"),
+    ("account/notify", "roles/secretmanager.secretAccessor"),
+    ("account/notify", "roles/pubsub.publisher"),
+    ("account/lifecycle", "roles/pubsub.publisher"),
+    ("account/tick", "roles/pubsub.publisher"),
+}
 COSTS = {("account/tick", "custom/benchkeeper_costs"), ("account/tick", "roles/bigquery.dataViewer")}
 
 
@@ -134,11 +142,13 @@ def test_without_personal_accounts_nothing_may_touch_service_accounts(company):
         ("account/hub", f"{ACCOUNTS_ROLE}_look"),
         ("account/tick", "custom/benchkeeper_reports"),
         *COSTS,
+        *MESSAGES,
     }
     assert found.dormant_roles == {
         "benchkeeper_accounts",
         "benchkeeper_accounts_look",
         "benchkeeper_costs",
+        "benchkeeper_mails",
         "benchkeeper_reports",
     }
     held = {name for name, role in found.roles.items() for each in role.permissions if each.startswith("iam.")}
@@ -156,8 +166,8 @@ def test_a_profile_with_personal_accounts_brings_their_role_along(company):
         "benchkeeper_accounts_look",
         "benchkeeper_reports",
     }
-    assert {(grant.to, grant.role) for grant in found.dormant_grants} == COSTS
-    assert found.dormant_roles == {"benchkeeper_costs"}
+    assert {(grant.to, grant.role) for grant in found.dormant_grants} == COSTS | MESSAGES
+    assert found.dormant_roles == {"benchkeeper_costs", "benchkeeper_mails"}
     assert set(found.apis) == set(always.apis)
 
 
@@ -213,12 +223,20 @@ def test_a_filter_may_be_rendered_by_the_code_that_reads_what_it_lets_through(co
 
 def test_names_of_topics_are_those_of_the_settings(company):
     with (company.config / "settings.local.yaml").open("a", encoding="utf-8") as file:
-        file.write("topics: {tick: clock, dead_letter: lost}\n")
+        file.write("topics: {tick: clock, dead_letter: lost, notifications: told}\n")
     sources = company.config / "sources.yaml"
     text = sources.read_text(encoding="utf-8")
     sources.write_text(text.replace("topic: workbench-lifecycle", "topic: news"), encoding="utf-8")
     found = company.load("local")
-    assert set(found.topics) == {"news", "workbench-directory", "workbench-operator", "workbench-wake", "clock", "lost"}
+    assert set(found.topics) == {
+        "news",
+        "workbench-directory",
+        "workbench-operator",
+        "workbench-wake",
+        "clock",
+        "lost",
+        "told",
+    }
     assert found.functions["benchkeeper-lifecycle"].topic == "news"
     assert set(found.subscriptions) == {"lost-kept"}
     assert {grant.on for grant in found.grants} >= {"topic/lost"}
@@ -252,10 +270,10 @@ def test_a_placeholder_that_nobody_knows_is_named_with_its_line(company, file):
 # ---- planted faults
 
 
-ACCOUNTS = "Did you mean 'tick'? Valid: build, dead-letter, hub, lifecycle, push, tick."
+ACCOUNTS = "Did you mean 'tick'? Valid: build, dead-letter, hub, lifecycle, notify, push, tick."
 TOPICS = (
-    "Valid: workbench-dead-letter, workbench-directory, workbench-lifecycle, workbench-operator, workbench-tick, "
-    "workbench-wake."
+    "Valid: workbench-dead-letter, workbench-directory, workbench-lifecycle, workbench-notifications, "
+    "workbench-operator, workbench-tick, workbench-wake."
 )
 # file, what stands there, what is put there, the field that is named, what is said of it
 PLANTED: dict[str, tuple[str, str, str, str, str]] = {
@@ -267,7 +285,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "accounts: unknown key": (
         "accounts", "{id: benchkeeper-push, title: Benchkeeper push, for", "{id: benchkeeper-push, title: push, fro",
-        "accounts.push.fro", "unknown key 'fro'. Did you mean 'for'? Valid: for, id, title.",
+        "accounts.push.fro", "unknown key 'fro'. Did you mean 'for'? Valid: for, id, title, when.",
     ),
     "accounts: an id that IAM does not take": (
         "accounts", "id: benchkeeper-build", "id: Build", "accounts.build.id", "string should match pattern",
@@ -301,7 +319,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "roles: a condition that nobody knows": (
         "roles", '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: personal_accounts}',
         '{to: account/tick, role: custom/benchkeeper_accounts, "on": project, when: always}', "grants[17].when",
-        "'always' is not one of the values: 'personal_accounts' or 'billing_export'",
+        "'always' is not one of the values: 'personal_accounts', 'billing_export' or 'messages'",
     ),
     "buckets: unknown key": ("buckets", "soft_delete", "softdelete", "buckets.records.softdelete", "Did you mean 'soft_delete'?"),
     "buckets: versioning is not a choice": ("buckets", "versioning: true", "versioning: false", "buckets.records.versioning", "'False' is not one of the values: True"),

@@ -136,7 +136,10 @@ def test_whoever_takes_up_wishes_knows_for_whom_the_proxy_signs(world):
         name: functions.environment(target, name, wanted).get("BENCHKEEPER_IAP_AUDIENCE")
         for name, wanted in target.deployment.functions.items()
     }
-    assert {name for name, audience in told.items() if audience != AUDIENCE} == {"benchkeeper-dead-letter"}
+    assert {name for name, audience in told.items() if audience != AUDIENCE} == {
+        "benchkeeper-dead-letter",
+        "benchkeeper-notify",
+    }
 
 
 def test_a_function_as_it_should_be(world):

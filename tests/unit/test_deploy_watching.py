@@ -36,6 +36,7 @@ VALUES = dict.fromkeys(
         "topic_wake",
         "topic_tick",
         "topic_dead_letter",
+        "topic_notifications",
     ),
     "acme-analytics",
 )

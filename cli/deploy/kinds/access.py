@@ -17,10 +17,12 @@ USER_ROLE = "roles/iam.serviceAccountUser"
 _ELSEWHERE = {
     "cluster-accounts",
     "cost-dataset",
-}  # the grants on these are planned by the modules spark and billing
+    "secrets",
+}  # the grants on these are planned by the modules spark, billing and secrets
 _NO_MORE = {
     "personal_accounts": "no profile needs it any more; grants are not taken away here: docs/operations.md, Turning "
     "personal accounts on",
+    "messages": "messages to users are switched off; grants are not taken away here: docs/operations.md, Messages to users",
     "billing_export": "no billing export is named any more; grants are not taken away here: docs/operations.md, Cost by user",
 }
 

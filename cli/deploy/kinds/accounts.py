@@ -18,7 +18,7 @@ def accounts(target: Target) -> Iterator[Step]:
     """Yield a step for each service account."""
     listed = target.read(_IAM, "iam", "service-accounts", "list", otherwise=[])
     seen = {each["email"]: each for each in listed}
-    for key, wanted in target.deployment.accounts.items():
+    for key, wanted in target.deployment.wanted(target.deployment.accounts).items():
         email, step = target.account(key), f"account {wanted.id}"
         words = (f"--display-name={wanted.title}", f"--description={wanted.purpose}")
         found = seen.get(email)

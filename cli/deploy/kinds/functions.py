@@ -35,7 +35,7 @@ def functions(target: Target) -> Iterator[Step]:
     """Yield the steps of each function: the function, its caller, and its delivery or the users who may open it."""
     listed = target.read(_FUNCTIONS, "functions", "list", "--v2", f"--regions={target.region}", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
-    for name, wanted in target.deployment.functions.items():
+    for name, wanted in target.deployment.wanted(target.deployment.functions).items():
         found, heard = seen.get(name), wanted.heard
         if heard is None:
             yield _page(target, name, wanted, found)

@@ -25,7 +25,7 @@ def seconds(value: timedelta) -> str:
 def topics(target: Target) -> Iterator[Step]:
     """Yield a step for each topic."""
     seen = {_last(each["name"]): each for each in target.read(_PUBSUB, "pubsub", "topics", "list", otherwise=[])}
-    for name, wanted in target.deployment.topics.items():
+    for name, wanted in target.deployment.wanted(target.deployment.topics).items():
         key, keeps = f"topic {name}", f"--message-retention-duration={seconds(wanted.retention)}"
         found = seen.get(name)
         if found is None:

@@ -156,6 +156,7 @@ def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now
 def _guard_notices(record: UserRecord) -> set[Notice]:
     status = record.status
     found = {Notice.CUT_WAITS} if status.guard.waiting_cut is not None else set()
+    found |= {Notice.NOT_TOLD} if status.mail.is_untold else set()
     if record.facts.blocked() is not None:
         found.add(Notice.BLOCKED)
     return found | ({Notice.KEPT_IN} if any(kept.ref not in OF_NO_CUT for kept in status.guard.kept_in) else set())

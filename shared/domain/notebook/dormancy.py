@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from shared.domain.notebook.leaver import delete
 from shared.domain.plan.plan import Policy
 from shared.domain.plan.step import Scene, Step
+from shared.domain.record.mails import WARNED_BEFORE, Stage, warned_of
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.snapshot.step import save_data
@@ -21,7 +22,6 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import Absent, ObservedNotebook
 from shared.domain.things.snapshots import Dormancy
 
-WARNED_BEFORE = (14, 3, 1)  # days
 _AT_REST = frozenset({Reason.STOPPED, Reason.IDLE, Reason.STOPPING})
 
 
@@ -102,6 +102,9 @@ def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     if found is None or limit is None or not record.status.notebook.power_settled:
         return None
     if set(found.warned) != set(WARNED_BEFORE) or ends_at(found, limit) > scene.now:
+        return None
+    mails = record.status.mail
+    if scene.policy.tells and not warned_of(mails, Stage.WILL_BE_PUT_AWAY, found.unused_since, scene.now):
         return None
     saving = save_data(record, notebook, scene)
     why = f"Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC."

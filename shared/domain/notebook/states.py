@@ -27,6 +27,7 @@ from shared.domain.notebook.rollback import failed_note, rollback_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
 from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, wait_for, wait_for_identity
+from shared.domain.record.mails import PlannedChange
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.things.catalog import Profile
@@ -195,6 +196,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     if growing(differences, record.status.notebook.refused):
         return growth_step(record, notebook, differences, scene.policy)
     pending = _pending(record, differences)
+    record = _with_planned(record, pending, profile, scene)
     if not pending or profile is None:
         drifted = bool(differences.of(Change.LEFT) or differences.disruptive)
         reason = Reason.DRIFTED if drifted else Reason.READY
@@ -214,6 +216,17 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         requeue_after=max(chance - scene.now, scene.policy.poll) if chance is not None else None,
         because=(f"Out of line, to be changed {say_when(profile, scene.now)}: {say(pending)}.",),
     )
+
+
+def _with_planned(
+    record: UserRecord, pending: tuple[Difference, ...], profile: Profile | None, scene: Scene
+) -> UserRecord:
+    """Return the record with the change that waits for the notebook to be stopped, so that its user can be told of it."""
+    planned = None
+    if pending and profile is not None and scene.policy.tells:
+        replaces = any(item.change is Change.REPLACE for item in pending)
+        planned = PlannedChange(what=digest(pending), at=next_chance(profile, scene.now), replaces=replaces)
+    return record if planned == record.status.mail.change else record.with_status(change=planned)
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
@@ -255,6 +268,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     differences = differences_of(record, notebook, scene.policy)
     record = _without_old_refusal(record, differences, scene.policy)
     pending = _pending(record, differences)
+    record = _with_planned(record, (), None, scene)
     replaced = tuple(item for item in pending if item.change is Change.REPLACE)
     if pending:
         record = with_turn(record, scene.policy, scene.now)

@@ -42,6 +42,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     `people`, `sources` and `book` say which sources count, about which users, and what became of groups.
     `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a what-if.
     While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones` are in order of preference.
+    `tells`: messages to users are switched on, and nothing is deleted of which nobody was warned.
     `template_context` changes whenever a rendered template would change for another reason than its master.
     """
 
@@ -64,6 +65,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     cuts_wait: bool = False
     rollout: Rollout | None = None
     earlier: tuple[Policy, ...] = ()
+    tells: bool = False
 
     def entitling_groups(self) -> frozenset[str]:
         """Return the addresses of all groups that entitle: the assigned groups, and all other addresses that these groups have or had."""

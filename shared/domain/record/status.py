@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from shared.domain.record.cuts import Clearance, KeptIn, WaitingCut
 from shared.domain.record.leaving import Leaving
+from shared.domain.record.mails import Mail, MailStatus, PlannedChange
 from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterStatus
@@ -66,12 +67,11 @@ class Notice(StrEnum):
     RENAME_WAITS = "RenameWaits"  # an address change that no source with authority has confirmed
     SUSPENDED_LONG = "SuspendedLong"  # the account has been suspended for longer than a leaver's resources are kept
     ADDRESS_WAITS = "AddressWaits"  # new under an address that another user may be about to take
-    GROUP_WAITS = (
-        "GroupWaits"  # entitled by a deleted group; others lose access, too, so the loss waits for an approval
-    )
+    GROUP_WAITS = "GroupWaits"  # entitled by a deleted group; others lose access, too, so that waits for an approval
     CUT_WAITS = "CutWaits"  # access is to end, as for many others: the cut waits for room, or for an approval
     BLOCKED = "Blocked"  # an operator ended access, and no message brings it back
     KEPT_IN = "KeptIn"  # access was to end, and an operator marked this as a mistake
+    NOT_TOLD = "NotTold"  # a mail to this user, or about them, reached nobody
 
 
 # Notices that need a decision; the others only inform.
@@ -85,6 +85,7 @@ NEEDS_ATTENTION = frozenset(
         Notice.ADDRESS_WAITS,
         Notice.GROUP_WAITS,
         Notice.CUT_WAITS,
+        Notice.NOT_TOLD,
     }
 )
 
@@ -198,6 +199,9 @@ class StatusChanges(TypedDict, total=False):
     audit_digest: str
     audit_object: str
     leaving: Leaving | None
+    mails: tuple[Mail, ...]
+    mails_since: datetime | None
+    change: PlannedChange | None
     conditions: tuple[Condition, ...]
 
 
@@ -215,10 +219,9 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
     `offered_zones` are those that Google named as available at the last stockout; `wrong_zones` do not have a value of the profile at all.
     `refused_spec` is the digest of the configuration that the cloud refused as wrong
     (`shared.domain.notebook.creation.config_digest`). `unsettled_since`: the instance was first seen then in a state that is not what is
-    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request
-    (`Spec.restart_at`) for which a restart was sent, at most one. `lost_at`: the instance was
-    found deleted by somebody else, with unsaved files; `files_of` is the moment of the older files that came back, if any. `dormancy`:
-    nobody uses it, and it will be or is put away. `regrets` are the last ten extensions and starts soon after a warning or an idle stop.
+    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request (`Spec.restart_at`)
+    for which a restart was sent, at most one. `lost_at`: somebody else deleted the instance, with unsaved files; `files_of`: when the files
+    that came back were saved. `dormancy`: it will be or is put away. `regrets` are the last ten extensions and starts soon after a warning or stop.
     """
 
     instance_id: InstanceId | None = None
@@ -340,20 +343,18 @@ class Status(Struct, frozen=True, kw_only=True):
     guard: GuardStatus = field(default_factory=GuardStatus)
     inbox: InboxStatus = field(default_factory=InboxStatus)
     audit: AuditStatus = field(default_factory=AuditStatus)
+    mail: MailStatus = field(default_factory=MailStatus)
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
         """Return the status with some fields changed, in whichever part they are."""
-        own: dict[str, object] = {}
-        parts: dict[str, dict[str, object]] = {}
+        own, parts = dict[str, object](), dict[str, dict[str, object]]()
         for name, value in changes.items():
             part = PART_OF.get(name)
             if part is None:
                 own[name] = value
             else:
                 parts.setdefault(part, {})[name] = value
-        for part, inner in parts.items():
-            own[part] = replace(getattr(self, part), **inner)
-        return replace(self, **own)
+        return replace(self, **own, **{part: replace(getattr(self, part), **inner) for part, inner in parts.items()})
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """Return the condition of that type, None if there is none."""
@@ -376,6 +377,7 @@ PARTS: Mapping[str, type[Struct]] = {
     "guard": GuardStatus,
     "inbox": InboxStatus,
     "audit": AuditStatus,
+    "mail": MailStatus,
 }
 PART_OF: Mapping[str, str] = {name: part for part, kind in PARTS.items() for name in kind.__struct_fields__}
 

@@ -19,6 +19,7 @@ from shared.domain.plan.step import Scene, Step, patience
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest
+from shared.domain.snapshot.warned import is_warned, wait_for_warned
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import label_value
 from shared.domain.things.notebook import (
@@ -234,6 +235,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
     end = retention_end(record, scene)
     if record.spec.presence is Presence.ABSENT and end is not None and end > scene.now and record.hold is None:
         waits.append(end - scene.now)
+    waits += wait_for_warned(record, scene)
     condition, reason, message = _say(record, scene)
     return Step(
         record=record,
@@ -315,7 +317,7 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
     if record.spec.presence is Presence.ABSENT:
         end = retention_end(record, scene)
         is_over = end is not None and end <= scene.now
-        if is_over and isinstance(notebook, Absent):
+        if is_over and isinstance(notebook, Absent) and is_warned(record, scene):
             return f"The retention of snapshot {snapshot.name} is over."
         if snapshot.is_copy:
             return None
@@ -375,14 +377,19 @@ def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str
     if isinstance(sight, Absent):
         text = f"Snapshot {snapshot.name}, which held the files, is gone. An administrator should look."
         return ConditionStatus.FALSE, Reason.DATA_MISSING, text
-    until = ""
-    end = retention_end(record, scene)
-    if record.hold is not None:
-        until = ", on hold until it is released"
-    elif record.spec.presence is Presence.ABSENT and end is not None:
-        until = f", kept until {end:%Y-%m-%d %H:%M} UTC"
     return (
         ConditionStatus.TRUE,
         Reason.SAVED,
-        f"Saved on {snapshot.ready_at:%Y-%m-%d %H:%M} UTC in snapshot {snapshot.name}{until}.",
+        f"Saved on {snapshot.ready_at:%Y-%m-%d %H:%M} UTC in snapshot {snapshot.name}{_until(record, scene)}.",
     )
+
+
+def _until(record: UserRecord, scene: Scene) -> str:
+    end = retention_end(record, scene)
+    if record.hold is not None:
+        return ", on hold until it is released"
+    if record.spec.presence is not Presence.ABSENT or end is None:
+        return ""
+    if end <= scene.now and not is_warned(record, scene):
+        return ", kept until the last warning of its deletion was told"
+    return f", kept until {end:%Y-%m-%d %H:%M} UTC"

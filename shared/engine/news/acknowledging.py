@@ -1,7 +1,11 @@
-"""The acknowledgement of an unknown leaver by an operator: the leaver is no longer shown under "Needs attention"."""
+"""The acknowledgements of an operator: of an unknown leaver, who is no longer shown under "Needs attention", and of untold mails."""
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from shared.domain.reconcile.mails import with_mail
+from shared.domain.record.mails import NOT_TOLD, MailState
 from shared.domain.record.record import UserRecord, unknown_leaver_since
 from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserKey
@@ -26,3 +30,31 @@ def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
     if accepted is not None and accepted.changed:
         deps.log.info("Acknowledged an unknown leaver", user=user_key, by=by)
     return accepted
+
+
+def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
+    """Note that an operator knows who was not told; return how many mails that was, None if there is no record.
+
+    A deletion that waited for such a warning goes on. Safe to repeat.
+    """
+    noted = 0
+
+    def change(record: UserRecord) -> UserRecord:
+        nonlocal noted
+        now = deps.clock.now()
+        untold = [mail for mail in record.status.mail.mails if mail.state in NOT_TOLD]
+        noted = len(untold)
+        if not untold:
+            return record
+        for mail in untold:
+            record = with_mail(record, replace(mail, state=MailState.NOTED, at=now))
+        because = f"Nobody was told: {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
+        line = StoryLine(at=now, kind=StoryKind.WISH, text="Took note of messages", because=because, by=by)
+        return record.with_status(story=told(record.status.story, [line]))
+
+    accepted = change_record(user_key, change, deps, wakes=True)
+    if accepted is None:
+        return None
+    if noted:
+        deps.log.warning("Took note of mails", user=user_key, mails=noted)
+    return noted

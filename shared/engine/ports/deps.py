@@ -18,6 +18,7 @@ from shared.engine.ports.audit import Audit
 from shared.engine.ports.fleet import Costs, FleetIndex
 from shared.engine.ports.guard import Decisions, Guard, Policies
 from shared.engine.ports.inbox import DeadLetter, DeadLetters, Inbox, Relay, SignIn
+from shared.engine.ports.mail import MailPorts
 from shared.engine.ports.records import GroupBooks, Persons, Records
 from shared.engine.ports.resources import (
     Accounts,
@@ -43,7 +44,7 @@ class Deps(Struct, frozen=True, kw_only=True):
 
     `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
     if known. The members of the groups of `roles` may look after other users, each as far as the role goes. `roster_sources` are the lists of
-    everybody that the settings name.
+    everybody that the settings name. `mail` sends messages to users; None: they are switched off.
     `parse_letter` reads the message of a dead letter by the sources of a policy; it raises `PoisonError` if the message cannot be used.
     """
 
@@ -80,6 +81,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     deployed: Noted | None = None
     roles: Roles = Roles()
     roster_sources: tuple[RosterSource, ...] = ()
+    mail: MailPorts | None = None
     _digest: dict[str, tuple[Policy, str]] = field(default_factory=dict)  # a cache of the last policy's digest
     # A cache of the last group book with the policy made from it: a pass asks for the policy many times.
     _sorted: dict[str, tuple[GroupBook, Policy, Policy]] = field(default_factory=dict)

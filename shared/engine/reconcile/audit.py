@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from msgspec.structs import replace
 
 from shared.domain.plan.plan import Activity
+from shared.domain.reconcile.mails import with_mails
 from shared.domain.record.audit import (
     ALONE,
     ENTRIES,
@@ -32,6 +33,7 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.history import CAUSES, CallState, StoryLine, latest, once_copied
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
+from shared.engine.reconcile.mails import log_not_told
 
 LAPSES = timedelta(minutes=10)  # longer than a function lives
 BEHIND = timedelta(minutes=15)  # an alarm is made of what waits longer
@@ -41,8 +43,17 @@ _TRIES = 6
 
 
 def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
-    """Write the record with its waiting lines complete. Raise what `Records.save` raises."""
-    return deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
+    """Write the record with its waiting lines complete, and with the mails that are due. Raise what `Records.save` raises."""
+    record = with_mails_due(record, expected.record if expected is not None else None, deps)
+    saved = deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
+    if expected is not None and record.status.mail is not expected.record.status.mail:
+        log_not_told(record, expected.record, deps)
+    return saved
+
+
+def with_mails_due(record: UserRecord, before: UserRecord | None, deps: Deps) -> UserRecord:
+    """Return the record with the mails that are due now; unchanged while messages are switched off."""
+    return with_mails(record, before, deps.policy, deps.clock.now()) if deps.base_policy.tells else record
 
 
 def waits(record: UserRecord) -> bool:

@@ -21,11 +21,12 @@ from shared.domain.things.notebook import NotLooked
 from shared.domain.things.power import PowerCause
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
-from shared.engine.reconcile.audit import copy_out, save, waits, with_known
+from shared.engine.reconcile.audit import copy_out, save, waits, with_known, with_mails_due
 from shared.engine.reconcile.changing import due_soon
 from shared.engine.reconcile.executor import carry_out
 from shared.engine.reconcile.guard import wanted_in_a_pass, with_listing, with_room
 from shared.engine.reconcile.history import with_chronicle, with_intents
+from shared.engine.reconcile.mails import publish_due
 from shared.engine.reconcile.observer import observe
 from shared.engine.reconcile.repair import load_mended
 
@@ -123,10 +124,12 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
             after = stored.record
         after = copy_out(after, stored.record, deps, now)
         after = with_listing(_keep_wake_up(after, stored.record, now), deps)
+        after = _keep_wake_up(with_mails_due(after, stored.record, deps), stored.record, now)
         if after != stored.record:
-            save(after, stored, deps)
+            after = save(after, stored, deps).record
     except ConflictError:
         return None
+    publish_due(after, loaded, deps)
     _log_progress(record, seen, after, deps, now)
     _log_needs(record, after, deps)
     _log_broken_promise(record, after, deps, now)

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
+from shared.domain.reconcile.mails import with_mails_put_back
 from shared.domain.record.record import UserRecord
 from shared.domain.record.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.domain.things.errors import ConflictError, DamagedRecordError, NewerRecordError, Reason
@@ -106,7 +107,7 @@ def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserReco
     )
     planned = record.status.next_attempt_at
     soon = now + _SOON
-    record = with_end_found(record, found.written_at, deps)
+    record = with_mails_put_back(with_end_found(record, found.written_at, deps), now)
     status = record.status.changed(
         story=told(record.status.story, [line]),
         next_attempt_at=soon if planned is None else min(planned, soon),

@@ -16,6 +16,7 @@ from shared.domain.fleet.idle import (
     Warn,
 )
 from shared.domain.fleet.report import Reported
+from shared.domain.reconcile.mails import with_idle_warning
 from shared.domain.record.record import Power, row_of
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.things.errors import ConflictError
@@ -69,6 +70,7 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
                 status.conditions, ConditionType.NOTEBOOK_READY, ConditionStatus.TRUE, Ready.READY, message, now
             ),
         )
+    warned = with_idle_warning(warned, verdict.stop_at, deps.policy, now)
     try:
         save(warned, stored, deps)
     except ConflictError:

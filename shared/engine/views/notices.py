@@ -30,6 +30,8 @@ _WORDS = {
     Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message brings it back. "
     "An owner can lift it on this page.",
     Notice.KEPT_IN: "An administrator marked the end of access as a mistake. New statements about this person count.",
+    Notice.NOT_TOLD: "A message to this person, or about them, may have reached nobody ({not_told}). Files are not deleted meanwhile. "
+    "Tell them yourself, then take note: benchkeeper acknowledge {user}",
 }
 
 
@@ -45,6 +47,7 @@ def _sentences(seen: dict[str, Any]) -> Iterator[str]:
         yield _WORDS[Notice(notice)].format(
             user=seen["user"] or seen["user_key"],
             predecessor=seen["predecessor"],
+            not_told=", ".join(seen.get("not_told", ())),
             blocked_at=blocked["at"][:16].replace("T", " "),
             blocked_because=blocked["because"] or "the reason was erased",
             rename_to=rename["new_email"],

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from shared.domain.people import facts_json
 from shared.domain.people.entitlement import judge_entitlement
 from shared.domain.plan.plan import AccountSeen, ClustersSeen, Plan, SnapshotSight, TemplatesSeen
+from shared.domain.record.mails import NOT_TOLD
 from shared.domain.record.record import RecordRow, UserRecord, unknown_leaver_since
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey
@@ -93,6 +94,7 @@ def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
         "access_until": _iso(ends[0]) if ends is not None else None,
         "former_addresses": list(record.former_emails),
         "notices": [notice.value for notice in record.status.notices],
+        "not_told": [mail.stage.value for mail in record.status.mail.mails if mail.state in NOT_TOLD],
         "blocked": _blocked(record),
         "rename": plain(to_dict(record.rename)) if record.rename is not None else None,
         "predecessor": record.predecessor,

@@ -47,6 +47,10 @@ def snapshot(admin: AdminCloud) -> dict[str, Any]:
             "dashboards": {_called(row): row | {"name": ""} for row in admin.watch.dashboards.values()},
             "datasets": admin.tables.datasets,
             "tables": admin.tables.tables,
+            "secrets": {
+                name: {"versions": len(each["versions"]), "iam": each["bindings"]}
+                for name, each in admin.embedded.secrets.dump().items()
+            },
             "keys_iam": {name: policy.bindings for name, policy in admin.keys.policies.items()},
         }  # fmt: skip
         return {part: _lasting(copy.deepcopy(content)) for part, content in state.items()}

@@ -1,0 +1,38 @@
+"""The web hook of a chat room: `{"text": …}`, as Google Chat, Slack and Mattermost take it. Its address is a secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from shared.cloud.http.clients import Clients
+from shared.domain.record.mails import Trouble
+from shared.domain.things.errors import BenchkeeperError
+from shared.engine.ports.mail import Letter, NotAcceptedError
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class ChatRoom:
+    """The room. `address` reads the secret, for each message anew."""
+
+    def __init__(self, clients: Clients, address: Callable[[], str]) -> None:
+        self._clients, self._address = clients, address
+
+    def post(self, letter: Letter) -> None:
+        """Post the subject and the text. Raise `NotAcceptedError`; without an answer it is not known whether it was posted."""
+        address = self._address()
+        parts = urlsplit(address)
+        is_local = self._clients.api_endpoint is not None and parts.hostname in _LOOPBACK
+        if parts.scheme != "https" and not is_local:
+            raise NotAcceptedError(Trouble.CHAT, "the secret is no https address")
+        body = json.dumps({"text": f"{letter.subject}\n\n{letter.text}"}).encode()
+        headers = {"content-type": "application/json; charset=utf-8"}
+        try:
+            answer = self._clients.without_credentials().send("POST", address, headers=headers, body=body)
+        except (OSError, BenchkeeperError) as error:
+            raise NotAcceptedError(Trouble.CHAT, type(error).__name__, is_unsure=True) from error
+        if not answer.ok:
+            lasts = 400 <= answer.status < 500 and answer.status != 429  # noqa: PLR2004 - HTTP
+            raise NotAcceptedError(Trouble.CHAT, f"the room said {answer.status}", lasts=lasts)

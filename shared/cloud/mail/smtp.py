@@ -1,0 +1,168 @@
+"""The mail server, over SMTP verb by verb, so that each failure is known: certainly not accepted, or not known.
+
+Only between the end of the content and the server's answer is it not known whether a mail was accepted. Google Cloud blocks port 25,
+465 and 587 are open (docs/platform-facts.md).
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime
+
+from msgspec import Struct
+
+from shared.domain.record.mails import Trouble
+from shared.engine.ports.mail import Letter, NotAcceptedError
+
+TIMEOUT_S = 20.0  # for each answer
+_OK, _ACCEPTED, _GO_ON, _LASTS = 250, frozenset({250, 251, 252}), 354, 500
+_DOT = re.compile(rb"(?m)^\.")
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """The mail server's address. `security` is `starttls`, `tls` or `none`; without `user` there is no login."""
+
+    host: str
+    port: int
+    security: str
+    user: str
+    sender: str
+
+
+class SmtpServer:
+    """The mail server. `password` reads the secret, for each mail anew; `context` decides which certificates are trusted."""
+
+    def __init__(
+        self,
+        server: Server,
+        password: Callable[[], str],
+        context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._server, self._password, self._context, self._timeout_s = server, password, context, timeout_s
+
+    def send(self, letter: Letter) -> int:
+        """Send the mail; return how many recipients were refused, if at least one was accepted. Raise `NotAcceptedError`."""
+        recipients = [_envelope(address) for address in letter.recipients]
+        content = as_bytes(letter, self._server.sender)
+        with _as(Trouble.CONNECT):
+            connection = self._connect()
+        try:
+            self._greet(connection)
+            options = self._options(connection, recipients, content)
+            with _as(Trouble.SENDER):
+                _demand(connection.mail(_envelope(self._server.sender), options), Trouble.SENDER)
+            refused = self._name(connection, recipients)
+            self._hand_over(connection, content)
+        finally:
+            with suppress(OSError, smtplib.SMTPException):
+                connection.quit()
+            connection.close()
+        return refused
+
+    def _connect(self) -> smtplib.SMTP:
+        at = (self._server.host, self._server.port)
+        if self._server.security == "tls":
+            return smtplib.SMTP_SSL(*at, timeout=self._timeout_s, context=self._context())
+        return smtplib.SMTP(*at, timeout=self._timeout_s)
+
+    def _greet(self, connection: smtplib.SMTP) -> None:
+        with _as(Trouble.GREETING):
+            connection.ehlo_or_helo_if_needed()
+        if self._server.security == "starttls":
+            with _as(Trouble.STARTTLS):
+                connection.starttls(context=self._context())
+                connection.ehlo_or_helo_if_needed()
+        if self._server.user:
+            password = self._password()
+            with _as(Trouble.LOGIN):
+                connection.login(self._server.user, password)
+
+    def _options(self, connection: smtplib.SMTP, recipients: list[str], content: bytes) -> list[str]:
+        if all(address.isascii() for address in (*recipients, self._server.sender)):
+            return []
+        if not connection.has_extn("smtputf8"):
+            detail = "the mail server does not take addresses outside ASCII (SMTPUTF8)"
+            raise NotAcceptedError(Trouble.RECIPIENT, detail, lasts=True)
+        return ["SMTPUTF8", *(["BODY=8BITMIME"] if not content.isascii() else [])]
+
+    def _name(self, connection: smtplib.SMTP, recipients: list[str]) -> int:
+        """Name the recipients; return how many were refused. Raise if all were."""
+        with _as(Trouble.RECIPIENT):
+            answers = [connection.rcpt(address)[0] for address in recipients]
+        refused = [code for code in answers if code not in _ACCEPTED]
+        if len(refused) == len(answers):
+            lasts = all(code >= _LASTS for code in refused)
+            raise NotAcceptedError(Trouble.RECIPIENT, f"the mail server said {max(refused)}", lasts=lasts)
+        return len(refused)
+
+    def _hand_over(self, connection: smtplib.SMTP, content: bytes) -> None:
+        with _as(Trouble.CONTENT):
+            code, _ = connection.docmd("DATA")
+        if code != _GO_ON:
+            raise NotAcceptedError(Trouble.CONTENT, f"the mail server said {code}", lasts=code >= _LASTS)
+        with _as(Trouble.NO_ANSWER, is_unsure=True):
+            connection.send(_DOT.sub(b"..", content) + b".\r\n")
+            answer = connection.getreply()
+        _demand(answer, Trouble.CONTENT)
+
+
+def _demand(answer: tuple[int, bytes], trouble: Trouble) -> None:
+    if answer[0] != _OK:
+        raise NotAcceptedError(trouble, f"the mail server said {answer[0]}", lasts=answer[0] >= _LASTS)
+
+
+@contextmanager
+def _as(trouble: Trouble, *, is_unsure: bool = False) -> Iterator[None]:
+    """Turn an error into that trouble. A server's text stays out of it, because it names addresses."""
+    try:
+        yield
+    except smtplib.SMTPResponseException as error:
+        raise NotAcceptedError(trouble, f"the mail server said {error.smtp_code}", is_unsure=is_unsure) from error
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise NotAcceptedError(trouble, type(error).__name__, is_unsure=is_unsure) from error
+
+
+def _envelope(address: str) -> str:
+    """Return the address as SMTP needs it: the domain in its ASCII form, the name quoted if it has other than atom characters."""
+    name, _, domain = address.rpartition("@")
+    return f"{Address(username=name, domain='x').addr_spec.rpartition('@')[0]}@{_ascii(domain)}"
+
+
+def _ascii(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise NotAcceptedError(Trouble.RECIPIENT, "a domain has no ASCII form", lasts=True) from error
+
+
+def as_bytes(letter: Letter, sender: str) -> bytes:
+    """Return the mail with its headers, lines ended by CRLF. Raise `NotAcceptedError` for a text that would break a header."""
+    is_ascii = all(address.rpartition("@")[0].isascii() for address in (*letter.recipients, sender))
+    message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
+    try:
+        message["Subject"] = letter.subject
+        message["From"] = Address(display_name="Benchkeeper", **_parts(sender))
+        message["To"] = tuple(Address(**_parts(address)) for address in letter.recipients)
+        message["Date"] = format_datetime(letter.at)
+        message["Message-ID"] = f"<{letter.message_id}@{_ascii(sender.rpartition('@')[2])}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message["X-Auto-Response-Suppress"] = "OOF, AutoReply"
+        message.set_content(letter.text, cte="quoted-printable")
+        message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+        message["Content-Language"] = letter.language
+        return message.as_bytes()
+    except (ValueError, TypeError, UnicodeError) as error:
+        raise NotAcceptedError(Trouble.TEXT, f"no mail can be made: {type(error).__name__}", lasts=True) from error
+
+
+def _parts(address: str) -> dict[str, str]:
+    name, _, domain = address.rpartition("@")
+    return {"username": name, "domain": _ascii(domain)}

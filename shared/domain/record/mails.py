@@ -1,0 +1,149 @@
+"""The mails to a user, or about one, as the record keeps them: decided, claimed, and what became of each.
+
+A mail is told once for each user, stage and episode. The decision and the claim are parts of the record's own conditional writes, so
+that neither a redelivery nor a crash tells anything twice (docs/adr/0040). Words are made last, by the function `notify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+
+class Stage(StrEnum):
+    """The subject of a mail. `config/messages/<language>/<stage>.txt` has its words."""
+
+    READY = "ready"
+    WILL_STOP = "will-stop"
+    STOPPED = "stopped"
+    WILL_CHANGE = "will-change"
+    RESTORED = "restored"
+    WILL_BE_PUT_AWAY = "will-be-put-away"
+    PUT_AWAY = "put-away"
+    ACCESS_ENDED = "access-ended"
+    WILL_BE_DELETED = "will-be-deleted"
+    DELETED = "deleted"
+
+
+# Stages about a leaver, who cannot read mail any more: they go to the manager, or to the configured addresses.
+ABOUT_A_LEAVER = frozenset({Stage.ACCESS_ENDED, Stage.WILL_BE_DELETED, Stage.DELETED})
+# Warnings without which nothing is deleted.
+WARNINGS = frozenset({Stage.WILL_BE_PUT_AWAY, Stage.WILL_BE_DELETED})
+WARNED_BEFORE = (14, 3, 1)  # days
+
+
+class MailState(StrEnum):
+    """The state of a mail. All but DUE and CLAIMED are final, except that an operator may take note of a failure."""
+
+    DUE = "Due"  # to be sent
+    CLAIMED = "Claimed"  # a function began to send it; it is never sent by another one
+    SENT = "Sent"  # accepted by the mail server, or by the chat if there is no mail server
+    UNSURE = "Unsure"  # claimed, and nobody knows whether the mail server accepted it: never sent again
+    FAILED = "Failed"  # refused for good, or nobody could be addressed
+    LAPSED = "Lapsed"  # not true any more before it could be sent
+    BEFORE = "Before"  # of the time before messages were switched on: never sent
+    NOTED = "Noted"  # an operator took note that nobody was told
+
+
+# The operator is told of these, until one takes note.
+NOT_TOLD = frozenset({MailState.UNSURE, MailState.FAILED})
+# A warning in one of these states has reached somebody who may act.
+WAS_TOLD = frozenset({MailState.SENT, MailState.NOTED})
+
+
+class Trouble(StrEnum):
+    """The reason why a mail was not accepted: a label of metrics."""
+
+    NONE = ""
+    NO_ADDRESS = "NoAddress"
+    CONNECT = "Connect"
+    GREETING = "Greeting"
+    STARTTLS = "StartTls"
+    LOGIN = "Login"
+    SENDER = "Sender"
+    RECIPIENT = "Recipient"
+    CONTENT = "Content"
+    NO_ANSWER = "NoAnswer"  # the content was sent, and the answer did not come
+    SECRET = "Secret"  # noqa: S105 - the name of a reason
+    TEXT = "Text"
+    CHAT = "Chat"
+    CRASHED = "Crashed"  # claimed, and no outcome for ten minutes
+
+
+class Mail(Struct, frozen=True, kw_only=True):
+    """A mail of a stage for an episode, which is a text that no other episode of the stage has.
+
+    `at` is when the mail came into its state, `decided_at` when it was decided. `facts` are times and numbers for its words. `tries`
+    counts attempts that certainly failed; the next one is not made before `not_before`. `refused` counts recipients who were refused
+    while others were not.
+    """
+
+    stage: Stage
+    episode: str
+    state: MailState
+    at: datetime
+    decided_at: datetime
+    facts: Mapping[str, str] = field(default_factory=dict)
+    tries: int = 0
+    not_before: datetime | None = None
+    trouble: Trouble = Trouble.NONE
+    refused: int = 0
+
+    def is_of(self, stage: Stage, episode: str) -> bool:
+        """Return True if this is the mail of that stage and episode."""
+        return self.stage is stage and self.episode == episode
+
+    def time(self, name: str) -> datetime | None:
+        """Return the time in that fact, None if the mail has none."""
+        said = self.facts.get(name)
+        return None if said is None else datetime.fromisoformat(said)
+
+
+class PlannedChange(Struct, frozen=True, kw_only=True):
+    """A change for which a running notebook will be stopped.
+
+    `what` is its digest, `at` when the maintenance window opens (None: when the notebook is next stopped). `replaces`: a new machine
+    takes the place of the present one.
+    """
+
+    what: str
+    at: datetime | None
+    replaces: bool = False
+
+
+class MailStatus(Struct, frozen=True, kw_only=True):
+    """The mails of a user, oldest first. `mails_since` is when messages were switched on for the user, None if they never were.
+
+    `change` is a change of the notebook that waits, with the time at which it is planned.
+    """
+
+    mails: tuple[Mail, ...] = ()
+    mails_since: datetime | None = None
+    change: PlannedChange | None = None
+
+    @property
+    def is_untold(self) -> bool:
+        """The state of the mails: True if one reached nobody, or if nobody knows, and no operator took note."""
+        return any(mail.state in NOT_TOLD for mail in self.mails)
+
+    def mail(self, stage: Stage, episode: str) -> Mail | None:
+        """Return the mail of that stage and episode, None if none was decided."""
+        return next((mail for mail in self.mails if mail.is_of(stage, episode)), None)
+
+
+LAPSES = timedelta(minutes=10)  # a claim without an outcome: longer than the function lives
+
+
+def last_warning(since: datetime, days: int = min(WARNED_BEFORE)) -> str:
+    """Return the episode of the warning so many days before the end; without `days`, of the last warning."""
+    return f"{since.isoformat()}/{days}"
+
+
+def warned_of(status: MailStatus, stage: Stage, since: datetime, now: datetime) -> bool:
+    """Return True if the last warning of that stage was told, and the time that it named has come."""
+    mail = status.mail(stage, last_warning(since))
+    named = mail.time("at") if mail is not None else None
+    return mail is not None and mail.state in WAS_TOLD and (named is None or named <= now)

@@ -1,0 +1,80 @@
+"""Ports of the messages to users: the topic that asks for a mail, the words, the mail server and the chat.
+
+Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose; those that send raise `NotAcceptedError`. Adapters in `shared.cloud` implement the ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from shared.domain.record.mails import Mail, Trouble
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError
+
+
+class NotAcceptedError(BenchkeeperError):
+    """The error of a mail that was not accepted. `lasts`: the same mail is refused again. `is_unsure`: it may have been accepted."""
+
+    def __init__(self, trouble: Trouble, detail: str, *, lasts: bool = False, is_unsure: bool = False) -> None:
+        super().__init__(user_message="The message could not be sent.", detail=detail)
+        self.trouble = trouble
+        self.lasts = lasts
+        self.is_unsure = is_unsure
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """A mail in words: plain text and HTML. `message_id` is the same each time for the same user, stage and episode."""
+
+    recipients: tuple[str, ...]
+    subject: str
+    text: str
+    html: str
+    language: str
+    message_id: str
+    at: datetime
+
+
+class Notifications(Protocol):
+    """The topic `workbench-notifications`, on which each mail that is due is published as a CloudEvent."""
+
+    def publish(self, record: UserRecord, mail: Mail) -> None:
+        """Publish the mail. It may be published several times; it is claimed once."""
+
+
+class Words(Protocol):
+    """The texts of `config/messages/`."""
+
+    def write(self, mail: Mail, record: UserRecord, recipients: Sequence[str], now: datetime) -> Letter:
+        """Return the mail in the person's language and zone. Raise `NotAcceptedError` if a text cannot be rendered."""
+
+
+class MailServer(Protocol):
+    """The mail server of the settings."""
+
+    def send(self, letter: Letter) -> int:
+        """Send the mail; return how many recipients were refused, if at least one was accepted. Raise `NotAcceptedError`."""
+
+
+class Chat(Protocol):
+    """The web hook of a chat room of the administrators."""
+
+    def post(self, letter: Letter) -> None:
+        """Post the subject and the text. Raise `NotAcceptedError`."""
+
+
+class MailPorts(Struct, frozen=True, kw_only=True):
+    """Messages to users as they are switched on. `about_leavers` are the addresses for mails about a leaver without a known manager.
+
+    Without `server` there is only the chat; without `chat` only the server.
+    """
+
+    notifications: Notifications
+    words: Words
+    server: MailServer | None = None
+    chat: Chat | None = None
+    about_leavers: tuple[str, ...] = ()

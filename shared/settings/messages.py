@@ -1,0 +1,106 @@
+"""The section `messages` of config/settings.<env>.yaml: whether users are told, by which mail server, and in which room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta, field
+
+from shared.domain.things.identity import Email
+from shared.settings.fields import Strict, check, one_of
+from shared.settings.values import MailSettings, Security
+
+_BLOCKED = 25
+_TLS_PORT = 465
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_Secret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,255}$", examples=["mail-password"])]
+
+
+def _open(port: int) -> int:
+    if port == _BLOCKED:
+        raise ValueError("Google Cloud blocks port 25; use 587 (starttls) or 465 (tls)")
+    return port
+
+
+class SmtpFile(Strict, frozen=True, kw_only=True):
+    """The mail server: any provider. Without `user` there is no login."""
+
+    host: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+$|^::1$", max_length=253, examples=["smtp-relay.gmail.com"])
+    ]
+    port: Annotated[int, check(_open, ge=1, le=65_535, description="587 with starttls, or 465 with tls.")] = 587
+    security: Annotated[str, one_of("starttls", "tls", "none")] | None = None
+    user: Annotated[str, Meta(max_length=320, description="The name to log in with.")] = ""
+    secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the password of `user`.")] = (
+        "mail-password"  # noqa: S105 - a secret's name
+    )
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield (field, problem) for mail that would go over the network in clear text."""
+        if self.security == "none" and self.host not in _LOOPBACK:
+            yield (
+                "security",
+                "without TLS, mails and the password would cross the network in clear text; use starttls or tls",
+            )
+
+    @property
+    def how(self) -> Security:
+        """The security of the connection, by its port if nothing is said."""
+        return Security(self.security or ("tls" if self.port == _TLS_PORT else "starttls"))
+
+
+class ChatFile(Strict, frozen=True, kw_only=True):
+    """A chat room, by a web hook that takes `{"text": …}` (Google Chat, Slack, Mattermost). Its address is a secret."""
+
+    secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the address of the web hook.")]
+
+
+def _page(value: str) -> str:
+    parts = urlsplit(value)
+    is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if (parts.scheme != "https" and not is_local) or not parts.hostname or parts.username or parts.query:
+        raise ValueError(f"'{value}' is no address of a page; one looks like https://notebooks.example.com")
+    return value.rstrip("/")
+
+
+class MessagesFile(Strict, frozen=True, kw_only=True):
+    """Messages to users. Without this section nobody is told anything but by the page."""
+
+    sender: Annotated[Email, Meta(description="The address that mails come from; your mail server must allow it.")] = (
+        field(name="from")
+    )
+    smtp: SmtpFile | None = None
+    chat: ChatFile | None = None
+    about_leavers: Annotated[
+        tuple[Email, ...],
+        Meta(description="Who is told of a leaver without a known manager: leavers cannot read mail."),
+    ] = ()
+    language: Annotated[
+        str, Meta(pattern=r"^[a-z]{2}$", description="Of people without one: a folder of config/messages.")
+    ] = "en"
+    page: Annotated[
+        str, check(_page, description="Where links lead: the hub page, for example https://notebooks.example.com.")
+    ]
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield a problem if there is nothing to send messages with."""
+        if self.smtp is None and self.chat is None:
+            yield "", "names neither smtp nor chat, so nobody could be told"
+
+    def to_values(self) -> MailSettings:
+        """Return the settings as the functions use them."""
+        smtp = self.smtp
+        return MailSettings(
+            sender=self.sender,
+            host=smtp.host if smtp is not None else "",
+            port=smtp.port if smtp is not None else 0,
+            security=smtp.how if smtp is not None else Security.STARTTLS,
+            user=smtp.user if smtp is not None else "",
+            secret=smtp.secret if smtp is not None and smtp.user else "",
+            chat_secret=self.chat.secret if self.chat is not None else "",
+            about_leavers=self.about_leavers,
+            language=self.language,
+            page=self.page,
+        )
