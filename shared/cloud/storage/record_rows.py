@@ -69,6 +69,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "copies": _copies_text(row.copies),
         "copy-from": _iso(row.copy_from),
         "regrets": ",".join(f"{each.kind.value} {_iso(each.at)}" for each in row.regrets),
+        "meter": row.meter,
         AUDIT: row.audit,
     }
     return texts | {name: text for name, text in later.items() if text}
@@ -118,6 +119,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             absent_since=_time(get("absent-since")),
             turn=_turn(text) if (text := get("turn")) else None,
             refused=get("refused", ""),
+            meter=get("meter", ""),
             copies=_copies(text) if (text := get("copies")) else (),
             copy_from=_time(get("copy-from")),
             regrets=tuple(_regret(each) for each in text.split(",")) if (text := get("regrets")) else (),

@@ -19,6 +19,7 @@ from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterWish
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import AccountId, InstanceId, UserEmail, UserKey
+from shared.domain.things.meter_text import meter_text
 from shared.domain.things.power import PowerReason
 from shared.domain.things.snapshots import RestoreWish
 from shared.domain.things.usage import Usage
@@ -186,6 +187,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     known to be lost, and `copies` likewise of those for the user; `copy_from` is from when on the next one may be taken, None if the
     newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
     `audit` is the end of the user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may join these to the user.
+    `meter` is the user's meter as a text (`shared.domain.things.meter_text`), empty before the first line.
     `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
     """
 
@@ -229,6 +231,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     copy_from: datetime | None = None
     regrets: tuple[Regret, ...] = ()
     audit: str = ""
+    meter: str = ""
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -293,4 +296,5 @@ def row_of(record: UserRecord) -> RecordRow:
         copy_from=next_copy_at(record.status, record.created_at) if not is_absent else None,
         regrets=record.status.notebook.regrets,
         audit=f"{audit.alias} {audit.audited} {audit.audit_digest}" if (audit := record.status.audit).audited else "",
+        meter=meter_text(record.status.meter),
     )
