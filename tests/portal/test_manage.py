@@ -412,7 +412,7 @@ class TestDeadLetters:
         letter(hub, "222", hours=2, users=[user_key_for(ANA)])
         html = hub.browser(MIA).text("/manage/dead-letters")
         assert html.index("222") < html.index("111")
-        assert "benchkeeper messages replay 222" in html
+        assert "benchkeeper dead-letter replay 222" in html
         assert f"/manage/people/{user_key_for(ANA)}" in Cells(html).links
         assert "<script>alert" not in html
 
