@@ -74,7 +74,7 @@ def _extra(month: Month, notes: Notes | None, retention: timedelta) -> Extra:
     for row, sums in month.by_person:
         cost = sums.billed if month.billed_at is not None else sums.estimate
         if cost is not None:
-            costs[row.user_key] = cost
+            costs[row.user_key] = float(cost)
     return Extra(last_used=notes.last_used if notes is not None else {}, costs=costs, retention=retention)
 
 

@@ -246,6 +246,7 @@ def _catalog(profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> C
         default_profile=profiles.default,
         masters=masters,
         environments=profiles.environments,
+        prices=profiles.prices,
     )
 
 

@@ -19,6 +19,7 @@ from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
+from shared.domain.things.meter import NO_METER, Meter
 from shared.domain.things.snapshots import Dormancy, Former, Restored, Restoring, Rollback, Snapshot
 from shared.domain.things.usage import Usage
 
@@ -173,6 +174,7 @@ class StatusChanges(TypedDict, total=False):
     refused: str
     clusters: tuple[ClusterStatus, ...]
     usage: Mapping[str, Usage]
+    meter: Meter
     ready_took_s: float | None
     acknowledged_at: datetime | None
     story: tuple[StoryLine, ...]
@@ -297,9 +299,8 @@ class GuardStatus(Struct, frozen=True, kw_only=True):
 class InboxStatus(Struct, frozen=True, kw_only=True):
     """The last messages about the user.
 
-    `last_letter_id` and `last_letter_at` name the newest dead letter about this user, by the time at which it was sent.
-    `acknowledged_at` is when an operator acknowledged an unknown leaver (`shared.domain.people.unknown_leaver`). `taken_wishes` are the
-    requests of the page that were folded in lately.
+    `last_letter_id` and `last_letter_at` name the newest dead letter, by the time of sending. `acknowledged_at` is when an operator
+    acknowledged an unknown leaver (`shared.domain.people.unknown_leaver`). `taken_wishes` are the page's requests folded in lately.
     """
 
     last_event_id: str = ""
@@ -312,12 +313,11 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """The remembered state that cannot be read back from the cloud, in parts by subject.
 
-    `generation` counts changes of what is wanted; `observed_generation` is the last generation that a whole pass has seen.
-    `tries` counts started operations. It is part of request ids: the same try after a crash has the same id.
-    `attempts` counts failures in a row.
+    `generation` counts changes of what is wanted, `observed_generation` is the last that a whole pass has seen. `attempts` counts failures
+    in a row. `tries` counts started operations, and is part of request ids.
     `waiting_since` is the time of the message whose effect is pending: a joiner's notebook to be ready, or a leaver's to be stopped.
     `ready_took_s` is how long the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template.
-    `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month.
+    `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month; `meter` has what is billed.
     `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is the latest history, oldest first. `notices` are what a manager should know.
 
     A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`), so no two parts have a field of the same name.
@@ -332,6 +332,7 @@ class Status(Struct, frozen=True, kw_only=True):
     waiting_since: datetime | None = None
     clusters: tuple[ClusterStatus, ...] = ()
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    meter: Meter = NO_METER
     ready_took_s: float | None = None
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()
