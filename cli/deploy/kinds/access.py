@@ -58,8 +58,9 @@ def grants(target: Target) -> Iterator[Step]:
     for grant in target.deployment.grants:
         if grant.on not in _ELSEWHERE:
             yield _one(target, grant, policies)
+    topics = target.deployment.topics.keys() - target.deployment.wanted(target.deployment.topics).keys()
     for grant in target.deployment.dormant_grants:
-        if grant.on in _ELSEWHERE or grant.when is None:
+        if grant.on in _ELSEWHERE or grant.when is None or grant.on.removeprefix("topic/") in topics:
             continue
         if has(policies.of(grant.on), full_role(target, grant.role), target.member(grant.to)):
             yield Step(key=grant_key(grant, on=grant.on), mark=Mark.KEEP, because=_NO_MORE[grant.when])
