@@ -43,24 +43,24 @@ def test_from_the_sign_in_to_a_cell_and_back_to_the_file(house: House, chromium:
     house.join(ANA)
     with window(chromium, house) as mine:
         page = mine.enter(ANA)
-        expect(headline(page)).to_have_text("Your notebook is on its way")
+        expect(headline(page)).to_have_text("On its way")
         expect(page.locator("#notebook .stages li").first).to_contain_text("You were given access")
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is running")
+            expect(headline(page)).to_contain_text("Running")
         lab = mine.opened(page.get_by_role("link", name="Open JupyterLab"))
         run_cell(lab, "print(6 * 7, open('kept.txt', 'w').write('still here'))", "42 10\n")
         lab.close()
 
         page.get_by_role("button", name="Stop", exact=True).click()
-        expect(page.locator("#notebook .said")).to_have_text("Your notebook was asked to stop. Your files are kept.")
+        expect(page.locator("#notebook .said")).to_have_text("Stopping. Your files are kept.")
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is stopped")
+            expect(headline(page)).to_contain_text("Stopped")
         expect(page.locator("#notebook .why")).to_contain_text("Your files are kept.")
         expect(page.get_by_role("link", name="Open JupyterLab")).to_have_count(0)
 
         page.locator("#start-notebook").click()
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is running")
+            expect(headline(page)).to_contain_text("Running")
         lab = mine.opened(page.get_by_role("link", name="Open JupyterLab"))
         # JupyterLab would bring back the tab of a notebook that was never saved, and ask for its kernel: begin with the launcher.
         lab.goto(f"{lab.url.partition('/lab')[0]}/lab?reset")

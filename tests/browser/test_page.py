@@ -14,6 +14,7 @@ from kit.browser import (
     jumped,
     living_in,
     spark_card,
+    unfold,
     window,
 )
 from playwright.sync_api import Locator, Page, expect
@@ -41,13 +42,14 @@ def test_a_first_notebook_comes_while_one_looks_and_nothing_jumps(house: House, 
     house.join("ana.silva@example.com")
     with window(chromium, house) as mine:
         page = mine.enter("ana.silva@example.com")
-        expect(headline(page)).to_have_text("Your notebook is on its way")
+        expect(headline(page)).to_have_text("On its way")
         expect(page.locator("#notebook [aria-current=step]")).to_have_count(1)
         page.evaluate("window.same = true")
-        zone = page.get_by_label("Times are shown in")
+        unfold(page, "corner")
+        zone = page.get_by_label("Time zone")
         zone.focus()
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is running")
+            expect(headline(page)).to_contain_text("Running")
         expect(page.locator("#live")).to_contain_text("Your notebook is running.")
         expect(zone).to_be_focused()
         assert page.evaluate("window.same") is True, "the page was loaded anew"
@@ -62,16 +64,16 @@ def test_a_stop_and_a_start_move_nothing_and_keep_the_focus(house: House, chromi
         expect(page.locator("#notebook .said")).to_be_visible()
         expect(page.locator("#notebook")).to_be_focused()
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is stopped")
+            expect(headline(page)).to_contain_text("Stopped")
         expect(page.locator("#notebook")).to_be_focused()
         page.locator("#start-notebook").click()
-        expect(headline(page)).to_contain_text("Your notebook is starting")
+        expect(headline(page)).to_contain_text("Starting")
         card = spark_card(page, "Small Spark")
         card.get_by_role("button", name="Start").click()
         expect(card.get_by_role("progressbar")).to_be_visible()
         card.get_by_role("button", name="Delete …").focus()
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is running")
+            expect(headline(page)).to_contain_text("Running")
             expect(card.locator(".state")).to_have_text("Running")
         expect(card.get_by_role("button", name="Delete …")).to_be_focused()
         assert jumped(page) < MOST_JUMP
@@ -88,17 +90,18 @@ def test_kept_on_until_a_moment_on_the_readers_clock_and_not(house: House, chrom
     house.at_work("chi.lee@example.com")
     with window(chromium, house, timezone_id=SAO_PAULO) as mine:
         page = mine.enter("chi.lee@example.com")
-        expect(page.get_by_label("Times are shown in")).to_have_value(SAO_PAULO)
-        page.get_by_label("Keep it on").select_option("for 2 hours")
-        page.get_by_role("button", name="Keep on", exact=True).click()
-        kept = page.locator("#notebook dd", has=page.get_by_role("button", name="Do not keep it on"))
+        expect(page.locator("#zone")).to_have_value(SAO_PAULO)
+        unfold(page, "more")
+        page.get_by_label("Extend", exact=True).select_option("for 2 hours")
+        page.get_by_role("button", name="Extend", exact=True).click()
+        kept = page.locator("#notebook .line", has=page.get_by_role("button", name="Resume the normal idle shutdown"))
         expect(kept).to_be_visible()
         until(lambda: spec(house, CHI).get("keep_on_until"), seconds=PATIENCE_S, what="the wish was taken up")
         until_utc = datetime.fromisoformat(house.record("chi.lee@example.com")["spec"]["keep_on_until"])
         there = until_utc.astimezone(ZoneInfo(SAO_PAULO))
         expect(kept.locator("time")).to_contain_text(f"{there:%H:%M}")
         expect(kept).to_contain_text("(in 2 h")
-        page.get_by_role("button", name="Do not keep it on").click()
+        page.get_by_role("button", name="Resume the normal idle shutdown").click()
         expect(kept).to_have_count(0)
         until(lambda: spec(house, CHI).get("keep_on_until") is None, seconds=PATIENCE_S, what="the wish was taken up")
 
@@ -118,7 +121,7 @@ def test_one_more_than_allowed_is_refused_in_words(house: House, chromium: Brows
 def test_somebody_without_an_environment_reads_whom_to_ask(house: House, chromium: Browser) -> None:
     with window(chromium, house) as mine:
         mine.refused.add(403)
-        page = mine.enter("noah.weber@example.com", heading="There is no environment for you yet")
+        page = mine.enter("noah.weber@example.com", heading="You do not have a notebook yet")
         expect(page.get_by_role("main")).to_contain_text("ask the data platform team (data-platform@example.com)")
 
 
@@ -178,12 +181,12 @@ def test_by_keyboard_alone(house: House, chromium: Browser) -> None:
         tab_to(page, page.get_by_role("link", name="Open JupyterLab"))
         tab_to(page, page.get_by_role("button", name="Stop", exact=True))
         press("Enter")
-        expect(headline(page)).to_contain_text("Your notebook is stopping")
+        expect(headline(page)).to_contain_text("Stopping")
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is stopped")
+            expect(headline(page)).to_contain_text("Stopped")
         tab_to(page, page.locator("#start-notebook"))
         press("Space")
-        expect(headline(page)).to_contain_text("Your notebook is starting")
+        expect(headline(page)).to_contain_text("Starting")
         card = spark_card(page, "Small Spark")
         tab_to(page, card.get_by_role("button", name="Start"))
         press("Enter")
@@ -213,22 +216,23 @@ def test_without_javascript(house: House, chromium: Browser) -> None:
     house.join(email)
     with window(chromium, house, java_script_enabled=False) as mine:
         page = mine.enter(email)
-        expect(headline(page)).to_have_text("Your notebook is on its way")
+        expect(headline(page)).to_have_text("On its way")
         with house.time_passes():
-            expect(headline(page)).to_contain_text("Your notebook is running")  # the page loads itself anew
+            expect(headline(page)).to_contain_text("Running")  # the page loads itself anew
         assert page.get_by_role("link", name="Open JupyterLab").get_attribute("href")
 
-        page.get_by_label("Keep it on").select_option("for 1 hour")
-        page.get_by_role("button", name="Keep on", exact=True).click()
-        expect(page.locator(".said")).to_have_text("Your notebook is kept on.")
-        page.get_by_role("button", name="Do not keep it on").click()
-        expect(page.locator(".said")).to_have_text("Your notebook stops by itself again, as usual.")
+        unfold(page, "more")
+        page.get_by_label("Extend", exact=True).select_option("for 1 hour")
+        page.get_by_role("button", name="Extend", exact=True).click()
+        expect(page.locator(".said")).to_have_text("Extended.")
+        page.get_by_role("button", name="Resume the normal idle shutdown").click()
+        expect(page.locator(".said")).to_have_text("The extension is off: the normal idle shutdown counts again.")
 
         page.get_by_role("button", name="Stop", exact=True).click()
-        expect(page.locator(".said")).to_have_text("Your notebook was asked to stop. Your files are kept.")
-        at_last(house, headline(page), "Your notebook is stopped")
+        expect(page.locator(".said")).to_have_text("Stopping. Your files are kept.")
+        at_last(house, headline(page), "Stopped")
         page.locator("#start-notebook").click()
-        expect(page.locator(".said")).to_have_text("Your notebook was asked to start.")
+        expect(page.locator(".said")).to_have_text("Starting. This usually takes 3 minutes.")
 
         card = spark_card(page, "Small Spark")
         card.get_by_role("button", name="Start").click()
@@ -239,9 +243,10 @@ def test_without_javascript(house: House, chromium: Browser) -> None:
         card.get_by_role("button", name="Delete it now").click()
         at_last(house, card.locator(".state"), "Not running")
 
-        page.get_by_label("Times are shown in").fill("Europe/Berlin")
+        unfold(page, "corner")
+        page.get_by_label("Time zone").fill("Europe/Berlin")
         page.get_by_role("button", name="Set").click()
-        expect(page.get_by_label("Times are shown in")).to_have_value("Europe/Berlin")
+        expect(page.locator("#zone")).to_have_value("Europe/Berlin")
 
 
 def at_last(house: House, place: Locator, text: str) -> None:

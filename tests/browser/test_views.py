@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from kit.browser import ENGINEERS, MIA, barriers, headline, living_in, sideways, spark_card, window
+from kit.browser import ENGINEERS, MIA, barriers, headline, living_in, sideways, spark_card, unfold, window
 from playwright.sync_api import Page, expect
 
 from portal.app import CHANGES_AT_ONCE
@@ -117,7 +117,7 @@ def test_signing_in_and_what_is_not_there(house: House, mine: Window) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("alert").wait_for()
     views.look("no address")
-    mine.enter("nora.none@example.com", heading="There is no environment for you yet")
+    mine.enter("nora.none@example.com", heading="You do not have a notebook yet")
     views.look("nobody known")
     mine.go("/_sign_in")
     views.look("signed in already")
@@ -141,6 +141,7 @@ def asks_too_much(mine: Window) -> bool:
     for _ in range(2 * CHANGES_AT_ONCE):
         if page.context.request.post(f"{mine.house.front}/preferences/time-zone").status == 429:
             break
+    unfold(page, "corner")
     page.get_by_role("button", name="Set").click()
     return page.get_by_role("heading", level=1).inner_text() == "One moment"
 
@@ -149,24 +150,26 @@ def test_the_notebook_in_every_state(house: House, mine: Window) -> None:
     house.join(GERMAN, group=ENGINEERS)
     page = enter(mine, GERMAN)
     views = Views(page)
-    expect(headline(page)).to_have_text("Your notebook is on its way")
+    expect(headline(page)).to_have_text("On its way")
     views.look("on its way")
     with house.time_passes():
-        expect(headline(page)).to_contain_text("Your notebook is running")
+        expect(headline(page)).to_contain_text("Running")
     views.look("running")
-    page.get_by_role("button", name="Keep on", exact=True).click()
-    expect(page.get_by_role("button", name="Do not keep it on")).to_be_visible()
+    unfold(page, "more")
+    views.look("menu")
+    page.get_by_role("button", name="Extend", exact=True).click()
+    expect(page.get_by_role("button", name="Resume the normal idle shutdown")).to_be_visible()
     views.look("kept on")
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(headline(page)).to_contain_text("Your notebook is stopping")
+    expect(headline(page)).to_contain_text("Stopping")
     views.look("stopping")
     with house.time_passes():
-        expect(headline(page)).to_contain_text("Your notebook is stopped")
+        expect(headline(page)).to_contain_text("Stopped")
     views.look("stopped")
     house.local.control("POST", "faults", {"call": "notebooks.StartInstance", "times": 1, "operation_error": {
         "code": "RESOURCE_EXHAUSTED", "message": "Quota 'CPUS' exceeded. Limit: 24.0 in region europe-west1."}})  # fmt: skip
     page.locator("#start-notebook").click()
-    expect(headline(page)).to_contain_text("Your notebook is starting")
+    expect(headline(page)).to_contain_text("Starting")
     views.look("starting")
     with house.time_passes():
         expect(page.locator("#notebook .state")).to_have_text("Waiting")

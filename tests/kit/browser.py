@@ -25,7 +25,7 @@ ANALYSTS, ENGINEERS = "data-analysts@example.com", "data-engineers@example.com"
 MIA = "mia.chen@example.com"  # the administrator
 PATIENCE_S = 60.0  # for a busy machine; what holds sooner is seen sooner
 PATIENCE_MS = PATIENCE_S * 1000
-_HOME = "My environments"
+_HOME = "Notebook and Spark"
 _BERLIN = "Europe/Berlin"
 _FAST = 120.0  # virtual seconds a second: a create takes four virtual minutes
 # Without what Chromium asks of its maker's servers by itself.
@@ -147,7 +147,7 @@ class Window:
 
     def settled(self) -> None:
         """The script has told the page the reader's time zone, and so loaded it anew."""
-        expect(self.page.get_by_label("Times are shown in")).to_have_value(self.zone)
+        expect(self.page.locator("#zone")).to_have_value(self.zone)
 
     def go(self, path: str) -> Page:
         self.page.goto(f"{self.house.front}{path}")
@@ -215,8 +215,16 @@ def barriers(page: Page) -> list[str]:
 
 
 def headline(page: Page) -> Locator:
-    return page.locator("#notebook .headline")
+    """The word beside the notebook's heading."""
+    return page.locator("#notebook .card-head .state")
+
+
+def unfold(page: Page, menu: str) -> None:
+    """Open a menu of the page, as a person does before using what is in it: `corner`, or `more` of the notebook."""
+    place = page.locator(f"#{menu}")
+    if place.get_attribute("open") is None:
+        page.locator(f"#{menu}-menu").click()
 
 
 def spark_card(page: Page, title: str) -> Locator:
-    return page.get_by_role("article", name=title)
+    return page.locator("#spark li", has=page.get_by_role("heading", name=title))
