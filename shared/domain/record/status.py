@@ -285,8 +285,8 @@ class GuardStatus(Struct, frozen=True, kw_only=True):
     """The state of the guard against mass changes for this user.
 
     `waiting_cut` is a cut for which the limits left no room, `clearance` allows a cut, `kept_in` are the cuts that were mistakes.
-    `waiting_listed` is the entry of this user in the index of waiting users, "" for none.
-    `urgent` names the leave that must not wait while many others leave (`ref` of a cut), "" for none.
+    `waiting_listed` is the entry of this user in the index of waiting users, `urgent` the leave (`ref` of a cut) that must not wait while
+    many others leave; "" for none.
     """
 
     waiting_cut: WaitingCut | None = None
