@@ -28,7 +28,7 @@ from shared.engine.views.words import day_words, sold_out_words
 from shared.sheet import Value
 
 FEED_DAYS = 7
-_SHOWN_NEEDS = 6  # reasons; the page about all of them has the rest
+_SHOWN_NEEDS = 5  # reasons; the page about all of them has the rest
 _GAP = timedelta(hours=2)  # counts further apart are not joined: what was between is not known
 _IN_A_BATCH = Notice.CUT_WAITS.value  # not shown among the needs, which have a line for each batch instead
 

@@ -158,7 +158,7 @@ class TestHelpDesk:
         desk = self.desk(hub)
         done = desk.post(f"/manage/people/{user_key_for(ANA)}/acts/stop")
         assert done.headers["Location"] == f"/manage/people/{user_key_for(ANA)}?said=stop"
-        assert "asked to stop" in plain(desk.text(done.headers["Location"]))
+        assert "Stopping. The files are kept." in plain(desk.text(done.headers["Location"]))
 
     def test_has_one_link_and_the_manager_has_the_others(self, hub: Hub) -> None:
         html = self.desk(hub).text("/manage/help")
