@@ -1,4 +1,4 @@
-"""The charts of the page, made on the server: lines over time as SVG. Pure.
+"""The charts of the page, made on the server: steps over time as SVG. Pure.
 
 The SVG has no style, because the page allows no inline style: the style sheet sets colours, widths and text sizes by class.
 Lines also differ by their dashes, not by colour alone. The page shows the same figures as a table beside each chart.
@@ -55,13 +55,18 @@ def line_chart(
     lines: Sequence[Line],
     zone: ZoneInfo | None,
     unit: Callable[[float], str] = lambda value: f"{value:,.0f}",
+    gap: timedelta | None = None,
 ) -> Chart:
-    """Return a chart of lines over `times`. Times are in order and as many as the values of each line; `name` is unique on the page."""
+    """Return a chart of lines over `times`, as steps. Times are in order and as many as the values of each line; `name` is unique on the page.
+
+    A value holds until the next count. Counts further apart than `gap` are not joined, because what was between is not known.
+    """
     kept = _sample(len(times))
     scale = _Scale.over([times[index] for index in kept], max((v for line in lines for v in line.values), default=0.0))
     parts = [_grid(scale, unit), _time_labels(scale, zone)]
     for line, dash in zip(lines, _DASHES, strict=False):
-        parts.append(_drawn(line, dash, [(times[index], line.values[index]) for index in kept], scale))
+        points = [(times[index], line.values[index]) for index in kept]
+        parts += [_drawn(line, dash, part, scale) for part in _parts(points, gap, _spacing(times, kept))]
     svg = Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-title {}-text">'
         '<title id="{}-title">{}</title><desc id="{}-text">{}</desc>{}</svg>'
@@ -147,19 +152,37 @@ def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scal
     if len(places) == 1:
         (x, y) = places[0]
         return Markup('<circle class="dot-{}" cx="{}" cy="{}" r="4"/>').format(line.name, x, y)
-    text = " ".join(f"{x},{y}" for x, y in _without_steps(places))
+    text = " ".join(f"{x},{y}" for x, y in _steps(places))
     return Markup('<polyline class="line line-{}"{} points="{}"/>').format(line.name, _dash(dash), text)
 
 
-def _without_steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the same line without points that lie on a level stretch: a quiet month then has a handful of points."""
-    if not places:
-        return []
-    kept = [places[0]]
-    for (_, y), (x, here), (_, behind) in zip(places, places[1:], places[2:], strict=False):
-        if not y == here == behind:
-            kept.append((x, here))
-    return [*kept, places[-1]] if len(places) > 1 else kept
+def _spacing(times: Sequence[datetime], kept: Sequence[int]) -> timedelta:
+    """Return how much time one drawn point stands for beyond its own: the counts that were left out between two drawn ones."""
+    step = max((b - a for a, b in pairwise(kept)), default=1)
+    gaps = sorted(b - a for a, b in pairwise(times))
+    return (step - 1) * gaps[len(gaps) // 2] if gaps else timedelta(0)
+
+
+def _parts(
+    points: Sequence[tuple[datetime, float]], gap: timedelta | None, spacing: timedelta
+) -> list[list[tuple[datetime, float]]]:
+    """Return the points in stretches without a gap."""
+    parts: list[list[tuple[datetime, float]]] = []
+    for point in points:
+        if parts and (gap is None or point[0] - parts[-1][-1][0] <= gap + spacing):
+            parts[-1].append(point)
+        else:
+            parts.append([point])
+    return parts
+
+
+def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the corners of the steps: each value holds until the next. A quiet month has a handful of corners."""
+    corners = [places[0]]
+    for (_, before), (x, y) in pairwise(places):
+        if y != before:
+            corners += [(x, before), (x, y)]
+    return [*corners, places[-1]] if corners[-1] != places[-1] else corners
 
 
 def _key(line: Line, dash: str) -> Key:

@@ -15,7 +15,7 @@ from portal import csrf
 from portal.cost_view import short_cost
 from portal.deps import current
 from portal.problems import Problem
-from portal.reader import duration_text, moment_text, relative_text
+from portal.reader import duration_text, local, moment_text, relative_text
 from portal.visit import Visit, may, visit
 from shared.domain.intent.roles import Right
 from shared.domain.things.times import rfc3339
@@ -34,6 +34,7 @@ def install(app: flask.Flask) -> None:
     """Register the filters and globals that every template may use."""
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["clock"] = clock
+    app.jinja_env.filters["day"] = day
     app.jinja_env.filters["told"] = told
     app.jinja_env.filters["rfc3339"] = rfc3339
     app.jinja_env.filters["duration"] = duration_text
@@ -119,6 +120,14 @@ def clock(when: datetime) -> Markup:
     """Return `<time>` on the reader's clock alone, for a line of facts."""
     present = visit()
     return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), moment_text(when, present.now(), present.zone))
+
+
+def day(when: datetime) -> Markup:
+    """Return `<time>` as a day on the reader's calendar: `28 Nov`, with the year if it is another one."""
+    present = visit()
+    there, here = local(when, present.zone), local(present.now(), present.zone)
+    year = "" if there.year == here.year else f" {there.year}"
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), f"{there.day} {there:%b}{year}")
 
 
 def told(text: str) -> Markup:

@@ -39,6 +39,7 @@ from shared.cloud.storage.records import StorageRecords
 from shared.cloud.storage.rosters import StorageRosterFile, StorageRosters
 from shared.cloud.workers import ThreadWorkers
 from shared.domain.people.domains import People
+from shared.domain.people.events import News
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Noted
 from shared.domain.policy.policy_codec import policy_digest
@@ -46,7 +47,7 @@ from shared.domain.things.catalog import Catalog, ClusterIdentity
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserEmail, UserKey, parse_email
 from shared.engine.ports.deps import Deps
-from shared.engine.ports.inbox import SignIn, Wake
+from shared.engine.ports.inbox import DeadLetter, SignIn, Wake
 from shared.engine.ports.mail import Letter, MailPorts
 from shared.engine.ports.roster import RosterSource
 from shared.engine.ports.runtime import Clock, Log
@@ -143,6 +144,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         rosters=StorageRosters(clients, inbox=settings.inbox_bucket),
         roster_sources=tuple(_roster_sources(settings, clients, lambda: policies.in_force(own).people)),
         base_policy=own,
+        parse_letter=partial(_parse_letter, settings.max_message_bytes),
         deployed=_deployed(settings, own),
     )
 
@@ -228,6 +230,13 @@ def _deployed(settings: Settings, own: Policy) -> Noted | None:
     if settings.deployed_at is None:
         return None
     return Noted(digest=policy_digest(own), by=settings.deployed_by, at=settings.deployed_at)
+
+
+def _parse_letter(max_bytes: int, letter: DeadLetter, policy: Policy) -> tuple[News, ...]:
+    """Return the news in a dead letter, as the function parses them now."""
+    from shared.messages.letters import parse_letter  # noqa: PLC0415 - most processes never read a dead letter
+
+    return parse_letter(letter, sources=policy.sources, people=policy.people, max_bytes=max_bytes)
 
 
 def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: Mapping[str, str]) -> None:

@@ -84,46 +84,45 @@ class Words(Struct, frozen=True, kw_only=True):
 
 
 _WHAT_IS_RESTORED = (
-    "The person's home directory becomes what it was then. Packages and environments outside of it are in no copy: they stay as they are. "
-    "The notebook stops for some minutes, and what runs in it ends. The present files are saved first and kept for seven days; until "
-    "then this can be undone."
+    "The person's home directory becomes what it was then. Packages outside of it stay as they are. "
+    "The notebook stops for some minutes, and what runs in it ends. The present files are saved first. "
+    "This can be undone for seven days."
 )
 WORDS = {
     Act.START: Words(
-        title="Start the notebook", text="It is started as if the person had asked for it.", button="Start it"
+        title="Start the notebook", text="The notebook starts as if the person had started it.", button="Start"
     ),
     Act.STOP: Words(
         title="Stop the notebook",
-        text="What runs in it ends at once. Files are kept, and the person may start it again.",
-        button="Stop it",
+        text="Running work ends at once. Files are kept, and the person can start it again.",
+        button="Stop",
     ),
     Act.RESTART: Words(
         title="Restart the notebook",
-        text="It restarts on its machine. Files are kept; what runs in its memory is lost.",
-        button="Restart it",
+        text="The notebook restarts on its machine. Files are kept, memory is lost.",
+        button="Restart",
     ),
-    Act.RESTORE: Words(title="Restore files of an earlier day", text=_WHAT_IS_RESTORED, button="Restore them"),
-    Act.UNDO_RESTORE: Words(title="Undo the last restore of files", text=_WHAT_IS_RESTORED, button="Undo it"),
+    Act.RESTORE: Words(title="Restore files of an earlier day", text=_WHAT_IS_RESTORED, button="Restore"),
+    Act.UNDO_RESTORE: Words(title="Undo the last restore of files", text=_WHAT_IS_RESTORED, button="Undo"),
     Act.HOLD: Words(
         title="Put the data on hold",
-        text="Nothing that may hold this person's data is deleted until somebody releases it, whatever the retention says. "
-        "Access begins and ends as before.",
+        text="None of this person's data is deleted until the hold is released. Access begins and ends as before.",
         button="Put on hold",
     ),
     Act.RELEASE: Words(
         title="Release the hold",
-        text="What the retention has long let go is deleted soon after.",
+        text="Data past its retention is deleted at the next tick.",
         button="Release the hold",
     ),
     Act.RECONCILE: Words(
-        title="Look again now",
-        text="A pass looks at everything of this person now, and does what the plan says, instead of at its own time.",
-        button="Look again now",
+        title="Check now",
+        text="Everything of this person is checked now, and the plan below is carried out.",
+        button="Check now",
     ),
     Act.DELETE_CLUSTER: Words(
         title="Delete a Spark cluster",
-        text="What is on its disks is lost; what was saved in Cloud Storage stays. The person may start another one.",
-        button="Delete it",
+        text="Files on its disks are lost, files in Cloud Storage stay. The person can start another one.",
+        button="Delete",
     ),
     Act.BLOCK: Words(
         title="End access now",
@@ -140,10 +139,9 @@ WORDS = {
 
 
 RELEASE_OF_TWO = Words(
-    title="Ask for the release of the hold",
-    text="Another administrator has to approve it under Changes. Nothing is deleted before; then what the retention has long let go "
-    "is deleted soon after.",
-    button="Ask for the release",
+    title="Request the release of the hold",
+    text="Another administrator has to approve it under Changes. Data past its retention is deleted at the next tick after that.",
+    button="Request the release",
 )
 
 

@@ -73,7 +73,7 @@ def figures_now() -> tuple[FleetSnapshot, Figures]:
     After an upgrade the index has no figures until a sweep writes them: then the rows are read and counted.
     """
     about = _found(current().deps.engine.fleet.about)
-    if about.figures is not None:
+    if about.figures is not None and about.figures.today is not None:
         return about.fleet, about.figures
     seen = fleet()
     return seen, kept().get("figures", (seen,), lambda: figures_of(seen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -40,7 +40,7 @@ from shared.domain.things.errors import InvalidMessageError, RefusedError
 from shared.domain.things.identity import UserKey, parse_user_key
 from shared.domain.things.times import parse_time, rfc3339
 
-_LONGEST = timedelta(days=31)  # the longest time that an announcement may cover
+LONGEST = timedelta(days=31)  # the longest time that an announcement may cover
 
 
 _MOST_ANNOUNCED = 4_000_000  # bytes: enough for about 100,000 users
@@ -85,10 +85,17 @@ def api_decide(digest: str, verdict: str) -> flask.Response:
 @blueprint.post("/api/announcements")
 def api_announce() -> flask.Response:
     """Announce which users are going to lose access, and until when. Another administrator must approve the list."""
-    portal, (_, key) = current(), signed_in()
     flask.request.max_content_length = _MOST_ANNOUNCED
     keys, until = _announced(flask.request.get_json(silent=True))
-    deps, present = portal.deps.engine, visit()
+    digest = announce(keys, until)
+    return pages.json_answer({"digest": digest, "people": len(keys), "until": rfc3339(until)})
+
+
+def announce(keys: Sequence[UserKey], until: datetime | None) -> str:
+    """Store the list with the reader's approval, and return its digest. Raises `RefusedError` for a moment that is not valid."""
+    until = _valid(until)
+    _, key = signed_in()
+    deps, present = current().deps.engine, visit()
     digest = deps.decisions.put_list(batch_to_json(announced(keys, until)))
     deps.decisions.put(
         Decision(
@@ -102,7 +109,7 @@ def api_announce() -> flask.Response:
         by=key,
     )
     deps.log.info("Announced on the page", digest=digest, people=len(keys), by=key)
-    return pages.json_answer({"digest": digest, "people": len(keys), "until": rfc3339(until)})
+    return digest
 
 
 def _announced(sent: object) -> tuple[list[UserKey], datetime]:
@@ -117,13 +124,17 @@ def _announced(sent: object) -> tuple[list[UserKey], datetime]:
             user_message='Send {"people": [user keys], "until": a time such as 2026-12-01T18:00:00Z}. Nothing was announced.',
             detail=f"no announcement: {type(error).__name__}",
         ) from error
+    return sorted(set(keys)), _valid(until)
+
+
+def _valid(until: datetime | None) -> datetime:
     now = visit().now()
-    if not now < until <= now + _LONGEST:
+    if until is None or not now < until <= now + LONGEST:
         raise RefusedError(
-            user_message=f"until must lie within the next {_LONGEST.days} days. Nothing was announced.",
+            user_message=f"until must lie within the next {LONGEST.days} days. Nothing was announced.",
             detail="an announcement for too long, or for the past",
         )
-    return sorted(set(keys)), until
+    return until
 
 
 def _view(change: Change) -> dict[str, Any]:

@@ -125,6 +125,11 @@ class Change(Struct, frozen=True, kw_only=True):
         return self.about in QUESTIONS
 
     @property
+    def takes_access(self) -> bool:
+        """A flag: true if the users on the list lose access unless the list is rejected."""
+        return self.about is About.CUTS and self.cause not in {CutClass.CREATION.value, CutClass.IDLE.value}
+
+    @property
     def people(self) -> int:
         """The number of users on the list."""
         return len(self.entries)

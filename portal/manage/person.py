@@ -1,4 +1,4 @@
-"""The page `/manage/people/<user_key>`: a user's state and its reasons, statements, observations and history, read live."""
+"""The page `/manage/people/<user_key>`, read live: head with status and acts; Summary, History, Access, Costs, Technical."""
 
 from __future__ import annotations
 
@@ -24,12 +24,33 @@ from shared.domain.intent.roles import Right
 from shared.domain.people.entitlement import judge_entitlement
 from shared.domain.record.record import row_of
 from shared.domain.things.history import StoryKind
+from shared.domain.things.snapshots import SnapshotKind
 from shared.engine.ports.inbox import WaitingWish
 from shared.engine.reconcile.reconciler import preview
+from shared.engine.views import words
 from shared.engine.views.audit import history_page
 from shared.engine.views.certificate import NOT_COVERED, certificate_of
 from shared.engine.views.notices import to_know
 from shared.engine.views.person import address_view, observed_view, plan_view, url_of
+
+
+class Tab(StrEnum):
+    """A part of the page."""
+
+    SUMMARY = "summary"
+    HISTORY = "history"
+    ACCESS = "access"
+    COSTS = "costs"
+    TECHNICAL = "technical"
+
+
+TABS = {
+    Tab.SUMMARY: "Summary",
+    Tab.HISTORY: "History",
+    Tab.ACCESS: "Access",
+    Tab.COSTS: "Costs",
+    Tab.TECHNICAL: "Technical",
+}
 
 
 class Said(StrEnum):
@@ -53,29 +74,39 @@ class Said(StrEnum):
 
 
 TEXTS = {
-    Said.START: "The notebook was asked to start.",
-    Said.STOP: "The notebook was asked to stop. The files are kept.",
-    Said.RESTART: "The notebook was asked to restart. Files are kept; what runs in its memory is lost.",
-    Said.RESTORE: "Files of an earlier day were asked for. The present ones are saved first and kept for seven days.",
-    Said.UNDO_RESTORE: "The files from before the last restore were asked for. The present ones are saved first.",
-    Said.HOLD: "The person's data is on hold: nothing that may hold it is deleted until you release it.",
-    Said.HOLD_LATE: "The person's data is on hold, but a deletion had been decided already and may not be called back. Look in a few "
-    "minutes whether everything is there.",
-    Said.RELEASE: "The hold has ended. What the retention has long let go is deleted soon.",
-    Said.RELEASE_ASKED: "The release was asked for. The hold ends once another administrator approves it under Changes.",
-    Said.RECONCILE: "A pass was asked for. Its outcome is in the story within a minute.",
-    Said.DELETE_CLUSTER: "The Spark cluster is going to be deleted.",
-    Said.BLOCK: "Access ends now. What runs is stopped within a minute, and no message brings it back.",
-    Said.LIFT: "The block is lifted. What HR, the groups and the directory say counts again.",
-    Said.ALREADY: "That was so already, or asked for already; nothing was changed.",
-    Said.BUSY: "Another click for this person is still being worked on, so this one did nothing.",
+    Said.START: "Starting. This usually takes 3 minutes.",
+    Said.STOP: "Stopping. The files are kept.",
+    Said.RESTART: "Restarting. Files are kept, memory is lost.",
+    Said.RESTORE: "Restoring files. The present ones are saved first and kept for seven days.",
+    Said.UNDO_RESTORE: "Undoing the last restore. The present files are saved first.",
+    Said.HOLD: "On hold. No data of this person is deleted until the hold is released.",
+    Said.HOLD_LATE: "On hold. A deletion had begun before: check in a few minutes that everything is there.",
+    Said.RELEASE: "Hold released. Data past its retention is deleted at the next tick.",
+    Said.RELEASE_ASKED: "Release requested. It takes effect once another administrator approves it under Changes.",
+    Said.RECONCILE: "Check requested. The result is under History within a minute.",
+    Said.DELETE_CLUSTER: "Deleting the Spark cluster.",
+    Said.BLOCK: "Access ends now. Everything is stopped within a minute, and no message brings it back.",
+    Said.LIFT: "The block is lifted. What HR, the groups and the directory state counts again.",
+    Said.ALREADY: "Already set. Nothing was changed.",
+    Said.BUSY: "Your last click is still in progress. Nothing was changed.",
 }
 KINDS = {
-    StoryKind.NEWS: "news",
-    StoryKind.WISH: "somebody asked",
-    StoryKind.DECISION: "decision",
-    StoryKind.CALL: "call to the cloud",
+    StoryKind.NEWS: "Messages",
+    StoryKind.WISH: "Requests",
+    StoryKind.DECISION: "Decisions",
+    StoryKind.CALL: "Cloud calls",
 }
+SNAPSHOTS = {
+    SnapshotKind.LAST: "Last state",
+    SnapshotKind.DAILY: "Daily copy",
+    SnapshotKind.BEFORE: "Before a restore",
+}
+
+
+def _tab() -> Tab:
+    """Return the tab that the URL asks for. A kind of line, or an older part, is of the history."""
+    known = next((tab for tab in Tab if tab.value == asked("tab")), None)
+    return known or (Tab.HISTORY if asked("kind") or asked("before") else Tab.SUMMARY)
 
 
 @blueprint.get("/manage/people/<user_key>")
@@ -103,6 +134,11 @@ def person(user_key: str) -> flask.Response:
     profile = engine.policy.catalog.profiles.get(record.spec.profile or "")
     return pages.page(
         "manage/person.html",
+        tab=_tab(),
+        tabs=TABS,
+        words=words,
+        snapshots=SNAPSHOTS,
+        profile=profile,
         now=now,
         record=record,
         row=row,
@@ -122,7 +158,6 @@ def person(user_key: str) -> flask.Response:
         older=part.older,
         certificate=certificate_of(record),
         not_covered=NOT_COVERED,
-        first_day=record.created_at.date(),
         kinds=KINDS,
         kind=kind,
         said=TEXTS[Said(said)] if said in set(Said) else "",
@@ -137,6 +172,12 @@ def _for_help_desk(user_key: str, waiting: tuple[WaitingWish, ...]) -> flask.Res
     return help_page(record, waiting, TEXTS[Said(said)] if said in set(Said) else "")
 
 
+_TAB = Param(
+    name="tab",
+    place=Place.QUERY,
+    text="The part of the page. Default: summary.",
+    schema={"type": "string", "enum": [tab.value for tab in Tab]},
+)
 _SAID = Param(
     name="said",
     place=Place.QUERY,
@@ -146,7 +187,7 @@ _SAID = Param(
 _BEFORE = Param(
     name="before",
     place=Place.QUERY,
-    text="Where the older part of the story begins: the name of an object of the audit. Anything else counts as none.",
+    text="Where the older part of the history begins: the name of an object of the audit. Anything else counts as none.",
     schema={"type": "string"},
 )
 _NOBODY = {404: "Nothing is known of such a person."}
@@ -155,9 +196,9 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/people/<user_key>",
         name="manage.person",
-        summary="One person: how it stands, and the whole story.",
+        summary="One person: status, history, access, costs.",
         access=Access.FIND,
-        params=(USER_KEY, KIND, _BEFORE, _SAID),
+        params=(USER_KEY, _TAB, KIND, _BEFORE, _SAID),
         answers={200: "The page.", 303: "The person's own key is another one; the page is at Location.", **_NOBODY},
     ),
 )

@@ -24,11 +24,11 @@ from shared.domain.fleet.fleet import FleetSnapshot, Standing
 from shared.domain.record.record import Presence
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.identity import user_key_for
-from shared.engine.views.fleet import Choice, Column, key_of_address
+from shared.engine.views.fleet import Choice, Column, View, key_of_address
 from shared.messages.addresses import parse_address
 
 E = TypeVar("E", bound=StrEnum)
-SEARCH, STANDING, STATE, PROFILE, COST_CENTER, NEEDS, PRESENCE = (
+SEARCH, STANDING, STATE, PROFILE, COST_CENTER, NEEDS, PRESENCE, VIEW = (
     "q",
     "standing",
     "state",
@@ -36,6 +36,7 @@ SEARCH, STANDING, STATE, PROFILE, COST_CENTER, NEEDS, PRESENCE = (
     "cost_center",
     "needs",
     "presence",
+    "view",
 )
 _UP, _DOWN = "up", "down"
 
@@ -59,6 +60,7 @@ class Query(Struct, frozen=True, kw_only=True):
             COST_CENTER: choice.cost_center,
             NEEDS: choice.needs,
             PRESENCE: choice.presence.value if choice.presence is not None else "",
+            VIEW: choice.view.value if choice.view is not None else "",
             "sort": "" if self.column is Column.PERSON and not self.descending else self.column.value,
             "order": _DOWN if self.descending else "",
             "page": str(page) if page is not None and page > 1 else "",
@@ -69,6 +71,15 @@ class Query(Struct, frozen=True, kw_only=True):
         """Return the query sorted by this column, in the opposite order if it is sorted by this column already."""
         turned = column is self.column and not self.descending
         return replace(self, column=column, descending=turned, page=1)
+
+    def with_view(self, view: View | None) -> Query:
+        """Return the query for another view, with the same filters, from the first page."""
+        return replace(self, choice=replace(self.choice, view=view), page=1)
+
+    @property
+    def is_filtered(self) -> bool:
+        """A flag: true if anything but the view limits the rows."""
+        return self.choice != Choice(view=self.choice.view)
 
     def aria_sort(self, column: Column) -> str:
         """Return the sort order of a column for screen readers (`aria-sort`)."""
@@ -92,6 +103,7 @@ def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
         cost_center=text(COST_CENTER),
         needs=text(NEEDS),
         presence=_one_of(Presence, args.get(PRESENCE, "")),
+        view=_one_of(View, args.get(VIEW, "")),
     )
     return Query(
         choice=choice,
@@ -139,6 +151,7 @@ def filter_params(place: Place) -> tuple[Param, ...]:
         _param(COST_CENTER, "A cost centre; - for none.", place=place),
         _param(NEEDS, "Why a person is needed, for example Stuck; any for all of them.", place=place),
         _param(PRESENCE, "Who is to have one, or not.", place=place, values=Presence),
+        _param(VIEW, "A view of the table.", place=place, values=View),
         _param("sort", "The column that decides the order.", place=place, values=Column),
         Param(name="order", place=place, text="Which way.", schema={"type": "string", "enum": [_UP, _DOWN]}),
     )

@@ -9,6 +9,7 @@ import flask
 from portal import pages
 from portal.deps import current
 from portal.manage.base import PAGE, blueprint, cut, page_number
+from portal.manage.changes_view import addresses
 from portal.manage.export import TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Route
 from portal.visit import visit
@@ -49,6 +50,7 @@ def rosters() -> flask.Response:
         may_allow=_may_allow,
         outcome_words=outcome_words,
         stated_words=stated_words,
+        addresses=addresses() if rows else {},
         shown=cut(rows, page_number(flask.request.args)),
     )
 

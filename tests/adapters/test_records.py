@@ -15,8 +15,8 @@ from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.storage.records import StorageRecords
 from shared.domain.intent.wanted import new_record
 from shared.domain.record import codec
-from shared.domain.record.record import Power, Presence, Reason, row_of
-from shared.domain.record.status import ConditionStatus, ConditionType, Verb, set_condition
+from shared.domain.record.record import Hold, Power, Presence, Reason, row_of
+from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb, set_condition
 from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.things.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
 from shared.domain.things.identity import InstanceId, parse_email, user_key_for
@@ -151,6 +151,19 @@ def test_a_row_tells_of_clusters_hours_and_keeping_on(records):
     assert row == row_of(odd_person())
     assert row.clusters == {"spark": "RUNNING"}
     assert row.keep_on_until == NOW
+
+
+def test_a_row_tells_of_a_hold_an_end_a_proof_and_zones_without_machines(records):
+    ready = Condition(
+        type=ConditionType.NOTEBOOK_READY, status=ConditionStatus.FALSE, reason=Reason.STOCKOUT, message="", last_transition_time=NOW
+    )  # fmt: skip
+    waits = person(conditions=(ready,), failed_zones=("z-a", "z-b"), zone="z-c")
+    held = replace(waits, hold=Hold(reason="تدقيق 4711, case=1", since=NOW))
+    records.save(held, expected=None)
+    (row,) = records.rows()
+    assert row == row_of(held)
+    assert row.sold_out == ("z-a", "z-b", "z-c")
+    assert (row.hold_reason, row.on_hold) == ("تدقيق 4711, case=1", True)
 
 
 LATER_TEXTS = {"keep-on-until", "usage", "ready-took", "clusters"}

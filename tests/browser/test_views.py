@@ -226,16 +226,22 @@ def test_every_view_of_the_manager(house: House, mine: Window) -> None:
     house.local.publish({"schema": "workbench.lifecycle/v1", "event_id": "bad", "type": "joiner"})
     until(lambda: "1 message" in mine.go("/manage").get_by_role("main").inner_text(), seconds=60, what="a dead letter")
     views.look("overview")
-    for path in ("people", "people?q=nobody", "people?needs=any", "attention", "dead-letters", "costs"):
+    for path in ("people", "people?q=nobody", "people?needs=any", "attention", "messages", "costs"):
         mine.go(f"/manage/{path}")
         expect(page.locator("main h1")).to_be_visible()
         views.look(path)
-    for path in ("", "?kind=call", *(f"/acts/{act}" for act in ("start", "stop", "hold", "release", "reconcile"))):
+    for path in (
+        "",
+        "?tab=access",
+        "?tab=technical",
+        "?kind=call",
+        *(f"/acts/{act}" for act in ("start", "stop", "hold", "release", "reconcile")),
+    ):
         mine.go(f"/manage/people/{key}{path}")
         expect(page.locator("main h1")).to_be_visible()
         views.look(f"person{path}")
     mine.go(f"/manage/people/{key}/acts/hold")
-    page.get_by_label("Why").fill("ask ana.silva@example.com")
+    page.get_by_label("Reason").fill("ask ana.silva@example.com")
     page.get_by_role("button", name="Put on hold").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("That is not possible now")
     views.look("refused")

@@ -108,7 +108,7 @@ def lived(size):
     crowd.note_for_all()
     crowd.note("own pages", lambda: crowd.open_own_pages(crowd.people))
     crowd.note("one own page", lambda: crowd.open_own_pages(crowd.people[1:2]))
-    crowd.manage("/manage/dead-letters")
+    crowd.manage("/manage/messages")
     crowd.note("overview", lambda: crowd.manage("/manage"))
     crowd.note("table", lambda: crowd.manage("/manage/people"))
     crowd.note("stopped by hand", crowd.stop_by_hand)

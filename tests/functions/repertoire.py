@@ -9,6 +9,7 @@ import base64
 import copy
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ import requests
 from flask.testing import FlaskClient
 from kit.bills import PROJECT as BILLED_PROJECT
 from kit.bills import VIEW, BigQuery, Bill, serving
-from kit.hub import ADMINS, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
+from kit.hub import ADMINS, LETTER, MIA, SAMPLES, SHOWN, Browser, form_of, hub_settings, path_of
 from kit.inprocess import ROOT, START, KitClock, WsgiAdapter
 from kit.mail import MESSAGES, mail_host
 from kit.policies import in_force
@@ -254,6 +255,9 @@ def drive_page(world: Watched) -> None:
     for kind in ("idle", "drift"):
         world.post("tick", {"sweep": kind})
     world.deps.decisions.put_list(to_json(SHOWN))
+    world.deps.dead_letters.store(
+        DeadLetter(row=LETTER, source="s", received_at=START, body=b"{}", size=2, attributes={})
+    )
     kofi, mia = world.browser(KOFI), world.browser(MIA)
     for route in ROUTES:
         if route.access not in NEEDED and route.name not in _OF_FILES:
@@ -348,6 +352,13 @@ def visit(world: Watched, browser: Browser, route: Route) -> None:
         ).isoformat()  # what an announcement needs; the others take no notice
         body = {"people": [user_key_for(KOFI)], "user_key": user_key_for(KOFI), "until": until}
         answer = world.watched(HUB, lambda: browser.send(path, body=body))
+    elif route.name == "manage.perform_announce":
+        shown = browser.get(path).get_data(as_text=True)
+        listed = re.search(r'name="list" value="([0-9a-f]+)"', shown)
+        last = re.search(r'name="until" type="date" .*max="([0-9-]+)"', shown)
+        assert listed is not None
+        assert last is not None
+        answer = world.watched(HUB, lambda: browser.post(path, list=listed[1], until=last[1]))
     elif route.method == "POST":
         answer = world.watched(HUB, lambda: browser.post(path, **form_of(route)))
     else:

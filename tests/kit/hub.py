@@ -28,7 +28,9 @@ from shared.domain.people.events import Joined, Left, Woken
 from shared.domain.record.cuts import CutClass, StepKind
 from shared.domain.record.record import UserRecord
 from shared.domain.things.identity import UserEmail, UserKey, parse_email, user_key_for
+from shared.engine.decisions.letters import letter_digest
 from shared.engine.news.deliver import deliver
+from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.sweeps.sweeps import sweep
 from shared.settings import Settings
 from shared.wiring import sign_in
@@ -46,6 +48,14 @@ SHOWN = Batch(
     entries=(Entry(user_key=user_key_for(BEN), ref="0" * 16, steps=(StepKind.STOP,)),),
     since=START,
 )
+# A message that was handled long ago; a world has it once `Hub.keep_letter` was called.
+LETTER = LetterRow(
+    letter_id="sample",
+    sent_at=START,
+    reason="UnknownProfile",
+    detail="There is no such profile.",
+    users=(user_key_for(ANA),),
+)
 # Values with which every route can be asked, by parameter name. A module that brings routes adds its own.
 SAMPLES = {
     "template": "single-node",
@@ -57,11 +67,14 @@ SAMPLES = {
     "who": ANA,
     "act": "reconcile",
     "digest": SHOWN.digest,
+    "letter": letter_digest(LETTER),
+    "verb": "dismiss",
+    "list": "0" * 32,
     "verdict": "approve",
     "reason": "case 4711",
     "copy": "nb-ana-silva-0123456789ab-d1",
     "q": "ana",
-    **dict.fromkeys(("standing", "state", "profile", "cost_center", "needs", "presence", "sort", "order"), ""),
+    **dict.fromkeys(("standing", "state", "profile", "cost_center", "needs", "presence", "view", "sort", "order"), ""),
 }
 
 
@@ -215,6 +228,12 @@ class Hub:
         stored = self.bench.deps.records.load(user_key_for(email))
         assert stored is not None
         self.bench.deps.records.save(stored.record.with_status(**status), expected=stored)
+
+    def keep_letter(self, row: LetterRow = LETTER, *, body: bytes = b"{}") -> LetterRow:
+        """Keep a message that could not be processed, and return its row as a listing has it."""
+        letters, now = self.bench.deps.dead_letters, self.bench.now
+        letters.store(DeadLetter(row=row, source="s", received_at=now, body=body, size=len(body), attributes={}))
+        return next(each for each in letters.rows() if each.letter_id == row.letter_id)
 
     def lines(self, message: str = "Answered request") -> list[dict[str, Any]]:
         return [facts for _, said, facts in self.bench.log.lines if said == message]

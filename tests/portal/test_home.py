@@ -472,8 +472,8 @@ class TestReport:
         text = self.shown(two, **said)
         assert "A kernel is at work" in text
         assert "That alone keeps it on, until" in text
-        managed = plain(two.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}"))
-        assert "Kept by its own report since" in managed
+        managed = plain(two.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}?tab=technical"))
+        assert "Kept running since" in managed
         assert "That alone keeps" not in self.shown(two, **{**said, "outside_at": two.bench.now - timedelta(days=2)})
 
     def test_a_stopped_notebook_says_nothing(self, two: Hub) -> None:

@@ -113,7 +113,7 @@ def test_an_administrator_restores_and_undoes_from_the_persons_page(saved: Hub) 
     mia, key = saved.browser(MIA), user_key_for(ANA)
     page = f"/manage/people/{key}"
     text = mia.text(page)
-    assert "Files saved: 08:08 UTC (1 h ago), 1 day kept." in plain(text)
+    assert "Last saved 08:08 UTC (1 h ago), 1 day kept." in plain(text)
     (name,) = [s.name for s in copies_of(saved.record().status)]
     asked = f"{page}/acts/restore?copy={name}"
     assert asked.replace("&", "&amp;") in text

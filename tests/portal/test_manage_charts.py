@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
@@ -39,7 +40,8 @@ def test_every_point_is_inside_and_the_ends_are_there(values):
     drawn = places(found.svg)
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in drawn)
     assert [x for x, _ in drawn] == sorted(x for x, _ in drawn)
-    assert len(drawn) <= 161
+    assert len(drawn) <= 2 * 161  # a step has two corners
+    assert all(x == other or y == here for (x, y), (other, here) in pairwise(drawn))  # no slopes
     lowest = max(y for _, y in drawn)
     assert drawn[-1][1] == lowest or values[-1] > min(values)  # a higher value is never drawn lower than a lower one
 
@@ -109,3 +111,21 @@ def test_one_moment_is_a_dot():
 )
 def test_a_course_in_words(values, said):
     assert trend(values) == said
+
+
+def test_counts_far_apart_are_not_joined() -> None:
+    """What was between two counts seven hours apart is not known: no line says that it fell."""
+    times = [NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=8), NOW + timedelta(hours=9)]
+    line = Line(name="running", label="r", values=[50, 50, 0, 0])
+    found = line_chart(name="n", title="T", text="D", times=times, lines=[line], zone=None, gap=timedelta(hours=2))
+    parts = [each.attrib["points"].split() for each in parsed(found.svg).findall(f"{SVG}polyline")]
+    assert len(parts) == 2
+    assert all(len({point.split(",")[1] for point in part}) == 1 for part in parts)
+
+
+def test_a_gap_is_found_where_few_of_many_counts_are_drawn() -> None:
+    hours = [*range(600), *range(640, 1240)]
+    line = Line(name="running", label="r", values=[float(hour < 600) for hour in hours])
+    times = [NOW + timedelta(hours=hour) for hour in hours]
+    found = line_chart(name="n", title="T", text="D", times=times, lines=[line], zone=None, gap=timedelta(hours=2))
+    assert len(parsed(found.svg).findall(f"{SVG}polyline")) == 2

@@ -90,12 +90,12 @@ class TestNewAddress:
             assert "A new address waits to be confirmed" in text
             assert "o&#39;neil+test@sub.example.co becomes ñandú o&#39;neil+new@sub.example.co" in text
             assert "is another person&#39;s" in text
-            assert "once 2 people approve it" in text
-            assert "everything stays as it is" in text
+            assert "Once 2 people approve it" in text
+            assert "Everything stays as it is." in text
         assert "Approve this" in mia.text(f"/manage/changes/{found['digest']}/approve")
-        assert "A new address waits to be confirmed (NewAddress, said by hr)" in plain(mia.text("/manage"))
+        assert "A new address waits to be confirmed" in plain(mia.text("/manage"))
         assert mia.get(f"/manage/changes/{found['digest']}/people.json").json["rows"][0]["user_key"] == KEY
-        assert "Approve or reject it under Changes" in plain(mia.text(f"/manage/people/{KEY}"))
+        assert "Decide under Changes" in plain(mia.text(f"/manage/people/{KEY}"))
 
     def test_two_who_approve_change_the_address(self, hub: Hub) -> None:
         renamed(hub)
@@ -236,7 +236,7 @@ class TestRelease:
         assert (found["about"], found["needs_another"], found["takes_effect_at"]) == ("RELEASE", True, None)
         assert [vote["by"] for vote in found["votes"]] == [user_key_for(MIA)]
         text = plain(hub.browser(OTTO).text("/manage/changes"))
-        assert "once another administrator approves it" in text
+        assert "Once another administrator approves it" in text
         assert "case 4711" in text
         assert click(hub, found["digest"], "approve", MIA) == "already"
         assert click(hub, found["digest"], "approve", OTTO) == "approved"

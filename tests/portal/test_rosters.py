@@ -32,7 +32,7 @@ def drop(hub, text: str) -> None:
 
 def test_before_the_first_file_it_says_what_to_do(hub):
     text = plain(hub.browser(MIA).text("/manage/rosters"))
-    assert "No file was dropped yet" in text
+    assert "No file yet." in text
     assert "benchkeeper roster check FILE" in text
 
 
@@ -65,7 +65,7 @@ def test_a_faulty_file_names_its_lines_on_the_page_and_on_the_overview(hub):
     assert "line 2:" in plain(page)
     assert "<b>nobody" not in page
     overview = hub.browser(MIA).text("/manage")
-    assert "HR&#39;s list of employees</a>: the last reading is not used" in overview
+    assert "HR&#39;s list of employees: the last list is not used" in overview
 
 
 def test_a_list_that_shrank_says_how_it_is_allowed(hub):

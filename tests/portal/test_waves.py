@@ -69,21 +69,21 @@ def digest_of(deps: Deps) -> str:
 def test_the_page_shows_how_far_it_is() -> None:
     hub, _ = rolled_out()
     page = plain(hub.browser(MIA).text("/manage/changes"))
-    assert "A change of notebooks is going through the fleet Wave 1 of 3" in page
-    assert "not opened yet" in page
-    assert "Nothing waits." not in page
+    assert "Rollout in progress Wave 1 of 3" in page
+    assert "not started" in page
+    assert "No change waits" not in page
 
 
 def test_a_halted_one_is_shown_with_what_either_verdict_does_and_goes_back() -> None:
     hub, deps = rolled_out(broken=True)
     browser, digest = hub.browser(MIA), digest_of(deps)
     listing = plain(browser.text("/manage/changes"))
-    assert "A change of notebooks is halted" in listing
+    assert "Rollout halted" in listing
     assert "too many were not ready in time: 1 person waits" in listing
-    assert "nobody else's notebook is touched" in listing
+    assert "No other notebook is touched." in listing
     assert "The configuration of before is put in force again" in listing
     assert "not ready in time" in plain(browser.text(f"/manage/changes/{digest}"))
-    assert "for administrators to decide: Rollout" in plain(browser.text("/manage"))
+    assert "1 person waits for a change to be approved" in plain(browser.text("/manage"))
     assert browser.post(f"/manage/changes/{digest}/reject").status_code == 303
     hub.bench.advance(minutes=1)
     sweep("due", deps)

@@ -15,6 +15,7 @@ from shared.domain.fleet.fleet import MAX_POINTS, FleetPoint, Standing, needs_pe
 from shared.domain.record.record import Presence, row_of
 from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.things.errors import Reason
+from shared.domain.things.usage import NOTEBOOK, Usage, month_of
 
 ROW = row_of(person())
 KEY = ROW.user_key
@@ -54,7 +55,8 @@ def test_each_reason_has_its_word(reason, word):
         ({"reason": Reason.STUCK}, False, "Stuck"),
         ({"reason": Reason.QUOTA_EXHAUSTED}, False, "QuotaExhausted"),
         ({"reason": Reason.STUCK, "on_hold": True}, True, "Stuck"),
-        ({"on_hold": True}, True, "OnHold"),
+        ({"on_hold": True}, False, None),  # a hold waits for nobody
+        ({"on_hold": True}, True, "Blind"),
         ({}, True, "Blind"),
         ({"presence": Presence.ABSENT, "reason": Reason.RETAINED}, True, None),
         ({"reason": Reason.STOCKOUT}, False, None),  # mends itself
@@ -102,3 +104,50 @@ def test_a_row_names_the_clusters_that_are_there_or_wanted_and_no_others():
         "going": "DELETING",
         "wished": "",
     }
+
+
+def counted(*rows):
+    count = FigureCount(frozenset(), NOW)
+    for each in rows:
+        count.add(each)
+    today = count.figures().today
+    assert today is not None
+    return today
+
+
+def test_today_counts_access_leavers_and_those_who_left_this_week():
+    left = {"presence": Presence.ABSENT, "reason": Reason.RETAINED}
+    found = counted(
+        row(),
+        row(Reason.STOPPED),
+        row(**left, absent_since=NOW - timedelta(days=2)),
+        row(**left, absent_since=NOW - timedelta(days=2), proved_at=NOW),
+        row(**left, absent_since=NOW - timedelta(days=40), proved_at=NOW),
+        row(Reason.REMOVED, presence=Presence.ABSENT, absent_since=NOW - timedelta(days=6)),
+        row(Reason.NOT_ENTITLED, presence=Presence.ABSENT, absent_since=NOW, unknown_since=NOW),
+    )
+    assert (found.access, found.leavers, found.unproved) == (2, 3, 1)
+    days = {(NOW - timedelta(days=ago)).date().isoformat(): count for ago, count in ((6, 1), (2, 2))}
+    assert found.left == days
+
+
+def test_a_zone_that_is_sold_out_says_since_when_and_for_how_many():
+    waits = {"reason": Reason.STOCKOUT, "sold_out": ("z-b", "z-c")}
+    found = counted(
+        row(**waits, sold_out_since=NOW - timedelta(hours=1)),
+        row(**waits, sold_out_since=NOW - timedelta(hours=3)),
+        row(reason=Reason.CREATING, sold_out=("z-b",)),
+        row(),
+    )
+    assert [(each.zone, each.since, each.people) for each in found.sold_out] == [
+        ("z-b", NOW - timedelta(hours=3), 3),
+        ("z-c", NOW - timedelta(hours=3), 2),
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["analyst", "engineer", ""]), st.integers(0, 10**6)), max_size=20))
+def test_what_ran_is_the_sum_of_all_rows(ran):
+    rows = [row(profile=name or None, usage={NOTEBOOK: Usage(month=month_of(NOW), ran_s=s)}) for name, s in ran]
+    found = counted(*rows)
+    for name in ("analyst", "engineer", ""):
+        assert sum(u.ran_s for u in found.used if u.profile == name) == sum(s for each, s in ran if each == name)

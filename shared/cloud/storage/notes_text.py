@@ -58,6 +58,9 @@ class PackedNotes:
         self._times = {name: bytes(getattr(self._about, name)) for name in _NOTES_OF_TIMES}
         self._costs, self._reports = bytes(self._about.costs), bytes(self._about.reports)
         self._arrivals = bytes(self._about.arrivals)
+        self._all: Notes | None = (
+            None  # made once: what is worked out from the notes is kept as long as they are the same object
+        )
 
     @classmethod
     def read(cls, packed: bytes) -> PackedNotes:
@@ -65,7 +68,12 @@ class PackedNotes:
         return cls(gzip.decompress(packed))
 
     def of_all(self) -> Notes:
-        """Return the notes of everybody."""
+        """Return the notes of everybody; the same object each time."""
+        if self._all is None:
+            self._all = self._read_all()
+        return self._all
+
+    def _read_all(self) -> Notes:
         return self._notes(
             {name: _TIMES.decode(raw) for name, raw in self._times.items()},
             _NUMBERS.decode(self._costs),

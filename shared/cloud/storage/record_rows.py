@@ -70,6 +70,11 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "copy-from": _iso(row.copy_from),
         "regrets": ",".join(f"{each.kind.value} {_iso(each.at)}" for each in row.regrets),
         AUDIT: row.audit,
+        "access-until": _iso(row.access_until),
+        "hold-reason": row.hold_reason,
+        "proved-at": _iso(row.proved_at),
+        "sold-out": ",".join(row.sold_out),
+        "sold-out-since": _iso(row.sold_out_since),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -122,6 +127,11 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             copy_from=_time(get("copy-from")),
             regrets=tuple(_regret(each) for each in text.split(",")) if (text := get("regrets")) else (),
             audit=get(AUDIT, ""),
+            access_until=_time(get("access-until")),
+            hold_reason=get("hold-reason", ""),
+            proved_at=_time(get("proved-at")),
+            sold_out=tuple(text.split(",")) if (text := get("sold-out")) else (),
+            sold_out_since=_time(get("sold-out-since")),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

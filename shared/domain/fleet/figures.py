@@ -20,6 +20,7 @@ from shared.domain.things.identity import UserKey
 MOST_ASKED = 100  # users with an open question; the page shows half of them at once
 _ASKED = frozenset({Notice.RENAME_WAITS, Notice.SAME_PERSON})
 _READY_DAYS = 30
+_FEED_DAYS = 7
 _BLIND = "Blind"
 
 
@@ -46,12 +47,43 @@ class ReadyDay(Struct, frozen=True, kw_only=True):
     p95_s: float
 
 
+class SoldOut(Struct, frozen=True, kw_only=True):
+    """A zone without machines of the kind that is asked for: since when its first person waits, and how many wait."""
+
+    zone: str
+    since: datetime | None
+    people: int
+
+
+class Used(Struct, frozen=True, kw_only=True):
+    """The seconds that environments of one kind ran this month. `use` is `notebook`, or the name of a Spark use; `profile` may be empty."""
+
+    profile: str
+    use: str
+    ran_s: float
+
+
+class Today(Struct, frozen=True, kw_only=True):
+    """The figures at the top of the manager's page.
+
+    `access` counts the users with access, `leavers` those whose data is kept until its retention ends, `unproved` those of them
+    whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users whose access ended in the last week.
+    """
+
+    access: int = 0
+    leavers: int = 0
+    unproved: int = 0
+    left: Mapping[str, int] = field(default_factory=dict)
+    sold_out: tuple[SoldOut, ...] = ()
+    used: tuple[Used, ...] = ()
+
+
 class Figures(Struct, frozen=True, kw_only=True):
     """The figures of a list. `ready` has the last thirty days, oldest first.
 
     `regrets` counts the extensions and starts of the last thirty days that came soon after a warning or an idle stop, by kind.
     `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the list; at most
-    `MOST_ASKED` users.
+    `MOST_ASKED` users. `today` is None in a list of an earlier version.
     """
 
     overview: Overview
@@ -59,6 +91,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     notices: Mapping[str, int]
     asked: tuple[UserKey, ...]
     regrets: Mapping[str, int] = field(default_factory=dict)
+    today: Today | None = None
 
 
 class FigureCount:
@@ -75,11 +108,14 @@ class FigureCount:
         self._notices: Counter[str] = Counter()
         self._asked: list[UserKey] = []
         self._regrets: Counter[str] = Counter()
+        self._today = _TodayCount(taken_at)
 
     def add(self, row: RecordRow) -> None:
         """Count one row."""
+        where = standing(row)
         self._people += 1
-        self._states[row.profile, standing(row), row.reason] += 1
+        self._states[row.profile, where, row.reason] += 1
+        self._today.add(row, where)
         why = needs_person(row, frozenset(), self._taken_at)
         if why is not None:
             self._needs[why] += 1
@@ -130,6 +166,7 @@ class FigureCount:
             notices=dict(sorted(self._notices.items())),
             asked=tuple(self._asked),
             regrets=dict(self._regrets),
+            today=self._today.today(),
         )
 
     def point(self) -> FleetPoint:
@@ -141,6 +178,52 @@ class FigureCount:
             resting=view.standings[Standing.RESTING],
             moving=view.standings[Standing.MOVING],
             attention=sum(view.needs.values()),
+        )
+
+
+class _TodayCount:
+    """The counter of `Today`."""
+
+    def __init__(self, taken_at: datetime) -> None:
+        self._taken_at = taken_at
+        self._week = taken_at - timedelta(days=_FEED_DAYS)
+        self._access = self._leavers = self._unproved = 0
+        self._left: Counter[str] = Counter()
+        self._sold_out: dict[str, tuple[datetime | None, int]] = {}
+        self._used: defaultdict[tuple[str, str], float] = defaultdict(float)
+
+    def add(self, row: RecordRow, where: Standing) -> None:
+        """Count one row."""
+        if row.presence is Presence.PRESENT:
+            self._access += 1
+        elif where is not Standing.GONE:
+            self._leavers += 1
+            self._unproved += row.proved_at is None
+        if row.absent_since is not None and row.absent_since >= self._week and row.unknown_since is None:
+            self._left[row.absent_since.date().isoformat()] += 1
+        for zone in row.sold_out:
+            since, people = self._sold_out.get(zone, (None, 0))
+            waits = row.sold_out_since
+            self._sold_out[zone] = min((each for each in (since, waits) if each), default=None), people + 1
+        for use, usage in row.usage.items():
+            ran = usage.in_month_of(self._taken_at).total_seconds()
+            if ran:
+                self._used[row.profile or "", use] += ran
+
+    def today(self) -> Today:
+        """Return the figures."""
+        return Today(
+            access=self._access,
+            leavers=self._leavers,
+            unproved=self._unproved,
+            left=dict(sorted(self._left.items())),
+            sold_out=tuple(
+                SoldOut(zone=zone, since=since, people=people)
+                for zone, (since, people) in sorted(self._sold_out.items(), key=lambda item: (-item[1][1], item[0]))
+            ),
+            used=tuple(
+                Used(profile=profile, use=use, ran_s=ran_s) for (profile, use), ran_s in sorted(self._used.items())
+            ),
         )
 
 

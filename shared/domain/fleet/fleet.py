@@ -116,7 +116,7 @@ def standing(row: RecordRow) -> Standing:
 def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None = None) -> str | None:
     """Return why the row needs attention; None if it does not.
 
-    The word is that of the reason or notice, `NewsNotUnderstood`, `Blind`, `OnHold` or `UnknownLeaver`. `at` is the present moment for
+    The word is that of the reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs nobody. `at` is the present moment for
     reasons that are shown for a limited time.
     """
     if row.unknown_since is not None and (at is None or at - row.unknown_since < SHOWN_FOR):
@@ -128,8 +128,6 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
     for notice in row.notices:
         if notice in NEEDS_ATTENTION:
             return notice.value
-    if row.on_hold:
-        return Reason.ON_HOLD.value
     if row.user_key in blind and row.presence is Presence.PRESENT:
         return "Blind"
     return None

@@ -33,6 +33,7 @@ class About(StrEnum):
     SAME_PERSON = "SAME_PERSON"  # a new account under an address: does it belong to the same user?
     GROUP = "GROUP"  # an assigned group that was deleted
     RELEASE = "RELEASE"  # the release of a hold
+    LETTER = "LETTER"  # a message that could not be processed: replay it, or dismiss it
 
 
 class Verdict(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Unpack
 
@@ -22,6 +22,8 @@ from shared.domain.things.identity import AccountId, InstanceId, UserEmail, User
 from shared.domain.things.power import PowerReason
 from shared.domain.things.snapshots import RestoreWish
 from shared.domain.things.usage import Usage
+
+_AT_LAST = datetime.max.replace(tzinfo=UTC)  # what holds once every statement has taken effect
 
 
 class Presence(StrEnum):
@@ -187,6 +189,9 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
     `audit` is the end of the user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may join these to the user.
     `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
+    `access_until` is when access ends by the newest statement, None for no end. `hold_reason` is why the data is held. `proved_at` is when
+    the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no machine for the user who waits for one,
+    `sold_out_since` is since when the notebook is not ready for that reason.
     """
 
     user_key: UserKey
@@ -229,6 +234,11 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     copy_from: datetime | None = None
     regrets: tuple[Regret, ...] = ()
     audit: str = ""
+    access_until: datetime | None = None
+    hold_reason: str = ""
+    proved_at: datetime | None = None
+    sold_out: tuple[str, ...] = ()
+    sold_out_since: datetime | None = None
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -248,6 +258,7 @@ def row_of(record: UserRecord) -> RecordRow:
     is_absent = record.spec.presence is Presence.ABSENT
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
+    sold_out = _sold_out(record)
     return RecordRow(
         user_key=record.user_key,
         presence=record.spec.presence,
@@ -293,4 +304,18 @@ def row_of(record: UserRecord) -> RecordRow:
         copy_from=next_copy_at(record.status, record.created_at) if not is_absent else None,
         regrets=record.status.notebook.regrets,
         audit=f"{audit.alias} {audit.audited} {audit.audit_digest}" if (audit := record.status.audit).audited else "",
+        access_until=ends[0] if (ends := record.facts.access_until(_AT_LAST)) is not None else None,
+        hold_reason=record.hold.reason if record.hold is not None else "",
+        proved_at=leaving.complete_at if (leaving := record.status.leaving) is not None and is_absent else None,
+        sold_out=sold_out,
+        sold_out_since=ready.last_transition_time if sold_out and ready is not None else None,
     )
+
+
+def _sold_out(record: UserRecord) -> tuple[str, ...]:
+    """Return the zones without a machine for an entitled user who waits for one: all that failed, or the notebook's own."""
+    notebook, ready = record.status.notebook, record.status.condition(ConditionType.NOTEBOOK_READY)
+    if record.spec.presence is Presence.ABSENT or ready is None or ready.status is ConditionStatus.TRUE:
+        return ()
+    own = (notebook.zone,) if ready.reason is Reason.STOCKOUT and notebook.zone else ()
+    return tuple(dict.fromkeys((*notebook.failed_zones, *own)))

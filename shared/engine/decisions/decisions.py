@@ -28,6 +28,7 @@ from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, N
 from shared.domain.things.history import told
 from shared.domain.things.identity import UserKey, parse_email, user_key_for
 from shared.engine.decisions import policy_change, questions
+from shared.engine.decisions.letters import carry_out_letter, waiting_letter
 from shared.engine.decisions.lists import (
     ACCESS,
     BY_POLICY,
@@ -109,6 +110,9 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
     if about is About.WAVES:
         _one_rollout(digest, given, deps)
         return
+    if about is About.LETTER:
+        _one_letter(digest, given, deps)
+        return
     content = deps.decisions.read_list(digest)
     batch = None
     if content is not None:
@@ -164,6 +168,23 @@ def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecisi
     )
     # Rejections are removed last: approvals that a crash left behind must not count without them.
     for vote in sorted(votes, key=lambda each: each.decision.verdict is Verdict.REJECT):
+        deps.decisions.remove(vote.waiting)
+
+
+def _one_letter(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
+    """Replay or dismiss a dead letter, as the first administrator asked who may; what others asked after that is removed."""
+    row = waiting_letter(digest, deps)
+    if row is None:  # replayed meanwhile, or before a crash
+        for waiting, _ in given:
+            deps.decisions.remove(waiting)
+        return
+    votes = _votes(given, frozenset(row.users), deps)
+    if not votes:
+        return
+    first = min(votes, key=lambda vote: vote.waiting.created_at)
+    became = carry_out_letter(row, first.decision.verdict, first.subject, deps)
+    deps.log.warning("Decided about a letter", letter=row.letter_id, by=first.subject, became=became.value)
+    for vote in votes:
         deps.decisions.remove(vote.waiting)
 
 

@@ -85,7 +85,7 @@ def carry_out(answer: Answer, deps: Deps) -> Effect:
             return _release(answer, deps) if approved else Effect.DONE
         case About.GROUP:
             return _group(answer, deps)
-        case About.CUTS | About.POLICY | About.WAVES:
+        case About.CUTS | About.POLICY | About.WAVES | About.LETTER:
             raise AssertionError("a list is no question")
         case _:
             assert_never(answer.question.about)

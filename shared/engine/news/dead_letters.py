@@ -37,6 +37,8 @@ FUNCTION, SUBSCRIPTION, TOPIC = "source-function", "source-subscription", "sourc
 OURS = (REASON, DETAIL, MESSAGE_ID, PUBLISHED, SIZE, FUNCTION, SUBSCRIPTION, TOPIC)
 # The prefix of the attributes that Pub/Sub itself adds when it forwards a message after its last attempt.
 FORWARDED = "CloudPubSubDeadLetterSource"
+# Faults of the message itself: a replay helps only once another version, or another configuration, runs.
+POISON = frozenset({Reason.INVALID_MESSAGE, Reason.UNSUPPORTED_MESSAGE, Reason.UNKNOWN_PROFILE})
 _MAX_ATTRIBUTE = 1000  # Pub/Sub accepts 1,024 bytes
 _MAX_ATTRIBUTES = 100
 
@@ -219,7 +221,7 @@ def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -
         if dry_run:
             return Replayed(row=row, used=True, changes=tuple(foreseen(news, deps)))
         done = Replayed(row=row, used=True, changes=tuple(_delivered(piece, deps) for piece in news))
-        _end_marks(row, deps)
+        end_marks(row, deps)
         deps.dead_letters.mark_replayed(row, deps.clock.now(), done.text)
     except BenchkeeperError as error:
         return Replayed(row=row, used=False, reason=error.reason.value, why=error.user_message)
@@ -318,6 +320,7 @@ def fold_one(
     return told
 
 
-def _end_marks(row: LetterRow, deps: Deps) -> None:
+def end_marks(row: LetterRow, deps: Deps) -> None:
+    """End the marks of a dead letter on the records of all users whom it names. Safe to repeat."""
     for user_key in row.users:
         _changed(user_key, lambda record: with_letter_used(record, row.letter_id, deps.clock.now()), deps)

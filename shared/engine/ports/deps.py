@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from shared.domain.intent.roles import Roles
+from shared.domain.people.events import News
 from shared.domain.people.groups import GroupBook
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Noted
@@ -15,7 +17,7 @@ from shared.domain.policy.policy_codec import policy_digest
 from shared.engine.ports.audit import Audit
 from shared.engine.ports.fleet import Costs, FleetIndex
 from shared.engine.ports.guard import Decisions, Guard, Policies
-from shared.engine.ports.inbox import DeadLetters, Inbox, Relay, SignIn
+from shared.engine.ports.inbox import DeadLetter, DeadLetters, Inbox, Relay, SignIn
 from shared.engine.ports.mail import MailPorts
 from shared.engine.ports.records import GroupBooks, Persons, Records
 from shared.engine.ports.resources import (
@@ -43,6 +45,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
     if known. The members of the groups of `roles` may look after other users, each as far as the role goes. `roster_sources` are the lists of
     everybody that the settings name. `mail` sends messages to users; None: they are switched off.
+    `parse_letter` reads the message of a dead letter by the sources of a policy; it raises `PoisonError` if the message cannot be used.
     """
 
     records: Records
@@ -74,6 +77,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     policies: Policies
     rosters: Rosters
     base_policy: Policy
+    parse_letter: Callable[[DeadLetter, Policy], Sequence[News]]
     deployed: Noted | None = None
     roles: Roles = Roles()
     roster_sources: tuple[RosterSource, ...] = ()

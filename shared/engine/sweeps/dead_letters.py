@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from shared.domain.things.errors import BenchkeeperError, Reason
-from shared.engine.news.dead_letters import Parse, mark_people, replay
+from shared.engine.news.dead_letters import POISON, Parse, mark_people, replay
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import LetterRow
 
@@ -24,8 +24,6 @@ _DEADLINE = timedelta(seconds=90)  # this sweep follows another one, and an even
 _FIRST = timedelta(minutes=10)
 _LONGEST, _LONGEST_OF_LEAVERS = timedelta(hours=6), timedelta(hours=1)
 _SETTLE = timedelta(minutes=5)  # the function that stores a recent dead letter may still be at work on it
-# Faults of the message itself: a replay cannot help, so the sweep does not replay the dead letter again.
-_POISON = frozenset({Reason.INVALID_MESSAGE, Reason.UNSUPPORTED_MESSAGE, Reason.UNKNOWN_PROFILE})
 
 
 class LettersSwept(Struct):
@@ -79,7 +77,7 @@ def _replayed(row: LetterRow, parse: Parse, deps: Deps, done: LettersSwept) -> b
             return True
         reason, detail = result.reason, result.why
     done.failed[reason] += 1
-    poison = reason in _POISON
+    poison = reason in POISON
     tries = row.tries + 1
     tried = replace(row, tries=tries, next_try_at=None if poison else deps.clock.now() + _wait(row, tries))
     deps.log.warning("A letter could not be replayed", letter=row.letter_id, tries=tries, reason=reason, detail=detail)

@@ -65,9 +65,9 @@ def certificate_of(record: UserRecord) -> Certificate | None:
         return None
     note = ""
     if record.spec.presence is Presence.PRESENT and waits is not None:
-        note, leaving = "Access has not ended: that waits for room, or for an approval.", None
+        note, leaving = "Access has not ended: it waits for an approval.", None
     elif leaving is None:
-        note = "No pass has looked since this was recorded."
+        note = "No check has been made since then."
     known = {each.path: each for each in leaving.paths} if leaving is not None else {}
     rows = []
     for path in LeavingPath:

@@ -6,14 +6,16 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
 from shared.domain.people.nearest import nearest_addresses
 from shared.domain.record.record import Presence, RecordRow
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.domain.things.usage import NOTEBOOK
+from shared.engine.views.words import access_words, exception_words, status_words
 
 ANY_NEED = "any"
 NO_VALUE = "-"  # the filter's value for rows without a profile or without a cost centre
@@ -30,6 +32,42 @@ class Column(StrEnum):
     HOURS = "hours"
     SPARK = "spark"
     NEEDS = "needs"
+    ACCESS = "access"
+    USED = "used"
+    COST = "cost"
+    UNTIL = "until"
+
+
+class View(StrEnum):
+    """A view of the table of users: who has access, whose notebook runs, who does not use it, who left, who is an exception."""
+
+    ACCESS = "access"
+    RUNNING = "running"
+    UNUSED = "unused"
+    LEAVERS = "leavers"
+    EXCEPTIONS = "exceptions"
+
+
+UNUSED_FOR = timedelta(days=60)
+
+
+class Extra(Struct, frozen=True, kw_only=True):
+    """What the rows themselves do not have: the last use, the cost of this month, and how long a leaver's data is kept."""
+
+    last_used: Mapping[UserKey, datetime] = field(default_factory=dict)
+    costs: Mapping[UserKey, float] = field(default_factory=dict)
+    retention: timedelta | None = None
+
+    def until(self, row: RecordRow) -> datetime | None:
+        """Return the end of the user's access, or for a leaver that of the data; None for no end, and while the data is on hold."""
+        if row.presence is Presence.PRESENT:
+            return row.access_until
+        if row.on_hold or row.absent_since is None or self.retention is None or standing(row) is Standing.GONE:
+            return None
+        return row.absent_since + self.retention
+
+
+NO_EXTRA = Extra()
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -46,12 +84,38 @@ class Choice(Struct, frozen=True, kw_only=True):
     cost_center: str = ""
     needs: str = ""
     presence: Presence | None = None
+    view: View | None = None
 
 
-def chosen(fleet: FleetSnapshot, choice: Choice) -> list[RecordRow]:
+def chosen(fleet: FleetSnapshot, choice: Choice, extra: Extra = NO_EXTRA) -> list[RecordRow]:
     """Return the rows that match the whole filter, in the snapshot's order."""
     tests = _tests(fleet, choice)
+    if choice.view is not None:
+        tests.append(in_view(choice.view, fleet.taken_at, extra))
     return [row for row in fleet.rows if all(test(row) for test in tests)]
+
+
+def in_view(view: View, at: datetime, extra: Extra) -> Callable[[RecordRow], bool]:
+    """Return the test for one view. Whose last use is not known does not count as unused."""
+    long_ago = at - UNUSED_FOR
+
+    def is_unused(row: RecordRow) -> bool:
+        used = extra.last_used.get(row.user_key)
+        return row.presence is Presence.PRESENT and used is not None and used < long_ago
+
+    match view:
+        case View.ACCESS:
+            return lambda row: row.presence is Presence.PRESENT
+        case View.RUNNING:
+            return lambda row: standing(row) is Standing.RUNNING
+        case View.UNUSED:
+            return is_unused
+        case View.LEAVERS:
+            return lambda row: row.presence is Presence.ABSENT and row.absent_since is not None
+        case View.EXCEPTIONS:
+            return lambda row: bool(exception_words(row))
+        case _:
+            assert_never(view)
 
 
 def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], bool]]:
@@ -85,10 +149,15 @@ def folded(text: str) -> str:
 
 
 def ordered(
-    fleet: FleetSnapshot, rows: Iterable[RecordRow], column: Column, *, descending: bool = False
+    fleet: FleetSnapshot,
+    rows: Iterable[RecordRow],
+    column: Column,
+    *,
+    descending: bool = False,
+    extra: Extra = NO_EXTRA,
 ) -> list[RecordRow]:
     """Return the rows sorted by one column, rows without a value last in both directions; equal values are sorted by address."""
-    value = _values(fleet)[column]
+    value = _values(fleet, extra)[column]
     by_name = sorted(rows, key=_name)
     if column is Column.PERSON:
         return by_name[::-1] if descending else by_name
@@ -98,18 +167,26 @@ def ordered(
     return [row for _, row in known] + unknown
 
 
-def _values(fleet: FleetSnapshot) -> Mapping[Column, Callable[[RecordRow], str | float | None]]:
+def _values(fleet: FleetSnapshot, extra: Extra) -> Mapping[Column, Callable[[RecordRow], str | float | None]]:
     at = fleet.taken_at
     return {
         Column.PERSON: _name,
         Column.PROFILE: lambda row: row.profile or None,
         Column.COST_CENTER: lambda row: row.cost_center or None,
-        Column.STATE: lambda row: f"{standing(row)} {row.reason}",
+        Column.STATE: lambda row: status_words(row.reason),
         Column.SINCE: lambda row: row.ready_since.timestamp() if row.ready_since is not None else None,
         Column.HOURS: lambda row: ran(row, at).total_seconds() or None,
         Column.SPARK: lambda row: len(row.clusters) or None,
         Column.NEEDS: lambda row: needs_person(row, fleet.blind, fleet.taken_at),
+        Column.ACCESS: lambda row: folded(access_words(row)),
+        Column.USED: lambda row: _stamp(extra.last_used.get(row.user_key)),
+        Column.COST: lambda row: extra.costs.get(row.user_key),
+        Column.UNTIL: lambda row: _stamp(extra.until(row)),
     }
+
+
+def _stamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
 
 
 def _name(row: RecordRow) -> str:
@@ -123,7 +200,7 @@ def ran(row: RecordRow, at: datetime) -> timedelta:
 
 
 class Need(Struct, frozen=True, kw_only=True):
-    """A user whom an administrator should look at, and the reason: the value of a reason, `Blind` or `OnHold`."""
+    """A user whom an administrator should look at, and the reason: the value of a reason, or `Blind`."""
 
     row: RecordRow
     why: str

@@ -8,30 +8,29 @@ from typing import Any
 from shared.domain.record.status import Notice
 
 _WORDS = {
-    Notice.STILL_LISTED: "HR's feed lists this person as active although a leaver was announced; the leave stands. Ask HR. "
-    "If it was a mistake: benchkeeper publish leave-cancelled {user}",
-    Notice.TIE_WENT_TO_LEAVER: "A joiner and a leaver were said for the same moment; the leaver counts. "
+    Notice.STILL_LISTED: "HR still lists this person as active, although a leaver was announced. Access stays ended. Ask HR. "
+    "If the leave was a mistake: benchkeeper publish leave-cancelled {user}",
+    Notice.TIE_WENT_TO_LEAVER: "A joiner and a leaver were stated for the same moment. The leaver counts. "
     "If that is wrong: benchkeeper publish joiner {user}",
-    Notice.DIRECTORY_OVERRULES: "HR's list of groups says otherwise than the directory, which decides for each group that it has "
-    "spoken about.",
-    Notice.DELETED_BUT_JOINED: "HR says joined, but the Google account is deleted. Create or undelete the account; if the directory "
-    "is wrong: benchkeeper state {user} account usable --because TEXT",
-    Notice.SAME_PERSON: "The address was given to a new Google account. Whether it is the same person is not known; what the former "
-    "holder had is kept: benchkeeper show {predecessor}. Approve (the same person) or reject (another one) under Changes.",
-    Notice.RENAME_WAITS: "The source {rename_source} announced a new address, {rename_to}, and the directory has not. A leave under "
-    "either address counts. Approve or reject it under Changes; by hand, if it is true: benchkeeper publish renamed {user} {rename_to}",
-    Notice.SUSPENDED_LONG: "The account has been suspended for longer than a leaver's things are kept. Nothing is deleted while it "
-    "is only suspended; if the person left: benchkeeper publish leaver {user}",
-    Notice.ADDRESS_WAITS: "This address may become somebody else's by a change that waits. Nothing is given to it before that is "
-    "decided under Changes, or for 24 hours at most.",
-    Notice.GROUP_WAITS: "The group that gives this person access is gone. Others would lose access too, so nobody has: approve it under "
-    "Changes, or reject it if it is a mistake. For one person alone: benchkeeper publish leaver {user}",
-    Notice.CUT_WAITS: "Access is to end, and so it is for many others at once: it waits for room, or until administrators decide. "
-    "All who wait: benchkeeper guard. To decide: the page Changes.",
-    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message brings it back; an owner lifts it on "
-    "the person's page.",
-    Notice.KEPT_IN: "Access was to end, and an administrator said that this was a mistake. Whatever is said of this person anew counts.",
-    Notice.NOT_TOLD: "A message to this person, or about them ({not_told}), reached nobody, or it is not known whether it did; files are not deleted "
+    Notice.DIRECTORY_OVERRULES: "HR's list of groups differs from the directory. The directory decides.",
+    Notice.DELETED_BUT_JOINED: "HR announced a joiner, but the Google account is deleted. Create or restore the account. "
+    "If the directory is wrong: benchkeeper state {user} account usable --because TEXT",
+    Notice.SAME_PERSON: "This address was given to a new Google account. Decide under Changes whether it is the same person. "
+    "The earlier holder's data is kept: benchkeeper show {predecessor}",
+    Notice.RENAME_WAITS: "{rename_source} announced the new address {rename_to}, the directory has not. A leave under either address "
+    "counts. Decide under Changes, or by hand: benchkeeper publish renamed {user} {rename_to}",
+    Notice.SUSPENDED_LONG: "The account has been suspended for longer than a leaver's data is kept. Nothing is deleted meanwhile. "
+    "If the person left: benchkeeper publish leaver {user}",
+    Notice.ADDRESS_WAITS: "This address may become another person's. Nothing is given to it before that is decided under Changes. "
+    "It waits for 24 hours at most.",
+    Notice.GROUP_WAITS: "The group that gives this person access was deleted. Others would lose access too. "
+    "Approve or reject it under Changes. For this person alone: benchkeeper publish leaver {user}",
+    Notice.CUT_WAITS: "The end of access waits, because it ends for many people at once. Decide under Changes. "
+    "Everyone who waits: benchkeeper guard",
+    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message brings it back. "
+    "An owner can lift it on this page.",
+    Notice.KEPT_IN: "An administrator marked the end of access as a mistake. New statements about this person count.",
+    Notice.NOT_TOLD: "A message about this person ({not_told}) reached nobody, or it is not known whether it did. Files are not deleted "
     "meanwhile. Tell them yourself, then take note: benchkeeper acknowledge {user}",
 }
 
@@ -52,7 +51,7 @@ def _sentences(seen: dict[str, Any]) -> Iterator[str]:
             blocked_at=blocked["at"][:16].replace("T", " "),
             blocked_because=blocked["because"] or "the reason was erased",
             rename_to=rename["new_email"],
-            rename_source=rename["source"] or "of an earlier version",
+            rename_source=rename["source"] or "A source",
         )
     if seen["access_until"] is not None:
         moment = f"{seen['access_until'][:16].replace('T', ' ')} UTC"

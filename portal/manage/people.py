@@ -1,0 +1,233 @@
+"""The page `/manage/people`: the table of all users, by view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+import flask
+from msgspec import Struct
+
+from portal import pages
+from portal.deps import current
+from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
+from portal.manage.costs import month_of_fleet
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
+from portal.manage.needs import need_of
+from portal.manage.query import Query, filter_params, has_address, query_of
+from portal.routes import Access, Place, Route
+from shared.domain.fleet.figures import running_clusters
+from shared.domain.fleet.fleet import FleetSnapshot, Notes, needs_person, standing
+from shared.domain.record.record import Presence, RecordRow
+from shared.domain.things.identity import UserKey
+from shared.engine.views.costs import Month
+from shared.engine.views.fleet import Column, Extra, View, chosen, in_view, offered, ordered, ran
+from shared.engine.views.words import access_words, exception_words, status_words
+from shared.sheet import Value
+
+TITLES = {
+    Column.PERSON: "Person",
+    Column.ACCESS: "Access by",
+    Column.STATE: "Status",
+    Column.USED: "Last used",
+    Column.COST: "Cost",
+    Column.UNTIL: "Until",
+}
+VIEWS = {
+    None: "Everyone",
+    View.ACCESS: "With access",
+    View.RUNNING: "Running",
+    View.UNUSED: "Not used 60 days",
+    View.LEAVERS: "Leavers",
+    View.EXCEPTIONS: "Exceptions",
+}
+# What an empty view says, and what then is the next step.
+EMPTY = {
+    View.ACCESS: "No one has access. People appear here when HR or a Google group adds them.",
+    View.RUNNING: "No notebook runs at the moment.",
+    View.UNUSED: "Everyone with a known last use has used the notebook within 60 days.",
+    View.LEAVERS: "No one has lost access yet.",
+    View.EXCEPTIONS: "No exceptions. Everyone has what the rules give them, and no data is on hold.",
+}
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """The fleet with what is known of it besides: the costs of this month, and the last uses."""
+
+    seen: FleetSnapshot
+    month: Month
+    extra: Extra
+
+
+def known_now() -> Known:
+    """Return what the table shows: two calls to the cloud, for any number of users."""
+    seen = fleet()
+    month, notes, _ = month_of_fleet(seen)
+    policy = current().deps.engine.policy
+    retention = max(policy.retention, policy.snapshot_retention)
+    extra = kept().get("extra", (month, notes, retention), lambda: _extra(month, notes, retention))
+    return Known(seen=seen, month=month, extra=extra)
+
+
+def _extra(month: Month, notes: Notes | None, retention: timedelta) -> Extra:
+    costs: dict[UserKey, float] = {}
+    for row, sums in month.by_person:
+        cost = sums.billed if month.billed_at is not None else sums.estimate
+        if cost is not None:
+            costs[row.user_key] = cost
+    return Extra(last_used=notes.last_used if notes is not None else {}, costs=costs, retention=retention)
+
+
+@blueprint.get("/manage/people")
+def people() -> flask.Response:
+    """Show the table of all users: two calls to the cloud."""
+    known = known_now()
+    seen, extra = known.seen, known.extra
+    query = query_of(flask.request.args, seen)
+    if has_address(flask.request.args):
+        return pages.go(flask.url_for("manage.people", **query.args(page=query.page)))
+    view = query.choice.view
+    return fleet_page(
+        "manage/people.html",
+        seen,
+        query=query,
+        view=view,
+        views=VIEWS,
+        counts=kept().get("views", (seen, extra), lambda: _counts(seen, extra)),
+        shown=cut(rows_of(known, query), query.page),
+        everybody=len(seen.rows),
+        offered=kept().get("offered", (seen,), lambda: offered(seen)),
+        titles=TITLES,
+        empty=EMPTY,
+        need_of=need_of,
+        needs=lambda row: needs_person(row, seen.blind, seen.taken_at),
+        standing=standing,
+        status_words=status_words,
+        access_words=access_words,
+        exception_words=exception_words,
+        used=lambda row: extra.last_used.get(row.user_key),
+        cost=lambda row: extra.costs.get(row.user_key),
+        until=extra.until,
+        is_billed=known.month.billed_at is not None,
+        no_use=_without_use(seen, extra) if view is View.UNUSED else 0,
+        currency=current().deps.currency,
+        looked_for=user_key_of(query.choice.text),
+    )
+
+
+def _counts(seen: FleetSnapshot, extra: Extra) -> Mapping[View | None, int]:
+    tests = {view: in_view(view, seen.taken_at, extra) for view in View}
+    return {None: len(seen.rows), **{view: sum(map(test, seen.rows)) for view, test in tests.items()}}
+
+
+def _without_use(seen: FleetSnapshot, extra: Extra) -> int:
+    """Return how many users with access have no known last use."""
+    return sum(row.presence is Presence.PRESENT and row.user_key not in extra.last_used for row in seen.rows)
+
+
+@blueprint.post("/manage/people")
+def search() -> flask.Response:
+    """Redirect the search form to the table, whose URL contains no address of a user."""
+    query = query_of(flask.request.form, fleet())
+    return pages.go(flask.url_for("manage.people", **query.args()))
+
+
+def rows_of(known: Known, query: Query) -> list[RecordRow]:
+    """Return the rows that the query asks for, in its order."""
+    seen, extra = known.seen, known.extra
+    return ordered(seen, chosen(seen, query.choice, extra), query.column, descending=query.descending, extra=extra)
+
+
+PEOPLE: Columns = {
+    "user_key": TEXT,
+    "address": TEXT,
+    "profile": TEXT,
+    "cost_center": TEXT,
+    "presence": TEXT,
+    "power": TEXT,
+    "standing": TEXT,
+    "state": TEXT,
+    "summary": TEXT,
+    "needs": TEXT,
+    "ready_since": TIME,
+    "ready_took_s": NUMBER,
+    "notebook_hours": NUMBER,
+    "spark_clusters": NUMBER,
+    "spark_running": NUMBER,
+    "instance": TEXT,
+    "zone": TEXT,
+    "on_hold": FLAG,
+    "keep_on_until": TIME,
+    "last_used": TIME,
+    "next_attempt_at": TIME,
+    "access_by": TEXT,
+    "until": TIME,
+    "cost": NUMBER,
+    "absent_since": TIME,
+    "proved_at": TIME,
+    "exception": TEXT,
+}
+
+
+def _people_sheet() -> Sheet:
+    known = known_now()
+    rows = rows_of(known, query_of(flask.request.args, known.seen))
+    return Sheet(name="people", columns=PEOPLE, rows=_people_values(known, rows), taken_at=known.seen.taken_at)
+
+
+def _people_values(known: Known, rows: Sequence[RecordRow]) -> Iterator[Sequence[Value]]:
+    seen, extra = known.seen, known.extra
+    for row in rows:
+        yield (
+            row.user_key,
+            row.email,
+            row.profile,
+            row.cost_center,
+            row.presence.value,
+            row.power.value,
+            standing(row).value,
+            row.reason,
+            row.summary,
+            needs_person(row, seen.blind, seen.taken_at),
+            row.ready_since,
+            row.ready_took_s,
+            round(ran(row, seen.taken_at).total_seconds() / 3600, 2),
+            len(row.clusters),
+            running_clusters(row),
+            row.instance_id,
+            row.zone,
+            row.on_hold,
+            row.keep_on_until,
+            extra.last_used.get(row.user_key),
+            row.next_attempt_at,
+            access_words(row),
+            extra.until(row),
+            extra.costs.get(row.user_key),
+            row.absent_since,
+            row.proved_at,
+            exception_words(row),
+        )
+
+
+_FILTERS = filter_params(Place.QUERY)
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        rule="/manage/people",
+        name="manage.people",
+        summary=f"Everybody as a table, {PAGE_ROWS} a page.",
+        access=Access.READ,
+        params=(*_FILTERS, PAGE),
+        answers={200: "The page.", 303: "The same without an address of a person in it."},
+    ),
+    Route(
+        method="POST",
+        rule="/manage/people",
+        name="manage.search",
+        summary="Look for people; the table is at Location.",
+        access=Access.READ,
+        params=filter_params(Place.FORM),
+        answers={303: "The table is at Location, with nobody's address in it."},
+    ),
+    *offer("/manage/people", "people", "Everybody.", PEOPLE, _people_sheet, params=_FILTERS),
+)

@@ -1,0 +1,242 @@
+"""The words in which pages show states, causes and reasons. Code keeps enumerations; words are made here, last, and never compared.
+
+A word that a newer program wrote is shown as a neutral one, never raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from shared.domain.people.entitlement import Cause
+from shared.domain.record.record import Power, Presence, RecordRow, UserRecord
+from shared.domain.record.status import Condition, ConditionStatus, ConditionType
+from shared.domain.things.errors import Reason
+from shared.domain.things.power import PowerCause
+
+# The status of a notebook, in the words of a badge.
+STATUS: Mapping[Reason, str] = {
+    Reason.READY: "Running",
+    Reason.STOPPED: "Stopped",
+    Reason.IDLE: "Stopped, unused",
+    Reason.DORMANT: "Saved, unused for long",
+    Reason.REMOVED: "Deleted",
+    Reason.RETAINED: "Stopped, data kept",
+    Reason.SAVED: "Deleted, files saved",
+    Reason.REVOKED: "Access ended",
+    Reason.ON_HOLD: "Stopped, data on hold",
+    Reason.NOT_ENTITLED: "No access",
+    Reason.SETTLED: "Up to date",
+    Reason.CREATING: "Being created",
+    Reason.STARTING: "Starting",
+    Reason.STOPPING: "Stopping",
+    Reason.DELETING: "Being deleted",
+    Reason.UPDATING: "Being changed",
+    Reason.WAITING: "Waiting",
+    Reason.UPDATE_PENDING: "Running, change at next start",
+    Reason.PENDING: "Not started yet",
+    Reason.SAVING: "Saving files",
+    Reason.RESTORING: "Restoring files",
+    Reason.REPLACING: "Being replaced",
+    Reason.CLOUD_UNAVAILABLE: "Google Cloud does not answer",
+    Reason.RATE_LIMITED: "Slowed down by Google",
+    Reason.QUOTA_EXHAUSTED: "Waiting for quota",
+    Reason.STOCKOUT: "Waiting for a machine",
+    Reason.CONFLICT: "Trying again",
+    Reason.BUSY: "Waiting for Google",
+    Reason.UNREADABLE: "Status unknown",
+    Reason.OPERATION_FAILED: "Failed, trying again",
+    Reason.STUCK: "Delayed",
+    Reason.SNAPSHOT_FAILED: "Files not saved",
+    Reason.DATA_MISSING: "Files missing",
+    Reason.DRIFTED: "Running, changed by hand",
+    Reason.NOT_ANSWERING: "JupyterLab does not answer",
+    Reason.ACCESS_NOT_CUT: "Access not ended yet",
+    Reason.UNKNOWN_ANSWER: "Refused by Google",
+    Reason.CLOCK_DIFFERS: "Clock differs",
+    Reason.GUARD_WAITS: "Waiting for approval",
+    Reason.UNEXPECTED: "Failed, trying again",
+    Reason.INVALID_MESSAGE: "Message not readable",
+    Reason.UNSUPPORTED_MESSAGE: "Message not supported",
+    Reason.NOT_ALLOWED: "Source may not say this",
+    Reason.KEY_COLLISION: "Two addresses, one key",
+    Reason.LEAVER_NOT_UNDERSTOOD: "Leaver not understood",
+    Reason.UNKNOWN_TOPIC: "Unknown source",
+    Reason.UNKNOWN_PROFILE: "Profile missing",
+    Reason.INVALID_SPEC: "Configuration refused by Google",
+    Reason.DAMAGED: "Record damaged",
+    Reason.WRITTEN_BY_NEWER: "Record from a newer version",
+    Reason.NOT_OURS: "Name already taken",
+    Reason.ACCESS_DENIED: "Permission missing",
+    Reason.ORGANIZATION_POLICY: "Forbidden by your organization",
+    Reason.PERIMETER: "Blocked by VPC Service Controls",
+    Reason.API_DISABLED: "API not enabled",
+    Reason.BILLING_DISABLED: "Billing is off",
+    Reason.NOT_SIGNED_IN: "Not signed in",
+    Reason.REFUSED: "Refused",
+    Reason.UNKNOWN_LEAVER: "Unknown leaver",
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "Delivery failed",
+}
+_STATUS = {reason.value: text for reason, text in STATUS.items()}
+_OTHER = "Other"
+
+# The cause of access, or of its end. A group or a profile follows where there is one.
+CAUSES: Mapping[Cause, str] = {
+    Cause.UNKNOWN: "Not recorded",
+    Cause.LEFT: "Left the company",
+    Cause.BLOCKED: "Ended by an operator",
+    Cause.ACCESS_ENDED: "Access ended by date",
+    Cause.ACCOUNT_SUSPENDED: "Google account suspended",
+    Cause.ACCOUNT_ARCHIVED: "Google account archived",
+    Cause.ACCOUNT_DELETED: "Google account deleted",
+    Cause.ACCOUNT_DISABLED: "Google account disabled by Google",
+    Cause.ACCOUNT_UNUSABLE: "Google account suspended or deleted",
+    Cause.ADDRESS_WAITS: "Address waits to be confirmed",
+    Cause.NO_GROUP: "In no group with access",
+    Cause.NO_PROFILE: "No profile",
+    Cause.UNKNOWN_PROFILE: "Profile missing",
+    Cause.REQUEST: "Requested by name",
+    Cause.DEFAULT: "HR, default profile",
+    Cause.GROUP: "Group",
+    Cause.KEPT_IN: "Kept by an administrator",
+    Cause.CUT_WAITS: "End of access waits",
+}
+
+
+def status_words(reason: str) -> str:
+    """Return the status of a notebook, by the value of its reason."""
+    return _STATUS.get(reason, _OTHER)
+
+
+def access_words(row: RecordRow) -> str:
+    """Return by what the user has access, or by what access ended: the group's address, or the cause."""
+    if row.entitled_by and row.cause in {Cause.GROUP, Cause.UNKNOWN}:
+        return row.entitled_by
+    return CAUSES[row.cause]
+
+
+def exception_words(row: RecordRow) -> str:
+    """Return why the user is treated otherwise than the rules say; empty if nothing is exceptional."""
+    found = [
+        f"Profile {row.profile or 'none'} requested by name" if row.cause is Cause.REQUEST else "",
+        "End of access marked as a mistake" if row.cause is Cause.KEPT_IN else "",
+        f"Data on hold: {row.hold_reason}" if row.hold_reason else "Data on hold" if row.on_hold else "",
+    ]
+    return "; ".join(each for each in found if each)
+
+
+def sold_out_words(zone: str, since: str, people: int) -> str:
+    """Return the sentence about a zone without machines; `since` is a time in words, or empty."""
+    when = f" since {since}" if since else ""
+    return f"{zone} sold out{when}, {people:,} {'person waits' if people == 1 else 'people wait'}."
+
+
+def day_words(day: datetime) -> str:
+    """Return a day as `Sat 28 Nov`."""
+    return f"{day:%a} {day.day} {day:%b}"
+
+
+# ---- one person's page
+
+NOTEBOOK: Mapping[str, str] = {
+    "STATE_UNSPECIFIED": "state not told",
+    "STARTING": "starting",
+    "PROVISIONING": "being created",
+    "ACTIVE": "running",
+    "STOPPING": "stopping",
+    "STOPPED": "stopped",
+    "DELETED": "deleted",
+    "UPGRADING": "being upgraded",
+    "INITIALIZING": "being created",
+    "SUSPENDING": "being suspended",
+    "SUSPENDED": "suspended",
+    "ABSENT": "no notebook",
+    "NONE": "no notebook",
+    "UNREADABLE": "not known",
+}
+CLUSTER: Mapping[str, str] = {
+    "UNKNOWN": "Not known",
+    "CREATING": "Being created",
+    "RUNNING": "Running",
+    "ERROR": "Failed",
+    "ERROR_DUE_TO_UPDATE": "Failed",
+    "DELETING": "Being deleted",
+    "UPDATING": "Being changed",
+    "STOPPING": "Stopping",
+    "STOPPED": "Stopped",
+    "STARTING": "Starting",
+    "REPAIRING": "Being repaired",
+    "SCHEDULED": "Waiting",
+    "wanted": "Requested",
+    "not there": "Ended",
+}
+CONDITIONS: Mapping[ConditionType, str] = {
+    ConditionType.NOTEBOOK_READY: "Notebook",
+    ConditionType.TEMPLATES_READY: "Spark templates",
+    ConditionType.IDENTITY_READY: "Service account",
+    ConditionType.DATA_SAVED: "Files saved",
+    ConditionType.CLUSTERS_READY: "Spark clusters",
+    ConditionType.CLUSTERS_REMOVED: "Spark clusters deleted",
+    ConditionType.SESSIONS_ENDED: "Spark sessions ended",
+    ConditionType.COPIES_KEPT: "Daily copies",
+    ConditionType.RECONCILED: "Last check",
+    ConditionType.NEWS_UNDERSTOOD: "Messages",
+}
+HOLDS: Mapping[ConditionStatus, str] = {
+    ConditionStatus.TRUE: "Yes",
+    ConditionStatus.FALSE: "No",
+    ConditionStatus.UNKNOWN: "Not known",
+}
+POWER: Mapping[PowerCause, str] = {
+    PowerCause.UNKNOWN: "",
+    PowerCause.JOINED: "since access was granted",
+    PowerCause.NOT_ENTITLED: "since access ended",
+    PowerCause.STARTED_BY_PERSON: "started by the person",
+    PowerCause.STOPPED_BY_PERSON: "stopped by the person",
+    PowerCause.STARTED_AHEAD: "started before working hours",
+    PowerCause.STARTED_BY_ADMINISTRATOR: "started by an administrator",
+    PowerCause.STOPPED_BY_ADMINISTRATOR: "stopped by an administrator",
+    PowerCause.STARTED_OUTSIDE: "started outside Benchkeeper",
+    PowerCause.STOPPED_OUTSIDE: "stopped outside Benchkeeper",
+    PowerCause.IDLE: "stopped unused",
+    PowerCause.UNSEEN: "stopped without usage data",
+    PowerCause.OTHER: "",
+}
+_FACTS = {
+    "employment": "Employment (HR)",
+    "roster": "Listed by HR",
+    "suspended": "Account suspended",
+    "archived": "Account archived",
+    "deleted": "Account deleted",
+    "disabled": "Account disabled",
+    "account": "Account state",
+    "request": "Profile by name",
+    "default": "Default profile",
+    "access_until": "Access until",
+    "person_id": "Person number",
+    "blocked": "Access ended by an operator",
+}
+
+
+def fact_words(name: str) -> str:
+    """Return the name of a fact; a group or an attribute with its own name."""
+    kind, _, rest = name.partition(":")
+    if rest:
+        return f"{'Member of' if kind == 'group' else 'Attribute'} {rest}"
+    return _FACTS.get(name, _OTHER)
+
+
+def reason_words(condition: Condition) -> str:
+    """Return the reason of a condition; of all but the notebook's own, `Ready` means that it is in order."""
+    if condition.reason is Reason.READY and condition.type is not ConditionType.NOTEBOOK_READY:
+        return "In order"
+    return STATUS[condition.reason]
+
+
+def target_words(record: UserRecord) -> str:
+    """Return the wanted state of the notebook, and why: `running, since access was granted`."""
+    wanted, reason = record.spec.power, record.spec.power_reason
+    if record.spec.presence is Presence.ABSENT:
+        return "no notebook"
+    why = POWER[reason.cause] or reason.words
+    return f"{'running' if wanted is Power.RUNNING else 'stopped'}{f', {why}' if why else ''}"
