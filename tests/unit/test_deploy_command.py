@@ -423,7 +423,7 @@ def test_a_dry_run_asks_nothing_and_changes_nothing(person):
     person.install()
     code, out, err = person.run("gcp", *PLACE, "--dry-run")
     assert (code, err) == (0, "")
-    assert f"{len(SERVICES) - 3} services are off" in out
+    assert f"{len(SERVICES) - 4} services are off" in out
     assert "+ file config/settings.prod.yaml" in out
     assert person.changes() == []
     assert not (person.config / "settings.prod.yaml").exists()

@@ -281,7 +281,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "apis: no service": ("apis", "run.googleapis.com:", "run:", "apis.run", "string should match"),
     "apis: no option": (
         "apis", "com: billing_export", "com: billing", "optional.bigquery.googleapis.com",
-        "'billing' is not one of the values: 'billing_export', 'kms_key' or 'groups'",
+        "'billing' is not one of the values: 'billing_export', 'kms_key', 'groups' or 'messages'",
     ),
     "accounts: unknown key": (
         "accounts", "{id: benchkeeper-push, title: Benchkeeper push, for", "{id: benchkeeper-push, title: push, fro",

@@ -75,20 +75,13 @@ class Notice(StrEnum):
     NOT_TOLD = "NotTold"  # a mail to this user, or about them, reached nobody
 
 
-# Notices that need a decision; the others only inform.
-NEEDS_ATTENTION = frozenset(
-    {
-        Notice.STILL_LISTED,
-        Notice.DELETED_BUT_JOINED,
-        Notice.SAME_PERSON,
-        Notice.RENAME_WAITS,
-        Notice.SUSPENDED_LONG,
-        Notice.ADDRESS_WAITS,
-        Notice.GROUP_WAITS,
-        Notice.CUT_WAITS,
-        Notice.NOT_TOLD,
-    }
-)
+# Notices that need a decision: all but those that only inform.
+NEEDS_ATTENTION = frozenset(Notice) - {
+    Notice.TIE_WENT_TO_LEAVER,
+    Notice.DIRECTORY_OVERRULES,
+    Notice.BLOCKED,
+    Notice.KEPT_IN,
+}
 
 
 class Verb(StrEnum):
