@@ -11,6 +11,7 @@ from portal.mine import Mine, is_entitled, mine, my_page
 from portal.openapi import describe
 from portal.problems import NotEntitledError
 from portal.routes import JSON, Access, Route
+from shared.domain.things.money import rounded
 from shared.domain.things.structs import to_dict
 from shared.engine.views.person import plain
 
@@ -55,7 +56,7 @@ def me_view(found: Mine) -> dict[str, Any]:
             "currency": cost.currency,
             "billed": cost.billed,
             "billed_at": plain(cost.billed_at),
-            "estimate": cost.estimate,
+            "estimate": None if cost.estimate is None else float(rounded(cost.estimate, 4)),
             "environments": [
                 {"name": line.name, "ran": line.ran.total_seconds(), "hourly_cost": line.hourly_cost}
                 for line in cost.lines

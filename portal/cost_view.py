@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import assert_never
 
 from msgspec import Struct
 
 from shared.domain.fleet.fleet import Notes
 from shared.domain.record.record import UserRecord
 from shared.domain.things.catalog import Catalog, Profile
-from shared.domain.things.usage import NOTEBOOK, cluster_usage, month_of
+from shared.domain.things.meter import Line, MeterKind, is_priced, merged
+from shared.domain.things.money import cost_of, price_of
+from shared.domain.things.usage import month_of
+from shared.engine.views.costs import lines_of_record
+
+_RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 
 
 class CostLine(Struct, frozen=True, kw_only=True):
-    """The cost of an environment: its running time this month and its price. `hourly_cost` is None if no price is configured."""
+    """The cost of a machine, cluster, disk or snapshot: for how long it was metered this month, and what that cost.
+
+    `hourly_cost` is the price of an hour of a machine or cluster; None if none is configured, and for storage, which is priced by GB and
+    month. `estimate` is None without a price.
+    """
 
     name: str
     ran: timedelta
     hourly_cost: float | None
+    estimate: Fraction | None
+    kind: MeterKind = MeterKind.NOTEBOOK
 
     @property
     def hours(self) -> float:
-        """The running time in hours, rounded to a tenth."""
+        """The metered time in hours, rounded to a tenth."""
         return round(self.ran.total_seconds() / 3600, 1)
 
     @property
-    def estimate(self) -> float | None:
-        """The running time in hours times the hourly price; None without a price."""
-        return None if self.hourly_cost is None else self.ran.total_seconds() / 3600 * self.hourly_cost
+    def is_storage(self) -> bool:
+        """A flag: true if no machine ran for it."""
+        return self.kind not in _RUNNING
 
 
 class CostView(Struct, frozen=True, kw_only=True):
@@ -35,7 +49,7 @@ class CostView(Struct, frozen=True, kw_only=True):
 
     `has_bill` is True if the bill of this month could be read, as of `billed_at`. `billed` is the amount that carries this
     user's label, None while the bill does not name the user. `estimate` is the sum of the lines that have a price. `unpriced`
-    names the environments that ran and have no price.
+    names what was metered and has no price. `is_estimated`: some hours are from before each machine was metered.
     """
 
     month: datetime
@@ -44,12 +58,13 @@ class CostView(Struct, frozen=True, kw_only=True):
     has_bill: bool
     billed: float | None
     billed_at: datetime | None
-    estimate: float | None
+    estimate: Fraction | None
     unpriced: tuple[str, ...]
+    is_estimated: bool = False
 
     @property
     def has_run(self) -> bool:
-        """A flag: true if any environment ran this month."""
+        """A flag: true if anything was metered this month."""
         return any(line.ran for line in self.lines)
 
 
@@ -65,30 +80,71 @@ def short_cost(view: CostView) -> str:
 def cost_view(
     record: UserRecord, profile: Profile | None, catalog: Catalog, notes: Notes | None, *, currency: str, now: datetime
 ) -> CostView:
-    """Return the costs of one user in the month of `now`."""
-    usage = record.status.usage
-    lines = [_line("Notebook", record, NOTEBOOK, profile.hourly_cost if profile is not None else None, now)]
-    spark = sorted(name for name in usage if name != NOTEBOOK)
-    templates = {cluster_usage(name): name for name in (*catalog.masters, *catalog.environments)}
-    for name in spark:
-        environment = catalog.environment(templates.get(name, name.partition(":")[2]))
-        lines.append(_line(environment.title, record, name, environment.hourly_cost, now))
-    shown = tuple(line for line in lines if line.ran or line is lines[0])
+    """Return the costs of one user in the month of `now`. The first line is the notebook's, also if it did not run."""
+    found = [line for line in lines_of_record(record, now) if line.month == month_of(now)]
+    shown = _shown(found, catalog)
+    if not any(line.kind is MeterKind.NOTEBOOK for line in shown):
+        price = profile.hourly_cost if profile is not None else None
+        nothing = None if price is None else Fraction(0)
+        shown = [CostLine(name="Notebook", ran=timedelta(0), hourly_cost=price, estimate=nothing), *shown]
     priced = [line.estimate for line in shown if line.estimate is not None]
     costs = notes.costs if notes is not None and notes.costs_month == month_of(now) else None
     return CostView(
         month=now,
         currency=currency,
-        lines=shown,
+        lines=tuple(shown),
         has_bill=costs is not None,
         billed=costs.get(record.user_key) if costs is not None else None,
         billed_at=notes.costs_at if notes is not None and costs is not None else None,
-        estimate=sum(priced) if priced else None,
-        unpriced=tuple(line.name for line in shown if line.hourly_cost is None and line.ran),
+        estimate=sum(priced, Fraction(0)) if priced else None,
+        unpriced=tuple(dict.fromkeys(line.name for line in shown if line.estimate is None and line.ran)),
+        is_estimated=any(line.estimated for line in found),
     )
 
 
-def _line(title: str, record: UserRecord, name: str, hourly_cost: float | None, now: datetime) -> CostLine:
-    known = record.status.usage.get(name)
-    ran = known.in_month_of(now) if known is not None else timedelta(0)
-    return CostLine(name=title, ran=ran, hourly_cost=hourly_cost)
+def _shown(lines: Sequence[Line], catalog: Catalog) -> list[CostLine]:
+    """Return a line for each machine and price, for each kind of storage, and for each cluster; the machine of now first."""
+    by_what = merged(lines, _key)
+    notebooks = [line for line in by_what if line.what.kind is MeterKind.NOTEBOOK]
+    order = list(MeterKind)
+    made = []
+    for line in sorted(by_what, key=lambda line: order.index(line.what.kind)):
+        price = line.what.price or price_of(line.what, catalog)
+        runs = line.what.kind in _RUNNING
+        made.append(
+            CostLine(
+                name=_name(line, catalog, is_only=len({each.what.machine for each in notebooks}) <= 1),
+                ran=timedelta(seconds=line.seconds),
+                hourly_cost=float(price) if runs and price else None,
+                estimate=cost_of(line, catalog),
+                kind=line.what.kind,
+            )
+        )
+    return made
+
+
+def _key(line: Line) -> object:
+    what = line.what
+    if what.kind in _RUNNING:
+        return what.kind, what.profile, what.machine, what.price, bool(line.charge)
+    return what.kind, what.disk_type, what.disk_gb, is_priced(line)
+
+
+def _name(line: Line, catalog: Catalog, *, is_only: bool) -> str:
+    what = line.what
+    disk = f"{what.disk_gb} GB {what.disk_type}" if what.disk_gb else what.disk_type
+    match what.kind:
+        case MeterKind.NOTEBOOK:
+            return "Notebook" if is_only or not what.machine else f"Notebook, {what.machine}"
+        case MeterKind.SPARK:
+            return catalog.environment(what.profile).title
+        case MeterKind.DISK:
+            return f"Disk while stopped, {disk}"
+        case MeterKind.PREDECESSOR:
+            return f"Disk of the replaced notebook, {disk}"
+        case MeterKind.LEAVER:
+            return f"Disk kept without access, {disk}"
+        case MeterKind.SNAPSHOTS:
+            return "Copies of the files"
+        case _:
+            assert_never(what.kind)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import flask
@@ -18,6 +19,7 @@ from portal.problems import Problem
 from portal.reader import duration_text, local, moment_text, relative_text
 from portal.visit import Visit, may, visit
 from shared.domain.intent.roles import Right
+from shared.domain.things.money import rounded
 from shared.domain.things.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
@@ -153,9 +155,9 @@ def _asset(name: str) -> str:
     return current().assets.url(name)
 
 
-def money(amount: float, currency: str) -> str:
-    """Return an amount as `1,234.50 EUR`."""
-    return f"{amount:,.2f} {currency}"
+def money(amount: float | Fraction, currency: str) -> str:
+    """Return an amount as `1,234.50 EUR`: rounded here, and only here."""
+    return f"{rounded(amount) if isinstance(amount, Fraction) else amount:,.2f} {currency}"
 
 
 def price(amount: float, currency: str) -> str:

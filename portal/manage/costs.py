@@ -1,25 +1,36 @@
-"""The page `/manage/costs`: the months, what changed, and the costs of this month by user, cost centre and profile."""
+"""The page `/manage/costs`: the months, what changed, and the costs of a month by user, cost centre, department and profile.
+
+`?month=2026-10` asks for a month that is over; without it, or for one of which nothing is stored, it is the present month.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from fractions import Fraction
+from typing import TypeVar
 
 import flask
 from msgspec import Struct
 
 from portal.deps import current
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
-from portal.manage.export import NUMBER, TEXT, TIME, Columns, Sheet, offer
+from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import figures_of
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleSaving, about, saving_of
+from shared.domain.fleet.months import MonthTotal
 from shared.domain.record.status import RegretKind
 from shared.domain.things.errors import BenchkeeperError
-from shared.engine.views.costs import Month, Sums, month
+from shared.domain.things.meter import month_before
+from shared.domain.things.money import rounded
+from shared.domain.things.usage import month_of
+from shared.engine.views.costs import Month, Sums, month, past_month
+from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, thirteen
 from shared.sheet import Value
 
 
@@ -28,17 +39,21 @@ class By(StrEnum):
 
     PERSON = "person"
     COST_CENTER = "cost-center"
+    DEPARTMENT = "department"
     PROFILE = "profile"
 
 
-GROUPS = {By.PERSON: "Person", By.COST_CENTER: "Cost centre", By.PROFILE: "Profile"}
+GROUPS = {By.PERSON: "Person", By.COST_CENTER: "Cost centre", By.DEPARTMENT: "Department", By.PROFILE: "Profile"}
+T = TypeVar("T")
+_MONTH_NAME = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
+_MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; the present one if it is left out.")
 
 
 class MonthLine(Struct, frozen=True, kw_only=True):
     """A month in the list of months, the newest first: `2026-11`, its cost (None: unknown), and whether the cost is an estimate."""
 
     month: str
-    cost: float | None
+    cost: float | Fraction | None
     is_estimated: bool
 
     @property
@@ -47,39 +62,33 @@ class MonthLine(Struct, frozen=True, kw_only=True):
         return f"{datetime.strptime(self.month, '%Y-%m'):%B %Y}"  # noqa: DTZ007 - a month has no time zone
 
 
-class ChangeLine(Struct, frozen=True, kw_only=True):
-    """What one group cost in the last two months. `user_key` is set for a user."""
-
-    label: str
-    before: float
-    after: float
-    user_key: str = ""
-
-    @property
-    def change(self) -> float:
-        """The difference."""
-        return self.after - self.before
+def _title(name: str) -> str:
+    return MonthLine(month=name, cost=None, is_estimated=False).title
 
 
 @blueprint.get("/manage/costs")
 def costs() -> flask.Response:
-    """Show the page with two calls to the cloud: the hours of all users, and their costs on the bill."""
+    """Show the page with four calls to the cloud: the metered time of all users, the bill, the sums of the months, the month before."""
     seen = fleet()
     found, is_bill_unreadable = _month(seen)
     by = next((each for each in By if each.value == asked("by")), By.PERSON)
-    months = months_of(found)
+    months = [_line(each, this_month(seen)[0]) for each in months_of(seen) if each.sums is not None]
     groups = kept().get("cost-groups", (found,), lambda: _groups(found))
+    compared = comparison_of(seen, found)
     return fleet_page(
         "manage/costs.html",
         seen,
         month=found,
         months=months,
-        changes=changes_of(found),
-        highest=max((each.cost or 0.0 for each in months), default=0.0),
+        title=_title(found.name),
+        is_past=found.name != month_of(seen.taken_at),
+        comparison=compared,
+        highest=max((float(each.cost or 0) for each in months), default=0.0),
         by=by,
         groups=GROUPS,
         shown=cut(groups[by], page_number(flask.request.args)),
-        unpriced=[name or "none" for name, sums in found.by_profile if sums.unpriced_s],
+        unpriced=[name or "none" for kind, name in found.unpriced if kind in {"profile", "template"}],
+        unpriced_storage=[name or "snapshots" for kind, name in found.unpriced if kind in {"disk", "snapshots"}],
         saving=_saving(seen),
         regrets=_regrets(seen),
         about=about,
@@ -88,16 +97,24 @@ def costs() -> flask.Response:
     )
 
 
-def months_of(found: Month) -> list[MonthLine]:
-    """Return the months whose costs are known, the newest first: at most thirteen."""
-    is_billed = found.billed_at is not None
-    cost = found.total.billed if is_billed else found.total.estimate
-    return [MonthLine(month=f"{found.at:%Y-%m}", cost=cost, is_estimated=not is_billed)]
+def _line(each: MonthSum, now: Month) -> MonthLine:
+    sums = each.sums or Sums()
+    is_billed = each.month == now.name and now.billed_at is not None
+    return MonthLine(month=each.month, cost=sums.billed if is_billed else sums.estimate, is_estimated=not is_billed)
 
 
-def changes_of(_found: Month) -> list[ChangeLine]:
-    """Return the ten groups whose cost changed most from the month before; empty while only one month is known."""
-    return []
+def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
+    """Return thirteen months, the newest first; without the stored sums, if they cannot be read, all but this one are empty."""
+    now, _ = this_month(seen)
+    none: tuple[MonthTotal, ...] = ()
+    totals = _readable(current().deps.engine.fleet.month_totals, none, "months")
+    return thirteen(now, totals, current().deps.engine.policy.catalog)
+
+
+def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
+    """Return the month against the one before it; None if nothing is stored for that one."""
+    before = _past(seen, month_before(found.name))
+    return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
 
 
 def _groups(found: Month) -> dict[By, list[tuple[str, str, Sums]]]:
@@ -105,6 +122,7 @@ def _groups(found: Month) -> dict[By, list[tuple[str, str, Sums]]]:
     return {
         By.PERSON: [(row.email or row.user_key, row.user_key, sums) for row, sums in found.by_person],
         By.COST_CENTER: [(name, "", sums) for name, sums in found.by_cost_center],
+        By.DEPARTMENT: [(name, "", sums) for name, sums in found.by_department],
         By.PROFILE: [(name, "", sums) for name, sums in found.by_profile],
     }
 
@@ -126,17 +144,46 @@ def month_of_fleet(seen: FleetSnapshot) -> tuple[Month, Notes | None, bool]:
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), notes, unreadable
 
 
-def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
+def this_month(seen: FleetSnapshot) -> tuple[Month, bool]:
+    """Return the sums of the present month, and True if there may be a bill that could not be read."""
     found, _, unreadable = month_of_fleet(seen)
     return found, unreadable
 
 
+def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
+    """Return the sums of the requested month, and True if there may be a bill that could not be read."""
+    name = asked("month")
+    if _MONTH_NAME.match(name) and name < month_of(seen.taken_at):
+        past = _past(seen, name)
+        if past is not None:
+            return past, False
+    return this_month(seen)
+
+
+def _past(seen: FleetSnapshot, name: str) -> Month | None:
+    engine = current().deps.engine
+    lines = _readable(lambda: engine.fleet.month(name), None, "month")
+    if lines is None:
+        return None
+    catalog = engine.policy.catalog
+    key = f"past {int(name[5:]) % 3}"
+    return kept().get(key, (seen, catalog, lines), lambda: past_month(lines, seen, catalog))
+
+
 def _notes() -> tuple[Notes | None, bool]:
+    missing: list[bool] = []
+    return _readable(current().deps.engine.fleet.notes, None, "notes", missing), bool(missing)
+
+
+def _readable(read: Callable[[], T], otherwise: T, what: str, missing: list[bool] | None = None) -> T:
+    """Return what is read; `otherwise` if it cannot be read, which the log says. `missing` then gets an entry."""
     try:
-        return current().deps.engine.fleet.notes(), False
+        return read()
     except BenchkeeperError as error:
-        visit().reason, visit().detail = error.reason.value, f"notes: {error.detail}"
-        return None, True
+        visit().reason, visit().detail = error.reason.value, f"{what}: {error.detail}"
+        if missing is not None:
+            missing.append(True)
+        return otherwise
 
 
 _FIGURES: Columns = {
@@ -146,19 +193,28 @@ _FIGURES: Columns = {
     "unpriced_hours": NUMBER,
     "estimate": NUMBER,
     "billed": NUMBER,
+    "storage": NUMBER,
+    "unpriced_storage_hours": NUMBER,
+    "is_estimated": FLAG,
 }
 _MORE: Columns = {"month": TEXT, "currency": TEXT, "billed_at": TIME}
 
 
 def _figures(sums: Sums) -> tuple[Value, ...]:
     hours = tuple(round(seconds / 3600, 2) for seconds in (sums.notebook_s, sums.spark_s, sums.unpriced_s))
-    money = tuple(None if each is None else round(each, 4) for each in (sums.estimate, sums.billed))
-    return (sums.people, *hours, *money)
+    billed = None if sums.billed is None else round(sums.billed, 4)
+    money = _amount(sums.estimate), billed, _amount(sums.storage)
+    return (sums.people, *hours, *money, round(sums.unpriced_storage_s / 3600, 2), sums.estimated)
+
+
+def _amount(amount: Fraction | None) -> float | None:
+    """Return an amount for a file, to four digits."""
+    return None if amount is None else float(rounded(amount, 4))
 
 
 def _sheet(name: str, first: Columns, found: Month, rows: Iterable[Sequence[Value]]) -> Sheet:
     more: dict[str, Value] = {
-        "month": f"{found.at:%Y-%m}",
+        "month": found.name,
         "currency": current().deps.currency,
         "billed_at": found.billed_at,
     }
@@ -167,7 +223,22 @@ def _sheet(name: str, first: Columns, found: Month, rows: Iterable[Sequence[Valu
 
 _PROFILE: Columns = {"profile": TEXT}
 _COST_CENTER: Columns = {"cost_center": TEXT}
+_DEPARTMENT: Columns = {"department": TEXT}
+_KIND: Columns = {"kind": TEXT}
 _PERSON: Columns = {"user_key": TEXT, "address": TEXT}
+_NAME: Columns = {"month": TEXT, "is_over": FLAG, "is_known": FLAG}
+_CHANGES: Columns = {
+    "by": TEXT,
+    "label": TEXT,
+    "user_key": TEXT,
+    "before": NUMBER,
+    "after": NUMBER,
+    "change": NUMBER,
+    "change_a_day": NUMBER,
+    "hours_a_day": NUMBER,
+    "storage_a_day": NUMBER,
+}
+_COMPARED: Columns = {"month": TEXT, "against": TEXT, "is_whole": FLAG, "currency": TEXT}
 
 
 def _by_profile() -> Sheet:
@@ -180,15 +251,77 @@ def _by_cost_center() -> Sheet:
     return _sheet("cost-center", _COST_CENTER, found, ((name, *_figures(sums)) for name, sums in found.by_cost_center))
 
 
+def _by_department() -> Sheet:
+    found, _ = _month(fleet())
+    return _sheet("department", _DEPARTMENT, found, ((name, *_figures(sums)) for name, sums in found.by_department))
+
+
+def _by_kind() -> Sheet:
+    found, _ = _month(fleet())
+    return _sheet("kind", _KIND, found, ((kind.value, *_figures(sums)) for kind, sums in found.by_kind))
+
+
 def _by_person() -> Sheet:
     found, _ = _month(fleet())
     rows = ((row.user_key, row.email, *_figures(sums)) for row, sums in found.by_person)
     return _sheet("person", _PERSON, found, rows)
 
 
+def _months() -> Sheet:
+    """Return thirteen months; one of which nothing is stored has no figures."""
+    seen = fleet()
+    rows = (
+        (each.month, each.is_over, each.sums is not None, *_figures(each.sums or Sums())) for each in months_of(seen)
+    )
+    return Sheet(
+        name="costs-by-month",
+        columns={**_NAME, **_FIGURES},
+        rows=rows,
+        taken_at=seen.taken_at,
+        more={"currency": current().deps.currency},
+    )
+
+
+def _changes() -> Sheet:
+    """Return what changed most from the month before, of each grouping the first ten."""
+    seen = fleet()
+    found, _ = _month(seen)
+    compared = comparison_of(seen, found)
+    rows: list[tuple[Value, ...]] = []
+    if compared is not None:
+        rows = [("all", *_change(compared.total, ""))]
+        for by in ("person", "profile", "cost_center", "department", "kind"):
+            changes: tuple[CostChange, ...] = getattr(compared, f"by_{by}")
+            rows += [(by, *_change(each, each.key if by == "person" else "")) for each in changes]
+    more: dict[str, Value] = {
+        "month": found.name,
+        "against": month_before(found.name),
+        "is_whole": compared.is_whole if compared is not None else False,
+        "currency": current().deps.currency,
+    }
+    return Sheet(name="cost-changes", columns=_CHANGES, rows=rows, taken_at=found.at, more=more)
+
+
+def _change(change: CostChange, user_key: str) -> tuple[Value, ...]:
+    amounts = change.before, change.after, change.change, change.a_day
+    return (
+        change.label,
+        user_key,
+        *(_amount(each) for each in amounts),
+        round(change.hours, 2),
+        _amount(change.storage_a_day),
+    )
+
+
 def _offered(name: str, first: Columns, endpoint: str, make: Callable[[], Sheet], what: str) -> tuple[Route, Route]:
     return offer(
-        f"/manage/costs/{name}", endpoint, f"This month's cost by {what}.", {**first, **_FIGURES}, make, more=_MORE
+        f"/manage/costs/{name}",
+        endpoint,
+        f"A month's cost by {what}.",
+        {**first, **_FIGURES},
+        make,
+        params=(_MONTH,),
+        more=_MORE,
     )
 
 
@@ -203,11 +336,30 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/costs",
         name="manage.costs",
-        summary="What this month has cost.",
+        summary="What a month has cost.",
         access=Access.READ,
-        params=(_BY, PAGE),
+        params=(_BY, PAGE, _MONTH),
     ),
     *_offered("profile", _PROFILE, "costs_profile", _by_profile, "profile"),
     *_offered("cost-center", _COST_CENTER, "costs_center", _by_cost_center, "cost centre"),
+    *_offered("department", _DEPARTMENT, "costs_department", _by_department, "department"),
+    *_offered("kind", _KIND, "costs_kind", _by_kind, "what is billed"),
     *_offered("person", _PERSON, "costs_person", _by_person, "person"),
+    *offer(
+        "/manage/costs/months",
+        "costs_months",
+        "What each of thirteen months cost.",
+        {**_NAME, **_FIGURES},
+        _months,
+        more={"currency": TEXT},
+    ),
+    *offer(
+        "/manage/costs/changes",
+        "costs_changes",
+        "What changed most since the month before.",
+        _CHANGES,
+        _changes,
+        params=(_MONTH,),
+        more=_COMPARED,
+    ),
 )

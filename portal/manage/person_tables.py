@@ -18,6 +18,7 @@ from portal.visit import visit
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.money import rounded
 from shared.engine.views.audit import history_since
 from shared.engine.views.certificate import certificate_of
 from shared.sheet import Value
@@ -179,7 +180,8 @@ def _clusters(record: UserRecord) -> Rows:
 
 def _hours(record: UserRecord) -> Rows:
     for line in cost_of(record).lines:
-        yield line.name, line.hours, line.hourly_cost, line.estimate
+        estimate = None if line.estimate is None else float(rounded(line.estimate, 4))
+        yield line.name, line.hours, line.hourly_cost, estimate
 
 
 def _conditions(record: UserRecord) -> Rows:

@@ -222,6 +222,7 @@ def _catalog(profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> C
         default_profile=profiles.default,
         masters=masters,
         environments=profiles.environments,
+        prices=profiles.prices,
     )
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from shared.domain.intent.roles import Roles
 from shared.domain.plan.guard_settings import GuardSettings
-from shared.domain.things.catalog import Assignment, Environment
+from shared.domain.things.catalog import Assignment, Environment, Prices
 from shared.domain.things.identity import Email
 from shared.domain.things.notebook import Network
 from shared.domain.things.times import duration_text
@@ -373,3 +373,4 @@ class ProfilesFile(Strict, frozen=True, kw_only=True):
         Meta(min_length=1),
     ]
     environments: Annotated[Mapping[str, Environment], Meta(description="By template: what people read of it.")] = {}
+    prices: Annotated[Prices, Meta(description="List prices of what is billed while no machine runs.")] = Prices()

@@ -167,6 +167,9 @@ def profiles(draw: random.Random) -> dict[str, Any]:
             name: {"title": f"The {name}", **draw.choice(({}, {"description": "Long.", "hourly_cost": 2}))}
             for name in draw.sample([*_TEMPLATES, _SESSION], draw.randint(0, 4))
         },
+        **draw.choice(
+            ({}, {"prices": {"disk_gb_month": {"PD_SSD": 0.187, "PD_BALANCED": 1}, "snapshot_gb_month": 0.05}})
+        ),
     }
 
 

@@ -18,8 +18,8 @@ def notes(hub: Hub, **more: Any) -> None:
 def test_hours_by_price_are_called_an_estimate(two: Hub) -> None:
     two.bench.advance(hours=10)
     text = plain(two.browser(ANA).text("/"))
-    hours = 10 + 4 / 60
-    assert f"About {hours * 0.18:.2f} EUR estimated from machine hours" in text
+    hours = 10 + 8 / 60  # since Google took the order, eight minutes before
+    assert f"About {hours * 0.18:.2f} EUR metered, by the configured prices" in text
     assert f"Notebook {hours:.1f} 0.18 EUR {hours * 0.18:.2f} EUR" in text
 
 
@@ -28,7 +28,7 @@ def test_a_bill_of_this_month_wins(two: Hub) -> None:
     notes(two, costs={user_key_for(ANA): 1234.5}, costs_month="2026-11", costs_at=at)
     text = plain(two.browser(ANA).text("/"))
     assert "1,234.50 EUR billed up to 03:08 UTC (5 h ago)" in text
-    assert "estimated from machine hours" not in text
+    assert "metered, by the configured prices" not in text
     assert "Nothing of yours is on this month's bill yet." in plain(two.browser(BEN).text("/")).replace("&#39;", "'")
 
 

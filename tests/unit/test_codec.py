@@ -36,6 +36,7 @@ from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWi
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.history import Call, CallState, StoryKind, StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
+from shared.domain.things.meter import Line, Meter, Open, What
 from shared.domain.things.power import _ONCE_KEPT as _ONCE
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.domain.things.snapshots import (
@@ -180,6 +181,13 @@ _STATUS = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    meter=st.builds(
+        Meter,
+        began_at=st.none() | _TIMES,
+        lines=st.lists(st.builds(Line, what=st.builds(What)), max_size=2).map(tuple),
+        open=st.lists(st.builds(Open, what=st.builds(What), since=_TIMES), max_size=2).map(tuple),
+        asked_at=st.none() | _TIMES,
+    ),
     usage=st.dictionaries(
         _TEXT, st.builds(Usage, month=_TEXT, ran_s=st.integers(0), since=st.none() | _TIMES), max_size=2
     ),
@@ -339,6 +347,7 @@ LATER = [
         for name in (
             "clusters",
             "usage",
+            "meter",
             "ready_took_s",
             "acknowledged_at",
             "story",

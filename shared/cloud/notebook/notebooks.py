@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.translate import from_operation
@@ -232,7 +233,7 @@ class WorkbenchNotebooks:
         return None if raw is None else self._begun(raw, verb)
 
     def _begun(self, raw: dict[str, Any], verb: Verb) -> OperationRef:
-        return OperationRef(name=str(raw["name"]), verb=verb, started_at=self._clock.now())
+        return replace(self._operation_ref(raw), verb=verb)
 
 
 def _verb(text: str) -> Verb:

@@ -20,16 +20,18 @@ from msgspec.structs import replace
 
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Unchanged
+from shared.cloud.storage.month_lines import StorageMonths
 from shared.cloud.storage.notes_text import PackedNotes, notes_json
 from shared.cloud.storage.record_rows import from_texts, to_texts
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import Figures, figures_of
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleDay
+from shared.domain.fleet.months import MonthLines, MonthTotal
 from shared.domain.record.record import RecordRow
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.identity import UserKey
-from shared.engine.ports.fleet import FleetAbout, FleetDraft
+from shared.engine.ports.fleet import FleetAbout, FleetDraft, MonthDraft
 from shared.engine.ports.records import ListedRow
 
 T = TypeVar("T", FleetSnapshot, FleetAbout, PackedNotes)
@@ -177,6 +179,7 @@ class StorageFleetIndex:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
+        self._months = StorageMonths(clients)
         self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, lambda fleet: encode(_about_json(fleet)))
         self._about: _Kept[FleetAbout] = _Kept(clients, "index/fleet-about.json.gz", _about, _dumped_about)
         self._notes: _Kept[PackedNotes] = _Kept(
@@ -193,6 +196,18 @@ class StorageFleetIndex:
         if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
             found = FleetAbout(replace(whole, rows=()), None)
         return found
+
+    def month(self, month: str) -> MonthLines | None:
+        """Return the lines of a month by one call, none if the process has them."""
+        return self._months.month(month)
+
+    def month_totals(self) -> tuple[MonthTotal, ...]:
+        """Return the sums of the stored months by one call."""
+        return self._months.totals()
+
+    def month_draft(self, month: str, taken_at: datetime) -> MonthDraft:
+        """Begin to store a month. Makes no call."""
+        return self._months.draft(month, taken_at)
 
     def notes(self) -> Notes | None:
         """Return the notes by one call."""

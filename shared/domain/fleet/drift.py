@@ -23,6 +23,7 @@ from shared.domain.template.wanted import wanted_templates
 from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
+from shared.domain.things.meter_text import price_digest_in
 from shared.domain.things.notebook import (
     LABEL_MANAGED_BY,
     LABEL_USER,
@@ -48,7 +49,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     """The content of the listings for one user: the record's instance, template digests, the zones that did not answer.
 
     `snapshots` are the names of all users' snapshots with our labels, None if they were not listed. `entitling` is the digest
-    of the assignments, computed once for a whole sweep; if it is empty, it is computed here. A sweep also shares its `comparisons`.
+    of the assignments, `prices` that of the prices, computed once for a whole sweep; if they are empty, they are computed here. A sweep also shares its `comparisons`.
     """
 
     notebook: ObservedNotebook | None
@@ -56,6 +57,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     unreachable: frozenset[str]
     snapshots: frozenset[str] | None = None
     entitling: str = ""
+    prices: str = ""
     comparisons: Comparisons | None = None
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
@@ -79,6 +81,8 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
     wanted = wanted_templates(row, policy)
     if wanted is not None and dict(listed.templates) != wanted:
         return "template objects differ"
+    if row.meter and price_digest_in(row.meter) not in {"", listed.prices or policy.catalog.price_digest()}:
+        return "its prices changed"
     if row.account_id is not None and _hour_of(row.user_key) == now.hour:
         return "its account is looked at once a day"
     soon = row.next_attempt_at is not None and row.next_attempt_at <= now + _UNDER_WAY

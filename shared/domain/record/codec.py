@@ -31,6 +31,7 @@ from shared.domain.record.unknown_word import UnknownWordError, unknown_word
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import DamagedRecordError, NewerRecordError
 from shared.domain.things.history import StoryLine
+from shared.domain.things.meter import Line, Meter, Open, What
 from shared.domain.things.power import as_once_kept
 from shared.domain.things.snapshots import Former, Snapshot
 
@@ -121,9 +122,11 @@ def _plain(value: Any) -> Any:
             return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
-        case StoryLine():  # a record holds many lines: empty later fields are left out
+        case (
+            StoryLine() | What() | Line() | Open() | Meter()
+        ):  # a record holds many lines: empty later fields are left out
             fields_of = ((name, getattr(value, name)) for name in value.__struct_fields__)
-            return {name: _plain(item) for name, item in fields_of if item or name not in _LATER[StoryLine]}
+            return {name: _plain(item) for name, item in fields_of if item or name not in _LATER[type(value)]}
         case _:
             return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
 
@@ -211,8 +214,8 @@ def _check(value: Any, raw: Any) -> None:
                     raise KeyError(f"{type(value).__name__} without {sorted(missing)}")
             for name in names:
                 item = getattr(value, name)
-                if type(item) not in _LEAVES:
-                    _check(item, raw.get(name))
+                if type(item) not in _LEAVES and name in raw:
+                    _check(item, raw[name])
 
 
 _LEAVES = frozenset({str, int, bool, float, type(None)})
@@ -220,8 +223,12 @@ _LEAVES = frozenset({str, int, bool, float, type(None)})
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call"}),
     Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by"}),
+    Meter: frozenset({"began_at", "lines", "open", "asked_at", "priced"}),
+    Line: frozenset({"estimated", "charge"}),
+    Open: frozenset(),
+    What: frozenset({"profile", "machine", "disk_type", "disk_gb", "cost_center", "department", "price"}),
     Former: frozenset({"built_from"}),
-    Status: frozenset({"waiting_since", "clusters", "usage", "ready_took_s", "story", "notices", "leaving"}),
+    Status: frozenset({"waiting_since", "clusters", "usage", "meter", "ready_took_s", "story", "notices", "leaving"}),
     NotebookStatus: frozenset({
         "naming", "built_from", "former", "refused", "turn", "settles_at",
         "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "restarted_for", "lost_at", "files_of",

@@ -19,6 +19,7 @@ from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterWish
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import AccountId, InstanceId, UserEmail, UserKey
+from shared.domain.things.meter_text import meter_text
 from shared.domain.things.power import PowerReason
 from shared.domain.things.snapshots import RestoreWish
 from shared.domain.things.usage import Usage
@@ -188,6 +189,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     known to be lost, and `copies` likewise of those for the user; `copy_from` is from when on the next one may be taken, None if the
     newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
     `audit` is the end of the user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may join these to the user.
+    `meter` is the user's meter as a text (`shared.domain.things.meter_text`), empty before the first line.
     `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
     `access_until` is when access ends by the newest statement, None for no end. `hold_reason` is why the data is held. `proved_at` is when
     the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no machine for the user who waits for one,
@@ -239,6 +241,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     proved_at: datetime | None = None
     sold_out: tuple[str, ...] = ()
     sold_out_since: datetime | None = None
+    meter: str = ""
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -309,6 +312,7 @@ def row_of(record: UserRecord) -> RecordRow:
         proved_at=leaving.complete_at if (leaving := record.status.leaving) is not None and is_absent else None,
         sold_out=sold_out,
         sold_out_since=ready.last_transition_time if sold_out and ready is not None else None,
+        meter=meter_text(record.status.meter),
     )
 
 

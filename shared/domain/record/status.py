@@ -18,6 +18,7 @@ from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
+from shared.domain.things.meter import NO_METER, Meter
 from shared.domain.things.snapshots import Dormancy, Former, Restored, Restoring, Rollback, Snapshot
 from shared.domain.things.usage import Usage
 
@@ -172,6 +173,7 @@ class StatusChanges(TypedDict, total=False):
     refused: str
     clusters: tuple[ClusterStatus, ...]
     usage: Mapping[str, Usage]
+    meter: Meter
     ready_took_s: float | None
     acknowledged_at: datetime | None
     story: tuple[StoryLine, ...]
@@ -314,7 +316,7 @@ class Status(Struct, frozen=True, kw_only=True):
     `attempts` counts failures in a row.
     `waiting_since` is the time of the message whose effect is pending: a joiner's notebook to be ready, or a leaver's to be stopped.
     `ready_took_s` is how long the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template.
-    `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month.
+    `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month; `meter` has what is billed.
     `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is the latest history, oldest first. `notices` are what a manager should know.
 
     A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`), so no two parts have a field of the same name.
@@ -329,6 +331,7 @@ class Status(Struct, frozen=True, kw_only=True):
     waiting_since: datetime | None = None
     clusters: tuple[ClusterStatus, ...] = ()
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    meter: Meter = NO_METER
     ready_took_s: float | None = None
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()

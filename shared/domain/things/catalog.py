@@ -170,6 +170,25 @@ class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     hourly_cost: HourlyCost | None = None
 
 
+Price = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
+DiskType = Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXTREME|HYPERDISK_[A-Z_]+)$")]
+
+
+class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The list prices of storage that is kept without a running machine, in the billing currency; what has no price is shown without one.
+
+    A running machine's disks are in its `hourly_cost`, so they are not counted by these.
+    """
+
+    disk_gb_month: Annotated[
+        Mapping[DiskType, Price],
+        Meta(description="By disk type: the price of a GB for a calendar month; of stopped notebooks, and of leavers."),
+    ] = field(default_factory=dict)
+    snapshot_gb_month: Annotated[
+        Price | None, Meta(description="The price of a GB (2^30 bytes) of snapshots for a calendar month.")
+    ] = None
+
+
 class Disruption(StrEnum):
     """The time at which a change may stop a running environment. An environment that is stopped is changed at once."""
 
@@ -273,7 +292,7 @@ class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All profiles by name, the assignments, the default profile for joiners without a named profile, the master templates by name.
 
-    `environments` holds the texts that users read about a template, as far as the administrator wrote them.
+    `environments` holds the texts that users read about a template, as far as the administrator wrote them. `prices` are those of storage.
     """
 
     profiles: Mapping[str, Profile]
@@ -281,6 +300,19 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_profile: str | None
     masters: Mapping[str, MasterTemplate]
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    prices: Prices = field(default_factory=Prices)
+
+    def price_digest(self) -> str:
+        """Return eight hex digits that change whenever any price does."""
+        text = json.dumps(
+            [
+                {name: profile.hourly_cost for name, profile in self.profiles.items()},
+                {name: each.hourly_cost for name, each in self.environments.items()},
+                to_dict(self.prices),
+            ],
+            sort_keys=True,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def environment(self, template: str) -> Environment:
         """Return the texts that users read about a template; its title is the template's name if the administrator wrote none."""

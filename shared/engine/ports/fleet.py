@@ -14,7 +14,9 @@ from msgspec import Struct
 
 from shared.domain.fleet.figures import Figures
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
+from shared.domain.fleet.months import MonthLines, MonthTotal
 from shared.domain.things.identity import UserKey
+from shared.domain.things.meter import Line
 from shared.engine.ports.records import ListedRow
 
 
@@ -43,6 +45,16 @@ class FleetDraft(Protocol):
         """
 
 
+class MonthDraft(Protocol):
+    """The metered lines of a month that is over, while they are stored."""
+
+    def add(self, user_key: UserKey, lines: tuple[Line, ...]) -> None:
+        """Add a user's lines; those of other months are left out. Makes no call."""
+
+    def write(self) -> None:
+        """Store the month in place of what was stored for it, and its sum among those of the last twelve months."""
+
+
 class FleetIndex(Protocol):
     """The fleet at one moment, kept in one object, and the notes for users' own pages in another object.
 
@@ -63,6 +75,15 @@ class FleetIndex(Protocol):
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
         """Return the part of the newest notes that is about one user."""
+
+    def month(self, month: str) -> MonthLines | None:
+        """Return the lines of all users in a month that is over; None if none are stored."""
+
+    def month_totals(self) -> tuple[MonthTotal, ...]:
+        """Return the sums of the months that are stored, oldest first."""
+
+    def month_draft(self, month: str, taken_at: datetime) -> MonthDraft:
+        """Begin to store a month. Makes no call."""
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
         """Replace an older list with this list; a newer list stays."""

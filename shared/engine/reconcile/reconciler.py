@@ -10,6 +10,7 @@ from shared.domain.account.actions import DisableAccount
 from shared.domain.intent.wanted import with_wanted
 from shared.domain.plan.plan import Action, Observed, OperationSeen, Plan
 from shared.domain.reconcile.leaving import with_leaving
+from shared.domain.reconcile.metering import metered
 from shared.domain.reconcile.outcome import Done, Outcome, with_outcomes
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Presence, UserRecord
@@ -109,6 +110,7 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
     outcomes = carry_out(plan, deps)
     after = with_outcomes(plan, outcomes, deps.policy, now)
     after = with_leaving(loaded, after, seen, outcomes, now, poll=deps.policy.poll)
+    after = metered(loaded, after, seen, deps.policy, now)
     if intents:
         after = _with_saved_history(after, stored.record)
     done_at = deps.clock.now() if intents else now

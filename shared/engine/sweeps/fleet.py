@@ -12,11 +12,14 @@ from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import FigureCount
 from shared.domain.fleet.fleet import FleetSnapshot, Notes, with_point
 from shared.domain.fleet.idle_days import IdleCount
+from shared.domain.fleet.months import is_to_store
 from shared.domain.things.errors import BenchkeeperError, PermanentError, Reason
 from shared.domain.things.identity import UserKey
+from shared.domain.things.meter import lines_until, month_before
+from shared.domain.things.meter_text import meter_from
 from shared.domain.things.usage import month_of
 from shared.engine.ports.deps import Deps
-from shared.engine.ports.fleet import FleetDraft
+from shared.engine.ports.fleet import FleetDraft, MonthDraft
 from shared.engine.ports.records import ListedRow
 from shared.engine.reconcile.guard import SizeCount, tidy_slots
 
@@ -35,6 +38,7 @@ class FleetKeeper:
         self.idle = IdleCount()
         self._before = FleetSnapshot(taken_at=now, rows=())
         self._draft: FleetDraft | None = None
+        self._month: MonthDraft | None = None
         _kept(self._begin, "fleet", deps)
         self._figures = FigureCount(self._before.blind, now)
 
@@ -47,6 +51,9 @@ class FleetKeeper:
         about = _readable(self._deps.fleet.about)
         self._before = about.fleet if about is not None else self._before
         self._draft = self._deps.fleet.draft()
+        if self._counts and is_to_store(self._now, self._before.taken_at if about is not None else self._now):
+            last = month_before(month_of(self._now))
+            self._month = self._deps.fleet.month_draft(last, self._now)
 
     def add(self, listed: ListedRow) -> None:
         """Add a row. Makes no call."""
@@ -54,11 +61,15 @@ class FleetKeeper:
         self.idle.add(listed.row)
         if self._draft is not None:
             self._draft.add(listed)
+        if self._month is not None and listed.row.meter:
+            self._month.add(listed.row.user_key, lines_until(meter_from(listed.row.meter), self._now))
         self._figures.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
         """Write the fleet list. None for an argument: not observed, so the earlier value stays."""
         _kept(lambda: self._write(strays, blind), "fleet", self._deps)
+        if self._month is not None:
+            _kept(self._month.write, "the last month", self._deps)
 
     def _write(self, strays: tuple[Stray, ...] | None, blind: frozenset[UserKey] | None) -> None:
         self._deps.guard.write_sizes(self._sizes.sizes())

@@ -136,6 +136,7 @@ class _Look:
         self._deps, self._now, self._policy = deps, now, deps.policy
         self._instances, self._unreachable, self._saved = instances, unreachable, saved
         self._entitling, self._comparisons = self._policy.entitling_digest(), Comparisons()
+        self._prices = self._policy.catalog.price_digest()
 
     def over_all(self, summary: Summary) -> None:
         """Fetch the pages of both listings as needed, and judge each row."""
@@ -163,6 +164,7 @@ class _Look:
             unreachable=self._unreachable,
             snapshots=self._saved,
             entitling=self._entitling,
+            prices=self._prices,
             comparisons=self._comparisons,
         )
         why = why_pass(row, listed, self._policy, self._now)

@@ -1,36 +1,50 @@
-"""The costs of all environments in this month, summed by profile, cost centre or user. Pure.
+"""The costs of all environments in a month, summed by kind, profile, cost centre, department or user. Pure.
 
-There are two figures that are never mixed. `billed` comes from the labels on the bill; `estimate` is hours times the prices that the
-administrator configured. Hours without a price are shown separately; they are in no estimate and do not count as zero.
+There are two figures that are never mixed. `billed` comes from the labels on the bill; `estimate` is metered time by the prices that
+the administrator configured. What has no price is shown separately; it is in no estimate and does not count as zero.
+Amounts are exact fractions; pages and files round once, when they show one (`shared.domain.things.money.rounded`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from fractions import Fraction
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
-from shared.domain.record.record import RecordRow
+from shared.domain.fleet.months import MonthLines
+from shared.domain.record.record import RecordRow, UserRecord
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.identity import UserKey
-from shared.domain.things.usage import NOTEBOOK, cluster_usage, month_of
+from shared.domain.things.meter import Line, Meter, MeterKind, What, bounds_of, lines_until
+from shared.domain.things.meter_text import meter_from
+from shared.domain.things.money import cost_of
+from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+
+_RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 
 
 class Sums(Struct):
     """The sums of some users: seconds of notebooks and of Spark clusters, the part of them without a price, and both cost figures.
 
-    `estimate` None: no time used has a price. `billed` None: there is no bill for this month.
+    `storage` is the part of `estimate` for disks without a running machine and for snapshots; `unpriced_storage_s` are the seconds of
+    those without a price. `estimate` None: nothing metered has a price. `billed` None: there is no bill for this month.
+    `estimated`: some seconds are from before the meter began.
     """
 
     people: int = 0
     notebook_s: float = 0.0
     spark_s: float = 0.0
     unpriced_s: float = 0.0
-    estimate: float | None = None
+    estimate: Fraction | None = None
     billed: float | None = None
+    storage: Fraction | None = None
+    unpriced_storage_s: float = 0.0
+    estimated: bool = False
 
     def add(self, other: Sums) -> None:
         """Add the figures of `other`."""
@@ -38,17 +52,45 @@ class Sums(Struct):
         self.notebook_s += other.notebook_s
         self.spark_s += other.spark_s
         self.unpriced_s += other.unpriced_s
-        if other.estimate is not None:
-            self.estimate = (self.estimate or 0.0) + other.estimate
+        self.unpriced_storage_s += other.unpriced_storage_s
+        self.estimated = self.estimated or other.estimated
+        self.estimate = _sum(self.estimate, other.estimate)
+        self.storage = _sum(self.storage, other.storage)
         if other.billed is not None:
             self.billed = (self.billed or 0.0) + other.billed
 
+    def count(self, line: Line, cost: Fraction | None) -> None:
+        """Add a line and its cost, None without a price."""
+        runs = line.what.kind in _RUNNING
+        self.estimated = self.estimated or line.estimated
+        if line.what.kind is MeterKind.NOTEBOOK:
+            self.notebook_s += line.seconds
+        elif runs:
+            self.spark_s += line.seconds
+        if cost is None:
+            self.unpriced_s += line.seconds if runs else 0
+            self.unpriced_storage_s += 0 if runs else line.seconds
+            return
+        self.estimate = _sum(self.estimate, cost)
+        if not runs:
+            self.storage = _sum(self.storage, cost)
+
+    @property
+    def is_something(self) -> bool:
+        """A flag: true if anything was metered or billed."""
+        return bool(self.notebook_s or self.spark_s or self.billed or self.storage or self.unpriced_storage_s)
+
+
+def _sum(one: Fraction | None, other: Fraction | None) -> Fraction | None:
+    return one if other is None else other if one is None else one + other
+
 
 class Month(Struct, frozen=True, kw_only=True):
-    """The month of `at`: the sums of users with any use or cost, the most expensive first.
+    """A month as of `at`: the sums of users with any use or cost, the most expensive first.
 
-    An empty profile or cost centre means none. `stray_bill` is the billed cost of user keys without a record.
-    `billed_at` None: there is no bill for this month.
+    An empty profile, cost centre or department means none. `stray_bill` is the billed cost of user keys without a record.
+    `billed_at` None: there is no bill for this month. `unpriced` says which prices are missing: ("profile", its name), ("template", its
+    name), ("disk", its type) or ("snapshots", ""). A user without a row any more has one with the key alone.
     """
 
     at: datetime
@@ -58,77 +100,148 @@ class Month(Struct, frozen=True, kw_only=True):
     by_person: tuple[tuple[RecordRow, Sums], ...]
     billed_at: datetime | None
     stray_bill: float
+    by_department: tuple[tuple[str, Sums], ...] = ()
+    by_kind: tuple[tuple[MeterKind, Sums], ...] = ()
+    unpriced: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The month as `2026-11`."""
+        return month_of(self.at)
 
 
 def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
-    """Return this month as of the snapshot: running resources are counted up to then."""
-    bill, prices, at = _bill(notes, fleet.taken_at), _Prices(catalog), fleet.taken_at
-    total = Sums()
-    profiles: defaultdict[str, Sums] = defaultdict(Sums)
-    centers: defaultdict[str, Sums] = defaultdict(Sums)
-    persons: list[tuple[RecordRow, Sums]] = []
+    """Return this month as of the list of all users: what is open is counted up to then."""
+    at = fleet.taken_at
+    bill = _bill(notes, month_of(at))
+    found = _Groups(catalog, bill)
     for row in fleet.rows:
-        one = _of(row, prices, bill, at)
-        if not (one.notebook_s or one.spark_s or one.billed):
-            continue
-        persons.append((row, one))
-        for group in (total, profiles[row.profile or ""], centers[row.cost_center]):
-            group.add(one)
-    known = {row.user_key for row in fleet.rows}
-    return Month(
-        at=at,
-        total=total,
-        by_profile=_dearest_first(profiles),
-        by_cost_center=_dearest_first(centers),
-        by_person=tuple(sorted(persons, key=lambda pair: _dear(pair[1]))),
-        billed_at=notes.costs_at if notes is not None and bill is not None else None,
-        stray_bill=sum(cost for key, cost in (bill or {}).items() if key not in known),
-    )
+        found.add(row, [line for line in lines_of_row(row, at) if line.month == month_of(at)])
+    stray = sum(cost for key, cost in (bill or {}).items() if key not in {row.user_key for row in fleet.rows})
+    return found.month(at, notes.costs_at if notes is not None and bill is not None else None, stray)
 
 
-def _bill(notes: Notes | None, at: datetime) -> Mapping[UserKey, float] | None:
-    if notes is None or notes.costs is None or notes.costs_month != month_of(at):
+def past_month(kept: MonthLines, fleet: FleetSnapshot, catalog: Catalog) -> Month:
+    """Return a month that is over, as sweeps stored it. Addresses come from the present list; there is no bill for it any more."""
+    found, rows = _Groups(catalog, None), {row.user_key: row for row in fleet.rows}
+    for key, lines in kept.lines.items():
+        row = rows.get(key)
+        if row is None:
+            row = _stranger(key, fleet)
+        if row is not None:
+            found.add(row, lines)
+    return found.month(bounds_of(kept.month)[1] - timedelta(seconds=1), None, 0.0)
+
+
+def _stranger(key: UserKey, fleet: FleetSnapshot) -> RecordRow | None:
+    """Return a row for a user whose record is gone; None if the list is empty, so that no row shows how one looks."""
+    return replace(fleet.rows[0], user_key=key, email="") if fleet.rows else None
+
+
+class _Groups:
+    """The sums of a month while users are added."""
+
+    def __init__(self, catalog: Catalog, bill: Mapping[UserKey, float] | None) -> None:
+        self._catalog, self._bill = catalog, bill
+        self._total = Sums()
+        self._by: dict[str, defaultdict[str, Sums]] = {
+            name: defaultdict(Sums) for name in ("profile", "center", "department", "kind")
+        }
+        self._persons: list[tuple[RecordRow, Sums]] = []
+        self._unpriced: set[tuple[str, str]] = set()
+
+    def add(self, row: RecordRow, lines: Iterable[Line]) -> None:
+        """Add a user. The bill counts for the present profile and payer, because it has no lines."""
+        person = Sums(people=1)
+        groups: dict[tuple[str, str], Sums] = {}
+
+        def group(name: str, value: str) -> Sums:
+            return groups.setdefault((name, value), Sums(people=1))
+
+        for line in lines:
+            what, cost = line.what, cost_of(line, self._catalog)
+            profile = what.profile if what.kind is not MeterKind.SPARK else row.profile or ""
+            places = ("profile", profile), ("center", what.cost_center), ("department", what.department)
+            for sums in (person, *(group(*place) for place in places), group("kind", what.kind)):
+                sums.count(line, cost)
+            if cost is None:
+                self._unpriced.add(_missing(what))
+        if self._bill is not None:
+            billed = self._bill.get(row.user_key, 0.0)
+            newest = group("profile", row.profile or ""), group("center", row.cost_center)
+            for sums in (person, *newest):
+                sums.billed = billed
+        if not person.is_something:
+            return
+        self._persons.append((row, person))
+        self._total.add(person)
+        for (name, value), sums in groups.items():
+            self._by[name][value].add(sums)
+
+    def month(self, at: datetime, billed_at: datetime | None, stray: float) -> Month:
+        """Return the sums."""
+        kinds = _dearest_first(self._by["kind"])
+        return Month(
+            at=at,
+            total=self._total,
+            by_profile=_dearest_first(self._by["profile"]),
+            by_cost_center=_dearest_first(self._by["center"]),
+            by_department=_dearest_first(self._by["department"]),
+            by_kind=tuple((MeterKind(name), sums) for name, sums in kinds),
+            by_person=tuple(sorted(self._persons, key=lambda pair: _dear(pair[1]))),
+            billed_at=billed_at,
+            stray_bill=stray,
+            unpriced=tuple(sorted(self._unpriced)),
+        )
+
+
+def _missing(what: What) -> tuple[str, str]:
+    match what.kind:
+        case MeterKind.NOTEBOOK:
+            return "profile", what.profile
+        case MeterKind.SPARK:
+            return "template", what.profile
+        case MeterKind.SNAPSHOTS:
+            return "snapshots", ""
+        case _:
+            return "disk", what.disk_type
+
+
+def _bill(notes: Notes | None, month_name: str) -> Mapping[UserKey, float] | None:
+    if notes is None or notes.costs is None or notes.costs_month != month_name:
         return None
     return notes.costs
 
 
-class _Prices:
-    """The prices of an hour, by profile for notebooks and by the name of a use for Spark."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._templates = {cluster_usage(name): name for name in (*catalog.masters, *catalog.environments)}
-
-    def of(self, row: RecordRow, use: str) -> float | None:
-        """Return the price; None if none is configured."""
-        if use == NOTEBOOK:
-            profile = self._catalog.profiles.get(row.profile or "")
-            return profile.hourly_cost if profile is not None else None
-        return self._catalog.environment(self._templates.get(use, use)).hourly_cost
+def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
+    """Return all lines of a user in the list, up to `at`; without a meter those of the hours that were counted this month."""
+    return _lines(meter_from(row.meter), row.usage, row.profile or "", row.cost_center, at)
 
 
-def _of(row: RecordRow, prices: _Prices, bill: Mapping[UserKey, float] | None, at: datetime) -> Sums:
-    one = Sums(people=1, billed=None if bill is None else bill.get(row.user_key, 0.0))
-    for use, usage in row.usage.items():
-        seconds = usage.in_month_of(at).total_seconds()
-        if not seconds:
-            continue
-        if use == NOTEBOOK:
-            one.notebook_s += seconds
-        else:
-            one.spark_s += seconds
-        price = prices.of(row, use)
-        if price is None:
-            one.unpriced_s += seconds
-        else:
-            one.estimate = (one.estimate or 0.0) + seconds / 3600 * price
-    return one
+def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
+    """Return all lines that a record has, up to `at`: of this and the last month, and of what is open since longer."""
+    status = record.status
+    return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
+
+
+def _lines(meter: Meter, usage: Mapping[str, Usage], profile: str, center: str, at: datetime) -> tuple[Line, ...]:
+    if meter.lines or meter.open:
+        return lines_until(meter, at)
+    lines = []
+    for name, used in usage.items():
+        seconds = int(used.in_month_of(at).total_seconds())
+        kind = MeterKind.NOTEBOOK if name == NOTEBOOK else MeterKind.SPARK
+        thing = profile if kind is MeterKind.NOTEBOOK else name.partition(":")[2]
+        if seconds:
+            what = What(kind=kind, profile=thing, cost_center=center)
+            lines.append(Line(month=month_of(at), what=what, seconds=seconds, units=seconds, estimated=True))
+    return tuple(lines)
 
 
 def _dearest_first(groups: Mapping[str, Sums]) -> tuple[tuple[str, Sums], ...]:
     return tuple(sorted(groups.items(), key=lambda item: (*_dear(item[1]), item[0])))
 
 
-def _dear(sums: Sums) -> tuple[float, float, float]:
+def _dear(sums: Sums) -> tuple[float, Fraction, float]:
     """Return the sort key: the bill first, then the estimate, then the time."""
-    return (-(sums.billed or 0.0), -(sums.estimate or 0.0), -(sums.notebook_s + sums.spark_s))
+    return (-(sums.billed or 0.0), -(sums.estimate or Fraction(0)), -(sums.notebook_s + sums.spark_s))

@@ -1,0 +1,255 @@
+"""The meter of a user: how long each billed thing was there, in lines of one month, kept whole seconds exactly. Pure.
+
+A line names what is billed (`What`) and counts seconds. The line is closed, and another opened, when anything in `What` or the
+quantity changes. Nothing is written while nothing changes: the seconds of an open line are computed when they are read.
+A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are calendar months in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from fractions import Fraction
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.domain.things.usage import month_of
+
+MOST_LINES = 12  # closed lines of a month, in a record; more are merged, which keeps seconds and money
+VARIOUS = "various"  # what merged lines say where they differ
+MONTHS = 13  # how many months can be read
+
+
+class MeterKind(StrEnum):
+    """The kind of a billed thing.
+
+    `NOTEBOOK` is a running machine with its disks. `DISK` are the disks of a stopped notebook, `PREDECESSOR` those of an instance that a
+    replacement took the place of, `LEAVER` those of a user without access. `SNAPSHOTS` are saved files, `SPARK` a running cluster.
+    """
+
+    NOTEBOOK = "notebook"
+    DISK = "disk"
+    PREDECESSOR = "predecessor"
+    LEAVER = "leaver"
+    SNAPSHOTS = "snapshots"
+    SPARK = "spark"
+
+
+class What(Struct, frozen=True, kw_only=True):
+    """A billed thing: its kind, its profile (of `SPARK`: the template), machine, disk, who pays for it, and its price.
+
+    `price` is the price that was configured when the line was opened, as a decimal text; empty if none was.
+    """
+
+    kind: MeterKind
+    profile: str = ""
+    machine: str = ""
+    disk_type: str = ""
+    disk_gb: int = 0
+    cost_center: str = ""
+    department: str = ""
+    price: str = ""
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """The closed line of one month. `units` are seconds times the quantity: GB of a disk, bytes of snapshots, 1 of all else.
+
+    `charge` is the sum of units times price of merged lines, as a decimal text; empty otherwise. `estimated`: the seconds are from before
+    the meter began.
+    """
+
+    month: str
+    what: What
+    seconds: int
+    units: int
+    estimated: bool = False
+    charge: str = ""
+
+
+class Open(Struct, frozen=True, kw_only=True):
+    """The line that is still counting. `group` names the thing that it belongs to, so that one change closes all lines of it."""
+
+    group: str
+    what: What
+    quantity: int
+    since: datetime
+
+
+class Meter(Struct, frozen=True, kw_only=True):
+    """The lines of the present and the last month, and the open lines. `began_at` is None before the first line.
+
+    `asked_at` is when the cloud accepted the create or start of a machine that does not run yet. `priced` is the digest of the prices
+    of the open lines (`Catalog.price_digest`).
+    """
+
+    began_at: datetime | None = None
+    lines: tuple[Line, ...] = ()
+    open: tuple[Open, ...] = ()
+    asked_at: datetime | None = None
+    priced: str = ""
+
+
+NO_METER = Meter()
+
+
+def whole(moment: datetime) -> datetime:
+    """Return the moment without fractions of a second. All moments of a meter are cut alike, so their differences add up exactly."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def month_before(month: str) -> str:
+    """Return the month before `month` (`2026-01` gives `2025-12`)."""
+    year, number = int(month[:4]), int(month[5:])
+    return f"{year - 1:04}-12" if number == 1 else f"{year:04}-{number - 1:02}"
+
+
+def bounds_of(month: str) -> tuple[datetime, datetime]:
+    """Return the first moment of a month, and that of the next one."""
+    year, number = int(month[:4]), int(month[5:])
+    start = datetime(year, number, 1, tzinfo=UTC)
+    return start, start.replace(year=year + 1, month=1) if number == 12 else start.replace(month=number + 1)  # noqa: PLR2004
+
+
+def by_month(since: datetime, until: datetime) -> Iterator[tuple[str, int]]:
+    """Yield (month, seconds) of the time between two moments; nothing if there is none."""
+    while since < until:
+        month = month_of(since)
+        end = min(until, bounds_of(month)[1])
+        yield month, int((end - since).total_seconds())
+        since = end
+
+
+def bare(what: What) -> What:
+    """Return the thing without who pays for it and its price; the disks of a leaver are those of a stopped notebook."""
+    kind = MeterKind.DISK if what.kind is MeterKind.LEAVER else what.kind
+    return replace(what, kind=kind, cost_center="", department="", price="")
+
+
+def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: datetime) -> Meter:
+    """Return the meter after the group was found to be these (bare thing, quantity) since `at`; the same object if nothing changed.
+
+    `at` is moved to the last change of the group if it lies before it, so that no second is counted twice.
+    """
+    wanted = list(things)
+    kept: list[Open] = []
+    ended: list[Open] = []
+    for line in meter.open:
+        if line.group != group:
+            continue
+        now = (bare(line.what), line.quantity)
+        if now in wanted:
+            wanted.remove(now)
+            kept.append(line)
+        else:
+            ended.append(line)
+    if not wanted and not ended:
+        return meter
+    at = max([whole(at), *(line.since for line in ended)])
+    new = [Open(group=group, what=what, quantity=quantity, since=at) for what, quantity in wanted]
+    others = [line for line in meter.open if line.group != group]
+    return replace(meter, lines=with_ended(meter.lines, ended, at), open=(*others, *kept, *new))
+
+
+def changed(meter: Meter, change: Callable[[What], What], at: datetime, known: Sequence[Open]) -> Meter:
+    """Return the meter with the change of each open line: from `at` on of a line in `known`, and from its beginning of a new one."""
+    ended: list[Open] = []
+    lines: list[Open] = []
+    for line in meter.open:
+        what = change(line.what)
+        if what == line.what:
+            lines.append(line)
+            continue
+        if line not in known:
+            lines.append(replace(line, what=what))
+            continue
+        ended.append(line)
+        lines.append(replace(line, what=what, since=max(whole(at), line.since)))
+    return (
+        meter
+        if tuple(lines) == meter.open
+        else replace(meter, lines=with_ended(meter.lines, ended, whole(at)), open=tuple(lines))
+    )
+
+
+def with_ended(lines: tuple[Line, ...], ended: Sequence[Open], at: datetime) -> tuple[Line, ...]:
+    """Return the closed lines with these, ended at `at`: of the present and the last month, merged if they are too many."""
+    month = month_of(at)
+    kept = [*lines, *(each for line in ended for each in closed(line, at))]
+    present = [line for line in kept if line.month >= month_before(month)]
+    return tuple(
+        line
+        for each in sorted({line.month for line in present})
+        for line in bounded([line for line in present if line.month == each])
+    )
+
+
+def closed(line: Open, at: datetime) -> Iterator[Line]:
+    """Yield the lines, one a month, of an open line that ends at `at`."""
+    for month, seconds in by_month(line.since, at):
+        yield Line(month=month, what=line.what, seconds=seconds, units=seconds * line.quantity)
+
+
+def lines_until(meter: Meter, now: datetime) -> tuple[Line, ...]:
+    """Return all lines up to `now`, with the open ones, equal ones added up: at most of the last `MONTHS` months."""
+    now = whole(now)
+    oldest = month_of(now)
+    for _ in range(MONTHS - 1):
+        oldest = month_before(oldest)
+    found = [*meter.lines, *(each for line in meter.open for each in closed(line, now))]
+    return merged([line for line in found if line.month >= oldest], lambda line: line.what)
+
+
+def bounded(lines: Sequence[Line], most: int = MOST_LINES) -> tuple[Line, ...]:
+    """Return the lines of one month, merged step by step until they are few. Seconds and money stay exact."""
+    found = merged(lines, lambda line: line.what)
+    for key in (_by_payer, _by_kind):
+        if len(found) > most:
+            found = merged(found, key)
+    return found
+
+
+def _by_payer(line: Line) -> object:
+    what = line.what
+    return what.kind, what.profile, what.cost_center, what.department, is_priced(line)
+
+
+def _by_kind(line: Line) -> object:
+    return line.what.kind, is_priced(line)
+
+
+def is_priced(line: Line) -> bool:
+    """Return True if the line has a price, or the sum of several."""
+    return bool(line.what.price or line.charge)
+
+
+def merged(lines: Sequence[Line], key: Callable[[Line], object]) -> tuple[Line, ...]:
+    """Return the lines of each month with those of an equal key added up. Where they differ, the sum says `VARIOUS`."""
+    sums: dict[object, Line] = {}
+    for line in lines:
+        at = (line.month, line.estimated, key(line))
+        known = sums.get(at)
+        sums[at] = line if known is None else _added(known, line)
+    return tuple(sums.values())
+
+
+def _added(one: Line, other: Line) -> Line:
+    seconds, units = one.seconds + other.seconds, one.units + other.units
+    if one.what == other.what and not one.charge and not other.charge:
+        return replace(one, seconds=seconds, units=units)
+    charge = str(charge_of(one) + charge_of(other)) if is_priced(one) or is_priced(other) else ""
+    return replace(one, what=_common(one.what, other.what), seconds=seconds, units=units, charge=charge)
+
+
+def _common(one: What, other: What) -> What:
+    texts = {
+        name: getattr(one, name) if getattr(one, name) == getattr(other, name) else VARIOUS
+        for name in ("profile", "machine", "disk_type", "cost_center", "department")
+    }
+    return What(kind=one.kind, disk_gb=one.disk_gb if one.disk_gb == other.disk_gb else 0, **texts)
+
+
+def charge_of(line: Line) -> Fraction:
+    """Return units times price; 0 without a price."""
+    return Fraction(line.charge) if line.charge else line.units * Fraction(line.what.price or 0)

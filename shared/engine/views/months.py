@@ -1,0 +1,149 @@
+"""Thirteen months of costs, and one month against another: what changed most, and why. Pure; pages and commands show it.
+
+Example: `compare(earlier, later)` takes two results of `month` or `past_month` (`shared.engine.views.costs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from fractions import Fraction
+
+from msgspec import Struct
+
+from shared.domain.fleet.months import MonthTotal
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.meter import MONTHS, bounds_of, month_before
+from shared.domain.things.money import cost_of
+from shared.engine.views.costs import Month, Sums
+
+TOP = 10
+_DAY = timedelta(days=1)
+
+
+class MonthSum(Struct, frozen=True, kw_only=True):
+    """The sums of one of the thirteen months. `sums` is None if nothing is stored for it. `is_over`: the month has ended."""
+
+    month: str
+    sums: Sums | None
+    is_over: bool
+
+
+def thirteen(now: Month, totals: Iterable[MonthTotal], catalog: Catalog) -> tuple[MonthSum, ...]:
+    """Return this month and the twelve before it, the newest first. Months before metering have `sums` None."""
+    stored = {total.month: total for total in totals}
+    found = [MonthSum(month=now.name, sums=now.total, is_over=False)]
+    name = now.name
+    for _ in range(MONTHS - 1):
+        name = month_before(name)
+        total = stored.get(name)
+        found.append(MonthSum(month=name, sums=None if total is None else sums_of(total, catalog), is_over=True))
+    return tuple(found)
+
+
+def sums_of(total: MonthTotal, catalog: Catalog) -> Sums:
+    """Return the sums of a stored month."""
+    sums = Sums(people=total.people)
+    for line in total.lines:
+        sums.count(line, cost_of(line, catalog))
+    return sums
+
+
+class CostChange(Struct, frozen=True, kw_only=True):
+    """The change of one user, profile, cost centre, department or kind from one month to another.
+
+    `label` names it (of a user: the address, or the key if there is none), `key` is the user's key, else the label. `before` and `after`
+    are the amounts of the two months, `a_day` the change of the amount of a day: a month that is not over is compared fairly by it.
+    `hours` is the change of running hours of a day, `storage_a_day` the part of `a_day` that is storage.
+    """
+
+    label: str
+    key: str
+    before: Fraction
+    after: Fraction
+    a_day: Fraction
+    hours: float
+    storage_a_day: Fraction
+
+    @property
+    def change(self) -> Fraction:
+        """The difference of the amounts."""
+        return self.after - self.before
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """One month against another: the change of all together, and of each group the ten that changed most.
+
+    `is_whole` is False while the later month is not over.
+    """
+
+    before: str
+    after: str
+    is_whole: bool
+    total: CostChange
+    by_person: tuple[CostChange, ...]
+    by_profile: tuple[CostChange, ...]
+    by_cost_center: tuple[CostChange, ...]
+    by_department: tuple[CostChange, ...]
+    by_kind: tuple[CostChange, ...]
+
+
+def compare(before: Month, after: Month, *, is_whole: bool = False, top: int = TOP) -> Comparison:
+    """Return what changed from one month to another; the largest change of a day first, more and less alike."""
+    days = _days(before, whole=True), _days(after, whole=is_whole)
+
+    def groups(one: Iterable[tuple[str, Sums]], other: Iterable[tuple[str, Sums]]) -> tuple[CostChange, ...]:
+        old, new = dict(one), dict(other)
+        changes = (_change(name, name, old.get(name), new.get(name), days) for name in {**old, **new})
+        return _largest(changes, top)
+
+    return Comparison(
+        before=before.name,
+        after=after.name,
+        is_whole=is_whole,
+        total=_change("", "", before.total, after.total, days),
+        by_person=_persons(before, after, days, top),
+        by_profile=groups(before.by_profile, after.by_profile),
+        by_cost_center=groups(before.by_cost_center, after.by_cost_center),
+        by_department=groups(before.by_department, after.by_department),
+        by_kind=groups(before.by_kind, after.by_kind),
+    )
+
+
+def _days(month: Month, *, whole: bool) -> Fraction:
+    """Return how many days of the month have passed, at least one hour of one."""
+    start, end = bounds_of(month.name)
+    passed = (end if whole else month.at) - start
+    return max(Fraction(passed // timedelta(seconds=1), _DAY // timedelta(seconds=1)), Fraction(1, 24))
+
+
+def _persons(before: Month, after: Month, days: tuple[Fraction, Fraction], top: int) -> tuple[CostChange, ...]:
+    old = {row.user_key: (row, sums) for row, sums in before.by_person}
+    new = {row.user_key: (row, sums) for row, sums in after.by_person}
+    changes = []
+    for key in {**old, **new}:
+        row = (new.get(key) or old[key])[0]
+        pair = old[key][1] if key in old else None, new[key][1] if key in new else None
+        changes.append(_change(row.email or key, key, *pair, days))
+    return _largest(changes, top)
+
+
+def _change(label: str, key: str, old: Sums | None, new: Sums | None, days: tuple[Fraction, Fraction]) -> CostChange:
+    old, new = old or Sums(), new or Sums()
+    before, after = old.estimate or Fraction(0), new.estimate or Fraction(0)
+    stored = (new.storage or Fraction(0)) / days[1] - (old.storage or Fraction(0)) / days[0]
+    hours = (new.notebook_s + new.spark_s) / float(days[1]) - (old.notebook_s + old.spark_s) / float(days[0])
+    return CostChange(
+        label=label,
+        key=key,
+        before=before,
+        after=after,
+        a_day=after / days[1] - before / days[0],
+        hours=hours / 3600,
+        storage_a_day=stored,
+    )
+
+
+def _largest(changes: Iterable[CostChange], top: int) -> tuple[CostChange, ...]:
+    moved = [change for change in changes if change.a_day or change.change]
+    return tuple(sorted(moved, key=lambda each: (-abs(each.a_day), each.label))[:top])
