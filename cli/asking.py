@@ -1,4 +1,4 @@
-"""The commands `start`, `stop`, `restart`, `keep-on` and `spark`: the requests that users make on their page, made for them on the command line."""
+"""The commands `start`, `stop`, `restart`, `extend` and `spark`: the requests that users make on their page, made for them on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import coloured, console, print_json, say, table
+from cli.output import PlainGroup, coloured, console, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.record.status import ConditionType
@@ -71,15 +71,15 @@ def restart(app: App, user: str, output: str) -> None:
     _ask(app, user, output, lambda key, deps: wishes.ask_restart(key, deps, by=_BY))
 
 
-@click.command(name="keep-on")
+@click.command(name="extend")
 @click.argument("user")
 @click.option("--for", "long", callback=length, metavar="TIME", help="How long from now, for example 90m or 4h.")
-@click.option("--off", is_flag=True, help="Stop it for idleness as ever.")
+@click.option("--off", is_flag=True, help="Resume the normal idle shutdown.")
 @output_option()
 @pass_app
 @guarded
-def keep_on(app: App, user: str, long: timedelta | None, output: str, *, off: bool) -> None:
-    """Do not stop USER's notebook for idleness for a while; the profile sets the longest time."""
+def extend(app: App, user: str, long: timedelta | None, output: str, *, off: bool) -> None:
+    """Extend USER's notebook: no idle shutdown for a while. The profile sets the longest time."""
     if (long is None) != off:
         raise click.UsageError("say either --for TIME or --off")
 
@@ -90,7 +90,7 @@ def keep_on(app: App, user: str, long: timedelta | None, output: str, *, off: bo
     _ask(app, user, output, ask)
 
 
-@click.group(name="spark")
+@click.group(name="spark", cls=PlainGroup)
 def spark_group() -> None:
     """List, start and delete a user's Spark clusters."""
 
@@ -160,7 +160,7 @@ def _ask(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accept
         return
     say(f"{record.email}: {message}")
     if until is not None:
-        say(f"It is not stopped for idleness before {until:%Y-%m-%d %H:%M} UTC.")
+        say(f"Extended until {until:%Y-%m-%d %H:%M} UTC.")
 
 
 def _ask_spark(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> None:

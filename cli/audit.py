@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import click
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import complain, console, print_csv, print_json, say, table
+from cli.output import PlainGroup, complain, console, print_csv, print_json, say, table
 from shared.domain.record.audit import Entry
 from shared.domain.things.times import rfc3339
 from shared.engine.views.audit import entries_on
@@ -17,7 +17,7 @@ from shared.engine.views.audit_check import Checked, verify
 COLUMNS = ("at", "user", "number", "kind", "text", "because", "by", "event", "state", "activity", "policy", "ref")
 
 
-@click.group(name="audit")
+@click.group(name="audit", cls=PlainGroup)
 def audit_group() -> None:
     """Check and read the audit: every message, request, decision and call to the cloud, each once, kept unchanged."""
 

@@ -35,6 +35,7 @@ _VERIFY = "verify"
     help="A folder, or a file NAME.zip. Default: evidence-DAY.zip",
 )
 @click.option("--digest", default="", help="With verify: the digest of the manifest, as it was printed.")
+@output_option()
 @pass_app
 @guarded
 def evidence(
@@ -45,6 +46,7 @@ def evidence(
     out: Path | None,
     digest: str,
     *,
+    output: str,
     everybody: bool,
 ) -> None:
     """Write the evidence about USER, or with --all about everybody: facts, decisions, changes, access times, snapshots, approvals, proof of leaving.
@@ -54,15 +56,15 @@ def evidence(
     if what[:1] == (_VERIFY,):
         if len(what) != 2 or everybody:  # noqa: PLR2004 - the word and the package
             raise click.UsageError("Say which package: benchkeeper evidence verify PACKAGE")
-        _verify(Path(what[1]), digest)
+        _verify(Path(what[1]), digest, output)
         return
     if (len(what) == 1) == everybody or len(what) > 1:
         raise click.UsageError("Say about whom: USER, or --all.")
-    _make(app, what[0] if what else "", first, last, out)
+    _make(app, what[0] if what else "", (first, last), out, output)
 
 
-def _make(app: App, user: str, first: datetime | None, last: datetime | None, out: Path | None) -> None:
-    deps = app.deps
+def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], out: Path | None, output: str) -> None:
+    deps, (first, last) = app.deps, days
     now = deps.clock.now()
     period = Period(first=first.date() if first else date(1970, 1, 1), last=last.date() if last else now.date())
     if period.last < period.first:
@@ -85,6 +87,9 @@ def _make(app: App, user: str, first: datetime | None, last: datetime | None, ou
             raise click.UsageError(f"{place} is not empty.")
         for name, content in files.items():
             (place / name).write_bytes(content)
+    if output == "json":
+        print_json({"place": str(place), "records": found.records, "files": sorted(files), "digest": digest_of(files)})
+        return
     say(f"Wrote {place}: {found.records} record{'s' if found.records != 1 else ''}, {len(files)} files.")
     say(f"Digest of the manifest, to keep elsewhere: {digest_of(files)}")
 
@@ -99,7 +104,7 @@ def _commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _verify(path: Path, digest: str) -> None:
+def _verify(path: Path, digest: str, output: str) -> None:
     try:
         files = read_package(path)
     except (OSError, BadZipFile) as error:
@@ -108,8 +113,12 @@ def _verify(path: Path, digest: str) -> None:
     faults = faults_of(files, digest=digest)
     for fault in faults:
         complain(f"{path}: {fault}.")
+    if output == "json":
+        print_json({"package": str(path), "faults": list(faults), "digest": digest_of(files)})
     if faults:
         stop(FAILED)
+    if output == "json":
+        return
     say(f"{path}: nothing was altered, removed or added. Digest of the manifest: {digest_of(files)}")
 
 

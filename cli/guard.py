@@ -12,7 +12,7 @@ import click
 from cli.context import FAILED, WRONG_USE, App, stop
 from cli.erasing import has_somebody
 from cli.hub_door import Door, HubError, hub_options, open_door
-from cli.output import PlainGroup, agreed, complain, console, print_json, say, table
+from cli.output import PlainGroup, agreed, complain, console, print_json, say, say_next, table
 from cli.publishing_files import read_content, say_faults, source_named
 from portal.reader import duration_text
 from shared.domain.people.events import Left
@@ -56,7 +56,7 @@ def guard(app: App, context: click.Context, hub: str | None, who: str | None, ou
         ("DECIDED", ""),
     ]  # fmt: skip
     console().print(table(columns, rows))
-    say("Look at one: benchkeeper guard show DIGEST")
+    say_next("Look at one: benchkeeper guard show DIGEST")
 
 
 @guard.command(name="show")
@@ -127,7 +127,7 @@ def _decide(verdict: str, text: str) -> Callable[..., None]:
             print_json(done)
         else:
             say(done["says"])
-            say(f"How it stands: benchkeeper guard show {found['digest'][:_SHORT]}")
+            say_next(f"How it stands: benchkeeper guard show {found['digest'][:_SHORT]}")
 
     decide.__doc__ = text
     return decide

@@ -39,9 +39,9 @@ def hold(app: App, user: str, reason: str, output: str) -> None:
 @click.argument("user")
 @hub_options
 def release(app: App, user: str, hub: str | None, who: str | None, output: str) -> None:
-    """End USER's hold, once another administrator agrees: benchkeeper approve DIGEST, or the page Changes.
+    """Release USER's hold. Data past its retention is deleted at the next tick.
 
-    Nothing is deleted before that. Then data whose retention is over is deleted at the next tick. With guard.approvers: 1, or
+    Another administrator has to agree: benchkeeper approve DIGEST, or the page Changes. Nothing is deleted before that. With guard.approvers: 1, or
     if there is no page, the hold ends at once.
     """
     alone = _alone(app, hub)

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import complain, console, print_json, say, table
+from cli.output import PlainGroup, complain, console, print_json, say, table
 from shared.cloud.dataproc.masters import check_masters
 from shared.cloud.publish import publish as publish_message
 from shared.cloud.storage.seed_bucket import SeedBucket, SeedObject
@@ -33,7 +33,7 @@ from shared.settings import ConfigError
 MASTERS, GENERATED = "dataproc_master_templates", "dataproc_generated_templates"  # the example's defaults
 
 
-@click.group(name="import")
+@click.group(name="import", cls=PlainGroup)
 def import_group() -> None:
     """Import users and templates from another system."""
 

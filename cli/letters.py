@@ -1,4 +1,4 @@
-"""The command `dead-letter`: list, show and replay messages that could not be used."""
+"""The command `messages`: list, view and replay messages that could not be processed. They are the dead letters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import Terminal, complain, console, print_array, print_json, say, table
+from cli.output import PlainGroup, Terminal, complain, console, print_array, print_json, say, table
 from cli.users import address_forms, user_key
 from shared.domain.people.events import News
 from shared.domain.record.marks import bounded
@@ -36,20 +36,20 @@ _REASONS = (
 _ADVICE = {
     Reason.INVALID_MESSAGE: "Its sender must mend it and send it again. Replaying it helps once a version runs that reads it.",
     Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover, leaver or renamed.",
-    Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper dead-letter replay {id}",
+    Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper messages replay {id}",
     Reason.NOT_ALLOWED: "Its source may not say that. If it should, change config/sources.yaml and deploy, then: "
-    "benchkeeper dead-letter replay {id}",
+    "benchkeeper messages replay {id}",
     Reason.LEAVER_NOT_UNDERSTOOD: "Somebody may have left and keeps access. Find out who, then: benchkeeper publish leaver USER",
     Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine, and is tried again by itself. Find in the function's log what failed "
-    "and mend that; not to wait: benchkeeper dead-letter replay {id}",
+    "and mend that; not to wait: benchkeeper messages replay {id}",
 }
 _PROGRESS_EVERY = 100
 
 
-@click.group(name="dead-letter")
-def dead_letter() -> None:
-    """List, show and replay messages that could not be used."""
+@click.group(name="messages", cls=PlainGroup)
+def messages_group() -> None:
+    """List, view and replay messages that could not be processed."""
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
@@ -105,14 +105,14 @@ def _filters(command: Any) -> Any:
     return command
 
 
-@dead_letter.command(name="list")
+@messages_group.command(name="list")
 @_filters
 @click.option("--all", "replayed_too", is_flag=True, help="Also those that were replayed.")
 @output_option("table", "json")
 @pass_app
 @guarded
 def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
-    """List dead letters, oldest first, each with its reason."""
+    """List messages that could not be processed, oldest first, each with its reason."""
     rows = _Wanted(**asked).rows(app)
     if output == "json":
         print_array(_row_view(row) for row in rows)
@@ -121,9 +121,9 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
     for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
         _print_row(row, out)
     say(
-        f"{count} dead letter{'' if count == 1 else 's'}. One of them: benchkeeper dead-letter show ID"
+        f"{count} message{'' if count == 1 else 's'} could not be processed. One of them: benchkeeper messages show ID"
         if count
-        else "There are no dead letters."
+        else "No message waits."
     )
 
 
@@ -141,13 +141,13 @@ def _print_row(row: LetterRow, out: Terminal) -> None:
     out.print(Padding(Text(said, style="dim"), (0, 0, 0, 2)))
 
 
-@dead_letter.command()
+@messages_group.command()
 @click.argument("letter_id", metavar="ID")
 @output_option()
 @pass_app
 @guarded
 def show(app: App, letter_id: str, output: str) -> None:
-    """Show all of one dead letter, and what to do about it."""
+    """Show all of one message, and what to do about it."""
     found = [row for row in _Wanted(replayed_too=True).rows(app) if row.letter_id == letter_id]
     if not found:
         _say_unknown(letter_id)
@@ -161,7 +161,7 @@ def show(app: App, letter_id: str, output: str) -> None:
 
 
 def _say_unknown(letter_id: str) -> None:
-    complain(f"There is no dead letter {letter_id}. All of them: benchkeeper dead-letter list --all")
+    complain(f"There is no message {letter_id}. All of them: benchkeeper messages list --all")
 
 
 def _print_letter(letter: DeadLetter, out: Terminal) -> None:
@@ -216,7 +216,7 @@ def _pretty(body: bytes) -> str:
         return text
 
 
-@dead_letter.command(name="replay")
+@messages_group.command(name="replay")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
 @click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")

@@ -70,7 +70,7 @@ class Looked(Struct, frozen=True, kw_only=True):
         lines = []
         if self.record is None and not is_joiner:
             hint = f" {did_you_mean(self.near)}" if self.near else ""
-            lines.append(f"Nothing is known of {self.event.user}.{hint}")
+            lines.append(f"No such person: {self.event.user}.{hint}")
         for group, near in self.unknown_groups.items():
             hint = f" {did_you_mean(near)}" if near else ""
             lines.append(f"The group {group} is assigned no profile, and nobody who is known is in it.{hint}")

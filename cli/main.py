@@ -39,9 +39,48 @@ Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
 """
 
 
-@click.group(
-    cls=PlainGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+OPERATIONS = frozenset({"names", "sweep", "reconcile", "import"})  # for the engineer, now and then
+EARLIER_NAMES = {"keep-on": "extend", "dead-letter": "messages"}
+
+
+class Main(PlainGroup):
+    """The command `benchkeeper`: `--env` may stand anywhere, earlier names of commands are understood."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move `--env NAME`, wherever it stands before a `--`, to the front."""
+        own, rest = _env_first(args)
+        return super().parse_args(ctx, [*own, *rest])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, or of that earlier name."""
+        return super().get_command(ctx, EARLIER_NAMES.get(cmd_name, cmd_name))
+
+    def heading_of(self, name: str) -> str:
+        """Return `Operations` for what an engineer needs now and then."""
+        return "Operations" if name in OPERATIONS else super().heading_of(name)
+
+
+def _env_first(args: list[str]) -> tuple[list[str], list[str]]:
+    """Return the last `--env` with its name, and all other words."""
+    own: list[str] = []
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--env":
+            name = next(words, None)
+            own = [word] if name is None else [word, name]
+        elif word.startswith("--env="):
+            own = [word]
+        else:
+            rest.append(word)
+    if own == ["--env"]:
+        raise click.BadOptionUsage("--env", "Option '--env' requires an argument.")
+    return own, rest
+
+
+@click.group(cls=Main, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--env", metavar="NAME", default=None,
     help="Read config/settings.NAME.yaml. Default: $BENCHKEEPER_ENV, else local.",
@@ -71,7 +110,7 @@ for command in (
     asking.start,
     asking.stop_notebook,
     asking.restart,
-    asking.keep_on,
+    asking.extend,
     restoring.restore,
     asking.spark_group,
     holding.hold,
@@ -84,7 +123,7 @@ for command in (
     erasing.erase_user,
     sweeping.sweep_group,
     rosters.roster,
-    letters.dead_letter,
+    letters.messages_group,
     importing.import_group,
     checks.validate_config,
     checks.names,

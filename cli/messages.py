@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cli.context import App, guarded, output_option, pass_app
+from cli.output import PlainGroup
 from cli.publishing import Consent, Details, draft, publish_by_hand
 from cli.publishing_files import publish_file
 from shared.domain.things.errors import BenchkeeperError
@@ -18,7 +19,7 @@ from shared.domain.things.times import parse_time
 NEVER = "never"
 
 
-@click.group(name="publish")
+@click.group(name="publish", cls=PlainGroup)
 def publish() -> None:
     """Announce a joiner, a mover, a leaver, a cancelled leave, a changed address, or a file of them.
 
@@ -147,7 +148,7 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 @_user
 @_sending
 def mover(app: App, user: str, output: str, **options: Any) -> None:
-    """Change statements about USER; only those that are given are changed."""
+    """Change USER's profile, groups or cost centre; only what is given is changed."""
     if options["group"]:
         raise click.UsageError(
             "--group would replace all groups. Say --add-group or --remove-group for one, or --groups for all of them."

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from cli.fitted import FittedTable
 from shared.sheet import csv_lines
 from shared.visible import json_text, one_line, visible
 
@@ -53,8 +55,8 @@ class Terminal(Console):
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=False, **how)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print each string or `Text` on one line."""
-        super().print(*map(_on_one_line, objects), **how)
+        """Print each string or `Text` on one line. What is wider than the terminal is left to the terminal, never cut."""
+        super().print(*map(_on_one_line, objects), **{"crop": False, **how})
 
     def status(self, status: RenderableType, **how: Any) -> Status:
         """Return a spinner beside a text."""
@@ -100,8 +102,10 @@ def _is_address(link: str) -> bool:
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """Return the terminal; it prints plain text if the output is no terminal."""
-    return Terminal(stderr=stderr)
+    """Return the terminal; if the output is no terminal, it prints plain text and folds no line, unless $COLUMNS says how wide."""
+    if (sys.stderr if stderr else sys.stdout).isatty():
+        return Terminal(stderr=stderr)
+    return Terminal(stderr=stderr, width=shutil.get_terminal_size((_NEVER_FOLDED, 0)).columns)
 
 
 def coloured(word: str) -> Text:
@@ -115,6 +119,12 @@ def coloured(word: str) -> Text:
 def say(message: str, *, err: bool = False) -> None:
     """Print one line, never wrapped, on stdout or on stderr."""
     click.echo(one_line(message), err=err)
+
+
+def say_next(message: str) -> None:
+    """Print what can be done next, for a reader at a terminal; a program that reads the output gets none of it."""
+    if sys.stdout.isatty():
+        say_folded(message)
 
 
 def say_folded(message: str, *, err: bool = False) -> None:
@@ -214,53 +224,74 @@ class PlainCommand(click.Command):
 
 
 class PlainGroup(PlainCommand, click.Group):
-    """A group whose usage errors are printed as plain text, like those of its commands."""
+    """A group whose usage errors are plain text, whose help shows whole sentences, and which knows a typing error of a command."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with the first sentence of its help, folded and not cut."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for name, command in found:
+            if command is not None and not command.hidden:
+                heading = self.heading_of(name)
+                rows.setdefault(heading, []).append((name, command.get_short_help_str(limit=_WHOLE_SENTENCE)))
+        for heading in sorted(rows):
+            with formatter.section(heading):
+                formatter.write_dl(rows[heading])
+
+    def heading_of(self, _name: str) -> str:
+        """Return the heading of the help under which a command stands."""
+        return "Commands"
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; for an unknown one raise an error that names the nearest."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
+            near = get_close_matches(name, self.list_commands(ctx), n=2, cutoff=0.5)
+            asked = f"Did you mean {' or '.join(near)}?" if near else f"Commands: {ctx.command_path} --help"
+            raise click.UsageError(f"there is no command '{name}'. {asked}", ctx)
+        return super().resolve_command(ctx, args)
 
 
+_WHOLE_SENTENCE = 10_000  # characters
+_NEVER_FOLDED = 100_000  # characters
 # A notebook's address has 73 characters: with other columns it needs a wide terminal.
 _WIDE = 165
 
 
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Terminal) -> None:
-    """Print rows of (user, profile, instance, state, address). In a narrow terminal the address has a line of its own."""
-    columns = [("USER", ""), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
-    # Only an address may be cut, because `--output json` has the whole address. The names beside it are copied, so they stay whole.
-    beside = [max([7, *(len(r[i] or "-") for r in rows)]) for i in (1, 2, 3)]
-    room = max(12, out.width - sum(beside) - 2 * len(beside))
-    cells = [
-        (_cut(user, room), profile or "-", coloured(state), instance or "-")
-        for user, profile, instance, state, _ in rows
-    ]
+    """Print rows of (user, profile, instance, state, address). What does not fit beside the user has lines of its own; nothing is cut."""
+    cells = [(user, profile or "-", coloured(state), instance or "-") for user, profile, instance, state, _ in rows]
     addresses = [Text(url or "-", style=Style(link=url) if url else "") for *_, url in rows]
+    columns = [("USER", "whole"), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
     if out.width >= _WIDE:
         out.print(table([*columns, ("URL", "")], [(*cell, url) for cell, url in zip(cells, addresses, strict=True)]))
         return
-    lines = out.render_lines(table(columns, cells), out.options, pad=False)
-    for index, line in enumerate(lines):
-        out.print(Text.assemble(*((s.text, s.style or "") for s in line)), soft_wrap=True)
-        if index > 0 and index <= len(rows) and rows[index - 1][4]:
-            out.print(Text.assemble("  ", addresses[index - 1]), style="dim", soft_wrap=True)
+    needs = [max([len(name), *(len(cell[i]) for cell in cells)]) for i, (name, _) in enumerate(columns)]
+    beside = next(n for n in (4, 3, 1) if n == 1 or sum(needs[:n]) + 2 * (n - 1) <= out.width)
+    out.print(_in_line([Text(name, style="bold") for name, _ in columns[:beside]], needs), soft_wrap=True)
+    for cell, address in zip(cells, addresses, strict=True):
+        texts = [each if isinstance(each, Text) else Text(each) for each in cell]
+        out.print(_in_line(texts[:beside], needs), soft_wrap=True)
+        if beside == 1:
+            out.print(Text.assemble("  ", _in_line(texts[1:3], needs[1:])), soft_wrap=True)
+        below = [*([texts[3]] if beside < len(columns) else []), *([address] if address.plain != "-" else [])]
+        for each in below:
+            out.print(Text.assemble("  ", each), style="dim", soft_wrap=True)
 
 
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room - 1]}…"
+def _in_line(texts: Sequence[Text], widths: Sequence[int]) -> Text:
+    """Return the texts in columns, without blanks at the end."""
+    parts = [each for text, width in zip(texts, widths, strict=False) for each in (text, " " * (width - len(text) + 2))]
+    return Text.assemble(*parts[:-1])
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
-    """Return a table. Columns are (heading, overflow): `fold` wraps, `whole` is never cut, else text is cut if space is short."""
-    rows = [[_line(cell) if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
-    result = Table(title=one_line(title) or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for heading, overflow in columns:
-        result.add_column(
-            one_line(heading), overflow="fold" if overflow == "fold" else "ellipsis", no_wrap=overflow != "fold"
-        )
-    for index, (heading, overflow) in enumerate(columns):
-        if overflow == "whole":
-            cells = [len(str(row[index])) for row in rows]
-            result.columns[index].min_width = max([len(heading), *cells])
-    for row in rows:
-        result.add_row(*row)
-    return result
+    """Return a table that breaks no word. Columns are (heading, overflow): `whole` is never folded, all others between words."""
+    cells = [[_line(cell) if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
+    headings = [one_line(heading) for heading, _ in columns]
+    return FittedTable(headings, cells, [overflow == "whole" for _, overflow in columns], title=one_line(title))
 
 
 def said_size(size: int) -> str:

@@ -34,7 +34,7 @@ _COLUMNS = (
 @pass_app
 @guarded
 def show(app: App, user: str | None, output: str) -> None:
-    """Show what is known, wanted and observed of USER, with the reasons. Without USER: a line for each user."""
+    """Show a person's access, notebook, Spark and next step. Without USER, list everybody."""
     if user is None:
         _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table")
         return
@@ -70,7 +70,7 @@ def list_people(
     match: str | None,
     output: str,
 ) -> None:
-    """List all users with a record."""
+    """List everybody: profile, state, instance and address."""
     since = app.deps.clock.now() - unused if unused is not None else None
 
     def wanted(row: dict[str, Any]) -> bool:
@@ -286,7 +286,7 @@ def plan(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def reconcile_user(app: App, user: str, output: str) -> None:
-    """Reconcile USER now."""
+    """Apply the plan for USER now."""
     result = reconcile(user_key(app, user), app.deps)
     if result is None:
         say_unknown(app, user)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from cli.context import FAILED, WRONG_USE, App, stop
 from cli.looking import Looked, NotLookedUp, look_up
-from cli.output import agreed, complain, console, print_json, say, table
+from cli.output import agreed, complain, console, print_json, say, say_next, table
 from cli.progress import Progress
 from cli.users import did_you_mean
 from shared.cloud.publish import publish as publish_message
@@ -211,7 +211,8 @@ def _send(app: App, message: Draft, output: str, looked_up: dict[str, Any] | Non
         print_json({"message_id": message_id, "topic": topic, "message": message.body, "looked_up": looked_up})
         return
     user = message.body["user"]
-    say(f"Published {message.said} {user} to {topic} (message {message_id}). Follow it: benchkeeper show {user}")
+    say(f"Published {message.said} {user} to {topic} (message {message_id}).")
+    say_next(f"Follow it: benchkeeper show {user}")
 
 
 def _view(looked: Looked) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
         yield f"Not looked up: {error.user_message}"
         return
     for user, near in unknown[:_MOST_NAMED]:
-        yield f"Nothing is known of {user}. {did_you_mean(near) if near else ''}".rstrip()
+        yield f"No such person: {user}. {did_you_mean(near) if near else ''}".rstrip()
     if len(unknown) > _MOST_NAMED:
         yield f"Nor of {len(unknown) - _MOST_NAMED:,} more; --dry-run shows all."
 

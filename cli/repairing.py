@@ -32,7 +32,7 @@ def repair(app: App, user: str, *, dry_run: bool, yes: bool, output: str) -> Non
     key = user_key(app, user)
     match find_damage(key, app.deps):
         case NeverWritten():
-            complain(f"Nothing is known of {user}, and no older version of a record is kept.")
+            complain(f"No such person: {user}, and no older version of a record is kept.")
             stop(FAILED)
         case Intact():
             _say(output, {"user": user, "damaged": False}, f"Nothing is damaged: the record of {user} can be read.")

@@ -9,7 +9,7 @@ import click
 from msgspec import to_builtins
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import complain, console, print_json, say, table
+from cli.output import PlainGroup, complain, console, print_json, say, table
 from shared.domain.fleet.roster import ALLOWED_FOR, Allowed, Reading, RosterKind
 from shared.domain.things.times import duration_text, rfc3339
 from shared.engine.ports.roster import RosterRefusedError, RosterReport
@@ -20,12 +20,13 @@ from shared.messages.roster_file import read_roster
 _AHEAD = timedelta(days=1)  # a file may speak of a later moment than this machine's clock
 
 
-@click.group(name="roster", invoke_without_command=True)
+@click.group(name="roster", cls=PlainGroup, invoke_without_command=True)
+@output_option()
 @click.pass_context
-def roster(context: click.Context) -> None:
+def roster(context: click.Context, output: str) -> None:
     """Show, check and allow the lists of everybody: groups' members and HR's file. Alone: `roster show`."""
     if context.invoked_subcommand is None:
-        context.invoke(show)
+        context.invoke(show, output=output)
 
 
 @roster.command()
@@ -87,24 +88,33 @@ _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 
 @roster.command()
 @_FILE
+@output_option()
 @pass_app
 @guarded
-def check(app: App, file: Path) -> None:
+def check(app: App, file: Path, *, output: str) -> None:
     """Read a file of HR as the sweep would, and name all its faults. Changes nothing."""
     reading = _read(app, file)
+    if output == "json":
+        print_json({"file": str(file), "people": len(reading.people)})
+        return
     say(f"{file}: {len(reading.people):,} people; it can be used.")
 
 
 @roster.command()
 @_FILE
+@output_option()
 @pass_app
 @guarded
-def drop(app: App, file: Path) -> None:
+def drop(app: App, file: Path, *, output: str) -> None:
     """Put a file of HR where the sweep reads it within the hour. It is checked first."""
     reading = _read(app, file)
     kind = "json" if file.read_bytes().lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
     now = app.deps.clock.now()
-    app.deps.rosters.drop(f"by-hand-{now:%Y-%m-%dT%H%M%SZ}.{kind}", file.read_bytes())
+    name = f"by-hand-{now:%Y-%m-%dT%H%M%SZ}.{kind}"
+    app.deps.rosters.drop(name, file.read_bytes())
+    if output == "json":
+        print_json({"file": str(file), "people": len(reading.people), "name": name})
+        return
     say(f"{len(reading.people):,} people. It is read within the hour; at once: benchkeeper sweep roster")
 
 
@@ -114,11 +124,15 @@ def drop(app: App, file: Path) -> None:
     "--people", type=click.IntRange(min=1), required=True, help="How many it lists, give or take one per cent."
 )
 @click.option("--by", default="", help="Who says so, for the record.")
+@output_option()
 @pass_app
 @guarded
-def allow(app: App, kind: RosterKind, *, people: int, by: str) -> None:
+def allow(app: App, kind: RosterKind, *, people: int, by: str, output: str) -> None:
     """Say that a roster of that size is right, although it shrank or many are gone from it. The guard still judges each cut."""
     app.deps.rosters.allow(kind, Allowed(people=people, by=by[:200], at=app.deps.clock.now()))
+    if output == "json":
+        print_json({"kind": kind.value, "people": people, "allowed_for_s": int(ALLOWED_FOR.total_seconds())})
+        return
     say(
         f"A roster of {kind.value} with about {people:,} people is used for {duration_text(ALLOWED_FOR)}. "
         "At once: benchkeeper sweep roster"

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from typing import NoReturn
 
 import click
@@ -89,9 +90,10 @@ def say_unknown(app: App, text: str, *, announce: bool = True) -> NoReturn:
 
 def unknown(app: App, text: str, *, announce: bool = True) -> str:
     """Return the sentences for an unknown user."""
-    said = f"Nothing is known of {text}."
+    said = f"No such person: {text}."
     if "@" not in text:
-        return f"{said} Everybody: benchkeeper list"
+        alike = get_close_matches(text.strip(), (row.user_key for row in known_rows(app.deps)), n=2, cutoff=0.8)
+        return f"{said} {did_you_mean(alike) if alike else 'Everybody: benchkeeper list'}"
     people = app.settings.people
     near = nearest_addresses(address_forms(text, people)[0], known_addresses(app.deps))
     if near:

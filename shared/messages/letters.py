@@ -42,7 +42,7 @@ def parse_letter(
     if source is None:
         raise UnsupportedMessageError(
             user_message="The message does not say on which topic it came. Name its source: "
-            f"benchkeeper dead-letter replay --as SOURCE {letter.row.letter_id}",
+            f"benchkeeper messages replay --as SOURCE {letter.row.letter_id}",
             detail="a letter of no known topic",
             reason=Reason.UNKNOWN_TOPIC,
         )

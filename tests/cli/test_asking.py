@@ -36,7 +36,7 @@ def test_a_notebook_is_stopped_and_started(ready):
 
 
 def test_a_notebook_is_kept_on_within_its_bound_and_let_go(ready):
-    assert "not stopped for idleness before 2026-11-23" in ready.run("keep-on", BEN, "--for", "4h").stdout
+    assert "Extended until 2026-11-23" in ready.run("keep-on", BEN, "--for", "4h").stdout
     assert "at most" in ready.run("keep-on", BEN, "--for", "2d", code=1).stderr
     assert json.loads(ready.run("keep-on", BEN, "--off", "-o", "json").stdout)["keep_on_until"] is None
     assert "either --for TIME or --off" in ready.run("keep-on", BEN, code=2).stderr
@@ -63,4 +63,4 @@ def test_what_the_profile_does_not_offer_is_refused_with_what_it_does(ready):
 
 def test_nobody_unknown_is_asked_for(terminal):
     for words in (("start", BEN), ("stop", BEN), ("keep-on", BEN, "--off"), ("spark", "list", BEN)):
-        assert "Nothing is known of" in terminal.run(*words, code=1).stderr
+        assert "No such person" in terminal.run(*words, code=1).stderr

@@ -172,7 +172,7 @@ def test_wrong_use_is_exit_code_2_and_says_what_is_right(terminal):
 
 
 def test_what_failed_is_exit_code_1_with_a_sentence(terminal):
-    assert "Nothing is known of" in terminal.run("show", "nobody@example.com", code=1).stderr
+    assert "No such person" in terminal.run("show", "nobody@example.com", code=1).stderr
     assert (
         "The profiles are: analyst, engineer"
         in terminal.run("publish", "joiner", "ana.silva@example.com", "--profile", "pilot", code=1).stderr
@@ -274,7 +274,7 @@ def test_help_shows_every_command(terminal):
         "reconcile",
         "sweep",
         "activity",
-        "dead-letter",
+        "messages",
         "validate-config",
         "names",
     ]:

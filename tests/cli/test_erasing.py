@@ -83,7 +83,7 @@ def test_who_is_entitled_is_not_erased(terminal: Terminal) -> None:
 
 
 def test_of_whom_nothing_is_known_nothing_is_erased(terminal: Terminal) -> None:
-    assert "Nothing is known of who@example.com." in terminal.run("erase", "who@example.com", "--yes", code=1).stderr
+    assert "No such person: who@example.com." in terminal.run("erase", "who@example.com", "--yes", code=1).stderr
     terminal.run("erase", "no address", code=2)
 
 

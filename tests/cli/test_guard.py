@@ -349,7 +349,7 @@ class TestRelease:
         assert self.is_held(quiet)
 
     def test_who_is_not_on_hold_and_who_is_not_known(self, quiet: Typing) -> None:
-        assert "Nothing is known of" in quiet.run("release", ANA, code=1).stderr
+        assert "No such person" in quiet.run("release", ANA, code=1).stderr
         Life(quiet.hub.bench, ANA).tell(Joined, profile="analyst")
         assert "is not on hold" in quiet.run("release", ANA).stdout
         assert quiet.given() == []

@@ -57,5 +57,5 @@ def test_the_table_says_why_and_what(told):
 
 
 def test_nothing_to_tell_is_said(told):
-    assert "Nothing is known of" in told.run("history", "norah.stranger@example.com", code=1).stderr
+    assert "No such person" in told.run("history", "norah.stranger@example.com", code=1).stderr
     told.run("history", ANA, "--kind", "rumour", code=2)

@@ -28,8 +28,8 @@ def test_a_hold_is_set_changed_shown_and_released(terminal):
 
 
 def test_nobody_unknown_is_held(terminal):
-    assert "Nothing is known of" in terminal.run("hold", ANA, "--reason", "case 1", code=1).stderr
-    assert "Nothing is known of" in terminal.run("release", ANA, code=1).stderr
+    assert "No such person" in terminal.run("hold", ANA, "--reason", "case 1", code=1).stderr
+    assert "No such person" in terminal.run("release", ANA, code=1).stderr
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 201, "a\x00b"])

@@ -73,7 +73,7 @@ def know_pilot(terminal):
 
 
 def test_nothing_there_is_said(terminal):
-    assert "There are no dead letters." in terminal.run("dead-letter", "list").stdout
+    assert "No message waits." in terminal.run("dead-letter", "list").stdout
     assert json.loads(terminal.run("dead-letter", "list", "-o", "json").stdout) == []
     assert "Nothing to replay." in terminal.run("dead-letter", "replay", "--all").stdout
     assert json.loads(terminal.run("dead-letter", "replay", "--all", "-o", "json").stdout) == []
@@ -123,7 +123,7 @@ def test_show_of_what_is_no_text_or_was_cut(terminal, letters):
 
 
 def test_show_of_an_unknown_letter_says_where_to_look(terminal):
-    assert "dead-letter list --all" in terminal.run("dead-letter", "show", "404", code=1).stderr
+    assert "messages list --all" in terminal.run("dead-letter", "show", "404", code=1).stderr
 
 
 def test_a_person_with_a_letter_is_shown_with_it(terminal, letters):
@@ -133,7 +133,7 @@ def test_a_person_with_a_letter_is_shown_with_it(terminal, letters):
     conditions = json.loads(terminal.run("show", ANA, "-o", "json").stdout)["conditions"]
     (mark,) = [c for c in conditions if c["type"] == "NewsUnderstood"]
     assert (mark["status"], mark["reason"]) == ("False", "UnknownProfile")
-    assert "benchkeeper dead-letter show 1" in mark["message"]
+    assert "benchkeeper messages show 1" in mark["message"]
     assert "NewsUnderstood" in terminal.run("show", ANA).stdout
     terminal.run("reconcile", ANA)  # the mark is no failure of the pass
 
@@ -188,7 +188,7 @@ def test_replay_of_all_leaves_those_that_still_fail_and_says_so(terminal, letter
 def test_an_id_that_is_not_there_is_named_and_the_others_are_used(terminal, letters):
     letters("1", hr(ANA), BROKEN)
     result = terminal.run("dead-letter", "replay", "1", "404", code=1)
-    assert "There is no dead letter 404" in result.stderr
+    assert "There is no message 404" in result.stderr
     assert ids(terminal) == []
 
 

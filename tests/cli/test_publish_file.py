@@ -106,7 +106,7 @@ def test_a_person_is_asked_and_told_of_whom_nothing_is_known(known, file, monkey
     monkeypatch.setattr("cli.publishing_files.somebody_there", lambda: True)
     monkeypatch.setattr("cli.publishing_files.agreed", lambda question, **_how: bool(asked.append(question)))
     result = known.run("publish", "file", file(f"type,user\nleaver,{SLIP}\nleaver,{ANA}\n"), code=1)
-    assert result.stdout.splitlines() == [f"Nothing is known of {SLIP}. Did you mean {ANA}?"]
+    assert result.stdout.splitlines() == [f"No such person: {SLIP}. Did you mean {ANA}?"]
     assert asked == ["Publish 2 messages (2 left) as operator?"]
     assert known.deliver() == 0
 

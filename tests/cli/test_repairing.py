@@ -64,7 +64,7 @@ def test_what_cannot_be_repaired_is_said_and_left_as_it_is(joined):
     for words in (("--yes",), ("--dry-run",)):
         assert "newer version" in joined.run("repair", ANA, *words, code=1).stderr
     assert read(joined) == newer
-    assert "Nothing is known" in joined.run("repair", "ben@example.com", code=1).stderr
+    assert "No such person" in joined.run("repair", "ben@example.com", code=1).stderr
 
 
 def test_an_unknown_leaver_is_acknowledged_once(joined):
@@ -73,4 +73,4 @@ def test_an_unknown_leaver_is_acknowledged_once(joined):
     assert "not shown any more" in joined.run("acknowledge", "ana.slva@example.com").stdout
     assert json.loads(joined.run("acknowledge", "ana.slva@example.com", "-o", "json").stdout)["changed"] is False
     assert "Nothing to acknowledge" in joined.run("acknowledge", ANA).stdout
-    assert "Nothing is known" in joined.run("acknowledge", "ben@example.com", code=1).stderr
+    assert "No such person" in joined.run("acknowledge", "ben@example.com", code=1).stderr

@@ -35,7 +35,7 @@ def joined(terminal):
 @pytest.mark.parametrize("words", UNKNOWN, ids=" ".join)
 def test_a_slip_of_the_pen_is_asked_about_and_never_announced(joined, words):
     said = joined.run(*words, SLIP, code=1).stderr
-    assert f"Nothing is known of {SLIP}. Did you mean {ANA}?" in said
+    assert f"No such person: {SLIP}. Did you mean {ANA}?" in said
     assert "publish joiner" not in said
 
 

@@ -133,7 +133,7 @@ def test_who_is_known_is_marked_and_nothing_else_of_the_record_changes(functions
     found = mark(functions)
     assert (found.status, found.reason.value) == (ConditionStatus.FALSE, "UnknownProfile")
     assert "pilot" in found.message
-    assert found.message.endswith("benchkeeper dead-letter show 7")
+    assert found.message.endswith("benchkeeper messages show 7")
     kept = {"conditions": before.status.conditions, "last_letter_id": "", "last_letter_at": None}
     assert after.with_status(**kept) == before
 

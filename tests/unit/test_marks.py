@@ -40,7 +40,7 @@ def test_a_mark_says_what_and_where_to_look():
     assert (found.status, found.reason) == (ConditionStatus.FALSE, Reason.UNKNOWN_PROFILE)
     assert found.message == (
         "A message about this person could not be used: There is no profile 'x'. "
-        "Look at it: benchkeeper dead-letter show 7"
+        "Look at it: benchkeeper messages show 7"
     )
 
 

@@ -106,7 +106,7 @@ class Desk:
         self.parked[sent.event_id] = sent
 
     def _replay(self) -> None:
-        """Replay all letters, as `benchkeeper dead-letter replay` does."""
+        """Replay all letters, as `benchkeeper messages replay` does."""
         deps = self._simulation.deps_of("cli")
 
         def parse(letter: DeadLetter) -> Sequence[News]:
