@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -20,15 +16,16 @@ from msgspec.structs import replace
 from cli.deploy.archive import Archive, of_the_original, stage
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.destroy import make_destroy_plan
-from cli.deploy.failures import DeployError
+from cli.deploy.failures import DeployError, NoLoginError
 from cli.deploy.first import domains_of_groups, settings_path, settings_text
-from cli.deploy.gcloud import Gcloud
+from cli.deploy.gcloud import Gcloud, NothingThere
 from cli.deploy.kinds import apis
 from cli.deploy.plan import make_plan
 from cli.deploy.policy import impact_lines
 from cli.deploy.questions import Questions
 from cli.deploy.run import carry_out
 from cli.deploy.show import Screen, complain
+from cli.deploy.signals import STOPPED, stopped_by_signals
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import Target
 from cli.groups import look_at, warning
@@ -41,7 +38,8 @@ from shared.faults import ConfigFault
 from shared.settings import ConfigError, Settings, config_dir_from, load_settings
 
 _DIRECTORY = "cloudidentity.googleapis.com"
-_FAILED, _WRONG_USE, _STOPPED = 1, 2, 130
+_FAILED, _WRONG_USE = 1, 2
+_NO_NUMBER = "PROJECT_NUMBER"  # in a plan against nothing
 
 
 def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
@@ -134,6 +132,7 @@ class _Run:
     ) -> None:
         self.project, self.region, self.env, self.organization = project, region, env, organization
         self.dry_run, self.yes = dry_run, yes
+        self.is_offline = False
         self.screen = Screen(console(), verbose=verbose)
         self.gcloud = Gcloud(project)
         self.questions = Questions(self.gcloud)
@@ -153,9 +152,7 @@ class _Run:
                     self._checked(Path(folder) / "config")  # finds the faults of all files
                     raise
                 deployment = self._deployment(archive, config_dir)
-            with self.screen.working(f"Looking at project {self.project}"):
-                number = self._number()
-                off = apis.off(self.gcloud, deployment.apis)
+            number, off = self._looked(deployment)
             turned_on = apis.plan(off)
             if self.dry_run or not off:
                 return self._plan_and_do(
@@ -170,6 +167,21 @@ class _Run:
             return self._plan_and_do(
                 deployment, archive, number, [], off=frozenset(), new=new, config_dir=config_dir, patient=True
             )
+
+    def _looked(self, deployment: Deployment) -> tuple[str, frozenset[str]]:
+        """Return the project's number and the services that are off. Without a login, a dry run plans as if nothing were there."""
+        try:
+            with self.screen.working(f"Looking at project {self.project}"):
+                return self._number(), apis.off(self.gcloud, deployment.apis)
+        except NoLoginError as error:
+            if not self.dry_run:
+                raise
+            self.gcloud, self.is_offline = NothingThere(self.project), True
+            self.screen.say(
+                f"{error.cause} So this plan is against nothing, as if project {self.project} were empty. {error.remedy}",
+                style="yellow",
+            )
+            return _NO_NUMBER, frozenset(deployment.apis)
 
     def _plan_and_do(
         self, deployment: Deployment, archive: Archive, number: str, before: list[Step], *, off: frozenset[str],
@@ -193,11 +205,12 @@ class _Run:
             self.screen.say(
                 f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
             )
-        self._warn_of_groups(deployment)
-        with self.screen.working("Looking at whom the files change something for"):
-            told = list(impact_lines(deployment.settings, self.gcloud))
-        for line in told:
-            self.screen.say(line, style="yellow")
+        if not self.is_offline:
+            self._warn_of_groups(deployment)
+            with self.screen.working("Looking at whom the files change something for"):
+                told = list(impact_lines(deployment.settings, self.gcloud))
+            for line in told:
+                self.screen.say(line, style="yellow")
         for note in notes(deployment.settings):
             self.screen.say(note, style="yellow")
         for said in self.notes:
@@ -340,7 +353,7 @@ class _Run:
         steps = [step for step in steps if step.kind != "file"]
         self.screen.begin(steps)
         self.so_far = "What was changed stands above."
-        with _stopped_by_signals(self.stop):
+        with stopped_by_signals(self.stop):
             outcome = carry_out(
                 steps, self.gcloud, started=self.screen.started, ended=self.screen.ended, stop=self.stop
             )
@@ -358,35 +371,13 @@ def _guarded(run: _Run, work: Callable[[], int], *, verbose: bool) -> None:
         code = _WRONG_USE
     except (KeyboardInterrupt, click.Abort):
         screen.say(f"Stopped. {run.so_far}", style="red")
-        code = _STOPPED
+        code = STOPPED
     except DeployError as error:
         complain(error, screen)
         if verbose and error.said:
             screen.quote(error.said)
         code = _FAILED
     sys.exit(code)
-
-
-@contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` on Ctrl-C: no new step starts, and running steps finish. After the block, Ctrl-C answers a question with no again."""
-    heard = (
-        False  # a variable of its own: a second signal in the middle of `stop.set()` must not wait for the event's lock
-    )
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal heard
-        if heard:
-            os._exit(_STOPPED)  # the second signal ends the program at once
-        heard = True
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

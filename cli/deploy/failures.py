@@ -34,6 +34,10 @@ class NoAccessError(DeployError):
     """The error of a permission that the deploying account lacks."""
 
 
+class NoLoginError(DeployError):
+    """The error of a missing login, or of a gcloud that is missing: nothing can be read. A dry run plans against nothing then."""
+
+
 class _Known(Struct, frozen=True):
     pattern: re.Pattern[str]
     kind: type[DeployError]
@@ -52,6 +56,7 @@ _KNOWN = (
         r"UNAUTHENTICATED|invalid authentication credentials|There was a problem refreshing",
         "You are not logged in to Google Cloud.",
         "Run: gcloud auth login",
+        NoLoginError,
     ),
     _known(
         r"UREQ_PROJECT_BILLING|billing account .{0,80}not found|billing to be enabled|billing must be enabled|"

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import requests
 from msgspec import Struct
 
-from cli.deploy.failures import DeployError, NotYetError, failure
+from cli.deploy.failures import DeployError, NoLoginError, NotThereError, NotYetError, failure
 
 OLDEST = 528
 # Seconds between tries while a new resource is not known everywhere yet: two minutes in all.
@@ -86,7 +86,7 @@ class Gcloud:
     def check(self) -> None:
         """Raise `DeployError` if gcloud is missing or too old."""
         if shutil.which(self._executable) is None:
-            raise DeployError(
+            raise NoLoginError(
                 "gcloud is not installed.", "Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
             )
         versions = json.loads(self._run(("version", "--format=json"), "gcloud version"))
@@ -200,3 +200,26 @@ def _written(folder: Path, number: int, word: FileWord) -> Path:
     path = folder / f"{number}{word.suffix}"
     path.write_text(word.text, encoding="utf-8")
     return path
+
+
+class NothingThere(Gcloud):
+    """A gcloud of an empty project, for a plan without a login: a list is empty, and what is described is not there."""
+
+    def read(self, *words: str, project: bool = True) -> Any:
+        """Return None for a list or a policy. Raise `NotThereError` for everything else."""
+        del project
+        if {"list", "get-iam-policy"} & set(words):
+            return None
+        raise _not_there(" ".join(words))
+
+    def call(self, call: Call) -> Any:
+        """Raise `NotThereError`."""
+        raise _not_there(str(call))
+
+    def account(self) -> str:
+        """Return that nobody is logged in."""
+        return ""
+
+
+def _not_there(what: str) -> NotThereError:
+    return NotThereError(f"Nobody is logged in, so nothing was asked: {what}.", "Run: gcloud auth login")

@@ -65,7 +65,7 @@ TOLD: dict[str, Said] = {
     "not logged in": Said(
         "ERROR: (gcloud.projects.describe) You do not currently have an active account selected.\nPlease run:\n\n"
         "  $ gcloud auth login\n\nto obtain new credentials.\n",
-        DeployError, LOGIN, "gcloud auth login",
+        NoLoginError, LOGIN, "gcloud auth login",
     ),
     "a domain of somebody else": Said(
         "ERROR: (gcloud.beta.run.domain-mappings.create) The provided domain does not appear to be verified for the current account so a "
@@ -77,13 +77,13 @@ TOLD: dict[str, Said] = {
         "ERROR: (gcloud.projects.describe) UNAUTHENTICATED: Request had invalid authentication credentials. Expected OAuth 2 access "
         "token, login cookie or other valid authentication credential.\n- '@type': type.googleapis.com/google.rpc.ErrorInfo\n"
         "  reason: ACCESS_TOKEN_EXPIRED\n",
-        DeployError, LOGIN, "gcloud auth login",
+        NoLoginError, LOGIN, "gcloud auth login",
     ),
     # googlecloudsdk/core/credentials/exceptions.py: TokenRefreshError
     "a login that has run out": Said(
         "ERROR: (gcloud.projects.describe) There was a problem refreshing your current auth tokens: ('invalid_grant: Bad Request', "
         "{'error': 'invalid_grant', 'error_description': 'Bad Request'})\nPlease run:\n\n  $ gcloud auth login\n",
-        DeployError, LOGIN, "gcloud auth login",
+        NoLoginError, LOGIN, "gcloud auth login",
     ),
     "no project that may be seen": Said(
         "ERROR: (gcloud.projects.describe) " + on("projects instance [acme-analytics]") + "The caller does not have permission.\n",

@@ -312,8 +312,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """The remembered state that cannot be read back from the cloud, in parts by subject.
 
     `generation` counts changes of what is wanted; `observed_generation` is the last generation that a whole pass has seen.
-    `tries` counts started operations. It is part of request ids: the same try after a crash has the same id.
-    `attempts` counts failures in a row.
+    `tries` counts started operations, and is part of request ids. `attempts` counts failures in a row.
     `waiting_since` is the time of the message whose effect is pending: a joiner's notebook to be ready, or a leaver's to be stopped.
     `ready_took_s` is how long the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template.
     `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month; `meter` has what is billed.
