@@ -14,6 +14,7 @@ import pytest
 from cli.deploy.failures import (
     DeployError,
     NoAccessError,
+    NoLoginError,
     NotThereError,
     NotYetError,
     ThereAlreadyError,
