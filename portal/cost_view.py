@@ -13,7 +13,7 @@ from shared.domain.fleet.fleet import Notes
 from shared.domain.record.record import UserRecord
 from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.meter import Line, MeterKind, is_priced, merged
-from shared.domain.things.money import cost_of, price_of
+from shared.domain.things.money import cost_of, price_of, rounded
 from shared.domain.things.usage import month_of
 from shared.engine.views.costs import lines_of_record
 
@@ -74,7 +74,8 @@ def short_cost(view: CostView) -> str:
     if amount is None:
         return "no price configured" if view.has_run else "nothing spent this month"
     about = "" if view.billed is not None or not amount else "about "
-    return f"{about}{amount:,.2f} {view.currency} this month"
+    shown = rounded(amount) if isinstance(amount, Fraction) else amount
+    return f"{about}{shown:,.2f} {view.currency} this month"
 
 
 def cost_view(
