@@ -62,7 +62,7 @@ def test_one_primary_button_whatever_the_state(two: Hub) -> None:
 def test_one_line_of_facts(two: Hub) -> None:
     assert (
         facts(two.browser(ANA).text("/"))
-        == "4 vCPU · 16 GB · 100 GB disk · stops after 3 h unused · about 0.01 EUR this month"
+        == "4 vCPU · 16 GB · 100 GB disk · stops after 3 h unused · about 0.02 EUR this month"
     )
     now = two.bench.now
     two.bench.deps.fleet.write_notes(
