@@ -1,4 +1,4 @@
-"""The page `/manage/costs`: the costs of a month by kind, profile, cost centre, department and user, and thirteen months.
+"""The page `/manage/costs`: the months, what changed, and the costs of a month by user, cost centre, department and profile.
 
 `?month=2026-10` asks for a month that is over; without it, or for one of which nothing is stored, it is the present month.
 """
@@ -26,85 +26,69 @@ from shared.domain.fleet.idle_days import IdleSaving, about, saving_of
 from shared.domain.fleet.months import MonthTotal
 from shared.domain.record.status import RegretKind
 from shared.domain.things.errors import BenchkeeperError
-from shared.domain.things.meter import MeterKind, month_before
+from shared.domain.things.meter import month_before
 from shared.domain.things.money import rounded
 from shared.domain.things.usage import month_of
 from shared.engine.views.costs import Month, Sums, month, past_month
 from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, thirteen
 from shared.sheet import Value
 
-T = TypeVar("T")
-_MONTH_NAME = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
-_MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; the present one if it is left out.")
-
 
 class By(StrEnum):
     """The groups by which costs are shown."""
 
     PERSON = "person"
-    DEPARTMENT = "department"
     COST_CENTER = "cost-center"
+    DEPARTMENT = "department"
     PROFILE = "profile"
-    KIND = "kind"
 
 
-GROUPS = {
-    By.PERSON: "Person",
-    By.DEPARTMENT: "Department",
-    By.COST_CENTER: "Cost centre",
-    By.PROFILE: "Profile",
-    By.KIND: "What is billed",
-}
-_KINDS = {
-    MeterKind.NOTEBOOK: "Running notebooks",
-    MeterKind.DISK: "Disks of stopped notebooks",
-    MeterKind.PREDECESSOR: "Disks of replaced notebooks",
-    MeterKind.LEAVER: "Disks of leavers",
-    MeterKind.SNAPSHOTS: "Snapshots",
-    MeterKind.SPARK: "Spark clusters",
-}
+GROUPS = {By.PERSON: "Person", By.COST_CENTER: "Cost centre", By.DEPARTMENT: "Department", By.PROFILE: "Profile"}
+T = TypeVar("T")
+_MONTH_NAME = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
+_MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; the present one if it is left out.")
 
 
 class MonthLine(Struct, frozen=True, kw_only=True):
-    """A month in the list of months, the newest first: `2026-11`, its cost (None: unknown), and whether it is from before the meter."""
+    """A month in the list of months, the newest first: `2026-11`, its cost (None: unknown), and whether the cost is an estimate."""
 
     month: str
-    cost: float | None
+    cost: float | Fraction | None
     is_estimated: bool
 
     @property
     def title(self) -> str:
         """The month as `November 2026`."""
-        return month_title(self.month)
+        return f"{datetime.strptime(self.month, '%Y-%m'):%B %Y}"  # noqa: DTZ007 - a month has no time zone
 
 
-def month_title(name: str) -> str:
-    """Return `2026-11` as `November 2026`."""
-    return f"{datetime.strptime(name, '%Y-%m'):%B %Y}"  # noqa: DTZ007 - a month has no time zone
+def _title(name: str) -> str:
+    return MonthLine(month=name, cost=None, is_estimated=False).title
 
 
 @blueprint.get("/manage/costs")
 def costs() -> flask.Response:
-    """Show the page with four calls to the cloud: the metered time of all users, the bill, the sums of the months, and the month before."""
+    """Show the page with four calls to the cloud: the metered time of all users, the bill, the sums of the months, the month before."""
     seen = fleet()
     found, is_bill_unreadable = _month(seen)
     by = next((each for each in By if each.value == asked("by")), By.PERSON)
-    lines = [_month_line(each, found) for each in months_of(seen) if each.sums is not None]
+    months = [_line(each, this_month(seen)[0]) for each in months_of(seen) if each.sums is not None]
     groups = kept().get("cost-groups", (found,), lambda: _groups(found))
-    comparison = comparison_of(seen, found)
+    compared = comparison_of(seen, found)
     return fleet_page(
         "manage/costs.html",
         seen,
         month=found,
-        title=month_title(found.name),
-        months=lines,
-        highest=max((each.cost or 0.0 for each in lines), default=0.0),
-        comparison=comparison,
-        changes=getattr(comparison, f"by_{by.value.replace('-', '_')}") if comparison is not None else (),
-        month_title=month_title,
+        months=months,
+        title=_title(found.name),
+        is_past=found.name != month_of(seen.taken_at),
+        comparison=compared,
+        highest=max((float(each.cost or 0) for each in months), default=0.0),
         by=by,
         groups=GROUPS,
         shown=cut(groups[by], page_number(flask.request.args)),
+        unpriced=[name or "none" for kind, name in found.unpriced if kind in {"profile", "template"}],
+        unpriced_storage=[name or "snapshots" for kind, name in found.unpriced if kind in {"disk", "snapshots"}],
         saving=_saving(seen),
         regrets=_regrets(seen),
         about=about,
@@ -113,21 +97,33 @@ def costs() -> flask.Response:
     )
 
 
-def _month_line(each: MonthSum, found: Month) -> MonthLine:
+def _line(each: MonthSum, now: Month) -> MonthLine:
     sums = each.sums or Sums()
-    is_billed = each.month == found.name and found.billed_at is not None
-    cost = found.total.billed if is_billed else None if sums.estimate is None else float(sums.estimate)
-    return MonthLine(month=each.month, cost=cost, is_estimated=sums.estimated and not is_billed)
+    is_billed = each.month == now.name and now.billed_at is not None
+    return MonthLine(month=each.month, cost=sums.billed if is_billed else sums.estimate, is_estimated=not is_billed)
+
+
+def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
+    """Return thirteen months, the newest first; without the stored sums, if they cannot be read, all but this one are empty."""
+    now, _ = this_month(seen)
+    none: tuple[MonthTotal, ...] = ()
+    totals = _readable(current().deps.engine.fleet.month_totals, none, "months")
+    return thirteen(now, totals, current().deps.engine.policy.catalog)
+
+
+def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
+    """Return the month against the one before it; None if nothing is stored for that one."""
+    before = _past(seen, month_before(found.name))
+    return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
 
 
 def _groups(found: Month) -> dict[By, list[tuple[str, str, Sums]]]:
     """Return for each group the rows of the table: label, user key ("" for no user), sums."""
     return {
         By.PERSON: [(row.email or row.user_key, row.user_key, sums) for row, sums in found.by_person],
-        By.DEPARTMENT: [(name, "", sums) for name, sums in found.by_department],
         By.COST_CENTER: [(name, "", sums) for name, sums in found.by_cost_center],
+        By.DEPARTMENT: [(name, "", sums) for name, sums in found.by_department],
         By.PROFILE: [(name, "", sums) for name, sums in found.by_profile],
-        By.KIND: [(_KINDS[kind], "", sums) for kind, sums in found.by_kind],
     }
 
 
@@ -139,16 +135,6 @@ def _saving(seen: FleetSnapshot) -> IdleSaving | None:
 def _regrets(seen: FleetSnapshot) -> dict[str, int]:
     found = kept().get("figures", (seen,), lambda: figures_of(seen)).regrets
     return {kind.value: found.get(kind.value, 0) for kind in RegretKind}
-
-
-def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """Return the sums of the requested month, and True if there may be a bill that could not be read."""
-    name = asked("month")
-    if _MONTH_NAME.match(name) and name < month_of(seen.taken_at):
-        past = _past(seen, name)
-        if past is not None:
-            return past, False
-    return this_month(seen)
 
 
 def month_of_fleet(seen: FleetSnapshot) -> tuple[Month, Notes | None, bool]:
@@ -164,18 +150,14 @@ def this_month(seen: FleetSnapshot) -> tuple[Month, bool]:
     return found, unreadable
 
 
-def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
-    """Return thirteen months, the newest first; without the stored sums, if they cannot be read, all but this one are empty."""
-    now, _ = this_month(seen)
-    none: tuple[MonthTotal, ...] = ()
-    totals = _readable(current().deps.engine.fleet.month_totals, none, "months")
-    return thirteen(now, totals, current().deps.engine.policy.catalog)
-
-
-def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
-    """Return this month against the one before it; None if nothing is stored for that one."""
-    before = _past(seen, month_before(found.name))
-    return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
+def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
+    """Return the sums of the requested month, and True if there may be a bill that could not be read."""
+    name = asked("month")
+    if _MONTH_NAME.match(name) and name < month_of(seen.taken_at):
+        past = _past(seen, name)
+        if past is not None:
+            return past, False
+    return this_month(seen)
 
 
 def _past(seen: FleetSnapshot, name: str) -> Month | None:
@@ -184,7 +166,8 @@ def _past(seen: FleetSnapshot, name: str) -> Month | None:
     if lines is None:
         return None
     catalog = engine.policy.catalog
-    return kept().get(f"past {int(name[5:]) % 3}", (seen, catalog, lines), lambda: past_month(lines, seen, catalog))
+    key = f"past {int(name[5:]) % 3}"
+    return kept().get(key, (seen, catalog, lines), lambda: past_month(lines, seen, catalog))
 
 
 def _notes() -> tuple[Notes | None, bool]:

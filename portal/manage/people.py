@@ -72,7 +72,7 @@ def known_now() -> Known:
 def _extra(month: Month, notes: Notes | None, retention: timedelta) -> Extra:
     costs: dict[UserKey, float] = {}
     for row, sums in month.by_person:
-        cost = sums.billed if month.billed_at is not None else sums.estimate
+        cost = sums.billed if month.billed_at is not None else None if sums.estimate is None else float(sums.estimate)
         if cost is not None:
             costs[row.user_key] = float(cost)
     return Extra(last_used=notes.last_used if notes is not None else {}, costs=costs, retention=retention)

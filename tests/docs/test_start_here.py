@@ -13,7 +13,7 @@ TEXT = (ROOT / "docs" / "start-here.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TOP = ("functions", "cli", "portal", "shared", "emulator", "config", "tests", "docs", "bench")
 RECIPES = {
-    "An event", "A field of a profile", "A table on a page", "A sweep", "An action in the cloud", "A message to a user",
+    "An event", "A field of a profile", "A table on a page", "A sweep", "An action in the cloud", "A message to a user", "A mail to a user",
     "A kind of resource", "An API of the embedded cloud",
 }  # fmt: skip
 

@@ -501,8 +501,8 @@ class TestCosts:
     def test_an_estimate_says_that_it_is_one_and_what_has_no_price(self, seen: Hub) -> None:
         show(seen, [self.used(seen, "a@example.com", 10), self.used(seen, "b@example.com", 4, profile="lost")])
         html = seen.browser(MIA).text("/manage/costs?by=profile")
-        assert "estimated from metered hours" in html
-        assert "4.0 hours are not included: no hourly_cost for profile lost." in plain(html)
+        assert "metered, by the configured prices" in html
+        assert "4.0 hours are not included: no hourly_cost for lost." in plain(html)
         rows = {row[0]: row for row in Cells(html).rows}
         assert rows["analyst"][2] == "1.80 EUR"
         assert rows["lost"][2:] == ["not known", "4.0", "0.0", "4.0"]

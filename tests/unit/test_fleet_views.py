@@ -367,7 +367,7 @@ def test_what_ran_is_priced_as_on_the_page_of_costs():
         row("b@example.com", profile="lost", usage={NOTEBOOK: Usage(month="2026-11", ran_s=60)}),
     )
     total = month(fleet, catalog, None).total
-    assert estimate_of(used, catalog) == (total.estimate, total.unpriced_s)
+    assert estimate_of(used, catalog) == (float(total.estimate or 0), total.unpriced_s)
     today = figures_of(fleet).today
     assert today is not None
-    assert estimate_of(today.used, catalog) == (total.estimate, total.unpriced_s)
+    assert estimate_of(today.used, catalog) == (float(total.estimate or 0), total.unpriced_s)
