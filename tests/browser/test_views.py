@@ -172,7 +172,7 @@ def test_the_notebook_in_every_state(house: House, mine: Window) -> None:
     expect(headline(page)).to_contain_text("Starting")
     views.look("starting")
     with house.time_passes():
-        expect(page.locator("#notebook .state")).to_have_text("Waiting")
+        expect(page.locator("#notebook .state")).to_have_text("Delayed")
     views.look("no quota")
     house.local.publish(news("leaver", GERMAN))
     until(lambda: house.record(GERMAN)["spec"]["presence"] == "ABSENT", seconds=60, what="the news has come")
@@ -200,7 +200,7 @@ def test_spark_in_every_state(house: House, mine: Window) -> None:
     card.get_by_role("button", name="Delete …").click()
     views.look("it runs, with everything open")
     card.get_by_role("button", name="Delete it now").click()
-    expect(card.locator(".state")).to_have_text("Being deleted")
+    expect(card.locator(".state")).to_have_text("Deleting")
     views.look("it goes")
     with house.time_passes():
         expect(card.locator(".state")).to_have_text("Not running")
