@@ -60,7 +60,7 @@ def of_the_original(copied: Path, original: Path) -> Iterator[None]:
 
 def _stage_config(source: Path, folder: Path, more: dict[str, str]) -> None:
     (folder / "templates").mkdir(parents=True)
-    for path in [*source.glob("settings.*.yaml"), source / "profiles.yaml"]:
+    for path in [*source.glob("settings.*.yaml"), source / "profiles.yaml", *source.glob("sources.yaml")]:
         shutil.copyfile(path, folder / path.name)
     for path in (source / "templates").glob("*.yaml"):
         shutil.copyfile(path, folder / "templates" / path.name)

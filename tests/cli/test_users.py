@@ -109,13 +109,13 @@ def test_a_change_that_waits_is_told_with_what_to_do(joined, tmp_path):
     seen = json.loads(joined.run("show", ANA, "-o", "json").stdout)
     assert seen["notices"] == ["RenameWaits"]
     text = " ".join(joined.run("show", ANA).stdout.split())
-    assert "To know The source hr announced a new address, ana.lima@example.com" in text
+    assert "hr announced the new address ana.lima@example.com, the directory has not." in text
     assert "benchkeeper publish renamed ana.silva@example.com ana.lima@example.com" in text
     joined.run("publish", "renamed", ANA, "ana.lima@example.com", "--yes")
     joined.deliver()
     text = " ".join(joined.run("show", "ana.lima@example.com").stdout.split())
     assert "Earlier addresses: ana.silva@example.com." in text
-    assert "announced a new address" not in text
+    assert "announced the new address" not in text
 
 
 def test_an_address_that_was_handed_over_means_its_present_holder(joined):
@@ -152,5 +152,5 @@ def test_each_notice_has_words(notice):
         "handed_over_at": None, "former_addresses": [],
     }  # fmt: skip
     (said,) = to_know(seen)
-    assert said.endswith((".", "TEXT", ANA, "x@example.com", "former-key"))
+    assert said.endswith((".", "TEXT", ANA, "x@example.com", "former-key", "benchkeeper guard"))
     assert "{" not in said

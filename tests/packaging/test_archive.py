@@ -22,7 +22,7 @@ from shared.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 GCLOUD = shutil.which("gcloud")
-ENTRY_POINTS = ["dead_letter", "lifecycle", "tick"]  # of what hears messages
+ENTRY_POINTS = ["dead_letter", "lifecycle", "notify", "tick"]  # of what hears messages
 PAGE = "hub"
 NEVER_LOOKED_AT = {".git", ".venv", ".venv-jupyter"}
 # Put before the code of a child: nothing but the standard library, what requirements.txt installs, and the folder that the
@@ -101,7 +101,9 @@ def test_only_what_a_function_runs_on_is_uploaded() -> None:
     }  # fmt: skip
     assert {name for name in names if name.startswith("config/")} == {
         "config/profiles.yaml",
+        "config/sources.yaml",
         *(f"config/{path.name}" for path in (ROOT / "config").glob("settings.*.yaml")),
+        *(path.relative_to(ROOT).as_posix() for path in (ROOT / "config/messages").rglob("*.*")),
         *(f"config/templates/{path.name}" for path in (ROOT / "config/templates").glob("*.yaml")),
     }
     assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []
@@ -244,8 +246,9 @@ def test_exactly_what_the_list_allows_is_staged(tmp_path: Path) -> None:
     files, _ = staged(config, tmp_path / "upload")
     ours = {name for name in uploaded() if not name.startswith("config/")}
     theirs = {
-        "config/profiles.yaml", "config/checked.prod.json", *(f"config/{path.name}" for path in config.glob("settings.*.yaml")),
+        "config/profiles.yaml", "config/sources.yaml", "config/checked.prod.json", *(f"config/{path.name}" for path in config.glob("settings.*.yaml")),
         *(f"config/templates/{path.name}" for path in (config / "templates").glob("*.yaml")),
+        *(f"config/{path.relative_to(config).as_posix()}" for path in (config / "messages").rglob("*.*")),
     }  # fmt: skip
     assert set(files) == ours | theirs
     assert [path.as_posix() for path in allowed_files(ROOT)] == uploaded()
@@ -280,7 +283,7 @@ def test_the_digest_is_that_of_the_files_and_of_nothing_else(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["profiles.yaml", "settings.prod.yaml", "settings.example.yaml", "templates/single-node.yaml"]
+    "name", ["profiles.yaml", "sources.yaml", "settings.prod.yaml", "settings.example.yaml", "templates/single-node.yaml"]
 )
 def test_the_digest_changes_with_the_configuration(tmp_path: Path, name: str) -> None:
     config = config_of(tmp_path)
@@ -355,3 +358,17 @@ def test_the_checked_settings_are_those_of_the_staged_files(tmp_path: Path) -> N
         print(found.project, found.api_endpoint, sorted({"shared.settings.file", "yaml"} & set(sys.modules)))
     """
     assert python(code, folder).split() == ["acme-analytics", "None", "[]"]
+
+
+def test_sources_of_ones_own_reach_the_functions(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    path = config / "sources.yaml"
+    path.write_text(path.read_text().replace("topic: workbench-lifecycle", "topic: people-of-acme"))
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    stage("prod", config, folder)
+    code = """
+        from shared.settings import load_settings
+        print(load_settings(env="prod").sources["hr"].topic)
+    """
+    assert python(code, folder).split() == ["people-of-acme"]

@@ -752,13 +752,6 @@ def test_done_is_written_down_as_done():
     assert failed.status.tries == 0
 
 
-def test_who_must_agree_once_is_told_where():
-    """Managed end-user credentials want one consent, in a dialog that only the console opens."""
-    plan = plan_of(person(), notebook(S.ACTIVE))
-    message = next(c.message for c in plan.record.status.conditions if c.type is ConditionType.NOTEBOOK_READY)
-    assert message.startswith("Your notebook is running. The first time, open it in the Google Cloud console")
-
-
 def test_work_is_under_way_while_any_part_of_it_is_near():
     """The person leaves in a month; what could not be read is looked at again in minutes."""
     record = with_event(person(), left("later", -1, effective=720))
