@@ -12,7 +12,7 @@ from portal import csrf, pages
 from portal.deps import Portal, current
 from portal.headers import secure
 from portal.problems import TooManyError, problem_of
-from portal.reader import zone_of
+from portal.reader import YEAR_S, zone_of
 from portal.roles import NEEDED
 from portal.routes import Access
 from portal.visit import Visit, begin, may, visit
@@ -88,13 +88,18 @@ def _after(response: flask.Response) -> flask.Response:
     portal, present = current(), visit()
     secure(response, portal)
     csrf.set_cookie(response, present)
-    if response.status_code < 400 and may(Right.FIND) and flask.request.cookies.get(pages.LOOKS_AFTER) != "1":  # noqa: PLR2004
-        response.set_cookie(
-            pages.LOOKS_AFTER, "1", max_age=31_536_000, samesite="Lax", path="/", httponly=True, secure=csrf.is_https()
-        )
+    _keep_link(response)
     response.headers["X-Request-Id"] = present.request_id
     _log(response, portal, present)
     return response
+
+
+def _keep_link(response: flask.Response) -> None:
+    """Let the browser of somebody with a role remember the link to the pages of roles. It opens nothing."""
+    if may(Right.FIND) and flask.request.cookies.get(pages.LOOKS_AFTER) != "1":
+        response.set_cookie(
+            pages.LOOKS_AFTER, "1", max_age=YEAR_S, samesite="Lax", path="/", httponly=True, secure=csrf.is_https()
+        )
 
 
 def _log(response: flask.Response, portal: Portal, present: Visit) -> None:

@@ -8,12 +8,11 @@ from werkzeug.exceptions import HTTPException
 from portal import pages
 from portal.csrf import is_https
 from portal.mine import my_record
-from portal.reader import CONSENT, COOKIE, consent_for, zone_named
+from portal.reader import CONSENT, COOKIE, YEAR_S, consent_for, zone_named
 from portal.routes import Access, Param, Place, Route
 from shared.domain.things.errors import RefusedError
 
 blueprint = flask.Blueprint("preferences", __name__)
-_YEAR_S = 31_536_000
 
 
 @blueprint.post("/preferences/time-zone")
@@ -26,7 +25,7 @@ def time_zone() -> flask.Response:
             detail="a time zone that is not known",
         )
     response = pages.go(_own_path(flask.request.form.get("back", "/")))
-    response.set_cookie(COOKIE, zone.key, max_age=_YEAR_S, samesite="Lax", path="/")
+    response.set_cookie(COOKIE, zone.key, max_age=YEAR_S, samesite="Lax", path="/")
     return response
 
 
@@ -37,7 +36,7 @@ def consent() -> flask.Response:
     response = pages.go(flask.url_for("home.index"))
     if record is not None and record.status.notebook.instance_id is not None:
         said = consent_for(record.status.notebook.instance_id)
-        response.set_cookie(CONSENT, said, max_age=_YEAR_S, samesite="Lax", path="/", httponly=True, secure=is_https())
+        response.set_cookie(CONSENT, said, max_age=YEAR_S, samesite="Lax", path="/", httponly=True, secure=is_https())
     return response
 
 

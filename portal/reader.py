@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 COOKIE = "tz"
 CONSENT = "consent"
+YEAR_S = 31_536_000  # how long a browser keeps a setting
 _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 
 

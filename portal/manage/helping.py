@@ -5,6 +5,8 @@ It shows what the person's own page says, and one line for a ticket. History, fa
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import flask
 from msgspec import Struct
 
@@ -80,8 +82,8 @@ def _line(record: UserRecord, view: NotebookView) -> str:
     now = visit().now()
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
 
-    def at(what: str, when: object) -> str:
-        return f"{what} {moment_text(when, now, None)}" if when is not None else ""  # type: ignore[arg-type]
+    def at(what: str, when: datetime | None) -> str:
+        return f"{what} {moment_text(when, now, None)}" if when is not None else ""
 
     report = view.report
     parts = [

@@ -283,7 +283,8 @@ def test_the_digest_is_that_of_the_files_and_of_nothing_else(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["profiles.yaml", "sources.yaml", "settings.prod.yaml", "settings.example.yaml", "templates/single-node.yaml"]
+    "name",
+    ["profiles.yaml", "sources.yaml", "settings.prod.yaml", "settings.example.yaml", "templates/single-node.yaml"],
 )
 def test_the_digest_changes_with_the_configuration(tmp_path: Path, name: str) -> None:
     config = config_of(tmp_path)
