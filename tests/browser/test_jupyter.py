@@ -89,7 +89,7 @@ def test_spark_starts_opens_is_used_again_and_goes(house: House, chromium: Brows
         expect(card.get_by_role("button", name="Start")).to_have_count(0)
 
         card.get_by_role("button", name="Delete …").click()
-        expect(card).to_contain_text("What is on its disks is lost")
+        expect(card).to_contain_text("Data on its disks is lost")
         assert _gateway_address(house) == address
         card.get_by_role("button", name="Delete it now").click()
         with house.time_passes():

@@ -21,8 +21,8 @@ PEOPLE = sorted(f"person.{number:03}@example.com" for number in range(100))
 ANALYSTS = ("data-analysts@example.com",)
 SEED = 20261123
 FUNCTIONS = LIFECYCLE, TICK, DEAD_LETTER = "benchkeeper-lifecycle", "benchkeeper-tick", "benchkeeper-dead-letter"
-# Nothing is sent to these here, and nobody kills them.
-OTHERS = ("benchkeeper-hub", "benchkeeper-directory", "benchkeeper-operator", "benchkeeper-wake")
+# Nobody kills these.
+OTHERS = tuple(f"benchkeeper-{name}" for name in ("hub", "directory", "notify", "operator", "wake"))
 EACH = 2  # templates of an analyst
 RECORDS, DUE, TEMPLATES = (f"{PROJECT}/{prefix}/*" for prefix in ("records", "due", "templates"))
 

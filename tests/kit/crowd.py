@@ -18,6 +18,7 @@ from shared.domain.record.record import UserRecord, row_of
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.things.meter import NO_METER
 from shared.domain.things.usage import NOTEBOOK, Usage, month_of
 from tests.e2e.local_run import Local
 
@@ -47,6 +48,7 @@ def crowd(like: UserRecord, count: int, *, now: datetime) -> Iterator[UserRecord
                 story=(),
                 next_attempt_at=None,
                 usage={NOTEBOOK: Usage(month=month_of(now), ran_s=number * 36)},
+                meter=NO_METER,
                 ready_took_s=240.0 + number % 90,
             ),
             created_at=like.created_at - timedelta(days=1),
