@@ -139,7 +139,10 @@ def _keep_on(record: UserRecord) -> Asked:
     profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")
     longest = profile.idle.max_keep_on if profile is not None else None
     if code == EXTEND and longest is not None:
-        return Asked(kind=WishKind.KEEP_ON, until=extended_until(stops_at_of(record.user_key), longest, present.now()))
+        return Asked(
+            kind=WishKind.KEEP_ON,
+            until=extended_until(stops_at_of(record.user_key), record.spec.keep_on_until, longest, present.now()),
+        )
     offered = keep_choices(longest, present.now(), present.zone) if longest is not None else ()
     choice = next((choice for choice in offered if choice.code == code), None)
     if choice is None:

@@ -311,14 +311,14 @@ def _is_warned(warned_at: datetime | None, ready: Condition | None, last_used: d
     return started <= warned_at <= now and (last_used is None or last_used < warned_at)
 
 
-def extended_until(stops_at: datetime | None, longest: timedelta, now: datetime) -> datetime:
-    """Return until when the button beside a warning extends: two hours after the planned stop, within what may be asked for."""
-    return min(max(stops_at or now, now) + EXTENDED, now + longest)
+def extended_until(stops_at: datetime | None, kept: datetime | None, longest: timedelta, now: datetime) -> datetime:
+    """Return until when the button extends: two hours after the planned stop, or after the extension until `kept`, within the longest."""
+    return min(max(stops_at or now, kept or now, now) + EXTENDED, now + longest)
 
 
 def _may_extend(profile: Profile, kept: datetime | None, stops_at: datetime | None, now: datetime) -> bool:
     """Return True if the button would put the stop off by some minutes at least."""
-    until = extended_until(stops_at, profile.idle.max_keep_on, now)
+    until = extended_until(stops_at, kept, profile.idle.max_keep_on, now)
     return kept is None or until - kept > _CLOCKS_DIFFER
 
 

@@ -120,6 +120,16 @@ def test_what_cannot_work_now_is_not_offered(two: Hub) -> None:
     assert [name for name in ("start-notebook", "stop-notebook", "extend", "restart-notebook", "keep") if f'id="{name}"' in html] == ["start-notebook"]  # fmt: skip
 
 
+def test_the_extension_is_extended_until_the_longest(two: Hub) -> None:
+    ana = two.browser(ANA)
+    for hours in (2, 4, 6, 8, 10, 12):
+        html = ana.text("/")
+        assert ('id="extend"' in html, "as far as your profile" in html) == (True, False)
+        ana.post("/notebook/keep-on", until="extend")
+        assert two.record().spec.keep_on_until == two.bench.now + timedelta(hours=hours)
+    assert "Extended as far as your profile allows." in ana.text("/")
+
+
 def test_a_start_that_is_done_says_so_in_the_tab(two: Hub) -> None:
     ana = two.browser(ANA)
     assert "<title>Ready · Notebook" in ana.text("/")
