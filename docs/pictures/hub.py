@@ -61,7 +61,7 @@ def analyst(house: House, chromium: Browser) -> None:
         house.later(minutes=95)
         spark_card(page, "Small Spark").get_by_role("button", name="Start").click()
         expect(spark_card(page, "Small Spark").get_by_role("progressbar")).to_be_visible()
-        expect(headline(page)).to_contain_text("Your notebook is running")
+        expect(headline(page)).to_contain_text("Running")
         picture(page, "hub-analyst", up_to="#spark")
     with house.time_passes(), window(chromium, house, **look(PHONE, "light")) as mine:
         page = mine.enter(ANA)
@@ -86,8 +86,8 @@ def manager(house: House, chromium: Browser) -> None:
     if held.returncode or swept.returncode:
         raise SystemExit(held.stderr + swept.stderr)
     with window(chromium, house, **look(WIDE, "dark")) as mine:
-        page = mine.enter(MIA, "/manage", heading="Everybody")
-        picture(page, "hub-manager", up_to=".pictures")
+        page = mine.enter(MIA, "/manage", heading="Today")
+        picture(page, "hub-manager", up_to="main")
 
 
 def until_later(house: House, *, minutes: float) -> None:
