@@ -33,7 +33,7 @@ _QUOTAS = {"CPUS", "SSD_TOTAL_GB", "DISKS_TOTAL_GB", "INSTANCES", "N2_CPUS", "E2
 
 
 class State(StrEnum):
-    """What was found. `UNKNOWN`: it could not be looked at, which is neither good nor bad."""
+    """The state of a part. `UNKNOWN`: it could not be looked at, which is neither good nor bad."""
 
     OK = "ok"
     WARNING = "warning"
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What was found of one part, and what to do about it; `remedy` is empty if nothing is to be done."""
+    """The state of one part, with what to do about it; `remedy` is empty if nothing is to be done."""
 
     part: str
     state: State

@@ -31,7 +31,7 @@ _NOT_FOUND = "no-one"
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
-    """How a person's notebook stands, for the help desk. `line` is for a ticket: it holds no address."""
+    """The state of a person's notebook, for the help desk. `line` is for a ticket: it holds no address."""
 
     headline: str
     why: str

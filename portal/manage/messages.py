@@ -39,7 +39,7 @@ _SHOWN_BYTES = 20_000  # of a message's body
 
 
 class Verb(StrEnum):
-    """What an administrator may do with a message; the last word of the URL of its button."""
+    """An act of an administrator on a message; the last word of the URL of its button."""
 
     REPLAY = "replay"
     DISMISS = "dismiss"

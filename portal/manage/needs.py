@@ -1,4 +1,4 @@
-"""What needs attention, the most dangerous first: the words of each reason, and what to do about it."""
+"""The list of what needs attention, the most dangerous first: the words of each reason, and what to do about it."""
 
 from __future__ import annotations
 

@@ -238,4 +238,4 @@ def test_without_a_profile_the_screen_is_a_page() -> None:
     from portal.app import create_app  # noqa: PLC0415 - another application
 
     hub.app = create_app(replace(hub.deps, engine=engine))
-    assert facts(hub.browser(ANA).text("/")).endswith("this month") or "no price" in hub.browser(ANA).text("/")
+    assert facts(hub.browser(ANA).text("/")) == "about 0.02 EUR this month"

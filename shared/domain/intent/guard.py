@@ -93,9 +93,8 @@ def guarded(
     )
     if not policy.cuts_wait:
         return record, entitlement
-    if (
-        entitlement.cause is Cause.BLOCKED
-    ):  # a person looked at this one user: there is no list to wait for, and no mistake of a feed
+    if entitlement.cause is Cause.BLOCKED:
+        # A person looked at this one user: there is no list to wait for, and no mistake of a feed.
         return _remembering(record, waiting=None, clearance=None, kept_in=status.guard.kept_in), entitlement
     if entitlement.entitled:
         announced = clearance if clearance is not None and clearance.ref in {"", *OF_NO_CUT} else None

@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class Right(StrEnum):
-    """What a role allows.
+    """A right that a role may have.
 
     `FIND`: find a person and see how the notebook stands. `READ`: see everything of everybody. `HELP`: start, stop and restart for
     others. `ACT`: all other acts. `DECIDE`: approve or reject what waits. `OWN`: lift a block.

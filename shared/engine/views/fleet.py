@@ -52,7 +52,7 @@ UNUSED_FOR = timedelta(days=60)
 
 
 class Extra(Struct, frozen=True, kw_only=True):
-    """What the rows themselves do not have: the last use, the cost of this month, and how long a leaver's data is kept."""
+    """The figures that the rows themselves do not have: the last use, the cost of this month, and how long a leaver's data is kept."""
 
     last_used: Mapping[UserKey, datetime] = field(default_factory=dict)
     costs: Mapping[UserKey, float] = field(default_factory=dict)

@@ -72,7 +72,7 @@ class CostChange(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """One month against another: the change of all together, and of each group the ten that changed most.
+    """A comparison of one month with another: the change of all together, and of each group the ten that changed most.
 
     `is_whole` is False while the later month is not over.
     """
