@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from portal import csrf, pages
 from portal.deps import Portal, current
 from portal.headers import secure
+from portal.language import language_of
 from portal.problems import TooManyError, problem_of
 from portal.reader import YEAR_S, zone_of
 from portal.roles import NEEDED
@@ -46,6 +47,7 @@ def _described(app: flask.Flask) -> Mapping[tuple[str, str], Access]:
 def _before() -> None:
     portal = current()
     present = Visit(request_id=secrets.token_hex(6), started_s=portal.deps.engine.clock.monotonic_s())
+    present.language = language_of(flask.request.cookies, flask.request.accept_languages)
     begin(present)
     if flask.request.endpoint in _OPEN_ENDPOINTS:
         return

@@ -36,4 +36,4 @@ def secure(response: flask.Response, portal: Portal) -> None:
         response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable" if current else "no-cache"
         return
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Vary"] = "Cookie, HX-Request"
+    response.headers["Vary"] = "Cookie, HX-Request, Accept-Language"

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from portal import csrf
 from portal.cost_view import short_cost
 from portal.deps import current
+from portal.language import LANGUAGES, Words, words_of
 from portal.problems import Problem
 from portal.reader import duration_text, local, moment_text, relative_text
 from portal.visit import Visit, may, visit
@@ -38,14 +39,28 @@ def install(app: flask.Flask) -> None:
     app.jinja_env.filters["clock"] = clock
     app.jinja_env.filters["day"] = day
     app.jinja_env.filters["told"] = told
+    app.jinja_env.filters["word"] = word
+    app.jinja_env.filters["figures"] = figures
     app.jinja_env.filters["rfc3339"] = rfc3339
     app.jinja_env.filters["duration"] = duration_text
-    app.jinja_env.filters["money"] = money
+    app.jinja_env.filters["money"] = lambda amount, currency: figures(money(amount, currency))
     app.jinja_env.filters["short_cost"] = short_cost
-    app.jinja_env.filters["price"] = price
+    app.jinja_env.filters["price"] = lambda amount, currency: figures(price(amount, currency))
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["csrf_field"] = csrf_field
+    app.jinja_env.add_extension("jinja2.ext.i18n")
+    app.jinja_env.policies["ext.i18n.trimmed"] = True
+    app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
+        lambda text: words().of_template(text),
+        lambda one, many, number: words().plural(one, many, number),
+        newstyle=True,
+    )
     app.context_processor(_context)
+
+
+def words() -> Words:
+    """Return the words of the reader's language."""
+    return words_of(visit().language)
 
 
 def is_htmx() -> bool:
@@ -114,14 +129,16 @@ def moment(when: datetime) -> Markup:
     present = visit()
     now = present.now()
     return Markup('<time datetime="{}">{}</time> <span class="relative">({})</span>').format(
-        rfc3339(when), moment_text(when, now, present.zone), relative_text(when, now)
+        rfc3339(when), _time(moment_text(when, now, present.zone)), _time(relative_text(when, now))
     )
 
 
 def clock(when: datetime) -> Markup:
     """Return `<time>` on the reader's clock alone, for a line of facts."""
     present = visit()
-    return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), moment_text(when, present.now(), present.zone))
+    return Markup('<time datetime="{}">{}</time>').format(
+        rfc3339(when), _time(moment_text(when, present.now(), present.zone))
+    )
 
 
 def day(when: datetime) -> Markup:
@@ -129,11 +146,11 @@ def day(when: datetime) -> Markup:
     present = visit()
     there, here = local(when, present.zone), local(present.now(), present.zone)
     year = "" if there.year == here.year else f" {there.year}"
-    return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), f"{there.day} {there:%b}{year}")
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), _time(f"{there.day} {there:%b}{year}"))
 
 
 def told(text: str) -> Markup:
-    """Return a sentence of the record, escaped, with its times on the reader's clock.
+    """Return a sentence of the record, escaped, in the reader's language, with its times on the reader's clock.
 
     Times are recognized as `2026-11-23 14:05 UTC`, with or without a weekday before.
     """
@@ -144,10 +161,28 @@ def told(text: str) -> Markup:
             when = datetime.fromisoformat(f"{found[1]}T{found[2]}+00:00")
         except ValueError:
             return found[0]
-        shown = moment_text(when, present.now(), present.zone)
+        shown = _time(moment_text(when, present.now(), present.zone))
         return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), shown)
 
-    return Markup(_WRITTEN_TIME.sub(here, str(escape(text))))  # noqa: S704 - the text is escaped first; only times are inserted
+    parts = [
+        escape(part) if is_known else Markup('<span lang="en">{}</span>').format(part)
+        for part, is_known in words().told(str(text))
+    ]
+    return Markup(_WRITTEN_TIME.sub(here, " ".join(parts)))  # noqa: S704 - the text is escaped first; only times are inserted
+
+
+def word(text: str) -> str:
+    """Return a word or a sentence in the reader's language, as text: for attributes, and for what holds no time."""
+    return words().short(text)
+
+
+def figures(text: str) -> str:
+    """Return the text with its numbers as the reader's language writes them."""
+    return words().figures(text)
+
+
+def _time(text: str) -> str:
+    return words().short(text)
 
 
 def _asset(name: str) -> str:
@@ -176,6 +211,8 @@ def _context() -> dict[str, Any]:
         "person": present.person,
         "contact": portal.deps.contact,
         "env": portal.deps.env,
+        "language": present.language,
+        "languages": LANGUAGES,
         "zone_name": present.zone.key if present.zone is not None else None,
         "look_after_url": flask.url_for(FIND_PAGE if may(Right.FIND) and not may(Right.READ) else ADMIN_PAGE),
         "looks_after": flask.request.cookies.get(LOOKS_AFTER) == "1",

@@ -1,4 +1,4 @@
-"""The reader's own settings: time zone and consent. They work without JavaScript, and are kept in the browser alone."""
+"""The reader's own settings: time zone, language and consent. They work without JavaScript, and are kept in the browser alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from werkzeug.exceptions import HTTPException
 
 from portal import pages
 from portal.csrf import is_https
+from portal.language import COOKIE as LANGUAGE
+from portal.language import LANGUAGES
 from portal.mine import my_record
 from portal.reader import CONSENT, COOKIE, YEAR_S, consent_for, zone_named
 from portal.routes import Access, Param, Place, Route
@@ -26,6 +28,20 @@ def time_zone() -> flask.Response:
         )
     response = pages.go(_own_path(flask.request.form.get("back", "/")))
     response.set_cookie(COOKIE, zone.key, max_age=YEAR_S, samesite="Lax", path="/")
+    return response
+
+
+@blueprint.post("/preferences/language")
+def language() -> flask.Response:
+    """Store the language in a cookie, and redirect to the page of the form."""
+    chosen = flask.request.form.get("language", "")
+    if chosen not in LANGUAGES:
+        raise RefusedError(
+            user_message=f"The page is not written in that language. It knows: {', '.join(LANGUAGES.values())}.",
+            detail="a language that is not known",
+        )
+    response = pages.go(_own_path(flask.request.form.get("back", "/")))
+    response.set_cookie(LANGUAGE, chosen, max_age=YEAR_S, samesite="Lax", path="/", httponly=True, secure=is_https())
     return response
 
 
@@ -69,6 +85,24 @@ ROUTES = (
             Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"}),
         ),
         answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "That is no time zone."},
+    ),
+    Route(
+        method="POST",
+        rule="/preferences/language",
+        name="preferences.language",
+        access=Access.SIGNED_IN,
+        summary="Write the page in this language, in this browser.",
+        params=(
+            Param(
+                name="language",
+                place=Place.FORM,
+                text="The language's code.",
+                schema={"type": "string", "enum": list(LANGUAGES)},
+                required=True,
+            ),
+            Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"}),
+        ),
+        answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "No such language."},
     ),
     Route(
         method="POST",

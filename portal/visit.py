@@ -9,6 +9,7 @@ import flask
 from msgspec import Struct
 
 from portal.deps import current
+from portal.language import ENGLISH
 from shared.domain.intent.roles import MAY, Right, Role
 from shared.domain.things.identity import UserEmail, UserKey
 
@@ -16,7 +17,8 @@ from shared.domain.things.identity import UserEmail, UserKey
 class Visit(Struct, kw_only=True):
     """The state of one request. `person` and `user_key` are None until the assertion of Identity-Aware Proxy is verified.
 
-    `zone` is the reader's time zone, None if the browser did not tell it. `assertion` is the signed header itself, which a
+    `zone` is the reader's time zone, None if the browser did not tell it; `language` is one of
+    `LANGUAGES`. `assertion` is the signed header itself, which a
     request of the user carries. `log_key` is the key for the log: the record's own key once it is known, because the address
     may have changed.
     """
@@ -29,6 +31,7 @@ class Visit(Struct, kw_only=True):
     user_key: UserKey | None = None
     log_key: UserKey | None = None
     zone: ZoneInfo | None = None
+    language: str = ENGLISH
     reason: str = ""
     detail: str = ""
     _now: datetime | None = None

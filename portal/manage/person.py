@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import flask
+from msgspec.structs import replace
 from werkzeug.exceptions import NotFound
 
 from portal import pages
@@ -154,7 +155,7 @@ def person(user_key: str) -> flask.Response:
         saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now, visit().zone),
         clusters=clusters_of(record),
         cost=cost_of(record),
-        story=told(part.lines, kind),
+        story=[replace(line, text=words.line_words(line.text)) for line in told(part.lines, kind)],
         older=part.older,
         certificate=certificate_of(record),
         not_covered=NOT_COVERED,

@@ -69,7 +69,7 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
 document.body.addEventListener("htmx:sendError", () => {
   const text = document.createElement("p");
   text.className = "notice notice-trouble";
-  text.textContent = "There is no connection just now. The page tries again by itself.";
+  text.textContent = document.body.dataset.offline;
   document.getElementById("notice").replaceChildren(text);
 });
 

@@ -62,6 +62,7 @@ SAMPLES = {
     "filename": "hub.css",
     "until": "1h",
     "zone": "Europe/Berlin",
+    "language": "de",
     "back": "/",
     "user_key": user_key_for(ANA),
     "who": ANA,

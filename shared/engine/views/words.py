@@ -5,6 +5,7 @@ A word that a newer program wrote is shown as a neutral one, never raw.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -79,6 +80,9 @@ STATUS: Mapping[Reason, str] = {
 }
 _STATUS = {reason.value: text for reason, text in STATUS.items()}
 _OTHER = "Other"
+_NOTEBOOK = "Notebook"
+_ABOUT = {"Data": "Files", "Identity": "Service account"}
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 # The cause of access, or of its end. A group or a profile follows where there is one.
 CAUSES: Mapping[Cause, str] = {
@@ -106,6 +110,19 @@ CAUSES: Mapping[Cause, str] = {
 def status_words(reason: str) -> str:
     """Return the status of a notebook, by the value of its reason."""
     return _STATUS.get(reason, _OTHER)
+
+
+def line_words(text: str) -> str:
+    """Return the text of a history line about a condition in words: `Notebook: Stockout` as `Notebook: Waiting for a machine`.
+
+    Any other text stays as it is.
+    """
+    about, colon, reason = text.partition(": ")
+    if not colon or reason not in _STATUS:
+        return text
+    if about == _NOTEBOOK:
+        return f"{about}: {_STATUS[reason]}"
+    return f"{_ABOUT.get(about, about)}: {_CAPITAL.sub(' ', reason).capitalize()}"
 
 
 def access_words(row: RecordRow) -> str:
