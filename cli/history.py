@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,11 +10,13 @@ import click
 from rich.text import Text
 
 from cli.context import App, guarded, output_option, pass_app
-from cli.output import Terminal, console, print_csv, print_json, say, table
+from cli.output import Terminal, console, print_csv, print_json, say
 from cli.users import say_unknown, user_key
 from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine
 from shared.domain.things.times import rfc3339
 from shared.engine.views.audit import history_since
+from shared.engine.views.words import line_words
+from shared.visible import one_line
 
 _KINDS = {
     StoryKind.NEWS: Text("news", style="blue"),
@@ -21,6 +24,7 @@ _KINDS = {
     StoryKind.DECISION: Text("decision", style="bold"),
     StoryKind.CALL: Text("call", style="yellow"),
 }
+_INDENT = len("2026-11-28 14:05  decision   ")  # of what happened, beside the time and the kind
 _COLUMNS = ("at", "kind", "text", "because", "ref")
 
 
@@ -71,12 +75,20 @@ def _view(line: StoryLine) -> dict[str, str]:
 
 
 def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None:
-    """Print the history. The reason and the reference of an event are long, so they are printed below it on lines of their own."""
-    rows: list[tuple[str | Text, ...]] = []
+    """Print the history. The reason and the reference of an event stand below it; nothing is cut, and no word is broken."""
     for line in lines:
-        rows.append((f"{line.at:%Y-%m-%d %H:%M}", _KINDS[line.kind], line.text))
-        rows += [("", "", Text(more, style="dim")) for more in (line.because, line.ref) if more]
-    out.print(table([("WHEN (UTC)", "whole"), ("", "whole"), ("WHAT", "fold")], rows))
+        head = Text.assemble(f"{line.at:%Y-%m-%d %H:%M}  ", _KINDS[line.kind])
+        head.pad_right(_INDENT - len(head))
+        for number, part in enumerate(_folded(line_words(line.text), out.width)):
+            out.print(Text.assemble(head if number == 0 else " " * _INDENT, part), soft_wrap=True)
+        for more in (line.because, line.ref):
+            for part in _folded(more, out.width):
+                out.print(Text(f"{' ' * _INDENT}{part}", style="dim"), soft_wrap=True)
     if is_cut:
         older = f"These are the latest {MAX_LINES} lines. All of them: --since 2026-01-01"
         out.print(Text(older, style="dim"))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    room = max(width - _INDENT, _INDENT)
+    return textwrap.wrap(one_line(text), room, break_long_words=False, break_on_hyphens=False)

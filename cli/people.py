@@ -19,6 +19,7 @@ from shared.domain.things.errors import Reason
 from shared.engine.reconcile.reconciler import preview, reconcile
 from shared.engine.sweeps.idle import examine
 from shared.engine.views import person as views
+from shared.engine.views import words
 from shared.engine.views.notices import to_know
 from shared.faults import nearest
 
@@ -143,12 +144,12 @@ def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
 def print_person(seen: dict[str, Any], out: Terminal) -> None:
     """Print one user, as `show` does."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
-    entitled = f"profile {seen['profile']}" if seen["entitled"] else "not entitled"
+    access = f"profile {seen['profile']}" if seen["entitled"] else "none"
     lines: list[tuple[str, Text | str]] = [
-        ("Entitled", f"{entitled}: {seen['because']}"),
-        ("Wanted", f"{seen['presence']}, {seen['power']} ({seen['power_because']})"),
+        ("Access", f"{access}: {seen['because']}"),
+        ("Target", seen["target"]),
         ("Instance", seen["instance"] or "-"),
-        ("Seen", _said_sight(seen["observed"]["notebook"])),
+        ("Now", _said_sight(seen["observed"]["notebook"])),
         *([("Replaces", _said_former(seen))] if seen["former_instance"] else []),
         ("Address", seen["url"] or "-"),
         *([("Account", _said_account(seen))] if seen["account"] else []),
@@ -159,19 +160,34 @@ def print_person(seen: dict[str, Any], out: Terminal) -> None:
         ("Cost centre", seen["cost_center"] or "-"),
         *([("Person id", seen["person_id"])] if seen["person_id"] else []),
         *([("On hold", f"{seen['hold']['reason']} (since {seen['hold']['since'][:10]})")] if seen["hold"] else []),
-        ("Looks again", _said_moment(seen["next_attempt_at"]) or "when something happens"),
+        ("Next check", _said_moment(seen["next_attempt_at"]) or "on the next change"),
     ]
     grid = table([("", ""), ("", "fold")], lines)
     grid.show_header = False
     out.print(grid)
     out.print()
     _print_to_know(to_know(seen), out)
-    rows = [(c["type"], coloured(c["status"]), coloured(c["reason"]), c["message"]) for c in seen["conditions"]]
-    out.print(table([("CONDITION", ""), ("", ""), ("REASON", ""), ("MESSAGE", "fold")], rows))
+    rows = [
+        (
+            words.CONDITIONS.get(c["type"], c["type"]),
+            Text(words.HOLDS[c["status"]], style=coloured(c["status"]).style),
+            Text(words.reason_words_of(c["type"], c["reason"]), style=coloured(c["reason"]).style),
+            c["message"],
+        )
+        for c in seen["conditions"]
+    ]
+    out.print(table([("PART", "whole"), ("OK", ""), ("STATUS", "fold"), ("WHY", "fold")], rows))
     out.print()
     _print_plan(seen["plan"], out)
     facts = [
-        (name, _say_value(s["value"]), _day(s["occurred_at"]), _day(s["effective_at"]), _said_by(s), s["event_id"])
+        (
+            words.fact_words(name),
+            _say_value(s["value"]),
+            _day(s["occurred_at"]),
+            _day(s["effective_at"]),
+            _said_by(s),
+            s["event_id"],
+        )
         for name, statements in seen["facts"].items()
         for s in statements
     ]
@@ -196,8 +212,8 @@ def _said_by(statement: dict[str, Any]) -> str:
 
 
 def _said_sight(notebook: dict[str, Any]) -> Text:
-    place = f" in {notebook['zone']}, {notebook['machine_type']}" if "zone" in notebook else ""
-    return Text.assemble(coloured(notebook["state"]), place)
+    state = Text(words.NOTEBOOK.get(notebook["state"], "not known"), style=coloured(notebook["state"]).style)
+    return Text.assemble(state, f", {notebook['machine_type']}, {notebook['zone']}" if "zone" in notebook else "")
 
 
 def _said_former(seen: dict[str, Any]) -> Text:
@@ -251,7 +267,7 @@ def print_plan(plan: dict[str, Any], out: Terminal) -> None:
     """Print the plan with its reasons, and the time of the next pass."""
     _print_plan(plan, out)
     if plan["requeue_at"] is not None:
-        out.print(Text(f"Looks again: {_said_moment(plan['requeue_at'])}", style="dim"))
+        out.print(Text(f"Next check: {_said_moment(plan['requeue_at'])}", style="dim"))
 
 
 def _print_plan(plan: dict[str, Any], out: Terminal) -> None:
@@ -330,6 +346,7 @@ def activity(app: App, user: str, output: str) -> None:
         print_json(seen)
         return
     out = console()
-    out.print(Text.assemble(("Verdict: ", "bold"), coloured(seen["verdict"]), f"  {seen['because']}"))
+    verdict = Text(words.VERDICTS.get(seen["verdict"], seen["verdict"]), style=coloured(seen["verdict"]).style)
+    out.print(Text.assemble(verdict, f": {words.verdict_words(seen['because'])}"))
     grid = table([("EVIDENCE", ""), ("", "fold")], [(name, str(value)) for name, value in seen["evidence"].items()])
     out.print(grid)

@@ -20,6 +20,7 @@ from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 from shared.domain.things.structs import to_dict
 from shared.engine.ports.deps import Deps
 from shared.engine.reconcile.reconciler import Preview, preview
+from shared.engine.views.words import target_words
 
 
 def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
@@ -37,6 +38,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
         "presence": record.spec.presence.value,
         "power": record.spec.power.value,
         "power_because": str(record.spec.power_reason),
+        "target": target_words(record),
         "cost_center": record.cost_center,
         "unknown_leaver_since": _iso(unknown_leaver_since(record)),
         "hold": {"reason": record.hold.reason, "since": _iso(record.hold.since)} if record.hold is not None else None,

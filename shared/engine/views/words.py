@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from shared.domain.fleet.idle import Reason as Sign
 from shared.domain.people.entitlement import Cause
 from shared.domain.record.record import Power, Presence, RecordRow, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType
@@ -82,6 +83,7 @@ _STATUS = {reason.value: text for reason, text in STATUS.items()}
 _OTHER = "Other"
 _NOTEBOOK = "Notebook"
 _ABOUT = {"Data": "Files", "Identity": "Service account"}
+_IN_ORDER: Mapping[str, str] = {Reason.READY.value: "In order", Reason.SETTLED.value: STATUS[Reason.SETTLED]}
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 # The cause of access, or of its end. A group or a profile follows where there is one.
@@ -235,6 +237,36 @@ _FACTS = {
 }
 
 
+# The verdict of the idle rule, and what it rests on.
+VERDICTS: Mapping[str, str] = {"KEEP": "Kept on", "WARN": "Will be stopped, warned", "STOP": "To be stopped now"}
+_SIGNS: Mapping[str, str] = {
+    Sign.STARTED_RECENTLY: "it started lately",
+    Sign.KERNEL_BUSY: "a kernel is at work",
+    Sign.KERNEL_ACTIVITY: "a kernel was at work",
+    Sign.TERMINAL_ACTIVITY: "a terminal was used",
+    Sign.SERVER_ACTIVITY: "JupyterLab was used",
+    Sign.PROXIED_REQUESTS: "its page was used",
+    Sign.CPU_BUSY: "its CPU was at work",
+    Sign.TRANSFER: "it moved data over network or disk",
+    Sign.GPU_BUSY: "its GPU was at work",
+    Sign.OUTSIDE_JOB: "a job elsewhere is the owner's",
+    Sign.REPORTED: "its reporter says so",
+    Sign.NO_FRESH_EVIDENCE: "its use cannot be seen",
+    Sign.WARNED: "its owner was warned",
+    Sign.ASKED_FOR: "its owner asked for it",
+    Sign.IDLE: "nobody uses it",
+    Sign.MAX_BLIND: "its use could not be seen for too long",
+}
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[\d:.]*(?:\+00:00|Z)", re.ASCII)
+
+
+def verdict_words(because: str) -> str:
+    """Return what a verdict rests on in words: `Idle: since 2026-11-30T03:36:00+00:00` as `nobody uses it: since 2026-11-30 03:36 UTC`."""
+    reason, colon, detail = because.partition(": ")
+    detail = _MOMENT.sub(r"\1 \2 UTC", detail)
+    return f"{_SIGNS.get(reason, _OTHER)}{colon}{detail}"
+
+
 def fact_words(name: str) -> str:
     """Return the name of a fact; a group or an attribute with its own name."""
     kind, _, rest = name.partition(":")
@@ -245,9 +277,14 @@ def fact_words(name: str) -> str:
 
 def reason_words(condition: Condition) -> str:
     """Return the reason of a condition; of all but the notebook's own, `Ready` means that it is in order."""
-    if condition.reason is Reason.READY and condition.type is not ConditionType.NOTEBOOK_READY:
-        return "In order"
-    return STATUS[condition.reason]
+    return reason_words_of(condition.type, condition.reason)
+
+
+def reason_words_of(condition: str, reason: str) -> str:
+    """Return the reason of a condition, both by their values."""
+    if condition == ConditionType.NOTEBOOK_READY:
+        return status_words(reason)
+    return _IN_ORDER.get(reason) or _CAPITAL.sub(" ", reason).capitalize()
 
 
 def target_words(record: UserRecord) -> str:
