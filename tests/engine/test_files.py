@@ -725,6 +725,45 @@ def test_a_leaver_whose_restore_cannot_be_read_is_looked_at_until_it_can(ana):
     assert (ana.files(), of_last(ana)) == (b"day 1", b"day 1")
 
 
+def lost_disk(person: Life) -> None:
+    """Other hands delete the instance, and another is on its way."""
+    person.bench.cloud.notebooks.fleet.remove(person.only(), person.bench.now)
+    sweep("drift", person.bench.deps)
+    person.minutes(2)
+
+
+def test_a_leaver_whose_files_are_in_a_copy_alone_is_at_rest_and_goes_with_the_retention(ana):
+    copy(ana, b"day 1")
+    lost_disk(ana)
+    ana.leave(minutes=20)
+    assert set(ana.states().values()) == {"STOPPED"}
+    assert of_last(ana) == b"day 1"
+    saved = ana.record.status.snapshot(ana.record.status.data.saved_in)
+    assert saved.manifest
+    assert saved.spec["uid"] == saved.instance_uid
+    ana.bench.advance(minutes=70)
+    assert not sweep("drift", ana.bench.deps).decisions
+    next_look = ana.record.status.next_attempt_at
+    assert next_look - ana.bench.now > timedelta(days=20), "nothing to do before the end of the retention"
+    ana.days(31)
+    assert ana.mine() == {}
+    ana.join(minutes=25)
+    assert (ana.files(), ready(ana).status) == (b"day 1", ConditionStatus.TRUE)
+
+
+def test_a_leaver_whose_copy_is_deleted_by_hand_keeps_an_older_one(ana):
+    copy(ana, b"day 1")
+    newest = copy(ana, b"day 2")
+    lost_disk(ana)
+    ana.leave(minutes=20)
+    assert of_last(ana) == b"day 2"
+    del ana.bench.cloud.compute.disks.snapshots[disk_snapshot(ana, newest)]
+    ana.bench.advance(minutes=70)
+    sweep("drift", ana.bench.deps)
+    ana.minutes(10)
+    assert of_last(ana) == b"day 1", "a disk that never had the files is not what is kept"
+
+
 @pytest.mark.parametrize("minutes", range(1, 9))
 def test_an_instance_that_is_deleted_in_between_loses_neither_state(ana, minutes):
     first = copy(ana, b"day 1")
