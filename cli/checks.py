@@ -14,7 +14,7 @@ from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_ap
 from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
 from cli.impact import count_lines, verdict_lines
-from cli.notes import notes
+from cli.notes import notes, unseen_note
 from cli.output import console, print_json, say, say_folded, table
 from cli.users import address_forms
 from shared.checking import ask_files, check_all
@@ -73,7 +73,7 @@ def validate_config(
         )
         for each in found.notes:
             say_folded(f"Note: {each}")
-        for note in notes(settings):
+        for note in filter(None, [*notes(settings), unseen_note(settings)]):
             say_folded(note)
     is_embedded = settings.api_endpoint is not None and answers(settings.api_endpoint)
     if output != "json" and (is_embedded if impact is None else impact):

@@ -76,6 +76,7 @@ WORDS = {
     Phase.TROUBLE: "Delayed",
     Phase.UNSEEN: "Unknown",
 }
+_AWAY = "Put away"
 _MOVING = frozenset({Phase.COMING, Phase.STARTING, Phase.STOPPING, Phase.CHANGING})
 _BY_REASON: Mapping[Reason, Phase] = {
     Reason.READY: Phase.READY,
@@ -144,6 +145,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None.
 
     `warns`: the notebook will stop soon, and the owner was warned. `title` is for the tab. `last_used` is the last sign of use.
+    `comes_back`: it is put away, and a start brings its files back.
     `report` is what the machine said of itself, None if it does not run or says nothing.
     `hours` are the working hours of the profile in words, "" for none.
     `size` is that of the machine, `4 vCPU · 16 GB`, "" if its name does not say. `next_machine` is the machine from the next start, with
@@ -159,6 +161,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     poll_s: int | None
     since: datetime | None
     open_url: str
+    comes_back: bool
     can_start: bool
     can_stop: bool
     can_restart: bool
@@ -204,6 +207,7 @@ def notebook_view(
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     phase = _phase(record, ready)
     changes = ready is not None and ready.reason is Reason.UPDATE_PENDING
+    saved = record.status.snapshot(record.status.data.saved_in)
     is_away = phase is Phase.STOPPED and ready is not None and ready.reason is Reason.DORMANT
     kept = record.spec.keep_on_until
     kept = kept if kept is not None and kept > now else None
@@ -215,12 +219,13 @@ def notebook_view(
     here = local(stops_at, zone) if stops_at is not None else None
     return NotebookView(
         phase=phase,
-        word="Put away" if is_away else WORDS[phase],
+        word=_AWAY if is_away else WORDS[phase],
         headline="Your notebook is put away" if is_away else HEADLINES[phase],
         why=_why(ready, phase),
         poll_s=_poll_s(phase),
         since=ready.last_transition_time if ready is not None and phase in {Phase.READY, Phase.STOPPED} else None,
         open_url=url_of(record.status.notebook.proxy_uri) if runs else "",
+        comes_back=is_away and saved is not None and not saved.lost,
         can_start=profile is not None and phase in {Phase.STOPPED, Phase.STOPPING},
         can_restart=profile is not None and phase in {Phase.READY, Phase.SILENT},
         can_stop=profile is not None and phase in {Phase.READY, Phase.STARTING, Phase.SILENT},
@@ -229,7 +234,7 @@ def notebook_view(
         last_used=last_used,
         warned_at=warned_at,
         warns=warns,
-        title=f"Stops {here:%H:%M}" if warns and here is not None else _title(phase, ready, now),
+        title=f"Stops {here:%H:%M}" if warns and here is not None else _AWAY if is_away else _title(phase, ready, now),
         keep_on_until=kept,
         keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
         stages=_stages(record, profile) if phase is Phase.COMING else (),
@@ -383,6 +388,8 @@ def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
         texts.append(("Your Spark environments are prepared", ConditionType.TEMPLATES_READY in fine))
     texts.append(("Google Cloud is asked for your machine", asked or record.status.notebook.was_active))
     texts.append(("Machine, disks and JupyterLab are set up", record.status.notebook.was_active))
+    if record.status.data.saved_in:
+        texts.append(("Your files are put back", False))
     texts.append(("Ready to open", False))
     current = next(index for index, (_, done) in enumerate(texts) if not done)
     return tuple(

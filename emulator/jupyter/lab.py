@@ -12,7 +12,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from emulator.clock import real_now
 from emulator.model.notebooks_activity import Kernels
@@ -161,14 +161,21 @@ class Lab:
 
     def kernels(self) -> Kernels | None:
         """Return the state of its kernels, as Workbench's idle shutdown reads it; None if it does not answer."""
-        raw = self._ask("api/kernels?no_track_activity=1")
-        try:
-            states = {str(each["execution_state"]) for each in json.loads(raw)} if raw is not None else None
-        except (ValueError, TypeError, KeyError):
+        found = self.listing("kernels")
+        if found is None:
             return None
-        if states is None:
-            return None
+        states = {str(each.get("execution_state")) for each in found}
         return "busy" if "busy" in states else "idle" if states else "none"
+
+    def listing(self, what: str) -> list[dict[str, Any]] | None:
+        """Return the kernels or terminals that it names, without moving its stamps; None if it does not answer."""
+        raw = self._ask(f"api/{what}?no_track_activity=1")
+        try:
+            found = json.loads(raw) if raw is not None else None
+        except ValueError:
+            return None
+        is_list = isinstance(found, list) and all(isinstance(each, dict) for each in found)
+        return found if is_list else None
 
     def _answers(self) -> bool:
         return self._ask("api/status") is not None

@@ -6,14 +6,17 @@ import logging
 import shutil
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.clock import real_now
+from emulator.errors import ApiError
 from emulator.jupyter.folders import Folders, held
 from emulator.jupyter.lab import Lab, Site
 from emulator.jupyter.places import Place, look
+from emulator.jupyter.reports import ATTRIBUTE, EVERY, report_of, reports
 from emulator.jupyter.usage import cpu_seconds, snapshot
 from emulator.model.machine_types import vcpus_of
 from emulator.model.notebooks_fleet import Observed
@@ -49,6 +52,7 @@ class _Held:
     at_real: float = 0.0
     at: datetime | None = None
     cpu: float = 0.0
+    reported: datetime | None = None
     responses: dict[str, int] = field(default_factory=dict)
 
 
@@ -163,6 +167,19 @@ class Labs:
             share = cores / vcpus_of(instance.body["gceSetup"]["machineType"])
             observed = Observed(since, min(1.0, share), responses, kernels)
             self._services.notebooks.fleet.observe(instance, observed, until=now)
+            active_since, is_due = instance.active_since, each.reported is None or now - each.reported >= EVERY
+        if is_due and reports(instance):
+            self._report(each, cores, active_since, now)
+
+    def _report(self, each: _Held, cores: float, since: datetime, now: datetime) -> None:
+        """Write what the machine's reporter would, as its guest attribute."""
+        each.reported = now
+        folder = self._folders.path(each.place.folder or "")
+        said = report_of(each.lab, folder=folder, cores=cores, since=since, now=now)
+        _, project, _, zone, _, name = each.place.instance.split("/")
+        with self._services.world.lock, suppress(ApiError):  # the machine may have stopped meanwhile
+            self._services.guest_attributes.write(project, zone, name, ATTRIBUTE, said)
+            self._services.world.touch()
 
     def _run(self) -> None:
         while not self._ending.wait(self._options.every_real_s):

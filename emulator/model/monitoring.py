@@ -47,8 +47,8 @@ DEFAULT_COUNTER = "sparse"  # as the agent writes
 _RESPONSE_CODE = re.compile(r"[1-5]\d\d")
 
 
-def _cpu(machine: Machine, minute: datetime, _vcpus: int, _code: str) -> float:
-    return machine.cpu(minute - _JUST_BEFORE, DEFAULT_CPU)
+def _cpu(machine: Machine, minute: datetime, vcpus: int, _code: str) -> float:
+    return machine.cpu(minute - _JUST_BEFORE, min(DEFAULT_CPU, DEFAULT_CORES / vcpus))
 
 
 def _cores(machine: Machine, minute: datetime, vcpus: int, code: str) -> float:
@@ -71,7 +71,8 @@ def _responses(machine: Machine, minute: datetime, _vcpus: int, code: str) -> fl
     return machine.requests(minute - _JUST_BEFORE, code) or None
 
 
-DEFAULT_CPU = 0.01  # the usage of an ACTIVE instance without activity
+DEFAULT_CPU = 0.01  # the usage of an ACTIVE instance without activity, as a share of its cores
+DEFAULT_CORES = 0.08  # and at most so many cores: the agents' work does not grow with the machine
 DEFAULT_BYTES = 2_000  # bytes a second over the network and to the disk of an ACTIVE instance without activity
 COUNTER = "notebooks.googleapis.com/instance/proxy_agent/response_count"
 METRICS: dict[str, Metric] = {

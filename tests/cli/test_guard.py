@@ -25,13 +25,14 @@ from werkzeug.wrappers import Request, Response
 from cli import hub_door
 from cli.hub_door import HubError
 from cli.main import main
-from cli.notes import notes
+from cli.notes import notes, unseen_note
 from shared.cloud.identity.iap import HEADER
 from shared.domain.intent.batches import Batch, batches_of
 from shared.domain.intent.decision import Verdict
 from shared.domain.people.events import Joined, Left, Renamed
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import Presence
+from shared.domain.things.catalog import Identity
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.sweeps.sweeps import sweep
 
@@ -303,6 +304,15 @@ def test_a_team_of_one_is_named_by_validate_config() -> None:
     (line,) = notes(hub_settings(guard=GuardSettings(approvers=1)))
     assert line.startswith("guard.approvers is 1:")
     assert isinstance(main, click.Group)
+
+
+def test_profiles_that_can_have_no_reporter_are_named_with_what_is_not_seen() -> None:
+    line = unseen_note(hub_settings())
+    assert line.startswith("Profiles analyst, engineer: with identity end-user-credentials no reporter can run")
+    assert all(words in line for words in ("GPU", "tab is closed", "memory that ran out", "full disk", "Extend"))
+    own = {"identity": Identity.PERSONAL_SERVICE_ACCOUNT}
+    assert unseen_note(hub_settings({"analyst": own})).startswith("Profile engineer: ")
+    assert unseen_note(hub_settings({"analyst": own, "engineer": own})) == ""
 
 
 class TestRelease:

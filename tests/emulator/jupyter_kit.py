@@ -96,9 +96,9 @@ class Notebooks:
     def get(self, name: str) -> dict[str, Any]:
         return dict(requests.get(f"{self.base}/{name}", timeout=10).json())
 
-    def create(self, name: str, owner: str) -> str:
+    def create(self, name: str, owner: str, **metadata: str) -> str:
         """Returns its address once it is ACTIVE."""
-        body = {"instanceOwners": [owner]}
+        body = {"instanceOwners": [owner], **({"gceSetup": {"metadata": metadata}} if metadata else {})}
         requests.post(self.base, params={"instanceId": name}, json=body, timeout=10).raise_for_status()
         self.wait(name, "ACTIVE")
         return f"http://{self.get(name)['proxyUri']}"

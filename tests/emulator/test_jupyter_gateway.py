@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 import textwrap
@@ -19,6 +20,7 @@ import requests
 from emulator.app import EmbeddedCloud
 from emulator.jupyter.places import _users_of
 from emulator.model.notebooks_fresh import PROXY
+from shared.domain.fleet.report import report_of
 from tests.e2e.local_run import alive
 from tests.emulator.iap_kit import Browser
 from tests.emulator.jupyter_kit import ZONE, Notebooks, lab_cloud, labs, signed_in, until, up
@@ -475,3 +477,29 @@ def test_what_a_person_does_is_measured_as_the_agents_would(cloud: EmbeddedCloud
         machine = cloud.notebooks.machines()[gce_id]
         assert machine.kernels(cloud.world.clock.now()) == "busy"
         assert "200" in machine.codes()
+
+
+def test_a_machine_with_a_script_reports_as_the_script_would(cloud: EmbeddedCloud, url: str) -> None:
+    """What the product reads of it; and no machine without a script reports."""
+    script = (Path(__file__).parents[2] / "config" / "vm" / "reporter.py").read_text()
+    written = set(re.findall(r'^        "(\w+)": (?:lambda|gpu|spark)', script, re.MULTILINE))
+    up(cloud, Notebooks(cloud).create("reports", ANA, **{"post-startup-script": "gs://acme-scripts/reporter.py"}))
+
+    def said(name: str) -> str | None:
+        path = f"{cloud.url}/compute/v1/projects/benchkeeper-local/zones/{ZONE}/instances/{name}/getGuestAttributes"
+        answer = requests.get(path, params={"queryPath": "benchkeeper/activity"}, timeout=10)
+        return answer.json()["queryValue"]["items"][0]["value"] if answer.ok else None
+
+    text = until(lambda: said("reports"), what="a report")
+    raw = json.loads(text)
+    assert set(raw) <= {"v", "at"} | written
+    found = report_of(raw)
+    assert found is not None
+    assert (found.busy, found.kernels) == (1, 2)
+    assert found.at is not None
+    assert abs(found.at - cloud.world.clock.now()) < timedelta(hours=2)  # the clock of the cloud, which runs fast here
+    assert found.up is not None
+    assert found.disk is not None
+    until(lambda: (said("reports") or text) != text, what="another report, two minutes later")
+    assert said("ana") is None
+    Notebooks(cloud).delete("reports")

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from kit.inprocess import KitClock, impatient, make_bench
+from kit.inprocess import KitClock, OneAfterAnother, impatient, make_bench
 from kit.life import Life, settings_with
 from kit.oracle import object_names
 from msgspec.structs import replace
@@ -22,13 +22,6 @@ PEOPLE = 24
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
 LEFT = "left to another sweep"
 DENIED = {"code": "PERMISSION_DENIED"}
-
-
-class OneAfterAnother:
-    """The port `Workers` without threads, so that the second sweep comes at a chosen call of the first."""
-
-    def run(self, jobs, *, at_once=8):  # noqa: ARG002 - the port's
-        return [job() for job in jobs]
 
 
 class Crowd:

@@ -621,6 +621,149 @@ def test_a_leaver_in_between_loses_neither_state_and_who_comes_back_has_one_of_t
     assert ana.record.status.data.rollback is None
 
 
+def of_last(person: Life) -> bytes:
+    """What the record says to be the person's files, as bytes."""
+    return contents(person)[person.record.status.data.saved_in]
+
+
+@pytest.mark.parametrize("minutes", range(1, 9))
+def test_a_leaver_in_between_is_at_rest_and_returns_to_the_files_of_the_disk(ana, minutes):
+    """At rest: no sweep finds anything to do, and what counts as the person's files is what the disk holds."""
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    restore(ana, first)
+    ana.minutes(minutes)
+    ana.leave(minutes=20)
+    on_disk = ana.files()
+    assert of_last(ana) == on_disk
+    ana.bench.advance(minutes=70)
+    found = sweep("drift", ana.bench.deps)
+    assert not found.decisions
+    assert not found.strays
+    ana.days(31)
+    assert ana.mine() == {}
+    assert {b"day 1", b"now"} <= set(contents(ana).values())
+    ana.join(minutes=25)
+    assert (ana.files(), ready(ana).status) == (on_disk, ConditionStatus.TRUE)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_leaver_whose_restore_failed_half_way_returns_to_the_files_from_before(ana, lost):
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    ana.bench.fault(
+        call="notebooks.RestoreInstance",
+        operation_error={"code": "INTERNAL", "message": "disk"},
+        payload={"disk_lost": True} if lost else {},
+    )
+    restore(ana, first)
+    while not calls(ana, "RestoreInstance"):
+        ana.minutes(1)
+    ana.leave(minutes=20)
+    assert of_last(ana) == b"now"
+    ana.days(31)
+    assert ana.mine() == {}
+    ana.join(minutes=25)
+    assert (ana.files(), ready(ana).status) == (b"now", ConditionStatus.TRUE)
+
+
+def test_a_leaver_whose_restore_failed_and_whose_machine_others_started_keeps_the_files_from_before(ana):
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    error = {"code": "INTERNAL", "message": "disk"}
+    ana.bench.fault(call="notebooks.RestoreInstance", operation_error=error, payload={"disk_lost": True})
+    restore(ana, first)
+    while not (rollback := ana.record.status.data.rollback) or not rollback.is_hurt:
+        ana.minutes(1)
+    ana.bench.cloud.notebooks.start(ana.only().name)
+    ana.leave(minutes=20)
+    assert list(ana.states().values()) == ["STOPPED"]
+    assert of_last(ana) == b"now"
+
+
+@pytest.mark.parametrize("crash_at", range(0, 90, 6))
+def test_a_crash_at_any_call_while_somebody_leaves_during_a_restore_changes_nothing(ana, crash_at):
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    restore(ana, first)
+    ana.minutes(3)
+    left = crash_at
+
+    def around() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    ana.bench.adapter.around = around
+    with suppress(KeyboardInterrupt):
+        ana.leave()
+    for _ in range(20):
+        with suppress(KeyboardInterrupt):
+            ana.minutes(1)
+    ana.bench.adapter.around = lambda: None
+    ana.leave(minutes=20)  # the message comes again
+    assert list(ana.states().values()) == ["STOPPED"]
+    assert of_last(ana) == ana.files()
+    assert {b"day 1", b"now"} <= set(contents(ana).values())
+    ana.bench.advance(minutes=70)
+    assert not sweep("drift", ana.bench.deps).decisions
+
+
+def test_a_leaver_whose_restore_cannot_be_read_is_looked_at_until_it_can(ana):
+    first = copy(ana, b"day 1")
+    ana.write(b"now")
+    restore(ana, first)
+    while not calls(ana, "RestoreInstance"):
+        ana.minutes(1)
+    fault = {"code": "UNAVAILABLE"}
+    ana.bench.fault(call="notebooks.GetOperation", error=fault, times=8)
+    ana.bench.fault(call="notebooks.ListOperations", error=fault, times=8)
+    ana.leave(minutes=20)
+    ana.bench.cloud.world.faults.clear()
+    ana.minutes(20)
+    assert (ana.files(), of_last(ana)) == (b"day 1", b"day 1")
+
+
+def lost_disk(person: Life) -> None:
+    """Other hands delete the instance, and another is on its way."""
+    person.bench.cloud.notebooks.fleet.remove(person.only(), person.bench.now)
+    sweep("drift", person.bench.deps)
+    person.minutes(2)
+
+
+def test_a_leaver_whose_files_are_in_a_copy_alone_is_at_rest_and_goes_with_the_retention(ana):
+    copy(ana, b"day 1")
+    lost_disk(ana)
+    ana.leave(minutes=20)
+    assert set(ana.states().values()) == {"STOPPED"}
+    assert of_last(ana) == b"day 1"
+    saved = ana.record.status.snapshot(ana.record.status.data.saved_in)
+    assert saved.manifest
+    assert saved.spec["uid"] == saved.instance_uid
+    ana.bench.advance(minutes=70)
+    assert not sweep("drift", ana.bench.deps).decisions
+    next_look = ana.record.status.next_attempt_at
+    assert next_look - ana.bench.now > timedelta(days=20), "nothing to do before the end of the retention"
+    ana.days(31)
+    assert ana.mine() == {}
+    ana.join(minutes=25)
+    assert (ana.files(), ready(ana).status) == (b"day 1", ConditionStatus.TRUE)
+
+
+def test_a_leaver_whose_copy_is_deleted_by_hand_keeps_an_older_one(ana):
+    copy(ana, b"day 1")
+    newest = copy(ana, b"day 2")
+    lost_disk(ana)
+    ana.leave(minutes=20)
+    assert of_last(ana) == b"day 2"
+    del ana.bench.cloud.compute.disks.snapshots[disk_snapshot(ana, newest)]
+    ana.bench.advance(minutes=70)
+    sweep("drift", ana.bench.deps)
+    ana.minutes(10)
+    assert of_last(ana) == b"day 1", "a disk that never had the files is not what is kept"
+
+
 @pytest.mark.parametrize("minutes", range(1, 9))
 def test_an_instance_that_is_deleted_in_between_loses_neither_state(ana, minutes):
     first = copy(ana, b"day 1")

@@ -13,6 +13,7 @@ from kit.life import settings_with
 
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import Power
+from shared.domain.record.status import ConditionType
 from shared.domain.things.catalog import Hours, IdleSettings
 from shared.domain.things.notebook import NotebookState
 from shared.domain.things.power import PowerCause, PowerReason
@@ -21,11 +22,12 @@ from shared.engine.reconcile.changing import want_power
 
 ZONE = ZoneInfo("Europe/Berlin")
 HOURS = Hours(days=frozenset(range(5)), start=time(8), end=time(18), zone=ZONE)
+TIMEOUT = timedelta(hours=6)
 MONDAY = date(2026, 11, 23)
 
 
 def settings(hours: Hours | None = HOURS) -> Any:
-    fields = {"hours": hours, "idle": IdleSettings(timeout=timedelta(hours=6), max_keep_on=timedelta(hours=12))}
+    fields = {"hours": hours, "idle": IdleSettings(timeout=TIMEOUT, max_keep_on=timedelta(hours=12))}
     return settings_with({"analyst": fields}, guard=GuardSettings(creations=1000))
 
 
@@ -147,6 +149,37 @@ def test_a_notebook_is_started_once_a_day_and_not_when_its_owner_or_an_administr
     )
     office.until(wall(days[3], "12:00"))
     assert office.running() == set()
+
+
+@with_hours
+def test_a_notebook_that_was_started_ahead_and_whose_owner_does_not_come_is_warned_of_and_stopped_after_one_timeout(
+    functions,
+):
+    office = Office(functions, "ana")
+    days = [MONDAY + timedelta(days=number) for number in range(5)]
+    for day in days[:3]:
+        office.day(day, "ana")
+    begun, warned = len(ahead(functions)), len(functions.lines("Warned of an idle stop"))
+    office.until(wall(days[3], "08:55"))
+    assert office.running() == {"ana"}
+    key = office.people["ana"][0]
+    record = functions.bench.deps.records.load(key).record
+    assert record.spec.power_reason.cause is PowerCause.STARTED_AHEAD
+    started = record.status.condition(ConditionType.NOTEBOOK_READY).last_transition_time
+    while functions.bench.now < started + TIMEOUT - timedelta(minutes=10):
+        office.until(functions.bench.now + timedelta(minutes=10))
+        assert office.running() == {"ana"}, "not before one timeout"
+    assert len(functions.lines("Warned of an idle stop")) == warned + 1
+    warned_at = functions.bench.deps.records.load(key).record.status.notebook.idle_warned_at
+    assert warned_at is not None
+    assert warned_at > started
+    office.until(started + TIMEOUT + timedelta(minutes=15))
+    assert office.running() == set()
+    office.until(wall(days[3], "20:30"))
+    assert office.running() == set()
+    assert sum(ahead(functions)[begun:]) == 1, "once a day"
+    record = functions.bench.deps.records.load(key).record
+    assert record.spec.power_reason.cause is PowerCause.IDLE
 
 
 @with_hours

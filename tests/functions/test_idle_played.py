@@ -21,6 +21,8 @@ from kit.spark import SMALL
 from msgspec import Struct
 from msgspec.structs import replace
 
+from emulator.model.monitoring import MonitoringModel
+from emulator.model.monitoring_query import Query
 from shared.cloud.notebook.activity import MonitoringActivity
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.things.catalog import Identity
@@ -31,7 +33,7 @@ from shared.engine.news.requests import want_cluster
 
 TRACES = Path(__file__).parents[2] / ".." / "shared" / "golden" / "jupyter-traces"
 STRETCH = timedelta(hours=3) / 6  # of a recorded second
-AGENTS = 0.01  # the share of all cores that an instance uses by itself in the embedded cloud
+AGENTS, AGENTS_MOST = 0.01, 0.16  # what runs on an instance by itself: a share of all cores, and so many cores at most
 PROJECT = "acme-sandbox"  # of people's queries
 TIMEOUT, LATE = timedelta(hours=3), timedelta(minutes=15)
 
@@ -146,7 +148,7 @@ def script(functions, instance_id: str, email: str, spells: list[Spell], vcpus: 
     for spell in spells:
         until = at + timedelta(minutes=spell.minutes)
         times = {"from": at.isoformat(), "until": until.isoformat()}
-        cpu = min(1.0, AGENTS + spell.cores / vcpus)
+        cpu = min(1.0, min(AGENTS, AGENTS_MOST / vcpus) + spell.cores / vcpus)
         say(functions.bench, instance_id, cpu=cpu, requests_per_minute=spell.requests, **times)
         if spell.job:
             run(functions, spell.job, instance_id, email, **times)
@@ -179,10 +181,10 @@ def last_work(spells: list[Spell], begin: datetime) -> datetime:
     return last
 
 
-def machine(vcpus: int):
-    fields = {"machine_type": f"e2-standard-{vcpus}"}
+def machine(vcpus: int, projects: tuple[str, ...] = (PROJECT,)):
+    fields = {"machine_type": f"{'e2' if vcpus <= 32 else 'n2'}-standard-{vcpus}"}
     guard = GuardSettings(group_from=100, creations=1000)
-    settings = settings_with({"analyst": fields}, guard=guard, bigquery_projects=(PROJECT,))
+    settings = settings_with({"analyst": fields}, guard=guard, bigquery_projects=projects)
     return pytest.param(settings, vcpus, id=f"{vcpus} vCPU")
 
 
@@ -190,7 +192,9 @@ def all_traces() -> dict[str, list[Spell]]:
     return {**(recorded() if TRACES.is_dir() else {}), **BY_HAND}
 
 
-@pytest.mark.parametrize(("functions", "vcpus"), [machine(2), machine(4), machine(16)], indirect=["functions"])
+@pytest.mark.parametrize(
+    ("functions", "vcpus"), [machine(2), machine(4), machine(16), machine(96)], indirect=["functions"]
+)
 def test_who_works_is_kept_and_who_does_not_is_stopped_but_for_what_is_written_down(functions, vcpus):
     traces = all_traces()
     stopped = played(functions, traces, vcpus)
@@ -240,6 +244,147 @@ def test_few_series_are_asked_for(functions, vcpus, monkeypatch):
     played(functions, BY_HAND, vcpus)
     running = [line["running"] for line in functions.lines("Swept") if line["kind"] == "idle"]
     assert 0 < sum(series) <= sum(running)
+
+
+# --- evidence that comes otherwise than it mostly does
+
+FEW = ("a long lunch", "nohup on one core", "a download in a closed tab", "a weekend away", "a bare kernel")
+Points = list[dict[str, Any]]
+
+
+def _shuffled(points: Points) -> Points:
+    return points[1::2] + points[::2][::-1]
+
+
+def _twice(points: Points) -> Points:
+    return [point for point in points for _ in range(2)]
+
+
+def odd(monkeypatch, change: Callable[[Points, str], Points]) -> list[int]:
+    """Let Cloud Monitoring return the points of each series changed. Returns how often that was."""
+    times = [0]
+    answer = MonitoringModel.time_series
+
+    def changed(self: MonitoringModel, query: Query) -> dict[str, Any]:
+        found = answer(self, query)
+        for series in found.get("timeSeries", []):
+            times[0] += 1
+            series["points"] = change(series["points"], query.filter)
+        return {**found, "timeSeries": [each for each in found.get("timeSeries", []) if each["points"]]}
+
+    monkeypatch.setattr(MonitoringModel, "time_series", changed)
+    return times
+
+
+def judged(functions, vcpus: int, names: tuple[str, ...] = FEW) -> None:
+    """Whoever works is kept, and whoever does not is stopped in time."""
+    traces = {name: BY_HAND[name] for name in names}
+    stopped = played(functions, traces, vcpus)
+    begin = stopped.pop("")
+    for name, spells in traces.items():
+        if spells[-1].works:
+            assert stopped[name] is None, f"{name} was stopped at work"
+        else:
+            at, since = stopped[name], last_work(spells, begin)
+            assert at is not None, f"{name} was not stopped"
+            assert since + TIMEOUT <= at <= since + TIMEOUT + LATE, (
+                f"{name} was stopped {at - since} after its last use"
+            )
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4, ())], indirect=["functions"])
+@pytest.mark.parametrize("change", [_shuffled, _twice], ids=["out of order", "each point twice"])
+def test_the_order_and_number_of_points_do_not_matter(functions, vcpus, change, monkeypatch):
+    times = odd(monkeypatch, lambda points, _: change(points))
+    judged(functions, vcpus)
+    assert times[0]
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4, ())], indirect=["functions"])
+@pytest.mark.parametrize("said", [None, {"doubleValue": "NaN"}, {"stringValue": "?"}], ids=["gap", "NaN", "no number"])
+def test_cpu_that_is_missing_for_a_while_is_unknown_and_not_none(functions, vcpus, said, monkeypatch):
+    """Twenty minutes of each two hours cannot be seen: nobody is stopped for that, and no work is overlooked that can be seen."""
+
+    def missing(point: dict[str, Any]) -> bool:
+        moment = datetime.fromisoformat(point["interval"]["endTime"])
+        return moment.hour % 2 == 0 and moment.minute < 20
+
+    def change(points: Points, asked: str) -> Points:
+        if "cpu/usage_time" not in asked:
+            return points
+        if said is None:
+            return [point for point in points if not missing(point)]
+        return [{**point, "value": said} if missing(point) else point for point in points]
+
+    times = odd(monkeypatch, change)
+    traces = {name: BY_HAND[name] for name in FEW}
+    stopped = played(functions, traces, vcpus)
+    stopped.pop("")
+    assert set(stopped.values()) == {None}
+    assert times[0]
+    assert functions.bench.deps.fleet.about().fleet.blind
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4, ())], indirect=["functions"])
+@pytest.mark.parametrize("code", ["101", "304", "408", "502"])
+def test_a_request_is_use_whatever_it_was_answered(functions, vcpus, code, monkeypatch):
+    counted = MonitoringModel.say
+
+    def with_code(self: MonitoringModel, body: dict[str, Any]) -> dict[str, Any]:
+        requests = body.get("requests_per_minute")
+        return counted(self, body | ({"requests_per_minute": {code: requests}} if requests else {}))
+
+    monkeypatch.setattr(MonitoringModel, "say", with_code)
+    judged(functions, vcpus, (*FEW, "edits without running anything", "VS Code over the proxy"))
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4, ())], indirect=["functions"])
+@pytest.mark.parametrize(
+    "moment", ["2026-12-31T20:50:00+00:00", "2027-02-28T22:55:00+00:00", "2028-02-29T21:00:00+00:00"]
+)
+def test_the_end_of_a_month_and_of_a_year_is_a_time_as_any_other(functions, vcpus, moment):
+    bench = functions.bench
+    bench.advance(seconds=(datetime.fromisoformat(moment) - bench.now).total_seconds())
+    judged(functions, vcpus)
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4, ())], indirect=["functions"])
+def test_a_counter_that_appears_late_is_believed_from_then_on(functions, vcpus):
+    functions.bench.control("POST", "/_emulator/monitoring", {"counter": "invisible"})
+    appears = timedelta(hours=5)
+
+    def report(_name: str, _ref: InstanceRef, passed: timedelta) -> None:
+        if passed >= appears:
+            functions.bench.control("POST", "/_emulator/monitoring", {"counter": "sparse"})
+
+    traces = {name: BY_HAND[name] for name in FEW}
+    stopped = played(functions, traces, vcpus, report)
+    begin = stopped.pop("")
+    for name, spells in traces.items():
+        at = stopped[name]
+        if spells[-1].works:
+            assert at is None, name
+        else:  # warned once the counter is there, and stopped half an hour later
+            assert at is not None, name
+            due = max(last_work(spells, begin) + TIMEOUT, begin + appears)
+            assert due <= at <= due + timedelta(minutes=45), name
+
+
+@pytest.mark.parametrize(("functions", "vcpus"), [machine(4, ())], indirect=["functions"])
+def test_a_whole_weekend_away_is_stopped_once_and_a_job_over_the_weekend_is_kept(functions, vcpus):
+    days = 60 * 62
+    traces = {
+        "away": [OPENED, Spell(days)],
+        "a job of two cores": [OPENED, Spell(days, works=True, cores=2.0)],
+    }
+    stopped = played(functions, traces, vcpus)
+    begin = stopped.pop("")
+    assert stopped["a job of two cores"] is None
+    opened = begin + timedelta(minutes=OPENED.minutes)
+    assert stopped["away"] is not None
+    assert opened + TIMEOUT <= stopped["away"] <= opened + TIMEOUT + LATE
+    ends = [line for line in functions.bench.calls() if line["method"] == "StopInstance"]
+    assert len(ends) == 1
 
 
 # Our own recordings (tests/kit/record_traces.py), with what the machine's reporter read each second.

@@ -149,6 +149,13 @@ class MemoryDeadLetters:
         self.published.append((body, dict(attributes)))
 
 
+class OneAfterAnother:
+    """The port `Workers` without threads: what comes at a chosen call comes at the same one each time."""
+
+    def run(self, jobs, *, at_once=8):  # noqa: ARG002 - the port's
+        return [job() for job in jobs]
+
+
 @dataclass
 class Bench:
     """One world and the product in it."""
@@ -218,6 +225,6 @@ def local_settings(**changes: Any) -> Settings:
 
 
 __all__ = [
-    "ENDPOINT", "ROOT", "START", "Bench", "KitClock", "ListLog", "MemoryDeadLetters", "WsgiAdapter", "impatient", "local_settings",
+    "ENDPOINT", "ROOT", "START", "Bench", "KitClock", "ListLog", "MemoryDeadLetters", "OneAfterAnother", "WsgiAdapter", "impatient", "local_settings",
     "make_bench",
 ]  # fmt: skip

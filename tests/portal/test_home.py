@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from kit.hub import ANA, BEN, MIA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
+from kit.life import Life
 from kit.official import storage_bucket
 from msgspec.structs import replace
 
@@ -498,18 +499,67 @@ class TestDormancy:
         assert "It is put away" in text
         assert "unless you start it before" in text
         assert "Packages and environments outside of your home directory are lost" in text
-        for days in (11, 2, 1):
-            life.days(days)
-        life.minutes(20)
+        put_away(life)
         text = ana.text("/")
         assert state_of(text) == "Put away"
         assert "Your notebook was put away" in plain(text)
-        assert 'id="start-notebook"' in text
         assert hub.record().spec.power is Power.STOPPED, "looking changes nothing"
         ana.post("/notebook/start")
         hub.take_up(user_key_for(ANA))
+        assert "Your files are put back" in plain(ana.text("/"))
         life.minutes(20)
         assert state_of(ana.text("/")) == "Running"
+
+    def test_the_owner_reads_what_is_kept_and_lost_and_has_one_button(self) -> None:
+        hub, life = dormant()
+        life.write(b"years of work")
+        ana = hub.browser(ANA)
+        put_away(life, first=46)
+        for path in ("/", "/parts/notebook"):  # the whole page, and what a script replaces in it
+            text = ana.text(path)
+            assert '<button id="start-notebook" type="submit">Bring my notebook back</button>' in text
+            assert "open-notebook" not in text
+            said = plain(text)
+            assert "because nobody used it" in said
+            assert "Every file of your home directory is saved" in said
+            assert "in a few minutes more than a start takes" in said
+            assert "Packages and environments outside of your home directory are lost" in said
+            assert "consent in the Google Cloud console" in said
+        assert "<title>Put away · Notebook" in ana.text("/")
+        assert life.mine() == {}
+        ana.post("/notebook/start")  # the form, as a browser without scripts sends it
+        hub.take_up(user_key_for(ANA))
+        life.minutes(20)
+        assert life.files() == b"years of work"
+
+    def test_where_the_saved_files_are_gone_nothing_is_promised(self) -> None:
+        hub, life = dormant()
+        put_away(life, first=46)
+        life.bench.cloud.compute.disks.snapshots.clear()
+        life.bench.advance(minutes=70)
+        sweep("drift", life.bench.deps)
+        text = plain(hub.browser(ANA).text("/"))
+        assert "Its saved files were deleted outside Benchkeeper" in text
+        assert "Bring my notebook back" not in text
+        assert "Every file of your home directory is saved" not in text
+
+
+def dormant() -> tuple[Hub, Life]:
+    """A person whose notebook is stopped, and may become dormant."""
+    idle = IdleSettings(dormant_after=timedelta(days=60))
+    hub = make_hub(hub_settings({"analyst": {"idle": idle}}))
+    life = hub.joined(ANA)
+    hub.browser(ANA).post("/notebook/stop")
+    hub.take_up(user_key_for(ANA))
+    life.minutes(5)
+    return hub, life
+
+
+def put_away(life: Life, first: int = 0) -> None:
+    """The days of the warnings pass, and the notebook is put away."""
+    for days in (first, 11, 2, 1):
+        life.days(days)
+    life.minutes(20)
 
 
 def test_working_hours_are_said_where_a_notebook_stops_by_itself() -> None:

@@ -147,10 +147,6 @@ def _settings(examples: int, **more: object) -> settings:
     )
 
 
-@pytest.mark.skipif(
-    ARE_THE_SAME,
-    reason="not in the suite: one of its histories failed once and did not repeat; BENCHKEEPER_RUNS=1000 runs it",
-)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("shard", range(2))
 def test_files_are_where_they_should_be_whatever_comes_in_between(shard):

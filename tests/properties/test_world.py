@@ -2,7 +2,7 @@
 
 BENCHKEEPER_RUNS sets how many histories are tried, over four tests so that two cores share them. The default 500 begin
 from the same seeds each time, so that a change is blamed for what it does and not for another throw of the dice; any other number
-makes new ones. (Threads of a sweep still take turns as they like, so a crash "after n calls" may come at another one.)
+makes new ones. People's passes of a sweep come one after the other, so that a seed means the same history each time.
 """
 
 from __future__ import annotations

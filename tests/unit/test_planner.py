@@ -500,6 +500,25 @@ def test_zones_are_tried_in_order_one_at_a_time_each_remnant_going_first():
     assert again.record.status.notebook.failed_zones == ()
 
 
+def test_a_remnant_is_one_whatever_an_earlier_instance_of_its_name_did():
+    """The pass that created it lost the race for the record, which still tells of the instance that was deleted."""
+    record = person(settled=False, instance_uid="of the deleted one", was_active=True)
+    plan = failed_create(record, QUOTA, notebook(S.PROVISIONING))
+    assert names(plan) == ["DeleteInstance"]
+    assert not plan.record.status.notebook.was_active
+
+
+def test_a_finished_deletion_does_not_hide_the_creation_that_followed_it():
+    for verb, uid in ((Verb.DELETE, ""), (Verb.STOP, "of the deleted one")):
+        record = person(settled=False, instance_uid=uid).with_status(operation=operation(verb))
+        op = OperationSeen(ref=operation(verb), done=True)
+        plan = plan_of(record, notebook(S.INITIALIZING), op)
+        assert plan.record.status.notebook.operation is None, "the next look asks for the newest operation"
+    record = person(settled=False, instance_uid=UID).with_status(operation=operation(Verb.START))
+    plan = plan_of(record, notebook(S.STARTING), OperationSeen(ref=operation(Verb.START), done=True))
+    assert plan.record.status.notebook.operation is not None
+
+
 def test_without_a_remnant_the_next_zone_follows_at_once():
     plan = failed_create(person(settled=False), STOCKOUT)
     assert [a.zone for a in plan.actions] == [ZONES[1]]

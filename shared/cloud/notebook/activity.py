@@ -12,6 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any
 
 from shared.cloud.http.clients import Clients
@@ -124,9 +125,10 @@ class _Series:
         self._times: dict[str, datetime] = {}
 
     def add(self, vm: str, points: Sequence[Mapping[str, Any]]) -> None:
-        """Add some points of a series; a series may come in parts."""
-        moments = tuple(point["interval"]["endTime"] for point in points)
-        values = array("d", [_number(point["value"]) for point in points]).tobytes()
+        """Add some points of a series; a series may come in parts. A point without a number is left out: unknown is not zero."""
+        known = [(p["interval"]["endTime"], value) for p in points if (value := _number(p["value"])) is not None]
+        moments = tuple(moment for moment, _ in known)
+        values = array("d", [value for _, value in known]).tobytes()
         if vm in self._packed:
             before, earlier = self._packed[vm]
             moments, values = before + moments, earlier + values
@@ -137,9 +139,9 @@ class _Series:
 
     def of(self, vm: str) -> tuple[Sample, ...] | None:
         """Return the samples, oldest first; None for a machine without samples."""
-        if vm not in self._packed:
+        moments, raw = self._packed.get(vm, ((), b""))
+        if not moments:
             return None
-        moments, raw = self._packed[vm]
         values = array("d")
         values.frombytes(raw)
         samples = [Sample(self._time(text), value) for text, value in zip(moments, values, strict=True)]
@@ -173,9 +175,13 @@ class _Evidence(Mapping[str, Activity]):
         return len(self._vms)
 
 
-def _number(value: Mapping[str, object]) -> float:
-    raw = value.get("doubleValue", value.get("int64Value", 0))
-    return float(str(raw))
+def _number(value: Mapping[str, object]) -> float | None:
+    """Return the value of a point; None for one that is no finite number (JSON spells these "NaN" and "Infinity")."""
+    try:
+        number = float(str(value.get("doubleValue", value.get("int64Value"))))
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
 
 
 def _rfc3339(moment: datetime) -> str:

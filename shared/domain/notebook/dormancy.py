@@ -84,13 +84,18 @@ def said_of(record: UserRecord, scene: Scene) -> str:
 
 
 def _lost(record: UserRecord, policy: Policy) -> str:
+    """Return what a notebook that is put away keeps, and what it does not."""
+    return (
+        "Every file of your home directory comes back as it is, when you want it; that takes a few minutes longer than a start. "
+        f"{_what_goes(record, policy)}"
+    )
+
+
+def _what_goes(record: UserRecord, policy: Policy) -> str:
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     asks = profile is not None and profile.identity is Identity.END_USER_CREDENTIALS
     consent = ", and so is your consent in the Google Cloud console" if asks else ""
-    return (
-        "Start brings every file of your home directory back as it is; that takes a few minutes longer. Packages and environments outside "
-        f"of your home directory are lost{consent}."
-    )
+    return f"Packages and environments outside of your home directory are lost{consent}."
 
 
 def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
@@ -130,7 +135,12 @@ def away_step(record: UserRecord, scene: Scene) -> Step:
     found = record.status.notebook.dormancy
     since = f" on {found.away_since:%Y-%m-%d %H:%M} UTC" if found is not None and found.away_since is not None else ""
     is_lost = isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent)
-    files = "Its saved files were deleted outside Benchkeeper; an administrator should look." if is_lost else ""
+    files = (
+        "Its saved files were deleted outside Benchkeeper; an administrator should look."
+        if is_lost
+        else "Every file of your home directory is saved. Bring it back to go on where you stopped: a new machine with these files, in a few "
+        f"minutes more than a start takes. {_what_goes(record, scene.policy)}"
+    )
     return Step(
         record=record.with_status(
             operation=None,
@@ -149,7 +159,7 @@ def away_step(record: UserRecord, scene: Scene) -> Step:
         ),
         condition=ConditionStatus.FALSE,
         reason=Reason.DORMANT,
-        message=f"Your notebook was put away{since}, because nobody used it. {files or _lost(record, scene.policy)}",
+        message=f"Your notebook was put away{since}, because nobody used it. {files}",
     )
 
 

@@ -17,9 +17,10 @@ from shared.domain.plan.step import Scene, Step
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.snapshot.copies import newest_ready
-from shared.domain.snapshot.step import Saving, is_kept, is_paused, retention_end, save_data
+from shared.domain.snapshot.step import Saving, is_paused, kept_elsewhere, retention_end, save_data
 from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import Absent, InstanceRef, ObservedNotebook
+from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 
 _PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
 _UNDECIDED = (
@@ -55,17 +56,9 @@ def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, b
 
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     """Return the step for the stopped instance of a leaver: save its files, then keep it, then delete it."""
-    record = record.with_status(power_settled=True)
-    pending = record.status.snapshot(record.status.data.saved_in)
-    is_elsewhere = pending is not None and pending.instance_uid != notebook.uid
-    if is_elsewhere and isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent):
-        # The snapshot was deleted from outside: only this disk still has data.
-        is_elsewhere, record = False, record.with_status(saved_in="", restoring=None)
-    if is_elsewhere:
-        # The files were never restored onto this instance: the snapshot holds them.
-        saving = Saving(record=record, done=is_kept(record, scene), requeue_after=timedelta(hours=1))
-    else:
-        saving = save_data(record, notebook, scene)
+    record = _with_source(record.with_status(power_settled=True), notebook, scene)
+    is_elsewhere = _is_elsewhere(record, notebook)
+    saving = kept_elsewhere(record, notebook, scene) if is_elsewhere else save_data(record, notebook, scene)
     record = saving.record
     ends = (record.spec.absent_since or scene.now) + scene.policy.retention
     if not saving.done:
@@ -95,6 +88,21 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         message=_kept_until(record, ends, scene),
         requeue_after=ends - scene.now,
     )
+
+
+def _is_elsewhere(record: UserRecord, notebook: ObservedNotebook) -> bool:
+    """Return True if the files were never restored onto this instance: a snapshot of an earlier one holds them."""
+    holds = record.status.snapshot(record.status.data.saved_in)
+    return holds is not None and holds.instance_uid != notebook.uid
+
+
+def _with_source(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
+    """Return the record with another snapshot in place of one that is lost; without any, only this disk still has data."""
+    sight = scene.seen.snapshots.get(record.status.data.saved_in)
+    has_failed = isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.FAILED
+    if not _is_elsewhere(record, notebook) or not (isinstance(sight, Absent) or has_failed):
+        return record
+    return record.with_status(saved_in=newest_ready(record, scene), restoring=None)
 
 
 def _saving(saving: Saving, ends: datetime, scene: Scene) -> Step:

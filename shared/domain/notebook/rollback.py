@@ -186,6 +186,25 @@ def _restore(
     return record, step
 
 
+def left_during(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
+    """Return the record of a leaver whose instance is stopped, with what became of a restore that was under way.
+
+    A restore that was observed to succeed has ended: the disk holds what was asked for, and is saved as such. If one failed after it began,
+    the disk may hold nothing of use: the files are those that were saved before it.
+    """
+    data, operation = record.status.data, scene.seen.operation
+    rollback, marker = data.rollback, data.restoring
+    if rollback is None or rollback.instance_uid != notebook.uid:
+        return record
+    asked = marker if marker is not None and (marker.snapshot, marker.instance_uid) == _now(rollback) else None
+    done = operation if isinstance(operation, OperationSeen) and operation.done and operation.error is None else None
+    if asked is not None and done is not None and may_be_restore(done.ref, asked):
+        return _ended(record, RestoreEnd.PUT_BACK if rollback.goes_back else RestoreEnd.DONE, scene.now)
+    if rollback.is_hurt and not data.saved_in:
+        return record.with_status(saved_in=rollback.before)
+    return record
+
+
 def _waiting(record: UserRecord, wait: timedelta) -> Step:
     rollback = record.status.data.rollback
     is_late = rollback is not None and rollback.failures >= _MANY

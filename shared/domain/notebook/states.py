@@ -23,16 +23,16 @@ from shared.domain.notebook.dormancy import dormancy_step, next_warning, said_of
 from shared.domain.notebook.in_place import growing, growth_step, restart_step, with_grown
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
-from shared.domain.notebook.rollback import failed_note, rollback_step
+from shared.domain.notebook.rollback import failed_note, left_during, rollback_step
 from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
-from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, wait_for, wait_for_identity
+from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, patience, wait_for, wait_for_identity
 from shared.domain.record.mails import PlannedChange
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
-from shared.domain.things.notebook import RESTING, NotebookState, ObservedNotebook, Patch
+from shared.domain.things.notebook import RESTING, NotebookState, ObservedNotebook, Patch, Unreadable
 from shared.domain.things.power import PowerCause, PowerReason
 
 _ANSWERS_WITHIN = timedelta(minutes=5)
@@ -59,7 +59,7 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         if state is NotebookState.ACTIVE:
             because = f"Not entitled: {record.spec.because}."
             return stop(record, notebook.ref, (because,), "Access has ended.", scene)
-        return retained(record, notebook, scene)
+        return _left(record, notebook, scene)
     if is_to_restore(record, notebook):
         step = restore_step(record, notebook, scene)
         if step is not None:
@@ -84,6 +84,16 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     return _resting(record, notebook, scene)
 
 
+def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
+    """Return the step for the stopped instance of a leaver. An operation that may be a restore, and could not be read, is looked at again."""
+    step = retained(left_during(record, notebook, scene), notebook, scene)
+    seen = scene.seen.operation
+    if step.record.status.data.restoring is None or not isinstance(seen, Unreadable):
+        return step
+    wait = patience(record, seen.error, _ANSWERS_WITHIN)
+    return replace(step, requeue_after=min(wait, step.requeue_after or wait))
+
+
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
     """Return the record with what the observation tells: the instance's uid, and that a disk in use may differ from its snapshot."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
@@ -92,8 +102,6 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
         of_others = [s for s in record.status.data.snapshots if s.instance_uid != notebook.uid]
         saved = [s.name for s in of_others if s.ready_at is not None and not s.lost]
         record = record.with_status(saved_in=saved[-1] if saved else "")
-    if record.status.notebook.instance_uid not in {"", notebook.uid}:
-        record = record.with_status(built_from={})
     if notebook.state not in RESTING | _GOING and record.status.data.is_copied:
         record = record.with_status(is_copied=False)
     status = record.status

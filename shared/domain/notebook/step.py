@@ -67,7 +67,7 @@ def _step(record: UserRecord, scene: Scene) -> Step:
         case ObservedNotebook() if not is_ours(notebook, record.user_key, record.status.notebook.instance_uid):
             return _not_ours(record, notebook)
         case Absent() | ObservedNotebook():
-            pass
+            record = _of_this_instance(record, notebook)
         case _:
             assert_never(notebook)
     operation = seen.operation
@@ -80,7 +80,7 @@ def _step(record: UserRecord, scene: Scene) -> Step:
     elif isinstance(operation, Unreadable) and record.status.notebook.operation is not None:
         # The operation's progress is unknown, so no other call is sent meanwhile.
         return _under_way(record, record.status.notebook.operation.verb, notebook, scene)
-    record = record.with_status(operation=_kept(operation, notebook))
+    record = record.with_status(operation=_kept(record, operation, notebook))
     match notebook:
         case Absent():
             return _absent(record, scene)
@@ -90,13 +90,27 @@ def _step(record: UserRecord, scene: Scene) -> Step:
             assert_never(notebook)
 
 
-def _kept(operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
+def _of_this_instance(record: UserRecord, notebook: Absent | ObservedNotebook) -> UserRecord:
+    """Return the record without what is known of an earlier instance of this name.
+
+    A pass that lost the race for the record may have created the instance, so that no saved pass observed the gap between the two.
+    """
+    if isinstance(notebook, Absent) or record.status.notebook.instance_uid in {"", notebook.uid}:
+        return record
+    return record.with_status(was_active=False, built_from={})
+
+
+def _kept(record: UserRecord, operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
     """Return the finished operation while the instance is still in transition, None otherwise.
 
-    Without the operation's name, all operations of the zone would be listed to find it.
+    Without the operation's name, all operations of the zone would be listed to find it. One of an earlier instance of this name says
+    nothing about this one: a finished deletion is of an earlier one, and the creation that followed it must be found.
     """
-    on_its_way = isinstance(notebook, ObservedNotebook) and notebook.state not in {NotebookState.ACTIVE, *RESTING}
-    return operation.ref if on_its_way and isinstance(operation, OperationSeen) else None
+    if not isinstance(operation, OperationSeen) or isinstance(notebook, Absent):
+        return None
+    is_on_its_way = notebook.state not in {NotebookState.ACTIVE, *RESTING}
+    is_earlier = operation.ref.verb is Verb.DELETE or record.status.notebook.instance_uid not in {"", notebook.uid}
+    return operation.ref if is_on_its_way and not is_earlier else None
 
 
 def _unreadable(record: UserRecord, error: BenchkeeperError) -> Step:

@@ -186,7 +186,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
     `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names, without those
-    known to be lost, and `copies` likewise of those for the user; `copy_from` is from when on the next one may be taken, None if the
+    known to be lost, and `copies` likewise of those for the user; the copy that holds what is on the disk is in both. `copy_from` is from when on the next one may be taken, None if the
     newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
     `audit` is the end of the user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may join these to the user.
     `meter` is the user's meter as a text (`shared.domain.things.meter_text`), empty before the first line.
@@ -258,7 +258,7 @@ def unknown_leaver_since(record: UserRecord) -> datetime | None:
 
 def row_of(record: UserRecord) -> RecordRow:
     """Return the row of a record."""
-    is_absent = record.spec.presence is Presence.ABSENT
+    is_absent, data = record.spec.presence is Presence.ABSENT, record.status.data
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
     sold_out = _sold_out(record)
@@ -283,7 +283,7 @@ def row_of(record: UserRecord) -> RecordRow:
         waiting_since=record.status.waiting_since,
         summary=ready.message if ready is not None else "",
         former=(former.zone, former.instance_id) if (former := record.status.notebook.former) is not None else None,
-        snapshots=tuple(s.name for s in record.status.data.snapshots if not s.lost and not s.is_copy),
+        snapshots=tuple(s.name for s in data.snapshots if not s.lost and (not s.is_copy or s.name == data.saved_in)),
         account_id=record.status.account.account_id,
         built_from=record.status.notebook.built_from,
         on_hold=record.hold is not None,

@@ -87,6 +87,15 @@ def save_data(
             return Saving(record=record, done=False, requeue_after=scene.policy.poll)
 
 
+def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
+    """Return the progress of keeping files that a snapshot of an earlier instance holds, perhaps a copy: it needs its manifest, too."""
+    snapshot = record.status.snapshot(record.status.data.saved_in)
+    sight = scene.seen.snapshots.get(record.status.data.saved_in)
+    if snapshot is None or not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
+        return Saving(record=record, done=False, requeue_after=timedelta(hours=1))
+    return _ready(record, snapshot, sight, notebook, scene)
+
+
 def _held_for(record: UserRecord, scene: Scene) -> timedelta | None:
     """Return how long no snapshot is asked for, because the last one was refused or failed; None if one may be."""
     not_before = record.status.notebook.not_before
@@ -148,7 +157,7 @@ def _ready(
     record: UserRecord, snapshot: Snapshot, seen: SnapshotSeen, notebook: ObservedNotebook, scene: Scene
 ) -> Saving:
     if snapshot.ready_at is None or not snapshot.spec:
-        snapshot = replace(as_ready(snapshot, seen, scene.now), spec=_spec_of(notebook, record))
+        snapshot = replace(as_ready(snapshot, seen, scene.now), spec=_spec_of(notebook, record, snapshot))
         record = with_snapshot(record, snapshot)
     if snapshot.manifest:
         return Saving(record=record, done=True)
@@ -168,16 +177,13 @@ def as_ready(snapshot: Snapshot, seen: SnapshotSeen, now: datetime) -> Snapshot:
     )
 
 
-def _spec_of(notebook: ObservedNotebook, record: UserRecord) -> dict[str, str]:
-    """Return the properties of the disk's instance that are needed to read the files again.
-
-    They contain no address, because they are written into an object.
-    """
+def _spec_of(notebook: ObservedNotebook, record: UserRecord, snapshot: Snapshot) -> dict[str, str]:
+    """Return what is needed to read the files again, of the disk's instance. No address: it is written into an object."""
     image = notebook.image
     return {
-        "id": notebook.ref.instance_id,
-        "uid": notebook.uid,
-        "zone": notebook.ref.zone,
+        "id": snapshot.instance_id,
+        "uid": snapshot.instance_uid,
+        "zone": snapshot.zone,
         "profile": record.spec.profile or "",
         "machine_type": notebook.machine_type,
         "image": f"{image.project}/{image.family or image.name}" if image is not None else "",
@@ -197,9 +203,6 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
     record = record.with_status(saved_in="", attempts=attempts, not_before=now + wait)
     because = ("The snapshot failed; nothing is deleted, and another is taken later.",)
     return Saving(record=record, done=False, requeue_after=wait, because=because)
-
-
-# --- the snapshots that are kept, and until when
 
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step:
@@ -290,8 +293,8 @@ def is_paused(record: UserRecord) -> bool:
 
 def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
     """Return until when a leaver's snapshots are kept; None for an entitled user, and while the retention is paused."""
-    since = record.spec.absent_since
-    return None if since is None or is_paused(record) else since + scene.policy.snapshot_retention
+    since = None if is_paused(record) else record.spec.absent_since
+    return None if since is None else since + scene.policy.snapshot_retention
 
 
 def without_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:

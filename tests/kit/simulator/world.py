@@ -159,6 +159,7 @@ class Judge(WorldMachine):
         self.rested: set[str] = set()
         self.two_by_others: set[str] = set()
         self.unwanted_since: dict[str, datetime] = {}
+        self.noticed: dict[str, datetime] = {}
         self.on_hold: set[str] = set()
         self.known_as: dict[str, list[str]] = {}
 
