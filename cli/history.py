@@ -64,7 +64,7 @@ def _view(line: StoryLine) -> dict[str, str]:
     return {
         "at": rfc3339(line.at),
         "kind": line.kind.value,
-        "text": line.text,
+        "text": line.words,
         "because": line.because,
         "ref": line.ref,
     }
@@ -74,7 +74,7 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
     """Print the history. The reason and the reference of an event are long, so they are printed below it on lines of their own."""
     rows: list[tuple[str | Text, ...]] = []
     for line in lines:
-        rows.append((f"{line.at:%Y-%m-%d %H:%M}", _KINDS[line.kind], line.text))
+        rows.append((f"{line.at:%Y-%m-%d %H:%M}", _KINDS[line.kind], line.words))
         rows += [("", "", Text(more, style="dim")) for more in (line.because, line.ref) if more]
     out.print(table([("WHEN (UTC)", "whole"), ("", "whole"), ("WHAT", "fold")], rows))
     if is_cut:

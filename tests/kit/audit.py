@@ -87,7 +87,7 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
         if more["state"] == "done":
             done[what] += 1
         elif more["state"] != "held":
-            open_ended[what] += 1
+            open_ended[what] += entry.get("count", 1)
     faults = [
         f"{what}: {count} changes, {done[what]} entries and {open_ended[what]} open ones"
         for what, count in made.items()

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import InvalidMessageError
-from shared.domain.things.history import Call, CallState, StoryKind, StoryLine
+from shared.domain.things.history import Call, CallState, StoryKind, StoryLine, with_times
 from shared.domain.things.identity import account_id_for
 
 ENTRIES = "audit/"
@@ -35,7 +35,7 @@ _STATUS = {CallState.DONE: 1, CallState.REFUSED: 2, CallState.HELD: _OTHER, Call
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it.
+    """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it. `repeats`: as in `StoryLine`.
 
     `state` is None for a line that is no call. `previous` is the digest of the user's entry before, "" for the first one.
     """
@@ -59,8 +59,15 @@ class Entry(Struct, frozen=True, kw_only=True):
     after: Mapping[str, str]
     previous: str
     previous_object: str
+    repeats: int = 0
+    until: datetime | None = None
     digest: str = ""
     place: str = ""
+
+    @property
+    def words(self) -> str:
+        """The text for people, with the number of times."""
+        return with_times(self.text, self.repeats, self.until)
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -188,6 +195,10 @@ def entry_of(
             "previous_object": previous_object,
         },
     }
+    if line.repeats and line.until is not None:
+        started, ended = (int(each.timestamp() * 1000) for each in (line.at, line.until))
+        entry |= {"count": line.repeats + 1, "start_time": started, "end_time": ended}
+        entry["unmapped"]["until"] = line.until.isoformat()
     if call is not None:
         entry["status_detail"] = scrub(line.because) if line.refused else call.state.value
         entry["unmapped"] |= {
@@ -270,6 +281,8 @@ def _entry(raw: Mapping[str, Any], digest: str, place: str) -> Entry:
         after=dict(more["after"]),
         previous=str(more["previous"]),
         previous_object=str(more["previous_object"]),
+        repeats=int(raw.get("count", 1)) - 1,
+        until=datetime.fromisoformat(more["until"]).astimezone(UTC) if more.get("until") else None,
         digest=digest,
         place=place,
     )
@@ -281,9 +294,9 @@ def without_known(
     """Return the lines that are not among the known entries.
 
     A call is recognised by its id, another line by time, kind and text; a decision of the present pass also without its time, because
-    the pass that told it first was lost.
+    the pass that told it first was lost. Of a line that stands for several times, those that are told are taken off its count.
     """
-    scrub = Scrub(record, kept)
+    scrub, known = Scrub(record, kept), tuple(known)
     calls, told, decided = set(), set(), set()
     for entry in known:
         calls.add(entry.call)
@@ -299,7 +312,28 @@ def without_known(
             return True
         return line.kind is StoryKind.DECISION and line.at == now and (text, scrub(line.because)) in decided
 
-    return tuple(line for line in lines if not is_known(line))
+    def rest(line: StoryLine) -> StoryLine | None:
+        if not line.repeats:
+            return None if is_known(line) or _times(line, known, scrub) else line
+        left = line.repeats + 1 - _times(line, known, scrub)
+        return replace(line, repeats=left - 1) if left > 0 else None
+
+    return tuple(left for line in lines if (left := rest(line)) is not None)
+
+
+def _times(line: StoryLine, known: Iterable[Entry], scrub: Scrub) -> int:
+    """Return how many times the known entries tell what the line tells. Only lines that may be folded are told more than once."""
+    first, last = line.at, line.until or line.at
+    state = line.call.state if line.call is not None else None
+    told = (line.kind, scrub(line.act if line.call is not None else line.text), scrub(line.ref), state)
+    return sum(
+        entry.repeats + 1
+        for entry in known
+        if (line.repeats or entry.repeats)
+        and (entry.kind, entry.act if entry.state is not None else entry.text, entry.ref, entry.state) == told
+        and entry.at <= last
+        and first <= (entry.until or entry.at)
+    )
 
 
 def as_line(entry: Entry, record: UserRecord) -> StoryLine:
@@ -314,6 +348,8 @@ def as_line(entry: Entry, record: UserRecord) -> StoryLine:
         refused=entry.state is CallState.REFUSED,
         by=named_again(entry.by, record),
         after=entry.after,
+        repeats=entry.repeats,
+        until=entry.until,
         call=Call(
             id=entry.call,
             activity=entry.activity,

@@ -222,7 +222,7 @@ def _check(value: Any, raw: Any) -> None:
 _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
-    StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call"}),
+    StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call", "repeats", "until"}),
     Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by"}),
     Meter: frozenset({"began_at", "lines", "open", "asked_at", "priced"}),
     Line: frozenset({"estimated", "charge"}),

@@ -30,7 +30,7 @@ from shared.domain.record.audit import (
 )
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
-from shared.domain.things.history import CAUSES, CallState, StoryLine, latest, once_copied
+from shared.domain.things.history import CAUSES, CallState, StoryLine, folded, latest, once_copied
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
 from shared.engine.reconcile.mails import log_not_told
@@ -88,7 +88,9 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
             record, waiting = _copied(record, waiting, lines, kept, deps, now)
         except BenchkeeperError as error:
             _log_refusal(record, waiting, error, deps, now)
-            return _retried(_with_waiting(record, waiting), _next_try(waiting[0].at, now))
+            record = _with_waiting(record, waiting)
+            record = record.with_status(story=folded(record.status.story))
+            return _retried(record, _next_try(waiting[0].at, now))
     record = _with_waiting(record, waiting)
     return _retried(record, max(waiting[0].at + LAPSES, now + _FIRST_RETRY)) if waiting else record
 
