@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from emulator.faults import Faults
+from kit import audit
 from kit.hostile_machine import HostileRules
 from kit.inprocess import Bench, impatient, make_bench
 from kit.ledger import Ledger
@@ -125,6 +126,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             users = {s.user for s in self.sent}
             self.facts_are_allowed()
             self.spark_matches({user: wanted_profile(self.sent, user, self.bench.now) for user in sorted(users)})
+            self.audit_is_whole()
         finally:
             self._patience.__exit__(None, None, None)
 
@@ -317,7 +319,8 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         self.bench.cloud.world.faults = Faults()
         self.bench.adapter.around = lambda: None
         try:
-            yield
+            with self.bench.other_hands():
+                yield
         finally:
             self.bench.cloud.world.faults, self.bench.adapter.around = faults, around
 
@@ -559,6 +562,10 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             for user in USERS:
                 reconcile(user_key_for(parse_email(user)), self.bench.deps)
         self.two_by_others.clear()
+
+    def audit_is_whole(self) -> None:
+        """Every change has one entry and every entry its change; chains and manifests verify."""
+        assert audit.faults(self.bench) == []
 
     def longest_wait(self) -> timedelta:
         """Return how long it takes until what was refused as wrong, or in unknown words, is tried again; zero for less than an hour."""

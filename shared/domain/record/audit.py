@@ -18,14 +18,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.history import Call, CallState, StoryKind, StoryLine, with_times
-from shared.domain.things.identity import account_id_for
+from shared.domain.things.identity import UserKey, account_id_for
 
 ENTRIES = "audit/"
 MANIFESTS = "manifests/"
-ALONE = "alone"  # the first part of the name of an entry that is in no chain
+ALONE = "alone"  # the first part of the id of a call about a user who has no record to write
 _NAME = re.compile(r"^audit/(\d{4}-\d\d-\d\d)/([0-9a-z]+)-(\d{8})\.jsonl$")
 _ADDRESS = re.compile(r"[^\s@'\"<>()\[\],;:]+@[^\s@'\"<>()\[\],;:]+\.[^\s@'\"<>()\[\],;:]*[^\s@'\"<>()\[\],;:.]")
 _CLASS, _CATEGORY, _OTHER = 3001, 3, 99
@@ -68,6 +69,16 @@ class Entry(Struct, frozen=True, kw_only=True):
     def words(self) -> str:
         """The text for people, with the number of times."""
         return with_times(self.text, self.repeats, self.until)
+
+
+class CutCall(Struct, frozen=True, kw_only=True):
+    """A call about a user who has no record to write. `kind` is that of the action, `target` what it is about; `text` names no user."""
+
+    kind: str
+    text: str
+    activity: int
+    state: CallState
+    target: str = ""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -212,11 +223,29 @@ def entry_of(
     return entry
 
 
-def alone(alias: str, text: str, because: str, activity: int, at: datetime, number: int) -> dict[str, Any]:
-    """Return the entry of a call that is in no chain, of a user whose record cannot be used. `text` names no user."""
-    call = Call(id=f"{ALONE}-{number}", activity=activity, state=CallState.DONE, policy="", done_at=at)
-    line = StoryLine(at=at, kind=StoryKind.CALL, text=text, because=because, call=call)
-    return entry_of(line, alias=alias, number=number, previous="", previous_object="", scrub=str)
+def alias_of_cuts(key: str, day: date) -> str:
+    """Return the pseudonym of the day's chain of calls about a user who has no record to write. `key` and day give it again."""
+    return digest_of(f"{ALONE} {key} {day.isoformat()}".encode())[:16]
+
+
+def cut_entries(cuts: Iterable[CutCall], key: str, chain: AuditStatus, because: str, at: datetime) -> Chain:
+    """Return the entries of these calls as the next ones of the chain. A target that does not show the key is left out: it may name the user."""
+    digits = key.rpartition("-")[2]
+    names = (account_id_for(UserKey(key)).removeprefix("nb-"), key, digits) if digits != key else (key,)
+
+    def scrub(text: str) -> str:
+        for name in names:
+            text = text.replace(name, chain.alias)
+        return text
+
+    lines = []
+    for number, cut in enumerate(cuts, start=chain.audited + 1):
+        target = cut.target if digits in cut.target else ""
+        done_at = None if cut.state is CallState.ASKED else at
+        call = Call(id=f"{ALONE}-{number}", activity=cut.activity, state=cut.state, policy="", done_at=done_at)
+        act = f"{cut.kind} {target}".strip()
+        lines.append(StoryLine(at=at, kind=StoryKind.CALL, text=cut.text, because=because, act=act, call=call))
+    return _chained(lines, chain, scrub)
 
 
 def line_bytes(entry: Mapping[str, Any]) -> bytes:
@@ -234,13 +263,16 @@ class Chain(Struct, frozen=True, kw_only=True):
 
 def chained(lines: Iterable[StoryLine], record: UserRecord, kept: frozenset[str]) -> Chain:
     """Return the entries of these lines, as the next ones of the record's chain."""
-    audit, scrub = record.status.audit, Scrub(record, kept)
-    number, previous = audit.audited, audit.audit_digest
+    return _chained(lines, record.status.audit, Scrub(record, kept))
+
+
+def _chained(lines: Iterable[StoryLine], end: AuditStatus, scrub: Callable[[str], str]) -> Chain:
+    number, previous = end.audited, end.audit_digest
     rows: list[bytes] = []
     for line in lines:
         number += 1
-        before = audit.audit_object if not rows else ""
-        raw = entry_of(line, alias=audit.alias, number=number, previous=previous, previous_object=before, scrub=scrub)
+        before = end.audit_object if not rows else ""
+        raw = entry_of(line, alias=end.alias, number=number, previous=previous, previous_object=before, scrub=scrub)
         rows.append(line_bytes(raw))
         previous = digest_of(rows[-1])
     return Chain(content=b"\n".join(rows) + b"\n", audited=number, digest=previous)
