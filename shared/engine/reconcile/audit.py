@@ -32,7 +32,7 @@ from shared.domain.things.errors import BenchkeeperError, ConflictError
 from shared.domain.things.history import CAUSES, CallState, StoryLine, folded, latest, once_copied
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
-from shared.engine.reconcile.mails import log_not_told
+from shared.engine.reconcile.alerts import log_alerts
 
 LAPSES = timedelta(minutes=10)  # longer than a function lives
 BEHIND = timedelta(minutes=15)  # an alarm is made of what waits longer
@@ -44,10 +44,9 @@ _TRIES = 6
 def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
     """Write the record with its waiting lines complete, and with the mails that are due. Raise what `Records.save` raises."""
     record = with_mails_due(record, expected.record if expected is not None else None, deps)
-    saved = deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
-    if expected is not None and record.status.mail is not expected.record.status.mail:
-        log_not_told(record, expected.record, deps)
-    return saved
+    if expected is not None:
+        log_alerts(expected.record, record, deps)
+    return deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
 
 
 def with_mails_due(record: UserRecord, before: UserRecord | None, deps: Deps) -> UserRecord:
