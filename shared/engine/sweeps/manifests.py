@@ -47,11 +47,11 @@ def _first_due(newest: str, over: date, deps: Deps) -> date:
         return date.fromisoformat(newest.removeprefix(MANIFESTS).removesuffix(".json")) + timedelta(days=1)
     first = next(iter(deps.audit.listed(ENTRIES)), None)
     if first is None:
-        return over
+        return over + timedelta(days=1)
     try:
         return date.fromisoformat(first.name.removeprefix(ENTRIES).partition("/")[0])
     except ValueError:  # no object of ours
-        return over
+        return over + timedelta(days=1)
 
 
 def _manifest(day: date, previous: str, deps: Deps) -> bytes | None:
