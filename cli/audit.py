@@ -91,7 +91,7 @@ def view(entry: Entry) -> dict[str, object]:
         "user": entry.alias,
         "number": entry.number,
         "kind": entry.kind.value,
-        "text": entry.text,
+        "text": entry.words,
         "because": entry.because,
         "by": entry.by,
         "event": entry.event,

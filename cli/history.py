@@ -68,7 +68,7 @@ def _view(line: StoryLine) -> dict[str, str]:
     return {
         "at": rfc3339(line.at),
         "kind": line.kind.value,
-        "text": line.text,
+        "text": line.words,
         "because": line.because,
         "ref": line.ref,
     }
@@ -79,7 +79,7 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
     for line in lines:
         head = Text.assemble(f"{line.at:%Y-%m-%d %H:%M}  ", _KINDS[line.kind])
         head.pad_right(_INDENT - len(head))
-        for number, part in enumerate(_folded(line_words(line.text), out.width)):
+        for number, part in enumerate(_folded(line_words(line.words), out.width)):
             out.print(Text.assemble(head if number == 0 else " " * _INDENT, part), soft_wrap=True)
         for more in (line.because, line.ref):
             for part in _folded(more, out.width):

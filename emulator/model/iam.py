@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339, rfc3339
@@ -26,6 +26,7 @@ _ACCOUNT_ID = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _MIN_ID, _MAX_ID = 6, 30
 _MAX_DISPLAY_NAME, _MAX_DESCRIPTION = 100, 256  # bytes in UTF-8
 _DEFAULT_PAGE, _MAX_PAGE = 20, 100
+_NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _KEY_TYPES = ("KEY_TYPE_UNSPECIFIED", "USER_MANAGED", "SYSTEM_MANAGED")
 _KEY_LIFE = timedelta(days=14)  # of a key that Google manages and replaces
 _ACCOUNT_ETAG = "MDEwMjE5MjA="  # every real account has this etag
@@ -46,6 +47,7 @@ class Account:
     readable: datetime
     known: datetime
     disabled: bool = False
+    user_keys: int = 0  # keys that somebody made; a test plants them, since keys.create is not served
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -160,24 +162,29 @@ class IamModel:
         return {key: value for key, value in changed.items() if value}
 
     def keys(self, name: str, kinds: list[str]) -> dict[str, Any]:
-        """Answer `serviceAccounts.keys.list`. An account has one key, which Google manages: keys of users cannot be made here."""
+        """Answer `serviceAccounts.keys.list`: one key that Google manages, and those that users made."""
         account = self._find(name, "get")
         unknown = [kind for kind in kinds if kind not in _KEY_TYPES]
         if unknown:
             raise invalid(
                 f"Invalid value at 'key_types' (type.googleapis.com/google.iam.admin.v1.KeyType), \"{unknown[0]}\""
             )
-        if kinds and not {"KEY_TYPE_UNSPECIFIED", "SYSTEM_MANAGED"} & set(kinds):
-            return {}
-        key = {
-            "name": f"{account.name}/keys/{digest(account.unique_id, 'key')[:40]}",
+        asked = set(_KEY_TYPES[1:]) if not kinds or "KEY_TYPE_UNSPECIFIED" in kinds else set(kinds)
+        made = ["SYSTEM_MANAGED", *["USER_MANAGED"] * account.user_keys]
+        found = [self._key(account, number, kind) for number, kind in enumerate(made) if kind in asked]
+        return {"keys": found} if found else {}
+
+    def _key(self, account: Account, number: int, kind: str) -> dict[str, Any]:
+        name = digest(account.unique_id, f"key{number or ''}")[:40]
+        until = account.readable + _KEY_LIFE if kind == "SYSTEM_MANAGED" else _NO_END
+        return {
+            "name": f"{account.name}/keys/{name}",
             "validAfterTime": f"{account.readable:%Y-%m-%dT%H:%M:%SZ}",
-            "validBeforeTime": f"{account.readable + _KEY_LIFE:%Y-%m-%dT%H:%M:%SZ}",
+            "validBeforeTime": f"{until:%Y-%m-%dT%H:%M:%SZ}",
             "keyAlgorithm": "KEY_ALG_RSA_2048",
             "keyOrigin": "GOOGLE_PROVIDED",
-            "keyType": "SYSTEM_MANAGED",
+            "keyType": kind,
         }
-        return {"keys": [key]}
 
     def switch(self, name: str, *, disabled: bool) -> dict[str, Any]:
         """Answer `serviceAccounts.disable` and `enable`; no change if the account is in that state already."""

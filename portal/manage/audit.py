@@ -45,7 +45,7 @@ def _sheet() -> Sheet:
 def _rows(day: date) -> Iterator[Sequence[Value]]:
     for each in entries_on(day, current().deps.engine):
         state = each.state.value if each.state is not None else ""
-        said = each.alias, each.number, each.kind.value, each.text, each.because, each.by, each.event
+        said = each.alias, each.number, each.kind.value, each.words, each.because, each.by, each.event
         yield each.at, *said, state, each.activity, each.policy, each.ref
 
 

@@ -163,7 +163,7 @@ def _story(record: UserRecord) -> Rows:
     since = moment_of(asked("since"))
     story = record.status.story if since is None else history_since(record, current().deps.engine, since)
     for line in told(story, kind_named(asked("kind"))):
-        yield line.at, line.kind.value, line.text, line.because, line.ref
+        yield line.at, line.kind.value, line.words, line.because, line.ref
 
 
 def _facts(record: UserRecord) -> Rows:

@@ -111,3 +111,24 @@ def test_a_manifest_whose_log_entry_was_lost_gets_one_with_the_next_sweep(bench)
     sweep("drift", bench.deps)
     result = verify(bench.deps)
     assert (result.logged, result.manifests, result.faults) == (3, 3, [])
+
+
+def test_days_in_which_no_sweep_ran_get_their_manifests_however_many(bench):
+    bench.advance(days=40)
+    ana = Life(bench, parse_email("ana.silva@example.com"))
+    ana.join()
+    bench.advance(days=40)
+    sweep("drift", bench.deps)
+    result = verify(bench.deps)
+    assert result.faults == []
+    assert result.manifests > 80
+
+
+def test_without_any_manifest_the_first_day_is_that_of_the_first_entry(bench):
+    for name in names(bench, "manifests/"):
+        bucket_of(bench).blob(name).delete()
+    bench.advance(days=20)
+    sweep("drift", bench.deps)
+    found = names(bench, "manifests/")
+    assert found[0].removeprefix("manifests/")[:10] == names(bench)[0].removeprefix("audit/")[:10]
+    assert audit.broken_manifests(bench) == []

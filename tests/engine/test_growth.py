@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from kit import audit
 from kit.inprocess import make_bench
 from kit.life import Life, settings_with
 
@@ -15,8 +16,10 @@ from shared.domain.people.events import GroupChanged, LeaveCancelled, Left, Move
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record import codec
 from shared.domain.record.status import ConditionStatus, ConditionType
+from shared.domain.things.history import MAX_WAITING
 from shared.domain.things.identity import UserEmail, parse_email
 from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.sweeps.sweeps import sweep
 
 ROOM = GuardSettings(per_hour=1000, most=1000, group_share=1.0)
@@ -137,3 +140,54 @@ NEWS = {
     ),
     "leaves": lambda n, email, now: (Left if n % 2 else LeaveCancelled)(**said(n, email, now)),
 }  # fmt: skip
+
+
+def refusing(life):
+    bucket = life.bench.settings.audit_bucket
+    life.bench.fault(call="storage.objects.insert", resource=f"{bucket}*", times=0, error={"code": "PERMISSION_DENIED"})
+
+
+def due_for_days(life, days):
+    """Each pass that is due, as the sweep makes it: only the minutes in between are left out."""
+    end = life.bench.now + timedelta(days=days)
+    while life.bench.now < end and (at := life.record.status.next_attempt_at) is not None:
+        life.bench.advance(seconds=max(60.0, (at - life.bench.now).total_seconds()))
+        reconcile(life.key, life.bench.deps)
+
+
+@pytest.mark.parametrize("code", ["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+def test_while_the_audit_refuses_for_days_a_person_whose_calls_fail_stays_small_and_nothing_is_lost(code):
+    person = Life(make_bench(), parse_email("ana.silva@example.com"))
+    refusing(person)
+    person.bench.fault(call="notebooks.CreateInstance", times=0, error={"code": code})
+    person.join()
+    due_for_days(person, 3)
+    assert len(json.dumps(codec.to_json(person.record))) <= 32 * 1024
+    assert sum(line.waits for line in person.record.status.story) <= 2 * MAX_WAITING
+    tries = sum(call["method"] == "CreateInstance" for call in person.bench.calls())
+    assert tries > 2 * MAX_WAITING
+    person.bench.cloud.world.faults.clear()
+    due_for_days(person, 0.1)
+    person.minutes(15)
+    assert not any(line.waits for line in person.record.status.story)
+    assert audit.broken_chains(person.bench) == []
+    assert audit.unmatched(person.bench, {person.record.status.audit.alias: person.key}) == []
+    assert sum(each.get("count", 1) for each in audit.entries(person.bench) if creates(each)) == tries + 1
+
+
+def creates(entry):
+    return entry["unmapped"].get("act", "").startswith("CreateInstance")
+
+
+def test_while_the_audit_refuses_a_leaver_whose_stop_fails_is_cut_as_soon_as_it_can_be():
+    person = Life(make_bench(), parse_email("ana.silva@example.com"))
+    person.join()
+    refusing(person)
+    person.bench.fault(call="notebooks.StopInstance", times=0, error={"code": "PERMISSION_DENIED"})
+    person.leave()
+    due_for_days(person, 1)
+    assert len(json.dumps(codec.to_json(person.record))) <= 32 * 1024
+    person.bench.cloud.world.faults.clear()
+    refusing(person)
+    due_for_days(person, 0.05)
+    assert person.only().state == "STOPPED"

@@ -182,3 +182,51 @@ def test_news_to_verified_gone_is_quick(wakes):
     assert len(took) == people
     assert took[int(0.99 * people) - 1] <= (90 if wakes else 180)
     assert timedelta(seconds=took[0]) > timedelta(0)
+
+
+def iam_account(life):
+    (found,) = [each for each in life.bench.cloud.iam._accounts.values() if each.email.startswith("nb-")]
+    return found
+
+
+def row_of(life, path):
+    found = certificate_of(life.record)
+    return next(row for row in found.paths if row.path == path.value), found
+
+
+def test_keys_that_somebody_made_are_counted_and_dead(ana):
+    iam_account(ana).user_keys = 2
+    ana.leave(minutes=6)
+    row, found = row_of(ana, LeavingPath.BINDINGS)
+    assert found.complete
+    assert row.says.startswith("gone: 2 keys that somebody made for the account cannot be used")
+    assert certificate_json(found, ana.record)["keys"] == 2
+    ana.bench.cloud.world.journal.clear()
+    reconcile(ana.key, ana.bench.deps)
+    assert "serviceAccounts.keys.list" not in [call["method"] for call in ana.bench.calls()], "asked once"
+
+
+def test_a_key_on_an_account_that_somebody_enabled_again_is_not_verified(ana):
+    iam_account(ana).user_keys = 1
+    ana.leave(minutes=6)
+    assert certificate_of(ana.record).complete
+    iam_account(ana).disabled = False
+    ana.bench.fault(call="iam.serviceAccounts.disable", error=DENIED, times=0)
+    reconcile(ana.key, ana.bench.deps, thorough=True)
+    row, found = row_of(ana, LeavingPath.BINDINGS)
+    assert (row.result, found.complete) == ("not verified", False)
+    ana.bench.cloud.world.faults.clear()
+    ana.bench.advance(hours=2)
+    ana.minutes(6)
+    assert certificate_of(ana.record).complete
+
+
+def test_keys_that_cannot_be_listed_prove_nothing(ana):
+    ana.bench.fault(call="iam.serviceAccounts.keys.list", error=DENIED, times=0)
+    ana.leave(minutes=8)
+    row, found = row_of(ana, LeavingPath.BINDINGS)
+    assert (row.result, row.says, found.complete) == ("not verified", "could not be looked at (Keys)", False)
+    assert iam_account(ana).disabled, "nothing is delayed"
+    ana.bench.cloud.world.faults.clear()
+    reconcile(ana.key, ana.bench.deps)  # as the daily look at accounts makes it
+    assert certificate_of(ana.record).complete

@@ -6,12 +6,15 @@ import json
 from datetime import timedelta
 
 import pytest
+from kit import audit
 from kit.inprocess import impatient, local_settings, make_bench
+from kit.machine import CrashError
 from kit.official import storage_bucket
 from kit.oracle import instances
 from msgspec.structs import replace
 
 from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed, Woken
+from shared.domain.record.audit import alias_of_cuts
 from shared.domain.record.record import Presence
 from shared.domain.record.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.domain.things.catalog import Identity
@@ -23,6 +26,7 @@ from shared.engine.news.fail_closed import cut_by_label, is_cut_in_effect
 from shared.engine.reconcile.changing import want_hold
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.audit_check import verify
 
 ANA, NEW = parse_email("ana.silva@example.com"), parse_email("ana.souza@example.com")
 BEN = parse_email("ben@example.com")
@@ -282,6 +286,75 @@ def test_the_account_is_disabled_and_one_failure_holds_up_nothing_else():
         assert cut["failed"] == [f"stop nb-{KEY}: CloudUnavailable"]
         done = cut_by_label({KEY}, bench.deps)
         assert (done.complete, done.stopped, done.disabled) == (True, (f"nb-{KEY}",), ())
+
+
+def own_accounts():
+    settings = local_settings()
+    own = replace(settings.catalog.profiles["analyst"], identity=Identity.PERSONAL_SERVICE_ACCOUNT)
+    profiles = {**settings.catalog.profiles, "analyst": own}
+    bench = make_bench(settings=replace(settings, catalog=replace(settings.catalog, profiles=profiles)))
+    said(bench, Joined, 1)
+    minutes(bench, 8)
+    return bench
+
+
+def cuts_are_told(bench):
+    aliases = {alias_of_cuts(KEY, bench.now.date()): str(KEY)}
+    cuts = [each for each in audit.entries(bench) if each["user"]["uid"] in aliases]
+    assert audit.broken_chains(bench) == []
+    keys = {each["user"]["uid"]: str(KEY) for each in audit.entries(bench)}
+    assert audit.unmatched(bench, keys) == []
+    return [(each["unmapped"]["act"].split()[0], each["unmapped"]["state"]) for each in cuts]
+
+
+def test_a_cut_by_label_is_in_a_chain_of_its_own_with_intents_and_outcomes():
+    with impatient():
+        bench = own_accounts()
+        bench.fault(call="notebooks.StopInstance", error={"code": "UNAVAILABLE"})
+        cut_by_label({KEY}, bench.deps)
+        stop, account = "StopInstance", "DisableAccount"
+        first = [(stop, "asked"), (account, "asked"), (stop, "refused"), (account, "done")]
+        assert cuts_are_told(bench) == first
+        cut_by_label({KEY}, bench.deps)
+        assert cuts_are_told(bench) == [*first, (stop, "asked"), (stop, "done")]
+        everything = b"".join(audit.objects(bench).values())
+        assert str(KEY).encode() not in everything
+        assert verify(bench.deps).faults == []
+
+
+def test_a_crash_at_any_call_of_a_cut_by_label_leaves_no_change_without_an_entry():
+    with impatient():
+        number, crashed = 0, True
+        while crashed:
+            number += 1
+            bench, count = own_accounts(), 0
+
+            def around(last=number):
+                nonlocal count
+                count += 1
+                if count == last:
+                    raise CrashError
+
+            bench.adapter.around = around
+            try:
+                cut_by_label({KEY}, bench.deps)
+                crashed = False
+            except CrashError:
+                bench.adapter.around = lambda: None
+                assert cut_by_label({KEY}, bench.deps).complete
+            assert cuts_are_told(bench)
+        assert number > 10
+
+
+def test_an_audit_that_refuses_delays_no_cut_by_label_and_the_log_says_what_is_lost():
+    with impatient():
+        bench = own_accounts()
+        bucket = f"{bench.settings.audit_bucket}*"
+        bench.fault(call="storage.objects.insert", resource=bucket, times=0, error={"code": "PERMISSION_DENIED"})
+        done = cut_by_label({KEY}, bench.deps)
+        assert done.complete
+        assert done.stopped
+        assert [facts["calls"] for facts in lines(bench, "Audit entry was lost")] == [2, 2]
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,18 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
+from datetime import date, timedelta
 from typing import Any
 
 from kit.inprocess import Bench
-from kit.official import storage_bucket
+from shared.domain.record.audit import alias_of_cuts
 from shared.domain.things.identity import account_id_for
 
 # By kind of action: the service's method, and the place of the target in the resource's name.
 _METHODS = {
     "CreateInstance": "notebooks.CreateInstance", "StartInstance": "notebooks.StartInstance",
     "StopInstance": "notebooks.StopInstance", "ResetInstance": "notebooks.ResetInstance",
+    "RestoreData": "notebooks.RestoreInstance", "ResizeDisk": "notebooks.ResizeDisk", "EndSession": "dataproc.TerminateSession",
     "DeleteInstance": "notebooks.DeleteInstance", "UpdateInstance": "notebooks.UpdateInstance",
     "CreateCluster": "dataproc.CreateCluster", "DeleteCluster": "dataproc.DeleteCluster",
     "CreateAccount": "iam.serviceAccounts.create", "ShareAccount": "iam.serviceAccounts.setIamPolicy",
@@ -24,13 +26,53 @@ _METHODS = {
     "DeleteSnapshot": "compute.snapshots.delete", "PutTemplate": "storage.objects.insert templates",
     "RemoveTemplate": "storage.objects.delete templates", "WriteManifest": "storage.objects.insert manifests",
 }  # fmt: skip
-_REST = ("records/", "due/", "guard/", "index/", "policy/", "persons/", "audit/", "wishes/")
 
 
-def objects(bench: Bench) -> dict[str, bytes]:
-    """The entries' objects by name."""
-    bucket = storage_bucket(bench.clients, bench.settings.audit_bucket)
-    return {blob.name: blob.download_as_bytes() for blob in bucket.list_blobs(prefix="audit/")}
+def objects(bench: Bench, prefix: str = "audit/") -> dict[str, bytes]:
+    """The entries' objects by name, as the embedded cloud has them."""
+    cloud = bench.cloud
+    with cloud.world.lock:
+        live = cloud.storage.buckets.get(bench.settings.audit_bucket).live
+        return {name: live[name].content for name in sorted(live) if name.startswith(prefix)}
+
+
+def faults(bench: Bench) -> list[str]:
+    """All that is wrong with the audit of a world at rest: chains, manifests, changes without entries, entries without changes."""
+    rows = list(bench.deps.records.rows())
+    records = [stored.record for row in rows if (stored := bench.deps.records.load(row.user_key)) is not None]
+    keys = {record.status.audit.alias: str(record.user_key) for record in records}
+    days = {date.fromisoformat(name.split("/")[1]) for name in objects(bench)}
+    keys |= {alias_of_cuts(row.user_key, day): str(row.user_key) for row in rows for day in days}
+    left = [
+        f"{record.user_key}: a line is not copied out"
+        for record in records
+        if any(x.waits for x in record.status.story)
+    ]
+    erased = {str(told["user"]) for _, message, told in bench.log.lines if message == "Erased personal data"}
+    of_erased = {key.rpartition("-")[2] for key in erased}  # whose entries lead to nobody
+    missing = [each for each in unmatched(bench, keys) if not any(digits in each for digits in of_erased)]
+    known = [each for each in missing if any(key.rpartition("-")[2] in each for key in keys.values())]
+    return [*left, *broken_chains(bench), *broken_manifests(bench), *(known if erased else missing)]
+
+
+def broken_manifests(bench: Bench) -> list[str]:
+    """What is wrong with the days' manifests: one that is missing, does not follow the day before, or lists other bytes."""
+    entries_of, wrong = objects(bench), []
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in entries_of.items()}
+    found = {name: (json.loads(content), content) for name, content in objects(bench, "manifests/").items()}
+    before, yesterday = "", None
+    for name, (manifest, content) in found.items():
+        day = date.fromisoformat(manifest["day"])
+        listed = {each: digest for each, digest in digests.items() if each.startswith(f"audit/{day}/")}
+        if dict(manifest["objects"]) != listed:
+            wrong.append(f"{name} lists other objects")
+        follows = before if yesterday == day - timedelta(days=1) else ""
+        if manifest["previous"] != follows:
+            wrong.append(f"{name} does not follow the day before")
+        before, yesterday = hashlib.sha256(content).hexdigest(), day
+    over = (bench.now - timedelta(hours=3)).date().isoformat()
+    days = {name.split("/")[1] for name in digests}
+    return wrong + [f"{day} has no manifest" for day in days if day < over and f"manifests/{day}.json" not in found]
 
 
 def entries(bench: Bench) -> list[dict[str, Any]]:
@@ -43,12 +85,10 @@ def broken_chains(bench: Bench) -> list[str]:
     """What is wrong with the users' chains: a number that is missing or there twice, a digest that is not that of the entry before."""
     rows: dict[str, dict[int, bytes]] = defaultdict(dict)
     faults = []
-    for name, content in objects(bench).items():
+    for content in objects(bench).values():
         for row in content.splitlines():
             entry = json.loads(row)
             alias, number = entry["user"]["uid"], entry["metadata"]["sequence"]
-            if "/alone-" in name:
-                continue
             if number in rows[alias]:
                 faults.append(f"{alias} {number} twice")
             rows[alias][number] = row
@@ -67,8 +107,15 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
     """Changes in the cloud's journal without an entry, and entries without their change. `keys`: the users' keys by pseudonym."""
     made: Counter[str] = Counter()
     tried: Counter[str] = Counter()
-    for call in bench.calls():
-        what = _what_of(call)
+    calls = bench.cloud.world.journal.listing(mutating_only=False)
+    foreign = Counter(map(_row, bench.foreign))
+    for call in calls:
+        if foreign[_row(call)]:
+            foreign[_row(call)] -= 1
+            continue
+        if call["method"] == "serviceAccounts.getIamPolicy":  # a policy that is right already is not written again
+            tried[f"iam.serviceAccounts.setIamPolicy {_leaf(call['resource'])}"] += 1
+        what = _what_of(call) if not call["resource"].startswith(f"{bench.settings.audit_bucket}/") else None
         if what is not None:
             tried[what] += 1
             made[what] += call["status"] < 300
@@ -79,6 +126,8 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
         if more["kind"] != "call":
             continue
         kind, _, target = more["act"].partition(" ")
+        if kind == "Erase":
+            continue
         key = keys.get(entry["user"]["uid"], entry["user"]["uid"])
         what = f"{_METHODS[kind]} {_named(target, entry['user']['uid'], key, kind)}"
         assert entry["class_uid"] == 3001
@@ -87,7 +136,7 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
         if more["state"] == "done":
             done[what] += 1
         elif more["state"] != "held":
-            open_ended[what] += 1
+            open_ended[what] += entry.get("count", 1)
     faults = [
         f"{what}: {count} changes, {done[what]} entries and {open_ended[what]} open ones"
         for what, count in made.items()
@@ -97,16 +146,24 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
     return faults
 
 
+def _row(call: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(call.values())
+
+
+def _leaf(resource: str) -> str:
+    return resource.rpartition("/")[2].partition("@")[0]
+
+
 def _what_of(call: dict[str, Any]) -> str | None:
     service, method, resource = call["service"], call["method"], call["resource"]
     if not call["mutates"]:
         return None
     if service == "storage":
         name = resource.partition("/")[2]
-        if name.startswith(_REST) or not name:
+        if not name.startswith(("templates/", "manifests/")):
             return None
         return f"storage.{method} {name.partition('/')[0]} {name.rpartition('/')[2].rpartition('.')[0]}"
-    leaf = resource.rpartition("/")[2].partition("@")[0]
+    leaf = _leaf(resource)
     if method == "disks.createSnapshot":
         leaf = leaf.removesuffix("-data-workspace")
     return f"{service}.{method} {leaf}" if f"{service}.{method}" in _METHODS.values() else None

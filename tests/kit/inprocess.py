@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http
 import io
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,19 @@ class Bench:
     clients: Clients
     log: ListLog
     adapter: WsgiAdapter
+    foreign: list[dict[str, Any]] = field(default_factory=list)  # changes by other hands, as the journal has them
+
+    @contextlib.contextmanager
+    def other_hands(self) -> Iterator[None]:
+        """While it lasts, what is called is not of the product."""
+        journal = self.cloud.world.journal
+        before = journal.count
+        try:
+            yield
+        finally:
+            if journal.count > before:
+                made = list(journal._entries)[before - journal.count :]
+                self.foreign += [asdict(entry) for entry in made if entry.mutates]
 
     @property
     def now(self) -> datetime:

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from emulator.faults import Faults
+from kit import audit
 from kit.hostile_machine import HostileRules
 from kit.inprocess import Bench, OneAfterAnother, impatient, make_bench
 from kit.ledger import Ledger
@@ -31,6 +32,7 @@ from shared.domain.things.identity import account_email, account_id_for, instanc
 from shared.engine.news.deliver import deliver, deliver_all
 from shared.engine.reconcile.changing import is_decided, want_hold
 from shared.engine.reconcile.reconciler import preview, reconcile
+from shared.engine.sweeps.manifests import keep_manifests
 from shared.engine.sweeps.sweeps import sweep
 
 # No copies of files are taken here: tests/properties/test_files_machine.py adds them, and people who restore one.
@@ -128,6 +130,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             users = {s.user for s in self.sent}
             self.facts_are_allowed()
             self.spark_matches({user: wanted_profile(self.sent, user, self.bench.now) for user in sorted(users)})
+            self.audit_is_whole()
         finally:
             self._patience.__exit__(None, None, None)
 
@@ -320,7 +323,8 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         self.bench.cloud.world.faults = Faults()
         self.bench.adapter.around = lambda: None
         try:
-            yield
+            with self.bench.other_hands():
+                yield
         finally:
             self.bench.cloud.world.faults, self.bench.adapter.around = faults, around
 
@@ -569,6 +573,12 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
             for user in USERS:
                 reconcile(user_key_for(parse_email(user)), self.bench.deps)
         self.two_by_others.clear()
+
+    def audit_is_whole(self) -> None:
+        """Every change has one entry and every entry its change; chains and manifests verify."""
+        for _ in range(6):  # a sweep catches up with a year of days in which none ran
+            keep_manifests(self.bench.deps)
+        assert audit.faults(self.bench) == []
 
     def longest_wait(self) -> timedelta:
         """Return how long it takes until what was refused as wrong, or in unknown words, is tried again; zero for less than an hour."""

@@ -21,8 +21,10 @@ from shared.domain.account import step as identity_step
 from shared.domain.notebook import leaver, replacement
 from shared.domain.notebook import states as notebook_states
 from shared.domain.notebook import step as notebook_step
+from shared.domain.notebook.actions import StopInstance
 from shared.domain.notebook.leaver import delete
 from shared.domain.plan.step import Step
+from shared.domain.reconcile.outcome import Done
 from shared.domain.record.status import ConditionStatus
 from shared.domain.snapshot import step as saving
 from shared.domain.spark import step as spark_step
@@ -30,6 +32,7 @@ from shared.domain.things import identity
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserKey, _readable
 from shared.domain.things.notebook import InstanceRef
+from shared.engine.reconcile import audit, reconciler
 
 SHARDS = 4
 SHRINK = [Phase.shrink] if os.environ.get("BENCHKEEPER_SHRINK") else []  # noqa: TID251 - asked for by hand
@@ -135,7 +138,29 @@ def _make_again_what_ended_by_itself(monkeypatch):
     monkeypatch.setattr(spark_step, "_seen", forgetful)
 
 
+def _stops_are_not_told(monkeypatch):
+    chained = audit.chained
+
+    def forgetful(lines, record, kept):
+        return chained([line for line in lines if not line.act.startswith("StopInstance")], record, kept)
+
+    monkeypatch.setattr(audit, "chained", forgetful)
+
+
+def _calls_are_told_that_were_not_made(monkeypatch):
+    carry_out = reconciler.carry_out
+
+    def lazy(plan, deps):
+        if any(isinstance(action, StopInstance) for action in plan.actions):
+            return [(action, Done()) for action in plan.actions]
+        return carry_out(plan, deps)
+
+    monkeypatch.setattr(reconciler, "carry_out", lazy)
+
+
 PLANTED = [
+    _stops_are_not_told,
+    _calls_are_told_that_were_not_made,
     _never_stop,
     _delete_what_cannot_be_read,
     _name_from_the_local_part,

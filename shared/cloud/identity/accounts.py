@@ -49,6 +49,16 @@ class IamAccounts:
             is_ours=_is_ours(raw, user_key), disabled=bool(raw.get("disabled")), shared_with=_shared_with(policy)
         )
 
+    def keys(self, account_id: AccountId) -> int:
+        """Return the number by one call: keys are not paged, and an account has at most ten. A missing account has none."""
+        answer = self._clients.json("iam").call_or_none(
+            "GET",
+            f"{self._path(account_id)}/keys",
+            params={"keyTypes": "USER_MANAGED"},
+            what=f"list keys of service account {account_id}",
+        )
+        return len((answer or {}).get("keys", []))
+
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
         """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else.
 

@@ -108,13 +108,15 @@ class AccountSeen(Struct, frozen=True, kw_only=True):
     """The user's own service account as it was read.
 
     `is_ours`: its description says that we made it for this user. `shared_with` are all members that its policy gives a role, by role.
-    `in_groups` says of each queried group whether the account is a direct member.
+    `in_groups` says of each queried group whether the account is a direct member. `keys` is how many keys users made for it, None if
+    that was not asked, or could not be read.
     """
 
     is_ours: bool
     disabled: bool
     shared_with: Mapping[str, tuple[str, ...]]
     in_groups: Mapping[str, bool] = field(default_factory=dict)
+    keys: int | None = None
 
 
 AccountSight = AccountSeen | Absent | Unreadable | NotLooked

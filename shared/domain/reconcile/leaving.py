@@ -59,13 +59,21 @@ def with_leaving(
     paths = tuple(_path(path, known, _look(path, loaded, after, seen), outcomes, now) for path in LeavingPath)
     complete = all(path.is_verified for path in paths)
     first = known.complete_at if known is not None and known.complete_at is not None else now
-    leaving = Leaving(since=since, paths=paths, complete_at=first if complete else None)
+    keys = seen.account.keys if isinstance(seen.account, AccountSeen) else None
+    if keys is None and known is not None:
+        keys = known.keys
+    leaving = Leaving(since=since, paths=paths, complete_at=first if complete else None, keys=keys)
     after = after if leaving == known else after.with_status(leaving=leaving)
     if any(_is_to_be_seen(path) for path in paths):
         next_at = after.status.next_attempt_at
         soon = now + poll
         after = after.with_status(next_attempt_at=soon if next_at is None else min(next_at, soon))
     return after
+
+
+def is_verified_gone(record: UserRecord) -> bool:
+    """Return True if the certificate is complete: nothing is asked for it any more but what a pass looks at anyway."""
+    return record.status.leaving is not None and record.status.leaving.complete_at is not None
 
 
 def _since(loaded: UserRecord, after: UserRecord, now: datetime) -> datetime:
@@ -164,7 +172,11 @@ def _bindings(loaded: UserRecord, after: UserRecord, seen: Observed) -> Look:
         case AccountSeen() as account:
             if any(account.shared_with.values()) or any(account.in_groups.values()) or not account.disabled:
                 return _THERE
-            return _GONE if groups <= set(account.in_groups) else (PathState.UNREADABLE, "Groups")
+            if not groups <= set(account.in_groups):
+                return PathState.UNREADABLE, "Groups"
+            if account.keys is None and not is_verified_gone(loaded):
+                return PathState.UNREADABLE, "Keys"
+            return _GONE
         case Unreadable(error=error):
             return PathState.UNREADABLE, error.reason.value
 

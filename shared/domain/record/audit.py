@@ -18,14 +18,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import InvalidMessageError
-from shared.domain.things.history import Call, CallState, StoryKind, StoryLine
-from shared.domain.things.identity import account_id_for
+from shared.domain.things.history import Call, CallState, StoryKind, StoryLine, with_times
+from shared.domain.things.identity import UserKey, account_id_for
 
 ENTRIES = "audit/"
 MANIFESTS = "manifests/"
-ALONE = "alone"  # the first part of the name of an entry that is in no chain
+ALONE = "alone"  # the first part of the id of a call about a user who has no record to write
 _NAME = re.compile(r"^audit/(\d{4}-\d\d-\d\d)/([0-9a-z]+)-(\d{8})\.jsonl$")
 _ADDRESS = re.compile(r"[^\s@'\"<>()\[\],;:]+@[^\s@'\"<>()\[\],;:]+\.[^\s@'\"<>()\[\],;:]*[^\s@'\"<>()\[\],;:.]")
 _CLASS, _CATEGORY, _OTHER = 3001, 3, 99
@@ -35,7 +36,7 @@ _STATUS = {CallState.DONE: 1, CallState.REFUSED: 2, CallState.HELD: _OTHER, Call
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it.
+    """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it. `repeats`: as in `StoryLine`.
 
     `state` is None for a line that is no call. `previous` is the digest of the user's entry before, "" for the first one.
     """
@@ -59,8 +60,25 @@ class Entry(Struct, frozen=True, kw_only=True):
     after: Mapping[str, str]
     previous: str
     previous_object: str
+    repeats: int = 0
+    until: datetime | None = None
     digest: str = ""
     place: str = ""
+
+    @property
+    def words(self) -> str:
+        """The text for people, with the number of times."""
+        return with_times(self.text, self.repeats, self.until)
+
+
+class CutCall(Struct, frozen=True, kw_only=True):
+    """A call about a user who has no record to write. `kind` is that of the action, `target` what it is about; `text` names no user."""
+
+    kind: str
+    text: str
+    activity: int
+    state: CallState
+    target: str = ""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -188,6 +206,10 @@ def entry_of(
             "previous_object": previous_object,
         },
     }
+    if line.repeats and line.until is not None:
+        started, ended = (int(each.timestamp() * 1000) for each in (line.at, line.until))
+        entry |= {"count": line.repeats + 1, "start_time": started, "end_time": ended}
+        entry["unmapped"]["until"] = line.until.isoformat()
     if call is not None:
         entry["status_detail"] = scrub(line.because) if line.refused else call.state.value
         entry["unmapped"] |= {
@@ -201,11 +223,29 @@ def entry_of(
     return entry
 
 
-def alone(alias: str, text: str, because: str, activity: int, at: datetime, number: int) -> dict[str, Any]:
-    """Return the entry of a call that is in no chain, of a user whose record cannot be used. `text` names no user."""
-    call = Call(id=f"{ALONE}-{number}", activity=activity, state=CallState.DONE, policy="", done_at=at)
-    line = StoryLine(at=at, kind=StoryKind.CALL, text=text, because=because, call=call)
-    return entry_of(line, alias=alias, number=number, previous="", previous_object="", scrub=str)
+def alias_of_cuts(key: str, day: date) -> str:
+    """Return the pseudonym of the day's chain of calls about a user who has no record to write. `key` and day give it again."""
+    return digest_of(f"{ALONE} {key} {day.isoformat()}".encode())[:16]
+
+
+def cut_entries(cuts: Iterable[CutCall], key: str, chain: AuditStatus, because: str, at: datetime) -> Chain:
+    """Return the entries of these calls as the next ones of the chain. A target that does not show the key is left out: it may name the user."""
+    digits = key.rpartition("-")[2]
+    names = (account_id_for(UserKey(key)).removeprefix("nb-"), key, digits) if digits != key else (key,)
+
+    def scrub(text: str) -> str:
+        for name in names:
+            text = text.replace(name, chain.alias)
+        return text
+
+    lines = []
+    for number, cut in enumerate(cuts, start=chain.audited + 1):
+        target = cut.target if digits in cut.target else ""
+        done_at = None if cut.state is CallState.ASKED else at
+        call = Call(id=f"{ALONE}-{number}", activity=cut.activity, state=cut.state, policy="", done_at=done_at)
+        act = f"{cut.kind} {target}".strip()
+        lines.append(StoryLine(at=at, kind=StoryKind.CALL, text=cut.text, because=because, act=act, call=call))
+    return _chained(lines, chain, scrub)
 
 
 def line_bytes(entry: Mapping[str, Any]) -> bytes:
@@ -223,13 +263,16 @@ class Chain(Struct, frozen=True, kw_only=True):
 
 def chained(lines: Iterable[StoryLine], record: UserRecord, kept: frozenset[str]) -> Chain:
     """Return the entries of these lines, as the next ones of the record's chain."""
-    audit, scrub = record.status.audit, Scrub(record, kept)
-    number, previous = audit.audited, audit.audit_digest
+    return _chained(lines, record.status.audit, Scrub(record, kept))
+
+
+def _chained(lines: Iterable[StoryLine], end: AuditStatus, scrub: Callable[[str], str]) -> Chain:
+    number, previous = end.audited, end.audit_digest
     rows: list[bytes] = []
     for line in lines:
         number += 1
-        before = audit.audit_object if not rows else ""
-        raw = entry_of(line, alias=audit.alias, number=number, previous=previous, previous_object=before, scrub=scrub)
+        before = end.audit_object if not rows else ""
+        raw = entry_of(line, alias=end.alias, number=number, previous=previous, previous_object=before, scrub=scrub)
         rows.append(line_bytes(raw))
         previous = digest_of(rows[-1])
     return Chain(content=b"\n".join(rows) + b"\n", audited=number, digest=previous)
@@ -270,6 +313,8 @@ def _entry(raw: Mapping[str, Any], digest: str, place: str) -> Entry:
         after=dict(more["after"]),
         previous=str(more["previous"]),
         previous_object=str(more["previous_object"]),
+        repeats=int(raw.get("count", 1)) - 1,
+        until=datetime.fromisoformat(more["until"]).astimezone(UTC) if more.get("until") else None,
         digest=digest,
         place=place,
     )
@@ -281,9 +326,9 @@ def without_known(
     """Return the lines that are not among the known entries.
 
     A call is recognised by its id, another line by time, kind and text; a decision of the present pass also without its time, because
-    the pass that told it first was lost.
+    the pass that told it first was lost. Of a line that stands for several times, those that are told are taken off its count.
     """
-    scrub = Scrub(record, kept)
+    scrub, known = Scrub(record, kept), tuple(known)
     calls, told, decided = set(), set(), set()
     for entry in known:
         calls.add(entry.call)
@@ -299,7 +344,28 @@ def without_known(
             return True
         return line.kind is StoryKind.DECISION and line.at == now and (text, scrub(line.because)) in decided
 
-    return tuple(line for line in lines if not is_known(line))
+    def rest(line: StoryLine) -> StoryLine | None:
+        if not line.repeats:
+            return None if is_known(line) or _times(line, known, scrub) else line
+        left = line.repeats + 1 - _times(line, known, scrub)
+        return replace(line, repeats=left - 1) if left > 0 else None
+
+    return tuple(left for line in lines if (left := rest(line)) is not None)
+
+
+def _times(line: StoryLine, known: Iterable[Entry], scrub: Scrub) -> int:
+    """Return how many times the known entries tell what the line tells. Only lines that may be folded are told more than once."""
+    first, last = line.at, line.until or line.at
+    state = line.call.state if line.call is not None else None
+    told = (line.kind, scrub(line.act if line.call is not None else line.text), scrub(line.ref), state)
+    return sum(
+        entry.repeats + 1
+        for entry in known
+        if (line.repeats or entry.repeats)
+        and (entry.kind, entry.act if entry.state is not None else entry.text, entry.ref, entry.state) == told
+        and entry.at <= last
+        and first <= (entry.until or entry.at)
+    )
 
 
 def as_line(entry: Entry, record: UserRecord) -> StoryLine:
@@ -314,6 +380,8 @@ def as_line(entry: Entry, record: UserRecord) -> StoryLine:
         refused=entry.state is CallState.REFUSED,
         by=named_again(entry.by, record),
         after=entry.after,
+        repeats=entry.repeats,
+        until=entry.until,
         call=Call(
             id=entry.call,
             activity=entry.activity,

@@ -16,6 +16,7 @@ from msgspec.structs import fields
 
 from shared.domain.people import facts_json
 from shared.domain.people.facts import TIMELINES
+from shared.domain.record.leaving import Leaving
 from shared.domain.record.mails import Mail, MailStatus, PlannedChange
 from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import Spec, UserRecord
@@ -222,7 +223,7 @@ def _check(value: Any, raw: Any) -> None:
 _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
-    StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call"}),
+    StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call", "repeats", "until"}),
     Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by"}),
     Meter: frozenset({"began_at", "lines", "open", "asked_at", "priced"}),
     Line: frozenset({"estimated", "charge"}),
@@ -244,6 +245,7 @@ _LATER: dict[type, frozenset[str]] = {
     GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
     InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),
     AuditStatus: frozenset({"alias", "audited", "audit_digest", "audit_object"}),
+    Leaving: frozenset({"keys"}),
     MailStatus: frozenset({"mails", "mails_since", "change"}),
     Mail: frozenset({"facts", "tries", "not_before", "trouble", "refused"}),
     PlannedChange: frozenset({"replaces"}),

@@ -50,11 +50,15 @@ class PathCut(Struct, frozen=True, kw_only=True):
 
 
 class Leaving(Struct, frozen=True, kw_only=True):
-    """The state of a user's leaving. `since` is when the news came; `complete_at` when the last path was verified, None before."""
+    """The state of a user's leaving. `since` is when the news came; `complete_at` when the last path was verified, None before.
+
+    `keys` is how many keys users had made for the person's account when it was asked for them; None if it never was.
+    """
 
     since: datetime
     paths: tuple[PathCut, ...]
     complete_at: datetime | None = None
+    keys: int | None = None
 
     def path(self, path: LeavingPath) -> PathCut | None:
         """Return what is known of a path."""

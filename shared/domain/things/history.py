@@ -17,6 +17,7 @@ from msgspec.structs import replace
 MAX_LINES = 75
 _MAX_TEXT = 300
 _MAX_WAITING_TEXT = 4000  # of a line that is not copied out yet
+MAX_WAITING = 20  # if more lines wait, repeated ones become one line with a count
 
 
 class StoryKind(StrEnum):
@@ -63,7 +64,7 @@ class StoryLine(Struct, frozen=True, kw_only=True):
     `act` identifies the call to the cloud (`Action.key`); `refused`: the cloud refused the call. Lines of earlier versions have neither.
     `by` is who caused the line: a source, the key of a user, or a part of Benchkeeper. `waits`: the line is not copied out yet; until
     then it has `after`, what was wanted once the line was written, and for a call `call`. `again`: a repeated refusal, or a call of every
-    day, which only the audit keeps.
+    day, which only the audit keeps. `repeats`: how many times more the same happened, the last time at `until` (`folded`).
     """
 
     at: datetime
@@ -78,11 +79,23 @@ class StoryLine(Struct, frozen=True, kw_only=True):
     again: bool = False
     after: Mapping[str, str] = field(default_factory=dict)
     call: Call | None = None
+    repeats: int = 0
+    until: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """The text for people, with the number of times."""
+        return with_times(self.text, self.repeats, self.until)
 
     @property
     def is_under_way(self) -> bool:
         """The state of a call whose outcome no process has saved yet."""
         return self.call is not None and self.call.state is CallState.ASKED
+
+
+def with_times(text: str, repeats: int, until: datetime | None) -> str:
+    """Return the text of a line or an entry, with how often and until when the same happened, if more than once."""
+    return text if not repeats or until is None else f"{text} ({repeats + 1} times until {until:%Y-%m-%d %H:%M} UTC)"
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
@@ -99,6 +112,51 @@ def latest(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
     if old <= 0:
         return story
     return (*(line for line in story[:old] if line.waits), *story[old:])
+
+
+def folded(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
+    """Return the history in which repeated lines that wait are one line each, with a count, if more than `MAX_WAITING` lines wait.
+
+    Calls that changed nothing fold with equal ones since the last success of that call; a changed condition folds with equal ones while
+    what is wanted stays the same. News, requests, changes, and calls whose outcome is unknown are never folded.
+    """
+    if sum(line.waits for line in story) <= MAX_WAITING:
+        return story
+    lines: list[StoryLine] = []
+    open_at: dict[tuple[str, ...], int] = {}
+    wanted: Mapping[str, str] = {}
+    for line in story:
+        if not line.waits:
+            lines.append(line)
+            continue
+        if line.after != wanted:
+            wanted = line.after
+            open_at = {same: place for same, place in open_at.items() if same[0] == StoryKind.CALL}
+        same = _same(line)
+        if same is not None and same in open_at:
+            lines[open_at[same]] = _one_more(lines[open_at[same]], line)
+            continue
+        if same is not None:
+            open_at[same] = len(lines)
+        elif line.act:
+            open_at = {known: place for known, place in open_at.items() if known[1] != line.act}
+        lines.append(line)
+    return tuple(lines)
+
+
+def _same(line: StoryLine) -> tuple[str, ...] | None:
+    """Return what equal lines have in common; None for a line that stays alone."""
+    if line.kind is StoryKind.DECISION:
+        return (line.kind, line.text, line.because)
+    if line.call is not None and line.call.state in {CallState.REFUSED, CallState.HELD}:
+        return (line.kind, line.act, line.call.state, line.ref)
+    return None
+
+
+def _one_more(first: StoryLine, line: StoryLine) -> StoryLine:
+    return replace(
+        first, repeats=first.repeats + line.repeats + 1, until=max(line.until or line.at, first.until or first.at)
+    )
 
 
 def once_copied(line: StoryLine) -> StoryLine:

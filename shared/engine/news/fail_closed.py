@@ -11,22 +11,33 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.domain.people.events import AccountChanged, Left, LifecycleEvent, is_cut
 from shared.domain.plan.plan import Activity
+from shared.domain.record.audit import CutCall
 from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, NewerRecordError
-from shared.domain.things.identity import UserKey, account_id_for, is_user_key, user_key_for, user_key_of_instance
+from shared.domain.things.history import CallState
+from shared.domain.things.identity import (
+    AccountId,
+    UserKey,
+    account_id_for,
+    is_user_key,
+    user_key_for,
+    user_key_of_instance,
+)
 from shared.domain.things.notebook import (
     LABEL_MANAGED_BY,
     LABEL_USER,
     MANAGED_BY,
     RESTING,
     Absent,
+    InstanceRef,
     NotebookState,
     ObservedNotebook,
 )
 from shared.engine.ports.deps import Deps
-from shared.engine.reconcile.audit import note_alone
+from shared.engine.reconcile.audit import note_cuts
 
 # The unreadable record may overrule an older statement: the user may be back.
 LATELY = timedelta(days=14)
@@ -94,33 +105,71 @@ def cut_by_label(user_keys: Iterable[UserKey], deps: Deps, *, because: str = "")
     the others; the result names what failed.
     """
     keys = frozenset(user_keys)
-    stopped, failed = [], []
-    unreachable: frozenset[str] = frozenset()
+    calls, failed, unreachable = _running(keys, deps)
+    accounts, unread = _enabled_accounts(keys, deps)
+    calls += accounts
+    note_cuts(_by_key(calls), because, deps)
+    done = [_carried_out(call, deps) for call in calls]
+    note_cuts(_by_key(done), because, deps)
+    failed += [call.failed for call in done if call.failed] + unread
+    ended = [call for call in done if not call.failed]
+    return CutByLabel(
+        stopped=tuple(call.target for call in ended if call.instance is not None),
+        failed=tuple(failed),
+        unreachable=tuple(sorted(unreachable)),
+        disabled=tuple(call.target for call in ended if call.instance is None),
+    )
+
+
+class _Call(Struct, frozen=True, kw_only=True):
+    """A call of a cut: the stop of an instance, or without one the disabling of an account."""
+
+    key: UserKey
+    target: str
+    instance: InstanceRef | None
+    state: CallState = CallState.ASKED
+    failed: str = ""
+
+
+def _running(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call], list[str], frozenset[str]]:
+    """Return the stops that are to be made, the failures, and the zones that could not be listed."""
     try:
         listing = deps.notebooks.listing()
     except BenchkeeperError as error:
-        failed.append(f"list instances: {error.reason.value}")
-    else:
-        unreachable = listing.unreachable
-        for notebook in listing.notebooks:
-            if _owner(notebook) not in keys or notebook.state in _ENDING:
-                continue
-            try:
-                deps.notebooks.stop(notebook.ref)
-            except BenchkeeperError as error:
-                failed.append(f"stop {notebook.ref.instance_id}: {error.reason.value}")
-            else:
-                stopped.append(notebook.ref.instance_id)
-    disabled, not_disabled = _disable(keys, deps)
-    calls = [(str(user_key_of_instance(name) or name), "stop instance") for name in stopped]
-    calls += [(name, "disable service account") for name in disabled]
-    note_alone(((whose, text, Activity.DISABLE) for whose, text in calls), because, deps)
-    return CutByLabel(
-        stopped=tuple(stopped),
-        failed=(*failed, *not_disabled),
-        unreachable=tuple(sorted(unreachable)),
-        disabled=disabled,
-    )
+        return [], [f"list instances: {error.reason.value}"], frozenset()
+    calls = []
+    for notebook in listing.notebooks:
+        owner = _owner(notebook)
+        if owner is not None and owner in keys and notebook.state not in _ENDING:
+            calls.append(_Call(key=owner, target=notebook.ref.instance_id, instance=notebook.ref))
+    return calls, [], listing.unreachable
+
+
+def _carried_out(call: _Call, deps: Deps) -> _Call:
+    """Make the call and return it with its outcome."""
+    try:
+        if call.instance is not None:
+            deps.notebooks.stop(call.instance)
+        else:
+            deps.accounts.disable(AccountId(call.target))
+    except BenchkeeperError as error:
+        verb = "stop" if call.instance is not None else "disable"
+        return replace(call, state=CallState.REFUSED, failed=f"{verb} {call.target}: {error.reason.value}")
+    return replace(call, state=CallState.DONE)
+
+
+def _by_key(calls: Iterable[_Call]) -> dict[str, list[CutCall]]:
+    """Return the calls as the audit has them, by user."""
+    cuts: dict[str, list[CutCall]] = {}
+    for call in calls:
+        kind, text = (
+            ("StopInstance", "stop instance")
+            if call.instance is not None
+            else ("DisableAccount", "disable service account")
+        )
+        cut = CutCall(kind=kind, target=call.target, text=text, activity=int(Activity.DISABLE), state=call.state)
+        cuts.setdefault(call.key, []).append(cut)
+    return cuts
 
 
 def _owner(notebook: ObservedNotebook) -> UserKey | None:
@@ -131,23 +180,21 @@ def _owner(notebook: ObservedNotebook) -> UserKey | None:
     return user_key_of_instance(notebook.ref.instance_id)
 
 
-def _disable(keys: frozenset[UserKey], deps: Deps) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the accounts that were disabled, and the failures. If no profile has personal accounts, no call is made."""
+def _enabled_accounts(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call], list[str]]:
+    """Return the accounts that are to be disabled, and the failures. If no profile has personal accounts, no call is made."""
     if not any(profile.needs_account for profile in deps.policy.catalog.profiles.values()):
-        return (), ()
-    disabled, failed = [], []
+        return [], []
+    calls, failed = [], []
     for key in sorted(keys):
         account_id = account_id_for(key)
         try:
             seen = deps.accounts.get(account_id, key)
-            if isinstance(seen, Absent) or not seen.is_ours or seen.disabled:
-                continue
-            deps.accounts.disable(account_id)
         except BenchkeeperError as error:
-            failed.append(f"disable {account_id}: {error.reason.value}")
-        else:
-            disabled.append(account_id)
-    return tuple(disabled), tuple(failed)
+            failed.append(f"read {account_id}: {error.reason.value}")
+            continue
+        if not isinstance(seen, Absent) and seen.is_ours and not seen.disabled:
+            calls.append(_Call(key=key, target=account_id, instance=None))
+    return calls, failed
 
 
 def _known_as(address: str, deps: Deps) -> set[UserKey]:

@@ -88,6 +88,9 @@ class Accounts(Protocol):
     def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
         """Return the account with its IAM policy."""
 
+    def keys(self, account_id: AccountId) -> int:
+        """Return how many keys users made for the account; those that Google manages never leave Google."""
+
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
         """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
 

@@ -13,27 +13,26 @@ from datetime import date, datetime, timedelta
 
 from msgspec.structs import replace
 
-from shared.domain.plan.plan import Activity
 from shared.domain.reconcile.mails import with_mails
 from shared.domain.record.audit import (
-    ALONE,
     ENTRIES,
+    CutCall,
     Entry,
-    alone,
+    alias_of_cuts,
     chained,
-    digest_of,
+    cut_entries,
     entries_in,
-    line_bytes,
     name_of,
     sealed,
     without_known,
 )
+from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import UserRecord
-from shared.domain.things.errors import BenchkeeperError
-from shared.domain.things.history import CAUSES, CallState, StoryLine, latest, once_copied
+from shared.domain.things.errors import BenchkeeperError, ConflictError
+from shared.domain.things.history import CAUSES, CallState, StoryLine, folded, latest, once_copied
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
-from shared.engine.reconcile.mails import log_not_told
+from shared.engine.reconcile.alerts import log_alerts
 
 LAPSES = timedelta(minutes=10)  # longer than a function lives
 BEHIND = timedelta(minutes=15)  # an alarm is made of what waits longer
@@ -45,10 +44,9 @@ _TRIES = 6
 def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
     """Write the record with its waiting lines complete, and with the mails that are due. Raise what `Records.save` raises."""
     record = with_mails_due(record, expected.record if expected is not None else None, deps)
-    saved = deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
-    if expected is not None and record.status.mail is not expected.record.status.mail:
-        log_not_told(record, expected.record, deps)
-    return saved
+    if expected is not None:
+        log_alerts(expected.record, record, deps)
+    return deps.records.save(sealed(record, secrets.token_hex(8)), expected=expected)
 
 
 def with_mails_due(record: UserRecord, before: UserRecord | None, deps: Deps) -> UserRecord:
@@ -88,7 +86,9 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
             record, waiting = _copied(record, waiting, lines, kept, deps, now)
         except BenchkeeperError as error:
             _log_refusal(record, waiting, error, deps, now)
-            return _retried(_with_waiting(record, waiting), _next_try(waiting[0].at, now))
+            record = _with_waiting(record, waiting)
+            record = record.with_status(story=folded(record.status.story))
+            return _retried(record, _next_try(waiting[0].at, now))
     record = _with_waiting(record, waiting)
     return _retried(record, max(waiting[0].at + LAPSES, now + _FIRST_RETRY)) if waiting else record
 
@@ -122,23 +122,40 @@ def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecor
     return _with_waiting(_with_end(record, newer[-1].number, newer[-1].digest, newer[-1].place), left)
 
 
-def note_alone(calls: Iterable[tuple[str, str, Activity]], because: str, deps: Deps) -> None:
-    """Write entries of calls about a user whose record cannot be used, in no chain: (whose, what was done, activity).
+def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -> None:
+    """Write entries of calls about users who have no record to write: by user and day a chain of their own, found by one listing.
 
-    Written after the calls, by one create. If it is refused, the log alone has the calls: nothing else of the user can be written.
+    The key is that of the user, or the pseudonym of an erased one. If it is refused, the log alone has the calls: nothing
+    else of the user can be written, and the cut is not delayed.
     """
-    now, rows = deps.clock.now(), list(calls)
-    if not rows:
-        return
-    entries = b"".join(
-        line_bytes(alone(digest_of(whose.encode())[:16], text, because, int(activity), now, number)) + b"\n"
-        for number, (whose, text, activity) in enumerate(rows, start=1)
+    now = deps.clock.now()
+    for key, calls in cuts.items():
+        some = tuple(calls)
+        try:
+            if some:
+                _note_cut(key, some, because, deps, now)
+        except BenchkeeperError as error:
+            facts = {"user": key, "calls": len(some), "reason": error.reason.value, "detail": error.detail}
+            deps.log.error("Audit entry was lost", **facts)
+
+
+def _note_cut(key: str, cuts: tuple[CutCall, ...], because: str, deps: Deps, now: datetime) -> None:
+    alias = alias_of_cuts(key, now.date())
+    end = AuditStatus(alias=alias)
+    last = max((found.name for found in deps.audit.listed(f"{ENTRIES}{now.date().isoformat()}/{alias}-")), default="")
+    there = deps.audit.get(last) if last else None
+    for _ in range(_TRIES):
+        if there is not None:
+            entry = tuple(entries_in(there, last))[-1]
+            end = AuditStatus(alias=alias, audited=entry.number, audit_digest=entry.digest, audit_object=last)
+        chain, last = cut_entries(cuts, key, end, because, now), name_of(alias, end.audited + 1, now.date())
+        there = deps.audit.put(last, chain.content)
+        if there == chain.content:
+            return
+    raise ConflictError(
+        user_message="The audit could not be written: several processes write to it.",
+        detail=f"chain {alias} went on under {_TRIES} tries",
     )
-    name = f"{ENTRIES}{now.date().isoformat()}/{ALONE}-{digest_of(entries)[:24]}.jsonl"
-    try:
-        deps.audit.put(name, entries)
-    except BenchkeeperError as error:
-        deps.log.error("Audit entry was lost", calls=len(rows), reason=error.reason.value, detail=error.detail)
 
 
 def _settled(waiting: tuple[StoryLine, ...], now: datetime) -> Iterator[StoryLine]:

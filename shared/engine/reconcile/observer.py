@@ -17,6 +17,7 @@ from shared.domain.plan.plan import (
     SparkSessionsSeen,
     TemplatesSeen,
 )
+from shared.domain.reconcile.leaving import is_verified_gone
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, Verb
 from shared.domain.snapshot.copies import to_look_at
@@ -88,7 +89,11 @@ def _account(record: UserRecord, deps: Deps) -> AccountSight:
     for group in record.status.account.data_groups:
         with contextlib.suppress(BenchkeeperError):  # unknown membership: joining again is safe
             groups[group] = deps.groups.has(group, account_email(account_id, deps.policy.project))
-    return replace(seen, in_groups=groups)
+    keys = None
+    if record.spec.presence is Presence.ABSENT and seen.disabled and not is_verified_gone(record):
+        with contextlib.suppress(BenchkeeperError):  # then the certificate says that they could not be looked at
+            keys = deps.accounts.keys(account_id)
+    return replace(seen, in_groups=groups, keys=keys)
 
 
 def _snapshot(name: str, deps: Deps) -> SnapshotSight:

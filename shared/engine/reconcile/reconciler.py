@@ -15,11 +15,10 @@ from shared.domain.reconcile.outcome import Done, Outcome, with_outcomes
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
-from shared.domain.things.errors import FOR_ADMINISTRATORS, ConflictError, Reason
+from shared.domain.things.errors import ConflictError, Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import NotLooked
-from shared.domain.things.power import PowerCause
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
 from shared.engine.reconcile.audit import copy_out, save, waits, with_known, with_mails_due
@@ -133,11 +132,8 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
         return None
     publish_due(after, loaded, deps)
     _log_progress(record, seen, after, deps, now)
-    _log_needs(record, after, deps)
-    _log_broken_promise(record, after, deps, now)
-    _log_dormancy(stored.record, after, deps)
+    _log_uncut(after, deps)
     _log_revoked(record, outcomes, deps, now)
-    _log_failed_clusters(record, after, deps)
     _log_gone(loaded, after, deps)
     return Result(record=after, plan=plan, requeue_at=after.status.next_attempt_at)
 
@@ -201,37 +197,11 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
         deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
 
 
-def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log each pass that leaves a leaver's access uncut, and once what else an administrator must put right. Alerts are made of both."""
+def _log_uncut(after: UserRecord, deps: Deps) -> None:
+    """Log each pass that leaves a leaver's access uncut. An alert is made of it."""
     for condition in after.status.conditions:
-        earlier = before.status.condition(condition.type)
-        if condition.type is ConditionType.RECONCILED:
-            continue
-        if condition.reason is Reason.ACCESS_NOT_CUT:
+        if condition.reason is Reason.ACCESS_NOT_CUT and condition.type is not ConditionType.RECONCILED:
             deps.log.error("Access is not cut", user=after.user_key, profile=after.spec.profile or "")
-        elif condition.reason in FOR_ADMINISTRATORS and (earlier is None or earlier.reason is not condition.reason):
-            deps.log.warning(
-                "Needs an administrator", user=after.user_key, about=condition.type.value, reason=condition.reason.value
-            )
-
-
-def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps, now: datetime) -> None:
-    """Log once that a notebook was stopped by somebody else, or by Workbench's own timer, although its user was told it is kept on."""
-    until, cause = before.spec.keep_on_until, after.spec.power_reason.cause
-    is_news = cause is not before.spec.power_reason.cause
-    if is_news and cause is PowerCause.STOPPED_OUTSIDE and until is not None and until > now:
-        deps.log.error("Broken promise", user=after.user_key, profile=after.spec.profile or "", until=until.isoformat())
-
-
-def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log once each warning that a notebook will be put away, and that it was."""
-    known, found = before.status.notebook.dormancy, after.status.notebook.dormancy
-    if found is None:
-        return
-    for days in set(found.warned) - set(known.warned if known is not None else ()):
-        deps.log.warning("Warned that it is put away", user=after.user_key, profile=after.spec.profile or "", days=days)
-    if found.away_since is not None and (known is None or known.away_since is None):
-        deps.log.warning("Put away", user=after.user_key, profile=after.spec.profile or "")
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
@@ -244,16 +214,6 @@ def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], dep
         deps.log.info(
             "Revoked for a leaver", user=before.user_key, profile=before.spec.profile or "", event_to_revoked_s=waited
         )
-
-
-def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log once that a Spark cluster failed, and why."""
-    for wish in before.spec.clusters:
-        known = after.status.cluster(wish.template)
-        if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:
-            deps.log.warning(
-                "Spark cluster failed", user=after.user_key, template=wish.template, reason=known.reason.value
-            )
 
 
 def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:

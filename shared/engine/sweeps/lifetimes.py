@@ -17,13 +17,15 @@ from msgspec import Struct
 
 from shared.domain.intent.lifetimes import ERASED, Kept, is_erased, is_over, may_be_over, reduced, why_kept
 from shared.domain.plan.plan import Activity
+from shared.domain.record.audit import CutCall
 from shared.domain.record.record import RecordRow, UserRecord
 from shared.domain.things.errors import BenchkeeperError, ConflictError
+from shared.domain.things.history import CallState
 from shared.domain.things.identity import UserKey, user_key_for
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import LetterRow
 from shared.engine.ports.records import DueHint, Stored
-from shared.engine.reconcile.audit import note_alone
+from shared.engine.reconcile.audit import note_cuts
 from shared.engine.reconcile.observer import observe
 
 _MOST_A_SWEEP = 500  # tombstones; the next sweep continues
@@ -97,8 +99,10 @@ def _forget(
         deps.snapshots.forget_manifest(user_key, name)
     for name in templates:
         deps.templates.remove(user_key, name)
-    done = [*("forget the manifest of a snapshot" for _ in manifests), *("remove a template" for _ in templates)]
-    note_alone(((whose, text, Activity.DELETE) for text in done), "the person's data was erased", deps)
+    words = [*("forget the manifest of a snapshot" for _ in manifests), *("remove a template" for _ in templates)]
+    delete, done = int(Activity.DELETE), CallState.DONE
+    cuts = [CutCall(kind="Erase", text=each, activity=delete, state=done) for each in words]
+    note_cuts({whose: cuts}, "the person's data was erased", deps)
 
 
 def _alias(stored: Stored | None) -> str:

@@ -14,7 +14,7 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.engine.ports.deps import Deps
 
 _LATEST = timedelta(hours=1)  # after midnight: a pass that began before it has ended
-_DAYS = 8  # that a manifest may be late, for example because no sweep ran
+_DAYS_AT_ONCE = 400  # a sweep catches up with so many days, if none ran for months
 
 
 def keep_manifests(deps: Deps) -> None:
@@ -27,12 +27,10 @@ def keep_manifests(deps: Deps) -> None:
 
 def _keep(deps: Deps) -> None:
     over = (deps.clock.now() - _LATEST).date() - timedelta(days=1)
-    listed = deps.audit.listed(MANIFESTS, after=manifest_name(over - timedelta(days=_DAYS)))
-    known = {found.name: found.digest for found in listed}
-    day = over
-    while known and manifest_name(day - timedelta(days=1)) not in known and day > over - timedelta(days=_DAYS):
-        day -= timedelta(days=1)  # no sweep ran for some days
-    while day <= over:
+    known = {found.name: found.digest for found in deps.audit.listed(MANIFESTS)}
+    day = _first_due(max(known, default=""), over, deps)
+    end = min(over, day + timedelta(days=_DAYS_AT_ONCE))
+    while day <= end:
         name = manifest_name(day)
         content = None if name in known else _manifest(day, known.get(manifest_name(day - timedelta(days=1)), ""), deps)
         if content is not None:
@@ -41,6 +39,19 @@ def _keep(deps: Deps) -> None:
     last = manifest_name(over)
     if last in known:
         deps.audit.log_manifest(over.isoformat(), known[last], at=_end_of(over))
+
+
+def _first_due(newest: str, over: date, deps: Deps) -> date:
+    """Return the day after the newest manifest, however long no sweep ran; without any manifest, the day of the first entry."""
+    if newest:
+        return date.fromisoformat(newest.removeprefix(MANIFESTS).removesuffix(".json")) + timedelta(days=1)
+    first = next(iter(deps.audit.listed(ENTRIES)), None)
+    if first is None:
+        return over + timedelta(days=1)
+    try:
+        return date.fromisoformat(first.name.removeprefix(ENTRIES).partition("/")[0])
+    except ValueError:  # no object of ours
+        return over + timedelta(days=1)
 
 
 def _manifest(day: date, previous: str, deps: Deps) -> bytes | None:

@@ -75,6 +75,17 @@ def certificate_of(record: UserRecord) -> Certificate | None:
         says = _STATES[cut.state] if cut is not None else _STATES[PathState.NOT_LOOKED]
         if cut is not None and cut.reason:
             says = f"{says} ({cut.reason})"
+        if (
+            cut is not None
+            and cut.is_verified
+            and path is LeavingPath.BINDINGS
+            and leaving is not None
+            and leaving.keys
+        ):
+            some = "1 key" if leaving.keys == 1 else f"{leaving.keys} keys"
+            says = (
+                f"{says}: {some} that somebody made for the account cannot be used, because it is disabled or deleted"
+            )
         rows.append(
             PathView(
                 path=path.value,
@@ -104,6 +115,7 @@ def certificate_json(found: Certificate, record: UserRecord) -> dict[str, Any]:
         "since": _time(found.since),
         "complete_at": _time(found.complete_at),
         "note": found.note,
+        "keys": record.status.leaving.keys if record.status.leaving is not None else None,
         "paths": [
             {
                 "path": row.path,

@@ -156,9 +156,9 @@ def _add(
 def _add_line(tables: Mapping[str, list[Sequence[Cell]]], key: UserKey, line: StoryLine) -> None:
     call = line.call
     if line.kind is not StoryKind.CALL or call is None:
-        tables["decisions"].append((key, line.at, line.kind.value, line.text, line.because, line.by, line.ref))
+        tables["decisions"].append((key, line.at, line.kind.value, line.words, line.because, line.by, line.ref))
         return
-    told = (line.text, line.because, call.state.value, line.ref, line.by, call.event, call.policy)
+    told = (line.words, line.because, call.state.value, line.ref, line.by, call.event, call.policy)
     states = (_state(call.before), _state(line.after))
     tables["changes"].append((key, line.at, call.done_at, call.activity, *told, *states))
 
@@ -223,7 +223,7 @@ def _then(record: UserRecord, story: Sequence[StoryLine], end: datetime) -> Acce
             break
         since = line.at if line.after else since
         if line.kind in {StoryKind.NEWS, StoryKind.WISH, StoryKind.DECISION}:
-            why = f"{line.text}. {line.because}".strip()
+            why = f"{line.words}. {line.because}".strip()
     return AccessThen(
         user_key=record.user_key,
         user=record.email,

@@ -451,7 +451,8 @@ class Simulation:
         world = self.bench.cloud.world
         faults, world.faults = world.faults, Faults()
         try:
-            yield
+            with self.bench.other_hands():
+                yield
         finally:
             world.faults = faults
 
@@ -533,6 +534,7 @@ class Simulation:
         profiles = {user: wanted_profile(judge.sent, user, self.now) for user in users}
         self.desk.images_match(profiles)
         judge.spark_matches(profiles)
+        judge.audit_is_whole()
 
     def close(self) -> None:
         """Put the whole world into the journal: every object's bytes and metadata, and what each service knows."""

@@ -1,0 +1,90 @@
+"""The lines that alerts are made of, logged before the record that gives cause for them is written.
+
+`shared.engine.reconcile.audit.save` calls this. A process may end between two lines of code: if the line came after the write, a crash
+would lose the alert for good, since the next pass sees no news. So an alert comes at least once, and a second time if the write was lost
+to another process or to a crash.
+"""
+
+from __future__ import annotations
+
+from shared.domain.record.mails import NOT_TOLD, Mail, Trouble
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionType
+from shared.domain.things.errors import FOR_ADMINISTRATORS
+from shared.domain.things.power import PowerCause
+from shared.engine.ports.deps import Deps
+
+
+def log_alerts(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log what an administrator should hear of that `after` has and `before`, the record as it was last written, has not."""
+    _log_needs(before, after, deps)
+    _log_broken_promise(before, after, deps)
+    _log_dormancy(before, after, deps)
+    _log_failed_clusters(before, after, deps)
+    if after.status.mail is not before.status.mail:
+        _log_not_told(after, before, deps)
+
+
+def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log what an administrator must put right."""
+    for condition in after.status.conditions:
+        earlier = before.status.condition(condition.type)
+        if condition.type is ConditionType.RECONCILED or condition.reason not in FOR_ADMINISTRATORS:
+            continue
+        if earlier is None or earlier.reason is not condition.reason:
+            deps.log.warning(
+                "Needs an administrator", user=after.user_key, about=condition.type.value, reason=condition.reason.value
+            )
+
+
+def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log that a notebook was stopped by somebody else, or by Workbench's own timer, although its user was told it is kept on."""
+    now = deps.clock.now()
+    until, cause = before.spec.keep_on_until, after.spec.power_reason.cause
+    is_news = cause is not before.spec.power_reason.cause
+    if is_news and cause is PowerCause.STOPPED_OUTSIDE and until is not None and until > now:
+        deps.log.error("Broken promise", user=after.user_key, profile=after.spec.profile or "", until=until.isoformat())
+
+
+def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log each warning that a notebook will be put away, and that it was."""
+    known, found = before.status.notebook.dormancy, after.status.notebook.dormancy
+    if found is None:
+        return
+    for days in set(found.warned) - set(known.warned if known is not None else ()):
+        deps.log.warning("Warned that it is put away", user=after.user_key, profile=after.spec.profile or "", days=days)
+    if found.away_since is not None and (known is None or known.away_since is None):
+        deps.log.warning("Put away", user=after.user_key, profile=after.spec.profile or "")
+
+
+def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Log that a Spark cluster failed, and why."""
+    for wish in before.spec.clusters:
+        known = after.status.cluster(wish.template)
+        if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:
+            deps.log.warning(
+                "Spark cluster failed", user=after.user_key, template=wish.template, reason=known.reason.value
+            )
+
+
+def _log_not_told(record: UserRecord, before: UserRecord, deps: Deps) -> None:
+    """Log each mail that came into a state in which nobody was told, or nobody knows."""
+    known = {_named(mail) for mail in before.status.mail.mails if mail.state in NOT_TOLD}
+    for mail in record.status.mail.mails:
+        if mail.state in NOT_TOLD and _named(mail) not in known:
+            _tell_operator(record, mail, deps)
+
+
+def _tell_operator(record: UserRecord, mail: Mail, deps: Deps) -> None:
+    """Log that somebody was not told; an alert is made of it."""
+    deps.log.error(
+        "Could not tell",
+        user=record.user_key,
+        stage=mail.stage.value,
+        state=mail.state.value,
+        reason=mail.trouble.value or Trouble.CRASHED.value,
+    )
+
+
+def _named(mail: Mail) -> tuple[str, str]:
+    return mail.stage.value, mail.episode
