@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -21,10 +21,11 @@ from shared.domain.things.money import cost_of, rounded
 from shared.domain.things.usage import month_of
 from shared.engine.ports.deps import Deps
 from shared.engine.views.costs import Month, Sums, lines_of_record, month, past_month
+from shared.engine.views.limits import LimitUse, limits_used
 from shared.engine.views.months import CostChange, compare, thirteen
 
 _MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
-_GROUPS = ("person", "profile", "cost-center", "department", "kind", "month")
+_GROUPS = ("person", "profile", "cost-center", "department", "kind", "month", "limit")
 _LINE = (
     "month", "kind", "profile", "machine", "disk_type", "disk_gb", "cost_center", "department", "seconds", "price",
     "cost", "estimated",
@@ -33,6 +34,7 @@ _SUM = (
     "people", "notebook_hours", "spark_hours", "unpriced_hours", "estimate", "billed", "storage",
     "unpriced_storage_hours", "is_estimated",
 )  # fmt: skip
+_LIMIT = ("group", "max_environments", "environments", "waiting", "waiting_since")
 _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "hours_a_day", "storage_a_day")
 
 
@@ -58,6 +60,9 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
     if fleet is None:
         complain("No sweep has listed everybody yet; costs are there ten minutes after the first start.")
         stop(FAILED)
+    if by == "limit":
+        _print_limits(limits_used(fleet.rows, app.deps.policy.catalog), output)
+        return
     found = _month(app.deps, fleet, name)
     if changes:
         _print_changes(app, fleet, found, by, output)
@@ -127,6 +132,28 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
         say(f"{found.name}: {_money(total.estimate)} {app.settings.currency} for {total.people} people.")
         for kind, name in found.unpriced:
             say(f"Not included, for want of a price: {kind}{f' {name}' if name else ''}.")
+
+
+def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
+    rows = [
+        {
+            "group": each.group,
+            "max_environments": each.room,
+            "environments": each.used,
+            "waiting": each.waiting,
+            "waiting_since": None if each.waiting_since is None else each.waiting_since.isoformat(),
+        }
+        for each in limits
+    ]
+    if output == "json":
+        print_json({"rows": rows})
+    elif output == "csv":
+        print_csv(rows, _LIMIT)
+    elif not rows:
+        say("No group has a limit. One is set under assignments in profiles.yaml.")
+    else:
+        columns = [("GROUP", "fold"), ("NOTEBOOKS", "whole"), ("WAITING", "whole")]
+        console().print(table(columns, [(e.group, f"{e.used} of {e.room}", str(e.waiting)) for e in limits]))
 
 
 def _print_changes(app: App, fleet: FleetSnapshot, found: Month, by: str, output: str) -> None:

@@ -30,6 +30,7 @@ from shared.domain.things.meter import month_before
 from shared.domain.things.money import rounded
 from shared.domain.things.usage import month_of
 from shared.engine.views.costs import Month, Sums, month, past_month
+from shared.engine.views.limits import LimitUse, limits_used
 from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, thirteen
 from shared.sheet import Value
 
@@ -94,7 +95,13 @@ def costs() -> flask.Response:
         about=about,
         currency=current().deps.currency,
         is_bill_unreadable=is_bill_unreadable,
+        limits=_limits(seen),
     )
+
+
+def _limits(seen: FleetSnapshot) -> tuple[LimitUse, ...]:
+    catalog = current().deps.engine.policy.catalog
+    return kept().get("limits", (seen, catalog), lambda: limits_used(seen.rows, catalog))
 
 
 def _line(each: MonthSum, now: Month) -> MonthLine:
@@ -302,6 +309,22 @@ def _changes() -> Sheet:
     return Sheet(name="cost-changes", columns=_CHANGES, rows=rows, taken_at=found.at, more=more)
 
 
+_LIMITS: Columns = {
+    "group": TEXT,
+    "max_environments": NUMBER,
+    "environments": NUMBER,
+    "waiting": NUMBER,
+    "waiting_since": TIME,
+}
+
+
+def _limits_sheet() -> Sheet:
+    """Return the limits by group with what is used of them."""
+    seen = fleet()
+    rows = ((each.group, each.room, each.used, each.waiting, each.waiting_since) for each in _limits(seen))
+    return Sheet(name="limits", columns=_LIMITS, rows=rows, taken_at=seen.taken_at)
+
+
 def _change(change: CostChange, user_key: str) -> tuple[Value, ...]:
     amounts = change.before, change.after, change.change, change.a_day
     return (
@@ -361,5 +384,12 @@ ROUTES: tuple[Route, ...] = (
         _changes,
         params=(_MONTH,),
         more=_COMPARED,
+    ),
+    *offer(
+        "/manage/costs/limits",
+        "costs_limits",
+        "The limits by group, and how much of each is used.",
+        _LIMITS,
+        _limits_sheet,
     ),
 )

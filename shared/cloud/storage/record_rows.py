@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.json import Decoder
 
 from shared.domain.people.entitlement import Cause
+from shared.domain.record.cuts import SeatWait
 from shared.domain.record.record import Power, Presence, RecordRow
 from shared.domain.record.status import Notice, Regret, RegretKind
 from shared.domain.record.waves import Turn
@@ -76,6 +77,9 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "proved-at": _iso(row.proved_at),
         "sold-out": ",".join(row.sold_out),
         "sold-out-since": _iso(row.sold_out_since),
+        "seats": " ".join(row.seats),
+        "seat-wait": "" if row.seat_wait is None else " ".join((_iso(row.seat_wait.since), *row.seat_wait.groups)),
+        "seat-due": "True" if row.seat_due else "",
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -134,9 +138,17 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             proved_at=_time(get("proved-at")),
             sold_out=tuple(text.split(",")) if (text := get("sold-out")) else (),
             sold_out_since=_time(get("sold-out-since")),
+            seats=tuple(text.split(" ")) if (text := get("seats")) else (),
+            seat_wait=_seat_wait(text) if (text := get("seat-wait")) else None,
+            seat_due=get("seat-due") == "True",
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _seat_wait(text: str) -> SeatWait:
+    since, *groups = text.split(" ")
+    return SeatWait(groups=tuple(groups), since=datetime.fromisoformat(since))
 
 
 def _former(text: str) -> tuple[str, str] | None:

@@ -52,6 +52,13 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
     urgent: bool = False
 
 
+class SeatWait(Struct, frozen=True, kw_only=True):
+    """A user who waits for a seat of each group in `groups`, all of them limited and full; since when."""
+
+    groups: tuple[str, ...]
+    since: datetime
+
+
 class Clearance(Struct, frozen=True, kw_only=True):
     """A cut that may happen: `ref` is the cleared cut, "" for any; `by` is "slot", or the digest that was approved."""
 

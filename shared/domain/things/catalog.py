@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct, field
 
@@ -259,12 +259,43 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
+class GroupLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits of all members of a group together.
+
+    `max_environments` is how many of them may have an environment at once; None: no limit.
+    """
+
+    max_environments: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=100_000,
+                description="How many members may have a notebook at once. Who finds no place waits; nobody loses one.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies."""
+    """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies.
+
+    `limits` hold for all members of the group, also for those who get their profile otherwise.
+    """
 
     group: Email
     profile: str
     priority: int = 0
+    limits: GroupLimits | None = None
+
+
+def assignment_content(assignment: Assignment) -> dict[str, Any]:
+    """Return an assignment as plain values; without limits it is as earlier programs wrote it, so that they still read it."""
+    content: dict[str, Any] = to_dict(assignment)
+    if assignment.limits is None:
+        del content["limits"]
+    return content
 
 
 @lru_cache(maxsize=256)  # a sweep asks for every template of every user
@@ -329,6 +360,16 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 detail=f"unknown profile {name!r}; known: {known}",
             ) from None
 
+    @property
+    def limited(self) -> tuple[Assignment, ...]:
+        """The assignments whose group may have so many environments at once and no more."""
+        return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_environments is not None)
+
+    def room_of(self, group: str) -> int | None:
+        """Return how many members of a group may have an environment at once; None for no limit."""
+        assigned = self.assignment_for(group)
+        return None if assigned is None or assigned.limits is None else assigned.limits.max_environments
+
     def assignment_for(self, group: str) -> Assignment | None:
         """Return the assignment of `group`; None if the group entitles to nothing."""
         return next((a for a in self.assignments if a.group == group), None)
@@ -336,9 +377,10 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def entitling_digest(self) -> str:
         """Return a digest that changes whenever the same facts could entitle to something else.
 
-        It covers the assignments, the default profile and the profile names.
+        It covers the assignments with their limits, the default profile and the profile names.
         """
         text = json.dumps(
-            [[to_dict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
+            [[assignment_content(a) for a in self.assignments], self.default_profile, sorted(self.profiles)],
+            sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,43 @@
+"""The step of a notebook that has no seat under its groups' limits yet: nothing is created or started before. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.domain.intent.limits import next_seat_look
+from shared.domain.notebook.actions import CreateInstance, RestoreData, StartInstance, UpdateInstance
+from shared.domain.plan.plan import Policy
+from shared.domain.plan.step import Step
+from shared.domain.record.record import UserRecord
+from shared.domain.record.status import ConditionStatus
+from shared.domain.things.errors import Reason
+
+_BRINGS = (CreateInstance, StartInstance, UpdateInstance, RestoreData)
+
+
+def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime) -> Step:
+    """Return the notebook's step, or one that waits if it would bring a notebook that has no seat yet. `record` is that before the step."""
+    if not record.missing_seats or not record.asks_for_seats:
+        return step
+    if not any(isinstance(action, _BRINGS) for action in step.actions):
+        return step
+    look = next_seat_look(record, now)
+    return Step(
+        record=record,
+        condition=ConditionStatus.FALSE,
+        reason=Reason.LIMIT_REACHED,
+        message=_said(record, policy),
+        requeue_after=None if look is None else look - now,
+        because=("There is no free place under the limit of a group.",),
+    )
+
+
+def _said(record: UserRecord, policy: Policy) -> str:
+    wait = record.status.guard.seat_wait
+    then = "Yours is made when one becomes free. There is nothing to do."
+    if wait is None or not wait.groups:
+        return f"It could not be checked whether there is room for another notebook. {then}"
+    rooms = [(group, policy.catalog.room_of(group)) for group in wait.groups]
+    taken = " ".join(f"All {room} notebooks of {group} are taken." for group, room in rooms if room)
+    none = " ".join(f"{group} gets no more notebooks at present." for group, room in rooms if not room)
+    return " ".join(each for each in (taken, none, then) if each)
