@@ -14,15 +14,15 @@ from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_csv, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.fleet.fleet import FleetSnapshot
-from shared.domain.fleet.months import MonthLines
+from shared.domain.fleet.spent import lines_of_record
 from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import MONTHS, Line, month_before
 from shared.domain.things.money import cost_of, rounded
 from shared.domain.things.usage import month_of
 from shared.engine.ports.deps import Deps
-from shared.engine.views.costs import Month, Sums, lines_of_record, month, past_month
+from shared.engine.views.costs import Month, Sums, month, past_month
 from shared.engine.views.limits import LimitUse, limits_used
-from shared.engine.views.months import CostChange, compare, thirteen
+from shared.engine.views.months import CostChange, compare, not_before, thirteen
 
 _MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
 _GROUPS = ("person", "profile", "cost-center", "department", "kind", "month", "limit")
@@ -70,6 +70,8 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
     if by == "month":
         sums = thirteen(found, app.deps.fleet.month_totals(), app.deps.policy.catalog)
         rows = [("month", each.month, each.sums) for each in sums if each.sums is not None]
+        if output == "table" and (first := not_before(sums)):
+            say(f"Nothing was metered before {first}.")
     else:
         rows = _rows(found, by)
     _print_sums(app, found, by, rows, output)
@@ -226,8 +228,7 @@ def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
     found: list[Line] = []
     for _ in range(MONTHS - 1):
         now = month_before(now)
-        lines: MonthLines | None = deps.fleet.month(now) if now in stored else None
-        found += lines.lines.get(key, ()) if lines is not None else ()
+        found += (deps.fleet.month_about(now, key) or ()) if now in stored else ()
     return found
 
 

@@ -65,7 +65,7 @@ NEEDS: Mapping[str, Need] = {
     ),
     "LimitReached": Need(
         "People wait because a group's limit is reached",
-        "See the limits under Costs. Raise one in the configuration, or end the access of somebody who does not use it.",
+        "See the limits under Costs. Raise one in the configuration, or end access that is not used.",
     ),
     "AccessDenied": Need("A permission is missing", "Deploy again, so that the functions have their roles."),
     "OrganizationPolicy": Need(

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from kit.inprocess import Bench, make_bench
-from kit.life import Life, settings_with
+from kit.life import Life
+from kit.life import limited as with_limits
 from kit.oracle import instances, object_names
 from kit.policies import in_force
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from shared.cloud.storage.seats import StorageSeats
 from shared.domain.people.events import Joined, Left, Moved
 from shared.domain.record.cuts import SeatWait
 from shared.domain.record.record import Presence, row_of
-from shared.domain.things.catalog import Assignment, GroupLimits
+from shared.domain.things.catalog import GroupLimits
 from shared.domain.things.errors import AccessDeniedError, Reason
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.ports.deps import Deps
@@ -34,15 +35,8 @@ _FOLDER = "guard/limits/"
 
 def limited(analysts: int | None, engineers: int | None = None) -> Settings:
     """The local settings with so much room; None for no limit."""
-    settings = settings_with()
     rooms = {ANALYSTS: analysts, ENGINEERS: engineers}
-
-    def with_room(each: Assignment) -> Assignment:
-        room = rooms.get(each.group)
-        return replace(each, limits=None if room is None else GroupLimits(max_environments=room))
-
-    catalog = replace(settings.catalog, assignments=tuple(map(with_room, settings.catalog.assignments)))
-    return replace(settings, catalog=catalog)
+    return with_limits({g: GroupLimits(max_environments=room) for g, room in rooms.items() if room is not None})
 
 
 def world(settings: Settings) -> Bench:
@@ -246,7 +240,9 @@ def test_seats_that_cannot_be_read_are_not_free_and_stop_nothing():
     bench.deps = replace(whole, seats=UnreadableSeats(bench.clients))
     (second,) = people(bench, 1, first=3)
     assert waits(second)
-    assert row_of(second.record).seat_wait == SeatWait(groups=(), since=second.record.created_at)
+    assert row_of(second.record).seat_wait == SeatWait(
+        groups=(ANALYSTS,), since=second.record.created_at, is_full=False
+    )
     assert "could not be checked" in row_of(second.record).summary
     assert reconcile(first.key, bench.deps) is not None
     assert first.only().state == "ACTIVE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import Condition, ConditionType
-from shared.domain.things.catalog import Disruption, Identity, Profile
+from shared.domain.things.catalog import Disruption, GroupLimits, Identity, Profile
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for
 from shared.engine.news.deliver import deliver
 from shared.engine.sweeps.sweeps import sweep
@@ -36,6 +37,13 @@ def settings_with(changes: dict[str, dict[str, Any]] | None = None, **more: Any)
         base: Profile = profiles.get(name, profiles["analyst"])
         profiles[name] = replace(base, **{"name": name, **fields})
     return replace(settings, catalog=replace(settings.catalog, profiles=profiles))
+
+
+def limited(limits: Mapping[str, GroupLimits], settings: Settings | None = None) -> Settings:
+    """Settings in which these groups have limits, and no other group."""
+    settings = settings or settings_with()
+    given = tuple(replace(each, limits=limits.get(each.group)) for each in settings.catalog.assignments)
+    return replace(settings, catalog=replace(settings.catalog, assignments=given))
 
 
 def personal(**more: Any) -> Settings:

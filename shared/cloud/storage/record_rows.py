@@ -78,7 +78,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "sold-out": ",".join(row.sold_out),
         "sold-out-since": _iso(row.sold_out_since),
         "seats": " ".join(row.seats),
-        "seat-wait": "" if row.seat_wait is None else " ".join((_iso(row.seat_wait.since), *row.seat_wait.groups)),
+        "seat-wait": "" if row.seat_wait is None else _seat_wait_text(row.seat_wait),
         "seat-due": "True" if row.seat_due else "",
     }
     return texts | {name: text for name, text in later.items() if text}
@@ -146,9 +146,13 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
         return None
 
 
+def _seat_wait_text(wait: SeatWait) -> str:
+    return " ".join((_iso(wait.since), str(wait.is_full), *wait.groups))
+
+
 def _seat_wait(text: str) -> SeatWait:
-    since, *groups = text.split(" ")
-    return SeatWait(groups=tuple(groups), since=datetime.fromisoformat(since))
+    since, is_full, *groups = text.split(" ")
+    return SeatWait(groups=tuple(groups), since=datetime.fromisoformat(since), is_full=is_full == "True")
 
 
 def _former(text: str) -> tuple[str, str] | None:

@@ -35,9 +35,13 @@ def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime)
 def _said(record: UserRecord, policy: Policy) -> str:
     wait = record.status.guard.seat_wait
     then = "Yours is made when one becomes free. There is nothing to do."
-    if wait is None or not wait.groups:
+    if wait is None or not wait.is_full:
         return f"It could not be checked whether there is room for another notebook. {then}"
     rooms = [(group, policy.catalog.room_of(group)) for group in wait.groups]
-    taken = " ".join(f"All {room} notebooks of {group} are taken." for group, room in rooms if room)
+    taken = " ".join(_taken(group, room) for group, room in rooms if room)
     none = " ".join(f"{group} gets no more notebooks at present." for group, room in rooms if not room)
     return " ".join(each for each in (taken, none, then) if each)
+
+
+def _taken(group: str, room: int) -> str:
+    return f"The only notebook of {group} is taken." if room == 1 else f"All {room} notebooks of {group} are taken."

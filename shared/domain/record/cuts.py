@@ -53,10 +53,11 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
 
 
 class SeatWait(Struct, frozen=True, kw_only=True):
-    """A user who waits for a seat of each group in `groups`, all of them limited and full; since when."""
+    """A user who waits for a seat of each group in `groups`, and since when. `is_full` False: whether there is one is not known yet."""
 
     groups: tuple[str, ...]
     since: datetime
+    is_full: bool = True
 
 
 class Clearance(Struct, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
     if known is None and claims:
         deps.log.warning("Waits for a seat", user=record.user_key, profile=record.spec.profile or "")
     since = now if known is None else known.since
-    return _with(record, held, wait=SeatWait(groups=full or (), since=since))
+    return _with(record, held, wait=SeatWait(groups=full or missing, since=since, is_full=full is not None))
 
 
 def _with(record: UserRecord, seats: tuple[str, ...], *, wait: SeatWait | None) -> UserRecord:
