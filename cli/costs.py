@@ -34,7 +34,10 @@ _SUM = (
     "people", "notebook_hours", "spark_hours", "unpriced_hours", "estimate", "billed", "storage",
     "unpriced_storage_hours", "is_estimated",
 )  # fmt: skip
-_LIMIT = ("group", "max_environments", "environments", "waiting", "waiting_since")
+_LIMIT = (
+    "group", "max_environments", "environments", "waiting", "waiting_since", "max_monthly_cost", "cost", "overshoot",
+    "running_cost_an_hour",
+)  # fmt: skip
 _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "hours_a_day", "storage_a_day")
 
 
@@ -61,7 +64,7 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
         complain("No sweep has listed everybody yet; costs are there ten minutes after the first start.")
         stop(FAILED)
     if by == "limit":
-        _print_limits(limits_used(fleet.rows, app.deps.policy.catalog), output)
+        _print_limits(limits_used(fleet.rows, app.deps.policy.catalog, fleet.taken_at), output)
         return
     found = _month(app.deps, fleet, name)
     if changes:
@@ -141,9 +144,13 @@ def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
         {
             "group": each.group,
             "max_environments": each.room,
-            "environments": each.used,
+            "environments": each.used if each.room is not None else None,
             "waiting": each.waiting,
             "waiting_since": None if each.waiting_since is None else each.waiting_since.isoformat(),
+            "max_monthly_cost": each.budget,
+            "cost": None if each.spending is None else _amount(each.spending.spent),
+            "overshoot": None if each.spending is None else _amount(each.overshoot),
+            "running_cost_an_hour": None if each.spending is None else _amount(each.spending.hourly),
         }
         for each in limits
     ]
@@ -154,8 +161,16 @@ def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
     elif not rows:
         say("No group has a limit. One is set under assignments in profiles.yaml.")
     else:
-        columns = [("GROUP", "fold"), ("NOTEBOOKS", "whole"), ("WAITING", "whole")]
-        console().print(table(columns, [(e.group, f"{e.used} of {e.room}", str(e.waiting)) for e in limits]))
+        columns = [("GROUP", "fold"), *((each, "whole") for each in ("NOTEBOOKS", "COST", "OVERSHOOT", "WAITING"))]
+        console().print(table(columns, [(e.group, *_limit_cells(e), str(e.waiting)) for e in limits]))
+
+
+def _limit_cells(each: LimitUse) -> tuple[str, str, str]:
+    """Return notebooks, money, and by how much the money may be passed until starts end."""
+    notebooks = "-" if each.room is None else f"{each.used} of {each.room}"
+    if each.spending is None or each.budget is None:
+        return notebooks, "-", "-"
+    return notebooks, f"{_money(each.spending.spent)} of {each.budget:,.2f}", _money(each.overshoot)
 
 
 def _print_changes(app: App, fleet: FleetSnapshot, found: Month, by: str, output: str) -> None:

@@ -137,7 +137,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         workers=ThreadWorkers(),
         books=StorageGroupBooks(clients, clock=clock),
         guard=StorageGuard(clients, clock=clock),
-        seats=StorageSeats(clients),
+        seats=StorageSeats(clients, clock=clock),
         persons=StoragePersons(clients),
         audit=StorageAudit(clients, bucket=settings.audit_bucket, project=settings.project, clock=clock),
         relay=partial(_relay, clients, settings.project),

@@ -18,6 +18,7 @@ from msgspec import Struct
 from portal.deps import current
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
+from portal.manage.limits import limits_of
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import figures_of
@@ -30,7 +31,6 @@ from shared.domain.things.meter import month_before
 from shared.domain.things.money import rounded
 from shared.domain.things.usage import month_of
 from shared.engine.views.costs import Month, Sums, month, past_month
-from shared.engine.views.limits import LimitUse, limits_used
 from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, not_before, thirteen
 from shared.sheet import Value
 
@@ -98,13 +98,8 @@ def costs() -> flask.Response:
         about=about,
         currency=current().deps.currency,
         is_bill_unreadable=is_bill_unreadable,
-        limits=_limits(seen),
+        limits=limits_of(seen),
     )
-
-
-def _limits(seen: FleetSnapshot) -> tuple[LimitUse, ...]:
-    catalog = current().deps.engine.policy.catalog
-    return kept().get("limits", (seen, catalog), lambda: limits_used(seen.rows, catalog))
 
 
 def _line(each: MonthSum, now: Month) -> MonthLine:
@@ -314,22 +309,6 @@ def _changes() -> Sheet:
     return Sheet(name="cost-changes", columns=_CHANGES, rows=rows, taken_at=found.at, more=more)
 
 
-_LIMITS: Columns = {
-    "group": TEXT,
-    "max_environments": NUMBER,
-    "environments": NUMBER,
-    "waiting": NUMBER,
-    "waiting_since": TIME,
-}
-
-
-def _limits_sheet() -> Sheet:
-    """Return the limits by group with what is used of them."""
-    seen = fleet()
-    rows = ((each.group, each.room, each.used, each.waiting, each.waiting_since) for each in _limits(seen))
-    return Sheet(name="limits", columns=_LIMITS, rows=rows, taken_at=seen.taken_at)
-
-
 def _change(change: CostChange, user_key: str) -> tuple[Value, ...]:
     amounts = change.before, change.after, change.change, change.a_day
     return (
@@ -389,12 +368,5 @@ ROUTES: tuple[Route, ...] = (
         _changes,
         params=(_MONTH,),
         more=_COMPARED,
-    ),
-    *offer(
-        "/manage/costs/limits",
-        "costs_limits",
-        "The limits by group, and how much of each is used.",
-        _LIMITS,
-        _limits_sheet,
     ),
 )

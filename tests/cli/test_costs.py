@@ -66,4 +66,4 @@ def test_limits_by_group(terminal):
     rows = json.loads(costs(terminal, "--by", "limit", "-o", "json").output)["rows"]
     assert [(row["environments"], row["max_environments"], row["waiting"]) for row in rows] == [(1, 1, 1)]
     assert costs(terminal, "--by", "limit", "-o", "csv").output.startswith("group,max_environments,")
-    assert "The only notebook of data-analysts@example.com is taken." in terminal.run("show", "two@example.com").output
+    assert "LimitReached" in terminal.run("show", "two@example.com", "-o", "json").output

@@ -18,9 +18,9 @@ from shared.cloud.storage.seats import StorageSeats
 from shared.domain.people.events import Joined, Left, Moved
 from shared.domain.record.cuts import SeatWait
 from shared.domain.record.record import Presence, row_of
-from shared.domain.things.catalog import GroupLimits
 from shared.domain.things.errors import AccessDeniedError, Reason
 from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.seats import Seats
 from shared.engine.reconcile import seats
@@ -78,7 +78,7 @@ def waits(person: Life) -> bool:
 
 
 def waits_in(person: Life) -> tuple[str, ...]:
-    wait = row_of(person.record).seat_wait
+    wait = row_of(person.record).limits.wait
     return () if wait is None else wait.groups
 
 
@@ -237,10 +237,10 @@ def test_seats_that_cannot_be_read_are_not_free_and_stop_nothing():
     (first,) = people(bench, 1)
     ticks(bench)
     whole = bench.deps
-    bench.deps = replace(whole, seats=UnreadableSeats(bench.clients))
+    bench.deps = replace(whole, seats=UnreadableSeats(bench.clients, clock=bench.deps.clock))
     (second,) = people(bench, 1, first=3)
     assert waits(second)
-    assert row_of(second.record).seat_wait == SeatWait(
+    assert row_of(second.record).limits.wait == SeatWait(
         groups=(ANALYSTS,), since=second.record.created_at, is_full=False
     )
     assert "could not be checked" in row_of(second.record).summary

@@ -18,8 +18,9 @@ from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import Condition, ConditionType
-from shared.domain.things.catalog import Disruption, GroupLimits, Identity, Profile
+from shared.domain.things.catalog import Disruption, Identity, Profile
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.engine.news.deliver import deliver
 from shared.engine.sweeps.sweeps import sweep
 from shared.settings import Settings

@@ -26,9 +26,9 @@ from shared.domain.fleet.roster import RosterKind
 from shared.domain.intent.roles import Roles
 from shared.domain.people.events import Joined
 from shared.domain.record.record import RecordRow, row_of
-from shared.domain.things.catalog import GroupLimits
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.identity import InstanceId, instance_id_for, parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.domain.things.snapshots import Snapshot
 from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.engine.decisions.letters import letter_digest
@@ -539,7 +539,8 @@ class TestCosts:
         html = hub.browser(MIA).text("/manage/costs")
         row = next(row for row in Cells(html).rows if row[0] == "data-analysts@example.com")
         assert row[1] == "1 of 1"
-        assert row[2].startswith("2 people, since")
+        assert row[2] == "no limit"
+        assert row[3].startswith("2 people, since")
         assert faults_of(html) == []
         made = hub.browser(MIA).get("/manage/costs/limits.json").json["rows"]
         assert [(each["group"], each["environments"], each["max_environments"], each["waiting"]) for each in made] == [

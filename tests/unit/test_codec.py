@@ -409,7 +409,16 @@ LATER = [
     ),
     *(
         ("spec", name)
-        for name in ("restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by", "limited_by")
+        for name in (
+            "restart_at",
+            "restore",
+            "keep_on_until",
+            "clusters",
+            "cause",
+            "entitled_by",
+            "limited_by",
+            "paid_by",
+        )
     ),
 ]
 # Either will do: programs of earlier versions read and write words only.

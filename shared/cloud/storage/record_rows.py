@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
 from shared.domain.people.entitlement import Cause
-from shared.domain.record.cuts import SeatWait
-from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.record.record import LimitRow, Power, Presence, RecordRow
 from shared.domain.record.status import Notice, Regret, RegretKind
 from shared.domain.record.waves import Turn
 from shared.domain.things.identity import AccountId, InstanceId, UserKey
@@ -24,6 +23,7 @@ _POWERS = {word.value: word for word in Power}
 _CAUSES = {word.value: word for word in Cause}
 _NOTHING: Mapping[str, Any] = {}  # one shared object, because rows are never changed
 _MAPPING = Decoder(dict[str, str])
+_NO_LIMITS, _LIMITS = LimitRow(), Decoder(LimitRow)
 _USAGES = Decoder(dict[str, tuple[str, float, str]])
 
 
@@ -77,9 +77,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "proved-at": _iso(row.proved_at),
         "sold-out": ",".join(row.sold_out),
         "sold-out-since": _iso(row.sold_out_since),
-        "seats": " ".join(row.seats),
-        "seat-wait": "" if row.seat_wait is None else _seat_wait_text(row.seat_wait),
-        "seat-due": "True" if row.seat_due else "",
+        "limits": "" if row.limits == _NO_LIMITS else encode(row.limits).decode(),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -138,21 +136,10 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             proved_at=_time(get("proved-at")),
             sold_out=tuple(text.split(",")) if (text := get("sold-out")) else (),
             sold_out_since=_time(get("sold-out-since")),
-            seats=tuple(text.split(" ")) if (text := get("seats")) else (),
-            seat_wait=_seat_wait(text) if (text := get("seat-wait")) else None,
-            seat_due=get("seat-due") == "True",
+            limits=_LIMITS.decode(text) if (text := get("limits")) else _NO_LIMITS,
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-
-
-def _seat_wait_text(wait: SeatWait) -> str:
-    return " ".join((_iso(wait.since), str(wait.is_full), *wait.groups))
-
-
-def _seat_wait(text: str) -> SeatWait:
-    since, is_full, *groups = text.split(" ")
-    return SeatWait(groups=tuple(groups), since=datetime.fromisoformat(since), is_full=is_full == "True")
 
 
 def _former(text: str) -> tuple[str, str] | None:

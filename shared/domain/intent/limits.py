@@ -14,6 +14,7 @@ from shared.domain.people.entitlement import Cause
 from shared.domain.people.facts import Facts
 from shared.domain.plan.plan import Policy
 from shared.domain.record.record import Presence, Spec, UserRecord
+from shared.domain.things.catalog import Assignment
 
 # How often a waiting user is looked at again. Spread, so that those of a full group do not all come at once.
 _LOOK_EVERY = timedelta(minutes=10)
@@ -32,6 +33,20 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
         return ()
     if spec.cause in _KEPT:
         return tuple(each.group for each in limited if each.group in old.limited_by)
+    return _of(limited, facts, policy, now)
+
+
+def paid_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
+    """Return the groups with a monthly limit that pay for a user; for a leaver those of before, whose month the leaver is part of."""
+    budgeted = policy.catalog.budgeted
+    if not budgeted:
+        return ()
+    if spec.presence is Presence.ABSENT or spec.cause in _KEPT:
+        return tuple(each.group for each in budgeted if each.group in old.paid_by)
+    return _of(budgeted, facts, policy, now)
+
+
+def _of(limited: tuple[Assignment, ...], facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     book = policy.book
     held = {book.identity(group, said.occurred_at) for group, said in facts.groups(now, book).items()} - {None}
     return tuple(each.group for each in limited if book.identity(each.group, now) in held)
@@ -39,7 +54,7 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
 
 def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
     """Return when to look for a seat again; None if the user has all seats."""
-    if not record.missing_seats:
+    if not record.missing_seats and record.status.guard.seat_wait is None:
         return None
     spread = int(hashlib.sha256(record.user_key.encode()).hexdigest()[:8], 16) % _SPREAD_MINUTES
     return now + _LOOK_EVERY + timedelta(minutes=spread)
@@ -47,8 +62,10 @@ def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
 
 def with_limits(old: UserRecord, spec: Spec, policy: Policy, now: datetime) -> Spec:
     """Return the wanted state with the limited groups that count the user; those of before for a user who was stopped without a decision."""
-    if not policy.catalog.limited and not old.spec.limited_by:
+    catalog = policy.catalog
+    if not catalog.limited and not catalog.budgeted and not old.spec.limited_by and not old.spec.paid_by:
         return spec
+    spec = replace(spec, paid_by=paid_by(old.spec, spec, old.facts, policy, now))
     if old.status.guard.waiting_cut is not None and spec.presence is Presence.ABSENT:
         return replace(spec, limited_by=old.spec.limited_by)
     return replace(spec, limited_by=limited_by(old.spec, spec, old.facts, policy, now))

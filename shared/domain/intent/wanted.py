@@ -99,7 +99,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
             attempts=0,
             not_before=None,
             waiting_since=_news_time(record.facts, now),
-            asks_seat=bool(spec.limited_by) and spec.presence is Presence.PRESENT and not was_undecided,
+            asks_seat=bool(spec.limited_by or spec.paid_by) and spec.presence is Presence.PRESENT and not was_undecided,
         )
     if spec.presence is Presence.PRESENT:
         # The name by the first address (`instance_id_for`): the address may have changed before the instance was named.

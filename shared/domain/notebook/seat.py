@@ -17,7 +17,7 @@ _BRINGS = (CreateInstance, StartInstance, UpdateInstance, RestoreData)
 
 def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime) -> Step:
     """Return the notebook's step, or one that waits if it would bring a notebook that has no seat yet. `record` is that before the step."""
-    if not record.missing_seats or not record.asks_for_seats:
+    if not record.asks_for_seats or (not record.missing_seats and record.status.guard.seat_wait is None):
         return step
     if not any(isinstance(action, _BRINGS) for action in step.actions):
         return step
@@ -35,6 +35,10 @@ def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime)
 def _said(record: UserRecord, policy: Policy) -> str:
     wait = record.status.guard.seat_wait
     then = "Yours is made when one becomes free. There is nothing to do."
+    if wait is not None and wait.spent:
+        return (
+            f"The monthly budget of {wait.spent[0]} is used up. Yours is made next month, or when the budget is raised."
+        )
     if wait is None or not wait.is_full:
         return f"It could not be checked whether there is room for another notebook. {then}"
     rooms = [(group, policy.catalog.room_of(group)) for group in wait.groups]

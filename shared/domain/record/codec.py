@@ -223,7 +223,7 @@ _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call"}),
-    Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by", "limited_by"}),
+    Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by", "limited_by", "paid_by"}),
     Meter: frozenset({"began_at", "lines", "open", "asked_at", "priced"}),
     Line: frozenset({"estimated", "charge"}),
     Open: frozenset(),

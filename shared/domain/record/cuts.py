@@ -53,11 +53,15 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
 
 
 class SeatWait(Struct, frozen=True, kw_only=True):
-    """A user who waits for a seat of each group in `groups`, and since when. `is_full` False: whether there is one is not known yet."""
+    """A user who waits for a seat of each group in `groups`, and since when. `is_full` False: whether there is one is not known yet.
+
+    `spent` are groups whose monthly limit is used up.
+    """
 
     groups: tuple[str, ...]
     since: datetime
     is_full: bool = True
+    spent: tuple[str, ...] = ()
 
 
 class Clearance(Struct, frozen=True, kw_only=True):

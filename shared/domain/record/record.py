@@ -49,7 +49,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     this time. `restart_at`: the user asked then for a restart of the running instance. `restore`: a copy of the files
     is to take the place of the present ones. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
     entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does. `limited_by` are all groups of the
-    user that may have only so many environments.
+    user that may have only so many environments, `paid_by` those that may cost only so much; a leaver keeps these.
     """
 
     presence: Presence
@@ -65,6 +65,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     cause: Cause = Cause.UNKNOWN
     entitled_by: str = ""
     limited_by: tuple[str, ...] = ()
+    paid_by: tuple[str, ...] = ()
 
     def wish(self, template: str) -> ClusterWish | None:
         """Return the request for a cluster of that template, None if there is none."""
@@ -204,6 +205,18 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
 
 
+class LimitRow(Struct, frozen=True, kw_only=True):
+    """What limits by group mean for a user: `seats` are the limited groups in which the user counts, `wait` what the user waits for.
+
+    `is_due`: the environment that is there gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
+    """
+
+    seats: tuple[str, ...] = ()
+    wait: SeatWait | None = None
+    is_due: bool = False
+    paid_by: tuple[str, ...] = ()
+
+
 class RecordRow(Struct, frozen=True, kw_only=True):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
@@ -215,8 +228,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
     `access_until` is when access ends by the newest statement, None for no end. `hold_reason` is why the data is held. `proved_at` is when
     the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no machine for the user who waits for one,
-    `sold_out_since` is since when the notebook is not ready for that reason. `seats` are the limited groups in which the user counts,
-    `seat_wait` those in which the user waits for a seat. `seat_due`: the environment that is there gets its seat in the next pass.
+    `sold_out_since` is since when the notebook is not ready for that reason.
     """
 
     user_key: UserKey
@@ -265,9 +277,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     sold_out: tuple[str, ...] = ()
     sold_out_since: datetime | None = None
     meter: str = ""
-    seats: tuple[str, ...] = ()
-    seat_wait: SeatWait | None = None
-    seat_due: bool = False
+    limits: LimitRow = LimitRow()
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -338,10 +348,13 @@ def row_of(record: UserRecord) -> RecordRow:
         sold_out=sold_out,
         sold_out_since=ready.last_transition_time if sold_out and ready is not None else None,
         meter=meter_text(record.status.meter),
-        seats=record.status.guard.seats,
-        seat_wait=record.status.guard.seat_wait,
-        seat_due=bool(record.missing_seats) and not record.asks_for_seats,
+        limits=_limits_of(record),
     )
+
+
+def _limits_of(record: UserRecord) -> LimitRow:
+    guard, due = record.status.guard, bool(record.missing_seats) and not record.asks_for_seats
+    return LimitRow(seats=guard.seats, wait=guard.seat_wait, is_due=due, paid_by=record.spec.paid_by)
 
 
 def _is_marked(record: UserRecord) -> bool:

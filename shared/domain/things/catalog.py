@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, field
 
 from shared.domain.things.errors import UnknownProfileError
 from shared.domain.things.identity import Email
+from shared.domain.things.limits import GroupLimits
 from shared.domain.things.structs import to_dict
 from shared.domain.things.times import duration_text
 
@@ -259,25 +260,6 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-class GroupLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The limits of all members of a group together.
-
-    `max_environments` is how many of them may have an environment at once; None: no limit.
-    """
-
-    max_environments: (
-        Annotated[
-            int,
-            Meta(
-                ge=0,
-                le=100_000,
-                description="How many members may have a notebook at once. Who finds no place waits; nobody loses one.",
-            ),
-        ]
-        | None
-    ) = None
-
-
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies.
 
@@ -369,6 +351,16 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return how many members of a group may have an environment at once; None for no limit."""
         assigned = self.assignment_for(group)
         return None if assigned is None or assigned.limits is None else assigned.limits.max_environments
+
+    @property
+    def budgeted(self) -> tuple[Assignment, ...]:
+        """The assignments whose group may cost so much in a month and no more."""
+        return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_monthly_cost is not None)
+
+    def budget_of(self, group: str) -> float | None:
+        """Return what the members of a group may cost in a month; None for no limit."""
+        assigned = self.assignment_for(group)
+        return None if assigned is None or assigned.limits is None else assigned.limits.max_monthly_cost
 
     def assignment_for(self, group: str) -> Assignment | None:
         """Return the assignment of `group`; None if the group entitles to nothing."""

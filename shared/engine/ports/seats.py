@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from shared.domain.fleet.budgets import Spending
 from shared.domain.things.identity import UserKey
 
 
@@ -74,6 +75,12 @@ class SeatStore(Protocol):
 
     def wait_no_more(self, group: str, holder: UserKey) -> None:
         """Remove the user's note; a missing note is not an error."""
+
+    def spending(self, group: str) -> Spending | None:
+        """Return what the people of a group cost by the last sweep; None before the first. Cached for a minute."""
+
+    def note_spending(self, group: str, spending: Spending) -> None:
+        """Store what the people of a group cost; the last write wins, as each counts everybody."""
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:
         """Yield (group, its seats) for each of these groups, by one listing in all."""

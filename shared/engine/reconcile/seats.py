@@ -23,6 +23,7 @@ from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import ListedRow
 from shared.engine.ports.seats import Seat, Seats, SeatWaiter
+from shared.engine.reconcile.budgets import used_up
 
 _ROUNDS = 200  # in each of them another process changed a seat
 _STILL_WAITS = 4 * LOOKS_WITHIN  # a note that was not renewed for so long is of nobody who waits
@@ -38,6 +39,7 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
     held = tuple(group for group in record.status.guard.seats if group in record.spec.limited_by)
     missing = record.missing_seats
     full: tuple[str, ...] | None = ()
+    spent = used_up(record, deps, now) if record.spec.paid_by and record.asks_for_seats else ()
     try:
         if missing and record.asks_for_seats:
             full = _full(record, missing, deps, now, claims=claims)
@@ -50,12 +52,17 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
             return record  # the environment stays as it is, and the seat is taken at the next look
         full = None
     if full == ():
-        return _with(record, (*held, *missing), wait=None)
+        held = (*held, *missing)
+        if not spent:
+            return _with(record, held, wait=None)
     known = record.status.guard.seat_wait
     if known is None and claims:
-        deps.log.warning("Waits for a seat", user=record.user_key, profile=record.spec.profile or "")
+        said = "Waits for a budget" if spent else "Waits for a seat"
+        deps.log.warning(said, user=record.user_key, profile=record.spec.profile or "")
     since = now if known is None else known.since
-    return _with(record, held, wait=SeatWait(groups=full or missing, since=since, is_full=full is not None))
+    groups = missing if full is None else full
+    wait = SeatWait(groups=groups, since=since, is_full=full is not None, spent=spent)
+    return _with(record, held, wait=wait)
 
 
 def _with(record: UserRecord, seats: tuple[str, ...], *, wait: SeatWait | None) -> UserRecord:
@@ -125,7 +132,7 @@ class _Asking(Struct, frozen=True):
             if not isinstance(found, ListedRow) or found.row.presence is Presence.ABSENT:
                 continue
             row = found.row
-            if row.seat_due or (row.entitling_digest != entitling and row.user_key != self.key):
+            if row.limits.is_due or (row.entitling_digest != entitling and row.user_key != self.key):
                 return False
         if claims:
             self.deps.seats.note_counted(group, mark)
@@ -222,10 +229,10 @@ class SeatKeeper:
 
     def add(self, row: RecordRow) -> None:
         """Note the seats that a record names, and those that it waits for."""
-        if row.seats:
-            self._holders[row.user_key] = frozenset(row.seats)
-        if row.seat_wait is not None:
-            self._waits[row.user_key] = frozenset(row.seat_wait.groups)
+        if row.limits.seats:
+            self._holders[row.user_key] = frozenset(row.limits.seats)
+        if row.limits.wait is not None:
+            self._waits[row.user_key] = frozenset(row.limits.wait.groups)
 
     def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
         """Free old seats of users whose records do not name them, take those that are missing, and remove old notes.
