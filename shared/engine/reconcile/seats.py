@@ -81,6 +81,8 @@ def _full(
     asks = _Asking(record, deps, now)
     seen = {group: deps.seats.look(group) for group in groups}
     if not all(asks.is_counted(group, seats, claims=claims) for group, seats in seen.items()):
+        if claims:
+            asks.wait(seen)
         return None
     full = [group for group, seats in seen.items() if not asks.has_room(group, seats)]
     if not claims:
@@ -95,8 +97,7 @@ def _full(
     if full:  # a user who waits for another seat keeps none
         for group, seat in got:
             deps.seats.free(group, seat)
-    for group in full:
-        deps.seats.wait(group, SeatWaiter(holder=asks.key, since=asks.since, at=now))
+    asks.wait(full)
     return tuple(full)
 
 
@@ -152,6 +153,11 @@ class _Asking(Struct, frozen=True):
             and (each.since, each.holder) < (self.since, self.key)
         ]
         return room - len(seats.held) > len(before)
+
+    def wait(self, groups: Iterable[str]) -> None:
+        """Note that the user waits, so that nobody who comes later is served before."""
+        for group in groups:
+            self.deps.seats.wait(group, SeatWaiter(holder=self.key, since=self.since, at=self.now))
 
     def claimed(self, group: str, seats: Seats) -> Seat | None:
         """Return the seat that the user has now; None if there is no room."""
