@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,17 +14,18 @@ from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_csv, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.fleet.fleet import FleetSnapshot
-from shared.domain.fleet.months import MonthLines
+from shared.domain.fleet.spent import lines_of_record
 from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import MONTHS, Line, month_before
 from shared.domain.things.money import cost_of, rounded
 from shared.domain.things.usage import month_of
 from shared.engine.ports.deps import Deps
-from shared.engine.views.costs import Month, Sums, lines_of_record, month, past_month
-from shared.engine.views.months import CostChange, compare, thirteen
+from shared.engine.views.costs import Month, Sums, month, past_month
+from shared.engine.views.limits import LimitUse, limits_used
+from shared.engine.views.months import CostChange, compare, not_before, thirteen
 
 _MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
-_GROUPS = ("person", "profile", "cost-center", "department", "kind", "month")
+_GROUPS = ("person", "profile", "cost-center", "department", "kind", "month", "limit")
 _LINE = (
     "month", "kind", "profile", "machine", "disk_type", "disk_gb", "cost_center", "department", "seconds", "price",
     "cost", "estimated",
@@ -32,6 +33,10 @@ _LINE = (
 _SUM = (
     "people", "notebook_hours", "spark_hours", "unpriced_hours", "estimate", "billed", "storage",
     "unpriced_storage_hours", "is_estimated",
+)  # fmt: skip
+_LIMIT = (
+    "group", "max_environments", "environments", "waiting", "waiting_since", "max_monthly_cost", "cost", "overshoot",
+    "running_cost_an_hour",
 )  # fmt: skip
 _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "hours_a_day", "storage_a_day")
 
@@ -58,6 +63,9 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
     if fleet is None:
         complain("No sweep has listed everybody yet; costs are there ten minutes after the first start.")
         stop(FAILED)
+    if by == "limit":
+        _print_limits(limits_used(fleet.rows, app.deps.policy.catalog, fleet.taken_at), output)
+        return
     found = _month(app.deps, fleet, name)
     if changes:
         _print_changes(app, fleet, found, by, output)
@@ -65,6 +73,8 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
     if by == "month":
         sums = thirteen(found, app.deps.fleet.month_totals(), app.deps.policy.catalog)
         rows = [("month", each.month, each.sums) for each in sums if each.sums is not None]
+        if output == "table" and (first := not_before(sums)):
+            say(f"Nothing was metered before {first}.")
     else:
         rows = _rows(found, by)
     _print_sums(app, found, by, rows, output)
@@ -127,6 +137,40 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
         say(f"{found.name}: {_money(total.estimate)} {app.settings.currency} for {total.people} people.")
         for kind, name in found.unpriced:
             say(f"Not included, for want of a price: {kind}{f' {name}' if name else ''}.")
+
+
+def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
+    rows = [
+        {
+            "group": each.group,
+            "max_environments": each.room,
+            "environments": each.used if each.room is not None else None,
+            "waiting": each.waiting,
+            "waiting_since": None if each.waiting_since is None else each.waiting_since.isoformat(),
+            "max_monthly_cost": each.budget,
+            "cost": None if each.spending is None else _amount(each.spending.spent),
+            "overshoot": None if each.spending is None else _amount(each.overshoot),
+            "running_cost_an_hour": None if each.spending is None else _amount(each.spending.hourly),
+        }
+        for each in limits
+    ]
+    if output == "json":
+        print_json({"rows": rows})
+    elif output == "csv":
+        print_csv(rows, _LIMIT)
+    elif not rows:
+        say("No group has a limit. One is set under assignments in profiles.yaml.")
+    else:
+        columns = [("GROUP", "fold"), *((each, "whole") for each in ("NOTEBOOKS", "COST", "OVERSHOOT", "WAITING"))]
+        console().print(table(columns, [(e.group, *_limit_cells(e), str(e.waiting)) for e in limits]))
+
+
+def _limit_cells(each: LimitUse) -> tuple[str, str, str]:
+    """Return notebooks, money, and by how much the money may be passed until starts end."""
+    notebooks = "-" if each.room is None else f"{each.used} of {each.room}"
+    if each.spending is None or each.budget is None:
+        return notebooks, "-", "-"
+    return notebooks, f"{_money(each.spending.spent)} of {each.budget:,.2f}", _money(each.overshoot)
 
 
 def _print_changes(app: App, fleet: FleetSnapshot, found: Month, by: str, output: str) -> None:
@@ -199,8 +243,7 @@ def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
     found: list[Line] = []
     for _ in range(MONTHS - 1):
         now = month_before(now)
-        lines: MonthLines | None = deps.fleet.month(now) if now in stored else None
-        found += lines.lines.get(key, ()) if lines is not None else ()
+        found += (deps.fleet.month_about(now, key) or ()) if now in stored else ()
     return found
 
 

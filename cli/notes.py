@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from shared.domain.things.catalog import Identity
+from shared.engine.views.limits import SWEEPS_EVERY
 from shared.settings import Settings
 
 
 def notes(settings: Settings) -> list[str]:
     """Return one line for each such setting."""
+    return [*_alone(settings), *_money(settings)]
+
+
+def _money(settings: Settings) -> list[str]:
+    """Say by how much each monthly limit is passed: starts are judged by the sum of the last sweep."""
+    found = []
+    for each in settings.catalog.budgeted:
+        profile, limits = settings.catalog.profiles.get(each.profile), each.limits
+        price = None if profile is None else profile.hourly_cost
+        if limits is None or limits.max_monthly_cost is None:
+            continue
+        said = f"max_monthly_cost of {each.group} is {limits.max_monthly_cost:,.2f} {settings.currency}. "
+        if price is None:
+            found.append(f"{said}Profile {each.profile} has no hourly_cost, so its hours do not count.")
+            continue
+        step = price * (SWEEPS_EVERY / timedelta(hours=1))
+        most = limits.max_environments
+        all_of_them = "" if most is None else f", {most * step:,.2f} with all {most}"
+        found.append(
+            f"{said}Starts end within ten minutes after it is reached: each running notebook of {each.profile} costs "
+            f"{step:,.2f} more until then{all_of_them}, and {price:,.2f} an hour until it is stopped unused."
+        )
+    return found
+
+
+def _alone(settings: Settings) -> list[str]:
     if settings.guard.approvers > 1:
         return []
     alone = (

@@ -153,7 +153,7 @@ def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scal
         (x, y) = places[0]
         return Markup('<circle class="dot-{}" cx="{}" cy="{}" r="4"/>').format(line.name, x, y)
     text = " ".join(f"{x},{y}" for x, y in _steps(places))
-    return Markup('<polyline class="line line-{}"{} points="{}"/>').format(line.name, _dash(dash), text)
+    return Markup('<polyline class="curve curve-{}"{} points="{}"/>').format(line.name, _dash(dash), text)
 
 
 def _spacing(times: Sequence[datetime], kept: Sequence[int]) -> timedelta:
@@ -188,7 +188,7 @@ def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _key(line: Line, dash: str) -> Key:
     sample = Markup(
         '<svg class="sample" viewBox="0 0 28 8" width="28" height="8" aria-hidden="true">'
-        '<polyline class="line line-{}"{} points="0,4 28,4"/></svg>'
+        '<polyline class="curve curve-{}"{} points="0,4 28,4"/></svg>'
     ).format(line.name, _dash(dash))
     return Key(sample=sample, label=line.label)
 

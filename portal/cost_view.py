@@ -10,12 +10,12 @@ from typing import assert_never
 from msgspec import Struct
 
 from shared.domain.fleet.fleet import Notes
+from shared.domain.fleet.spent import lines_of_record
 from shared.domain.record.record import UserRecord
 from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.meter import Line, MeterKind, is_priced, merged
 from shared.domain.things.money import cost_of, price_of, rounded
 from shared.domain.things.usage import month_of
-from shared.engine.views.costs import lines_of_record
 
 _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 

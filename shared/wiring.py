@@ -37,6 +37,7 @@ from shared.cloud.storage.people import StorageGroupBooks, StoragePersons
 from shared.cloud.storage.policies import StoragePolicies
 from shared.cloud.storage.records import StorageRecords
 from shared.cloud.storage.rosters import StorageRosterFile, StorageRosters
+from shared.cloud.storage.seats import StorageSeats
 from shared.cloud.workers import ThreadWorkers
 from shared.domain.people.domains import People
 from shared.domain.people.events import News
@@ -136,6 +137,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         workers=ThreadWorkers(),
         books=StorageGroupBooks(clients, clock=clock),
         guard=StorageGuard(clients, clock=clock),
+        seats=StorageSeats(clients, clock=clock),
         persons=StoragePersons(clients),
         audit=StorageAudit(clients, bucket=settings.audit_bucket, project=settings.project, clock=clock),
         relay=partial(_relay, clients, settings.project),

@@ -12,6 +12,7 @@ from portal.manage import (
     costs,
     evidence,
     helping,
+    limits,
     messages,
     people,
     person,
@@ -37,6 +38,7 @@ _PARTS = (
     messages,
     rosters,
     costs,
+    limits,
     audit,
     evidence,
 )

@@ -18,6 +18,7 @@ from msgspec import Struct
 from portal.deps import current
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
+from portal.manage.limits import limits_of
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import figures_of
@@ -30,7 +31,7 @@ from shared.domain.things.meter import month_before
 from shared.domain.things.money import rounded
 from shared.domain.things.usage import month_of
 from shared.engine.views.costs import Month, Sums, month, past_month
-from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, thirteen
+from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, not_before, thirteen
 from shared.sheet import Value
 
 
@@ -62,7 +63,8 @@ class MonthLine(Struct, frozen=True, kw_only=True):
         return f"{datetime.strptime(self.month, '%Y-%m'):%B %Y}"  # noqa: DTZ007 - a month has no time zone
 
 
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
+    """Return a month (`2026-11`) as `November 2026`."""
     return MonthLine(month=name, cost=None, is_estimated=False).title
 
 
@@ -72,7 +74,8 @@ def costs() -> flask.Response:
     seen = fleet()
     found, is_bill_unreadable = _month(seen)
     by = next((each for each in By if each.value == asked("by")), By.PERSON)
-    months = [_line(each, this_month(seen)[0]) for each in months_of(seen) if each.sums is not None]
+    all_months = months_of(seen)
+    months = [_line(each, this_month(seen)[0]) for each in all_months if each.sums is not None]
     groups = kept().get("cost-groups", (found,), lambda: _groups(found))
     compared = comparison_of(seen, found)
     return fleet_page(
@@ -80,7 +83,8 @@ def costs() -> flask.Response:
         seen,
         month=found,
         months=months,
-        title=_title(found.name),
+        not_before=title_of(first) if (first := not_before(all_months)) else "",
+        title=title_of(found.name),
         is_past=found.name != month_of(seen.taken_at),
         comparison=compared,
         highest=max((float(each.cost or 0) for each in months), default=0.0),
@@ -94,6 +98,7 @@ def costs() -> flask.Response:
         about=about,
         currency=current().deps.currency,
         is_bill_unreadable=is_bill_unreadable,
+        limits=limits_of(seen),
     )
 
 
@@ -197,6 +202,7 @@ _FIGURES: Columns = {
     "unpriced_storage_hours": NUMBER,
     "is_estimated": FLAG,
 }
+_UNKNOWN: tuple[Value, ...] = (None,) * len(_FIGURES)
 _MORE: Columns = {"month": TEXT, "currency": TEXT, "billed_at": TIME}
 
 
@@ -271,7 +277,8 @@ def _months() -> Sheet:
     """Return thirteen months; one of which nothing is stored has no figures."""
     seen = fleet()
     rows = (
-        (each.month, each.is_over, each.sums is not None, *_figures(each.sums or Sums())) for each in months_of(seen)
+        (each.month, each.is_over, each.sums is not None, *(_UNKNOWN if each.sums is None else _figures(each.sums)))
+        for each in months_of(seen)
     )
     return Sheet(
         name="costs-by-month",

@@ -63,6 +63,10 @@ NEEDS: Mapping[str, Need] = {
     "QuotaExhausted": Need(
         "No quota left", "Ask Google for more quota, or choose a smaller machine. Benchkeeper tries again by itself."
     ),
+    "LimitReached": Need(
+        "People wait because a group's limit is reached",
+        "See the limits under Costs. Raise one in the configuration, or end access that is not used.",
+    ),
     "AccessDenied": Need("A permission is missing", "Deploy again, so that the functions have their roles."),
     "OrganizationPolicy": Need(
         "Forbidden by a policy of your organization",

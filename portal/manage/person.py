@@ -12,8 +12,9 @@ from portal import pages
 from portal.deps import current
 from portal.files_view import files_view
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
+from portal.manage.costs import title_of
 from portal.manage.helping import help_page
-from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, record_of, told
+from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, months_of_cost, record_of, told
 from portal.mine import notes_of
 from portal.notebook_view import report_view
 from portal.reading import asking_for_repair
@@ -155,6 +156,8 @@ def person(user_key: str) -> flask.Response:
         saved=files_view(record, engine.policy.catalog.profiles.get(record.spec.profile or ""), now, visit().zone),
         clusters=clusters_of(record),
         cost=cost_of(record),
+        months=months_of_cost(record) if _tab() is Tab.COSTS else None,
+        title_of=title_of,
         story=[replace(line, text=words.line_words(line.text)) for line in told(part.lines, kind)],
         older=part.older,
         certificate=certificate_of(record),

@@ -21,9 +21,12 @@ from portal.routes import Access, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import Figures, Today
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing
+from shared.domain.fleet.months import MonthTotal
 from shared.domain.record.status import Notice
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.usage import month_of
 from shared.engine.views.fleet import View, point_days
-from shared.engine.views.today import estimate_of
+from shared.engine.views.months import sums_of
 from shared.engine.views.words import day_words, sold_out_words
 from shared.sheet import Value
 
@@ -56,7 +59,8 @@ def index() -> flask.Response:
     found, today = letters_or_none(), figures.today or Today()
     refused = refused_rosters()
     changes, looked = changes_now()
-    cost, unpriced_s = estimate_of(today.used, current().deps.engine.policy.catalog)
+    spent = MonthTotal(month=month_of(seen.taken_at), people=0, lines=today.spent)
+    cost = sums_of(spent, current().deps.engine.policy.catalog)
     needs = figures.overview.needs
     dangerous = by_danger({why: count for why, count in needs.items() if not (why == _IN_A_BATCH and changes)})
     return fleet_page(
@@ -67,8 +71,8 @@ def index() -> flask.Response:
         running=figures.overview.standings[Standing.RUNNING],
         clusters=figures.overview.clusters,
         cost=cost,
-        unpriced_s=unpriced_s,
         sold_out=_sold_out(today),
+        budgets=_budgets(),
         needs=dict(list(dangerous.items())[:_SHOWN_NEEDS]),
         more_needs=max(0, len(dangerous) - _SHOWN_NEEDS),
         need_of=need_of,
@@ -84,6 +88,22 @@ def index() -> flask.Response:
         views=View,
         currency=current().deps.currency,
     )
+
+
+def _budgets() -> list[tuple[str, bool]]:
+    """Return the groups that have used 80 % of their month, and True if all of it: one call for each monthly limit."""
+    engine, now = current().deps.engine, visit().now()
+    found = []
+    for each in engine.policy.catalog.budgeted:
+        limit = engine.policy.catalog.budget_of(each.group)
+        try:
+            spending = engine.seats.spending(each.group)
+        except BenchkeeperError as error:
+            visit().reason, visit().detail = error.reason.value, f"spending: {error.detail}"
+            continue
+        if limit is not None and spending is not None and spending.month == month_of(now) and spending.is_near(limit):
+            found.append((each.group, spending.is_used_up(limit, now)))
+    return found
 
 
 def _sold_out(today: Today) -> list[str]:

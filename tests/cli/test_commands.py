@@ -367,7 +367,11 @@ def test_a_leaver_is_shown_with_what_is_kept(terminal):
     assert details.startswith(snapshot["ready_at"][:16].replace("T", " "))
     assert details.endswith(", holds the files")
     assert line(text, "Account").endswith("(disabled; may be used by nobody)")
-    for kind, reason in (("Spark clusters deleted", "Removed"), ("Files saved", "Saved"), ("Service account", "Revoked")):
+    for kind, reason in (
+        ("Spark clusters deleted", "Removed"),
+        ("Files saved", "Saved"),
+        ("Service account", "Revoked"),
+    ):
         assert reason in line(text, kind)
     assert "Replaces" not in text
 

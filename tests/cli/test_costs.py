@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
+from shared.settings import ENV_CONFIG
 from tests.cli.test_commands import ready
 
 
@@ -44,3 +46,24 @@ def test_what_cannot_be_shown_is_said(terminal):
     assert "'soon' is no month" in costs(terminal, "--month", "soon", code=2).stderr
     assert "Nothing is stored of 2026-10" in costs(terminal, "--changes").output
     assert json.loads(costs(terminal, "--changes", "-o", "json").output)["rows"] == []
+
+
+def test_limits_by_group(terminal):
+    assert "No sweep has listed everybody yet" in costs(terminal, "--by", "limit", code=1).stderr
+    ready(terminal)
+    terminal.run("sweep", "drift")
+    assert "No group has a limit" in costs(terminal, "--by", "limit").output
+    file = Path(terminal.environ[ENV_CONFIG]) / "profiles.yaml"
+    file.write_text(file.read_text().replace("priority: 10", "priority: 10\n    limits: {max_environments: 1}"))
+    for name in ("one", "two"):
+        terminal.run("publish", "joiner", f"{name}@example.com", "--group", "data-analysts@example.com")
+        terminal.deliver()
+    terminal.run("sweep", "drift")
+    terminal.advance(minutes=31)
+    terminal.run("sweep", "due")
+    terminal.run("sweep", "drift")
+    assert "data-analysts@example.com" in costs(terminal, "--by", "limit").output
+    rows = json.loads(costs(terminal, "--by", "limit", "-o", "json").output)["rows"]
+    assert [(row["environments"], row["max_environments"], row["waiting"]) for row in rows] == [(1, 1, 1)]
+    assert costs(terminal, "--by", "limit", "-o", "csv").output.startswith("group,max_environments,")
+    assert "LimitReached" in terminal.run("show", "two@example.com", "-o", "json").output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from shared.domain.record.record import UserRecord
 from shared.domain.record.status import Condition, ConditionType
 from shared.domain.things.catalog import Disruption, Identity, Profile
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.engine.news.deliver import deliver
 from shared.engine.sweeps.sweeps import sweep
 from shared.settings import Settings
@@ -36,6 +38,13 @@ def settings_with(changes: dict[str, dict[str, Any]] | None = None, **more: Any)
         base: Profile = profiles.get(name, profiles["analyst"])
         profiles[name] = replace(base, **{"name": name, **fields})
     return replace(settings, catalog=replace(settings.catalog, profiles=profiles))
+
+
+def limited(limits: Mapping[str, GroupLimits], settings: Settings | None = None) -> Settings:
+    """Settings in which these groups have limits, and no other group."""
+    settings = settings or settings_with()
+    given = tuple(replace(each, limits=limits.get(each.group)) for each in settings.catalog.assignments)
+    return replace(settings, catalog=replace(settings.catalog, assignments=given))
 
 
 def personal(**more: Any) -> Settings:

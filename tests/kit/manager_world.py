@@ -6,21 +6,25 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from kit.hub import ANA, Hub, make_hub
+from kit.hub import ANA, Hub, hub_settings, make_hub
+from kit.life import limited
 from portal.manage.acts import Act
 from portal.manage.needs import NEEDS
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleDay
 from shared.domain.people.entitlement import Cause
-from shared.domain.record.record import Presence, RecordRow, row_of
+from shared.domain.record.cuts import SeatWait
+from shared.domain.record.record import LimitRow, Presence, RecordRow, row_of
 from shared.domain.record.status import Notice
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.engine.ports.inbox import LetterRow
 from shared.engine.views.fleet import Column, View
 
+GROUPS = ("data-analysts@example.com", "data-engineers@example.com")
 LEO = parse_email("leo.former@example.com")
 TABS = ("", "?tab=history", "?tab=access", "?tab=costs", "?tab=technical")
 _REASONS = ("UnknownProfile", "InvalidMessage", "LeaverNotUnderstood", "NotAllowed", "DeliveryAttemptsExhausted")
@@ -43,6 +47,10 @@ def rows_of_every_kind(hub: Hub) -> list[RecordRow]:
         replace(like, profile=None, reason="Waiting"),
         replace(like, profile="lost", reason="Ready", access_until=now + timedelta(days=9)),
     ]
+    rows[0] = replace(rows[0], limits=LimitRow(seats=GROUPS, paid_by=GROUPS))
+    rows[1] = replace(
+        rows[1], limits=LimitRow(seats=GROUPS[:1], wait=SeatWait(groups=GROUPS[1:], since=now - timedelta(hours=5)))
+    )
     named = [(parse_email(f"person.{number}@example.com"), row) for number, row in enumerate(rows)]
     return [
         replace(row, user_key=user_key_for(email), email=email, instance_id=instance_id_for(email))
@@ -52,7 +60,9 @@ def rows_of_every_kind(hub: Hub) -> list[RecordRow]:
 
 def full_world() -> Hub:
     """Everything that the pages may have to show."""
-    hub = make_hub()
+    hub = make_hub(
+        limited({group: GroupLimits(max_environments=1, max_monthly_cost=0.2) for group in GROUPS}, hub_settings())
+    )
     for email in (ANA, LEO):
         hub.joined(email)
     hub.left(LEO)

@@ -12,7 +12,9 @@ from urllib.parse import unquote_plus
 
 import pytest
 from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, ask, hub_settings, make_hub, path_of, plain
+from kit.life import Life, limited
 from kit.official import storage_bucket
+from kit.wording import faults_of
 from msgspec.structs import replace
 
 from portal.manage import ROUTES
@@ -22,9 +24,11 @@ from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleDay
 from shared.domain.fleet.roster import RosterKind
 from shared.domain.intent.roles import Roles
+from shared.domain.people.events import Joined
 from shared.domain.record.record import RecordRow, row_of
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.identity import InstanceId, instance_id_for, parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.domain.things.snapshots import Snapshot
 from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.engine.decisions.letters import letter_digest
@@ -385,7 +389,8 @@ class TestFiles:
         seen.edit(ANA, snapshots=(shot,), clusters=(ClusterStatus(template="single-node", name="c"),))
         rows = ask(seen.browser(MIA), route).json
         jsonschema.validate(rows, dict(route.schema))
-        nothing = {"manage.certificate_json", "manage.costs_changes_json"}  # she has access; there is no month before
+        # She has access; there is no month before; no group is limited.
+        nothing = {"manage.certificate_json", "manage.costs_changes_json", "manage.costs_limits_json"}
         assert rows["rows"] or route.name in nothing, route.name
         show(seen, [])
         jsonschema.validate(ask(seen.browser(MIA), route).json, dict(route.schema))
@@ -522,6 +527,56 @@ class TestCosts:
         assert "12.50 EUR" in html
         assert "billed up to" in html
         assert seen.browser(MIA).get("/manage/costs/person.json").json["rows"][0]["billed"] == 12.5
+
+    def test_limits_by_group_say_what_is_used_and_who_waits(self) -> None:
+        limits = {"data-analysts@example.com": GroupLimits(max_environments=1)}
+        hub = make_hub(limited(limits, hub_settings()))
+        for name in ("one", "two", "three"):
+            life = Life(hub.bench, parse_email(f"{name}@example.com"))
+            life.tell(Joined, groups=("data-analysts@example.com",))
+            life.minutes(10)
+        hub.swept()
+        html = hub.browser(MIA).text("/manage/costs")
+        row = next(row for row in Cells(html).rows if row[0] == "data-analysts@example.com")
+        assert row[1] == "1 of 1"
+        assert row[2] == "no limit"
+        assert row[3].startswith("2 people, since")
+        assert faults_of(html) == []
+        made = hub.browser(MIA).get("/manage/costs/limits.json").json["rows"]
+        assert [(each["group"], each["environments"], each["max_environments"], each["waiting"]) for each in made] == [
+            ("data-analysts@example.com", 1, 1, 2)
+        ]
+        assert "limit is reached" in plain(hub.browser(MIA).text("/manage"))
+        assert "Waiting for a place" in plain(hub.browser(MIA).text("/manage/people?needs=LimitReached"))
+        waiting = plain(hub.browser(parse_email("two@example.com")).text("/"))
+        assert "The only notebook of data-analysts@example.com is taken." in waiting
+
+    def test_months_before_the_meter_are_not_zero(self, seen: Hub) -> None:
+        show(seen, [self.used(seen, "a@example.com", 10)])
+        assert "Not metered before November 2026." in plain(seen.browser(MIA).text("/manage/costs"))
+        made = seen.browser(MIA).get("/manage/costs/months.json").json["rows"]
+        assert len(made) == 13
+        assert [(each["month"], each["is_known"], each["notebook_hours"]) for each in made[:2]] == [
+            ("2026-11", True, 10.0),
+            ("2026-10", False, None),
+        ]
+
+    def test_a_persons_months_are_on_the_page_of_the_person(self) -> None:
+        hub = make_hub()
+        life = Life(hub.bench, ANA)
+        life.join(profile="analyst")
+        hub.bench.advance(days=10)
+        hub.swept()
+        html = " ".join(plain(hub.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}?tab=costs")).split())
+        assert "December 2026" in html
+        assert "November 2026" in html
+        assert "Not metered before November 2026." in html
+
+    def test_today_shows_what_costs_shows(self, seen: Hub) -> None:
+        show(seen, [self.used(seen, "a@example.com", 10), self.used(seen, "b@example.com", 3, profile="engineer")])
+        shown = re.search(r"([\d.]+ EUR)\s*metered", plain(seen.browser(MIA).text("/manage/costs")))
+        assert shown is not None
+        assert f"{shown[1]} this month, estimated" in " ".join(plain(seen.browser(MIA).text("/manage")).split())
 
 
 class TestWho:

@@ -386,6 +386,9 @@ LATER = [
             "kept_in",
             "turn",
             "urgent",
+            "seats",
+            "asks_seat",
+            "seat_wait",
             "settles_at",
             "offered_zones",
             "wrong_zones",
@@ -404,7 +407,19 @@ LATER = [
             "regrets",
         )
     ),
-    *(("spec", name) for name in ("restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by")),
+    *(
+        ("spec", name)
+        for name in (
+            "restart_at",
+            "restore",
+            "keep_on_until",
+            "clusters",
+            "cause",
+            "entitled_by",
+            "limited_by",
+            "paid_by",
+        )
+    ),
 ]
 # Either will do: programs of earlier versions read and write words only.
 POWER = [("spec", "power_because"), *(p for p in paths(codec.to_json(full())) if p[:2] == ("spec", "power_reason"))]

@@ -150,4 +150,6 @@ def test_what_ran_is_the_sum_of_all_rows(ran):
     rows = [row(profile=name or None, usage={NOTEBOOK: Usage(month=month_of(NOW), ran_s=s)}) for name, s in ran]
     found = counted(*rows)
     for name in ("analyst", "engineer", ""):
-        assert sum(u.ran_s for u in found.used if u.profile == name) == sum(s for each, s in ran if each == name)
+        assert sum(u.seconds for u in found.spent if u.what.profile == name) == sum(
+            s for each, s in ran if each == name
+        )

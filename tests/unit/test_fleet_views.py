@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from kit.life import settings_with
 from msgspec.structs import replace
 
-from shared.domain.fleet.figures import FigureCount, Used, figures_of, nearest_rank
+from shared.domain.fleet.figures import FigureCount, figures_of, nearest_rank
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes, Standing
+from shared.domain.fleet.months import MonthTotal
 from shared.domain.people.entitlement import Cause
 from shared.domain.record.record import Power, Presence, RecordRow
 from shared.domain.things.catalog import Environment
 from shared.domain.things.identity import UserKey, instance_id_for, parse_email, user_key_for
+from shared.domain.things.meter import Line, Meter, MeterKind, What, bare, switched
+from shared.domain.things.meter_text import meter_text
 from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.engine.views.costs import month
 from shared.engine.views.fleet import (
@@ -32,7 +35,7 @@ from shared.engine.views.fleet import (
     ordered,
     point_days,
 )
-from shared.engine.views.today import estimate_of
+from shared.engine.views.months import sums_of
 from shared.engine.views.words import access_words, exception_words
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -359,15 +362,47 @@ class TestViews:
         assert access_words(row("a@example.com", cause=Cause.LEFT, entitled_by="g@example.com")) == "Left the company"
 
 
-def test_what_ran_is_priced_as_on_the_page_of_costs():
+WHATS = st.builds(
+    What,
+    kind=st.sampled_from(MeterKind),
+    profile=st.sampled_from(["analyst", "lost", ""]),
+    disk_type=st.sampled_from(["", "PD_SSD", "PD_BALANCED"]),
+    cost_center=st.sampled_from(["", "CC-1"]),
+    price=st.sampled_from(["", "0.18", "1e-05", "93.5"]),
+)
+METERS = st.builds(
+    lambda lines, opened: meter_text(
+        switched(Meter(began_at=NOW, lines=tuple(lines)), "x", opened, NOW - timedelta(1))
+    ),
+    st.lists(
+        st.builds(
+            lambda month, what, s, q: Line(month=month, what=what, seconds=s, units=s * q),
+            st.sampled_from(["2026-10", "2026-11"]),
+            WHATS,
+            st.integers(1, 2_600_000),
+            st.integers(1, 500),
+        ),
+        max_size=6,
+    ),
+    st.lists(st.tuples(WHATS.map(bare), st.integers(1, 500)), max_size=2, unique=True),
+)
+
+
+@given(st.lists(st.tuples(METERS, st.integers(0, 7200)), max_size=12))
+def test_today_and_costs_show_the_same_number(people):
+    """By meter where there is one, else by the hours that an earlier version counted; what has no price is missing in both alike."""
     catalog = settings_with({}).catalog
-    used = [Used(profile="analyst", use=NOTEBOOK, ran_s=7200), Used(profile="lost", use=NOTEBOOK, ran_s=60)]
-    fleet = snapshot(
-        row("a@example.com", usage={NOTEBOOK: Usage(month="2026-11", ran_s=7200)}),
-        row("b@example.com", profile="lost", usage={NOTEBOOK: Usage(month="2026-11", ran_s=60)}),
-    )
-    total = month(fleet, catalog, None).total
-    assert estimate_of(used, catalog) == (float(total.estimate or 0), total.unpriced_s)
-    today = figures_of(fleet).today
+    rows = [
+        row(f"user{n}@example.com", meter=meter, usage={NOTEBOOK: Usage(month="2026-11", ran_s=s)} if s else {})
+        for n, (meter, s) in enumerate(people)
+    ]
+    total = month(snapshot(*rows), catalog, None).total
+    today = figures_of(snapshot(*rows)).today
     assert today is not None
-    assert estimate_of(today.used, catalog) == (float(total.estimate or 0), total.unpriced_s)
+    found = sums_of(MonthTotal(month="2026-11", people=0, lines=today.spent), catalog)
+    assert (found.estimate or 0, found.unpriced_s, found.unpriced_storage_s) == (
+        total.estimate or 0,
+        total.unpriced_s,
+        total.unpriced_storage_s,
+    )
+    assert found.storage == total.storage

@@ -31,6 +31,7 @@ from shared.domain.fleet.months import MonthLines, MonthTotal
 from shared.domain.record.record import RecordRow
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.identity import UserKey
+from shared.domain.things.meter import Line
 from shared.engine.ports.fleet import FleetAbout, FleetDraft, MonthDraft
 from shared.engine.ports.records import ListedRow
 
@@ -200,6 +201,10 @@ class StorageFleetIndex:
     def month(self, month: str) -> MonthLines | None:
         """Return the lines of a month by one call, none if the process has them."""
         return self._months.month(month)
+
+    def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
+        """Return the user's lines in a month by one call, none if the process has the month; those of other users are not parsed."""
+        return self._months.about(month, user_key)
 
     def month_totals(self) -> tuple[MonthTotal, ...]:
         """Return the sums of the stored months by one call."""

@@ -9,8 +9,9 @@ import gzip
 import re
 import zlib
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, encode
 
 from shared.cloud.http.clients import Clients
@@ -31,7 +32,15 @@ class _Totals(Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
+class _Packed(Struct, frozen=True, kw_only=True):
+    """A month whose lines are not parsed yet."""
+
+    lines: dict[UserKey, Raw]
+
+
 _LINES, _SUMS = Decoder(MonthLines), Decoder(_Totals)
+_PACKED, _OF_ONE = Decoder(_Packed), Decoder(tuple[Line, ...])
+T = TypeVar("T")
 
 
 class StorageMonths:
@@ -61,21 +70,39 @@ class StorageMonths:
         known = self._kept.get(month)
         if known is not None:
             return known
+        lines = self._read(month, _LINES)
+        if lines is None:
+            return None
+        if lines.taken_at >= bounds_of(month)[1] + timedelta(days=SETTLES_DAYS - 1):
+            rest = list(self._kept.items())[-(_MOST_KEPT - 1) :]
+            self._kept = {**dict(rest), month: lines}
+        return lines
+
+    def about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
+        """Return one user's lines in a month; None if none are stored. Only this user's are parsed."""
+        if not _MONTH.match(month):
+            return None
+        known = self._kept.get(month)
+        if known is not None:
+            return known.lines.get(user_key, ())
+        found = self._read(month, _PACKED)
+        if found is None:
+            return None
+        packed = found.lines.get(user_key)
+        return () if packed is None else _OF_ONE.decode(packed)
+
+    def _read(self, month: str, decoder: Decoder[T]) -> T | None:
         found = self._clients.bucket().get(_name(month), what=f"read the lines of {month}")
         if found is None:
             return None
         try:
-            lines = _LINES.decode(gzip.decompress(found.content))
+            return decoder.decode(gzip.decompress(found.content))
         except (OSError, EOFError, zlib.error, DecodeError, ValidationError) as error:
             raise PermanentError(
                 user_message=f"The costs of {month} are damaged. An earlier version of {_name(month)} may be whole.",
                 detail=f"unreadable {_name(month)}: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error
-        if lines.taken_at >= bounds_of(month)[1] + timedelta(days=SETTLES_DAYS - 1):
-            rest = list(self._kept.items())[-(_MOST_KEPT - 1) :]
-            self._kept = {**dict(rest), month: lines}
-        return lines
 
     def draft(self, month: str, taken_at: datetime) -> MonthDraft:
         """Begin to store a month. Makes no call."""

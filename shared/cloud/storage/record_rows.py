@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
 from shared.domain.people.entitlement import Cause
-from shared.domain.record.record import Power, Presence, RecordRow
+from shared.domain.record.record import LimitRow, Power, Presence, RecordRow
 from shared.domain.record.status import Notice, Regret, RegretKind
 from shared.domain.record.waves import Turn
 from shared.domain.things.identity import AccountId, InstanceId, UserKey
@@ -23,6 +23,7 @@ _POWERS = {word.value: word for word in Power}
 _CAUSES = {word.value: word for word in Cause}
 _NOTHING: Mapping[str, Any] = {}  # one shared object, because rows are never changed
 _MAPPING = Decoder(dict[str, str])
+_NO_LIMITS, _LIMITS = LimitRow(), Decoder(LimitRow)
 _USAGES = Decoder(dict[str, tuple[str, float, str]])
 
 
@@ -76,6 +77,7 @@ def to_texts(row: RecordRow) -> dict[str, str]:
         "proved-at": _iso(row.proved_at),
         "sold-out": ",".join(row.sold_out),
         "sold-out-since": _iso(row.sold_out_since),
+        "limits": "" if row.limits == _NO_LIMITS else encode(row.limits).decode(),
     }
     return texts | {name: text for name, text in later.items() if text}
 
@@ -134,6 +136,7 @@ def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
             proved_at=_time(get("proved-at")),
             sold_out=tuple(text.split(",")) if (text := get("sold-out")) else (),
             sold_out_since=_time(get("sold-out-since")),
+            limits=_LIMITS.decode(text) if (text := get("limits")) else _NO_LIMITS,
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None

@@ -377,7 +377,7 @@ class Census:
 
 
 class LongestWaits:
-    """The longest wait since a message for an environment, or for its end; zero if no user waits."""
+    """The longest wait since a message for an environment, or for its end; zero if no user waits. Waits for a limit do not count."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -385,7 +385,7 @@ class LongestWaits:
 
     def add(self, row: RecordRow) -> None:
         """Add a row."""
-        if row.waiting_since is not None:
+        if row.waiting_since is not None and row.reason != Reason.LIMIT_REACHED:
             waits = self._now - row.waiting_since
             self._longest[row.presence] = max(self._longest[row.presence], waits)
 

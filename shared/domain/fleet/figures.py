@@ -12,10 +12,12 @@ from datetime import date, datetime, timedelta
 from msgspec import Struct, field
 
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
+from shared.domain.fleet.spent import SpentCount
 from shared.domain.record.record import Presence, RecordRow
 from shared.domain.record.status import Notice
 from shared.domain.things.clusters import ClusterState
 from shared.domain.things.identity import UserKey
+from shared.domain.things.meter import Line
 
 MOST_ASKED = 100  # users with an open question; the page shows half of them at once
 _ASKED = frozenset({Notice.RENAME_WAITS, Notice.SAME_PERSON})
@@ -55,19 +57,12 @@ class SoldOut(Struct, frozen=True, kw_only=True):
     people: int
 
 
-class Used(Struct, frozen=True, kw_only=True):
-    """The seconds that environments of one kind ran this month. `use` is `notebook`, or the name of a Spark use; `profile` may be empty."""
-
-    profile: str
-    use: str
-    ran_s: float
-
-
 class Today(Struct, frozen=True, kw_only=True):
     """The figures at the top of the manager's page.
 
     `access` counts the users with access, `leavers` those whose data is kept until its retention ends, `unproved` those of them
     whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users whose access ended in the last week.
+    `spent` are the metered lines of this month, added up.
     """
 
     access: int = 0
@@ -75,7 +70,7 @@ class Today(Struct, frozen=True, kw_only=True):
     unproved: int = 0
     left: Mapping[str, int] = field(default_factory=dict)
     sold_out: tuple[SoldOut, ...] = ()
-    used: tuple[Used, ...] = ()
+    spent: tuple[Line, ...] = ()
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -185,12 +180,11 @@ class _TodayCount:
     """The counter of `Today`."""
 
     def __init__(self, taken_at: datetime) -> None:
-        self._taken_at = taken_at
         self._week = taken_at - timedelta(days=_FEED_DAYS)
         self._access = self._leavers = self._unproved = 0
         self._left: Counter[str] = Counter()
         self._sold_out: dict[str, tuple[datetime | None, int]] = {}
-        self._used: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self._spent = SpentCount(taken_at)
 
     def add(self, row: RecordRow, where: Standing) -> None:
         """Count one row."""
@@ -205,10 +199,7 @@ class _TodayCount:
             since, people = self._sold_out.get(zone, (None, 0))
             waits = row.sold_out_since
             self._sold_out[zone] = min((each for each in (since, waits) if each), default=None), people + 1
-        for use, usage in row.usage.items():
-            ran = usage.in_month_of(self._taken_at).total_seconds()
-            if ran:
-                self._used[row.profile or "", use] += ran
+        self._spent.add(row)
 
     def today(self) -> Today:
         """Return the figures."""
@@ -221,9 +212,7 @@ class _TodayCount:
                 SoldOut(zone=zone, since=since, people=people)
                 for zone, (since, people) in sorted(self._sold_out.items(), key=lambda item: (-item[1][1], item[0]))
             ),
-            used=tuple(
-                Used(profile=profile, use=use, ran_s=ran_s) for (profile, use), ran_s in sorted(self._used.items())
-            ),
+            spent=self._spent.lines(),
         )
 
 

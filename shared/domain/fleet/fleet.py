@@ -94,6 +94,7 @@ _NEEDS = frozenset(
         Reason.API_DISABLED,
         Reason.BILLING_DISABLED,
         Reason.QUOTA_EXHAUSTED,
+        Reason.LIMIT_REACHED,
         Reason.NOT_OURS,
         Reason.ACCESS_DENIED,
         Reason.INVALID_SPEC,

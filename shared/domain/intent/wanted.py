@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from shared.domain.intent.guard import guarded, without_waiting
+from shared.domain.intent.limits import with_limits
 from shared.domain.intent.question import is_other_person
 from shared.domain.intent.wishes import with_profile_templates
 from shared.domain.people.entitlement import Cause, Entitlement, judge_entitlement
@@ -89,6 +90,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
         spec = replace(spec, absent_since=now)  # the cut was approved only now: the retention begins
     offered = policy.catalog.profiles.get(spec.profile or "")
     spec = with_profile_templates(replace(record, spec=spec), offered).spec
+    spec = with_limits(record, spec, policy, now)
     status = record.status
     if spec.presence is not record.spec.presence:
         status = status.changed(
@@ -97,6 +99,7 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
             attempts=0,
             not_before=None,
             waiting_since=_news_time(record.facts, now),
+            asks_seat=bool(spec.limited_by or spec.paid_by) and spec.presence is Presence.PRESENT and not was_undecided,
         )
     if spec.presence is Presence.PRESENT:
         # The name by the first address (`instance_id_for`): the address may have changed before the instance was named.
@@ -242,4 +245,4 @@ def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetim
 
 
 def _what_counts(spec: Spec, cost_center: str) -> tuple[object, ...]:
-    return (spec.presence, spec.power, spec.profile, spec.clusters, cost_center)
+    return (spec.presence, spec.power, spec.profile, spec.clusters, cost_center, spec.limited_by)

@@ -22,7 +22,7 @@ from shared.domain.people.domains import People
 from shared.domain.people.sources import Source
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.plan.plan import Policy
-from shared.domain.things.catalog import Catalog
+from shared.domain.things.catalog import Catalog, assignment_content
 from shared.domain.things.notebook import Network
 from shared.domain.things.structs import to_dict
 
@@ -40,7 +40,8 @@ def content_of(policy: Policy) -> dict[str, Any]:
     """Return the plain values of the part by which users are judged."""
     kept = {
         "version": VERSION,
-        "catalog": to_dict(policy.catalog),
+        "catalog": to_dict(policy.catalog)
+        | {"assignments": [assignment_content(a) for a in policy.catalog.assignments]},
         "zones": policy.zones,
         "network": to_dict(policy.network),
         "retention": policy.retention,

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from shared.domain.account.step import identity_step
 from shared.domain.intent.guard import next_look
+from shared.domain.intent.limits import next_seat_look
 from shared.domain.intent.wanted import with_wanted
 from shared.domain.notebook.replacement import former_step
+from shared.domain.notebook.seat import held_for_seat
 from shared.domain.notebook.step import notebook_step
 from shared.domain.plan.plan import Action, Observed, Plan, Policy, TemplatesSeen
 from shared.domain.plan.step import Scene, Step, unreadable
@@ -43,7 +45,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     record = _with_condition(record, identity, ConditionType.IDENTITY_READY, now)
     scene = replace(scene, identity_ready=ready)
     before = record.status.notebook.former
-    notebook = notebook_step(record, scene)
+    notebook = held_for_seat(notebook_step(record, scene), record, policy, now)
     record = _with_condition(record, notebook, ConditionType.NOTEBOOK_READY, now)
     record, former, former_wait, former_because = _former_step(record, scene, before)
     leaves = record.spec.presence is Presence.ABSENT
@@ -82,7 +84,8 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         waits[ConditionType.NOTEBOOK_READY] = min(waits.get(ConditionType.NOTEBOOK_READY, _NEVER), now + former_wait)
     settles_at = record.status.notebook.settles_at
     settles = settles_at if settles_at is not None and settles_at > now else None
-    later = [moment for moment in (record.next_change(now), next_look(record, policy, now)) if moment is not None]
+    looks = (record.next_change(now), next_look(record, policy, now), next_seat_look(record, now))
+    later = [moment for moment in looks if moment is not None]
     requeue_at = min([*waits.values(), *later, *([settles] if settles is not None else [])], default=None)
     # The notebook's actions come first: for a leaver that is the stop. An instance has one change at a time.
     actions = tuple(action for step in steps for action in step.actions) + former

@@ -224,7 +224,7 @@ _LEAVES = frozenset({str, int, bool, float, type(None)})
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call", "repeats", "until"}),
-    Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by"}),
+    Spec: frozenset({"restart_at", "restore", "keep_on_until", "clusters", "cause", "entitled_by", "limited_by", "paid_by"}),
     Meter: frozenset({"began_at", "lines", "open", "asked_at", "priced"}),
     Line: frozenset({"estimated", "charge"}),
     Open: frozenset(),
@@ -242,7 +242,9 @@ _LATER: dict[type, frozenset[str]] = {
     }),
     Snapshot: frozenset({"kind"}),
     AccountStatus: frozenset({"account_id", "data_groups"}),
-    GuardStatus: frozenset({"waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent"}),
+    GuardStatus: frozenset({
+        "waiting_cut", "clearance", "kept_in", "waiting_listed", "urgent", "seats", "asks_seat", "seat_wait",
+    }),
     InboxStatus: frozenset({"last_letter_id", "last_letter_at", "acknowledged_at", "taken_wishes"}),
     AuditStatus: frozenset({"alias", "audited", "audit_digest", "audit_object"}),
     Leaving: frozenset({"keys"}),

@@ -52,6 +52,18 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
     urgent: bool = False
 
 
+class SeatWait(Struct, frozen=True, kw_only=True):
+    """A user who waits for a seat of each group in `groups`, and since when. `is_full` False: whether there is one is not known yet.
+
+    `spent` are groups whose monthly limit is used up.
+    """
+
+    groups: tuple[str, ...]
+    since: datetime
+    is_full: bool = True
+    spent: tuple[str, ...] = ()
+
+
 class Clearance(Struct, frozen=True, kw_only=True):
     """A cut that may happen: `ref` is the cleared cut, "" for any; `by` is "slot", or the digest that was approved."""
 

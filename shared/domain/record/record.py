@@ -14,6 +14,7 @@ from shared.domain.people.entitlement import Cause
 from shared.domain.people.facts import PERSON_ID, Facts
 from shared.domain.people.unknown_leaver import states_only_a_leave
 from shared.domain.record.copies import next_copy_at
+from shared.domain.record.cuts import SeatWait
 from shared.domain.record.status import ConditionStatus, ConditionType, Notice, Regret, Status, StatusChanges
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterWish
@@ -47,7 +48,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the user asked for no idle stop before
     this time. `restart_at`: the user asked then for a restart of the running instance. `restore`: a copy of the files
     is to take the place of the present ones. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
-    entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does.
+    entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does. `limited_by` are all groups of the
+    user that may have only so many environments, `paid_by` those that may cost only so much; a leaver keeps these.
     """
 
     presence: Presence
@@ -62,6 +64,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     clusters: tuple[ClusterWish, ...] = ()
     cause: Cause = Cause.UNKNOWN
     entitled_by: str = ""
+    limited_by: tuple[str, ...] = ()
+    paid_by: tuple[str, ...] = ()
 
     def wish(self, template: str) -> ClusterWish | None:
         """Return the request for a cluster of that template, None if there is none."""
@@ -152,6 +156,25 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         """The state of a user who was stopped because no decision came in time: nothing is deleted before the decision."""
         return self.spec.presence is Presence.ABSENT and self.status.guard.waiting_cut is not None
 
+    @property
+    def missing_seats(self) -> tuple[str, ...]:
+        """The limited groups of the user in which the user has no seat yet."""
+        return tuple(group for group in self.spec.limited_by if group not in self.status.guard.seats)
+
+    @property
+    def asks_for_seats(self) -> bool:
+        """The need of seats: True if the user gets an environment only with all of them. One that is there counts in any case."""
+        status = self.status
+        is_away = status.notebook.dormancy is not None and status.notebook.dormancy.away_since is not None
+        has_environment = is_away or bool(
+            status.notebook.instance_uid
+            or status.notebook.was_active
+            or status.notebook.operation
+            or status.notebook.former
+            or status.data.restoring
+        )
+        return status.guard.asks_seat or not has_environment
+
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this user's. Two addresses may have the same key, but a record belongs to only one user.
 
@@ -180,6 +203,18 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         if self.status.observed_generation != self.status.generation:
             return True
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
+
+
+class LimitRow(Struct, frozen=True, kw_only=True):
+    """What limits by group mean for a user: `seats` are the limited groups in which the user counts, `wait` what the user waits for.
+
+    `is_due`: the environment that is there gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
+    """
+
+    seats: tuple[str, ...] = ()
+    wait: SeatWait | None = None
+    is_due: bool = False
+    paid_by: tuple[str, ...] = ()
 
 
 class RecordRow(Struct, frozen=True, kw_only=True):
@@ -242,6 +277,7 @@ class RecordRow(Struct, frozen=True, kw_only=True):
     sold_out: tuple[str, ...] = ()
     sold_out_since: datetime | None = None
     meter: str = ""
+    limits: LimitRow = LimitRow()
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
@@ -260,7 +296,6 @@ def row_of(record: UserRecord) -> RecordRow:
     """Return the row of a record."""
     is_absent, data = record.spec.presence is Presence.ABSENT, record.status.data
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
-    news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
     sold_out = _sold_out(record)
     return RecordRow(
         user_key=record.user_key,
@@ -299,7 +334,7 @@ def row_of(record: UserRecord) -> RecordRow:
         notices=record.status.notices,
         cause=record.spec.cause,
         entitled_by=record.spec.entitled_by,
-        marked=news is not None and news.status is ConditionStatus.FALSE,
+        marked=_is_marked(record),
         unknown_since=unknown_leaver_since(record),
         turn=record.status.notebook.turn,
         refused=record.status.notebook.refused if record.status.notebook.former is None else "",
@@ -313,7 +348,18 @@ def row_of(record: UserRecord) -> RecordRow:
         sold_out=sold_out,
         sold_out_since=ready.last_transition_time if sold_out and ready is not None else None,
         meter=meter_text(record.status.meter),
+        limits=_limits_of(record),
     )
+
+
+def _limits_of(record: UserRecord) -> LimitRow:
+    guard, due = record.status.guard, bool(record.missing_seats) and not record.asks_for_seats
+    return LimitRow(seats=guard.seats, wait=guard.seat_wait, is_due=due, paid_by=record.spec.paid_by)
+
+
+def _is_marked(record: UserRecord) -> bool:
+    news = record.status.condition(ConditionType.NEWS_UNDERSTOOD)
+    return news is not None and news.status is ConditionStatus.FALSE
 
 
 def _sold_out(record: UserRecord) -> tuple[str, ...]:

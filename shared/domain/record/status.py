@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from shared.domain.record.cuts import Clearance, KeptIn, WaitingCut
+from shared.domain.record.cuts import Clearance, KeptIn, SeatWait, WaitingCut
 from shared.domain.record.leaving import Leaving
 from shared.domain.record.mails import Mail, MailStatus, PlannedChange
 from shared.domain.record.outbox import AuditStatus
@@ -189,6 +189,9 @@ class StatusChanges(TypedDict, total=False):
     dormancy: Dormancy | None
     regrets: tuple[Regret, ...]
     urgent: str
+    seats: tuple[str, ...]
+    asks_seat: bool
+    seat_wait: SeatWait | None
     alias: str
     audited: int
     audit_digest: str
@@ -278,8 +281,8 @@ class GuardStatus(Struct, frozen=True, kw_only=True):
     """The state of the guard against mass changes for this user.
 
     `waiting_cut` is a cut for which the limits left no room, `clearance` allows a cut, `kept_in` are the cuts that were mistakes.
-    `waiting_listed` is the entry of this user in the index of waiting users, `urgent` the leave (`ref` of a cut) that must not wait while
-    many others leave; "" for none.
+    `waiting_listed` is the user's entry in the index of waiting users, `urgent` the leave (`ref` of a cut) that must not wait; "" for none.
+    `seats` are the limited groups that count the user. `asks_seat`: nothing is created before the user has all seats.
     """
 
     waiting_cut: WaitingCut | None = None
@@ -287,6 +290,9 @@ class GuardStatus(Struct, frozen=True, kw_only=True):
     kept_in: tuple[KeptIn, ...] = ()
     waiting_listed: str = ""
     urgent: str = ""
+    seats: tuple[str, ...] = ()
+    asks_seat: bool = False
+    seat_wait: SeatWait | None = None
 
 
 class InboxStatus(Struct, frozen=True, kw_only=True):

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct, field
 
 from shared.domain.things.errors import UnknownProfileError
 from shared.domain.things.identity import Email
+from shared.domain.things.limits import GroupLimits
 from shared.domain.things.structs import to_dict
 from shared.domain.things.times import duration_text
 
@@ -260,11 +261,23 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies."""
+    """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies.
+
+    `limits` hold for all members of the group, also for those who get their profile otherwise.
+    """
 
     group: Email
     profile: str
     priority: int = 0
+    limits: GroupLimits | None = None
+
+
+def assignment_content(assignment: Assignment) -> dict[str, Any]:
+    """Return an assignment as plain values; without limits it is as earlier programs wrote it, so that they still read it."""
+    content: dict[str, Any] = to_dict(assignment)
+    if assignment.limits is None:
+        del content["limits"]
+    return content
 
 
 @lru_cache(maxsize=256)  # a sweep asks for every template of every user
@@ -329,6 +342,26 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 detail=f"unknown profile {name!r}; known: {known}",
             ) from None
 
+    @property
+    def limited(self) -> tuple[Assignment, ...]:
+        """The assignments whose group may have so many environments at once and no more."""
+        return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_environments is not None)
+
+    def room_of(self, group: str) -> int | None:
+        """Return how many members of a group may have an environment at once; None for no limit."""
+        assigned = self.assignment_for(group)
+        return None if assigned is None or assigned.limits is None else assigned.limits.max_environments
+
+    @property
+    def budgeted(self) -> tuple[Assignment, ...]:
+        """The assignments whose group may cost so much in a month and no more."""
+        return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_monthly_cost is not None)
+
+    def budget_of(self, group: str) -> float | None:
+        """Return what the members of a group may cost in a month; None for no limit."""
+        assigned = self.assignment_for(group)
+        return None if assigned is None or assigned.limits is None else assigned.limits.max_monthly_cost
+
     def assignment_for(self, group: str) -> Assignment | None:
         """Return the assignment of `group`; None if the group entitles to nothing."""
         return next((a for a in self.assignments if a.group == group), None)
@@ -336,9 +369,10 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def entitling_digest(self) -> str:
         """Return a digest that changes whenever the same facts could entitle to something else.
 
-        It covers the assignments, the default profile and the profile names.
+        It covers the assignments with their limits, the default profile and the profile names.
         """
         text = json.dumps(
-            [[to_dict(a) for a in self.assignments], self.default_profile, sorted(self.profiles)], sort_keys=True
+            [[assignment_content(a) for a in self.assignments], self.default_profile, sorted(self.profiles)],
+            sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]

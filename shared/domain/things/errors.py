@@ -56,6 +56,7 @@ class Reason(StrEnum):
     UNKNOWN_ANSWER = "UnknownAnswer"
     CLOCK_DIFFERS = "ClockDiffers"
     GUARD_WAITS = "GuardWaits"
+    LIMIT_REACHED = "LimitReached"
     UNEXPECTED = "Unexpected"
     # failures, permanent
     INVALID_MESSAGE = "InvalidMessage"

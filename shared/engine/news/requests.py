@@ -34,6 +34,7 @@ from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.engine.news.roles import role_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import WaitingWish
+from shared.engine.reconcile.budgets import check_budget
 from shared.engine.reconcile.changing import Accepted, change_record
 from shared.engine.reconcile.history import with_hold_told
 
@@ -98,6 +99,7 @@ def ask(
     changed = with_asked(current, asked, deps.policy.catalog, now, by_person=by_person)
     if changed is current and asked.kind is not WishKind.LOOK_AGAIN:
         return Answer(record=current, changed=False)
+    check_budget(current, asked, deps, now)
     wish = Wish(
         wish_id=secrets.token_hex(8),
         user_key=stored.record.user_key,
@@ -319,6 +321,7 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
     after = with_asked(before, asked, deps.policy.catalog, now, by_person=by_person)
     if after is before and asked.kind is not WishKind.LOOK_AGAIN:
         return before
+    check_budget(before, asked, deps, now)
     if after.facts is not before.facts:
         after = with_wanted(after, deps.policy, now)
     if asked.kind in _HOLDS:

@@ -35,6 +35,7 @@ from shared.engine.ports.resources import (
 )
 from shared.engine.ports.roster import Rosters, RosterSource
 from shared.engine.ports.runtime import Clock, Log, Workers
+from shared.engine.ports.seats import SeatStore
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     workers: Workers
     books: GroupBooks
     guard: Guard
+    seats: SeatStore
     persons: Persons
     relay: Relay
     audit: Audit

@@ -79,6 +79,9 @@ class FleetIndex(Protocol):
     def month(self, month: str) -> MonthLines | None:
         """Return the lines of all users in a month that is over; None if none are stored."""
 
+    def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
+        """Return one user's lines in a month that is over; None if no lines of that month are stored."""
+
     def month_totals(self) -> tuple[MonthTotal, ...]:
         """Return the sums of the months that are stored, oldest first."""
 

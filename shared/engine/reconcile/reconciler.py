@@ -29,6 +29,7 @@ from shared.engine.reconcile.history import with_chronicle, with_intents
 from shared.engine.reconcile.mails import publish_due
 from shared.engine.reconcile.observer import observe
 from shared.engine.reconcile.repair import load_mended
+from shared.engine.reconcile.seats import give_back, with_seats
 
 _TRIES = 6
 # A planned wake-up is not moved for less than this: an early pass costs little, a new hint costs a call.
@@ -61,7 +62,7 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
     if stored is None:
         return None
     now = deps.clock.now()
-    record = wanted_in_a_pass(stored.record, deps, now)
+    record = with_seats(wanted_in_a_pass(stored.record, deps, now), deps, now, claims=False)
     seen = observe(record, deps)
     return Preview(record=stored.record, observed=seen, plan=make_plan(record, seen, deps.policy, now))
 
@@ -96,7 +97,7 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
     now = deps.clock.now()
     loaded = with_known(stored.record, known)
     record = with_room(with_wanted(loaded, deps.policy, now), deps, now)
-    record = with_wanted(record, deps.policy, now)
+    record = with_seats(with_wanted(record, deps.policy, now), deps, now)
     seen = observe(record, deps, thorough=thorough)
     plan = make_plan(record, seen, deps.policy, now)
     intents: tuple[StoryLine, ...] = ()
@@ -130,6 +131,7 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
             after = save(after, stored, deps).record
     except ConflictError:
         return None
+    give_back(loaded, after, deps)
     publish_due(after, loaded, deps)
     _log_progress(record, seen, after, deps, now)
     _log_uncut(after, deps)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from shared.domain.fleet.budgets import SpendingCount
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import FigureCount
 from shared.domain.fleet.fleet import FleetSnapshot, Notes, with_point
@@ -21,6 +22,7 @@ from shared.domain.things.usage import month_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.fleet import FleetDraft, MonthDraft
 from shared.engine.ports.records import ListedRow
+from shared.engine.reconcile.budgets import keep_spending
 from shared.engine.reconcile.guard import SizeCount, tidy_slots
 
 T = TypeVar("T")
@@ -41,6 +43,7 @@ class FleetKeeper:
         self._month: MonthDraft | None = None
         _kept(self._begin, "fleet", deps)
         self._figures = FigureCount(self._before.blind, now)
+        self._spending = SpendingCount(deps.policy.catalog, now)
 
     @property
     def blind_before(self) -> frozenset[UserKey]:
@@ -64,10 +67,12 @@ class FleetKeeper:
         if self._month is not None and listed.row.meter:
             self._month.add(listed.row.user_key, lines_until(meter_from(listed.row.meter), self._now))
         self._figures.add(listed.row)
+        self._spending.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
         """Write the fleet list. None for an argument: not observed, so the earlier value stays."""
         _kept(lambda: self._write(strays, blind), "fleet", self._deps)
+        keep_spending(self._spending.spending(), self._deps)
         if self._month is not None:
             _kept(self._month.write, "the last month", self._deps)
 

@@ -17,6 +17,7 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserKey
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.ports.deps import Deps
+from shared.engine.reconcile.budgets import used_up
 from shared.engine.reconcile.changing import change_record
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.sweeps.sweeping import Summary, for_each
@@ -58,9 +59,12 @@ def start_ahead(
     started: dict[UserKey, datetime] = {}
     full = False
 
+    def ahead(record: UserRecord) -> UserRecord:
+        return record if used_up(record, deps, now) else _ahead(record, hours, now)
+
     def start(key: UserKey) -> bool:
         nonlocal full
-        accepted = change_record(key, lambda record: _ahead(record, hours, now), deps, wakes=True)
+        accepted = change_record(key, ahead, deps, wakes=True)
         if accepted is None or not accepted.changed:
             return False
         started[key] = now

@@ -38,6 +38,7 @@ from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import ListedRow
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
+from shared.engine.reconcile.seats import SeatKeeper
 from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.copies import Copies, take_copy
 from shared.engine.sweeps.due import sweep_due
@@ -89,6 +90,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         saved=None if snapshots is None else frozenset(snapshot.name for snapshot in snapshots),
         strays=StrayCheck(instances.labelled(), snapshots or ()),
         keeper=None if dry_run else FleetKeeper(deps, now, counts=True),
+        seats=SeatKeeper(deps),
     )
     look.over_all(summary)
     summary.unreachable = tuple(sorted(unreachable))
@@ -102,6 +104,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         for stray in summary.strays:  # orphans are reported one by one, never deleted automatically
             deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
         _log_counts(look.census.counts(deps.policy), deps)
+        look.seats.keep(now, look.rowless)
         look.keeper.keep(strays=tuple(summary.strays))
         keep_costs(deps, now)
     if not dry_run:
@@ -126,8 +129,9 @@ class _Look:
         saved: frozenset[str] | None,
         strays: StrayCheck,
         keeper: FleetKeeper | None,
+        seats: SeatKeeper,
     ) -> None:
-        self.strays, self.keeper = strays, keeper
+        self.strays, self.keeper, self.seats = strays, keeper, seats
         self.rowless: list[UserKey] = []
         self.cuts: list[RecordRow] = []
         self.census = Census()
@@ -156,6 +160,7 @@ class _Look:
         self.census.add(row, seen, self._unreachable)
         self.waits.add(row)
         self.over.add(row)
+        self.seats.add(row)
         if Notice.CUT_WAITS in row.notices:
             self.cuts.append(row)
         listed = Listed(

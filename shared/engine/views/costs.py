@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
 from shared.domain.fleet.months import MonthLines
-from shared.domain.record.record import RecordRow, UserRecord
+from shared.domain.fleet.spent import lines_of_row
+from shared.domain.record.record import RecordRow
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.identity import UserKey
-from shared.domain.things.meter import Line, Meter, MeterKind, What, bounds_of, lines_until
-from shared.domain.things.meter_text import meter_from
+from shared.domain.things.meter import Line, MeterKind, What, bounds_of
 from shared.domain.things.money import cost_of
-from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+from shared.domain.things.usage import month_of
 
 _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 
@@ -211,31 +211,6 @@ def _bill(notes: Notes | None, month_name: str) -> Mapping[UserKey, float] | Non
     if notes is None or notes.costs is None or notes.costs_month != month_name:
         return None
     return notes.costs
-
-
-def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
-    """Return all lines of a user in the list, up to `at`; without a meter those of the hours that were counted this month."""
-    return _lines(meter_from(row.meter), row.usage, row.profile or "", row.cost_center, at)
-
-
-def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
-    """Return all lines that a record has, up to `at`: of this and the last month, and of what is open since longer."""
-    status = record.status
-    return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
-
-
-def _lines(meter: Meter, usage: Mapping[str, Usage], profile: str, center: str, at: datetime) -> tuple[Line, ...]:
-    if meter.lines or meter.open:
-        return lines_until(meter, at)
-    lines = []
-    for name, used in usage.items():
-        seconds = int(used.in_month_of(at).total_seconds())
-        kind = MeterKind.NOTEBOOK if name == NOTEBOOK else MeterKind.SPARK
-        thing = profile if kind is MeterKind.NOTEBOOK else name.partition(":")[2]
-        if seconds:
-            what = What(kind=kind, profile=thing, cost_center=center)
-            lines.append(Line(month=month_of(at), what=what, seconds=seconds, units=seconds, estimated=True))
-    return tuple(lines)
 
 
 def _dearest_first(groups: Mapping[str, Sums]) -> tuple[tuple[str, Sums], ...]:

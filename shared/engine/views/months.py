@@ -5,7 +5,7 @@ Example: `compare(earlier, later)` takes two results of `month` or `past_month` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from fractions import Fraction
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from shared.domain.fleet.months import MonthTotal
 from shared.domain.things.catalog import Catalog
-from shared.domain.things.meter import MONTHS, bounds_of, month_before
+from shared.domain.things.meter import MONTHS, Line, bounds_of, month_before
 from shared.domain.things.money import cost_of
 from shared.engine.views.costs import Month, Sums
 
@@ -38,6 +38,36 @@ def thirteen(now: Month, totals: Iterable[MonthTotal], catalog: Catalog) -> tupl
         name = month_before(name)
         total = stored.get(name)
         found.append(MonthSum(month=name, sums=None if total is None else sums_of(total, catalog), is_over=True))
+    return tuple(found)
+
+
+def not_before(months: Iterable[MonthSum]) -> str:
+    """Return the first month of which anything is known (`2026-11`): nothing was metered before. Empty if all thirteen are known."""
+    oldest = list(months)[::-1]
+    if oldest and oldest[0].sums is not None:
+        return ""
+    return next((each.month for each in oldest if each.sums is not None), "")
+
+
+def months_of_person(
+    lines: Iterable[Line], of_month: Callable[[str], Sequence[Line] | None], now: str, catalog: Catalog
+) -> tuple[MonthSum, ...]:
+    """Return thirteen months of one user, the newest first. `lines` are those of the record, `of_month` reads a month that is over.
+
+    A month of which the record has lines is not read. Of a month of which nothing is stored `sums` is None.
+    """
+    known: dict[str, list[Line]] = {now: []}
+    for line in lines:
+        known.setdefault(line.month, []).append(line)
+    found, name = [], now
+    for _ in range(MONTHS):
+        of_this = known[name] if name in known else of_month(name)
+        sums = None if of_this is None else Sums(people=1)
+        for line in of_this or ():
+            if sums is not None:
+                sums.count(line, cost_of(line, catalog))
+        found.append(MonthSum(month=name, sums=sums, is_over=name != now))
+        name = month_before(name)
     return tuple(found)
 
 

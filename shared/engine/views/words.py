@@ -57,6 +57,7 @@ STATUS: Mapping[Reason, str] = {
     Reason.UNKNOWN_ANSWER: "Refused by Google",
     Reason.CLOCK_DIFFERS: "Clock differs",
     Reason.GUARD_WAITS: "Waiting for approval",
+    Reason.LIMIT_REACHED: "Waiting for a place",
     Reason.UNEXPECTED: "Failed, trying again",
     Reason.INVALID_MESSAGE: "Message not readable",
     Reason.UNSUPPORTED_MESSAGE: "Message not supported",

@@ -1,0 +1,68 @@
+"""The metered lines of users up to a moment, and those of everybody added up: every page shows costs from these. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from shared.domain.record.record import RecordRow, UserRecord
+from shared.domain.things.meter import Line, Meter, MeterKind, What, is_priced, lines_until, merged
+from shared.domain.things.meter_text import meter_from
+from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+
+_MERGED_AT_ONCE = 500
+
+
+def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
+    """Return all lines of a user in the list, up to `at`; without a meter those of the hours that were counted this month."""
+    return _lines(meter_from(row.meter), row.usage, row.profile or "", row.cost_center, at)
+
+
+def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
+    """Return all lines that a record has, up to `at`: of this and the last month, and of what is open since longer."""
+    status = record.status
+    return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
+
+
+def _lines(meter: Meter, usage: Mapping[str, Usage], profile: str, center: str, at: datetime) -> tuple[Line, ...]:
+    if meter.lines or meter.open:
+        return lines_until(meter, at)
+    lines = []
+    for name, used in usage.items():
+        seconds = int(used.in_month_of(at).total_seconds())
+        kind = MeterKind.NOTEBOOK if name == NOTEBOOK else MeterKind.SPARK
+        thing = profile if kind is MeterKind.NOTEBOOK else name.partition(":")[2]
+        if seconds:
+            what = What(kind=kind, profile=thing, cost_center=center)
+            lines.append(Line(month=month_of(at), what=what, seconds=seconds, units=seconds, estimated=True))
+    return tuple(lines)
+
+
+class SpentCount:
+    """A sum of the lines of the present month, fed row by row. Seconds and money stay exact; who pays is not kept."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at, self._month = at, month_of(at)
+        self._lines: tuple[Line, ...] = ()
+        self._new: list[Line] = []
+
+    def add(self, row: RecordRow) -> None:
+        """Add the lines of a user."""
+        if not row.meter and not row.usage:
+            return
+        self._new += (line for line in lines_of_row(row, self._at) if line.month == self._month)
+        if len(self._new) >= _MERGED_AT_ONCE:
+            self._merge()
+
+    def lines(self) -> tuple[Line, ...]:
+        """Return the lines, few however many users there are."""
+        self._merge()
+        return self._lines
+
+    def _merge(self) -> None:
+        self._lines, self._new = merged([*self._lines, *self._new], _key), []
+
+
+def _key(line: Line) -> object:
+    what = line.what
+    return (what.kind, True) if is_priced(line) else (what.kind, False, what.profile, what.disk_type)

@@ -1,0 +1,269 @@
+"""The seats of limited groups: of each such group exactly so many members get an environment as the policy says.
+
+A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read; a seat that is
+given back stays as an object without a holder. So a claim succeeds only if no other claim did since the listing: however many processes
+claim at the same time, and wherever one dies, no more seats are given than there is room for. A repeated claim finds its own seat.
+
+Who has an environment already takes a seat in any case, beyond the room if need be: nobody loses an environment to a limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from shared.domain.intent.limits import LOOKS_WITHIN
+from shared.domain.record.cuts import SeatWait
+from shared.domain.record.record import Presence, RecordRow, UserRecord
+from shared.domain.things.errors import BenchkeeperError, ConflictError
+from shared.domain.things.identity import UserKey
+from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import ListedRow
+from shared.engine.ports.seats import Seat, Seats, SeatWaiter
+from shared.engine.reconcile.budgets import used_up
+
+_ROUNDS = 200  # in each of them another process changed a seat
+_STILL_WAITS = 4 * LOOKS_WITHIN  # a note that was not renewed for so long is of nobody who waits
+_YOUNG = timedelta(hours=1)  # a seat is taken before the record says so; longer than any pass
+
+
+def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = True) -> UserRecord:
+    """Return the record with the seats that the user has now, or with what the user waits for.
+
+    Makes no call if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be read, the user
+    waits: unknown is not free.
+    """
+    held = tuple(group for group in record.status.guard.seats if group in record.spec.limited_by)
+    missing = record.missing_seats
+    full: tuple[str, ...] | None = ()
+    spent = used_up(record, deps, now) if record.spec.paid_by and record.asks_for_seats else ()
+    try:
+        if missing and record.asks_for_seats:
+            full = _full(record, missing, deps, now, claims=claims)
+        elif claims:
+            for group in missing:
+                _take(group, record.user_key, deps)
+    except BenchkeeperError as error:
+        deps.log.error("Seats could not be used", user=record.user_key, reason=error.reason.value, detail=error.detail)
+        if not record.asks_for_seats:
+            return record  # the environment stays as it is, and the seat is taken at the next look
+        full = None
+    if full == ():
+        held = (*held, *missing)
+        if not spent:
+            return _with(record, held, wait=None)
+    known = record.status.guard.seat_wait
+    if known is None and claims:
+        said = "Waits for a budget" if spent else "Waits for a seat"
+        deps.log.warning(said, user=record.user_key, profile=record.spec.profile or "")
+    since = now if known is None else known.since
+    groups = missing if full is None else full
+    wait = SeatWait(groups=groups, since=since, is_full=full is not None, spent=spent)
+    return _with(record, held, wait=wait)
+
+
+def _with(record: UserRecord, seats: tuple[str, ...], *, wait: SeatWait | None) -> UserRecord:
+    known = record.status.guard
+    asks = known.asks_seat and wait is not None
+    seats = tuple(sorted(seats))
+    if (known.seats, known.asks_seat, known.seat_wait) == (seats, asks, wait):
+        return record
+    return record.with_status(seats=seats, asks_seat=asks, seat_wait=wait)
+
+
+def _full(
+    record: UserRecord, groups: Iterable[str], deps: Deps, now: datetime, *, claims: bool
+) -> tuple[str, ...] | None:
+    """Claim a seat of each group, or of none; return the groups that are full for this user. None: not known yet."""
+    asks = _Asking(record, deps, now)
+    seen = {group: deps.seats.look(group) for group in groups}
+    if not all(asks.is_counted(group, seats, claims=claims) for group, seats in seen.items()):
+        if claims:
+            asks.wait(seen)
+        return None
+    full = [group for group, seats in seen.items() if not asks.has_room(group, seats)]
+    if not claims:
+        return tuple(full)
+    got: list[tuple[str, Seat]] = []
+    for group, seats in () if full else seen.items():
+        seat = asks.claimed(group, seats)
+        if seat is None:
+            full.append(group)
+            break
+        got.append((group, seat))
+    if full:  # a user who waits for another seat keeps none
+        for group, seat in got:
+            deps.seats.free(group, seat)
+    asks.wait(full)
+    return tuple(full)
+
+
+class _Asking(Struct, frozen=True):
+    """A user who asks for seats, now."""
+
+    record: UserRecord
+    deps: Deps
+    now: datetime
+
+    @property
+    def key(self) -> UserKey:
+        """The user's key."""
+        return self.record.user_key
+
+    @property
+    def since(self) -> datetime:
+        """The moment since when the user waits."""
+        wait = self.record.status.guard.seat_wait
+        return self.now if wait is None else wait.since
+
+    def is_counted(self, group: str, seats: Seats, *, claims: bool) -> bool:
+        """Return True if all members who had an environment before the limit have a seat: after it began, each needs a pass first.
+
+        Reads the rows of all records until that is so, once for each set of limited groups.
+        """
+        policy = self.deps.policy
+        mark = hashlib.sha256(" ".join(sorted(each.group for each in policy.catalog.limited)).encode()).hexdigest()[:16]
+        if mark in seats.counted:
+            return True
+        entitling = policy.entitling_digest()
+        for found in self.deps.records.listed():
+            if not isinstance(found, ListedRow) or found.row.presence is Presence.ABSENT:
+                continue
+            row = found.row
+            if row.limits.is_due or (row.entitling_digest != entitling and row.user_key != self.key):
+                return False
+        if claims:
+            self.deps.seats.note_counted(group, mark)
+        return True
+
+    def has_room(self, group: str, seats: Seats) -> bool:
+        """Return True if a seat is free for this user: more are free than users wait who came before."""
+        room = self.deps.policy.catalog.room_of(group)
+        if room is None or seats.of(self.key) is not None:
+            return True
+        seated = {seat.holder for seat in seats.held} | {self.key}
+        before = [
+            each
+            for each in seats.waiters
+            if each.holder not in seated
+            and self.now - each.at < _STILL_WAITS
+            and (each.since, each.holder) < (self.since, self.key)
+        ]
+        return room - len(seats.held) > len(before)
+
+    def wait(self, groups: Iterable[str]) -> None:
+        """Note that the user waits, so that nobody who comes later is served before."""
+        for group in groups:
+            self.deps.seats.wait(group, SeatWaiter(holder=self.key, since=self.since, at=self.now))
+
+    def claimed(self, group: str, seats: Seats) -> Seat | None:
+        """Return the seat that the user has now; None if there is no room."""
+        for _ in range(_ROUNDS):
+            if not self.has_room(group, seats):
+                return None
+            seat = _taken(group, seats, self.key, self.deps)
+            if seat is not None:
+                return seat
+            seats = self.deps.seats.look(group)
+        raise _crowded(self.key)
+
+
+def _take(group: str, key: UserKey, deps: Deps) -> None:
+    """Take a seat for a user who has an environment, whether there is room or not."""
+    for _ in range(_ROUNDS):
+        if _taken(group, deps.seats.look(group), key, deps) is not None:
+            return
+    raise _crowded(key)
+
+
+def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
+    """Take the user's own seat once more, so that nobody frees it as an old one, or the lowest free seat. None: another was quicker."""
+    known = {seat.number: seat for seat in seats.seats}
+    own = seats.of(key)
+    number = (
+        own.number
+        if own is not None
+        else next(n for n in range(len(known) + 1) if n not in known or not known[n].holder)
+    )
+    generation = deps.seats.take(group, number, key, expected=known.get(number))
+    if generation is None:
+        return None
+    return Seat(number=number, holder=key, at=deps.clock.now(), generation=generation)
+
+
+def _crowded(key: UserKey) -> ConflictError:
+    return ConflictError(
+        user_message="Many people of this group join just now; it is tried again.",
+        detail=f"the seats changed under every claim of {key}",
+    )
+
+
+def give_back(before: UserRecord, after: UserRecord, deps: Deps) -> None:
+    """Give back the seats, and remove the notes, that the saved record names no more. What fails is given back by the hourly sweep."""
+    waited = before.status.guard.seat_wait.groups if before.status.guard.seat_wait is not None else ()
+    waits = after.status.guard.seat_wait.groups if after.status.guard.seat_wait is not None else ()
+    key = before.user_key
+    try:
+        for group in sorted(set(before.status.guard.seats) - set(after.status.guard.seats)):
+            own = deps.seats.look(group).of(key)
+            if own is not None:
+                deps.seats.free(group, own)
+        for group in sorted(set(waited) - set(waits)):
+            deps.seats.wait_no_more(group, key)
+    except BenchkeeperError as error:
+        deps.log.warning("Seats were not given back", user=key, reason=error.reason.value, detail=error.detail)
+
+
+class SeatKeeper:
+    """The hourly comparison of all seats with all records. The seats are listed first, the rows of the records come after."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        groups = tuple(each.group for each in deps.policy.catalog.limited)
+        self._seats: Mapping[str, Seats] = {}
+        self._holders: dict[UserKey, frozenset[str]] = {}
+        self._waits: dict[UserKey, frozenset[str]] = {}
+        if not groups:
+            return
+        try:
+            self._seats = dict(deps.seats.all(groups))
+        except BenchkeeperError as error:
+            deps.log.warning("Seats could not be listed", reason=error.reason.value, detail=error.detail)
+
+    def add(self, row: RecordRow) -> None:
+        """Note the seats that a record names, and those that it waits for."""
+        if row.limits.seats:
+            self._holders[row.user_key] = frozenset(row.limits.seats)
+        if row.limits.wait is not None:
+            self._waits[row.user_key] = frozenset(row.limits.wait.groups)
+
+    def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
+        """Free old seats of users whose records do not name them, take those that are missing, and remove old notes.
+
+        What the records of `rowless` say is not known, so their seats stay.
+        """
+        unknown = frozenset(rowless)
+        for group, seats in self._seats.items():
+            try:
+                self._keep(group, seats, now, unknown)
+            except BenchkeeperError as error:
+                self._deps.log.warning("Seats were not kept", reason=error.reason.value, detail=error.detail)
+
+    def _keep(self, group: str, seats: Seats, now: datetime, unknown: frozenset[UserKey]) -> None:
+        nobody: frozenset[str] = frozenset()
+        store, taken = self._deps.seats, {seat.holder for seat in seats.held}
+        for seat in seats.held:
+            is_named = group in self._holders.get(seat.holder, nobody) or seat.holder in unknown
+            if not is_named and now - seat.at >= _YOUNG:
+                store.free(group, seat)
+                self._deps.log.info("Freed a seat", user=seat.holder)
+        for key, held in self._holders.items():
+            if group in held and key not in taken:
+                _take(group, key, self._deps)
+                self._deps.log.info("Took a missing seat", user=key)
+        for waiter in seats.waiters:
+            if group not in self._waits.get(waiter.holder, nobody) and now - waiter.at >= _YOUNG:
+                store.wait_no_more(group, waiter.holder)

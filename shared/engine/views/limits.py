@@ -1,0 +1,86 @@
+"""The limits by group and how much of each is used, from the rows of the list of all users. Pure; pages and commands show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from msgspec import Struct
+
+from shared.domain.fleet.budgets import Spending, SpendingCount
+from shared.domain.record.record import RecordRow
+from shared.domain.things.catalog import Catalog
+
+SWEEPS_EVERY = timedelta(minutes=10)  # how often a sweep adds up what groups cost; starts are judged by the last sum
+
+
+class LimitUse(Struct, frozen=True, kw_only=True):
+    """A group with a limit: `used` of `room` notebooks, and how many people wait for a place, the first since `waiting_since`.
+
+    `room` None: the number of notebooks is not limited. `used` may be more than `room`: nobody loses a notebook to a limit.
+    `budget` is what its people may cost in a month, None for no limit; `spending` is what they cost.
+    """
+
+    group: str
+    room: int | None
+    used: int
+    waiting: int
+    waiting_since: datetime | None
+    budget: float | None
+    spending: Spending | None
+
+    @property
+    def over(self) -> int:
+        """The notebooks beyond the limit: those that were there before it, or came with people of other groups."""
+        return 0 if self.room is None else max(0, self.used - self.room)
+
+    @property
+    def is_used_up(self) -> bool:
+        """A flag: true once the month's money is used up."""
+        return (
+            self.budget is not None and self.spending is not None and self.spending.spent >= Fraction(str(self.budget))
+        )
+
+    @property
+    def is_near(self) -> bool:
+        """A flag: true from 80 % of the month's money on."""
+        return self.budget is not None and self.spending is not None and self.spending.is_near(self.budget)
+
+    @property
+    def overshoot(self) -> Fraction:
+        """The most that what runs now costs between two sweeps: by so much the limit is passed before starts end."""
+        return (
+            Fraction(0)
+            if self.spending is None
+            else self.spending.hourly * Fraction(SWEEPS_EVERY // timedelta(seconds=1), 3600)
+        )
+
+
+def limits_used(rows: Iterable[RecordRow], catalog: Catalog, at: datetime) -> tuple[LimitUse, ...]:
+    """Return all limited groups in the order of the configuration."""
+    groups = [a.group for a in catalog.assignments if a in catalog.limited or a in catalog.budgeted]
+    used, waits = dict.fromkeys(groups, 0), {group: list[datetime]() for group in groups}
+    count = SpendingCount(catalog, at)
+    for row in rows if groups else ():
+        count.add(row)
+        for group in row.limits.seats:
+            if group in used:
+                used[group] += 1
+        if (wait := row.limits.wait) is not None:
+            for group in dict.fromkeys((*wait.groups, *wait.spent)):
+                if group in waits:
+                    waits[group].append(wait.since)
+    spending = count.spending()
+    return tuple(
+        LimitUse(
+            group=group,
+            room=catalog.room_of(group),
+            used=used[group],
+            waiting=len(waits[group]),
+            waiting_since=min(waits[group], default=None),
+            budget=catalog.budget_of(group),
+            spending=spending.get(group),
+        )
+        for group in groups
+    )
