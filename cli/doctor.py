@@ -248,6 +248,24 @@ def _counter(app: App) -> tuple[State, str, str]:
     return State.OK, says, ""
 
 
+def _jobs(app: App) -> tuple[State, str, str]:
+    """Ask each project of `idle.bigquery_projects` for its running jobs, with the login of this command."""
+    jobs, unread = app.deps.outside_jobs, []
+    for project in jobs.projects:
+        try:
+            jobs.queries(project)
+        except BenchkeeperError as error:
+            unread.append((project, error))
+    if not jobs.projects:
+        return State.OK, "No running query keeps a notebook: idle.bigquery_projects is empty.", ""
+    if not unread:
+        return State.OK, f"Running queries of {', '.join(jobs.projects)} can be listed.", ""
+    says = " ".join(f"{project}: {error.user_message} ({error.detail})" for project, error in unread)
+    if all(isinstance(error, CloudUnavailableError) for _, error in unread):
+        return State.UNKNOWN, says, "Try again."
+    return State.WARNING, f"Not known who waits for a query. {says}", _LISTS
+
+
 def _letters(app: App) -> tuple[State, str, str]:
     waiting = sum(1 for row in islice(app.deps.dead_letters.rows(), _SOME) if row.replayed_at is None)
     if waiting:
@@ -263,6 +281,7 @@ def _policy(app: App) -> tuple[State, str, str]:
     return State.OK, f"These files are in force ({own}).", ""
 
 
+_LISTS = "docs/operations.md, Jobs elsewhere. Until the list can be read, people whom it may concern are not stopped before idle.max_blind."
 _ROLES = "docs/operations.md, Permissions, says which role the account needs."
 _PARTS: tuple[tuple[str, Callable[[App], tuple[State, str, str]], str], ...] = (
     ("records", _records, _ROLES),
@@ -274,6 +293,7 @@ _PARTS: tuple[tuple[str, Callable[[App], tuple[State, str, str]], str], ...] = (
     ("quota", _quota, _ROLES),
     ("sweeps", _sweeps, _ROLES),
     ("counter", _counter, _ROLES),
+    ("jobs elsewhere", _jobs, _LISTS),
     ("messages", _letters, _ROLES),
     ("policy", _policy, _ROLES),
 )

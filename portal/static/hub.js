@@ -66,6 +66,29 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   if (live && live.textContent !== said) live.textContent = said;
 });
 
+// Whoever allowed it is told while the tab is in the background, too: the notebook is ready, or will be stopped.
+const notebook = () => document.getElementById("notebook")?.dataset ?? {};
+const may = () => ("Notification" in window ? Notification.permission : "denied");
+const offer = () => {
+  const tell = document.getElementById("tell");
+  if (tell) tell.hidden = may() !== "default";
+};
+let known = notebook().news;
+offer();
+document.body.addEventListener("click", (event) => {
+  if (event.target.id === "tell-me") Notification.requestPermission().then(offer);
+});
+document.body.addEventListener("htmx:afterSwap", () => {
+  offer();
+  const { news, say, title } = notebook();
+  if (news && news !== known && document.hidden && may() === "granted") {
+    try {
+      new Notification(title, { body: say, tag: "notebook" }).onclick = () => window.focus();
+    } catch { /* a phone's browser: only its service worker may */ }
+  }
+  known = news;
+});
+
 document.body.addEventListener("htmx:sendError", () => {
   const text = document.createElement("p");
   text.className = "notice notice-trouble";

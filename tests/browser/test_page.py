@@ -79,6 +79,33 @@ def test_a_stop_and_a_start_move_nothing_and_keep_the_focus(house: House, chromi
         assert jumped(page) < MOST_JUMP
 
 
+TOLD = """
+window.told = [];
+window.Notification = class {
+  static permission = "default";
+  static async requestPermission() { this.permission = "granted"; return this.permission; }
+  constructor(title, options) { window.told.push(`${title}: ${options.body}`); }
+};
+Object.defineProperty(document, "hidden", { get: () => window.away === true });
+"""
+
+
+def test_who_allows_it_is_told_in_another_tab_that_the_notebook_is_ready(house: House, chromium: Browser) -> None:
+    house.join("gil.stern@example.com")
+    with window(chromium, house) as mine:
+        mine.page.add_init_script(TOLD)
+        page = mine.enter("gil.stern@example.com")
+        expect(headline(page)).to_have_text("On its way")
+        expect(page.locator("#tell")).to_be_hidden()  # in the menu
+        unfold(page, "more")
+        page.get_by_role("button", name="Allow notifications").click()
+        expect(page.get_by_role("button", name="Allow notifications")).to_be_hidden()
+        page.evaluate("window.away = true")
+        with house.time_passes():
+            expect(headline(page)).to_contain_text("Running")
+        assert page.evaluate("window.told") == ["Ready: Your notebook is running."]
+
+
 CHI = "chi.lee@example.com"
 
 

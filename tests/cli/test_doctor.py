@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import requests
@@ -78,6 +79,39 @@ def test_a_broken_configuration_is_the_first_fault(terminal, name):
     found = json.loads(terminal.run("--env", name, "doctor", "-o", "json", code=1).stdout)
     assert [each["state"] for each in found] == ["ok", "failed"]
     assert found[1]["remedy"] == "benchkeeper validate-config"
+
+
+def test_jobs_elsewhere_that_cannot_be_listed_are_named_with_what_that_means(terminal):
+    ready(terminal)
+    deployed(terminal)
+    terminal.run("sweep", "idle")
+    assert (
+        "idle.bigquery_projects is empty"
+        in findings(
+            terminal,
+        )["jobs elsewhere"]["says"]
+    )
+    settings = Path(terminal.environ["BENCHKEEPER_CONFIG_DIR"]) / "settings.local.yaml"
+    settings.write_text(settings.read_text() + "\nidle: {bigquery_projects: [acme-sandbox]}\n")
+    found = findings(
+        terminal,
+    )["jobs elsewhere"]
+    assert found["state"] == "warning"
+    assert found["says"].startswith("Not known who waits for a query. acme-sandbox: ")
+    assert "Jobs elsewhere" in found["remedy"]
+    job = {"project": "acme-sandbox", "user": "ana@example.com"}
+    requests.post(f"{terminal.cloud.url}/_emulator/jobs", json=job, timeout=10).raise_for_status()
+    found = findings(
+        terminal,
+    )["jobs elsewhere"]
+    assert (found["state"], found["says"]) == ("ok", "Running queries of acme-sandbox can be listed.")
+    terminal.cloud.world.faults.add(Fault(call="bigquery.jobs.list", error={"code": "UNAVAILABLE"}, times=0))
+    assert (
+        findings(
+            terminal,
+        )["jobs elsewhere"]["state"]
+        == "unknown"
+    )
 
 
 def test_sweeps_that_stand_still_are_a_fault(terminal):
