@@ -12,6 +12,7 @@ from cli.deploy.kinds import hub
 from cli.deploy.kinds.access import USER_ROLE, has
 from cli.deploy.kinds.billing import DATASET, VIEW, readers, shut_out
 from cli.deploy.kinds.observing import listed_by_label, scope_words
+from cli.deploy.kinds.secrets import named
 from cli.deploy.kinds.spark import cluster_accounts
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import BENCHKEEPER, OURS, Target
@@ -23,8 +24,8 @@ _PERSONAL = "Benchkeeper: "  # the prefix of the description of a user's own acc
 def make_destroy_plan(target: Target) -> list[Step]:
     """Return a step for everything that exists and is ours, in the order of removal."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
-        _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _bindings,
-        _data_roles, _roles, _accounts,
+        _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _secrets,
+        _bindings, _data_roles, _roles, _accounts,
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         parts = list(pool.map(lambda kind: list(kind(target)), kinds))
@@ -199,6 +200,33 @@ def _topics(target: Target) -> Iterator[Step]:
             )
         else:
             yield _kept(f"topic {name}", "it has not our label: somebody else's")
+
+
+def _secrets(target: Target) -> Iterator[Step]:
+    """Yield the secrets of mails that a deployment made, whatever the settings name now. Of others only what our accounts hold goes."""
+    api = "secretmanager.googleapis.com"
+    try:
+        listed = target.read(api, "secrets", "list", otherwise=[])
+    except NoAccessError as error:
+        yield _kept("secrets", f"they cannot be seen: {error.cause}")
+        return
+    for each in listed:
+        name = _last(each["name"])
+        if _is_ours(each):
+            filled = target.read(api, "secrets", "versions", "list", name, otherwise=[])
+            because = (
+                "with the password that a person put in: it cannot be brought back" if filled else "nothing is in it"
+            )
+            yield _gone(f"secret {name}", ("secrets", "delete", name), because=because, needs=("function",))
+        elif name in named(target):
+            yield _kept(f"secret {name}", "it has not our label: somebody else's, with all that is in it")
+            policy = target.read(api, "secrets", "get-iam-policy", name, otherwise={})
+            ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
+            held = {(member, each["role"]) for each in policy.get("bindings", []) for member in each["members"]}
+            for member, role in sorted(each for each in held if each[0] in ours):
+                key = f"access {member.split(':')[1].split('@')[0]} {_last(role)} on secret {name}"
+                work: Do = ("secrets", "remove-iam-policy-binding", name, f"--member={member}", f"--role={role}")
+                yield _gone(key, work, needs=("function",), lane=f"secret {name}")
 
 
 def _bindings(target: Target) -> Iterator[Step]:

@@ -16,6 +16,7 @@ class Secrets:
         secrets = "secretmanager.projects.secrets"
         return {
             f"{secrets}.create": self.create,
+            f"{secrets}.list": lambda ask: self._model.listing(ask.of("parent")),
             f"{secrets}.get": lambda ask: self._model.get(ask.of("name")),
             f"{secrets}.delete": lambda ask: self._model.delete(ask.of("name")),
             f"{secrets}.addVersion": lambda ask: self._model.add(ask.of("parent"), ask.body),

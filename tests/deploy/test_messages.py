@@ -55,3 +55,24 @@ def test_messages_are_off_by_default_and_come_with_their_settings(tmp_path: Path
         state = project.admin.state()
         assert [name for name in state["functions"] if "notify" in name] == []
         assert f"projects/{PROJECT}/topics/workbench-notifications" not in state["topics"]
+        assert state["secrets"] == {}, "made by a deployment, also with a password in it"
+
+
+@pytest.mark.slow
+def test_destroy_leaves_a_secret_of_somebody_else_and_takes_our_access_to_it(tmp_path: Path) -> None:
+    with acme(tmp_path) as project:
+        (project.config / "settings.prod.yaml").write_text(SETTINGS + MESSAGES)
+        secrets = project.admin.embedded.secrets
+        secrets.create(
+            PROJECT, "mail-password", {"replication": {"automatic": {}}, "labels": {"managed-by": "terraform"}}
+        )
+        secrets.add(SECRET, {"payload": {"data": "c2VjcmV0"}})
+        theirs = {"role": "roles/secretmanager.secretAccessor", "members": ["user:somebody@acme.example"]}
+        project.gcp()
+        held = project.admin.state()["secrets"][SECRET]["iam"]
+        assert [each["members"] for each in held] == [[f"serviceAccount:{account('notify')}"]]
+        policy = secrets.policy(SECRET)
+        policy.bindings[0]["members"].append(theirs["members"][0])
+        gone = project.destroy()
+        assert "secret mail-password" in gone.lines("!")
+        assert project.admin.state()["secrets"][SECRET] == {"versions": 1, "iam": [theirs]}

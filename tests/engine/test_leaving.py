@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from kit.inprocess import impatient, make_bench
-from kit.life import NO_LIMIT, Life, personal
+from kit.leaving import gone_after_s
+from kit.life import Life, personal
 from kit.spark import SMALL
 from msgspec.structs import replace
 
-from shared.domain.people.events import Joined, Left
+from shared.domain.people.events import Left
 from shared.domain.record.leaving import LeavingPath, PathState
-from shared.domain.things.identity import parse_email, user_key_for
-from shared.engine.news.deliver import deliver
+from shared.domain.things.identity import parse_email
 from shared.engine.news.requests import want_cluster
 from shared.engine.reconcile.reconciler import reconcile
-from shared.engine.sweeps.sweeps import sweep
+from shared.engine.sweeps.due import FEW
 from shared.engine.views.certificate import NOT_COVERED, certificate_json, certificate_of
 
 DENIED = {"code": "PERMISSION_DENIED"}
@@ -146,42 +144,26 @@ def test_the_page_of_somebody_whose_cut_waits_is_not_shut():
         assert "approval" in found.note
 
 
-@pytest.mark.parametrize("wakes", [False, True])
-def test_news_to_verified_gone_is_quick(wakes):
-    """Forty at once. A thousand are not held to it: docs/limits.md."""
-    people = 40
-    bench = make_bench(settings=replace(personal(), guard=NO_LIMIT))
-    deps = bench.deps
-    everybody = [parse_email(f"p{n:04}@example.com") for n in range(people)]
+def test_who_leaves_before_the_notebook_was_ready_left_then_and_not_when_they_joined():
+    life = Life(make_bench(settings=personal()), email=parse_email("ana.silva@example.com"))
+    life.bench.cloud.iam.quota = 0
+    life.join(minutes=30)
+    left_at = life.bench.now
+    life.leave(minutes=3)
+    found = certificate_of(life.record)
+    assert found.complete
+    assert found.since == left_at
+    (took,) = [facts["event_to_gone_s"] for _, message, facts in life.bench.log.lines if message == "Verified gone"]
+    assert took <= 60
 
-    def tell(kind, number, email):
-        now = bench.now
-        deliver(kind(event_id=f"{kind.__name__}-{number}", user=email, occurred_at=now, effective_at=now), deps)
 
-    for number, email in enumerate(everybody):
-        tell(Joined, number, email)
-    for _ in range(8):
-        bench.advance(minutes=1)
-        sweep("due", deps)
-    bench.log.lines.clear()
-    # All leave within a minute. A tick comes each minute; with wake-ups also the completion entry of each stop, a minute after the news.
-    gaps = [number * 60 / people for number in range(people)]
-    events = [(gap, "left", number) for number, gap in enumerate(gaps)]
-    events += [(gap + 62, "woken", number) for number, gap in enumerate(gaps) if wakes]
-    events += [(minute * 60.0, "tick", 0) for minute in range(1, 8)]
-    began = bench.now
-    for at, what, number in sorted(events):
-        bench.advance(seconds=(began + timedelta(seconds=at) - bench.now).total_seconds())
-        if what == "tick":
-            sweep("due", deps)
-        elif what == "woken":
-            reconcile(user_key_for(everybody[number]), deps)
-        else:
-            tell(Left, number, everybody[number])
-    took = sorted(facts["event_to_gone_s"] for _, message, facts in bench.log.lines if message == "Verified gone")
+@pytest.mark.parametrize(("people", "wakes"), [(FEW + 60, False), (40, True)])
+def test_news_to_verified_gone_is_quick(people, wakes):
+    """So many at once that sweeps share them, and some with wake-ups. bench/gone.py has a thousand of each."""
+    took = gone_after_s(people, wakes=wakes)
     assert len(took) == people
     assert took[int(0.99 * people) - 1] <= (90 if wakes else 180)
-    assert timedelta(seconds=took[0]) > timedelta(0)
+    assert took[0] > 0
 
 
 def iam_account(life):

@@ -55,6 +55,8 @@ def everything(world: World) -> dict[str, Any]:
         "iam service-accounts get-iam-policy": policy(
             ("roles/iam.serviceAccountUser", member("tick")), ("roles/iam.serviceAccountUser", "group:analysts@example.com")
         ),
+        "secrets list": [{"name": "x/secrets/mail-password", "labels": ours}, {"name": "x/secrets/theirs", "labels": theirs}],
+        "secrets versions list mail-password": [{"name": "x/secrets/mail-password/versions/1"}],
         "iam roles list": [SWEEPS, {"name": "x/roles/theirs"}],
         "iam service-accounts list": [PUSH, {"email": f"theirs@{PROJECT}.iam.gserviceaccount.com"}],
     }  # fmt: skip
@@ -85,7 +87,7 @@ def test_destroy_takes_ours_and_leaves_everything_else(world):
     assert all(step.mark in {Mark.DELETE, Mark.KEEP} for step in steps)
     deleted = {step.kind for step in steps if step.mark is Mark.DELETE}
     assert deleted == {
-        "job", "sink", "function", "alert", "channel", "dashboard", "metric", "view", "subscription", "topic", "access", "role", "account",
+        "job", "sink", "function", "alert", "channel", "dashboard", "metric", "view", "subscription", "topic", "access", "role", "account", "secret",
     }  # fmt: skip
 
 

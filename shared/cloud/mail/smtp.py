@@ -126,6 +126,9 @@ def _as(trouble: Trouble, *, is_unsure: bool = False) -> Iterator[None]:
         yield
     except smtplib.SMTPResponseException as error:
         raise NotAcceptedError(trouble, f"the mail server said {error.smtp_code}", is_unsure=is_unsure) from error
+    except ssl.SSLCertVerificationError as error:
+        detail = f"the mail server's certificate is not trusted: {error.verify_message}"
+        raise NotAcceptedError(trouble, detail, is_unsure=is_unsure) from error
     except (OSError, smtplib.SMTPException, ValueError) as error:
         raise NotAcceptedError(trouble, type(error).__name__, is_unsure=is_unsure) from error
 

@@ -77,7 +77,9 @@ def is_verified_gone(record: UserRecord) -> bool:
 
 
 def _since(loaded: UserRecord, after: UserRecord, now: datetime) -> datetime:
-    return loaded.status.waiting_since or after.spec.absent_since or now
+    """Return when the news of the leave came. What a joiner still waits for, since other news, is not the beginning of a leave."""
+    waits = loaded if loaded.spec.presence is Presence.ABSENT else after
+    return waits.status.waiting_since or after.spec.absent_since or now
 
 
 def _is_to_be_seen(path: PathCut) -> bool:
