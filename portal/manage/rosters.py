@@ -46,6 +46,7 @@ def rosters() -> flask.Response:
         "manage/rosters.html",
         rosters=found,
         titles=TITLES,
+        agrees=any(found.values()) and not any(each.refusal for each in found.values() if each is not None),
         refusal_words=refusal_words,
         may_allow=_may_allow,
         outcome_words=outcome_words,

@@ -54,7 +54,11 @@ def test_limits_by_group(terminal):
     terminal.run("sweep", "drift")
     assert "No group has a limit" in costs(terminal, "--by", "limit").output
     file = Path(terminal.environ[ENV_CONFIG]) / "profiles.yaml"
-    file.write_text(file.read_text().replace("priority: 10", "priority: 10\n    limits: {max_environments: 1}"))
+    file.write_text(
+        file.read_text().replace(
+            "priority: 10", "priority: 10\n    limits: {max_environments: 1, max_monthly_cost: 100}"
+        )
+    )
     for name in ("one", "two"):
         terminal.run("publish", "joiner", f"{name}@example.com", "--group", "data-analysts@example.com")
         terminal.deliver()
@@ -67,3 +71,7 @@ def test_limits_by_group(terminal):
     assert [(row["environments"], row["max_environments"], row["waiting"]) for row in rows] == [(1, 1, 1)]
     assert costs(terminal, "--by", "limit", "-o", "csv").output.startswith("group,max_environments,")
     assert "LimitReached" in terminal.run("show", "two@example.com", "-o", "json").output
+    assert rows[0]["max_monthly_cost"] == 100
+    assert rows[0]["overshoot"] == rows[0]["running_cost_an_hour"] / 6
+    said = " ".join(terminal.run("validate-config", "--no-impact", "--no-directory").output.split())
+    assert "Starts end within ten minutes after it is reached: each running notebook of analyst costs 0.03 more" in said

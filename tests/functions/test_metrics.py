@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kit.inprocess import ROOT, local_settings
+from kit.life import limited
 from kit.log_query import SERVICES, QueryError, comparisons, entry_of, extract, matches, measure
 from kit.mail import MESSAGES, Queue, mail_host
 from kit.official import storage_bucket
@@ -23,6 +24,7 @@ from shared.domain.fleet.idle import Activity
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.record import Power
 from shared.domain.things.identity import parse_email, user_key_for
+from shared.domain.things.limits import GroupLimits
 from shared.domain.things.notebook import InstanceRef
 from shared.engine.news.requests import ask_power, keep_on
 from shared.messages.parse import wake_message
@@ -587,6 +589,17 @@ def test_a_notebook_that_is_kept_on_and_stopped_by_somebody_else_is_a_broken_pro
         assert len(points(functions, "benchkeeper/broken_promises")) == extended
         ask_power(key, Power.RUNNING, bench.deps, by="ana")
         minutes(functions, 6)
+
+
+@pytest.mark.parametrize(
+    "functions", [limited({ANALYSTS: GroupLimits(max_environments=1)}, local_settings())], indirect=True
+)
+def test_who_begins_to_wait_for_a_limit_is_counted_once(functions):
+    for user in (ANA, BEN):
+        news(functions, "joiner", user, groups=[ANALYSTS])
+    minutes(functions, 40)
+    (point,) = points(functions, "benchkeeper/limit_waits")
+    assert (point["profile"], point["limit"]) == ("analyst", "environments")
 
 
 @pytest.mark.parametrize("functions", [local_settings(messages=MESSAGES)], indirect=True)

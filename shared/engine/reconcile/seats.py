@@ -57,8 +57,8 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
             return _with(record, held, wait=None)
     known = record.status.guard.seat_wait
     if known is None and claims:
-        said = "Waits for a budget" if spent else "Waits for a seat"
-        deps.log.warning(said, user=record.user_key, profile=record.spec.profile or "")
+        limit = "cost" if spent else "environments"
+        deps.log.warning("Waits for a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit)
     since = now if known is None else known.since
     groups = missing if full is None else full
     wait = SeatWait(groups=groups, since=since, is_full=full is not None, spent=spent)
