@@ -13,11 +13,13 @@ from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app
 from cli.output import console, print_csv, print_json, say, table
 from cli.publishing_files import read_content, say_faults, source_named
 from shared.domain.people.sources import OPERATOR
+from shared.domain.plan.plan import Policy
 from shared.domain.policy.effect import ASSUMED_HOURS, Basis, Effect, StepKind
 from shared.domain.policy.impact import Impact
 from shared.domain.policy.impact_limits import Excess, Limit
 from shared.domain.policy.policy_change import Proposal
 from shared.domain.policy.policy_codec import policy_digest
+from shared.domain.record.record import Presence
 from shared.domain.record.waves import FROM, sizes_for
 from shared.domain.things.identity import UserKey
 from shared.engine.decisions.policy_change import waiting
@@ -89,6 +91,8 @@ def impact(
         print_csv((_cells(each, names) for each in judged.impact.entries), _COLUMNS)
     else:
         _print(judged, settings, names, what=what, limit=limit, is_news=bool(paths))
+        for line in () if paths else limit_lines(settings.policy(), deps):
+            say(line)
     if refused:
         say(f"{refused:,} pieces of news cannot be used; see publish file --dry-run.", err=True)
         stop(FAILED)
@@ -132,6 +136,28 @@ def count_lines(found: Impact) -> Iterable[str]:
     if stopped >= FROM:
         sizes = ", ".join(f"{size:,}" for size in sizes_for(stopped))
         yield f"The {stopped:,} notebooks are changed in waves, up to {sizes}; benchkeeper waves shows how far it is."
+
+
+def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
+    """Yield a line for each limit of notebooks that differs from the one in force: how many there are, and what that means."""
+    changed = [
+        each
+        for each in policy.catalog.limited
+        if deps.policy.catalog.room_of(each.group) != policy.catalog.room_of(each.group)
+    ]
+    fleet = deps.fleet.fleet() if changed else None
+    for each in changed if fleet is not None else ():
+        group, room = each.group, policy.catalog.room_of(each.group) or 0
+        was_limited = deps.policy.catalog.room_of(group) is not None
+        count = sum(
+            group in row.limits.seats
+            or (not was_limited and row.presence is Presence.PRESENT and row.entitled_by == group)
+            for row in (fleet.rows if fleet is not None else ())
+        )
+        then = f"{room - count} more may come."
+        if count >= room:
+            then = f"Nobody loses one. Nobody new comes until {count - room + 1} have left."
+        yield f"{group}: {count} have a notebook, {room} may. {then}"
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:

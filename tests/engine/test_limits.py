@@ -14,6 +14,7 @@ from kit.oracle import instances, object_names
 from kit.policies import in_force
 from msgspec.structs import replace
 
+from cli.impact import limit_lines
 from shared.cloud.storage.seats import StorageSeats
 from shared.domain.people.events import Joined, Left, Moved
 from shared.domain.record.cuts import SeatWait
@@ -184,6 +185,21 @@ def test_a_new_limit_counts_who_is_there_before_anybody_else_comes():
     assert held(bench) == {each.key for each in there}
     assert waits(late)
     assert waits_in(late) == (ANALYSTS,)
+
+
+@pytest.mark.parametrize("before", [None, 5])
+def test_the_impact_of_a_lower_limit_says_that_nobody_loses_a_notebook(before):
+    bench = world(limited(before))
+    in_force(bench.deps)
+    people(bench, 3)
+    ticks(bench)
+    sweep("drift", bench.deps)
+    there = f"{ANALYSTS}: 3 have a notebook"
+    assert list(limit_lines(limited(2).policy(), bench.deps)) == [
+        f"{there}, 2 may. Nobody loses one. Nobody new comes until 2 have left."
+    ]
+    assert list(limit_lines(limited(9).policy(), bench.deps)) == [f"{there}, 9 may. 6 more may come."]
+    assert list(limit_lines(limited(before).policy(), bench.deps)) == []
 
 
 def test_two_limited_groups_need_a_place_in_both():
