@@ -73,7 +73,10 @@ def _env() -> jinja2.Environment:
 def _constants(node: nodes.Node) -> Iterator[str]:
     """Yield the strings that a template shows as they are: not what is translated, and not what is compared or looked up."""
     match node:
-        case nodes.Call(node=nodes.Name(name="_" | "gettext" | "ngettext" | "url_for")) | nodes.Filter(name="word" | "told"):
+        case (
+            nodes.Call(node=nodes.Name(name="_" | "gettext" | "ngettext" | "url_for"))
+            | nodes.Filter(name="word" | "told")
+        ):
             return
         case nodes.Compare() | nodes.Getitem() | nodes.Pair():
             return
