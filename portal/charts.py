@@ -56,14 +56,16 @@ def line_chart(
     zone: ZoneInfo | None,
     unit: Callable[[float], str] = lambda value: f"{value:,.0f}",
     gap: timedelta | None = None,
+    day: Callable[[str], str] = str,
 ) -> Chart:
     """Return a chart of lines over `times`, as steps. Times are in order and as many as the values of each line; `name` is unique on the page.
 
     A value holds until the next count. Counts further apart than `gap` are not joined, because what was between is not known.
+    `day` puts a day such as `28 Nov` into the reader's language.
     """
     kept = _sample(len(times))
     scale = _Scale.over([times[index] for index in kept], max((v for line in lines for v in line.values), default=0.0))
-    parts = [_grid(scale, unit), _time_labels(scale, zone)]
+    parts = [_grid(scale, unit), _time_labels(scale, zone, day)]
     for line, dash in zip(lines, _DASHES, strict=False):
         points = [(times[index], line.values[index]) for index in kept]
         parts += [_drawn(line, dash, part, scale) for part in _parts(points, gap, _spacing(times, kept))]
@@ -125,7 +127,7 @@ def _grid(scale: _Scale, unit: Callable[[float], str]) -> Markup:
     return Markup("").join(parts)
 
 
-def _time_labels(scale: _Scale, zone: ZoneInfo | None) -> Markup:
+def _time_labels(scale: _Scale, zone: ZoneInfo | None, day: Callable[[str], str]) -> Markup:
     """Return evenly spaced time labels: the time of day if the chart spans at most two days, else the day.
 
     A label that repeats its predecessor is left out.
@@ -135,7 +137,7 @@ def _time_labels(scale: _Scale, zone: ZoneInfo | None) -> Markup:
     for number in range(_X_LABELS + 1):
         when = scale.begins + span * number / _X_LABELS
         here = local(when, zone)
-        label = f"{here:%H:%M}" if span <= timedelta(days=2) else f"{here.day} {here:%b}"
+        label = f"{here:%H:%M}" if span <= timedelta(days=2) else day(f"{here.day} {here:%b}")
         if label != shown:
             place = "start" if number == 0 and span else "end" if number == _X_LABELS else "middle"
             parts.append(

@@ -22,7 +22,7 @@ _FILE = Path(__file__).with_name("words.yaml")
 _NAME = re.compile(r"\{([a-z_]+)\}")
 _FORMAT = re.compile(r"%\(([a-z_]+)\)s")
 _SENTENCES = re.compile(r"(?<=[.!?]) (?=[^\W\d_a-z])")
-_MOST_TOGETHER = 3  # sentences of the longest entry
+_MOST_TOGETHER = 4  # sentences of the longest entry
 _DATE = re.compile(
     r"\b(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"
 )
@@ -33,10 +33,11 @@ _NUMBER, _CLOCK = r"[\d.,]+", r"\d\d:\d\d(?: UTC)?"
 # What a name in braces may stand for, where it is not any text.
 _SHAPES: Mapping[str, str] = {
     "n": _NUMBER, "gb": _NUMBER, "part": _NUMBER, "amount": rf"{_NUMBER} \w+", "price": rf"{_NUMBER} \w+",
-    "at": _CLOCK, "clock": _CLOCK, "start": _CLOCK, "end": _CLOCK,
+    "at": _CLOCK, "clock": _CLOCK, "start": _CLOCK, "end": _CLOCK, "reason": ".+",
 }  # fmt: skip
+_FIGURES = frozenset({"n", "gb", "part", "amount", "price"})
 # Names in braces whose text is ours and is translated, too. All others may stand for a name, and stay as they are.
-_SPOKEN = frozenset({"what", "why", "when", "length", "rest", "amount", "day"})
+_SPOKEN = frozenset({"what", "why", "when", "length", "rest", "day", "role", "others"})
 
 
 class Words:
@@ -106,9 +107,9 @@ class Words:
         return None
 
     def _said(self, name: str, value: str) -> str:
-        if name not in _SPOKEN:
-            return value
-        return self.figures(value) if name == "amount" else self.short(value)
+        if name in _FIGURES:
+            return self.figures(value)
+        return self.short(value) if name in _SPOKEN else value
 
     def _parts(self, text: str) -> str:
         """Return the text with its dates, or each of its words between commas, translated."""

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from portal import csrf
 from portal.cost_view import short_cost
 from portal.deps import current
-from portal.language import LANGUAGES, Words, words_of
+from portal.language import ENGLISH, LANGUAGES, Words, words_of
 from portal.problems import Problem
 from portal.reader import duration_text, local, moment_text, relative_text
 from portal.visit import Visit, may, visit
@@ -41,6 +41,8 @@ def install(app: flask.Flask) -> None:
     app.jinja_env.filters["told"] = told
     app.jinja_env.filters["word"] = word
     app.jinja_env.filters["figures"] = figures
+    app.jinja_env.filters["number"] = lambda count: figures(f"{count:,}")
+    app.jinja_env.filters["of_sentence"] = of_sentence
     app.jinja_env.filters["rfc3339"] = rfc3339
     app.jinja_env.filters["duration"] = duration_text
     app.jinja_env.filters["money"] = lambda amount, currency: figures(money(amount, currency))
@@ -149,10 +151,10 @@ def day(when: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(rfc3339(when), _time(f"{there.day} {there:%b}{year}"))
 
 
-def told(text: str) -> Markup:
+def told(text: str, *, clock: bool = True) -> Markup:
     """Return a sentence of the record, escaped, in the reader's language, with its times on the reader's clock.
 
-    Times are recognized as `2026-11-23 14:05 UTC`, with or without a weekday before.
+    Times are recognized as `2026-11-23 14:05 UTC`, with or without a weekday before. Without `clock` they stay as they are written.
     """
     present = visit()
 
@@ -168,7 +170,8 @@ def told(text: str) -> Markup:
         escape(part) if is_known else Markup('<span lang="en">{}</span>').format(part)
         for part, is_known in words().told(str(text))
     ]
-    return Markup(_WRITTEN_TIME.sub(here, " ".join(parts)))  # noqa: S704 - the text is escaped first; only times are inserted
+    shown = " ".join(parts)
+    return Markup(_WRITTEN_TIME.sub(here, shown) if clock else shown)  # noqa: S704 - the text is escaped first; only times are inserted
 
 
 def word(text: str) -> str:
@@ -179,6 +182,11 @@ def word(text: str) -> str:
 def figures(text: str) -> str:
     """Return the text with its numbers as the reader's language writes them."""
     return words().figures(text)
+
+
+def of_sentence(text: str) -> str:
+    """Return a heading as it stands within a sentence: German keeps the capital of a noun."""
+    return text.lower() if visit().language == ENGLISH else text
 
 
 def _time(text: str) -> str:

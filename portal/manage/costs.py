@@ -19,6 +19,7 @@ from portal.deps import current
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.limits import limits_of
+from portal.pages import word
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import figures_of
@@ -91,8 +92,8 @@ def costs() -> flask.Response:
         by=by,
         groups=GROUPS,
         shown=cut(groups[by], page_number(flask.request.args)),
-        unpriced=[name or "none" for kind, name in found.unpriced if kind in {"profile", "template"}],
-        unpriced_storage=[name or "snapshots" for kind, name in found.unpriced if kind in {"disk", "snapshots"}],
+        unpriced=[name or word("none") for kind, name in found.unpriced if kind in {"profile", "template"}],
+        unpriced_storage=[name or word("snapshots") for kind, name in found.unpriced if kind in {"disk", "snapshots"}],
         saving=_saving(seen),
         regrets=_regrets(seen),
         about=about,

@@ -22,7 +22,7 @@ from shared.domain.record.record import Presence, RecordRow
 from shared.domain.things.identity import UserKey
 from shared.engine.views.costs import Month
 from shared.engine.views.fleet import Column, Extra, View, chosen, in_view, offered, ordered, ran
-from shared.engine.views.words import access_words, exception_words, status_words
+from shared.engine.views.words import access_words, exception_words, exceptions, status_words
 from shared.sheet import Value
 
 TITLES = {
@@ -104,7 +104,7 @@ def people() -> flask.Response:
         standing=standing,
         status_words=status_words,
         access_words=access_words,
-        exception_words=exception_words,
+        exceptions=exceptions,
         used=lambda row: extra.last_used.get(row.user_key),
         cost=lambda row: extra.costs.get(row.user_key),
         until=extra.until,

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from msgspec import Struct
 from werkzeug.exceptions import NotFound
 
+from portal import pages
 from portal.cost_view import CostView, cost_view
 from portal.deps import current
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
@@ -140,7 +141,13 @@ def value_text(value: object) -> str:
             return str(value)
 
 
-blueprint.add_app_template_filter(value_text, "stated")
+@blueprint.app_template_filter("stated")
+def _stated(value: object) -> str:
+    """Return a stated value for the page: our words for what is no text in the reader's language, a text as it was stated."""
+    is_text = bool(value) and isinstance(value, str | tuple)
+    return value_text(value) if is_text else pages.word(value_text(value))
+
+
 KIND = Param(
     name="kind",
     place=Place.QUERY,

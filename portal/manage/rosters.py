@@ -22,7 +22,7 @@ from shared.engine.views.rosters import (
     outcome_words,
     refusal_words,
     reports,
-    stated_words,
+    statements,
 )
 from shared.sheet import Value
 
@@ -50,7 +50,7 @@ def rosters() -> flask.Response:
         refusal_words=refusal_words,
         may_allow=_may_allow,
         outcome_words=outcome_words,
-        stated_words=stated_words,
+        statements=statements,
         addresses=addresses() if rows else {},
         shown=cut(rows, page_number(flask.request.args)),
     )

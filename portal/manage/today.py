@@ -16,6 +16,7 @@ from portal.manage.export import NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.messages import Letters, letters_or_none
 from portal.manage.needs import by_danger, need_of
 from portal.manage.rosters import refused_rosters
+from portal.pages import figures, word
 from portal.reader import moment_text
 from portal.routes import Access, Route
 from portal.visit import visit
@@ -174,20 +175,22 @@ def _points_chart(points: Sequence[FleetPoint]) -> Chart | None:
     if len(points) < 2:  # noqa: PLR2004 - see above
         return None
     lines = [
-        Line(name="running", label="running", values=[point.running for point in points]),
-        Line(name="resting", label="stopped", values=[point.resting for point in points]),
-        Line(name="moving", label="on the way", values=[point.moving for point in points]),
-        Line(name="attention", label="need attention", values=[point.attention for point in points]),
+        Line(name="running", label=word("running"), values=[point.running for point in points]),
+        Line(name="resting", label=word("stopped"), values=[point.resting for point in points]),
+        Line(name="moving", label=word("on the way"), values=[point.moving for point in points]),
+        Line(name="attention", label=word("need attention"), values=[point.attention for point in points]),
     ]
-    text = "; ".join(f"{line.label} {trend(line.values)}" for line in lines)
+    text = "; ".join(f"{line.label} {word(trend(line.values))}" for line in lines)
     return line_chart(
         name="points",
-        title="Notebooks over time",
+        title=word("Notebooks over time"),
         text=text,
         times=[point.at for point in points],
         lines=lines,
         zone=visit().zone,
+        unit=lambda value: figures(f"{value:,.0f}"),
         gap=_GAP,
+        day=word,
     )
 
 

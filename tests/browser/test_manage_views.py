@@ -47,6 +47,9 @@ VIEWS = {
     "stop": f"{PERSON}/acts/stop",
     "hold": f"{PERSON}/acts/hold",
 }
+# The cells of cards whose label is higher than the cell.
+_CUT = """() => [...document.querySelectorAll(".as-cards td[data-label]")].filter(cell => cell.scrollHeight > cell.clientHeight + 1)
+.map(cell => cell.dataset.label)"""
 # What a manager wants to know in ten seconds, and where Today says it.
 ANSWERS = {
     "who has access": r"\d+\s+with access",
@@ -93,6 +96,18 @@ def test_no_view_keeps_anybody_out_or_sticks_out(chromium: Browser, front: str, 
             found += [f"{scheme}, {width} px: {each}" for each in barriers(page)]
     page.context.close()
     assert found == []
+
+
+def test_no_view_sticks_out_in_german_on_a_phone(chromium: Browser, front: str) -> None:
+    page = opened(chromium, front, "/manage", width=PHONE, locale="de-DE")
+    over, broken = {}, {}
+    for name, path in VIEWS.items():
+        page.goto(f"{front}{path}")
+        over[name] = sideways(page, PHONE)
+        broken[name] = page.evaluate(_CUT)
+    page.context.close()
+    assert {name: px for name, px in over.items() if px > 0} == {}
+    assert {name: labels for name, labels in broken.items() if labels} == {}
 
 
 @pytest.mark.parametrize(("width", "deepest"), [(WIDE, 900), (PHONE, 2 * TALL)])

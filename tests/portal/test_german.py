@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from string import Formatter
 
-import jinja2
 import pytest
 import yaml
-from kit.hub import ANA, NOBODY, Browser, Hub, hub_settings, make_hub, plain
+from kit.german import PAGES, WORDS, bare_texts, english_in, german, sentences_of, template_texts
+from kit.hub import ANA, NOBODY, Hub, hub_settings, make_hub
 from msgspec.structs import replace
 from werkzeug.datastructures import LanguageAccept
 
@@ -25,7 +23,6 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.identity import user_key_for
 
 ROOT = Path(__file__).parents[2]
-PAGES = ROOT / "portal" / "templates"
 # The templates that a person without a role sees, and the frame of all others.
 OF_ANALYSTS = sorted([*(PAGES / "home").glob("*.html"), *PAGES.glob("*.html")])
 # Code whose sentences a person reads on the own page: words of a state, answers to a click, and errors of Google Cloud.
@@ -46,18 +43,6 @@ SENTENCES = [
     ROOT / "portal/preferences.py",
     ROOT / "portal/problems.py",
 ]
-SAID_TO_PEOPLE = {"message", "user_message", "headline", "word"}
-NAMED = {"message", "text", "said", "gone"}
-# Words that no German text has.
-ENGLISH = re.compile(
-    r"\b(the|your|you|is|are|and|of|with|until|since|stopped|running|restart|files|kept|hour|hours|ago|this|for|it|at)\b",
-    re.IGNORECASE,
-)
-NOT_TEXT = re.compile(r"<(script|style|code|pre)\b.*?</\1>", re.DOTALL)
-ATTRIBUTES = re.compile(r'\b(?:alt|title|aria-label|data-say|data-title|data-offline)="([^"]*)"')
-# Names and descriptions of Spark environments, as the configuration writes them.
-OF_OTHERS = re.compile(r'<details id="spark-more.*?</details>|Spark for (larger|the largest) tables', re.DOTALL)
-WORDS = words_of("de")
 
 
 @pytest.fixture
@@ -65,21 +50,6 @@ def ana() -> Hub:
     hub = make_hub()
     hub.joined(ANA)
     return hub
-
-
-def german(hub: Hub, email: str = ANA) -> Browser:
-    browser = hub.browser(email)  # type: ignore[arg-type]
-    browser.client.set_cookie("language", "de")
-    browser.client.set_cookie("tz", "Europe/Berlin")
-    return browser
-
-
-def english_in(html: str) -> list[str]:
-    """Return what of a page's visible text and labels is English, though nothing marks it as English."""
-    marked = re.sub(r'<(\w+)[^>]* lang="en"[^>]*>.*?</\1>', "", NOT_TEXT.sub("", html[html.find("<body") :]))
-    marked = OF_OTHERS.sub("", marked)
-    texts = [plain(marked.partition(">")[2]), *ATTRIBUTES.findall(marked)]
-    return [text[max(0, found.start() - 40) : found.end() + 40] for text in texts for found in ENGLISH.finditer(text)]
 
 
 def say(hub: Hub, reason: Reason, message: str, status: ConditionStatus = ConditionStatus.FALSE) -> None:
@@ -92,54 +62,15 @@ def say(hub: Hub, reason: Reason, message: str, status: ConditionStatus = Condit
 # ---- nothing is missing
 
 
-def template_texts() -> Iterator[str]:
-    env = jinja2.Environment(autoescape=True, extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True)
-    env.policies["ext.i18n.trimmed"] = True
-    for path in OF_ANALYSTS:
-        for _, _, found in env.extract_translations(path.read_text()):
-            yield from (text for text in (found if isinstance(found, tuple) else (found,)) if text)
-
-
 def test_each_text_of_a_template_has_its_german() -> None:
     known = entries_of("de")
-    texts = {re.sub(r"%\((\w+)\)s", r"{\1}", text).replace("%%", "%") for text in template_texts()}
+    texts = set(template_texts(OF_ANALYSTS))
     assert len(texts) > 100
     assert sorted(texts - known.keys()) == []
 
 
 def test_no_text_of_these_templates_stands_outside_a_translation() -> None:
-    for path in OF_ANALYSTS:
-        bare = re.sub(
-            r"<pre.*?</pre>|{% trans.*?endtrans %}|{{.*?}}|{%.*?%}|{#.*?#}", " ", path.read_text(), flags=re.DOTALL
-        )
-        found = [text.strip() for text in re.findall(r">([^<>]+)<", bare) if re.search(r"[a-z]{3}", text)]
-        assert [text for text in found if "Benchkeeper" not in text and text != "Spark"] == [], path.name
-
-
-def sentences_of(path: Path) -> Iterator[str]:
-    """Yield the sentences that a module says to people, with 7 for each value in them, and nothing for the end of a word."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        value: ast.AST | None = None
-        if isinstance(node, ast.keyword):
-            value = node.value if node.arg in SAID_TO_PEOPLE else None
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            value = node.value if node.targets[0].id in NAMED else None
-        elif isinstance(node, ast.Dict):
-            named = [
-                each for key, each in zip(node.keys, node.values, strict=True) if not isinstance(key, ast.Constant)
-            ]
-            value = ast.Tuple(elts=[each for each in named if isinstance(each, ast.Constant | ast.JoinedStr)])
-        if value is None:
-            continue
-        inside = {id(part) for each in ast.walk(value) if isinstance(each, ast.JoinedStr) for part in each.values}
-        for each in ast.walk(value):
-            if id(each) in inside:
-                continue
-            if isinstance(each, ast.Constant) and isinstance(each.value, str):
-                yield each.value
-            elif isinstance(each, ast.JoinedStr):
-                text = "".join(str(p.value) if isinstance(p, ast.Constant) else "7" for p in each.values)
-                yield re.sub(r"(?<=[a-z.!])7+|(?<=[.!]) 7", "", text)
+    assert {path.name: bare_texts(path) for path in OF_ANALYSTS if bare_texts(path)} == {}
 
 
 def test_each_sentence_that_code_says_to_people_has_its_german() -> None:

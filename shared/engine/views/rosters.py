@@ -53,7 +53,12 @@ def outcome_words(outcome: str) -> str:
 
 def stated_words(stated: tuple[str, ...]) -> str:
     """Return what was stated, for example `joined analysts@example.com`."""
-    return "; ".join(_stated(each) for each in stated) or "nothing"
+    return "; ".join(statements(stated))
+
+
+def statements(stated: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each thing that was stated; `nothing` alone if nothing was."""
+    return tuple(_stated(each) for each in stated) or ("nothing",)
 
 
 def _stated(each: str) -> str:

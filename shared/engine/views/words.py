@@ -137,12 +137,17 @@ def access_words(row: RecordRow) -> str:
 
 def exception_words(row: RecordRow) -> str:
     """Return why the user is treated otherwise than the rules say; empty if nothing is exceptional."""
+    return "; ".join(exceptions(row))
+
+
+def exceptions(row: RecordRow) -> tuple[str, ...]:
+    """Return each reason why the user is treated otherwise than the rules say."""
     found = [
         f"Profile {row.profile or 'none'} requested by name" if row.cause is Cause.REQUEST else "",
         "End of access marked as a mistake" if row.cause is Cause.KEPT_IN else "",
         f"Data on hold: {row.hold_reason}" if row.hold_reason else "Data on hold" if row.on_hold else "",
     ]
-    return "; ".join(each for each in found if each)
+    return tuple(each for each in found if each)
 
 
 def sold_out_words(zone: str, since: str, people: int) -> str:
