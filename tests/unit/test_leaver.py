@@ -108,13 +108,14 @@ def test_a_success_ends_the_count_of_failures():
 
 
 @pytest.mark.parametrize(
-    ("status", "deletes"), [(saved("the former disk"), True), (saved("the former disk", ready=False), False)]
+    ("status", "does"),
+    [(saved("the former disk"), DeleteInstance), (saved("the former disk", ready=False), WriteManifest)],
 )
-def test_files_that_never_came_onto_this_instance_are_not_saved_from_it_again(status, deletes):
-    """Left before the restore: an empty disk must not be saved as the person's files."""
+def test_files_that_never_came_onto_this_instance_are_not_saved_from_it_again(status, does):
+    """Left before the restore: an empty disk must not be saved as the person's files. What holds them needs its manifest first."""
     record = leaver(absent_for=RETENTION, **status)
     step = retained(record, RESTS, scene_of(record))
-    assert kinds(step) == ([DeleteInstance] if deletes else [])
+    assert kinds(step) == [does]
     assert step.record.status.data.saved_in == NAME
     assert len(step.record.status.data.snapshots) == 1
 
