@@ -171,6 +171,9 @@ def profiles(draw: random.Random) -> dict[str, Any]:
                 "group": group,
                 "profile": draw.choice(names),
                 **({"priority": draw.randint(-5, 5)} if draw.random() < 0.5 else {}),
+                **draw.choice(
+                    ({}, {"limits": {"max_environments": draw.randint(1, 40)}}, {"limits": {"max_monthly_cost": 99.5}})
+                ),
             }
             for group in groups
         ],

@@ -215,7 +215,8 @@ def test_no_account_of_ours_holds_rights_over_machines_or_a_basic_role():
     assert permissions
     # What a machine says of itself is only read.
     reads = "compute.instances.getGuestAttributes"
-    ours = ("compute.disks.createSnapshot", "compute.snapshots.", "iam.serviceAccounts.", reads)
+    keys = "iam.serviceAccountKeys.list"  # of a leaver's account, for the certificate; none is made or deleted
+    ours = ("compute.disks.createSnapshot", "compute.snapshots.", "iam.serviceAccounts.", keys, reads)
     assert [
         each
         for each in permissions
