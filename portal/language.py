@@ -22,7 +22,7 @@ _FILE = Path(__file__).with_name("words.yaml")
 _NAME = re.compile(r"\{([a-z_]+)\}")
 _FORMAT = re.compile(r"%\(([a-z_]+)\)s")
 _SENTENCES = re.compile(r"(?<=[.!?]) (?=[^\W\d_a-z])")
-_MOST_TOGETHER = 4  # sentences of the longest entry
+_MOST_TOGETHER = 4  # sentences of the longest entry, and one more: a reason that somebody typed may have two
 _DATE = re.compile(
     r"\b(?:(Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"
 )
