@@ -59,7 +59,7 @@ GOOGLES_ROLES = {  # names from the role reference of IAM
     "iam.roleAdmin", "iam.serviceAccountAdmin", "iam.serviceAccountTokenCreator", "iam.serviceAccountUser",
     "iam.serviceAccountViewer", "iap.admin", "iap.httpsResourceAccessor", "logging.configWriter", "logging.viewer",
     "monitoring.editor", "monitoring.viewer", "notebooks.viewer", "pubsub.admin", "pubsub.publisher",
-    "resourcemanager.projectIamAdmin", "run.admin", "run.invoker", "serviceusage.serviceUsageAdmin", "storage.admin",
+    "resourcemanager.projectIamAdmin", "run.admin", "run.invoker", "secretmanager.admin", "serviceusage.serviceUsageAdmin", "storage.admin",
     "storage.objectViewer",
 }  # fmt: skip
 NOT_OURS = {"workbench-notebooks-deployer"}  # the seed's name ends so
