@@ -19,7 +19,7 @@ from cli.deploy.destroy import make_destroy_plan
 from cli.deploy.failures import DeployError, NoLoginError
 from cli.deploy.first import domains_of_groups, settings_path, settings_text
 from cli.deploy.gcloud import Gcloud, NothingThere
-from cli.deploy.kinds import apis
+from cli.deploy.kinds import apis, secrets
 from cli.deploy.plan import make_plan
 from cli.deploy.policy import impact_lines
 from cli.deploy.questions import Questions
@@ -236,7 +236,9 @@ class _Run:
         settings = load_settings(env=self.env, config_dir=config_dir, environ={}, trust_checked=False)
         deployment = load_deployment(self._about_us(settings))
         with self.screen.working(f"Looking at project {self.project}"):
-            number, off = self._number(), apis.off(self.gcloud, deployment.apis)
+            # An earlier deployment may have made secrets, whatever the settings say now; a service that is off has none.
+            looked_at = {**deployment.apis, secrets.API: "secrets"}
+            number, off = self._number(), apis.off(self.gcloud, looked_at)
             nothing = Archive(config_dir, "")  # nothing is uploaded
             target = Target(
                 deployment=deployment, gcloud=self.gcloud, number=number, archive=nothing, now=SystemClock().now(), off=off,

@@ -12,7 +12,7 @@ from cli.deploy.kinds import hub
 from cli.deploy.kinds.access import USER_ROLE, has
 from cli.deploy.kinds.billing import DATASET, VIEW, readers, shut_out
 from cli.deploy.kinds.observing import listed_by_label, scope_words
-from cli.deploy.kinds.secrets import named
+from cli.deploy.kinds.secrets import API, named
 from cli.deploy.kinds.spark import cluster_accounts
 from cli.deploy.step import Mark, Step
 from cli.deploy.target import BENCHKEEPER, OURS, Target
@@ -204,23 +204,22 @@ def _topics(target: Target) -> Iterator[Step]:
 
 def _secrets(target: Target) -> Iterator[Step]:
     """Yield the secrets of mails that a deployment made, whatever the settings name now. Of others only what our accounts hold goes."""
-    api = "secretmanager.googleapis.com"
     try:
-        listed = target.read(api, "secrets", "list", otherwise=[])
+        listed = target.read(API, "secrets", "list", otherwise=[])
     except NoAccessError as error:
         yield _kept("secrets", f"they cannot be seen: {error.cause}")
         return
     for each in listed:
         name = _last(each["name"])
         if _is_ours(each):
-            filled = target.read(api, "secrets", "versions", "list", name, otherwise=[])
+            filled = target.read(API, "secrets", "versions", "list", name, otherwise=[])
             because = (
                 "with the password that a person put in: it cannot be brought back" if filled else "nothing is in it"
             )
             yield _gone(f"secret {name}", ("secrets", "delete", name), because=because, needs=("function",))
         elif name in named(target):
             yield _kept(f"secret {name}", "it has not our label: somebody else's, with all that is in it")
-            policy = target.read(api, "secrets", "get-iam-policy", name, otherwise={})
+            policy = target.read(API, "secrets", "get-iam-policy", name, otherwise={})
             ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
             held = {(member, each["role"]) for each in policy.get("bindings", []) for member in each["members"]}
             for member, role in sorted(each for each in held if each[0] in ours):

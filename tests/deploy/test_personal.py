@@ -26,6 +26,7 @@ ACCOUNTS = {(OURS, f"serviceAccount:{account(name)}") for name in ("lifecycle", 
 LOOKS = {(f"{OURS}_look", f"serviceAccount:{account('hub')}")}
 DATA = {(role, f"group:{GROUP}") for role in ROLES}
 PERMISSIONS = {
+    "iam.serviceAccountKeys.list",
     "iam.serviceAccounts.actAs", "iam.serviceAccounts.create", "iam.serviceAccounts.delete", "iam.serviceAccounts.disable",
     "iam.serviceAccounts.enable", "iam.serviceAccounts.get", "iam.serviceAccounts.getIamPolicy",
     "iam.serviceAccounts.setIamPolicy",
@@ -45,7 +46,7 @@ def test_rights_for_personal_accounts_come_with_a_profile_and_go_with_everything
         state = project.admin.state()
         assert held(state) >= ACCOUNTS | LOOKS | DATA
         assert set(state["roles"][OURS]["includedPermissions"]) == PERMISSIONS
-        look = {"iam.serviceAccounts.get", "iam.serviceAccounts.getIamPolicy"}
+        look = {"iam.serviceAccountKeys.list", "iam.serviceAccounts.get", "iam.serviceAccounts.getIamPolicy"}
         assert set(state["roles"][f"{OURS}_look"]["includedPermissions"]) == look
         assert {f"data {GROUP}: {role}" for role in ROLES} <= set(made.lines("+"))
         assert len(audit(state)) == 2, "the role and what is held on the project is all that is more than without"

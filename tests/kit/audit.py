@@ -175,4 +175,4 @@ def _named(target: str, alias: str, key: str, kind: str) -> str:
     if kind.endswith("Cluster"):
         return target.replace(alias, key.rpartition("-")[2])
     named = target.replace(alias, key)
-    return re.sub(r"-s\d+$", "", named) if kind == "CreateSnapshot" else named
+    return re.sub(r"-[a-z]\d+$", "", named) if kind in {"CreateSnapshot", "SaveCopy"} else named

@@ -578,7 +578,8 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         """Every change has one entry and every entry its change; chains and manifests verify."""
         for _ in range(6):  # a sweep catches up with a year of days in which none ran
             keep_manifests(self.bench.deps)
-        assert audit.faults(self.bench) == []
+        found = audit.faults(self.bench)
+        assert not found, "\n".join(found)
 
     def longest_wait(self) -> timedelta:
         """Return how long it takes until what was refused as wrong, or in unknown words, is tried again; zero for less than an hour."""

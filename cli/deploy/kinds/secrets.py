@@ -11,7 +11,7 @@ from cli.deploy.step import Mark, Step, same
 from cli.deploy.target import BENCHKEEPER, OURS, Target
 
 ON = "secrets"  # the scope that such a grant of roles.yaml names
-_API = "secretmanager.googleapis.com"
+API = "secretmanager.googleapis.com"
 
 
 def named(target: Target) -> tuple[str, ...]:
@@ -31,10 +31,10 @@ def secrets(target: Target) -> Iterator[Step]:
             words = ("--replication-policy=automatic", f"--labels={OURS}={BENCHKEEPER}")
             work = [("secrets", "create", name, *words)]
             yield Step(key=key, mark=Mark.CREATE, because="empty: its content is a person's to put in", work=work)
-        if not there or not target.read(_API, "secrets", "versions", "list", name, otherwise=[]):
+        if not there or not target.read(API, "secrets", "versions", "list", name, otherwise=[]):
             because = f"nothing is in it yet: gcloud secrets versions add {name} --data-file=-"
             yield Step(key=f"content of secret {name}", mark=Mark.KEEP, because=because)
-        policy = target.read(_API, "secrets", "get-iam-policy", name, otherwise={}) if there else {}
+        policy = target.read(API, "secrets", "get-iam-policy", name, otherwise={}) if there else {}
         for grant in target.deployment.grants:
             if grant.on != ON:
                 continue
@@ -49,6 +49,6 @@ def secrets(target: Target) -> Iterator[Step]:
 
 def _found(target: Target, name: str) -> Any:
     try:
-        return target.read(_API, "secrets", "describe", name, otherwise=None)
+        return target.read(API, "secrets", "describe", name, otherwise=None)
     except NotThereError:
         return None
