@@ -33,7 +33,16 @@ def openapi() -> flask.Response:
     return pages.json_answer(describe(flask.current_app.config["ROUTES"]))
 
 
-_ON_THE_PAGE_ONLY = ("machine", "size", "disk_gb", "next_machine", "stop_note", "is_open_later", "can_extend")
+_ON_THE_PAGE_ONLY = (
+    "machine",
+    "size",
+    "disk_gb",
+    "next_machine",
+    "stop_note",
+    "is_open_later",
+    "can_extend",
+    "comes_back",
+)
 
 
 def me_view(found: Mine) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_from_the_sign_in_to_a_cell_and_back_to_the_file(house: House, chromium:
         lab.close()
 
         page.get_by_role("button", name="Stop", exact=True).click()
-        expect(page.locator("#notebook .said")).to_have_text("Stopping. Your files are kept.")
+        expect(page.locator("#notebook .said")).to_contain_text("Stopping. Your files are kept.")
         with house.time_passes():
             expect(headline(page)).to_contain_text("Stopped")
         expect(page.locator("#notebook .why")).to_contain_text("Your files are kept.")

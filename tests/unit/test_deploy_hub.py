@@ -221,7 +221,7 @@ def test_without_a_domain_nothing_is_asked_about_domains(world):
 def taken_down(world: World, **more: Any) -> dict[str, Step]:
     """The page's part of the plan, in a project that has nothing else."""
     nothing = {
-        "workbench instances list": [], "storage buckets": ABSENT, "scheduler jobs list": [], "logging": [], "monitoring": [],
+        "workbench instances list": [], "storage buckets": ABSENT, "scheduler jobs list": [], "secrets list": [], "logging": [], "monitoring": [],
         "pubsub": [], "projects get-iam-policy": {}, "iam": [], "iam service-accounts get-iam-policy": {},
         "GET v3": {}, "GET bigquery": ABSENT,
     }  # fmt: skip
