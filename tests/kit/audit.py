@@ -23,7 +23,7 @@ _METHODS = {
     "CreateAccount": "iam.serviceAccounts.create", "ShareAccount": "iam.serviceAccounts.setIamPolicy",
     "EnableAccount": "iam.serviceAccounts.enable", "DisableAccount": "iam.serviceAccounts.disable",
     "DeleteAccount": "iam.serviceAccounts.delete", "CreateSnapshot": "compute.disks.createSnapshot", "SaveCopy": "compute.disks.createSnapshot",
-    "DeleteSnapshot": "compute.snapshots.delete", "PutTemplate": "storage.objects.insert templates",
+    "DeleteSnapshot": "compute.snapshots.delete", "DropCopy": "compute.snapshots.delete", "PutTemplate": "storage.objects.insert templates",
     "RemoveTemplate": "storage.objects.delete templates", "WriteManifest": "storage.objects.insert manifests",
 }  # fmt: skip
 
