@@ -145,7 +145,7 @@ def _regrets(seen: FleetSnapshot) -> dict[str, int]:
 
 def month_of_fleet(seen: FleetSnapshot) -> tuple[Month, Notes | None, bool]:
     """Return the sums of this month, the sweeps' notes, and True if there may be a bill that could not be read: one call."""
-    notes, unreadable = _notes()
+    notes, unreadable = notes_now()
     catalog = current().deps.engine.policy.catalog
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), notes, unreadable
 
@@ -176,7 +176,8 @@ def _past(seen: FleetSnapshot, name: str) -> Month | None:
     return kept().get(key, (seen, catalog, lines), lambda: past_month(lines, seen, catalog))
 
 
-def _notes() -> tuple[Notes | None, bool]:
+def notes_now() -> tuple[Notes | None, bool]:
+    """Return the sweeps' notes, and True if they could not be read: one call."""
     missing: list[bool] = []
     return _readable(current().deps.engine.fleet.notes, None, "notes", missing), bool(missing)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 
 import flask
 from msgspec import Struct
@@ -11,16 +10,15 @@ from msgspec import Struct
 from portal import pages
 from portal.deps import current
 from portal.manage.base import PAGE, PAGE_ROWS, blueprint, cut, fleet, fleet_page, kept, user_key_of
-from portal.manage.costs import month_of_fleet
+from portal.manage.costs import notes_now
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.needs import need_of
 from portal.manage.query import Query, filter_params, has_address, query_of
 from portal.routes import Access, Place, Route
 from shared.domain.fleet.figures import running_clusters
-from shared.domain.fleet.fleet import FleetSnapshot, Notes, needs_person, standing
+from shared.domain.fleet.fleet import FleetSnapshot, needs_person, standing
 from shared.domain.record.record import Presence, RecordRow
-from shared.domain.things.identity import UserKey
-from shared.engine.views.costs import Month
+from shared.engine.views.costs import RowCosts
 from shared.engine.views.fleet import Column, Extra, View, chosen, in_view, offered, ordered, ran
 from shared.engine.views.words import access_words, exception_words, exceptions, status_words
 from shared.sheet import Value
@@ -55,27 +53,22 @@ class Known(Struct, frozen=True, kw_only=True):
     """The fleet with what is known of it besides: the costs of this month, and the last uses."""
 
     seen: FleetSnapshot
-    month: Month
+    is_billed: bool
     extra: Extra
 
 
 def known_now() -> Known:
     """Return what the table shows: two calls to the cloud, for any number of users."""
     seen = fleet()
-    month, notes, _ = month_of_fleet(seen)
+    notes, _ = notes_now()
     policy = current().deps.engine.policy
     retention = max(policy.retention, policy.snapshot_retention)
-    extra = kept().get("extra", (month, notes, retention), lambda: _extra(month, notes, retention))
-    return Known(seen=seen, month=month, extra=extra)
-
-
-def _extra(month: Month, notes: Notes | None, retention: timedelta) -> Extra:
-    costs: dict[UserKey, float] = {}
-    for row, sums in month.by_person:
-        cost = sums.billed if month.billed_at is not None else None if sums.estimate is None else float(sums.estimate)
-        if cost is not None:
-            costs[row.user_key] = float(cost)
-    return Extra(last_used=notes.last_used if notes is not None else {}, costs=costs, retention=retention)
+    costs = kept().get(
+        "row-costs", (seen, policy.catalog, notes), lambda: RowCosts(policy.catalog, notes, seen.taken_at)
+    )
+    last_used = notes.last_used if notes is not None else {}
+    extra = kept().get("extra", (costs, retention), lambda: Extra(last_used=last_used, cost=costs, retention=retention))
+    return Known(seen=seen, is_billed=costs.is_billed, extra=extra)
 
 
 @blueprint.get("/manage/people")
@@ -106,9 +99,9 @@ def people() -> flask.Response:
         access_words=access_words,
         exceptions=exceptions,
         used=lambda row: extra.last_used.get(row.user_key),
-        cost=lambda row: extra.costs.get(row.user_key),
+        cost=extra.cost,
         until=extra.until,
-        is_billed=known.month.billed_at is not None,
+        is_billed=known.is_billed,
         no_use=_without_use(seen, extra) if view is View.UNUSED else 0,
         currency=current().deps.currency,
         looked_for=user_key_of(query.choice.text),
@@ -202,7 +195,7 @@ def _people_values(known: Known, rows: Sequence[RecordRow]) -> Iterator[Sequence
             row.next_attempt_at,
             access_words(row),
             extra.until(row),
-            extra.costs.get(row.user_key),
+            extra.cost(row),
             row.absent_since,
             row.proved_at,
             exception_words(row),

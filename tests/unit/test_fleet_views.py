@@ -20,7 +20,7 @@ from shared.domain.things.identity import UserKey, instance_id_for, parse_email,
 from shared.domain.things.meter import Line, Meter, MeterKind, What, bare, switched
 from shared.domain.things.meter_text import meter_text
 from shared.domain.things.usage import NOTEBOOK, Usage
-from shared.engine.views.costs import month
+from shared.engine.views.costs import RowCosts, month
 from shared.engine.views.fleet import (
     ANY_NEED,
     NO_VALUE,
@@ -305,7 +305,7 @@ class TestViews:
             BEN.user_key: NOW - timedelta(days=60),
             EVA.user_key: NOW - timedelta(days=90),
         },
-        costs={ANA.user_key: 2.5, BEN.user_key: 10.0},
+        cost=lambda row: {ANA.user_key: 2.5, BEN.user_key: 10.0}.get(row.user_key),
         retention=timedelta(days=90),
     )
 
@@ -346,7 +346,7 @@ class TestViews:
         for descending in (False, True):
             found = ordered(ALL, rows, column, descending=descending, extra=self.EXTRA)
             known = [r.user_key in {**self.EXTRA.last_used} if column is Column.USED
-                     else r.user_key in self.EXTRA.costs if column is Column.COST
+                     else self.EXTRA.cost(r) is not None if column is Column.COST
                      else r.access_until is not None for r in found]  # fmt: skip
             assert known == sorted(known, reverse=True)
 
@@ -406,3 +406,25 @@ def test_today_and_costs_show_the_same_number(people):
         total.unpriced_storage_s,
     )
     assert found.storage == total.storage
+
+
+@given(
+    st.lists(st.tuples(METERS, st.integers(0, 7200), st.none() | st.sampled_from([0.0, 7.5])), max_size=8),
+    st.booleans(),
+)
+def test_the_table_and_costs_show_the_same_of_each_user(people, is_billed):
+    catalog = settings_with({}).catalog
+    rows = [
+        row(f"user{n}@example.com", meter=meter, usage={NOTEBOOK: Usage(month="2026-11", ran_s=s)} if s else {})
+        for n, (meter, s, _) in enumerate(people)
+    ]
+    bill = {each.user_key: cost for each, (_, _, cost) in zip(rows, people, strict=True) if cost is not None}
+    notes = Notes(taken_at=NOW, costs=bill, costs_month="2026-11", costs_at=NOW) if is_billed else None
+    seen = snapshot(*rows)
+    costs = RowCosts(catalog, notes, seen.taken_at)
+    shown = {each.user_key: sums for each, sums in month(seen, catalog, notes).by_person}
+    assert costs.is_billed is is_billed
+    for each in rows:
+        sums = shown.get(each.user_key)
+        wanted = None if sums is None else sums.billed if is_billed else sums.estimate
+        assert costs(each) == (None if wanted is None else pytest.approx(float(wanted)))

@@ -121,6 +121,39 @@ def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
     return found.month(at, notes.costs_at if notes is not None and bill is not None else None, stray)
 
 
+class RowCosts:
+    """The cost of this month of one user at a time: the same figure as in `month`, without the sums of everybody.
+
+    What was computed is kept, so that a table can be sorted by it.
+    """
+
+    def __init__(self, catalog: Catalog, notes: Notes | None, at: datetime) -> None:
+        self._catalog, self._at = catalog, at
+        self._bill = _bill(notes, month_of(at))
+        self._known: dict[UserKey, float | None] = {}
+
+    @property
+    def is_billed(self) -> bool:
+        """A flag: true if the figures are those of the bill."""
+        return self._bill is not None
+
+    def __call__(self, row: RecordRow) -> float | None:
+        """Return the billed cost if there is a bill for this month, else the estimate; None if there is neither."""
+        if row.user_key not in self._known:
+            self._known[row.user_key] = self._cost(row)
+        return self._known[row.user_key]
+
+    def _cost(self, row: RecordRow) -> float | None:
+        sums, month_name = Sums(), month_of(self._at)
+        for line in lines_of_row(row, self._at):
+            if line.month == month_name:
+                sums.count(line, cost_of(line, self._catalog))
+        if self._bill is not None:
+            sums.billed = self._bill.get(row.user_key, 0.0)
+            return sums.billed if sums.is_something else None
+        return None if sums.estimate is None or not sums.is_something else float(sums.estimate)
+
+
 def past_month(kept: MonthLines, fleet: FleetSnapshot, catalog: Catalog) -> Month:
     """Return a month that is over, as sweeps stored it. Addresses come from the present list; there is no bill for it any more."""
     found, rows = _Groups(catalog, None), {row.user_key: row for row in fleet.rows}

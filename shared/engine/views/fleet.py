@@ -51,11 +51,15 @@ class View(StrEnum):
 UNUSED_FOR = timedelta(days=60)
 
 
+def _no_cost(_row: RecordRow) -> float | None:
+    return None
+
+
 class Extra(Struct, frozen=True, kw_only=True):
     """The figures that the rows themselves do not have: the last use, the cost of this month, and how long a leaver's data is kept."""
 
     last_used: Mapping[UserKey, datetime] = field(default_factory=dict)
-    costs: Mapping[UserKey, float] = field(default_factory=dict)
+    cost: Callable[[RecordRow], float | None] = _no_cost
     retention: timedelta | None = None
 
     def until(self, row: RecordRow) -> datetime | None:
@@ -180,7 +184,7 @@ def _values(fleet: FleetSnapshot, extra: Extra) -> Mapping[Column, Callable[[Rec
         Column.NEEDS: lambda row: needs_person(row, fleet.blind, fleet.taken_at),
         Column.ACCESS: lambda row: folded(access_words(row)),
         Column.USED: lambda row: _stamp(extra.last_used.get(row.user_key)),
-        Column.COST: lambda row: extra.costs.get(row.user_key),
+        Column.COST: extra.cost,
         Column.UNTIL: lambda row: _stamp(extra.until(row)),
     }
 
