@@ -1,14 +1,14 @@
 """The page in the reader's language: English as it is written, or another one by `words.yaml`.
 
 `words.yaml` names each English text and its translation. A text may have names in braces. So a sentence that was made elsewhere, and that
-a record may hold since a year, is recognised as it stands. What no entry knows is shown in English and marked as English.
+a record may have held for a year, is recognised as it stands. What no entry knows is shown in English and marked as English.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,6 @@ def _read(language: str) -> Words:
     return Words(entries_of(language))
 
 
-@lru_cache(maxsize=2_000)
 def _pattern(english: str) -> re.Pattern[str]:
     parts: list[str] = []
     seen: set[str] = set()

@@ -67,6 +67,8 @@ def _own_path(asked: str) -> str:
     return flask.url_for("home.index") if asked == "/" else asked
 
 
+_BACK = Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"})
+
 ROUTES = (
     Route(
         method="POST",
@@ -82,7 +84,7 @@ ROUTES = (
                 schema={"type": "string", "maxLength": 64, "examples": ["Europe/Berlin"]},
                 required=True,
             ),
-            Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"}),
+            _BACK,
         ),
         answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "That is no time zone."},
     ),
@@ -100,7 +102,7 @@ ROUTES = (
                 schema={"type": "string", "enum": list(LANGUAGES)},
                 required=True,
             ),
-            Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"}),
+            _BACK,
         ),
         answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "No such language."},
     ),

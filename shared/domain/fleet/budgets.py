@@ -1,4 +1,4 @@
-"""What the people of each group with a monthly limit cost, fed row by row. Pure."""
+"""The sums of what the people of each group with a monthly limit cost, fed row by row. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEAR = Fraction(8, 10)  # of the limit: from there on people are warned
 
 
 class Spending(Struct, frozen=True, kw_only=True):
-    """What the people of a group cost in `month` up to `at`, and what an hour costs of what they run then; in the billing currency."""
+    """The cost of a group's people in `month` up to `at`, and of an hour of what they run then; in the billing currency."""
 
     month: str
     at: datetime

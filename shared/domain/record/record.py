@@ -206,7 +206,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
 
 class LimitRow(Struct, frozen=True, kw_only=True):
-    """What limits by group mean for a user: `seats` are the limited groups in which the user counts, `wait` what the user waits for.
+    """The part of a user in limits by group: `seats` are the limited groups in which the user counts, `wait` what the user waits for.
 
     `is_due`: the environment that is there gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
     """
