@@ -12,12 +12,18 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from kit.histories import ARE_THE_SAME
 from kit.skipped_time import impatient
 from kit.stillness import Stillness
 
 # Without deadlines: those measure the machine and not the code.
 settings.register_profile("benchkeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("benchkeeper")
+if ARE_THE_SAME:
+    # Hypothesis draws some numbers and words from the constants of the modules that are loaded: the same seed would begin
+    # another history in another order of tests, and after each change of a constant anywhere.
+    providers._get_local_constants = providers.Constants
 
 # By marker: the programs of which a test needs one, and what to do where there is none.
 _NEEDS = {

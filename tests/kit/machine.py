@@ -200,7 +200,9 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         if sent.kind == "renamed":
             body |= sent.attributes
         else:
-            body |= {"effective_time": sent.effective.isoformat(), "attributes": sent.attributes}
+            body |= {"attributes": sent.attributes}
+            if sent.explicit:
+                body["effective_time"] = sent.effective.isoformat()
         # A changed address is the directory's or an operator's word; that of HR alone waits (tests/engine/test_rename.py).
         source = "operator" if sent.kind == "renamed" else "hr"
         try:
