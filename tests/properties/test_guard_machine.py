@@ -31,7 +31,7 @@ from shared.domain.intent.batches import Batch, batches_of, to_json
 from shared.domain.intent.decision import About, Decision, Verdict
 from shared.domain.people.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, LifecycleEvent
 from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
-from shared.domain.record.record import Presence
+from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey, parse_email, user_key_for
 from shared.engine.decisions import decisions
@@ -248,6 +248,16 @@ class GuardMachine(RuleBasedStateMachine):
                 return True
         return False
 
+    def _approved_beside(self, record: UserRecord, rejected_at: datetime) -> bool:
+        """True if after a rejection somebody approved of another reason, which the person has too: two sources said two things."""
+        rejected = {kept.ref for kept in record.status.guard.kept_in}
+        return any(
+            entry.user_key == record.user_key and entry.ref not in rejected
+            for click in self.clicks
+            if click.counts and click.verdict is Verdict.APPROVE and click.at > rejected_at
+            for entry in click.batch.entries
+        )
+
     @invariant()
     def cuts_are_allowed(self) -> None:
         """Whoever came to be without access has a slot, is on an approved list, or was stopped after hours and no more than that."""
@@ -332,8 +342,12 @@ class GuardMachine(RuleBasedStateMachine):
         for person in self.people:
             record = person.record
             rejected_at = max((kept.at for kept in record.status.guard.kept_in), default=None)
-            # What was said since a rejection is another matter, and counts.
-            is_kept = rejected_at is not None and self.news_at.get(person.key, rejected_at) <= rejected_at
+            # What was said since a rejection is another matter, and counts; so does what was said beside it and approved since.
+            is_kept = (
+                rejected_at is not None
+                and self.news_at.get(person.key, rejected_at) <= rejected_at
+                and not self._approved_beside(record, rejected_at)
+            )
             is_in = self.entitled[person.key] or is_kept
             assert (record.spec.presence is Presence.PRESENT) is is_in, f"{person.key}: {record.spec}"
             if not is_in:
