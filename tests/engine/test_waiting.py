@@ -17,12 +17,18 @@ from shared.engine.sweeps.sweeps import sweep
 from shared.engine.sweeps.waiting import keep_waiting
 
 GONE = user_key_for(parse_email("gone@example.com"))
+WAITS, FOR_NOW = "The end of access waits", "Access ended for now"
 
 
 @pytest.fixture
 def bench() -> Bench:
     """Six people left at once, two may go in an hour."""
-    made = make_bench(settings=settings_with(guard=GuardSettings(per_hour=2, share=1e-9)))
+    return world_of(GuardSettings(per_hour=2, share=1e-9))
+
+
+def world_of(guard: GuardSettings) -> Bench:
+    """Six people who have left at once."""
+    made = make_bench(settings=settings_with(guard=guard))
     people = [Life(made, parse_email(f"user{number}@example.com")) for number in range(6)]
     for person in people:
         person.tell(Joined, profile="analyst")
@@ -98,3 +104,29 @@ def test_an_index_that_cannot_be_listed_is_no_empty_one(bench: Bench) -> None:
     bench.fault(call="storage.objects.list", resource="*", error={"code": "PERMISSION_DENIED"}, times=0)
     assert keep_waiting(bench.deps, bench.now) == {}
     assert len(lines(bench, "Who waits could not be listed")) == 1
+
+
+def told_of(person: Life) -> list[str]:
+    return [line.text for line in person.record.status.story if line.text in {WAITS, FOR_NOW}]
+
+
+def test_whose_end_of_access_waits_has_it_in_the_history_once(bench: Bench) -> None:
+    waits = {person.user_key for person in bench.deps.guard.waiting()}
+    people = [Life(bench, parse_email(f"user{number}@example.com")) for number in range(6)]
+    for _ in range(3):
+        bench.advance(minutes=10)
+        sweep("due", bench.deps)
+    assert {p.key: told_of(p) for p in people} == {p.key: [WAITS] if p.key in waits else [] for p in people}
+    assert len(waits) >= 3
+
+
+def test_and_what_was_done_because_nobody_decided() -> None:
+    bench = world_of(GuardSettings(per_hour=2, share=1e-9, day_factor=1))
+    waits = {person.user_key for person in bench.deps.guard.waiting()}
+    for _ in range(5):
+        bench.advance(hours=1)
+        sweep("due", bench.deps)
+        sweep("due", bench.deps)
+    people = [Life(bench, parse_email(f"user{number}@example.com")) for number in range(6)]
+    assert {p.key: told_of(p) for p in people if p.key in waits} == dict.fromkeys(waits, [WAITS, FOR_NOW])
+    assert len(waits) >= 3

@@ -30,6 +30,7 @@ from shared.domain.record.cuts import (
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason
+from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserKey
 
 _EMPLOYMENT = frozenset({Cause.LEFT, Cause.ACCESS_ENDED})
@@ -48,6 +49,14 @@ _LOOK_EVERY = timedelta(minutes=10)
 _SPREAD_MINUTES = 20
 _FOR_ONE_PASS = timedelta(hours=1)
 _MOST_KEPT = 10
+_WAITS = (
+    "The end of access waits",
+    "It would end for many people at once. It waits for room in the limits, or for administrators to approve it.",
+)
+_STOPPED_FOR_NOW = (
+    "Access ended for now",
+    "Nobody decided in time. What can be undone is done; everything else waits for administrators.",
+)
 _IDLE_REJECTED = timedelta(hours=12)  # long enough to fix what made every notebook look idle
 
 
@@ -172,6 +181,16 @@ def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
 def without_waiting(record: UserRecord) -> UserRecord:
     """Return the record without a waiting cut: nothing ends access now."""
     return record if record.status.guard.waiting_cut is None else record.with_status(waiting_cut=None)
+
+
+def with_wait_told(record: UserRecord, now: datetime) -> UserRecord:
+    """Return the record with a line of the history about its waiting cut. The wait for a creation has a condition that says so."""
+    waiting = record.status.guard.waiting_cut
+    if waiting is None:
+        return record
+    text, because = _STOPPED_FOR_NOW if waiting.undoable_at is not None else _WAITS
+    line = StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because, by=waiting.source)
+    return record.with_status(story=told(record.status.story, [line]))
 
 
 def asks_for_room(record: UserRecord) -> bool:

@@ -23,6 +23,7 @@ from shared.domain.intent.guard import (
     may_be_created,
     steps_of,
     waits_for_creation,
+    with_wait_told,
     without_patience,
 )
 from shared.domain.intent.wanted import with_wanted
@@ -326,6 +327,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
             source=entry.source,
             profile=entry.profile,
         )
+        record = with_wait_told(record, deps.clock.now())
     return record.with_status(waiting_listed=told)
 
 
