@@ -13,6 +13,7 @@ from werkzeug.exceptions import NotFound
 from portal import pages
 from portal.deps import current
 from portal.mine import Mine, is_entitled, mine, my_page, my_record, stops_at_of
+from portal.months import months_of_cost, title_of
 from portal.notebook_view import EXTEND, extended_until, keep_choices
 from portal.routes import Access, Param, Place, Route
 from portal.visit import signed_in, visit
@@ -89,6 +90,17 @@ def history() -> flask.Response:
         return _nothing_here(record)
     told = [line for line in reversed(record.status.story) if line.kind is not StoryKind.CALL]
     return pages.page("home/history.html", lines=[_for_owner(line, record) for line in told])
+
+
+@blueprint.get("/costs")
+def months() -> flask.Response:
+    """Show what the user's own environments cost, month by month: a read for each month, so on a page of its own."""
+    record, _ = my_page()
+    if record is None or not is_entitled(record):
+        return _nothing_here(record)
+    return pages.page(
+        "home/months.html", months=months_of_cost(record), currency=current().deps.currency, title_of=title_of
+    )
 
 
 def _for_owner(line: StoryLine, record: UserRecord) -> StoryLine:
@@ -325,6 +337,14 @@ ROUTES = (
         name="home.history",
         access=Access.SIGNED_IN,
         summary="What happened to my notebook, and why.",
+        answers={200: "The page.", **_NOBODY},
+    ),
+    Route(
+        method="GET",
+        rule="/costs",
+        name="home.months",
+        access=Access.SIGNED_IN,
+        summary="What my environments cost in up to thirteen months.",
         answers={200: "The page.", **_NOBODY},
     ),
     Route(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import TypeVar
@@ -19,6 +18,7 @@ from portal.deps import current
 from portal.manage.base import PAGE, asked, blueprint, cut, fleet, fleet_page, kept, page_number
 from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.manage.limits import limits_of
+from portal.months import title_of
 from portal.pages import word
 from portal.routes import Access, Param, Place, Route
 from portal.visit import visit
@@ -61,12 +61,7 @@ class MonthLine(Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """The month as `November 2026`."""
-        return f"{datetime.strptime(self.month, '%Y-%m'):%B %Y}"  # noqa: DTZ007 - a month has no time zone
-
-
-def title_of(name: str) -> str:
-    """Return a month (`2026-11`) as `November 2026`."""
-    return MonthLine(month=name, cost=None, is_estimated=False).title
+        return title_of(self.month)
 
 
 @blueprint.get("/manage/costs")

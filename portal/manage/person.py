@@ -12,10 +12,10 @@ from portal import pages
 from portal.deps import current
 from portal.files_view import files_view
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
-from portal.manage.costs import title_of
 from portal.manage.helping import help_page
-from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, months_of_cost, record_of, told
+from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, record_of, told
 from portal.mine import notes_of
+from portal.months import months_of_cost, title_of
 from portal.notebook_view import report_view
 from portal.reading import asking_for_repair
 from portal.routes import Access, Param, Place, Route

@@ -16,16 +16,12 @@ from portal.manage.export import FLAG, NUMBER, TEXT, TIME, Columns, Sheet, offer
 from portal.reading import read_record
 from portal.routes import Param, Place, Route
 from portal.visit import visit
-from shared.domain.fleet.spent import lines_of_record
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.history import StoryKind, StoryLine
-from shared.domain.things.meter import Line
 from shared.domain.things.money import rounded
-from shared.domain.things.usage import month_of
 from shared.engine.views.audit import history_since
 from shared.engine.views.certificate import certificate_of
-from shared.engine.views.months import MonthSum, months_of_person, not_before
 from shared.sheet import Value
 
 
@@ -80,30 +76,6 @@ def cost_of(record: UserRecord) -> CostView:
         notes = None
     profile = catalog.profiles.get(record.spec.profile or "")
     return cost_view(record, profile, catalog, notes, currency=deps.currency, now=present.now())
-
-
-class PersonMonths(Struct, frozen=True, kw_only=True):
-    """The months of a user of which something is known, the newest first; nothing was metered before `not_before` ("": thirteen months)."""
-
-    known: tuple[MonthSum, ...]
-    not_before: str
-
-
-def months_of_cost(record: UserRecord) -> PersonMonths | None:
-    """Return what up to thirteen months cost: one read for each month that is over; None if one cannot be read."""
-    engine, now = current().deps.engine, visit().now()
-    try:
-        stored = {total.month for total in engine.fleet.month_totals()}
-
-        def of_month(name: str) -> Sequence[Line] | None:
-            return engine.fleet.month_about(name, record.user_key) if name in stored else None
-
-        lines = lines_of_record(record, now)
-        found = months_of_person(lines, of_month, month_of(now), engine.policy.catalog)
-    except BenchkeeperError as error:
-        visit().reason, visit().detail = error.reason.value, f"months: {error.detail}"
-        return None
-    return PersonMonths(known=tuple(each for each in found if each.sums is not None), not_before=not_before(found))
 
 
 def kind_named(text: str) -> StoryKind | None:

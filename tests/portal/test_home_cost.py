@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from kit.hub import ANA, BEN, Hub, hub_settings, make_hub, plain
+from kit.hub import ANA, BEN, MIA, Hub, hub_settings, make_hub, plain
+from kit.life import Life
 
 from shared.domain.fleet.fleet import Notes
 from shared.domain.things.identity import user_key_for
@@ -58,4 +59,29 @@ def test_a_bill_that_cannot_be_read_takes_nothing_else_from_the_page(two: Hub) -
     answer = two.browser(ANA).get("/")
     assert answer.status_code == 200
     assert "The bill could not be read just now." in answer.get_data(as_text=True)
+    assert two.lines()[-1]["reason"] == "CloudUnavailable"
+
+
+def test_thirteen_months_of_ones_own() -> None:
+    hub = make_hub()
+    Life(hub.bench, ANA).join(profile="analyst")
+    hub.bench.advance(days=10)  # into December
+    hub.swept()
+    ana = hub.browser(ANA)
+    assert 'href="/costs"' in ana.text("/")
+    text = " ".join(plain(ana.text("/costs")).split())
+    assert text.index("December 2026") < text.index("November 2026")
+    assert "Not metered before November 2026." in text
+    by_manager = " ".join(plain(hub.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}?tab=costs")).split())
+    start, end = "Month Cost Notebook hours", "Not metered before"
+    assert text[text.index(start) : text.index(end)] in by_manager
+    german = " ".join(plain(ana.get("/costs", Accept_Language="de").get_data(as_text=True)).split())
+    assert "Dezember 2026" in german
+    assert hub.browser(BEN).get("/costs").status_code == 403
+
+
+def test_months_that_cannot_be_read_are_not_shown_as_nothing(two: Hub) -> None:
+    two.bench.fault(call="storage.objects.get", resource="*index/costs*", error={"code": "UNAVAILABLE"}, times=0)
+    text = plain(two.browser(ANA).text("/costs"))
+    assert "Earlier months could not be read just now." in text
     assert two.lines()[-1]["reason"] == "CloudUnavailable"

@@ -1,0 +1,46 @@
+"""What a user's environments cost in up to thirteen months: for the user's own page, and for the manager's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from portal.deps import current
+from portal.visit import visit
+from shared.domain.fleet.spent import lines_of_record
+from shared.domain.record.record import UserRecord
+from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.meter import Line
+from shared.domain.things.usage import month_of
+from shared.engine.views.months import MonthSum, months_of_person, not_before
+
+
+class PersonMonths(Struct, frozen=True, kw_only=True):
+    """The months of a user of which something is known, the newest first; nothing was metered before `not_before` ("": thirteen months)."""
+
+    known: tuple[MonthSum, ...]
+    not_before: str
+
+
+def months_of_cost(record: UserRecord) -> PersonMonths | None:
+    """Return what up to thirteen months cost: one read for each month that is over; None if one cannot be read."""
+    engine, now = current().deps.engine, visit().now()
+    try:
+        stored = {total.month for total in engine.fleet.month_totals()}
+
+        def of_month(name: str) -> Sequence[Line] | None:
+            return engine.fleet.month_about(name, record.user_key) if name in stored else None
+
+        lines = lines_of_record(record, now)
+        found = months_of_person(lines, of_month, month_of(now), engine.policy.catalog)
+    except BenchkeeperError as error:
+        visit().reason, visit().detail = error.reason.value, f"months: {error.detail}"
+        return None
+    return PersonMonths(known=tuple(each for each in found if each.sums is not None), not_before=not_before(found))
+
+
+def title_of(name: str) -> str:
+    """Return a month (`2026-11`) as `November 2026`."""
+    return f"{datetime.strptime(name, '%Y-%m'):%B %Y}"  # noqa: DTZ007 - a month has no time zone
