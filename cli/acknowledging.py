@@ -17,7 +17,7 @@ from shared.engine.news.acknowledging import take_note
 @pass_app
 @guarded
 def acknowledge(app: App, user: str, output: str) -> None:
-    """Take note of USER: an unknown leaver, or messages about them that nobody got.
+    """Take note of USER: an unknown leaver, or messages about them that were not delivered.
 
     The user is no longer listed under "needs attention". A deletion that waited for such a message goes on.
     """
@@ -29,11 +29,9 @@ def acknowledge(app: App, user: str, output: str) -> None:
         print_json({"user": accepted.stored.record.email, "changed": accepted.changed or noted > 0, "messages": noted})
     elif noted:
         say(
-            f"Noted: {noted} message{'s' if noted != 1 else ''} that nobody got. A deletion that waited for one goes on."
+            f"Noted: {noted} message{'s' if noted != 1 else ''} that {'were' if noted != 1 else 'was'} not delivered. A deletion that waited for one goes on."
         )
     elif accepted.changed:
         say(f"{user} is not shown any more. If they come, they are a joiner like any other.")
     else:
-        say(
-            f"Nothing to acknowledge: {user} is no leaver of whom nobody knows, or was acknowledged before, and no message is open."
-        )
+        say(f"Nothing to acknowledge: {user} is no unknown leaver, or was acknowledged before, and no message is open.")

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import click
+from rich.text import Text
 
 from cli.context import App, guarded, output_option, pass_app
 from cli.output import PlainGroup, coloured, console, print_json, say, table
@@ -18,6 +19,7 @@ from shared.engine.news import requests as wishes
 from shared.engine.ports.deps import Deps
 from shared.engine.reconcile.changing import Accepted
 from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.views.words import CLUSTER
 
 _BY = "the command line"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -184,8 +186,13 @@ def _show_clusters(record: UserRecord, app: App, output: str) -> None:
     else:
         columns = [("TEMPLATE", "fold"), ("STATE", ""), ("WHY", "fold"), ("ADDRESS", "fold")]
         console().print(
-            table(columns, [(r["template"], coloured(str(r["state"])), r["message"], r["url"] or "-") for r in rows])
+            table(columns, [(r["template"], _said_state(str(r["state"])), r["message"], r["url"] or "-") for r in rows])
         )
+
+
+def _said_state(state: str) -> Text:
+    word = {"None": "Not started", "Pending": "Requested"}.get(state) or CLUSTER.get(state, "Not known")
+    return Text(word, style=coloured(state).style)
 
 
 def _row(record: UserRecord, template: str) -> dict[str, Any]:

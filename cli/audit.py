@@ -13,6 +13,7 @@ from shared.domain.record.audit import Entry
 from shared.domain.things.times import rfc3339
 from shared.engine.views.audit import entries_on
 from shared.engine.views.audit_check import Checked, verify
+from shared.engine.views.words import line_words
 
 COLUMNS = ("at", "user", "number", "kind", "text", "because", "by", "event", "state", "activity", "policy", "ref")
 
@@ -74,7 +75,10 @@ def list_entries(app: App, since: datetime | None, until: datetime | None, outpu
     elif not rows:
         say("Nothing happened on these days.")
     else:
-        shown = [(str(row["at"]), str(row["user"]), str(row["kind"]), str(row["text"])) for row in rows]
+        shown = [
+            (str(row["at"])[:19].replace("T", " "), str(row["user"]), str(row["kind"]), line_words(str(row["text"])))
+            for row in rows
+        ]
         console().print(table([("WHEN (UTC)", "whole"), ("USER", "whole"), ("", "whole"), ("WHAT", "fold")], shown))
 
 

@@ -33,7 +33,7 @@ from shared.wiring import make_clients
 @click.option("--config-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: config/.")
 @click.option(
     "--directory/--no-directory", default=None,
-    help="Look the assigned groups up in Cloud Identity, and name those that entitle nobody. Default: only in the embedded cloud.",
+    help="Look the assigned groups up in Cloud Identity, and name those that give access to no one. Default: only in the embedded cloud.",
 )  # fmt: skip
 @click.option(
     "--live", is_flag=True,

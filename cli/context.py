@@ -60,7 +60,7 @@ def _refuse_silence(settings: Settings) -> None:
         raise CloudUnavailableError(
             user_message=f"Nothing answers on {settings.api_endpoint}. Start it with ./deploy.sh local, or name another "
             "with BENCHKEEPER_API_ENDPOINT, or another environment with --env.",
-            detail="nobody listens",
+            detail="nothing listens",
         )
 
 

@@ -50,7 +50,7 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 @pass_app
 @guarded
 def costs(app: App, user: str | None, name: str | None, *, by: str, changes: bool, output: str) -> None:
-    """Show what everybody, or USER, cost in a month.
+    """Show what all people, or USER, cost in a month.
 
     Amounts are metered time by the configured prices; the page shows the bill beside them.
     """
@@ -61,7 +61,7 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
         return
     fleet = app.deps.fleet.fleet()
     if fleet is None:
-        complain("No sweep has listed everybody yet; costs are there ten minutes after the first start.")
+        complain("No sweep has listed all people yet; costs are there ten minutes after the first start.")
         stop(FAILED)
     if by == "limit":
         _print_limits(limits_used(fleet.rows, app.deps.policy.catalog, fleet.taken_at), output)

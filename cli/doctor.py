@@ -151,7 +151,7 @@ def _topics(app: App) -> tuple[State, str, str]:
     read = {topic.rpartition("/")[2] for topic in _read_topics(app)}
     silent = sorted(names - read)
     if silent:
-        return State.FAILED, f"Nobody reads: {', '.join(silent)}.", _DEPLOY
+        return State.FAILED, f"No subscription of: {', '.join(silent)}.", _DEPLOY
     return State.OK, f"{len(names)} topics, each with a subscription.", ""
 
 
@@ -228,9 +228,13 @@ def _quota(app: App) -> tuple[State, str, str]:
 def _sweeps(app: App) -> tuple[State, str, str]:
     fleet = app.deps.fleet.about()
     if fleet is None:
-        return State.WARNING, "No sweep has listed everybody yet.", "Wait ten minutes; then see the alert no-due-sweep."
+        return (
+            State.WARNING,
+            "No sweep has listed all people yet.",
+            "Wait ten minutes; then see the alert no-due-sweep.",
+        )
     age = app.deps.clock.now() - fleet.taken_at
-    says = f"The last sweep listed everybody {age // timedelta(minutes=1)} minutes ago."
+    says = f"The last sweep listed all people {age // timedelta(minutes=1)} minutes ago."
     if age > _OLD:
         return State.FAILED, says, "docs/operations.md, the alert no-due-sweep; benchkeeper sweep idle runs one now."
     return State.OK, says, ""

@@ -13,7 +13,7 @@ from shared.domain.intent.lifetimes import Kept
 from shared.engine.sweeps.lifetimes import Erasure, erase, look
 
 _WHY = {
-    Kept.ENTITLED: "{user} is entitled to an environment. Nothing is erased while somebody works here: publish a leaver first.",
+    Kept.ENTITLED: "{user} is entitled to an environment. Nothing is erased while a person has access: publish a leaver first.",
     Kept.ANNOUNCED: "Something announced about {user} is still to take effect: benchkeeper show {user} says what. Wait for it.",
     Kept.ON_HOLD: "{user} is on hold. End the hold first, if you may: benchkeeper release {user}",
     Kept.EXISTS: "Something of {user} still exists in the cloud: benchkeeper show {user} says what, and until when it is kept.",
@@ -30,7 +30,7 @@ _WHY = {
 @pass_app
 @guarded
 def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) -> None:
-    """Erase the remaining data of USER once no resource of USER exists: address, history, manifests, dead letters about USER alone.
+    """Erase the remaining data of USER once no resource of USER exists: address, history, manifests, failed messages about USER alone.
 
     The user key stays, with the facts that ended access, so that a late message cannot restore access. Older versions of erased
     objects stay in the bucket as long as the bucket keeps versions (config/deploy/bucket.yaml).
@@ -70,7 +70,9 @@ def has_somebody() -> bool:
 
 def _ask(user: str) -> None:
     if not has_somebody():
-        complain("There is nobody to be asked. Say --yes to erase, or --dry-run to see only what would be.")
+        complain(
+            "This is no terminal, so no question was asked. Say --yes to erase, or --dry-run to see only what would be."
+        )
         stop(WRONG_USE)
     if not agreed(f"Erase this of {user}? It cannot be brought back."):
         complain("Nothing was erased.")
@@ -81,7 +83,7 @@ def _lines(found: Erasure, user: str) -> list[str]:
     if found.is_empty:
         return [f"Nothing is left of {user} but the user key with the facts that cut."]
     counts = [
-        (len(found.letters), "dead letter about nobody else", "dead letters about nobody else"),
+        (len(found.letters), "failed message about no one else", "failed messages about no one else"),
         (len(found.manifests), "manifest of a deleted snapshot", "manifests of deleted snapshots"),
         (len(found.templates), "template", "templates"),
         (len(found.hints), "due hint", "due hints"),

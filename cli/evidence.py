@@ -25,7 +25,7 @@ _VERIFY = "verify"
 
 @click.command()
 @click.argument("what", nargs=-1, metavar="USER | verify PACKAGE")
-@click.option("--all", "everybody", is_flag=True, help="About everybody.")
+@click.option("--all", "everybody", is_flag=True, help="About all people.")
 @click.option("--from", "first", type=_DAY, default=None, help="The first day (UTC). Default: the first there is.")
 @click.option("--to", "last", type=_DAY, default=None, help="The last day (UTC). Default: today.")
 @click.option(
@@ -49,7 +49,7 @@ def evidence(
     output: str,
     everybody: bool,
 ) -> None:
-    """Write the evidence about USER, or with --all about everybody: facts, decisions, changes, access times, snapshots, approvals, proof of leaving.
+    """Write the evidence about USER, or with --all about all people: facts, decisions, changes, access times, snapshots, approvals, proof of leaving.
 
     Every table is a CSV and a JSON file; manifest.json has the SHA-256 of each. `evidence verify PACKAGE` finds one changed byte.
     """
@@ -141,7 +141,7 @@ def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
     elif output == "csv":
         print_csv(rows, _COLUMNS)
     elif not rows:
-        say(f"Nobody had access at the end of {day:%Y-%m-%d}.")
+        say(f"No one had access at the end of {day:%Y-%m-%d}.")
     else:
         shown = [
             (each.user, _said(each), f"{each.since:%Y-%m-%d %H:%M}" if each.since else "-", each.why)

@@ -29,9 +29,9 @@ class GroupFault(StrEnum):
 
 
 _WORDS = {
-    GroupFault.EMPTY: "The group {group} is assigned a profile, and nobody is in it: it entitles nobody.",
-    GroupFault.UNKNOWN: "The directory knows no group {group}, which is assigned a profile: it entitles nobody. Look at its spelling.",
-    GroupFault.NOT_SEEN: "The group {group} could not be looked up: it does not exist, or whoever asks may not see it.",
+    GroupFault.EMPTY: "The group {group} is assigned a profile, but has no members: it gives access to no one.",
+    GroupFault.UNKNOWN: "The directory knows no group {group}, which is assigned a profile: it gives access to no one. Check its spelling.",
+    GroupFault.NOT_SEEN: "The group {group} could not be looked up: it does not exist, or your account may not see it.",
 }
 
 

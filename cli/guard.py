@@ -19,6 +19,7 @@ from shared.domain.people.events import Left
 from shared.domain.people.sources import OPERATOR
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.domain.things.times import parse_time
+from shared.engine.views.words import step_words
 
 _SHORT = 12  # the number of digits of a digest that are enough to tell lists apart
 _WHOLE = 32
@@ -75,7 +76,12 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
     for line in _lines(found):
         say(line)
     rows = [
-        (row["user_key"], row["address"] or "-", " ".join(row["steps"]), "waits" if row["waits"] else "waits no more")
+        (
+            row["user_key"],
+            row["address"] or "-",
+            ", ".join(map(step_words, row["steps"])),
+            "waits" if row["waits"] else "waits no more",
+        )
         for row in found["rows"]
     ]
     console().print(table([("USER", "fold"), ("ADDRESS", "fold"), ("STEPS", "fold"), ("NOW", "")], rows))
@@ -97,7 +103,7 @@ def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: 
         stop(WRONG_USE)
     leaving = [event for _, news in content.rows for event in news if isinstance(event, Left) and event.user]
     if not leaving:
-        raise click.UsageError("no row of the file says that somebody leaves.")
+        raise click.UsageError("no row of the file says that a person leaves.")
     keys = [_key_of(app, event.user) for event in leaving]
     done = open_door(app, hub, who).post("/api/announcements", {"people": keys, "until": until})
     if output == "json":
@@ -127,7 +133,7 @@ def _decide(verdict: str, text: str) -> Callable[..., None]:
             print_json(done)
         else:
             say(done["says"])
-            say_next(f"How it stands: benchkeeper guard show {found['digest'][:_SHORT]}")
+            say_next(f"Its status: benchkeeper guard show {found['digest'][:_SHORT]}")
 
     decide.__doc__ = text
     return decide
@@ -141,7 +147,7 @@ def _command(verdict: str, text: str) -> click.Command:
 
 approve = _command(
     "approve",
-    """Approve what waits under DIGEST. It is done once enough administrators agree. Whoever is concerned cannot decide.
+    """Approve what waits under DIGEST. It is done once enough administrators agree. A person concerned cannot decide.
 
     benchkeeper guard show DIGEST says what approving does: people lose access, an address is changed, a hold is released.
     """,
@@ -157,7 +163,7 @@ reject = _command(
 
 def _ask(found: dict[str, Any], verdict: str) -> None:
     if not has_somebody():
-        complain("There is nobody to be asked. Look with benchkeeper guard show, then say --yes.")
+        complain("This is no terminal, so no question was asked. Look with benchkeeper guard show, then say --yes.")
         stop(WRONG_USE)
     for line in _lines(found):
         say(line, err=True)
@@ -205,7 +211,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  the first waits since {_moment(found['since'])}")
     if found["patience_ends"]:
         lines.append(
-            f"  from {_moment(found['patience_ends'])} on whoever waits long enough is stopped as far as it can be undone"
+            f"  from {_moment(found['patience_ends'])} on, those who wait long enough are stopped as far as it can be undone"
         )
     lines += [f"  {vote['verdict'].lower()}: {vote['by']} at {_moment(vote['at'])}" for vote in found["votes"]]
     if found["needs_another"]:
@@ -214,7 +220,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  cannot be approved: {found['cannot_approve']}")
     if found["takes_effect_at"]:
         lines.append(
-            f"  takes effect at {_moment(found['takes_effect_at'])} if nobody objects, or as soon as somebody else approves it too"
+            f"  takes effect at {_moment(found['takes_effect_at'])} if no one objects, or as soon as another administrator approves it too"
         )
     lines += ["  if approved:", *(f"    {line}" for line in found["approving"])]
     lines += ["  if rejected:", *(f"    {line}" for line in found["rejecting"])]

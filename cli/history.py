@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich.text import Text
@@ -15,12 +16,12 @@ from cli.users import say_unknown, user_key
 from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine
 from shared.domain.things.times import rfc3339
 from shared.engine.views.audit import history_since
-from shared.engine.views.words import line_words
+from shared.engine.views.words import in_words, line_words
 from shared.visible import one_line
 
 _KINDS = {
     StoryKind.NEWS: Text("news", style="blue"),
-    StoryKind.WISH: Text("asked for", style="green"),
+    StoryKind.WISH: Text("request", style="green"),
     StoryKind.DECISION: Text("decision", style="bold"),
     StoryKind.CALL: Text("call", style="yellow"),
 }
@@ -28,10 +29,20 @@ _INDENT = len("2026-11-28 14:05  decision   ")  # of what happened, beside the t
 _COLUMNS = ("at", "kind", "text", "because", "ref")
 
 
+_NAMED = {"request" if kind is StoryKind.WISH else kind.value: kind for kind in StoryKind}
+
+
+class _Kinds(click.Choice[str]):
+    """The kinds of lines by the names that are printed; `wish` was the name of a request before."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert("request" if value == StoryKind.WISH.value else value, param, ctx)
+
+
 @click.command()
 @click.argument("user")
 @click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in StoryKind]),
+    "--kind", "kinds", multiple=True, type=_Kinds(list(_NAMED)),
     help="Show only lines of this kind; can be given more than once. Default: all.",
 )  # fmt: skip
 @click.option(
@@ -52,7 +63,7 @@ def history(app: App, user: str, kinds: tuple[str, ...], since: datetime | None,
     story: Sequence[StoryLine] = stored.record.status.story
     if since is not None:
         story = history_since(stored.record, app.deps, since.replace(tzinfo=UTC))
-    lines = [line for line in story if not kinds or line.kind.value in kinds]
+    lines = [line for line in story if not kinds or line.kind in {_NAMED[each] for each in kinds}]
     if output == "json":
         print_json([_view(line) for line in lines])
     elif output == "csv":
@@ -81,7 +92,7 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
         head.pad_right(_INDENT - len(head))
         for number, part in enumerate(_folded(line_words(line.words), out.width)):
             out.print(Text.assemble(head if number == 0 else " " * _INDENT, part), soft_wrap=True)
-        for more in (line.because, line.ref):
+        for more in (in_words(line.because), line.ref):
             for part in _folded(more, out.width):
                 out.print(Text(f"{' ' * _INDENT}{part}", style="dim"), soft_wrap=True)
     if is_cut:

@@ -23,7 +23,9 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str) ->
 
 @click.command()
 @click.argument("user")
-@click.option("--reason", required=True, callback=_reason, help="Why, for whoever looks; no names of people.")
+@click.option(
+    "--reason", required=True, callback=_reason, help="The reason, as others will read it; no names of people."
+)
 @output_option()
 @pass_app
 @guarded
@@ -47,7 +49,7 @@ def release(app: App, user: str, hub: str | None, who: str | None, output: str) 
     alone = _alone(app, hub)
     if alone:
         _change(app, user, None, output)
-        complain(f"Nobody else was asked: {alone}")
+        complain(f"No other administrator was asked: {alone}")
         return
     key = user_key(app, user)
     stored = app.deps.records.load(key)

@@ -78,7 +78,7 @@ class Door(Struct, frozen=True, kw_only=True):
 def _refused(status: int, said: str, request: str) -> str:
     more = f" (number {request} in the log)" if request and status >= 500 else ""  # noqa: PLR2004 - server errors
     if status == 404:  # noqa: PLR2004 - nothing there
-        return "Nobody was ever shown a list of that digest. See those that wait: benchkeeper guard"
+        return "No list of that digest was ever shown. See those that wait: benchkeeper guard"
     return f"{said}{more}"
 
 
@@ -180,7 +180,7 @@ def why_no_page(settings: Settings) -> str:
         return "" if local_page(settings.api_endpoint) else "this embedded cloud has no hub page."
     options = load_deployment(settings).options
     if options.hub_domain is None and not options.hub_access:
-        return "nobody may open the hub page (deployment.hub_access)."
+        return "no one may open the hub page (deployment.hub_access)."
     return ""
 
 

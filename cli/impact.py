@@ -25,6 +25,7 @@ from shared.domain.things.identity import UserKey
 from shared.engine.decisions.policy_change import waiting
 from shared.engine.decisions.policy_impact import Judged, impact_of_news, impact_of_policy
 from shared.engine.ports.deps import Deps
+from shared.engine.views.words import CAUSES, step_words
 from shared.settings import Settings
 from shared.wiring import checked_settings
 
@@ -106,7 +107,7 @@ def _print(
     judged: Judged, settings: Settings, names: Mapping[UserKey, str], *, what: str, limit: int, is_news: bool
 ) -> None:
     found = judged.impact
-    say(f"What {what} would change:" if found.entries else f"{what} changes nothing for anybody.")
+    say(f"What {what} would change:" if found.entries else f"{what} changes nothing for anyone.")
     for line in count_lines(found):
         say(line)
     if found.entries:
@@ -116,8 +117,8 @@ def _print(
         for line in _cost_lines(found, settings.currency):
             say(line)
     if limit and found.entries:
-        rows = [(names.get(e.user_key) or e.user_key, _steps_text(e), e.cause.value) for e in found.entries[:limit]]
-        console().print(table([("USER", "fold"), ("WHAT", "fold"), ("CAUSE", "whole")], rows))
+        rows = [(names.get(e.user_key) or e.user_key, _steps_text(e), CAUSES[e.cause]) for e in found.entries[:limit]]
+        console().print(table([("USER", "fold"), ("WHAT", "fold"), ("CAUSE", "fold")], rows))
         if len(found.entries) > limit:
             say(f"{len(found.entries) - limit:,} more: --limit, or --output csv.")
     for line in verdict_lines(judged.excesses, empty=not found.entries, is_news=is_news):
@@ -156,7 +157,7 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
         )
         then = f"{room - count} more may come."
         if count >= room:
-            then = f"Nobody loses one. Nobody new comes until {count - room + 1} have left."
+            then = f"No one loses theirs. No one new gets one until {count - room + 1} have left."
         yield f"{group}: {count} have a notebook, {room} may. {then}"
 
 
@@ -167,7 +168,7 @@ def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = Fal
     if above and is_news:
         yield "As many as there is room for are taken at once; the others wait, and `benchkeeper guard` shows them."
     elif above:
-        yield "It waits until somebody else agrees on the page; until then nothing changes."
+        yield "It waits for another administrator's approval; until then nothing changes."
     elif not empty:
         yield "Below the limits: it is done without being agreed to."
 
@@ -203,7 +204,7 @@ def _steps_text(effect: Effect) -> str:
     change = ""
     if StepKind.CHANGES_PROFILE in effect.steps:
         change = f" ({effect.profile_before} to {effect.profile_after})"
-    return ", ".join(step.value for step in effect.steps) + change
+    return ", ".join(step_words(step.value) for step in effect.steps) + change
 
 
 def _cells(effect: Effect, names: Mapping[UserKey, str]) -> dict[str, Any]:
@@ -274,7 +275,7 @@ def show_policy(app: App, output: str) -> None:
         )
         return
     if current is None:
-        say("No policy is in force yet: everybody judges by the own files. The next drift sweep puts them in force.")
+        say("No policy is in force yet: each part judges by its own files. The next drift sweep puts them in force.")
     else:
         by = f", deployed by {current.by}" if current.by else ""
         agreed = f", agreed to by {', '.join(current.approved_by)}" if current.approved_by else ""

@@ -290,7 +290,7 @@ def _print(report: _Report, list_name: str) -> None:
     for refused in report.refused:
         complain(f"{list_name}:{refused.line}: {refused.user} is not announced. {refused.why}")
     for each in report.repeated:
-        say(f"{list_name}:{each.line}: {each.user} stands in the list again; once is enough.")
+        say(f"{list_name}:{each.line}: {each.user} is listed again; once is enough.")
     for draft in report.drafts:
         _print_draft(draft, dry_run=report.dry_run)
     edited = [m for m in report.made if m.edited]

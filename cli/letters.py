@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import PlainGroup, Terminal, complain, console, print_array, print_json, say, table
-from cli.users import address_forms, user_key
+from cli.users import address_forms, no_state, user_key
 from shared.domain.people.events import News
 from shared.domain.record.marks import bounded
 from shared.domain.things.errors import Reason
@@ -22,6 +22,7 @@ from shared.domain.things.identity import UserKey, user_key_for
 from shared.domain.things.times import parse_time, rfc3339
 from shared.engine.news.dead_letters import OURS, Replayed, replay
 from shared.engine.ports.inbox import DeadLetter, LetterRow
+from shared.engine.views.words import states_named, status_words
 from shared.messages.letters import parse_letter
 
 _REASONS = (
@@ -34,15 +35,15 @@ _REASONS = (
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
 )
 _ADVICE = {
-    Reason.INVALID_MESSAGE: "Its sender must mend it and send it again. Replaying it helps once a version runs that reads it.",
+    Reason.INVALID_MESSAGE: "Its sender must fix it and send it again. Replaying it helps once a version runs that reads it.",
     Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper messages replay {id}",
     Reason.NOT_ALLOWED: "Its source may not say that. If it should, change config/sources.yaml and deploy, then: "
     "benchkeeper messages replay {id}",
-    Reason.LEAVER_NOT_UNDERSTOOD: "Somebody may have left and keeps access. Find out who, then: benchkeeper publish leaver USER",
+    Reason.LEAVER_NOT_UNDERSTOOD: "A leaver may still have access. Find out who, then: benchkeeper publish leaver USER",
     Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine, and is tried again by itself. Find in the function's log what failed "
-    "and mend that; not to wait: benchkeeper messages replay {id}",
+    "and fix that; not to wait: benchkeeper messages replay {id}",
 }
 _PROGRESS_EVERY = 100
 
@@ -57,7 +58,7 @@ class _Wanted(Struct, frozen=True, kw_only=True):
 
     since: datetime | None = None
     until: datetime | None = None
-    reason: str | None = None
+    reason: frozenset[str] | None = None
     user: str | None = None
     replayed_too: bool = False
 
@@ -65,7 +66,7 @@ class _Wanted(Struct, frozen=True, kw_only=True):
         keys = _keys_of(self.user, app) if self.user is not None else frozenset()
         for row in app.deps.dead_letters.rows(since=self.since, until=self.until):
             if (
-                (self.reason is None or row.reason == self.reason)
+                (self.reason is None or row.reason in self.reason)
                 and (self.user is None or not keys.isdisjoint(row.users))
                 and (self.replayed_too or row.replayed_at is None)
             ):
@@ -91,10 +92,21 @@ def _moment(_context: click.Context, _parameter: click.Parameter, value: str | N
         raise click.BadParameter("write a time with its zone, for example 2026-12-01T08:00:00Z") from error
 
 
+def _reason(_context: click.Context, _parameter: click.Parameter, value: str | None) -> frozenset[str] | None:
+    if value is None:
+        return None
+    meant = states_named(value) & {reason.value for reason in _REASONS}
+    if not meant:
+        raise click.BadParameter(no_state(value, _REASONS, what="reason"))
+    return meant
+
+
 _FILTERS: list[Callable[[Any], Any]] = [
     click.option("--since", callback=_moment, metavar="TIME", help="Only what was sent at TIME or later (RFC 3339)."),
     click.option("--until", callback=_moment, metavar="TIME", help="Only what was sent before TIME."),
-    click.option("--reason", type=click.Choice([reason.value for reason in _REASONS]), help="Only this reason."),
+    click.option(
+        "--reason", callback=_reason, help="Only this reason, in words or by name: 'profile missing', UnknownProfile."
+    ),
     click.option("--user", metavar="USER", help="Only what names USER, whichever address it says."),
 ]
 
@@ -133,7 +145,7 @@ def _print_row(row: LetterRow, out: Terminal) -> None:
     head = Text.assemble(
         f"{row.sent_at:%m-%d %H:%M:%S}",
         "  ",
-        (row.reason, "dim" if row.replayed_at is not None else "red"),
+        (status_words(row.reason), "dim" if row.replayed_at is not None else "red"),
         "  ",
         (row.letter_id, "bold"),
     )
@@ -167,13 +179,13 @@ def _say_unknown(letter_id: str) -> None:
 def _print_letter(letter: DeadLetter, out: Terminal) -> None:
     row = letter.row
     lines: list[tuple[str, str | Text]] = [
-        ("Letter", Text(row.letter_id, style="bold")),
-        ("Reason", Text(row.reason, style="red")),
+        ("Message", Text(row.letter_id, style="bold")),
+        ("Reason", Text(status_words(row.reason), style="red")),
         ("", row.detail),
         ("Sent", rfc3339(row.sent_at)),
         ("Received", rfc3339(letter.received_at)),
         ("From", letter.source or "-"),
-        ("Names", ", ".join(row.users) or "nobody who could be told from it"),
+        ("Names", ", ".join(row.users) or "no one that could be told from it"),
         ("Size", _size(letter)),
     ]
     if row.tries:
@@ -200,7 +212,7 @@ def _size(letter: DeadLetter) -> str:
 
 def _advice(row: LetterRow) -> str:
     if row.function == "tick":
-        return "Nothing: the next tick does its work. Whoever sends such ticks should be told."
+        return "Nothing: the next tick does its work. Tell those who send such ticks."
     return _ADVICE.get(bounded(row.reason), _ADVICE[Reason.INVALID_MESSAGE]).format(id=row.letter_id)
 
 
@@ -220,7 +232,7 @@ def _pretty(body: bytes) -> str:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
 @click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")
-@click.option("--as", "replay_as", metavar="SOURCE", help="As that source's word, for a letter that names no topic.")
+@click.option("--as", "replay_as", metavar="SOURCE", help="As that source's word, for a message that names no topic.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
 @output_option()
 @pass_app
@@ -284,18 +296,18 @@ class _Counted(Struct):
         self.failed += not result.used
         done = self.used + self.failed
         if not quiet and done % _PROGRESS_EVERY == 0:
-            say(f"{done} letters so far, {self.failed} of them still cannot be used.", err=True)
+            say(f"{done} messages so far, {self.failed} of them still cannot be processed.", err=True)
 
     def summary(self, *, dry_run: bool) -> str:
         if not self.used and not self.failed:
             return "Nothing to replay."
-        verb = "could be used" if dry_run else "replayed"
-        return f"{self.used} {verb}, {self.failed} still cannot be used."
+        verb = "could be processed" if dry_run else "replayed"
+        return f"{self.used} {verb}, {self.failed} still cannot be processed."
 
 
 def _print_replayed(result: Replayed, out: Terminal) -> None:
     style = "green" if result.used else "red"
-    word = "ok" if result.used else result.reason
+    word = "ok" if result.used else status_words(result.reason)
     out.print(Text.assemble((result.row.letter_id, "bold"), "  ", (word, style)), soft_wrap=True)
     lines = [f"{change.user}: {change.text}" for change in result.changes] or [result.text]
     for line in lines:

@@ -26,6 +26,7 @@ from shared.domain.things.identity import UserEmail, UserKey
 from shared.engine.news.dead_letters import Change, foreseen
 from shared.engine.news.lookup import find
 from shared.engine.ports.deps import Deps
+from shared.engine.views.words import CLUSTER, status_words
 
 _READERS = 16
 _STATES: Mapping[str, str] = {
@@ -73,14 +74,14 @@ class Looked(Struct, frozen=True, kw_only=True):
             lines.append(f"No such person: {self.event.user}.{hint}")
         for group, near in self.unknown_groups.items():
             hint = f" {did_you_mean(near)}" if near else ""
-            lines.append(f"The group {group} is assigned no profile, and nobody who is known is in it.{hint}")
+            lines.append(f"The group {group} is assigned no profile, and no known person is in it.{hint}")
         return lines
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the user, the user's environment, and the changes: each as a heading, which may be empty, and a text."""
         if self.record is not None:
             yield "Who", f"{self.record.email} ({self.record.user_key})"
-            yield from zip(["Has", *[""] * 9], _has(self.record), strict=False)
+            yield from _under("Has", list(_has(self.record)))
         else:
             yield "Who", f"{self.event.user}, of whom nothing is known"
         if isinstance(self.event, AccountUsable):
@@ -89,9 +90,13 @@ class Looked(Struct, frozen=True, kw_only=True):
             about = "" if change.user == self.event.user else f"{change.user}: "
             nothing_new = change.kind is ChangeKind.NOTHING_NEW
             yield "Change", f"{about}{'none: that is known already' if nothing_new else change.text}"
-            for action in change.actions or ("nothing to do",):
-                yield "Plan", action
-            yield from (("", f"  {why}") for why in change.because)
+            yield from _under("Plan", change.actions or ("nothing to do",))
+            yield from _under("Why", change.because)
+
+
+def _under(heading: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the texts below one heading."""
+    yield from ((heading if number == 0 else "", text) for number, text in enumerate(texts))
 
 
 def _has(record: UserRecord) -> Iterator[str]:
@@ -99,9 +104,11 @@ def _has(record: UserRecord) -> Iterator[str]:
     yield f"profile {spec.profile}" if spec.presence is Presence.PRESENT else f"no entitlement: {spec.because}"
     ready = status.condition(ConditionType.NOTEBOOK_READY)
     if status.notebook.instance_id is not None:
-        yield f"{status.notebook.instance_id}: {ready.reason.value if ready is not None else 'not looked at yet'}"
+        yield f"{status.notebook.instance_id}: {status_words(ready.reason.value) if ready is not None else 'not looked at yet'}"
     clusters = [
-        f"{each.name} ({each.state.value})" for each in status.clusters if each.is_there and each.state is not None
+        f"{each.name} ({CLUSTER.get(each.state.value, 'not known').lower()})"
+        for each in status.clusters
+        if each.is_there and each.state is not None
     ]
     if clusters:
         yield f"Spark clusters: {', '.join(clusters)}"
@@ -118,7 +125,7 @@ def look_up(event: LifecycleEvent, deps: Deps, *, advance: Callable[[], None] = 
     except NotSignedInError:
         raise
     except BenchkeeperError as error:
-        raise NotLookedUp(f"{error.user_message} ({error.reason.value})") from error
+        raise NotLookedUp(f"{error.user_message} ({status_words(error.reason.value)})") from error
 
 
 def _look_up(event: LifecycleEvent, deps: Deps, advance: Callable[[], None]) -> Looked:

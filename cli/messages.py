@@ -126,7 +126,7 @@ def _attributes(options: dict[str, Any]) -> dict[str, Any]:
 def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options: Any) -> None:
     """USER works here now. Without --profile and --group, USER gets the default profile.
 
-    Asks only if a known address differs by one or two letters.
+    Asks only if a known address differs by one or two characters.
     """
     attributes = _attributes(options)
     if groups:

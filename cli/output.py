@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.fitted import FittedTable
+from shared.engine.views.words import status_words
 from shared.sheet import csv_lines
 from shared.visible import json_text, one_line, visible
 
@@ -261,8 +262,11 @@ _WIDE = 165
 
 
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Terminal) -> None:
-    """Print rows of (user, profile, instance, state, address). What does not fit beside the user has lines of its own; nothing is cut."""
-    cells = [(user, profile or "-", coloured(state), instance or "-") for user, profile, instance, state, _ in rows]
+    """Print rows of (user, profile, instance, value of a state, address). What does not fit beside the user has lines of its own; nothing is cut."""
+    cells = [
+        (user, profile or "-", Text(status_words(state), style=coloured(state).style), instance or "-")
+        for user, profile, instance, state, _ in rows
+    ]
     addresses = [Text(url or "-", style=Style(link=url) if url else "") for *_, url in rows]
     columns = [("USER", "whole"), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
     if out.width >= _WIDE:

@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.asking import length
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
-from cli.users import say_unknown, user_key
+from cli.users import no_state, say_unknown, user_key
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason
 from shared.engine.reconcile.reconciler import preview, reconcile
@@ -37,7 +37,7 @@ _COLUMNS = (
 def show(app: App, user: str | None, output: str) -> None:
     """Show a person's access, notebook, Spark and next step. Without USER, list everybody."""
     if user is None:
-        _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table")
+        _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table", nothing=_NO_ONE)
         return
     seen = views.show(user_key(app, user), app.deps)
     if seen is None:
@@ -50,13 +50,14 @@ def show(app: App, user: str | None, output: str) -> None:
 
 @click.command(name="list")
 @click.option("--profile", help="Only people with this profile.")
-@click.option("--state", help="Only this state, for example Ready, Creating, Stopped, Idle, Retained.")
-@click.option("--presence", type=click.Choice(["PRESENT", "ABSENT"]), help="Only people who are to have one, or not.")
+@click.option("--state", help="Only this state, in words or by name: running, 'waiting for quota', Stockout.")
+@click.option("--access", type=click.Choice(["yes", "no"]), help="Only people with access, or without.")
+@click.option("--presence", type=click.Choice(["PRESENT", "ABSENT"]), hidden=True)  # the earlier --access
 @click.option(
     "--unused",
     callback=length,
     metavar="TIME",
-    help="Only people who are to have one and have not used it for TIME: 60d.",
+    help="Only people with access who have not used their notebook for TIME: 60d.",
 )
 @click.option("--match", metavar="TEXT", help="Only addresses and instances that contain TEXT.")
 @output_option("table", "json", "csv")
@@ -66,18 +67,21 @@ def list_people(
     app: App,
     profile: str | None,
     state: str | None,
+    access: str | None,
     presence: str | None,
     unused: timedelta | None,
     match: str | None,
     output: str,
 ) -> None:
-    """List everybody: profile, state, instance and address."""
+    """List all people: profile, state, instance and address."""
     since = app.deps.clock.now() - unused if unused is not None else None
+    presence = {"yes": "PRESENT", "no": "ABSENT"}[access] if access is not None else presence
+    states = words.states_named(state) if state is not None else None
 
     def wanted(row: dict[str, Any]) -> bool:
         return (
             (profile is None or row["profile"] == profile)
-            and (state is None or str(row["state"]).lower() == state.lower())
+            and (states is None or row["state"] in states)
             and (presence is None or row["presence"] == presence)
             and (since is None or is_unused(row, since))
             and (match is None or match.lower() in f"{row['email']} {row['instance_id']}".lower())
@@ -86,11 +90,9 @@ def list_people(
     rows = list(views.fleet(app.deps))
     if profile is not None:
         _check("profile", profile, {*app.settings.catalog.profiles, *(row["profile"] or "" for row in rows)})
-    if state is not None:
-        found = {str(row["state"]) for row in rows}
-        if state.lower() not in {each.value.lower() for each in Reason} | {each.lower() for each in found}:
-            _check("state", state, found | _STATES)
-    _print_fleet([row for row in rows if wanted(row)], output)
+    if state is not None and not states:
+        raise click.UsageError(no_state(state, _STATES))
+    _print_fleet([row for row in rows if wanted(row)], output, nothing="No one matches." if rows else _NO_ONE)
     unseen = sum(row["presence"] == "PRESENT" and row["last_used"] is None for row in rows)
     if since is not None and unseen and output == "table":
         say(f"{unseen} more: unknown, because no sweep has seen their notebook run.")
@@ -104,18 +106,10 @@ def is_unused(row: dict[str, Any], since: datetime) -> bool:
 
 
 # The usual states of a notebook; any reason of a condition is possible.
-_STATES = {
-    "Ready",
-    "Creating",
-    "Starting",
-    "Stopping",
-    "Stopped",
-    "Idle",
-    "Retained",
-    "Removed",
-    "NotEntitled",
-    "Pending",
-}
+_STATES = (
+    Reason.READY, Reason.CREATING, Reason.STARTING, Reason.STOPPING, Reason.STOPPED, Reason.IDLE, Reason.RETAINED,
+    Reason.REMOVED, Reason.NOT_ENTITLED, Reason.PENDING, Reason.STOCKOUT,
+)  # fmt: skip
 
 
 def _check(what: str, word: str, valid: Iterable[str]) -> None:
@@ -125,13 +119,16 @@ def _check(what: str, word: str, valid: Iterable[str]) -> None:
         raise click.UsageError(f"there is no {what} '{word}'. {nearest(word, names)}")
 
 
-def _print_fleet(rows: list[dict[str, Any]], output: str) -> None:
+_NO_ONE = "No one has access yet. Add a person: benchkeeper publish joiner ADDRESS"
+
+
+def _print_fleet(rows: list[dict[str, Any]], output: str, *, nothing: str) -> None:
     if output == "json":
         print_json(rows)
     elif output == "csv":
         print_csv(rows, _COLUMNS)
     elif not rows:
-        say("Nobody.")
+        say(nothing)
     else:
         print_fleet(
             [(r["email"] or r["user_key"], r["profile"], r["instance_id"], r["state"], r["url"]) for r in rows],
@@ -225,7 +222,7 @@ def _said_account(seen: dict[str, Any]) -> str:
     account = seen["observed"].get("account")
     if account is None:
         return f"{seen['account']} (not there, or not to be read)"
-    shared = "may be used by its owner" if account["shared"] else "may be used by nobody"
+    shared = "may be used by its owner" if account["shared"] else "may be used by no one"
     return f"{seen['account']} ({'disabled; ' if account['disabled'] else ''}{shared})"
 
 
@@ -348,5 +345,8 @@ def activity(app: App, user: str, output: str) -> None:
     out = console()
     verdict = Text(words.VERDICTS.get(seen["verdict"], seen["verdict"]), style=coloured(seen["verdict"]).style)
     out.print(Text.assemble(verdict, f": {words.verdict_words(seen['because'])}"))
-    grid = table([("EVIDENCE", ""), ("", "fold")], [(name, str(value)) for name, value in seen["evidence"].items()])
+    grid = table(
+        [("EVIDENCE", ""), ("", "fold")],
+        [(name, words.in_words(str(value))) for name, value in seen["evidence"].items()],
+    )
     out.print(grid)

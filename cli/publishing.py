@@ -126,7 +126,7 @@ def _with_address(app: App, message: Draft) -> Draft:
         return message
     stored = app.deps.records.load(parse_user_key(key))
     if stored is None or not stored.record.email:
-        complain(f"No address is known of {key}. Everybody: benchkeeper list")
+        complain(f"No address is known of {key}. All people: benchkeeper list")
         stop(FAILED)
     return replace(message, body={**message.body, "user": stored.record.email})
 
@@ -188,8 +188,8 @@ def _say_known(message: Draft, looked: Looked, output: str) -> None:
 def _ask(message: Draft, event: LifecycleEvent, looked: Looked, output: str) -> None:
     if not somebody_there():
         if looked.near:
-            complain(f"A known address is one or two letters away. {did_you_mean(looked.near)}")
-        complain("There is nobody to be asked, so nothing was sent. Say --yes to send it.")
+            complain(f"A known address differs by one or two characters. {did_you_mean(looked.near)}")
+        complain("This is no terminal, so no question was asked and nothing was sent. Say --yes to send it.")
         stop(WRONG_USE)
     hint = f"A known address is near: {', '.join(looked.near)}. " if looked.near else ""
     if not agreed(f"{hint}Publish {message.said} {event.user}?", err=output == "json"):

@@ -157,7 +157,7 @@ def say_faults(content: Content, output: str) -> None:
     count = len(content.faults)
     complain(
         f"{count:,} fault{'' if count == 1 else 's'}; {len(content.rows):,} of {content.seen:,} messages could be used. Nothing was "
-        "sent. Mend these lines and publish again, or take them out."
+        "sent. Fix these lines and publish again, or take them out."
     )
 
 
@@ -235,7 +235,9 @@ def _cells(plan: PersonPlan) -> dict[str, str]:
 
 def _ask(app: App, content: Content, source: Source, output: str) -> None:
     if not somebody_there():
-        complain("There is nobody to be asked, so nothing was sent. Say --yes to send, or look first with --dry-run.")
+        complain(
+            "This is no terminal, so no question was asked and nothing was sent. Say --yes to send, or look first with --dry-run."
+        )
         stop(WRONG_USE)
     err = output == "json"
     kinds = Counter(type(piece).__name__.lower() for _, news in content.rows for piece in news)

@@ -10,6 +10,7 @@ import click
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import agreed, complain, print_json, say
 from cli.users import user_key
+from shared.domain.record.record import Presence
 from shared.domain.record.recovery import Intact, NeverWritten, Recoverable
 from shared.domain.things.identity import UserKey
 from shared.domain.things.times import rfc3339
@@ -65,16 +66,19 @@ def _repair(app: App, key: UserKey, user: str, found: Recoverable, *, dry_run: b
     _say(output, view, f"{what} is back. See what follows: benchkeeper show {user}")
 
 
+_ACCESS = {Presence.PRESENT: "with access", Presence.ABSENT: "without access"}
+
+
 def _which(found: Recoverable) -> str:
     at = f"{found.written_at:%Y-%m-%d %H:%M:%S} UTC"
     if found.record is None:
         return f"The version of {at} (generation {found.generation}), which leads to {found.moved_to},"
-    return f"The version of {at} (generation {found.generation}), wanted {found.record.spec.presence.value},"
+    return f"The version of {at} (generation {found.generation}), {_ACCESS[found.record.spec.presence]},"
 
 
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: say --yes, or look first with --dry-run")
+        raise click.UsageError("this is no terminal, so no question was asked: say --yes, or look first with --dry-run")
     if not agreed(question):
         stop(FAILED)
 

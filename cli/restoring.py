@@ -145,7 +145,9 @@ def _beforehand(record: UserRecord, chosen: Snapshot, now: datetime) -> Iterable
 
 def _ask(user: str, output: str) -> None:
     if not sys.stdin.isatty():
-        complain("There is nobody to be asked. Say --yes to restore, or --list to see only what there is.")
+        complain(
+            "This is no terminal, so no question was asked. Say --yes to restore, or --list to see only what there is."
+        )
         stop(WRONG_USE)
     if not agreed(f"Replace the present files of {user}?", err=output == "json"):
         complain("Nothing was changed.")

@@ -24,7 +24,7 @@ _AHEAD = timedelta(days=1)  # a file may speak of a later moment than this machi
 @output_option()
 @click.pass_context
 def roster(context: click.Context, output: str) -> None:
-    """Show, check and allow the lists of everybody: groups' members and HR's file. Alone: `roster show`."""
+    """Show, check and allow the lists of all people: groups' members and HR's file. Alone: `roster show`."""
     if context.invoked_subcommand is None:
         context.invoke(show, output=output)
 

@@ -11,6 +11,7 @@ from cli.output import console, print_json, say, table
 from shared.domain.things.sweep import Sweep
 from shared.engine.sweeps.sweeping import Summary
 from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.words import in_words, status_words
 
 
 @click.command(name="sweep")
@@ -23,7 +24,7 @@ from shared.engine.sweeps.sweeps import sweep
 @pass_app
 @guarded
 def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: str) -> None:
-    """Run one sweep now: `due` (users whose time has come), `idle` (stop unused notebooks), `drift` (correct differences).
+    """Run one sweep now: `due` (users who are due), `idle` (stop unused notebooks), `drift` (correct differences).
 
     The sweep judges by the policy in force, not by the files of this machine.
     """
@@ -49,13 +50,13 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
     if summary.decisions:
         console().print(table([("USER", "fold"), ("WHY", "fold")], summary.decisions))
     for reason, number in summary.failed.items():
-        say(f"Failed: {number} ({reason}). They stay due and are tried again.", err=True)
+        say(f"Failed: {number} ({status_words(reason)}). They stay due and are tried again.", err=True)
     for zone in summary.unreachable:
         say(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
     for listing in summary.unread:
-        say(f"Jobs elsewhere are unknown, and keep people's notebooks: {listing}.", err=True)
+        say(f"Jobs elsewhere are unknown, and keep people's notebooks: {in_words(listing)}.", err=True)
     for line in summary.sessions.lines if summary.sessions is not None else ():
-        for part in textwrap.wrap(f"Session template {line}.", console().width, subsequent_indent="  "):
+        for part in textwrap.wrap(f"Session template {in_words(line)}.", console().width, subsequent_indent="  "):
             say(part)
     for stray in summary.strays:
         say(f"Stray instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)

@@ -17,11 +17,18 @@ from cli.output import complain, say
 from shared.domain.people.domains import People
 from shared.domain.people.nearest import nearest_addresses
 from shared.domain.record.record import RecordRow
-from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, InvalidMessageError, NewerRecordError
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    DamagedRecordError,
+    InvalidMessageError,
+    NewerRecordError,
+    Reason,
+)
 from shared.domain.things.identity import UserEmail, UserKey, parse_email, parse_user_key, user_key_for
 from shared.domain.things.times import rfc3339
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
+from shared.engine.views.words import STATUS
 from shared.messages.addresses import other_forms, parse_address, parse_person
 
 _MOST_HOLDERS = 20
@@ -93,7 +100,7 @@ def unknown(app: App, text: str, *, announce: bool = True) -> str:
     said = f"No such person: {text}."
     if "@" not in text:
         alike = get_close_matches(text.strip(), (row.user_key for row in known_rows(app.deps)), n=2, cutoff=0.8)
-        return f"{said} {did_you_mean(alike) if alike else 'Everybody: benchkeeper list'}"
+        return f"{said} {did_you_mean(alike) if alike else 'All people: benchkeeper list'}"
     people = app.settings.people
     near = nearest_addresses(address_forms(text, people)[0], known_addresses(app.deps))
     if near:
@@ -110,6 +117,16 @@ def unknown(app: App, text: str, *, announce: bool = True) -> str:
 def did_you_mean(near: Iterable[str]) -> str:
     """Return the question that offers the nearest known names."""
     return f"Did you mean {' or '.join(near)}?"
+
+
+def no_state(text: str, usual: Iterable[Reason], *, what: str = "state") -> str:
+    """Return the sentences for a state that does not exist: the nearest word or name, and the usual words."""
+    reasons = tuple(usual)
+    words = [STATUS[each] for each in reasons]
+    known = {each.casefold(): each for each in (*(reason.value for reason in reasons), *words)}
+    near = [repr(known[each]) for each in get_close_matches(text.casefold(), known, n=1, cutoff=0.5)]
+    hint = f" {did_you_mean(near)}" if near else ""
+    return f"there is no {what} '{text}'.{hint} Usual: {', '.join(map(repr, sorted(words)))}."
 
 
 def known_addresses(deps: Deps) -> list[str]:

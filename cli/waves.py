@@ -49,14 +49,16 @@ def waves(app: App, output: str) -> None:
         return
     say(f"Policy {current.digest}, since {rollout.began_at:%Y-%m-%d %H:%M} UTC: {_STANDS[rollout.state]}.")
     rows = [(str(n + 1), f"{size:,}", _stands(rollout, n)) for n, size in enumerate(rollout.sizes)]
-    console().print(table([("WAVE", "whole"), ("PEOPLE UP TO IT", "whole"), ("STANDS", "")], rows))
+    console().print(table([("WAVE", "whole"), ("PEOPLE UP TO IT", "whole"), ("STATUS", "")], rows))
     for name, text in _COUNTED:
         count = getattr(counts, name)
         if count:
             say(f"  {count:>6,}  {text}")
     if rollout.state is RolloutState.HALTED:
         digest = rollout.decided_by[:12]
-        say(f"Nobody else begins. Go on: benchkeeper approve {digest}. Take it back: benchkeeper reject {digest}.")
+        say(
+            f"No other notebook begins. Go on: benchkeeper approve {digest}. Take it back: benchkeeper reject {digest}."
+        )
 
 
 def _stands(rollout: Rollout, number: int) -> str:

@@ -23,7 +23,7 @@ from shared.domain.record.status import Notice
 from shared.domain.things.errors import BenchkeeperError, RefusedError
 from shared.domain.things.history import StoryKind, StoryLine
 from shared.engine.news.requests import ask
-from shared.engine.views.words import line_words
+from shared.engine.views.words import line_in_words
 
 blueprint = flask.Blueprint("home", __name__)
 _NOTEBOOK = "notebook"
@@ -105,7 +105,7 @@ def months() -> flask.Response:
 
 def _for_owner(line: StoryLine, record: UserRecord) -> StoryLine:
     """Return the line in words, without the user key of somebody else: who it was is the administrators' to know."""
-    line = replace(line, text=line_words(line.text))
+    line = line_in_words(line)
     if not line.by or line.by == record.user_key:
         return line
     return replace(line, because="by an administrator", by="")

@@ -118,7 +118,7 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
         notes.append(f"autoDeleteTtl: {_AGE} added: no cluster becomes older than that.")
     if endpoint.get("enableHttpPortAccess") is not True:
         endpoint["enableHttpPortAccess"] = True
-        notes.append("endpointConfig.enableHttpPortAccess: true added: without it nobody can open JupyterLab.")
+        notes.append("endpointConfig.enableHttpPortAccess: true added: without it JupyterLab cannot be opened.")
     if not gce.get("serviceAccount"):
         notes.append(
             "No gceClusterConfig.serviceAccount: clusters run as the Compute default account. Name one of less power."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 import flask
-from msgspec.structs import replace
 from werkzeug.exceptions import NotFound
 
 from portal import pages
@@ -158,7 +157,7 @@ def person(user_key: str) -> flask.Response:
         cost=cost_of(record),
         months=months_of_cost(record) if _tab() is Tab.COSTS else None,
         title_of=title_of,
-        story=[replace(line, text=words.line_words(line.text)) for line in told(part.lines, kind)],
+        story=[words.line_in_words(line) for line in told(part.lines, kind)],
         older=part.older,
         certificate=certificate_of(record),
         not_covered=NOT_COVERED,

@@ -66,9 +66,7 @@ def parse_person(raw: object, people: People) -> UserEmail:
     if is_service_account(email):
         raise bad_address("is a service account's, not a person's")
     if "+" in local:
-        raise bad_address(
-            "has a tag after a +. That is another name for somebody's mailbox, not an account: leave +… away"
-        )
+        raise bad_address("has a tag after a +. That is another name of a mailbox, not an account: leave +… away")
     if not people.knows_domain(domain):
         known = ", ".join(people.domains[:8])
         raise bad_address(f"is of domain {domain}, which is not one of the organization's (people.domains: {known})")

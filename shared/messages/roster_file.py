@@ -69,7 +69,7 @@ class _People(Struct):
             self.fault(line, error.user_message)
             return
         if email in self.lines:
-            self.fault(line, f"the person stands on line {self.lines[email]} already; each person is listed once")
+            self.fault(line, f"the person is on line {self.lines[email]} already; each person is listed once")
             return
         self.lines[email] = line
         number, groups = row.get("person_id"), row.get("groups")

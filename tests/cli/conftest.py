@@ -12,6 +12,8 @@ import pytest
 import requests
 from click.testing import CliRunner
 from kit.inprocess import ROOT, START
+from kit.kept_letters import keeper_of_letters
+from kit.wording import faults_of_output
 
 from cli.main import main
 from emulator.app import EmbeddedCloud
@@ -36,6 +38,8 @@ class Terminal:
     def run(self, *words: str, code: int = 0):
         result = CliRunner().invoke(main, list(words), env=self.environ)
         said = f"{result.output}\n{result.stderr}"
+        if not {"json", "csv"} & {word.rpartition("=")[2] for word in words}:
+            assert faults_of_output(said, words) == []
         assert result.exit_code == code, f"exit {result.exit_code}: {said}"
         assert not (result.exception and not isinstance(result.exception, SystemExit)), said
         return result
@@ -108,3 +112,9 @@ def terminal(tmp_path):
             "COLUMNS": "100",
         }
         yield Terminal(cloud, environ)
+
+
+@pytest.fixture
+def letters(terminal):
+    """Keeps letters in the terminal's cloud, as the function does."""
+    return keeper_of_letters(terminal.environ)

@@ -142,10 +142,10 @@ def test_a_list_of_jobs_that_is_refused_is_said(terminal):
     terminal.cloud.world.faults.add(Fault.parse({"call": "dataproc.ListSessions", "error": refused, "times": 2}))
     text = terminal.run("activity", "ana.silva@example.com").stdout
     assert text.startswith("Kept on: its use cannot be seen")
-    assert "Spark sessions: AccessDenied" in text
+    assert "Spark sessions: Permission missing" in text
     swept = terminal.run("sweep", "idle", "--dry-run")
     assert "Jobs elsewhere are unknown" in swept.stderr
-    assert "Spark sessions: AccessDenied" in swept.stderr
+    assert "Spark sessions: Permission missing" in swept.stderr
     assert terminal.cloud.world.faults.unfired() == []
 
 
@@ -366,7 +366,7 @@ def test_a_leaver_is_shown_with_what_is_kept(terminal):
     details = text.splitlines()[[each.startswith("Snapshots") for each in text.splitlines()].index(True) + 1].strip()
     assert details.startswith(snapshot["ready_at"][:16].replace("T", " "))
     assert details.endswith(", holds the files")
-    assert line(text, "Account").endswith("(disabled; may be used by nobody)")
+    assert line(text, "Account").endswith("(disabled; may be used by no one)")
     for kind, reason in (
         ("Spark clusters deleted", "Removed"),
         ("Files saved", "Saved"),
@@ -482,7 +482,7 @@ def test_who_has_not_used_theirs_for_long_is_listed_and_who_was_never_seen_is_co
     opened_until = open_lab(terminal)
     assert json.loads(terminal.run("list", "--unused", "1h", "-o", "json").stdout) == []
     said = terminal.run("list", "--unused", "1h").stdout
-    assert "Nobody." in said
+    assert "No one matches." in said
     assert "2 more: unknown" in said
     terminal.run("sweep", "idle")
     terminal.advance(days=3)

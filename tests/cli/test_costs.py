@@ -39,7 +39,7 @@ def test_everybodys_month_by_each_grouping(terminal):
 
 
 def test_what_cannot_be_shown_is_said(terminal):
-    assert "No sweep has listed everybody yet" in costs(terminal, code=1).stderr
+    assert "No sweep has listed all people yet" in costs(terminal, code=1).stderr
     ready(terminal)
     terminal.run("sweep", "drift")
     assert "Nothing is stored of 2020-01" in costs(terminal, "--month", "2020-01", code=1).stderr
@@ -49,7 +49,7 @@ def test_what_cannot_be_shown_is_said(terminal):
 
 
 def test_limits_by_group(terminal):
-    assert "No sweep has listed everybody yet" in costs(terminal, "--by", "limit", code=1).stderr
+    assert "No sweep has listed all people yet" in costs(terminal, "--by", "limit", code=1).stderr
     ready(terminal)
     terminal.run("sweep", "drift")
     assert "No group has a limit" in costs(terminal, "--by", "limit").output

@@ -56,7 +56,7 @@ def test_a_topic_that_is_not_there_or_that_nobody_reads_is_named(terminal):
     deployed(terminal)
     project = f"{terminal.cloud.url}/v1/projects/benchkeeper-local"
     requests.delete(f"{project}/subscriptions/read-tick", timeout=10).raise_for_status()
-    assert findings(terminal, code=1)["topics"]["says"] == "Nobody reads: workbench-tick."
+    assert findings(terminal, code=1)["topics"]["says"] == "No subscription of: workbench-tick."
 
 
 def test_what_cannot_be_read_is_unknown_and_no_fault(terminal):

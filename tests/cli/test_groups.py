@@ -59,7 +59,7 @@ def test_validate_config_names_them(terminal: Terminal) -> None:
     empty = group(terminal, ANALYSTS)
     done = terminal.run("validate-config")
     assert "is valid" in done.stdout
-    assert f"Warning: The group {ANALYSTS} is assigned a profile, and nobody is in it" in done.stderr
+    assert f"Warning: The group {ANALYSTS} is assigned a profile, but has no members" in done.stderr
     assert f"Warning: The group {ENGINEERS} could not be looked up" in done.stderr  # the directory says 403
     terminal.cloud.cloudidentity.join(
         empty, {"preferredMemberKey": {"id": "ana.silva@example.com"}, "roles": [{"name": "MEMBER"}]}

@@ -192,7 +192,7 @@ def test_a_person_is_asked_and_may_say_no(flood: Typing, monkeypatch: pytest.Mon
     ("words", "code", "said"),
     [
         (("guard", "show", "ffff"), 1, "No list that waits begins with ffff. See those that wait: benchkeeper guard"),
-        (("approve", "f" * 32, "--yes"), 1, "Nobody was ever shown a list of that digest."),
+        (("approve", "f" * 32, "--yes"), 1, "No list of that digest was ever shown."),
         (("guard", "--as", "ana.silva@example.com"), 1, "This page is for administrators."),
         (("guard", "--as", "nobody"), 1, "nobody could not sign in"),
         (("guard", "--hub", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1 does not answer"),
@@ -333,7 +333,7 @@ class TestRelease:
         found = re.search(r"benchkeeper approve ([0-9a-f]{32})", said.stdout)
         assert found is not None
         assert "nothing is deleted before" in " ".join(said.stdout.split())
-        assert "Nobody else was asked" not in said.stderr
+        assert "No other administrator was asked" not in said.stderr
         assert self.is_held(quiet)
         assert "waits for another administrator" in quiet.run("release", user).stdout
         assert re.search(r"Release +- +1 +0 .* 1 approved", quiet.run("guard").stdout)

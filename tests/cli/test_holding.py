@@ -22,7 +22,7 @@ def test_a_hold_is_set_changed_shown_and_released(terminal):
     assert "On hold" in terminal.run("show", ANA).stdout
     released = terminal.run("release", ANA)
     assert "is not on hold" in released.stdout
-    assert "Nobody else was asked: this embedded cloud has no hub page." in released.stderr
+    assert "No other administrator was asked: this embedded cloud has no hub page." in released.stderr
     assert json.loads(terminal.run("release", ANA, "-o", "json").stdout) == {"user": ANA, "hold": None}
     assert "On hold" not in terminal.run("show", ANA).stdout
 

@@ -54,7 +54,7 @@ def with_typo(terminal: Terminal) -> None:
 
 def test_files_in_force_change_nothing(twelve: Terminal) -> None:
     said = twelve.run("impact").stdout
-    assert "changes nothing for anybody" in said
+    assert "changes nothing for anyone" in said
     assert "are in force." in twelve.run("policy").stdout
     assert "Nothing waits" in twelve.run("policy").stdout
 
@@ -98,7 +98,7 @@ def test_a_typo_stops_nobody_and_is_shown_as_waiting(twelve: Terminal) -> None:
     with_typo(twelve)
     said = twelve.run("validate-config").stdout
     assert "12  lose access" in said
-    assert "It waits until somebody else agrees" in said
+    assert "It waits for another administrator's approval" in said
     assert "lose access" not in twelve.run("validate-config", "--no-impact").stdout
     twelve.run("sweep", "drift")
     assert "Nothing waits" in twelve.run("policy").stdout  # files of a workstation are not proposed by the way

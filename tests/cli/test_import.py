@@ -92,7 +92,7 @@ def test_everybody_on_the_list_comes_over_and_the_examples_bucket_stays_as_it_is
     kept = tmp_path / "imported" / "edited" / f"{user_key_for(parse_email(ANA))}.yaml"
     assert kept.read_text(encoding="utf-8") == as_made(ANA) + "# by hand\n"
     assert "3 people announced as joiners." in said
-    assert "prod.tfvars:4: ana.silva@example.com stands in the list again" in said
+    assert "prod.tfvars:4: ana.silva@example.com is listed again" in said
     assert "optioimage-versionnalComponents" in said
     assert f"at most one of them had an environment: {ANA}, {ANN}" in said
 

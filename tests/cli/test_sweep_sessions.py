@@ -17,5 +17,5 @@ def test_one_that_fails_is_a_failed_sweep(terminal):
     fault = Fault.parse({"call": "dataproc.CreateSessionTemplate", "error": {"code": "INVALID_ARGUMENT"}})
     terminal.cloud.world.faults.add(fault)
     said = terminal.run("sweep", "drift", code=1).stdout
-    assert ": failed, InvalidSpec." in said
+    assert ": failed, Configuration refused by Google." in said
     assert ": create, it is not there." in said

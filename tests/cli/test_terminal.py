@@ -69,7 +69,7 @@ def test_no_help_is_cut_or_wider_than_the_terminal(path, command):
 def test_the_whole_help_at_a_terminal():
     text, code = in_a_pty(["--help"], {})
     assert code == 0
-    assert "them that nobody got." in text
+    assert "them that were not delivered." in text
     assert "..." not in text.replace("[ARGS]...", "")
     operations = text[text.index("Operations:") :]
     assert all(f"  {name} " in operations for name in OPERATIONS)

@@ -6,6 +6,7 @@ Text that the page only quotes (the class `quoted`: a message, a record's own te
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from html.parser import HTMLParser
 
@@ -93,5 +94,20 @@ def faults_of(html: str) -> list[str]:
             f"{len(sentence.split())} words: {sentence.strip()!r}"
             for sentence in _END.split(text)
             if len(sentence.split()) > MOST_WORDS
+        ]
+    return found
+
+
+def faults_of_output(text: str, typed: Iterable[str] = ()) -> list[str]:
+    """Return what is wrong with the words that a command printed for people. Words that were typed are not the command's own."""
+    given = " ".join(typed).casefold()
+    found = []
+    for line in text.splitlines():
+        names = [] if line.isupper() else re.findall(r"[A-Za-z_]+", line)  # a table's headings are no names
+        found += [f"raw name {word!r} in {line!r}" for word in names if word in RAW and word.casefold() not in given]
+        found += [
+            f"{each!r} in {line!r}"
+            for each in BANNED
+            if each not in given and re.search(rf"\b{re.escape(each)}\b", line, re.IGNORECASE)
         ]
     return found

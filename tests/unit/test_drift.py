@@ -73,9 +73,9 @@ GONE = person(Presence.ABSENT, Power.STOPPED)
         (person(), notebook(), {"templates": {}}, "template objects differ"),
         (GONE, None, {"templates": {"spark": "x"}}, "template objects differ"),
         (person(), None, {}, "instance is gone"),
-        (person(), notebook(S.STOPPED), {}, "wanted RUNNING, and the instance is STOPPED"),
-        (person(power=Power.STOPPED), notebook(), {}, "wanted STOPPED, and the instance is ACTIVE"),
-        (GONE, notebook(), {}, "not entitled, and the instance is ACTIVE"),
+        (person(), notebook(S.STOPPED), {}, "wanted running, and the instance is stopped"),
+        (person(power=Power.STOPPED), notebook(), {}, "wanted stopped, and the instance is active"),
+        (GONE, notebook(), {}, "not entitled, and the instance is active"),
         (person(), notebook(labels={LABEL_USER: "x"}), {}, "out of line: patch in place"),
         (person(power=Power.STOPPED), notebook(S.STOPPED, machine_type="n1"), {}, "out of line: stop, patch, start"),
         (person(), notebook(machine_type="n1-standard-1"), {}, None),  # waits until it is stopped

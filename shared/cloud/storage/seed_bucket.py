@@ -41,7 +41,7 @@ class SeedBucket:
                     yield SeedObject(stem.removesuffix(ending), found.content, listed.created_at)
         except AccessDeniedError as error:
             raise AccessDeniedError(
-                user_message=f"gs://{self._bucket} cannot be read. Whoever runs this needs storage.objects.list and "
+                user_message=f"gs://{self._bucket} cannot be read. Your account needs storage.objects.list and "
                 "storage.objects.get on it (roles/storage.objectViewer).",
                 detail=error.detail,
             ) from error

@@ -34,7 +34,7 @@ class ShareAccount(Action, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """Return the action in words."""
-        whom = "its owner, and nobody else" if self.user is not None else "nobody"
+        whom = "its owner alone" if self.user is not None else "no one"
         return f"share service account {self.account_id} with {whom}"
 
 

@@ -95,7 +95,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
     else:
         if dict(account.shared_with) != {USER_ROLE: (f"user:{record.email}",)}:
             actions.append(ShareAccount(account_id=account_id, user=record.email))
-            because.append("The service account is not shared with its owner, and nobody else.")
+            because.append("The service account is not shared with its owner alone.")
         if account.disabled:
             actions.append(EnableAccount(account_id=account_id))
             because.append("The service account is disabled.")
@@ -187,7 +187,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
         actions.insert(0, ShareAccount(account_id=account_id, user=None))
     if not account.disabled:
         actions.insert(0, DisableAccount(account_id=account_id))
-    because = ["Access has ended: nobody may act as the service account, and it can do nothing."] if cut else []
+    because = ["Access has ended: no one may act as the service account, and it can do nothing."] if cut else []
     if not actions and _may_go(record, scene):
         actions.append(DeleteAccount(account_id=account_id))
         because.append("Nothing of the person is left that the service account is for.")

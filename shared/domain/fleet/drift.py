@@ -112,7 +112,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
         return _why_gone(row, listed)
     running = seen.state is NotebookState.ACTIVE
     if running != (row.power is Power.RUNNING):
-        return f"wanted {row.power.value}, and the instance is {seen.state.value}"
+        return f"wanted {row.power.value.lower()}, and the instance is {seen.state.value.lower()}"
     profile = policy.catalog.profiles.get(row.profile or "")
     differences = listed.differences(row, policy)
     if profile is None or differences is None:
@@ -158,7 +158,7 @@ def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
         return "the files of a leaver are not saved"
     if seen is None or seen.state in RESTING:
         return None  # the end of the retention is a planned pass
-    return f"not entitled, and the instance is {seen.state.value}"
+    return f"not entitled, and the instance is {seen.state.value.lower()}"
 
 
 def is_to_verify(row: RecordRow, policy: Policy) -> bool:

@@ -144,7 +144,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
         notebook,
         scene.policy.poll,
         stuck="",
-        because=f"The instance is {notebook.state.value}; nothing can be done until that is over.",
+        because=f"The instance is {notebook.state.value.lower()}; nothing can be done until that is over.",
     )
 
 

@@ -20,7 +20,7 @@ from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 from shared.domain.things.structs import to_dict
 from shared.engine.ports.deps import Deps
 from shared.engine.reconcile.reconciler import Preview, preview
-from shared.engine.views.words import target_words
+from shared.engine.views.words import in_words, target_words
 
 
 def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
@@ -163,7 +163,7 @@ def plan_view(plan: Plan) -> dict[str, Any]:
     """Return the plan's actions in words, their reasons, and the time of the next pass."""
     return {
         "actions": [action.describe() for action in plan.actions],
-        "because": list(plan.because),
+        "because": [in_words(why) for why in plan.because],
         "requeue_at": _iso(plan.requeue_at),
     }
 

@@ -9,11 +9,16 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from shared.domain.fleet.idle import Reason as Sign
 from shared.domain.people.entitlement import Cause
+from shared.domain.policy.effect import StepKind as Effect
+from shared.domain.record.cuts import StepKind as CutStep
 from shared.domain.record.record import Power, Presence, RecordRow, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType
 from shared.domain.things.errors import Reason
+from shared.domain.things.history import StoryLine
 from shared.domain.things.power import PowerCause
 
 # The status of a notebook, in the words of a badge.
@@ -86,6 +91,9 @@ _NOTEBOOK = "Notebook"
 _ABOUT = {"Data": "Files", "Identity": "Service account"}
 _IN_ORDER: Mapping[str, str] = {Reason.READY.value: "In order", Reason.SETTLED.value: STATUS[Reason.SETTLED]}
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_NAME = re.compile(
+    r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b|(?<=: )[A-Z][a-z]+(?=\.(?:\s|$))"
+)  # AccessDenied; `failed: Stockout.`
 
 # The cause of access, or of its end. A group or a profile follows where there is one.
 CAUSES: Mapping[Cause, str] = {
@@ -109,10 +117,53 @@ CAUSES: Mapping[Cause, str] = {
     Cause.CUT_WAITS: "End of access waits",
 }
 
+# What a change does to one person: a cut, or a configuration.
+STEPS: Mapping[str, str] = {
+    CutStep.STOP: "notebook stopped",
+    CutStep.REVOKE: "service account disabled",
+    CutStep.END_CLUSTERS: "Spark clusters deleted",
+    CutStep.CREATE: "notebook made",
+    "NewAddress": "new address",
+    "Joined": "one person, two addresses",
+    "Released": "hold released",
+    Effect.LOSES_ACCESS: "loses access",
+    Effect.GAINS_ACCESS: "gains access",
+    Effect.CHANGES_PROFILE: "another profile",
+    Effect.REPLACED: "notebook replaced, files kept",
+    Effect.UPDATED: "notebook stopped for a change",
+    Effect.PATCHED: "notebook changed while it runs",
+    Effect.DISK: "another disk",
+    Effect.TEMPLATES: "other Spark templates",
+    Effect.CLUSTERS_END: "Spark clusters deleted",
+    Effect.DATA_ROLES: "other data to read",
+    Effect.IDLE_SOONER: "idle sooner",
+    Effect.DELETED_SOONER: "notebook deleted sooner",
+    Effect.DATA_DELETED_SOONER: "files deleted sooner",
+}
+
 
 def status_words(reason: str) -> str:
     """Return the status of a notebook, by the value of its reason."""
     return _STATUS.get(reason, _OTHER)
+
+
+def states_named(text: str) -> frozenset[str]:
+    """Return the values of the reasons that a text means: a word of a badge, or the name of a state; case does not count."""
+    asked = " ".join(text.split()).casefold()
+    return frozenset(value for value, said in _STATUS.items() if asked in {value.casefold(), said.casefold()})
+
+
+def in_words(text: str) -> str:
+    """Return a sentence of the engine with words instead of names: `Spark sessions: AccessDenied` as `Spark sessions: Permission missing`.
+
+    A name that is an English word (`Ready`) stays, because a sentence may mean the word.
+    """
+    return _NAME.sub(lambda found: _STATUS.get(found[0], found[0]), text)
+
+
+def step_words(step: str) -> str:
+    """Return what a change does to one person, by the value of a kind of step."""
+    return STEPS.get(step, _OTHER)
 
 
 def line_words(text: str) -> str:
@@ -126,6 +177,11 @@ def line_words(text: str) -> str:
     if about == _NOTEBOOK:
         return f"{about}: {_STATUS[reason]}"
     return f"{_ABOUT.get(about, about)}: {_CAPITAL.sub(' ', reason).capitalize()}"
+
+
+def line_in_words(line: StoryLine) -> StoryLine:
+    """Return a line of the history with words instead of the names of states and reasons."""
+    return replace(line, text=line_words(line.text), because=in_words(line.because))
 
 
 def access_words(row: RecordRow) -> str:
