@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kit.inprocess import ROOT
 from msgspec.structs import replace
 
+from portal.language import words_of
 from shared.checking import check_all
 from shared.cloud.mail.smtp import as_bytes
 from shared.domain.intent.wanted import new_record
@@ -23,7 +24,9 @@ from shared.domain.people.statements import Statement
 from shared.domain.record.mails import Mail, MailState, Stage
 from shared.domain.record.record import UserRecord
 from shared.domain.things.identity import parse_email
+from shared.domain.things.power import PowerCause
 from shared.engine.ports.mail import NotAcceptedError
+from shared.engine.views.words import POWER
 from shared.messages.mail_words import FACTS, TIMES, MailWords, words_faults
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -193,3 +196,25 @@ def test_a_fault_of_the_settings_says_why(folder, written, said):
     with (folder / "settings.local.yaml").open("a", encoding="utf-8") as file:
         file.write(f"messages: {{from: n@example.com, page: 'https://n.example.com', {written}}}\n")
     assert any(said in fault for fault in faults(folder)), faults(folder)
+
+
+TOLD_CAUSES = (
+    PowerCause.IDLE, PowerCause.UNSEEN, PowerCause.STOPPED_BY_ADMINISTRATOR, PowerCause.STOPPED_OUTSIDE
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("cause", TOLD_CAUSES)
+def test_a_mail_says_a_reason_as_the_page_and_the_command_line_do(cause, language):
+    letter = words(language=language).write(mail(Stage.STOPPED, cause=cause.value), person(), ["a@b.co"], NOW)
+    said = words_of(language).short(POWER[cause])
+    text = text_of(parsed(as_bytes(letter, SENDER)), "plain")
+    assert f"{'The reason' if language == 'en' else 'Der Grund'}: {said}" in text
+    others = {POWER[other] for other in TOLD_CAUSES} - {POWER[cause]}
+    assert len(others) == 3
+    assert not any(words_of(language).short(other) in text for other in others)
+
+
+def test_no_other_mail_says_a_reason_in_words_of_its_own():
+    naming = [path.parent.name for path in TEXTS.glob("*/*.txt") if "cause ==" in path.read_text(encoding="utf-8")]
+    assert sorted(naming) == sorted(LANGUAGES)  # only `stopped.txt` names causes
