@@ -16,7 +16,7 @@ from cli.users import say_unknown, user_key
 from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine
 from shared.domain.things.times import rfc3339
 from shared.engine.views.audit import history_since
-from shared.engine.views.words import in_words, line_words
+from shared.engine.views.words import because_words, line_words
 from shared.visible import one_line
 
 _KINDS = {
@@ -92,7 +92,7 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
         head.pad_right(_INDENT - len(head))
         for number, part in enumerate(_folded(line_words(line.words), out.width)):
             out.print(Text.assemble(head if number == 0 else " " * _INDENT, part), soft_wrap=True)
-        for more in (in_words(line.because), line.ref):
+        for more in (because_words(line.because), line.ref):
             for part in _folded(more, out.width):
                 out.print(Text(f"{' ' * _INDENT}{part}", style="dim"), soft_wrap=True)
     if is_cut:

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from portal.machine import machine_of_now, named_machine, size_text
 from portal.reader import duration_text, local
-from shared.cloud.dataproc.template_size import machine_size
 from shared.domain.fleet.idle import WARN_IDLE
 from shared.domain.fleet.report import Reported, Work, counts_until
 from shared.domain.notebook.disruption import next_chance
@@ -149,9 +149,8 @@ class NotebookView(Struct, frozen=True, kw_only=True):
     `report` is what the machine said of itself, None if it does not run or says nothing.
     `hours` are the working hours of the profile in words, "" for none.
     `size` is that of the machine, `4 vCPU · 16 GB`, "" if its name does not say. `next_machine` is the machine from the next start, with
-    its size, "" if no change waits; then `machine` and `size` are empty, because the record does not say what runs now. `stop_note`
-    says what a stop begins beside the stop. `can_extend` is
-    False if the stop was put off as far as the profile allows. `is_open_later`: the way in needs the owner's consent once (`Identity`).
+    its size, "" if no change waits. `stop_note` says what a stop begins beside the stop. `can_extend` is False if the stop was put
+    off as far as the profile allows. `is_open_later`: the way in needs the owner's consent once (`Identity`).
     """
 
     phase: Phase
@@ -212,6 +211,7 @@ def notebook_view(
     kept = record.spec.keep_on_until
     kept = kept if kept is not None and kept > now else None
     runs = phase is Phase.READY
+    present = machine_of_now(record, profile, changes=changes)
     warned_at = record.status.notebook.idle_warned_at if runs else None
     stops_at = max(idle_stops_at, kept or idle_stops_at) if idle_stops_at is not None and runs else None
     is_extended = kept is not None and warned_at is not None and warned_at < kept - WARN_IDLE
@@ -238,29 +238,16 @@ def notebook_view(
         keep_on_until=kept,
         keep_choices=keep_choices(profile.idle.max_keep_on, now, zone) if profile is not None and runs else (),
         stages=_stages(record, profile) if phase is Phase.COMING else (),
-        machine=profile.machine_type if profile is not None and not changes else "",
-        size=size_text(profile.machine_type) if profile is not None and not changes else "",
-        disk_gb=profile.data_disk.size_gb if profile is not None and not changes else None,
-        next_machine=_named(profile.machine_type) if profile is not None and changes else "",
+        machine=present.machine,
+        size=size_text(present.machine),
+        disk_gb=present.disk_gb or None,
+        next_machine=named_machine(profile.machine_type) if profile is not None and changes else "",
         stop_note=_STOP_BEGINS if changes and profile is not None and next_chance(profile, now) is None else "",
         can_extend=profile is not None and runs and _may_extend(profile, kept, stops_at, now),
         is_open_later=profile is not None and profile.identity is Identity.END_USER_CREDENTIALS,
         report=report_view(reported, profile, now) if runs else None,
         hours=_hours_text(profile.hours) if profile is not None and profile.hours is not None else "",
     )
-
-
-def size_text(machine_type: str) -> str:
-    """Return the size of a machine as `4 vCPU · 16 GB`, without a figure that its name does not give."""
-    vcpus, memory_gb = machine_size(machine_type)
-    parts = [f"{vcpus} vCPU" if vcpus is not None else "", f"{memory_gb:.4g} GB" if memory_gb is not None else ""]
-    return " · ".join(part for part in parts if part)
-
-
-def _named(machine_type: str) -> str:
-    """Return `n2-standard-8 (8 vCPU, 32 GB)`."""
-    size = size_text(machine_type).replace(" · ", ", ")
-    return f"{machine_type} ({size})" if size else machine_type
 
 
 def _title(phase: Phase, ready: Condition | None, now: datetime) -> str:

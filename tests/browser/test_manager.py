@@ -157,6 +157,6 @@ def test_an_analyst_sees_no_page_of_the_managers(house: House, chromium: Browser
     with window(chromium, house) as mine:
         mine.refused.add(403)
         page = mine.enter(BEN)
-        expect(page.get_by_role("link", name="Everybody")).to_have_count(0)
+        expect(page.get_by_role("link", name="All people")).to_have_count(0)
         mine.go("/manage/people")
         expect(page.get_by_role("heading", level=1)).to_have_text("For administrators")

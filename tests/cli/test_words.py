@@ -20,7 +20,7 @@ from emulator.faults import Fault
 from shared.domain.policy.effect import StepKind as Effect
 from shared.domain.record.cuts import StepKind as CutStep
 from shared.domain.things.errors import Reason
-from shared.engine.views.words import STATUS, STEPS, in_words, states_named
+from shared.engine.views.words import STATUS, STEPS, because_words, in_words, states_named
 
 ANA, BEN = "ana.silva@example.com", "ben@example.com"
 # Each command with words that make it say something. `demo` runs until Ctrl-C.
@@ -166,6 +166,12 @@ def test_a_sentence_with_a_name_says_the_word():
     assert in_words("Ready. McDonald is NotAReason.") == "Ready. McDonald is NotAReason."
     long = {each.value for each in Reason} & RAW
     assert [each for each in long if in_words(each) == each] == []
+
+
+def test_a_source_is_said_in_words():
+    assert because_words("source hr") == "by HR"
+    assert because_words("source operator; says mia@example.com") == "by an operator; says mia@example.com"
+    assert because_words("source payroll") == "source payroll"
 
 
 def test_every_step_of_a_change_has_words():

@@ -10,7 +10,7 @@ import pytest
 from kit.hub import ADMINS, ANA, BEN, MIA, NOBODY, Hub, hub_settings, make_hub, plain
 from msgspec.structs import replace
 
-from portal.notebook_view import size_text
+from portal.machine import size_text
 from shared.domain.fleet.fleet import Notes
 from shared.domain.people.events import Moved
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
@@ -103,7 +103,8 @@ def test_a_move_says_what_comes_and_what_a_stop_begins(mode: Disruption, *, begi
     html = hub.browser(ANA).text("/")
     machine = hub.bench.settings.catalog.profiles["engineer"].machine_type
     assert f"{machine} ({size_text(machine).replace(' · ', ', ')}) from the next start" in plain(html)
-    assert "GB disk" not in facts(html), "what runs now is not known"
+    now = hub.bench.settings.catalog.profiles["analyst"]
+    assert facts(html).startswith(f"{size_text(now.machine_type)} · {now.data_disk.size_gb} GB disk"), "what runs now"
     assert ("Stopping begins it" in html) is begins
     assert ('aria-describedby="stop-note"' in html) is begins
 
@@ -199,16 +200,16 @@ class TestCorner:
     def test_the_managers_link_is_for_those_who_have_a_role(self, two: Hub) -> None:
         assert "/manage" not in two.browser(ANA).text("/")
         mia = two.browser(MIA)
-        assert ">Everybody</a>" in mia.text("/"), "somebody without a notebook is asked for a role"
+        assert ">All people</a>" in mia.text("/"), "somebody without a notebook is asked for a role"
         mia.get("/manage/help")
         two.joined(MIA)
-        assert ">Everybody</a>" in mia.text("/")
+        assert ">All people</a>" in mia.text("/")
         two.bench.deps.groups.leave(ADMINS, MIA)
 
     def test_the_link_alone_opens_nothing(self, two: Hub) -> None:
         ana = two.browser(ANA)
         ana.client.set_cookie("looks-after", "1")
-        assert ">Everybody</a>" in ana.text("/")
+        assert ">All people</a>" in ana.text("/")
         assert ana.get("/manage/help").status_code == 403
 
 

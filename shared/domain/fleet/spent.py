@@ -13,6 +13,14 @@ from shared.domain.things.usage import NOTEBOOK, Usage, month_of
 _MERGED_AT_ONCE = 500
 
 
+def machine_in_use(record: UserRecord) -> What:
+    """Return the machine and the disk that the meter counts for the notebook, or counted last; without names if it counted none."""
+    meter = record.status.meter
+    counted = [*(each.what for each in meter.open[::-1]), *(line.what for line in meter.lines[::-1])]
+    own = (what for what in counted if what.kind is MeterKind.NOTEBOOK and what.machine)
+    return next(own, What(kind=MeterKind.NOTEBOOK))
+
+
 def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
     """Return all lines of a user in the list, up to `at`; without a meter those of the hours that were counted this month."""
     return _lines(meter_from(row.meter), row.usage, row.profile or "", row.cost_center, at)

@@ -91,6 +91,8 @@ _NOTEBOOK = "Notebook"
 _ABOUT = {"Data": "Files", "Identity": "Service account"}
 _IN_ORDER: Mapping[str, str] = {Reason.READY.value: "In order", Reason.SETTLED.value: STATUS[Reason.SETTLED]}
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SOURCES = {"hr": "by HR", "directory": "by the directory", "operator": "by an operator"}
+_SOURCE = re.compile(r"^source (hr|directory|operator)(?=$|;)")
 _NAME = re.compile(
     r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b|(?<=: )[A-Z][a-z]+(?=\.(?:\s|$))"
 )  # AccessDenied; `failed: Stockout.`
@@ -181,7 +183,12 @@ def line_words(text: str) -> str:
 
 def line_in_words(line: StoryLine) -> StoryLine:
     """Return a line of the history with words instead of the names of states and reasons."""
-    return replace(line, text=line_words(line.text), because=in_words(line.because))
+    return replace(line, text=line_words(line.text), because=because_words(line.because))
+
+
+def because_words(text: str) -> str:
+    """Return why something happened: in words, and `source hr` as `by HR`. A source of another name keeps it."""
+    return _SOURCE.sub(lambda found: _SOURCES[found[1]], in_words(text))
 
 
 def access_words(row: RecordRow) -> str:
