@@ -10,6 +10,7 @@ from werkzeug.exceptions import NotFound
 from portal import pages
 from portal.deps import current
 from portal.files_view import files_view
+from portal.machine import named_machine
 from portal.manage.base import USER_KEY, asked, blueprint, user_key_of
 from portal.manage.helping import help_page
 from portal.manage.person_tables import KIND, clusters_of, cost_of, kind_named, record_of, told
@@ -140,6 +141,7 @@ def person(user_key: str) -> flask.Response:
         words=words,
         snapshots=SNAPSHOTS,
         profile=profile,
+        named_machine=named_machine,
         now=now,
         record=record,
         row=row,
@@ -157,7 +159,7 @@ def person(user_key: str) -> flask.Response:
         cost=cost_of(record),
         months=months_of_cost(record) if _tab() is Tab.COSTS else None,
         title_of=title_of,
-        story=[words.line_in_words(line) for line in told(part.lines, kind)],
+        story=[words.line_in_words(line) for line in told(part.lines, kind)[::-1]],
         older=part.older,
         certificate=certificate_of(record),
         not_covered=NOT_COVERED,

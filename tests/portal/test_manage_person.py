@@ -73,7 +73,7 @@ class TestPage:
         for text in (
             "Access Analyst. HR, default profile",
             "Target running, since access was granted",
-            "Now running, e2-standard-4, europe-west1-b",
+            "Now running, e2-standard-4 (4 vCPU, 16 GB), europe-west1-b",
         ):
             assert text in stands
         assert "plan-heading" not in html  # there is none
@@ -109,7 +109,7 @@ class TestPage:
         texts = [line_words(line.text) for line in ana.record().status.story]
         places = [story.index(text) for text in dict.fromkeys(texts)]
         assert len(texts) > 4
-        assert places == sorted(places)
+        assert places == sorted(places, reverse=True), "the newest comes first"
 
     @pytest.mark.parametrize("kind", StoryKind)
     def test_one_sort_of_line_on_the_page_and_in_the_files(self, ana: Hub, kind: StoryKind) -> None:

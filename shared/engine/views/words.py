@@ -290,6 +290,13 @@ POWER: Mapping[PowerCause, str] = {
     PowerCause.UNSEEN: "stopped without usage data",
     PowerCause.OTHER: "",
 }
+_ATTRIBUTES = {
+    "cost_center": "Cost centre",
+    "department": "Department",
+    "manager": "Manager",
+    "time_zone": "Time zone",
+    "language": "Language",
+}
 _FACTS = {
     "employment": "Employment (HR)",
     "roster": "Listed by HR",
@@ -339,6 +346,8 @@ def verdict_words(because: str) -> str:
 def fact_words(name: str) -> str:
     """Return the name of a fact; a group or an attribute with its own name."""
     kind, _, rest = name.partition(":")
+    if kind == "attribute" and rest in _ATTRIBUTES:
+        return _ATTRIBUTES[rest]
     if rest:
         return f"{'Member of' if kind == 'group' else 'Attribute'} {rest}"
     return _FACTS.get(name, _OTHER)
