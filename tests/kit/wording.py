@@ -38,7 +38,7 @@ _BLOCKS = frozenset({"p", "li", "td", "th", "dt", "dd", "h1", "h2", "h3", "h4", 
     "section", "tr", "br", "a", "input", "select", "title", "desc", "figcaption", "form", "nav", "ul", "ol"})  # fmt: skip
 _VOID = frozenset({"br", "input", "img", "meta", "link", "hr", "polyline", "line", "circle"})
 _UNJUDGED = frozenset({"code", "pre", "script", "style", "svg"})
-_END = re.compile(r"[.!?](?=\s|$)")
+_END = re.compile(r"[.!?](?=\s|$)| · ")  # a line of facts is several
 
 
 class Visible(HTMLParser):
@@ -90,12 +90,21 @@ def faults_of(html: str) -> list[str]:
         found += [
             f"{each!r} in {text!r}" for each in BANNED if re.search(rf"\b{re.escape(each)}\b", text, re.IGNORECASE)
         ]
-        found += [
-            f"{len(sentence.split())} words: {sentence.strip()!r}"
-            for sentence in _END.split(text)
-            if len(sentence.split()) > MOST_WORDS
-        ]
+        found += _long(text)
     return found
+
+
+def long_sentences(html: str) -> list[str]:
+    """Return the sentences of a page that are too long, in any language."""
+    return [each for text in texts_of(html) for each in _long(text)]
+
+
+def _long(text: str) -> list[str]:
+    return [
+        f"{len(sentence.split())} words: {sentence.strip()!r}"
+        for sentence in _END.split(text)
+        if len(sentence.split()) > MOST_WORDS
+    ]
 
 
 def faults_of_output(text: str, typed: Iterable[str] = ()) -> list[str]:

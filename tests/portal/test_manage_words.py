@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit.hub import MIA, Hub, make_hub
 from kit.manager_world import full_world, views
-from kit.wording import RAW, faults_of, texts_of
+from kit.wording import RAW, faults_of, long_sentences, texts_of
 
 from portal.manage.needs import need_of
 from shared.domain.people.entitlement import Cause
@@ -24,6 +24,9 @@ def test_the_words_of_each_view(world: Hub, path: str) -> None:
     answer = world.browser(MIA).get(path)
     assert answer.status_code == 200
     assert faults_of(answer.get_data(as_text=True)) == []
+    german = world.browser(MIA).get(path, Accept_Language="de").get_data(as_text=True)
+    assert texts_of(german) != texts_of(answer.get_data(as_text=True))
+    assert long_sentences(german) == []
 
 
 def test_the_words_of_each_message(world: Hub) -> None:
