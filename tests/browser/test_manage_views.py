@@ -83,10 +83,14 @@ def opened(chromium: Browser, front: str, path: str, *, width: int = WIDE, **opt
     return page
 
 
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
 @pytest.mark.parametrize("name", [*VIEWS, "message"])
-def test_no_view_keeps_anybody_out_or_sticks_out(chromium: Browser, front: str, hub: Hub, name: str) -> None:
+def test_no_view_keeps_anybody_out_or_sticks_out(
+    chromium: Browser, front: str, hub: Hub, name: str, locale: str
+) -> None:
     letter = next(iter(hub.bench.deps.dead_letters.rows()))
-    page = opened(chromium, front, VIEWS.get(name) or f"/manage/messages/{letter_digest(letter)}")
+    page = opened(chromium, front, VIEWS.get(name) or f"/manage/messages/{letter_digest(letter)}", locale=locale)
+    assert page.locator("html").get_attribute("lang") == locale[:2]
     found = []
     for width in (WIDE, PHONE):
         over = sideways(page, width)
