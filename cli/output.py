@@ -117,6 +117,11 @@ def coloured(word: str) -> Text:
     return Text(word)
 
 
+def said_state(state: str) -> Text:
+    """Return the word of a notebook's state, by its value, in the colour of its meaning."""
+    return Text(status_words(state), style=coloured(state).style)
+
+
 def say(message: str, *, err: bool = False) -> None:
     """Print one line, never wrapped, on stdout or on stderr."""
     click.echo(one_line(message), err=err)
@@ -263,10 +268,7 @@ _WIDE = 165
 
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Terminal) -> None:
     """Print rows of (user, profile, instance, value of a state, address). What does not fit beside the user has lines of its own; nothing is cut."""
-    cells = [
-        (user, profile or "-", Text(status_words(state), style=coloured(state).style), instance or "-")
-        for user, profile, instance, state, _ in rows
-    ]
+    cells = [(user, profile or "-", said_state(state), instance or "-") for user, profile, instance, state, _ in rows]
     addresses = [Text(url or "-", style=Style(link=url) if url else "") for *_, url in rows]
     columns = [("USER", "whole"), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
     if out.width >= _WIDE:

@@ -11,13 +11,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.output import Terminal, coloured, table
+from cli.output import Terminal, said_state, table
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 from shared.engine.views.person import url_of
+from shared.engine.views.words import status_words
 
 _POLL_S = 0.25
 _SETTLED = {"Ready", "Stopped", "Idle", "Removed", "NotEntitled", "Retained", "OnHold", "NotOurs", "UnknownProfile"}
@@ -101,7 +102,7 @@ def picture(lines: list[Line], frame: int) -> Table:
         )
         if line.settled and line.state != "Ready":
             mark = Text("•", style="blue")
-        rows.append((mark, line.email, coloured(line.state), _clock(line.elapsed), line.message))
+        rows.append((mark, line.email, said_state(line.state), _clock(line.elapsed), line.message))
     return table([("", ""), ("USER", ""), ("STATE", ""), ("TIME", ""), ("WHY", "fold")], rows)
 
 
@@ -109,7 +110,10 @@ def _say_changes(lines: list[Line], told: dict[str, str], out: Terminal) -> None
     for line in lines:
         if told.get(line.email) != line.state:
             told[line.email] = line.state
-            out.print(f"{_clock(line.elapsed):>8}  {line.state:<12} {line.email}  {line.message}", soft_wrap=True)
+            out.print(
+                f"{_clock(line.elapsed):>8}  {status_words(line.state):<14} {line.email}  {line.message}",
+                soft_wrap=True,
+            )
 
 
 def _clock(elapsed: timedelta) -> str:

@@ -67,8 +67,8 @@ def test_deploy_local_brings_the_examples_up_says_so_and_ends_without_a_trace(
         assert len(people) == len(list((ROOT / "config/examples").glob("*.json")))
         for person in people:
             told = [line for line in local.lines if person in line]
-            assert any(re.match(r" *\d+m\d\ds +Creating ", line) for line in told), told  # a line for each change
-            assert any("Ready" in line for line in told), told
+            assert any(re.match(r" *\d+m\d\ds +Being created ", line) for line in told), told  # a line for each change
+            assert any("Running" in line for line in told), told
         assert all(url in text for url in urls)
         assert "\x1b" not in text  # no terminal: plain lines
         everything = everything_of(local)
