@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from benching import ROOT, arguments, compiled_environment, free_port, header, judge, median, percentile, say
@@ -31,7 +32,7 @@ from emulator.iap.signing import claims_of
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.record.record import RecordRow, UserRecord, row_of
 from shared.domain.things.identity import UserEmail, instance_id_for, parse_email, user_key_for
-from shared.domain.things.usage import NOTEBOOK, Usage
+from shared.domain.things.usage import NOTEBOOK, Usage, month_of
 from shared.settings import Settings, project_override_variables
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"
@@ -39,6 +40,7 @@ ADMIN = parse_email("mia.chen@example.com")
 FEW, MANY = 10, 10_000
 HUGE = 100_000
 HUGE_CPU_S, HUGE_MB = 0.5, 256
+_STEADY = 20
 MANAGER = (
     "/manage",
     "/manage/people",
@@ -119,11 +121,13 @@ def show(bench: Bench, like: UserRecord, count: int) -> None:
         FleetPoint(at=now.replace(day=1 + hour // 24, hour=hour % 24), running=hour, resting=9, moving=1, attention=0)
         for hour in range(24 * (now.day - 1))
     )
-    rows = tuple(_row(model, number) for number in range(count))
-    bench.deps.fleet.write_fleet(FleetSnapshot(taken_at=now, rows=rows, points=points))
+    moved = int(now.timestamp()) // 60 % _STEADY  # those of one in twenty people are others than in the list before
+    rows = [_row(model, number, now if number % _STEADY == moved else None) for number in range(count)]
+    rows.sort(key=lambda row: row.user_key)
+    bench.deps.fleet.write_fleet(FleetSnapshot(taken_at=now, rows=tuple(rows), points=points))
 
 
-def _row(model: RecordRow, number: int) -> RecordRow:
+def _row(model: RecordRow, number: int, moved: datetime | None) -> RecordRow:
     email = parse_email(f"person.{number}@example.com")
     return replace(
         model,
@@ -133,6 +137,8 @@ def _row(model: RecordRow, number: int) -> RecordRow:
         cost_center=f"CC-{number % 40}",
         reason=("Ready", "Ready", "Stopped", "Idle", "Stuck")[number % 5],
         usage={NOTEBOOK: Usage(month="2026-11", ran_s=number * 7)},
+        ready_since=moved or model.ready_since,
+        meter=model.meter.replace("1795420800", str(1795420800 + number)),
         ready_took_s=240.0 + number % 90,
     )
 
@@ -291,7 +297,18 @@ def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
 def note(bench: Bench, count: int) -> None:
     """Write what sweeps note for the people's own pages."""
     keys = [user_key_for(parse_email(f"person.{number}@example.com")) for number in range(count)]
-    bench.deps.fleet.write_notes(Notes(taken_at=bench.now, idle_stops=dict.fromkeys(keys, bench.now)))
+    times = dict.fromkeys(keys, bench.now)
+    bench.deps.fleet.write_notes(
+        Notes(
+            taken_at=bench.now,
+            idle_stops=times,
+            last_used=times,
+            looked=times,
+            costs={key: number % 997 / 10 for number, key in enumerate(keys)},
+            costs_month=month_of(bench.now),
+            costs_at=bench.now,
+        )
+    )
 
 
 def _workers(process: subprocess.Popen[bytes]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import flask
 import functions_framework
@@ -12,6 +13,7 @@ from shared import telemetry
 from shared.settings import ConfigError
 from shared.wiring import make_clients, process_deps, sign_in, waker
 
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 _LOCK = threading.Lock()
 _APPS: list[tuple[str, flask.Flask]] = []  # at most one pair (project, application), built by the first request
 
@@ -40,9 +42,21 @@ def _app() -> tuple[str, flask.Flask]:
             from portal.app import create_app  # noqa: PLC0415 - templates and tables cost the other functions' starts nothing
             from portal.deps import portal_deps  # noqa: PLC0415
 
+            _return_large_blocks()
             settings, engine = process_deps("hub")
             clients = make_clients(settings)
             signed = sign_in(settings, clients, clock=engine.clock, log=engine.log)
             deps = portal_deps(settings, engine, sign_in=signed, wake=waker(settings, clients, engine.log))
             _APPS.append((settings.project, create_app(deps)))
         return _APPS[0]
+
+
+def _return_large_blocks() -> None:
+    """Let glibc give blocks of a megabyte back to the system as soon as they are free; elsewhere do nothing.
+
+    It would keep them for each thread (the threshold grows with what was freed, up to 32 MB): at 100,000 users, 20 MB that nobody uses.
+    """
+    import ctypes  # noqa: PLC0415 - no other function needs it
+
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)

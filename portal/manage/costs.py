@@ -172,9 +172,9 @@ def _past(seen: FleetSnapshot, name: str) -> Month | None:
 
 
 def notes_now() -> tuple[Notes | None, bool]:
-    """Return the sweeps' notes, and True if they could not be read: one call."""
+    """Return the last uses and costs that sweeps noted, and True if they could not be read: one call."""
     missing: list[bool] = []
-    return _readable(current().deps.engine.fleet.notes, None, "notes", missing), bool(missing)
+    return _readable(current().deps.engine.fleet.notes_for_tables, None, "notes", missing), bool(missing)
 
 
 def _readable(read: Callable[[], T], otherwise: T, what: str, missing: list[bool] | None = None) -> T:

@@ -8,6 +8,8 @@ import zlib
 from datetime import timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kit.inprocess import impatient
 from kit.making import NOW, person
 from kit.official import storage_bucket
@@ -134,6 +136,59 @@ def test_a_list_of_an_earlier_version_is_read_whole(bench, index):
     for earlier in (content, {name: content[name] for name in ("version", *content)}):
         bucket(bench).blob(FLEET).upload_from_string(_gz(earlier))
         assert StorageFleetIndex(bench.clients).fleet() == snapshot()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=12), min_size=2, max_size=4))
+def test_who_read_the_lists_before_reads_the_next_one_as_a_stranger_does(bench, lists):
+    """Lists of any order, with people who come, go, change and stand twice."""
+    index, reader, people = bench.deps.fleet, StorageFleetIndex(bench.clients), tuple(rows_of(10))
+    at = reader.fleet().taken_at if reader.fleet() is not None else NOW
+    for number, drawn in enumerate(lists, 1):
+        rows = tuple(replace(people[who], cost_center=f"CC-{state}") for who, state in drawn)
+        index.write_fleet(snapshot(rows=rows, taken_at=at + timedelta(minutes=number)))
+        assert reader.fleet() == StorageFleetIndex(bench.clients).fleet()
+        assert reader.fleet().rows == rows
+
+
+def test_people_who_are_as_in_the_list_before_need_no_memory_again(bench, index):
+    people = sorted(rows_of(30), key=lambda row: row.user_key)
+    index.write_fleet(snapshot(rows=tuple(people)))
+    reader = StorageFleetIndex(bench.clients)
+    before = {row.user_key: row for row in reader.fleet().rows}
+    newcomer, *others = people
+    changed = replace(others[7], cost_center="other")
+    others[7:9] = [changed]
+    index.write_fleet(snapshot(minutes=1, rows=tuple(others)))
+    index.write_fleet(snapshot(minutes=2, rows=(newcomer, *others)))
+    read = reader.fleet().rows
+    assert read == (newcomer, *others)
+    anew = [row.user_key for row in read if row is not before[row.user_key]]
+    assert anew == [changed.user_key, others[8].user_key]  # who follows somebody who is gone is read, too
+
+
+def test_tables_are_told_last_uses_and_costs_alone_until_there_are_others(bench, index):
+    key = user_key_for(parse_email("ana@example.com"))
+    reader = StorageFleetIndex(bench.clients)
+    assert reader.notes_for_tables() is None
+    whole = notes(last_used={key: NOW}, looked={key: NOW}, started_ahead={key: NOW}, arrivals={key: (NOW,)})
+    index.write_notes(whole)
+    told = reader.notes_for_tables()
+    assert told == notes(idle_stops={}, last_used={key: NOW})
+    assert reader.notes_for_tables() is told
+    assert reader.notes() == whole
+    index.write_notes(notes(1, costs=None))
+    assert reader.notes_for_tables() == notes(1, idle_stops={}, costs=None)
+
+
+def test_notes_that_were_written_by_something_else_or_long_ago_are_read_whole(bench, index):
+    index.write_notes(notes())
+    content = json.loads(gzip.decompress(bucket(bench).blob(NOTES).download_as_bytes(raw_download=True)))
+    short = {name: each for name, each in content.items() if each != {}}
+    assert short.keys() < content.keys()
+    for earlier in (content, short):
+        bucket(bench).blob(NOTES).upload_from_string(gzip.compress(json.dumps(earlier).encode()))
+        assert StorageFleetIndex(bench.clients).notes() == notes()
 
 
 def test_a_list_has_no_space_between_rows_for_versions_before_cannot_take_it(bench, index):

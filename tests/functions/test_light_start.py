@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+import main
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from shared.domain.things.times import rfc3339
@@ -93,3 +94,11 @@ def test_after_its_first_event_a_function_has_imported_nothing_heavy(target, mes
     assert status == 200, done.stdout[:2000]
     heavy = [name for name in modules if name.startswith(HEAVY) and not name.startswith(LIGHT)]
     assert {name for name in heavy if not name.startswith(besides)} <= {"google.cloud"}
+    assert not {f"functions.{name}" for name in main.__all__ if name != target} & set(modules)
+    assert target == "tick" or not [name for name in modules if name.startswith("shared.engine.sweeps")]
+
+
+def test_a_name_that_is_no_function_is_said_as_ever():
+    with pytest.raises(AttributeError, match="module 'main' has no attribute 'lifecicle'"):
+        _ = main.lifecicle
+    assert [getattr(main, name).__name__ for name in main.__all__] == main.__all__

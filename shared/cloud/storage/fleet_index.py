@@ -8,8 +8,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
 import threading
 import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -22,7 +24,7 @@ from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Unchanged
 from shared.cloud.storage.month_lines import StorageMonths
 from shared.cloud.storage.notes_text import PackedNotes, notes_json
-from shared.cloud.storage.record_rows import from_texts, to_texts
+from shared.cloud.storage.record_rows import AUDIT, from_texts, to_texts
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import Figures, figures_of
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
@@ -47,27 +49,26 @@ _SHARED = frozenset(
     {"profile", "cost-center", "zone", "entitling", "reason", "summary", "power", "presence", "entitled-by", "hold"}
 )
 _NOT_SHOWN = frozenset(
-    {"built-from", "proxy-uri", "copies", "copy-from"}
+    {"built-from", "proxy-uri", "copies", "copy-from", AUDIT}
 )  # a third of a row's size; no fleet page shows these fields
 _PACKED_AT_ONCE = 200  # rows; few enough for the memory, enough for one call of the compressor
 
 
 class _Kept(Generic[T]):
-    """An object cached in the process by its generation. Thread-safe."""
+    """An object cached in the process by its generation. Thread-safe.
 
-    def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], dump: Callable[[T], bytes]) -> None:
-        self._clients, self._name = clients, name
+    While a thread reads a new value, the others use the cached one; `alone`: they wait, so that two are never in memory.
+    """
+
+    def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], *, alone: bool = False) -> None:
+        self._clients, self._name, self._alone = clients, name, alone
         self._parse: Callable[[bytes], T] = parse
-        self._dump: Callable[[T], bytes] = dump
         self._lock = threading.Lock()
         self._generation = 0
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """Return the current value by one call, whose answer is empty if nothing changed.
-
-        While one thread reads a new value, the others use the cached one; only the very first read blocks them.
-        """
+        """Return the current value by one call, whose answer is empty if nothing changed. The very first read blocks other threads."""
         if not self._lock.acquire(blocking=self._value is None):
             return self._value
         try:
@@ -77,6 +78,8 @@ class _Kept(Generic[T]):
             if found is None:
                 self._generation, self._value = 0, None
                 return None
+            if self._alone:
+                self._value = None
             self._value = self._read(found.content)
             self._generation = found.generation
             return self._value
@@ -94,23 +97,23 @@ class _Kept(Generic[T]):
             ) from error
         return value
 
-    def write(self, value: T) -> None:
-        """Write the value unless the stored one is newer. If another process writes at the same moment, its value stays: it is as good."""
-        if self._is_newer(value) or self._written(value):
+    def write(self, value: T, text: bytes) -> None:
+        """Write the value, which is `text`, unless the stored one is newer. If another process writes at the same moment, its value stays: it is as good."""
+        if self._is_newer(value) or self._written(value, text):
             return
         try:
             self.read()  # the object changed since the last read: read it again, then try once more
         except PermanentError:
             self._generation = self._generation_now()  # the object is damaged: the write replaces it
         if not self._is_newer(value):
-            self._written(value)
+            self._written(value, text)
 
     def _is_newer(self, value: T) -> bool:
         return self._value is not None and self._value.taken_at > value.taken_at
 
-    def _written(self, value: T) -> bool:
+    def _written(self, value: T, text: bytes) -> bool:
         """Return False if the object is not at the generation that was read."""
-        raw = gzip.compress(self._dump(value), 6, mtime=0)
+        raw = gzip.compress(text, 6, mtime=0)
         with self._lock:
             written = self._clients.bucket().write(
                 self._name,
@@ -171,7 +174,8 @@ class _Draft:
                 expected=expected,
                 what=f"write {_FLEET}",
             ):
-                self._about.write(FleetAbout(replace(about, rows=()), figures))
+                told = FleetAbout(replace(about, rows=()), figures)
+                self._about.write(told, encode({**_about_json(about), "figures": figures}))
                 return
 
 
@@ -181,11 +185,9 @@ class StorageFleetIndex:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._months = StorageMonths(clients)
-        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _fleet, lambda fleet: encode(_about_json(fleet)))
-        self._about: _Kept[FleetAbout] = _Kept(clients, "index/fleet-about.json.gz", _about, _dumped_about)
-        self._notes: _Kept[PackedNotes] = _Kept(
-            clients, "index/notes.json.gz", PackedNotes.read, lambda notes: encode(notes_json(notes.of_all()))
-        )
+        self._fleet: _Kept[FleetSnapshot] = _Kept(clients, _FLEET, _FleetReader())
+        self._about: _Kept[FleetAbout] = _Kept(clients, "index/fleet-about.json.gz", _about)
+        self._notes: _Kept[PackedNotes] = _Kept(clients, "index/notes.json.gz", PackedNotes.read, alone=True)
 
     def fleet(self) -> FleetSnapshot | None:
         """Return the list by one call."""
@@ -219,6 +221,11 @@ class StorageFleetIndex:
         found = self._notes.read()
         return None if found is None else found.of_all()
 
+    def notes_for_tables(self) -> Notes | None:
+        """Return the last uses and the costs of all users by one call; the same object as long as nothing changed."""
+        found = self._notes.read()
+        return None if found is None else found.for_tables()
+
     def notes_about(self, user_key: UserKey) -> Notes | None:
         """Return the user's notes by one call; the notes of other users are not parsed."""
         found = self._notes.read()
@@ -237,7 +244,8 @@ class StorageFleetIndex:
 
     def write_notes(self, notes: Notes) -> None:
         """Write the notes by one call; two more if another process wrote since the last read."""
-        self._notes.write(PackedNotes(encode(notes_json(notes))))
+        text = encode(notes_json(notes))
+        self._notes.write(PackedNotes(text), text)
 
 
 def _taken_at(text: str) -> datetime:
@@ -275,21 +283,47 @@ def _of_our_version(content: Any) -> Any:
     return content
 
 
-def _fleet(raw: bytes) -> FleetSnapshot:
-    """Return the list, read row by row, so that its whole text or JSON is never in memory."""
-    shared: dict[str, str] = {}
-    rows: list[RecordRow] = []
-    texts = _Rows(raw)
-    for each in texts:
-        known = {name: shared.setdefault(text, text) if name in _SHARED else text for name, text in each.items()}
-        row = from_texts(UserKey(each["key"]), {**_EMPTY, **known})
-        if row is not None:
+class _FleetReader:
+    """A reader of lists that gives a row of the list before again if its line is the same.
+
+    Between two sweeps few rows change. So a page that holds two lists for a moment, and figures of an older one, needs memory for one.
+    Not thread-safe: `_Kept` calls it under its lock.
+    """
+
+    def __init__(self) -> None:
+        self._rows: tuple[RecordRow, ...] = ()
+        self._marks = array("q")  # the hash of each row's line
+
+    def __call__(self, raw: bytes) -> FleetSnapshot:
+        """Return the list, read row by row, so that its whole text or JSON is never in memory."""
+        marks, rows, lines = array("q"), [], _Lines(raw)
+        before, last, at = self._rows, len(self._rows), 0
+        for line in lines:
+            mark = hash(line)
+            if at < last and self._marks[at] == mark and line.startswith(b'"key":"%b"' % before[at].user_key.encode()):
+                row: RecordRow | None = before[at]
+                at += 1
+            else:
+                row = _row(line)
+            if row is None:
+                continue
+            marks.append(mark)
             rows.append(row)
-    return replace(_about_of(texts.rest), rows=tuple(rows))
+            while at < last and before[at].user_key <= row.user_key:  # both are in the order of the key
+                at += 1
+        fleet = replace(_about_of(lines.rest), rows=tuple(rows))
+        self._rows, self._marks = fleet.rows, marks
+        return fleet
 
 
-class _Rows:
-    """An iterator over the rows of a packed list as texts by name; `rest` is all else, once the rows are read.
+def _row(line: bytes) -> RecordRow | None:
+    texts = _ROW.decode(b"{" + line)
+    known = {name: sys.intern(text) if name in _SHARED else text for name, text in texts.items()}
+    return from_texts(UserKey(sys.intern(texts["key"])), {**_EMPTY, **known})
+
+
+class _Lines:
+    """An iterator over the rows of a packed list, each as JSON without the first brace; `rest` is all else, once the rows are read.
 
     A list of an earlier version, without a line for each row, is read as a whole.
     """
@@ -298,17 +332,17 @@ class _Rows:
         self._stream = gzip.GzipFile(fileobj=io.BytesIO(raw))
         self.rest: Any = None
 
-    def __iter__(self) -> Iterator[dict[str, str]]:
+    def __iter__(self) -> Iterator[bytes]:
         line = self._stream.readline()
         if line not in {_BEGIN + _BETWEEN[1:], _BEGIN + _END}:
             self.rest = _of_our_version(json.loads(line + self._stream.read()))
-            yield from self.rest["rows"]
+            yield from (encode(row)[1:] for row in self.rest["rows"])
             return
         while not line.endswith(_END):
             line = self._stream.readline()
             if not line.endswith((_BETWEEN, _END)):
                 raise EOFError("a list without an end")
-            yield _ROW.decode(b"{" + line[: -len(_END)])
+            yield line[: -len(_END)]
         self.rest = _of_our_version(json.loads(b"{" + self._stream.read()))
 
 
@@ -316,10 +350,6 @@ def _about(raw: bytes) -> FleetAbout:
     content = _content(raw)
     figures = content.get("figures")
     return FleetAbout(_about_of(content), None if figures is None else convert(figures, Figures))
-
-
-def _dumped_about(about: FleetAbout) -> bytes:
-    return encode({**_about_json(about.fleet), "figures": about.figures})
 
 
 def _about_of(raw: Any) -> FleetSnapshot:

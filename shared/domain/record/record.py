@@ -217,7 +217,7 @@ class LimitRow(Struct, frozen=True, kw_only=True):
     paid_by: tuple[str, ...] = ()
 
 
-class RecordRow(Struct, frozen=True, kw_only=True):
+class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
     `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names, without those

@@ -15,7 +15,7 @@ def cluster_usage(template: str) -> str:
     return f"spark:{template}"
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class Usage(Struct, frozen=True, kw_only=True, gc=False):
     """The seconds of ended runs in `month` (`2026-11`), and the start of the present run (None: the resource does not run)."""
 
     month: str

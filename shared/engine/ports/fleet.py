@@ -73,6 +73,9 @@ class FleetIndex(Protocol):
     def notes(self) -> Notes | None:
         """Return the newest notes; None before the first sweep."""
 
+    def notes_for_tables(self) -> Notes | None:
+        """Return of the newest notes the last uses and the costs, which are what tables of all users show."""
+
     def notes_about(self, user_key: UserKey) -> Notes | None:
         """Return the part of the newest notes that is about one user."""
 
