@@ -128,5 +128,5 @@ def test_and_what_was_done_because_nobody_decided() -> None:
         sweep("due", bench.deps)
         sweep("due", bench.deps)
     people = [Life(bench, parse_email(f"user{number}@example.com")) for number in range(6)]
-    assert {p.key: told_of(p) for p in people if p.key in waits} == dict.fromkeys(waits, [WAITS, FOR_NOW])
+    assert {p.key: told_of(p) for p in people if p.key in waits} == {key: [WAITS, FOR_NOW] for key in waits}
     assert len(waits) >= 3
