@@ -150,7 +150,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(
                 status=500,
                 title="Something went wrong",
-                message="This was not meant to happen, and it is in the log. Try again; if it stays so, tell the number below.",
+                message="Something went wrong on our side. Try again. If it happens again, send us the reference below.",
                 reason=Reason.UNEXPECTED.value,
                 detail=f"{type(error).__name__}: {error}",
             )
@@ -179,7 +179,9 @@ def _status(error: BenchkeeperError) -> tuple[int, str]:
 def _message(error: BenchkeeperError) -> str:
     """Return the sentence for the user. If Benchkeeper itself lacks a permission, the user cannot fix that: name an administrator."""
     if isinstance(error, AccessDeniedError):
-        return "Benchkeeper may not read what this page needs. An administrator must look; tell them the number below."
+        return (
+            "Benchkeeper may not read what this page needs. An administrator must look; tell them the reference below."
+        )
     return error.user_message
 
 
@@ -190,7 +192,7 @@ def _http(error: HTTPException) -> Problem:
     return Problem(
         status=status,
         title=_TITLES.get(status, "Something went wrong"),
-        message=_MESSAGES.get(status, "This was not meant to happen, and it is in the log. Try again."),
+        message=_MESSAGES.get(status, "Something went wrong on our side. Try again."),
         reason=Reason.REFUSED.value if status < 500 else Reason.UNEXPECTED.value,  # noqa: PLR2004 - server errors
         detail=f"{status} {type(error).__name__}",
         allow=allow,

@@ -49,6 +49,6 @@ def asking_for_repair(user_key: UserKey) -> Iterator[None]:
         current().deps.wake(user_key)
         raise BeingRepairedError(
             user_message="What is kept about this environment is damaged and is being put right. Wait a moment, then open the page "
-            "again. If it stays so, tell an administrator the number below.",
+            "again. If it happens again, tell an administrator the reference below.",
             detail=error.detail,
         ) from error

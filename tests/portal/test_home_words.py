@@ -71,3 +71,18 @@ def test_the_words_of_the_own_pages(state) -> None:
 def test_the_words_for_who_has_nothing(hub: Hub) -> None:
     for email in (NOBODY, MIA):
         assert faults_of(hub.browser(email).text("/")) == []
+
+
+def test_the_words_of_what_goes_wrong(two: Hub) -> None:
+    missing, refused = two.browser(ANA).get("/nothing/here"), two.browser(ANA).get("/manage")
+    two.bench.fault(call="storage.objects.get", resource="*/records/*", error={"code": "PERMISSION_DENIED"}, times=0)
+    broken = two.browser(ANA).get("/")
+    for answer, status in ((missing, 404), (refused, 403), (broken, 500)):
+        assert answer.status_code == status
+        html = answer.get_data(as_text=True)
+        assert "Reference:" in html
+        assert faults_of(html) == []
+    for path in ("/nothing/here", "/manage"):
+        german = two.browser(ANA).get(path, Accept_Language="de").get_data(as_text=True)
+        assert "Kennung:" in german
+        assert 'lang="en"' not in german.split("<main", 1)[-1]

@@ -593,7 +593,7 @@ class TestWho:
         for key in (user_key_for(BEN), user_key_for(NOBODY), "nonsense"):
             answer = seen.browser(ANA).get(f"/manage/people/{key}")
             assert answer.status_code == 403
-            shown = answer.get_data(as_text=True).partition("Number of this answer")[0]
+            shown = answer.get_data(as_text=True).partition("Reference:")[0]
             texts.add(re.sub(r'name="(csrf|back)" value="[^"]*"', "", shown))
         assert len(texts) == 1
 
