@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 from rich.text import Text
 
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import complain, console, print_json, say, table
+from cli.output import complain, console, print_json, say_folded, table
 from cli.users import say_unknown, user_key
-from shared.engine.views.certificate import NOT_COVERED, certificate_json, certificate_of
+from shared.engine.views.certificate import NOT_COVERED, Certificate, certificate_json, certificate_of
 
 
 @click.command()
@@ -31,28 +33,30 @@ def certificate(app: App, user: str, output: str) -> None:
     if output == "json":
         print_json(certificate_json(found, stored.record))
     else:
-        _print(certificate_json(found, stored.record))
+        _print(found, user)
     if not found.complete:
         stop(FAILED)
 
 
-def _print(view: dict[str, object]) -> None:
-    complete = f"complete since {view['complete_at']}" if view["complete"] else "NOT complete"
-    say(f"Leaving of {view['user']}: {complete}. News of {view['since']}.")
-    if view["note"]:
-        say(str(view["note"]))
-    rows: list[tuple[str | Text, ...]] = []
-    for row in view["paths"]:  # type: ignore[attr-defined]  # a list of rows
-        style = "green" if row["result"] == "verified" else "bold red"
-        rows.append(
-            (
-                row["path"],
-                Text(row["result"], style=style),
-                row["cut_at"] or "-",
-                row["verified_at"] or "-",
-                row["says"],
-            )
+def _print(found: Certificate, user: str) -> None:
+    complete = f"complete since {_moment(found.complete_at)} UTC" if found.complete else "NOT complete"
+    news = f" The news came {_moment(found.since)} UTC." if found.since is not None else ""
+    say_folded(f"Leaving of {user}: {complete}.{news}")
+    if found.note:
+        say_folded(found.note)
+    rows: list[tuple[str | Text, ...]] = [
+        (
+            f"{row.covers[0].upper()}{row.covers[1:]}",
+            Text(f"{row.result}: {row.says}", style="green" if row.result == "verified" else "bold red"),
+            _moment(row.cut_at),
+            _moment(row.verified_at),
         )
-    head = [("PATH", "whole"), ("", "whole"), ("CUT (UTC)", "whole"), ("ASKED AGAIN (UTC)", "whole"), ("SAYS", "fold")]
+        for row in found.paths
+    ]
+    head = [("WAY IN", "fold"), ("RESULT", "fold"), ("ENDED (UTC)", "whole"), ("CHECKED AGAIN", "whole")]
     console().print(table(head, rows))
-    say("Not covered: " + "; ".join(NOT_COVERED) + ".")
+    say_folded("Not covered: " + "; ".join(NOT_COVERED) + ".")
+
+
+def _moment(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
