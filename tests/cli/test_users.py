@@ -90,7 +90,7 @@ def test_show_says_who_said_it_and_who_merely_claims_to(joined, tmp_path):
     assert "operator" in text
     assert "says mallory@example.com" in text
     told = joined.run("history", ANA).stdout
-    assert "source operator; says mallory@example.com" in told
+    assert "by an operator; says mallory@example.com" in told
     seen = json.loads(joined.run("show", ANA, "-o", "json").stdout)
     assert seen["facts"]["attribute:cost_center"][0]["source"] == "operator"
 
