@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 _KEPT = 200_000
@@ -26,6 +26,9 @@ class Entry:
     status: int
     mutates: bool
     permission: str
+
+
+_FIELDS = tuple(Entry.__slots__)  # all are text and numbers, so nothing has to be copied deeply
 
 
 class Journal:
@@ -51,7 +54,9 @@ class Journal:
     def listing(self, *, mutating_only: bool) -> list[dict[str, Any]]:
         """Return the kept rows in order, all of them or only the mutating ones."""
         with self._lock:
-            return [asdict(e) for e in self._entries if e.mutates or not mutating_only]
+            return [
+                {name: getattr(e, name) for name in _FIELDS} for e in self._entries if e.mutates or not mutating_only
+            ]
 
     @property
     def count(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -99,12 +100,14 @@ def whole(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
+@lru_cache(64)  # sweeps ask about the same few months for each row
 def month_before(month: str) -> str:
     """Return the month before `month` (`2026-01` gives `2025-12`)."""
     year, number = int(month[:4]), int(month[5:])
     return f"{year - 1:04}-12" if number == 1 else f"{year:04}-{number - 1:02}"
 
 
+@lru_cache(64)
 def bounds_of(month: str) -> tuple[datetime, datetime]:
     """Return the first moment of a month, and that of the next one."""
     year, number = int(month[:4]), int(month[5:])
@@ -191,12 +194,18 @@ def closed(line: Open, at: datetime) -> Iterator[Line]:
         yield Line(month=month, what=line.what, seconds=seconds, units=seconds * line.quantity)
 
 
+@lru_cache(64)
+def _oldest_with(month: str) -> str:
+    """Return the first of the `MONTHS` months that end with this month."""
+    for _ in range(MONTHS - 1):
+        month = month_before(month)
+    return month
+
+
 def lines_until(meter: Meter, now: datetime) -> tuple[Line, ...]:
     """Return all lines up to `now`, with the open ones, equal ones added up: at most of the last `MONTHS` months."""
     now = whole(now)
-    oldest = month_of(now)
-    for _ in range(MONTHS - 1):
-        oldest = month_before(oldest)
+    oldest = _oldest_with(month_of(now))
     found = [*meter.lines, *(each for line in meter.open for each in closed(line, now))]
     return merged([line for line in found if line.month >= oldest], lambda line: line.what)
 
