@@ -139,7 +139,9 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         guard=StorageGuard(clients, clock=clock),
         seats=StorageSeats(clients, clock=clock),
         persons=StoragePersons(clients),
-        audit=StorageAudit(clients, bucket=settings.audit_bucket, project=settings.project, clock=clock),
+        audit=StorageAudit(
+            clients, bucket=settings.audit_bucket, records=settings.bucket, project=settings.project, clock=clock
+        ),
         relay=partial(_relay, clients, settings.project),
         policies=policies,
         mail=_mail_ports(settings, clients),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check and every test, on a fresh clone too: sets itself up in .venv, then lint, types, contracts, tests.
 #   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
-#   ./tests/run.sh --simulate [--seed N] [--histories K] [--coverage] [--replay FILE] [--trace FILE]
+#   ./tests/run.sh --simulate [--seed N] [--histories K] [--scene NAME] [--coverage] [--replay FILE] [--trace FILE]
 #   ./tests/run.sh --pinned [--renew] [--against COMMIT]
 #   ./tests/run.sh --real-cloud --project P [--with-person] [--list | --clean-up RUN | --help]
 #   ./tests/run.sh --mutants record FOLDER… | run [--seed N] [--count K] [--only NUMBER…] | list

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from kit import audit
 from kit.inprocess import impatient, make_bench
-from kit.life import ANA, Life, personal
+from kit.life import ANA, DATA_GROUP, Life, personal
 from kit.machine import CrashError
 from kit.official import storage_bucket
+from kit.rosters import Roster
 from kit.spark import spark_life
 from msgspec.structs import replace
 
@@ -256,3 +257,42 @@ def test_an_older_version_that_comes_back_goes_on_with_the_chain(ana):
     ana.minutes(14)
     assert audit.broken_chains(ana.bench) == []
     assert waiting(ana) == []
+
+
+# --- groups that give access to data
+
+
+def in_a_group(bench):
+    """The group of data readers is there, and two people's accounts are to be in it."""
+    with bench.other_hands():
+        Roster(bench).group(DATA_GROUP)
+    return [Life(bench, email=parse_email(name)) for name in ("ana.silva@example.com", "ben.okafor@example.com")]
+
+
+def test_joining_and_leaving_a_group_has_an_entry_for_each_call():
+    people = in_a_group(make_bench(settings=personal(data_group=DATA_GROUP)))
+    for person in people:
+        person.join()
+    people[0].leave(minutes=6)
+    bench, keys = people[0].bench, {person.record.status.audit.alias: person.key for person in people}
+    assert audit.unmatched(bench, keys) == []
+    acts = [each["unmapped"].get("act", "") for each in audit.entries(bench)]
+    assert [acts.count(f"{kind} {DATA_GROUP}") for kind in ("JoinGroup", "LeaveGroup")] == [2, 1]
+
+
+@pytest.mark.parametrize("way", ["a change without an entry", "an entry without its change"])
+def test_the_judge_sees_a_membership_and_an_entry_that_do_not_match(way):
+    people = in_a_group(make_bench(settings=personal(data_group=DATA_GROUP)))
+    people[0].join()
+    bench, keys = people[0].bench, {people[0].record.status.audit.alias: people[0].key}
+    if way == "a change without an entry":
+        Roster(bench).add("somebody@example.com", group=DATA_GROUP)
+        assert audit.unmatched(bench, keys) == [
+            f"cloudidentity.memberships.create {DATA_GROUP}: 2 changes, 1 entries and 0 open ones"
+        ]
+        return
+    journal = bench.cloud.world.journal
+    kept = [entry for entry in journal._entries if entry.method != "memberships.create"]
+    journal._entries.clear()
+    journal._entries.extend(kept)
+    assert audit.unmatched(bench, keys) == [f"cloudidentity.memberships.create {DATA_GROUP}: 1 entries, 0 calls"]

@@ -10,11 +10,12 @@ from kit import audit
 from kit.inprocess import impatient, local_settings, make_bench
 from kit.machine import CrashError
 from kit.official import storage_bucket
-from kit.oracle import instances
+from kit.oracle import instances, object_names
 from msgspec.structs import replace
 
 from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Moved, Renamed, Woken
 from shared.domain.record.audit import alias_of_cuts
+from shared.domain.record.kept_cuts import KEPT
 from shared.domain.record.record import Presence
 from shared.domain.record.recovery import Intact, NeverWritten, Recoverable, Unrecoverable
 from shared.domain.things.catalog import Identity
@@ -23,6 +24,7 @@ from shared.domain.things.identity import account_id_for, parse_email, user_key_
 from shared.domain.things.notebook import LABEL_USER
 from shared.engine.news.deliver import deliver
 from shared.engine.news.fail_closed import cut_by_label, is_cut_in_effect
+from shared.engine.reconcile.audit import copy_kept_cuts
 from shared.engine.reconcile.changing import want_hold
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.sweeps import sweep
@@ -346,15 +348,130 @@ def test_a_crash_at_any_call_of_a_cut_by_label_leaves_no_change_without_an_entry
         assert number > 10
 
 
-def test_an_audit_that_refuses_delays_no_cut_by_label_and_the_log_says_what_is_lost():
+def refusing_audit(bench, **more):
+    bucket = f"{bench.settings.audit_bucket}*"
+    bench.fault(call="storage.objects.insert", resource=bucket, times=0, error={"code": "PERMISSION_DENIED"}, **more)
+
+
+def kept_cuts(bench):
+    return object_names(bench.cloud, bench.settings.bucket, KEPT)
+
+
+ALL_FOUR = [
+    ("StopInstance", "asked"),
+    ("DisableAccount", "asked"),
+    ("StopInstance", "done"),
+    ("DisableAccount", "done"),
+]
+
+
+@pytest.mark.parametrize("days", [0, 3])
+def test_an_audit_that_refuses_delays_no_cut_by_label_and_has_its_entries_later(days):
     with impatient():
         bench = own_accounts()
-        bucket = f"{bench.settings.audit_bucket}*"
-        bench.fault(call="storage.objects.insert", resource=bucket, times=0, error={"code": "PERMISSION_DENIED"})
+        refusing_audit(bench)
         done = cut_by_label({KEY}, bench.deps)
         assert done.complete
         assert done.stopped
-        assert [facts["calls"] for facts in lines(bench, "Audit entry was lost")] == [2, 2]
+        assert lines(bench, "Audit entry was lost") == []
+        assert [facts["entries"] for facts in lines(bench, "Audit entries wait") if "age_s" in facts][-2:] == [2, 2]
+        sweep("drift", bench.deps)
+        assert len(kept_cuts(bench)) == 2, "it still refuses"
+        assert lines(bench, "Audit is behind")
+        bench.cloud.world.faults.clear()
+        bench.advance(days=days, minutes=1)
+        at = bench.now - timedelta(days=days, minutes=1)
+        sweep("drift", bench.deps)
+        minutes(bench, 12)  # the pass that gave the person back what is theirs is told, too
+        assert cuts_are_told(bench) == ALL_FOUR
+        assert kept_cuts(bench) == set()
+        alias = alias_of_cuts(KEY, bench.now.date())
+        told = [each["unmapped"]["at"] for each in audit.entries(bench) if each["user"]["uid"] == alias]
+        assert set(told) == {at.isoformat()}, "of when it was, not of when it was copied"
+        count = len(audit.objects(bench))
+        copy_kept_cuts(bench.deps)
+        assert len(audit.objects(bench)) == count
+        assert verify(bench.deps).faults == []
+
+
+def test_a_crash_at_any_call_while_the_audit_refuses_a_cut_by_label_leaves_no_change_without_an_entry():
+    with impatient():
+        number, crashed = 0, True
+        while crashed:
+            number += 1
+            bench, left = own_accounts(), [number]
+            refusing_audit(bench)
+
+            def around(left=left):
+                left[0] -= 1
+                if left[0] == 0:
+                    raise CrashError
+
+            bench.adapter.around = around
+            try:
+                cut_by_label({KEY}, bench.deps)
+                crashed = False
+            except CrashError:
+                bench.adapter.around = lambda: None
+                assert cut_by_label({KEY}, bench.deps).complete
+            bench.adapter.around = lambda: None
+            bench.cloud.world.faults.clear()
+            bench.advance(minutes=1)
+            sweep("drift", bench.deps)
+            assert cuts_are_told(bench)
+            assert kept_cuts(bench) == set()
+        assert number > 10
+
+
+def test_a_crash_at_any_call_of_copying_writes_each_entry_once():
+    with impatient():
+        number, crashed = 0, True
+        while crashed:
+            number += 1
+            bench, left = own_accounts(), [number]
+            refusing_audit(bench)
+            cut_by_label({KEY}, bench.deps)
+            bench.cloud.world.faults.clear()
+            bench.advance(minutes=1)
+
+            def around(left=left):
+                left[0] -= 1
+                if left[0] == 0:
+                    raise CrashError
+
+            bench.adapter.around = around
+            try:
+                copy_kept_cuts(bench.deps)
+                crashed = False
+            except CrashError:
+                pass
+            bench.adapter.around = lambda: None
+            copy_kept_cuts(bench.deps)
+            assert cuts_are_told(bench) == ALL_FOUR, number
+            assert kept_cuts(bench) == set()
+        assert number > 10
+
+
+def test_an_entry_whose_answer_was_lost_is_written_once():
+    with impatient():
+        bench = own_accounts()
+        bucket = f"{bench.settings.audit_bucket}*"
+        bench.fault(
+            call="storage.objects.insert", resource=bucket, times=1, phase="after", error={"code": "UNAVAILABLE"}
+        )
+        cut_by_label({KEY}, bench.deps)
+        bench.advance(minutes=1)
+        sweep("drift", bench.deps)
+        assert sorted(cuts_are_told(bench)) == sorted(ALL_FOUR)
+        assert kept_cuts(bench) == set()
+
+
+def test_what_neither_bucket_takes_is_in_the_log_alone():
+    with impatient():
+        bench = own_accounts()
+        bench.fault(call="storage.objects.insert", times=0, error={"code": "PERMISSION_DENIED"})
+        assert cut_by_label({KEY}, bench.deps).complete
+        assert [facts["entries"] for facts in lines(bench, "Audit entry was lost")] == [2, 2]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ _METHODS = {
     "DeleteAccount": "iam.serviceAccounts.delete", "CreateSnapshot": "compute.disks.createSnapshot", "SaveCopy": "compute.disks.createSnapshot",
     "DeleteSnapshot": "compute.snapshots.delete", "DropCopy": "compute.snapshots.delete", "PutTemplate": "storage.objects.insert templates",
     "RemoveTemplate": "storage.objects.delete templates", "WriteManifest": "storage.objects.insert manifests",
+    "JoinGroup": "cloudidentity.memberships.create", "LeaveGroup": "cloudidentity.memberships.delete",
 }  # fmt: skip
 
 
@@ -108,6 +109,7 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
     made: Counter[str] = Counter()
     tried: Counter[str] = Counter()
     calls = bench.cloud.world.journal.listing(mutating_only=False)
+    groups = _data_groups(bench)
     foreign = Counter(map(_row, bench.foreign))
     for call in calls:
         if foreign[_row(call)]:
@@ -115,7 +117,15 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
             continue
         if call["method"] == "serviceAccounts.getIamPolicy":  # a policy that is right already is not written again
             tried[f"iam.serviceAccounts.setIamPolicy {_leaf(call['resource'])}"] += 1
-        what = _what_of(call) if not call["resource"].startswith(f"{bench.settings.audit_bucket}/") else None
+        if call["service"] == "cloudidentity":
+            what = _membership(call, groups)
+            if (
+                call["method"] == "memberships.lookup" and what is not None
+            ):  # whoever is in no such group is not taken out of it
+                tried[what] += 1
+                continue
+        else:
+            what = _what_of(call) if not call["resource"].startswith(f"{bench.settings.audit_bucket}/") else None
         if what is not None:
             tried[what] += 1
             made[what] += call["status"] < 300
@@ -146,6 +156,23 @@ def unmatched(bench: Bench, keys: dict[str, str]) -> list[str]:
     return faults
 
 
+def _data_groups(bench: Bench) -> dict[str, str]:
+    """The addresses of the groups that give access to data, by Google's name."""
+    named = {profile.data_group for profile in bench.deps.policy.catalog.profiles.values()}
+    with bench.cloud.world.lock:
+        found = bench.cloud.cloudidentity._groups.values()
+        return {group.name: group.email for group in found if group.email in named}
+
+
+def _membership(call: dict[str, Any], groups: dict[str, str]) -> str | None:
+    """What a call at a group's members is, or would be. The journal does not name the member of a new membership."""
+    group = groups.get("/".join(call["resource"].split("/")[:2]))
+    how = {"memberships.create": "create", "memberships.delete": "delete", "memberships.lookup": "delete"}.get(
+        call["method"]
+    )
+    return f"cloudidentity.memberships.{how} {group}" if group is not None and how is not None else None
+
+
 def _row(call: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(call.values())
 
@@ -170,6 +197,8 @@ def _what_of(call: dict[str, Any]) -> str | None:
 
 
 def _named(target: str, alias: str, key: str, kind: str) -> str:
+    if kind.endswith("Group"):
+        return target
     if kind.endswith("Account"):
         return account_id_for(key)  # type: ignore[arg-type]
     if kind.endswith("Cluster"):

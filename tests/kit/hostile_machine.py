@@ -19,7 +19,7 @@ from kit.oracle import STATES, Sent, instances
 from kit.reading import read
 from kit.spark_machine import USERS, parse_email
 from shared.domain.intent.renaming import owns_something
-from shared.domain.people.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE, May
+from shared.domain.people.sources import DIRECTORY, FROM_ROSTER, HR, OPERATOR, SHIPPED, WAKE, May
 from shared.domain.things.errors import BenchkeeperError, PoisonError
 from shared.domain.things.identity import user_key_for
 from shared.engine.news.deliver import deliver_all
@@ -231,5 +231,8 @@ class HostileRules:
             for name, timeline in stored.record.facts.timelines.items() if stored is not None else ():
                 for statement in timeline:
                     right = RIGHTS[name.partition(":")[0]]
-                    assert SHIPPED[statement.source].may(right), f"{statement.source} states {name}"
-                    assert statement.source in {HR, DIRECTORY, OPERATOR}
+                    if statement.source == FROM_ROSTER:
+                        assert right in {May.GROUPS, May.EMPLOYMENT}, f"a roster states {name}"
+                    else:
+                        assert SHIPPED[statement.source].may(right), f"{statement.source} states {name}"
+                    assert statement.source in {HR, DIRECTORY, OPERATOR, FROM_ROSTER}

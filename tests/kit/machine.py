@@ -103,6 +103,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
     bench: Bench
     profiles: ClassVar[dict[str, dict[str, Any]]] = PROFILES
     crash_error = CrashError
+    users: tuple[str, ...] = USERS
 
     def __init__(self) -> None:
         super().__init__()
@@ -536,7 +537,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         everything = instances(self.bench.cloud).values()
         short = [i.short for i in everything]
         assert len(short) == len(set(short)), f"one name twice: {sorted(short)}"
-        for user in USERS:
+        for user in self.users:
             running = [i.short for i in self.of(user) if i.state in RUNNING_OR_SOON]
             assert len(running) <= 1 or str(parse_email(user)) in self.two_by_others, f"two run: {running}"
 
@@ -585,7 +586,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
 
     def longest_wait(self) -> timedelta:
         """Return how long it takes until what was refused as wrong, or in unknown words, is tried again; zero for less than an hour."""
-        found = [self.bench.deps.records.load(user_key_for(parse_email(user))) for user in USERS]
+        found = [self.bench.deps.records.load(user_key_for(parse_email(user))) for user in self.users]
         moments = [each.record.status.notebook.not_before for each in found if each is not None]
         waits = [moment - self.bench.now for moment in moments if moment is not None]
         return max((wait for wait in waits if wait > timedelta(hours=1)), default=timedelta(0))

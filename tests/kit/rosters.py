@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from emulator.clock import rfc3339
 from kit.inprocess import Bench, local_settings, make_bench
 from shared.domain.fleet.roster import RosterKind
 from shared.domain.people.events import GroupChanged, Joined, Left
-from shared.domain.record.record import Presence
+from shared.domain.people.sources import FROM_ROSTER
+from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.news.deliver import deliver
 from shared.engine.ports.roster import RosterReport
@@ -119,3 +122,47 @@ class Roster:
         return {
             row.email.partition("@")[0] for row in self.bench.deps.records.rows() if row.presence is Presence.PRESENT
         }
+
+
+class LeavesOut:
+    """A reading of the directory in which some people are missing; a look at one person is right. `without` may change."""
+
+    def __init__(self, real: Any, without: Collection[str]) -> None:
+        self._real, self.kind, self.without = real, real.kind, without
+
+    def read(self, groups: frozenset[str], now: datetime) -> Any:
+        found, without = self._real.read(groups, now), {parse_email(name) for name in self.without}
+        return replace(found, people={e: held for e, held in found.people.items() if e not in without})
+
+    def is_absent(self, email: Any, group: str, reading: Any) -> bool:
+        return bool(self._real.is_absent(email, group, reading))
+
+
+@dataclass
+class Absences:
+    """Who was in no group, and when: what a roster says of absence is judged by this, never by the roster."""
+
+    _moments: dict[tuple[str, str], list[tuple[datetime, bool]]] = field(default_factory=dict)
+
+    def note(self, person: str, group: str, member: bool, now: datetime) -> None:
+        """From now on the person is a member, or is none."""
+        self._moments.setdefault((str(parse_email(person)), group), []).append((now, member))
+
+    def was_out(self, person: str, group: str, since: datetime) -> bool:
+        """Return True if the person was out of the group at some moment since then."""
+        moments = self._moments.get((str(parse_email(person)), group), [])
+        before = [member for at, member in moments if at <= since]
+        return not (before and before[-1]) or any(not member for at, member in moments if at >= since)
+
+    def is_in(self, person: str, group: str) -> bool:
+        moments = self._moments.get((str(parse_email(person)), group), [])
+        return bool(moments) and moments[-1][1]
+
+    def no_false_cut(self, record: UserRecord, now: datetime) -> None:
+        """A roster has said "is in no such group" only of whoever was out of it since its reading began."""
+        for group in {group for _, group in self._moments}:
+            said = record.facts.at(f"group:{group}", now)
+            if said is not None and said.source == FROM_ROSTER and said.value is not True:
+                assert self.was_out(record.email, group, said.occurred_at), (
+                    f"{record.user_key} was cut by a roster that was false: {said}"
+                )

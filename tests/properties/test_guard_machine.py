@@ -7,9 +7,7 @@ just that list, or, as far as it can be undone, because nobody decided for hours
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import pytest
@@ -22,6 +20,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from kit import planted
+from kit.guard_judge import Click, GuardJudge
 from kit.histories import ARE_THE_SAME, RUNS
 from kit.hub import ADMINS, MIA, Hub, hub_settings, make_hub
 from kit.life import Life
@@ -30,13 +30,12 @@ from kit.oracle import instances
 from shared.domain.intent.batches import Batch, batches_of, to_json
 from shared.domain.intent.decision import About, Decision, Verdict
 from shared.domain.people.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, LifecycleEvent
-from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
-from shared.domain.record.record import Presence, UserRecord
+from shared.domain.plan.guard_settings import DAY, GuardSettings
+from shared.domain.record.record import Presence
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey, parse_email, user_key_for
 from shared.engine.decisions import decisions
 from shared.engine.news.deliver import deliver
-from shared.engine.reconcile import guard
 from shared.engine.sweeps.sweeps import sweep
 
 PEOPLE = 8
@@ -45,17 +44,6 @@ OTTO, NORAH = parse_email("otto.admin@example.com"), parse_email("norah.stranger
 NAMES = ["Ñandú.O'Neil@sub.example.co", *(f"user{number}@example.com" for number in range(1, PEOPLE))]
 _VOTERS = (MIA, OTTO, NORAH, parse_email(NAMES[1]))
 _ADMINS = frozenset({MIA, OTTO, parse_email(NAMES[1])})
-
-
-@dataclass(frozen=True)
-class Click:
-    """A decision as it was clicked."""
-
-    batch: Batch
-    verdict: Verdict
-    by: UserKey
-    at: datetime
-    counts: bool  # by an administrator who is not on the list
 
 
 class CrashError(BaseException):
@@ -73,11 +61,13 @@ class GuardMachine(RuleBasedStateMachine):
         for admin in sorted(_ADMINS):
             self.hub.bench.deps.groups.join(ADMINS, admin)
         self.people = [Life(self.hub.bench, parse_email(name)) for name in NAMES]
+        self.judge = GuardJudge(
+            deps=lambda: self.hub.bench.deps,
+            guard=GUARD,
+            people={person.key: lambda person=person: set(person.states().values()) for person in self.people},
+        )
         self.lists: list[Batch] = []
-        self.clicks: list[Click] = []
         self.pending: list[LifecycleEvent] = []
-        self.gone: set[UserKey] = set()
-        self.waiting_since: dict[UserKey, datetime] = {}
         self.entitled = {person.key: True for person in self.people}
         self.news_at: dict[UserKey, datetime] = {}
         self.serial = 0
@@ -233,79 +223,21 @@ class GuardMachine(RuleBasedStateMachine):
         )  # fmt: skip
         self.hub.bench.deps.decisions.put(made)
         counts = by in _ADMINS and key not in batch.people
-        self.clicks.append(Click(batch, verdict, key, self.now, counts))
+        self.judge.clicks.append(Click(batch, verdict, key, self.now, counts))
 
     # --- what must hold
 
-    def _approved(self, key: UserKey) -> bool:
-        """True if the person is on a list that enough people approved of lately."""
-        lately = [c for c in self.clicks if c.counts and self.now - c.at <= GUARD.approval_lapses * 2 + HOUR]
-        for digest in {c.batch.digest for c in lately if key in c.batch.people}:
-            approvals = [c for c in lately if c.batch.digest == digest and c.verdict is Verdict.APPROVE]
-            if len({c.by for c in approvals}) >= GUARD.approvers:
-                return True
-            if approvals and self.now - min(c.at for c in approvals) >= GUARD.wait_alone:
-                return True
-        return False
-
-    def _approved_beside(self, record: UserRecord, rejected_at: datetime) -> bool:
-        """True if after a rejection somebody approved of another reason, which the person has too: two sources said two things."""
-        rejected = {kept.ref for kept in record.status.guard.kept_in}
-        return any(
-            entry.user_key == record.user_key and entry.ref not in rejected
-            for click in self.clicks
-            if click.counts and click.verdict is Verdict.APPROVE and click.at > rejected_at
-            for entry in click.batch.entries
-        )
-
     @invariant()
     def cuts_are_allowed(self) -> None:
-        """Whoever came to be without access has a slot, is on an approved list, or was stopped after hours and no more than that."""
-        deps = self.hub.bench.deps
-        slots = [slot for source in ("hr", "directory") for slot in deps.guard.slots(source)]
-        holders = {slot.holder for slot in slots if self.now - slot.at < HOUR + timedelta(minutes=40)}
-        for person in self.people:
-            stored = deps.records.load(person.key)
-            if stored is None:
-                continue
-            record, was_gone = stored.record, person.key in self.gone
-            waits = record.status.guard.waiting_cut
-            if record.spec.presence is Presence.PRESENT:
-                self.gone.discard(person.key)
-                continue
-            if record.is_undecided:
-                assert waits is not None
-                assert self.now - waits.since >= (GUARD.patience or DAY * 999)
-                assert set(person.states().values()) <= {"STOPPING", "STOPPED"}
-                templates = deps.templates.seen(person.key)
-                assert templates.digests, "a template is gone without a decision"
-            elif not was_gone:
-                assert person.key in holders or self._approved(person.key), (
-                    f"{person.key} was cut without a slot or approval"
-                )
-                self.gone.add(person.key)
+        self.judge.cuts_are_allowed(self.now)
 
     @invariant()
     def no_window_holds_more_than_its_room(self) -> None:
-        """At most so many slots stand, at any moment."""
-        for source in ("hr", "directory"):
-            slots = self.hub.bench.deps.guard.slots(source)
-            hourly = [slot for slot in slots if slot.window == "fleet-hour" and self.now - slot.at < HOUR]
-            daily = [slot for slot in slots if slot.window == "fleet-day" and self.now - slot.at < DAY]
-            assert len(hourly) <= GUARD.per_hour
-            assert len(daily) <= GUARD.per_hour * GUARD.day_factor
-            assert max(Counter(slot.holder for slot in hourly).values(), default=0) <= 1, "one person has two slots"
+        self.judge.windows_have_room(self.now)
 
     @invariant()
     def a_rejected_person_stays(self) -> None:
-        """Whoever was on a rejected list when it was taken up, and of whom nothing was said since, is not without access."""
-        for person in self.people:
-            stored = self.hub.bench.deps.records.load(person.key)
-            if stored is None or not stored.record.status.guard.kept_in:
-                continue
-            newest = max(kept.at for kept in stored.record.status.guard.kept_in)
-            if self.news_at.get(person.key, self.now) < newest < self.now - timedelta(minutes=2):
-                assert stored.record.spec.presence is Presence.PRESENT, f"{person.key} was rejected and is cut"
+        self.judge.rejected_stay(self.news_at, self.now)
 
     @invariant()
     def nobody_who_is_entitled_is_without_access(self) -> None:
@@ -318,7 +250,7 @@ class GuardMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """A true change of any size passes after one approval: everybody who is to go is gone, and nobody else."""
-        if not self.news_at and not self.clicks:
+        if not self.news_at and not self.judge.clicks:
             return
         deps = self.hub.bench.deps
         for event in list(self.pending):
@@ -346,7 +278,7 @@ class GuardMachine(RuleBasedStateMachine):
             is_kept = (
                 rejected_at is not None
                 and self.news_at.get(person.key, rejected_at) <= rejected_at
-                and not self._approved_beside(record, rejected_at)
+                and not self.judge.approved_beside(record, rejected_at)
             )
             is_in = self.entitled[person.key] or is_kept
             assert (record.spec.presence is Presence.PRESENT) is is_in, f"{person.key}: {record.spec}"
@@ -373,24 +305,12 @@ def test_above_the_limit_nothing_happens_that_nobody_approved(shard):
 # --- planted faults: a machine that cannot catch these proves nothing
 
 
-def _no_limit(monkeypatch):
-    monkeypatch.setattr(guard, "_has_room", lambda *_, **__: True)
-
-
 def _anybody_approves(monkeypatch):
     def vote(waiting, decision, concerned, deps):
         return decisions.Vote(waiting=waiting, decision=decision, subject=user_key_for(NORAH))
 
     monkeypatch.setattr(decisions, "_vote", vote)
-    monkeypatch.setattr(decisions, "standing_of", _approved)
-
-
-def _approved(votes, *_, **__):
-    return decisions.Standing.APPROVED if votes else decisions.Standing.OPEN
-
-
-def _one_is_enough(monkeypatch):
-    monkeypatch.setattr(decisions, "standing_of", _approved)
+    monkeypatch.setattr(decisions, "standing_of", planted.approved_by_any)
 
 
 def _approves(by: str, machine: GuardMachine) -> None:
@@ -406,9 +326,9 @@ def _lived(machine: GuardMachine, history) -> None:
 
 
 PLANTS = {
-    "no limit": (_no_limit, lambda machine: machine.flood(set(range(PEOPLE)), "hr")),
+    "no limit": (planted.no_limit, lambda machine: machine.flood(set(range(PEOPLE)), "hr")),
     "a stranger approves": (_anybody_approves, partial(_approves, NORAH)),
-    "one alone approves at once": (_one_is_enough, partial(_approves, MIA)),
+    "one alone approves at once": (planted.one_is_enough, partial(_approves, MIA)),
 }
 
 

@@ -22,15 +22,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from kit import planted
 from kit.histories import ARE_THE_SAME, RUNS
 from kit.inprocess import impatient
 from kit.mail import MailHost, mail_host, mailed
-from msgspec.structs import replace
+from kit.mail_judge import FAILURES, Judged, MailJudge
 
-from shared.domain.reconcile import mails as deciding
-from shared.domain.record.mails import NOT_TOLD, MailState
 from shared.domain.record.record import Power
-from shared.domain.snapshot import step as saving
 from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.news import mails as telling
@@ -38,28 +36,9 @@ from shared.engine.news.acknowledging import take_note
 from shared.engine.reconcile.changing import want_hold, want_power
 from shared.engine.reconcile.reconciler import reconcile
 
-RUNNING = frozenset({"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"})
-FAILURES: tuple[tuple[str, str | None], ...] = (
-    ("CONNECT", None), ("CONNECT", "554 no"), ("EHLO", None), ("MAIL", "451 later"), ("MAIL", "550 no"), ("RCPT", "450 busy"),
-    ("RCPT", "550 unknown"), ("DATA", "451 later"), ("DATA", None), ("CONTENT", "451 later"), ("CONTENT", "554 spam"),
-    ("CONTENT", None),
-)  # fmt: skip
-
 
 class CrashError(BaseException):
     """The process died here."""
-
-
-class Judged(list[Any]):
-    """What the server accepted. Each mail is judged by the world of that moment."""
-
-    def __init__(self, judge: Any) -> None:
-        super().__init__()
-        self.judge = judge
-
-    def append(self, mail: Any) -> None:
-        super().append(mail)
-        self.judge(mail)
 
 
 class MailsMachine(RuleBasedStateMachine):
@@ -70,15 +49,12 @@ class MailsMachine(RuleBasedStateMachine):
         self._open = contextlib.ExitStack()
         self._open.enter_context(impatient())
         self.host: MailHost = self._open.enter_context(mail_host())
-        self.host.accepted = Judged(self._judge)
         self.made = mailed(self.host)
         self.life = self.made.life
+        self.judge = MailJudge(states=self._states, files=self._files, has_access=lambda: self.is_employed)
+        self.host.accepted = Judged(self.judge.judge)
         self.old: list[Any] = []  # all that was ever published: Pub/Sub may bring it again
-        self.wrong: list[str] = []
         self.is_employed = False
-        self.was_ready = self.was_stopped = False  # since the last mail of that kind
-        self.warned = False  # of the deletion in a day, since the person left; or an operator took note
-        self.had_files = False
 
     def teardown(self) -> None:
         try:
@@ -94,38 +70,9 @@ class MailsMachine(RuleBasedStateMachine):
     def _files(self) -> bool:
         return bool(self.life.mine()) or bool(self.life.snapshots())
 
-    def _judge(self, mail: Any) -> None:
-        """Called by the server's thread, while the sender waits for the answer."""
-        subject, number = str(mail.parsed["Subject"]), str(mail.parsed["Message-ID"])
-        told = [str(each.parsed["Message-ID"]) for each in self.host.accepted]
-        if told.count(number) > 1:
-            self.wrong.append(f"told twice: {subject}")
-        if ("is ready" in subject and not self.was_ready) or ("was stopped" in subject and not self.was_stopped):
-            self.wrong.append(f"never was: {subject}")
-        elif "has ended" in subject and (self.is_employed or self._states() & RUNNING):
-            self.wrong.append(f"has access: {subject}")
-        elif "are deleted in" in subject:
-            if self.is_employed or not self._files():
-                self.wrong.append(f"not to be deleted: {subject}")
-            self.warned = self.warned or "in 1 day" in subject
-        elif subject.endswith("are deleted") and self._files():
-            self.wrong.append(f"still there: {subject}")
-
     @invariant()
     def nobody_was_told_wrongly(self) -> None:
-        assert self.wrong == []
-
-    def _look(self) -> None:
-        """Look as often as the world moves: what was there, and whether files are gone unannounced."""
-        states = self._states()
-        self.was_ready = self.was_ready or "ACTIVE" in states
-        self.was_stopped = self.was_stopped or bool(states & {"STOPPING", "STOPPED"})
-        if self._files():
-            self.had_files = True
-        elif self.had_files:
-            assert self.warned, "files were deleted, and nobody was warned"
-            assert not self.is_employed
-            self.had_files = False
+        self.judge.is_told()
 
     # --- what happens
 
@@ -137,14 +84,14 @@ class MailsMachine(RuleBasedStateMachine):
     @rule()
     def join(self) -> None:
         if not self.is_employed:
-            self.is_employed, self.warned = True, False
+            self.is_employed, self.judge.warned = True, False
             self.life.bench.advance(seconds=1)  # a tie goes to the leaver
             self._until_taken(lambda: self.life.join(minutes=0))
 
     @rule()
     def leave(self) -> None:
         if self.is_employed:
-            self.is_employed, self.warned = False, False
+            self.is_employed, self.judge.warned = False, False
             self.life.bench.advance(seconds=1)
             self._until_taken(self.life.leave)
 
@@ -166,7 +113,7 @@ class MailsMachine(RuleBasedStateMachine):
     def minutes(self, count: int) -> None:
         for _ in range(count):
             self._guarded(lambda: self.life.minutes(1))
-            self._look()
+            self.judge.look()
             self.deliver(times=1, lost=False)
 
     @rule(days=st.sampled_from([0.2, 1, 2, 10, 29, 76]))
@@ -261,7 +208,7 @@ class MailsMachine(RuleBasedStateMachine):
     def operator_takes_note(self) -> None:
         def note() -> None:
             if self.life.record.status.mail.is_untold:
-                self.warned = True
+                self.judge.warned = True
                 take_note(self.life.key, self.made.deps, by="mia@example.com")
 
         self._guarded(note)
@@ -289,14 +236,7 @@ class MailsMachine(RuleBasedStateMachine):
         for _ in range(3):
             self.life.bench.advance(hours=1)
             self.minutes(14)
-        status = self.life.record.status.mail
-        waits = {mail.state for mail in status.mails} & {MailState.DUE, MailState.CLAIMED}
-        assert not waits, f"not told although nothing is wrong: {status.mails}"
-        alarms = [told for _, message, told in self.life.bench.log.lines if message == "Could not tell"]
-        for mail in status.mails:
-            if mail.state in NOT_TOLD:
-                assert any(told["stage"] == mail.stage.value for told in alarms), f"no operator is told of {mail}"
-        self.nobody_was_told_wrongly()
+        self.judge.is_at_rest(self.life.record.status.mail.mails, self.life.bench.log.lines)
 
 
 def _settings(examples: int, **more: Any) -> settings:
@@ -315,37 +255,9 @@ def test_nobody_is_told_twice_or_wrongly_and_no_files_go_unannounced() -> None:
 # --- planted faults
 
 
-def _claims_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at = deciding._looked_at
-
-    def hopeful(mail, record, wanted, now):
-        seen = looked_at(mail, record, wanted, now)
-        return replace(mail, state=MailState.DUE) if seen.state is MailState.UNSURE else seen
-
-    monkeypatch.setattr(deciding, "_looked_at", hopeful)
-
-
-def _an_answer_that_did_not_come_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    after = telling._after
-
-    def hopeful(mail, error, now):
-        error.is_unsure = False
-        return after(mail, error, now)
-
-    monkeypatch.setattr(telling, "_after", hopeful)
-
-
-def _sent_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "is_true", lambda *_: True)
-    monkeypatch.setattr(deciding, "_is_true", lambda *_: True)
-
-
-def _deleted_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "is_warned", lambda *_: True)
-
-
 PLANTED = [
-    _claims_are_taken_back, _an_answer_that_did_not_come_is_a_refusal, _sent_without_a_look, _deleted_without_a_warning,
+    planted.claims_are_taken_back, planted.an_answer_that_did_not_come_is_a_refusal, planted.sent_without_a_look,
+    planted.deleted_without_a_warning,
 ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The adapter to the audit: objects in a bucket of their own, created once, and digests in Cloud Logging.
 
+What that bucket refuses about whoever has no record is kept in the bucket of records (`shared.domain.record.kept_cuts`).
+
 The functions' accounts may create, read and list there, never delete; without that right nothing can be overwritten. Each call is sent
 once: while the bucket refuses, or does not answer, no call is made for a while, so that a broken audit delays no pass.
 """
@@ -14,6 +16,7 @@ from typing import Any
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Bucket
 from shared.domain.record.audit import digest_of
+from shared.domain.record.kept_cuts import KEPT
 from shared.domain.things.errors import AccessDeniedError, BenchkeeperError, CloudUnavailableError
 from shared.engine.ports.audit import AuditObject, LoggedDigest
 from shared.engine.ports.runtime import Clock
@@ -26,9 +29,9 @@ _ZERO = timedelta(0)
 class StorageAudit:
     """The adapter of the port `Audit`."""
 
-    def __init__(self, clients: Clients, *, bucket: str, project: str, clock: Clock) -> None:
+    def __init__(self, clients: Clients, *, bucket: str, records: str, project: str, clock: Clock) -> None:
         self._clients = clients
-        self._name = bucket
+        self._name, self._records = bucket, records
         self._project = project
         self._clock = clock
         self._lock = threading.Lock()
@@ -40,8 +43,9 @@ class StorageAudit:
         try:
             return self._put(name, content)
         except BenchkeeperError:
+            now = self._clock.now()  # locally a call: not under the lock
             with self._lock:
-                self._refused_at = self._clock.now()
+                self._refused_at = now
             raise
 
     def _check_rest(self) -> None:
@@ -92,6 +96,24 @@ class StorageAudit:
         )
         for each in found:
             yield AuditObject(name=each.name, created_at=each.created_at, digest=each.metadata.get("sha256", ""))
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Create the object in the bucket of records by one call, which does not wait long."""
+        self._clients.quick_bucket(self._records).write(
+            name, content, content_type="application/json", expected=0, what="keep audit entry"
+        )
+
+    def kept(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the objects by pages of one listing and a read each."""
+        bucket = self._clients.bucket(self._records)
+        for each in bucket.objects(prefix=KEPT, fields="name", what="list kept audit entries"):
+            found = bucket.get(each.name, what="read kept audit entry")
+            if found is not None:
+                yield each.name, found.content
+
+    def drop(self, name: str) -> None:
+        """Remove the object by one call."""
+        self._clients.bucket(self._records).delete(name, what="remove kept audit entry")
 
     def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
         """Write the entry by one call of `entries.write`."""

@@ -228,8 +228,8 @@ def alias_of_cuts(key: str, day: date) -> str:
     return digest_of(f"{ALONE} {key} {day.isoformat()}".encode())[:16]
 
 
-def cut_entries(cuts: Iterable[CutCall], key: str, chain: AuditStatus, because: str, at: datetime) -> Chain:
-    """Return the entries of these calls as the next ones of the chain. A target that does not show the key is left out: it may name the user."""
+def cut_entries(cuts: Iterable[tuple[str, CutCall]], key: str, chain: AuditStatus, because: str, at: datetime) -> Chain:
+    """Return the entries of these calls (id, call) as the next ones of the chain. A target that does not show the key may name the user: none."""
     digits = key.rpartition("-")[2]
     names = (account_id_for(UserKey(key)).removeprefix("nb-"), key, digits) if digits != key else (key,)
 
@@ -239,10 +239,10 @@ def cut_entries(cuts: Iterable[CutCall], key: str, chain: AuditStatus, because: 
         return text
 
     lines = []
-    for number, cut in enumerate(cuts, start=chain.audited + 1):
+    for call_id, cut in cuts:
         target = cut.target if digits in cut.target else ""
         done_at = None if cut.state is CallState.ASKED else at
-        call = Call(id=f"{ALONE}-{number}", activity=cut.activity, state=cut.state, policy="", done_at=done_at)
+        call = Call(id=call_id, activity=cut.activity, state=cut.state, policy="", done_at=done_at)
         act = f"{cut.kind} {target}".strip()
         lines.append(StoryLine(at=at, kind=StoryKind.CALL, text=cut.text, because=because, act=act, call=call))
     return _chained(lines, chain, scrub)

@@ -45,3 +45,12 @@ class Audit(Protocol):
 
     def logged(self, first: str, last: str) -> Iterator[LoggedDigest]:
         """Yield the digests in the log of these days."""
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Create an object beside the records for entries that were refused. One of that name that is there is not an error."""
+
+    def kept(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and content of each object that `keep` made."""
+
+    def drop(self, name: str) -> None:
+        """Remove such an object; a missing one is not an error."""

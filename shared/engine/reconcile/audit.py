@@ -8,7 +8,7 @@ and the rest follows it. A refused copy stops nothing: the lines stay in the rec
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from shared.domain.record.audit import (
     sealed,
     without_known,
 )
+from shared.domain.record.kept_cuts import KeptCuts, call_ids, kept_from_json, kept_json, kept_name
 from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError, ConflictError
@@ -125,30 +126,75 @@ def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecor
 def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -> None:
     """Write entries of calls about users who have no record to write: by user and day a chain of their own, found by one listing.
 
-    The key is that of the user, or the pseudonym of an erased one. If it is refused, the log alone has the calls: nothing
-    else of the user can be written, and the cut is not delayed.
+    The key is that of the user, or the pseudonym of an erased one. What the audit refuses is kept beside the records, and the hourly
+    sweep writes it (`copy_kept_cuts`). If that is refused, too, the log alone has the calls: the cut is not delayed.
     """
     now = deps.clock.now()
     for key, calls in cuts.items():
-        some = tuple(calls)
+        some = KeptCuts(key=key, because=because, at=now, calls=tuple(calls))
+        if not some.calls:
+            continue
         try:
-            if some:
-                _note_cut(key, some, because, deps, now)
+            _note_cut(some, deps, now)
         except BenchkeeperError as error:
-            facts = {"user": key, "calls": len(some), "reason": error.reason.value, "detail": error.detail}
-            deps.log.error("Audit entry was lost", **facts)
+            _keep_cuts(some, error, deps)
 
 
-def _note_cut(key: str, cuts: tuple[CutCall, ...], because: str, deps: Deps, now: datetime) -> None:
-    alias = alias_of_cuts(key, now.date())
+def _keep_cuts(cuts: KeptCuts, why: BenchkeeperError, deps: Deps) -> None:
+    facts = {"user": cuts.key, "entries": len(cuts.calls)}
+    try:
+        deps.audit.keep(kept_name(cuts), kept_json(cuts))
+    except BenchkeeperError as error:
+        deps.log.error("Audit entry was lost", reason=error.reason.value, detail=error.detail, **facts)
+    else:
+        deps.log.warning("Audit entries wait", age_s=0, reason=why.reason.value, detail=why.detail, **facts)
+
+
+def copy_kept_cuts(deps: Deps) -> None:
+    """Write the entries of cuts that the audit refused. The first that is still refused leaves the rest to the next sweep.
+
+    Safe to repeat: entries that are there are recognised, and the object is removed after they are.
+    """
+    now = deps.clock.now()
+    try:
+        kept = [(name, kept_from_json(content)) for name, content in deps.audit.kept()]
+        for name, cuts in sorted(kept, key=lambda each: (each[1].at, not each[1].is_intent)):
+            if not _is_noted(cuts, deps, now):
+                _note_cut(cuts, deps, now)
+            deps.audit.drop(name)
+    except BenchkeeperError as error:
+        deps.log.error("Audit is behind", reason=error.reason.value, detail=error.detail)
+
+
+def _is_noted(cuts: KeptCuts, deps: Deps, now: datetime) -> bool:
+    """Return True if the entries are in a chain of a day since the cut: their process ended between the entry and the removal."""
+    ids, day = set(call_ids(cuts)), cuts.at.date()
+    while day <= now.date():
+        for found in deps.audit.listed(f"{ENTRIES}{day.isoformat()}/{alias_of_cuts(cuts.key, day)}-"):
+            if _has_calls(deps.audit.get(found.name), found.name, ids):
+                return True
+        day += timedelta(days=1)
+    return False
+
+
+def _has_calls(content: bytes | None, name: str, ids: Collection[str]) -> bool:
+    return content is not None and any(entry.call in ids for entry in entries_in(content, name))
+
+
+def _note_cut(cuts: KeptCuts, deps: Deps, now: datetime) -> None:
+    alias, ids = alias_of_cuts(cuts.key, now.date()), call_ids(cuts)
     end = AuditStatus(alias=alias)
     last = max((found.name for found in deps.audit.listed(f"{ENTRIES}{now.date().isoformat()}/{alias}-")), default="")
     there = deps.audit.get(last) if last else None
     for _ in range(_TRIES):
         if there is not None:
+            if _has_calls(there, last, ids):
+                return  # by another process, or by a call whose answer was lost
             entry = tuple(entries_in(there, last))[-1]
             end = AuditStatus(alias=alias, audited=entry.number, audit_digest=entry.digest, audit_object=last)
-        chain, last = cut_entries(cuts, key, end, because, now), name_of(alias, end.audited + 1, now.date())
+        named = zip(ids, cuts.calls, strict=True)
+        chain = cut_entries(named, cuts.key, end, cuts.because, cuts.at)
+        last = name_of(alias, end.audited + 1, now.date())
         there = deps.audit.put(last, chain.content)
         if there == chain.content:
             return

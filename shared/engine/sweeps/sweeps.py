@@ -36,6 +36,7 @@ from shared.engine.decisions.policy_change import keep_policy
 from shared.engine.decisions.waves import instances_now, keep_waves
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import ListedRow
+from shared.engine.reconcile.audit import copy_kept_cuts
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.reconcile.seats import SeatKeeper
@@ -108,6 +109,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         look.keeper.keep(strays=tuple(summary.strays))
         keep_costs(deps, now)
     if not dry_run:
+        copy_kept_cuts(deps)
         keep_manifests(deps)
     summary.sessions = sync_sessions(deps, dry_run=dry_run)
     summary.measures |= _waits(look.waits)

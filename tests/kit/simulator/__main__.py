@@ -1,4 +1,4 @@
-"""`./tests/run.sh --simulate [--seed N] [--histories K] [--coverage] [--trace FILE] [--replay FILE]`; see docs/testing.md."""
+"""`./tests/run.sh --simulate [--seed N] [--histories K] [--scene NAME] [--coverage] [--trace FILE] [--replay FILE]`; see docs/testing.md."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ def main() -> int:
     parser.add_argument("--coverage", action="store_true", help="name the pairs of calls that did not meet")
     parser.add_argument("--trace", type=Path, help="write the journal's lines there")
     parser.add_argument("--replay", type=Path, help="run this kept history alone")
+    parser.add_argument("--scene", default="", help="draw histories of this scene or affair alone")
+    parser.add_argument("--no-kept", action="store_true", help="leave the kept histories out")
     args = parser.parse_args()
     began, coverage, failed, days, calls = time.process_time(), Coverage(), 0, 0.0, 0
     with ExitStack() as stack:
         trace = stack.enter_context(args.trace.open("w")) if args.trace else None
         journal = Journal(trace)
-        kept = [args.replay] if args.replay else sorted(KEPT.glob("*.json"))
+        kept = [args.replay] if args.replay else [] if args.no_kept else sorted(KEPT.glob("*.json"))
         drawn = [] if args.replay else range(args.histories)
         for path in kept:
             seed, steps = read(path)
@@ -34,7 +36,7 @@ def main() -> int:
                 sys.stdout.write(f"{path.name} fails: {ran.failure.where}\n{ran.failure.text}\n")
         for number in drawn:
             seed = f"{args.seed}/{number}"
-            ran = run(None, seed=seed, journal=journal, coverage=coverage)
+            ran = run(None, seed=seed, journal=journal, coverage=coverage, scene=args.scene)
             days, calls = days + ran.days, calls + ran.calls
             if ran.failure is not None:
                 failed += 1

@@ -1,6 +1,6 @@
 """What a history may begin with besides a duel: something that takes its time, and meets whatever is drawn after it.
 
-Each affair gets the history that is drawn (`history._Draw`); what it leaves in `wanted` are the entries that come next.
+Each affair gets the history that is drawn (`history.Draw`); what it leaves in `wanted` are the entries that come next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from kit.machine import GROUPS
 from kit.spark_machine import SPARK
 
 if TYPE_CHECKING:
-    from kit.simulator.history import _Draw
+    from kit.simulator.history import Draw
 
 _DUE, _IDLE, _DRIFT = {"entry": "due"}, {"entry": "idle"}, {"entry": "drift"}
 _STOCKOUT = {"code": "UNAVAILABLE", "message": "ZONE_RESOURCE_POOL_EXHAUSTED in zone"}
@@ -24,24 +24,24 @@ _UNREADABLE = {
 }
 
 
-def _news(draw: _Draw, kind: str, groups: list[str] | None) -> dict[str, Any]:
+def _news(draw: Draw, kind: str, groups: list[str] | None) -> dict[str, Any]:
     when = {"profile": "absent", "said_ago": 0, "holds_in": 0}
     return {"entry": "news", "user": draw.person, "kind": kind, "groups": groups, **when}
 
 
-def _leaver(draw: _Draw) -> dict[str, Any]:
+def _leaver(draw: Draw) -> dict[str, Any]:
     return _news(draw, "leaver", None)
 
 
-def _joiner(draw: _Draw) -> dict[str, Any]:
+def _joiner(draw: Draw) -> dict[str, Any]:
     return _news(draw, "joiner", [GROUPS[1]])
 
 
-def _wake(draw: _Draw) -> dict[str, Any]:
+def _wake(draw: Draw) -> dict[str, Any]:
     return {"entry": "wake", "user": draw.person}
 
 
-def hold(draw: _Draw) -> None:
+def hold(draw: Draw) -> None:
     """A leaver's data is put on hold, perhaps for longer than every retention, released, and put on hold again."""
     draw.stand("rests" if draw.rng.random() < 0.5 else "over", draw.pick(GROUPS[:2]))
     release = {"entry": "release", "user": draw.person}
@@ -54,7 +54,7 @@ def hold(draw: _Draw) -> None:
         draw.wanted = [_DUE, _DUE, release, _DUE, _joiner(draw), release]
 
 
-def image(draw: _Draw) -> None:
+def image(draw: Draw) -> None:
     """A deployment brings another image, perhaps other zones first; it waits for a word, and goes in waves, or back."""
     draw.stand("runs", GROUPS[1])
     zones = {"zones": [f"europe-west1-{zone}" for zone in "dcb"]} if draw.rng.random() < 0.3 else {}
@@ -68,7 +68,7 @@ def image(draw: _Draw) -> None:
     draw.wanted = [_DUE, _DRIFT, _wake(draw), decide, other, _DUE, _DRIFT]
 
 
-def letter(draw: _Draw) -> None:
+def letter(draw: Draw) -> None:
     """A message fails for long, for the record cannot be read; Pub/Sub hands it over as a letter, perhaps twice at once."""
     if draw.rng.random() < 0.5:
         draw.stand("runs", draw.pick(GROUPS[:2]))
@@ -91,7 +91,7 @@ def letter(draw: _Draw) -> None:
     draw.wanted = [_IDLE, other, {"entry": "replay"}, _DUE, park, _IDLE]
 
 
-def zone(draw: _Draw) -> None:
+def zone(draw: Draw) -> None:
     """One zone or two are sold out for as long as the history lasts, and somebody gets an instance, or another one, in the next."""
     draw.stand(draw.pick(("runs", "over")), GROUPS[0])
     for name in "bc"[: draw.pick((1, 1, 2))]:
@@ -102,7 +102,7 @@ def zone(draw: _Draw) -> None:
     draw.wanted = [_DUE, _wake(draw), _leaver(draw), _DUE, _DUE, _joiner(draw), _DUE]
 
 
-def hint(draw: _Draw) -> None:
+def hint(draw: Draw) -> None:
     """Two entries write the same due hint; the sweep removes the one's, and then the other one writes it again."""
     draw.begin(_joiner(draw))
     draw.begin(_news(draw, "mover", [GROUPS[0]]))
@@ -115,7 +115,7 @@ def hint(draw: _Draw) -> None:
         draw.step({"finish_one": held[1]})
 
 
-def cluster(draw: _Draw) -> None:
+def cluster(draw: Draw) -> None:
     """Passes that were planned for one try meet the cluster of another, which runs or is deleted."""
     draw.stand("runs", draw.pick(GROUPS[:2]))
     click = {"entry": "click", "user": draw.person, "template": draw.pick(SPARK[1:])}
@@ -140,13 +140,13 @@ def cluster(draw: _Draw) -> None:
     draw.shuffle(held, 14)
 
 
-def sessions(draw: _Draw) -> None:
+def sessions(draw: Draw) -> None:
     """Three sweeps make the same templates of sessions."""
     held = [name for _ in range(3) if (name := draw.held(_DRIFT, "sessionTemplates", "create"))]
     draw.shuffle(held, 16)
 
 
-def restore(draw: _Draw) -> None:
+def restore(draw: Draw) -> None:
     """A pass that was to bring the files back comes late, when another one has done so and a third one changes the instance."""
     draw.stand("back", GROUPS[0])
     wake, late = _wake(draw), ""
@@ -164,4 +164,18 @@ def restore(draw: _Draw) -> None:
             break
 
 
-AFFAIRS: tuple[Callable[[_Draw], None], ...] = (hold, image, letter, zone, hint, cluster, sessions, restore)
+def refusing(draw: Draw) -> None:
+    """A bucket of the product refuses everything for as long as the history lasts; a leaver is cut at once all the same."""
+    draw.stand("runs", draw.pick(GROUPS[:2]))
+    bucket = draw.pick(("audit", "audit", "inbox", "letters"))
+    error = {"code": draw.pick(("PERMISSION_DENIED", "UNAVAILABLE"))}
+    draw.step({"fault": {"call": "storage.objects.*", "resource": f"*-{bucket}*", "error": error, "times": 0}})
+    draw.alone(_leaver(draw))
+    draw.step({"is_cut": draw.person})
+    draw.minutes(draw.pick((0, 2)))
+    draw.step({"advance": draw.pick((60, 3600, 86_400 * 2))})
+    click = {"entry": "click", "user": draw.person, "kind": "START"}
+    draw.wanted = [_DRIFT, _joiner(draw), click, _DUE, _leaver(draw), _IDLE, _DUE]
+
+
+AFFAIRS: tuple[Callable[[Draw], None], ...] = (hold, image, letter, zone, hint, cluster, sessions, restore, refusing)

@@ -55,7 +55,7 @@ class Desk:
                 return partial(self._decide, back=bool(entry.get("back")))
             case "park":
                 sent = self._simulation.sent_by.get(entry["of"])
-                if sent is None or sent not in self._simulation.judge.pending:
+                if sent is None or sent.kind == "member" or sent not in self._simulation.judge.pending:
                     return None
                 return partial(self._park, sent)
             case _:
@@ -135,7 +135,7 @@ class Desk:
         self.image = image
         profiles = {name: {**fields, "image": VmImage(project="p", name=image)} for name, fields in PROFILES.items()}
         more: dict[str, Any] = {"zones": tuple(zones)} if zones else {}
-        self._simulation.deploy(settings_with(profiles, **more))
+        self._simulation.deploy(settings_with(profiles, **self._simulation.options, **more))
 
     def _decide(self, *, back: bool) -> None:
         """Agree to every policy that waits; let a halted rollout go on, or go back."""

@@ -19,7 +19,8 @@ from typing import Any
 from kit.machine import FAULTS, GROUPS
 from kit.simulator.affairs import AFFAIRS
 from kit.simulator.journal import Coverage, Journal
-from kit.simulator.world import USERS, Simulation, injected
+from kit.simulator.scenes import Scene
+from kit.simulator.world import SCENES, USERS, Simulation, injected
 from kit.spark_machine import SPARK, SPARK_FAULTS
 from shared.domain.intent.wish import WishKind
 
@@ -112,8 +113,13 @@ class Ran:
     calls: int
 
 
-def run(steps: Sequence[Step] | None, *, seed: str, journal: Journal, coverage: Coverage | None = None) -> Ran:
-    """Run a history, or draw one while it runs (`steps` None). Failures of the product are returned, none is raised."""
+def run(
+    steps: Sequence[Step] | None, *, seed: str, journal: Journal, coverage: Coverage | None = None, scene: str = ""
+) -> Ran:
+    """Run a history, or draw one while it runs (`steps` None). Failures of the product are returned, none is raised.
+
+    `scene` draws one of that scene or affair; without it, the seed says what it is of.
+    """
     coverage = coverage or Coverage()
     coverage.begin()
     simulation = Simulation(seed=seed, journal=journal, coverage=coverage)
@@ -123,7 +129,7 @@ def run(steps: Sequence[Step] | None, *, seed: str, journal: Journal, coverage: 
     with injected(simulation):
         try:
             if steps is None:
-                _Draw(seed, simulation, done).all()
+                Draw(seed, simulation, done).all(scene)
             else:
                 for step in steps:
                     done.append(step)
@@ -157,6 +163,13 @@ def carry_out(step: Step, simulation: Simulation) -> None:  # noqa: C901, PLR091
             simulation.works(user)
         case {"deploy": image}:
             simulation.desk.deploy(image, step.get("zones", ()))
+        case {"scene": name}:
+            simulation.open_scene(name)
+        case {"in": name, **_more}:
+            if name in simulation.scenes:
+                simulation.scenes[name].step(step)
+        case {"is_cut": user}:
+            simulation.is_cut(user)
         case {"outside": user, "what": what}:
             simulation.outside(user, what)
         case {"finish_one": name}:
@@ -172,7 +185,7 @@ def carry_out(step: Step, simulation: Simulation) -> None:  # noqa: C901, PLR091
 
 
 @dataclass
-class _Draw:
+class Draw:
     """Draws a history while it runs, so that it knows who is alive."""
 
     seed: str
@@ -186,24 +199,36 @@ class _Draw:
         # In half of the histories all entries but one in eight are about one person.
         self.together = self.rng.random() < 0.5
         self.person = self.pick(USERS)
+        self.scene: Scene | None = None
         # In half of them a task that is about to change something waits for another that is about to change the same thing.
         self.clashes = self.rng.random() < 0.5
         self.up: list[str] = []  # whose turns come next, one after the other
         self.stalls = 0
+        self.hands = True  # whether other hands are at work
+        self.longest_s = 86_400 * 31  # nothing happens for so long at most
         self.wanted: list[dict[str, Any]] = []  # entries to come before those that are drawn
         self.oldest: datetime | None = None
 
     def pick(self, items: Sequence[Any]) -> Any:
         return items[int(self.rng.random() * len(items))]
 
-    def all(self) -> None:
+    def all(self, scene: str = "") -> None:
         """Draw the whole history: some people have worked here for a while, then things happen at once."""
-        for user in USERS[: self.pick((0, 2, 3))]:
+        has_scene, drawn = self.rng.random() < 0.25, self.pick(sorted(SCENES))
+        affair = next((each for each in AFFAIRS if each.__name__ == scene), None)
+        if scene in SCENES or (has_scene and not scene):
+            self.open(scene or drawn)
+        settled = self.pick((0, 2, 3)) if self.scene is None or not self.scene.is_alone else 0
+        for user in USERS[:settled]:
             self.begin({"entry": "news", **self.news(user), "kind": "joiner", "groups": [self.pick(GROUPS[:2])]})
         if self.count:
             self.calm()
         x = self.rng.random()
-        if x < 0.4:
+        if self.scene is not None:
+            self.scene.draw(self)
+        elif affair is not None:
+            affair(self)
+        elif x < 0.4:
             self.duel()
         elif x < 0.7:
             self.past()
@@ -216,6 +241,12 @@ class _Draw:
             self.turns(1 + int(self.rng.random() * 40))
             self.between()
         self.turns(_MOST_TURNS, until_done=True)
+
+    def open(self, name: str) -> None:
+        """Switch a part of the deployment on, for the whole history."""
+        self.step({"scene": name})
+        self.scene = self.simulation.scenes[name]
+        self.person = self.pick(self.simulation.people)
 
     def duel(self) -> None:
         """Two entries meet at one thing."""
@@ -387,7 +418,7 @@ class _Draw:
     def user(self) -> str:
         if self.together and self.rng.random() < 7 / 8:
             return self.person
-        user: str = self.pick(USERS)
+        user: str = self.pick(self.simulation.people)
         return user
 
     def news(self, user: str) -> dict[str, Any]:
@@ -404,6 +435,10 @@ class _Draw:
     def entry(self) -> dict[str, Any]:
         if self.wanted:
             return self.wanted.pop(0)
+        if self.scene is not None and (self.scene.is_alone or self.rng.random() < 0.6):
+            found = self.scene.entry(self)
+            if found is not None:
+                return found
         what = self.pick(
             ("news", "news", "news", "again", "due", "due", "due", "drift", "idle", "wake", "click", "click", "desk")
         )
@@ -490,7 +525,9 @@ class _Draw:
             self.oldest = self.simulation.now
         elif (self.simulation.now - self.oldest).total_seconds() > _LONGEST_PASS_S:
             self.turns(_MOST_TURNS, until_done=True)
-        if self.clashes and self.rng.random() < 0.3:  # what they were planned from changes while they wait
+        if (
+            self.hands and self.clashes and self.rng.random() < 0.3
+        ):  # what they were planned from changes while they wait
             self.step({"outside": self.person, "what": self.pick(("stop", "start", "delete", "enable", "share"))})
             self.step({"advance": self.pick((20, 60, 120))})
         if x < 0.35:
@@ -502,10 +539,12 @@ class _Draw:
                 {"crash": self.pick(("lifecycle", "tick", "hub", "lifecycle", "tick", "hub", "cli", "dead_letter"))}
             )
         elif x < 0.67:
-            self.step({"outside": self.user(), "what": self.pick((*_HANDS, *_OTHER_HANDS))})
+            if self.hands:
+                self.step({"outside": self.user(), "what": self.pick((*_HANDS, *_OTHER_HANDS))})
         elif x < 0.85:
             self.turns(_MOST_TURNS, until_done=True)
-            self.step({"advance": self.pick((60, 180, 600, 3600, 86_400, 86_400 * 16, 86_400 * 31))})
+            passes = self.pick((60, 180, 600, 3600, 86_400, 86_400 * 16, 86_400 * 31))
+            self.step({"advance": min(passes, self.longest_s)})
             if self.rng.random() < 0.5:
                 self.calm()
 
@@ -516,7 +555,7 @@ class _Draw:
             self.step({"advance": 60})
             self.step({"begin": f"c{self.count}.{minute}", "entry": "due"})
             self.turns(_MOST_TURNS, until_done=True)
-        for user in USERS:
+        for user in self.simulation.people:
             self.step({"works": user})
 
 

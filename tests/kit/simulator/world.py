@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
+from fnmatch import fnmatch
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -31,10 +33,14 @@ from kit.inprocess import ENDPOINT, START, Bench, KitClock, ListLog, WsgiAdapter
 from kit.ledger import Ledger
 from kit.life import settings_with
 from kit.machine import PROFILES, WorldMachine
-from kit.oracle import Sent, wanted_profile
+from kit.oracle import Sent, must_lose_access, wanted_profile
 from kit.simulator.baton import Baton, CrashError, Task
 from kit.simulator.desk import PROCESSES, Desk, body_of
+from kit.simulator.floods import Floods
 from kit.simulator.journal import Coverage, Journal, change, written
+from kit.simulator.mails import Mails
+from kit.simulator.rosters import Rosters
+from kit.simulator.scenes import Scene
 from shared import wiring
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.domain.fleet.drift import _hour_of
@@ -52,6 +58,7 @@ from shared.wiring import patience_s, wire
 
 USERS = ("ann@example.com", "ann@example.org", "Ñandú.O'Neil@sub.example.co")
 SWEEPS = ("due", "idle", "drift")
+SCENES: dict[str, type[Scene]] = {scene.name: scene for scene in (Rosters, Mails, Floods)}
 _PROCESS = {
     "news": "lifecycle",
     "again": "lifecycle",
@@ -59,6 +66,7 @@ _PROCESS = {
     "click": "hub",
     **dict.fromkeys(SWEEPS, "tick"),
     **PROCESSES,
+    **{kind: process for scene in SCENES.values() for kind, process in scene.processes.items()},
 }
 _TOPIC = "//pubsub.googleapis.com/projects/{project}/topics/{topic}"
 _TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
@@ -103,6 +111,9 @@ class SimLog(ListLog):
 
     def _add(self, severity: str, message: str, facts: dict[str, Any]) -> None:
         self._simulation.journal.note("log", self._simulation.baton.who, severity, message, facts)
+        mails = self._simulation.scenes.get("mails")
+        if isinstance(mails, Mails) and message == "Could not tell":
+            mails.untold.append((severity, message, facts))
         if severity == "ERROR" and facts.get("reason") == "Unexpected":
             self._simulation.unexpected.append(f"{message}: {facts}")
 
@@ -162,6 +173,13 @@ class Judge(WorldMachine):
         self.noticed: dict[str, datetime] = {}
         self.on_hold: set[str] = set()
         self.known_as: dict[str, list[str]] = {}
+        self.tells = False
+
+    def _busy(self) -> list[str]:
+        """With messages to users, a record has a time for its next mail, which may be near."""
+        return (
+            [str(row.user_key) for row in self.bench.deps.records.rows() if row.busy] if self.tells else super()._busy()
+        )
 
     def noticed_since(self, user: str) -> datetime:
         """Return when the record says that access ended: no sweep may come for months, and news said together may come one by one."""
@@ -186,6 +204,10 @@ class Simulation:
         self.unseen: set[str] = (
             set()
         )  # whose account other hands changed: no listing shows it, a sweep comes once a day
+        self.people: tuple[str, ...] = USERS
+        self.bystanders: tuple[str, ...] = ()  # about whom no history draws anything
+        self.options: dict[str, Any] = {}  # settings
+        self.scenes: dict[str, Scene] = {}
         self._deps: dict[str, Deps] = {}
         with self._made():
             self.bench = make_bench(settings=settings_with(PROFILES))
@@ -231,6 +253,8 @@ class Simulation:
             workers=self.baton,
             sign_in=SimSignIn(),
         )
+        for scene in self.scenes.values():
+            deps = scene.wired(deps)
         return clients, deps
 
     def _start(self, process: str) -> None:
@@ -255,6 +279,31 @@ class Simulation:
             self._start(process)
         self.journal.note("deploy")
 
+    # --- scenes
+
+    def open_scene(self, name: str) -> None:
+        """Switch a part of the deployment on. It is for the beginning of a history, before anything is known."""
+        if name in self.scenes:
+            return
+        scene = SCENES[name](self)
+        scene.begin()
+        self.scenes[name] = scene
+        self.options |= scene.options
+        self.judge.tells = "mails" in self.scenes
+        self.deploy(settings_with(PROFILES, **self.options))
+
+    def lives_with(self, people: tuple[str, ...]) -> None:
+        """From now on the history is about these people."""
+        self.people = self.judge.users = people
+
+    @property
+    def everybody(self) -> tuple[str, ...]:
+        return (*self.people, *self.bystanders)
+
+    def scene_of(self, kind: str) -> Scene | None:
+        """Return the scene that a kind of entry belongs to, if it is open."""
+        return next((scene for scene in self.scenes.values() if kind in scene.processes), None)
+
     @property
     def now(self) -> datetime:
         return self.bench.now
@@ -275,21 +324,23 @@ class Simulation:
         match kind:
             case "news":
                 sent = self._news(name, entry)
-                work = partial(self._deliver, sent)
+                work = partial(self.deliver, sent)
             case "again":
                 if entry["of"] not in self.sent_by:
                     return
-                work = partial(self._deliver, self.sent_by[entry["of"]])
+                work = partial(self.deliver, self.sent_by[entry["of"]])
             case "wake":
                 key = user_key_for(parse_email(entry["user"]))
                 work = partial(self.handle, lifecycle, wake_message(key), SHIPPED["wake"].topic, f"w-{name}", self.now)
             case "click":
                 work = partial(self._click, entry)
             case "due" | "idle" | "drift":
-                body = json.dumps({"sweep": kind}).encode()
-                work = partial(self.handle, tick, body, "workbench-tick", f"t-{name}", self.now)
+                work = self.tick_of(kind, name)
             case _:
-                own = self.desk.work(name, entry)
+                scene = self.scene_of(kind)
+                if scene is None and kind not in PROCESSES:
+                    return  # its scene is not open
+                own = scene.work(name, entry) if scene is not None else self.desk.work(name, entry)
                 if own is None:
                     return
                 work = own
@@ -317,14 +368,29 @@ class Simulation:
             attributes=attributes,
             published=self.now,
         )
+        self.sends(name, sent)
+        return sent
+
+    def sends(self, name: str, sent: Sent) -> None:
+        """Note that a message was published: Pub/Sub brings it until it is taken."""
         self.judge.sent.append(sent)
         self.judge.pending.append(sent)
         self.sent_by[name] = sent
-        return sent
 
-    def _deliver(self, sent: Sent) -> None:
+    def tick_of(self, kind: str, name: str) -> Callable[[], None]:
+        """Return a tick of that sweep."""
+        body = json.dumps({"sweep": kind}).encode()
+        return partial(self.handle, tick, body, "workbench-tick", f"t-{name}", self.now)
+
+    def deliver(self, sent: Sent) -> None:
+        """Hand a message to the function `lifecycle`, until it is taken."""
         assert sent.published is not None
-        self.handle(lifecycle, body_of(sent), SHIPPED["hr"].topic, sent.event_id, sent.published)
+        # With an even number no event that nobody reads stands beside it, whose letter Google's own client would publish.
+        log = None
+        if sent.kind == "member":
+            log = self.judge.body_of_log(dataclasses.replace(sent, event_id=f"e{2 * int(sent.event_id[1:])}"))
+        topic = SHIPPED["hr" if log is None else "directory"].topic
+        self.handle(lifecycle, body_of(sent) if log is None else log, topic, sent.event_id, sent.published)
         with contextlib.suppress(ValueError):
             self.judge.pending.remove(sent)
 
@@ -376,14 +442,14 @@ class Simulation:
             if task is not self.baton.current and task.how in {"start", "create"} and "instances/" in task.changes:
                 self.judge.two_by_others |= {
                     user
-                    for user in map(str, map(parse_email, USERS))
+                    for user in map(str, map(parse_email, self.everybody))
                     if str(user_key_for(parse_email(user))) in task.changes
                 }
 
     def look_at(self, task: Task, body: bytes) -> None:
         """Note of whom an idle sweep writes the record: they may be stopped for idleness, by this entry or a later one."""
         if self.entries.get(task.root, {}).get("entry") == "idle":
-            for user in USERS:
+            for user in self.everybody:
                 if f'"records/{user_key_for(parse_email(user))}.json"'.encode() in body:
                     self.judge.rested.add(str(parse_email(user)))
 
@@ -404,8 +470,10 @@ class Simulation:
             raise task.error
         if self.unexpected:
             raise AssertionError(self.unexpected[0])
-        with self._undisturbed():
+        with self.undisturbed():
             self.desk.look_at_letters()
+            for scene in self.scenes.values():
+                scene.ended(task)
 
     def finish(self) -> None:
         """Let all tasks come to their ends, in turns."""
@@ -416,6 +484,7 @@ class Simulation:
 
     def advance(self, seconds: float) -> None:
         self.judge._note_unwanted()
+        self._check_scenes()
         self.bench.advance(seconds=seconds)
         self.journal.note("advance", seconds)
 
@@ -429,7 +498,7 @@ class Simulation:
         self._start(process)
 
     def works(self, user: str) -> None:
-        with self._undisturbed():
+        with self.undisturbed():
             self.judge.ledger.write(str(parse_email(user)))
 
     def outside(self, user: str, what: str) -> None:
@@ -437,7 +506,7 @@ class Simulation:
             key = user_key_for(parse_email(user))
             email = account_email(account_id_for(key), self.bench.settings.project)
             path = f"/v1/projects/{self.bench.settings.project}/serviceAccounts/{email}"
-            with self._undisturbed():
+            with self.undisturbed():
                 self.bench.clients.json("iam").call_or_none("DELETE", path)
             self.unseen.add(user)
         elif what in {"enable", "share", "snapshot"}:
@@ -447,7 +516,7 @@ class Simulation:
             self.judge.outside(user=user, what=what)
 
     @contextlib.contextmanager
-    def _undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> Iterator[None]:
         world = self.bench.cloud.world
         faults, world.faults = world.faults, Faults()
         try:
@@ -458,9 +527,27 @@ class Simulation:
 
     def check(self) -> None:
         """What always holds."""
-        with self._undisturbed():
+        with self.undisturbed():
+            self._check_scenes()  # first: what is missing is forgotten by the next
             self.judge.data_is_kept()
             self.judge.never_two()
+
+    def _check_scenes(self) -> None:
+        with self.undisturbed():
+            for scene in self.scenes.values():
+                scene.check()
+
+    def is_cut(self, user: str) -> None:
+        """Hold that whoever is known to have left is cut, although a bucket that no cut needs refuses everything.
+
+        Nothing is held while an entry is at work, or where another call may have failed.
+        """
+        user, judge = str(parse_email(user)), self.judge
+        buckets = {*self.bench.settings.all_buckets} - {self.bench.settings.bucket}
+        faults = self.bench.cloud.world.faults.listing()
+        others = [each for each in faults if not any(fnmatch(name, each["resource"]) for name in buckets)]
+        if not self.baton.tasks and not others and must_lose_access(judge.sent, user, self.now):
+            judge.access_is_cut(user)
 
     # --- quiet
 
@@ -468,6 +555,8 @@ class Simulation:
         """No more trouble: what was not acked comes again, the schedule goes on, and within three sweeps of each kind all is settled."""
         self.finish()
         self.bench.cloud.world.faults.clear()
+        for scene in self.scenes.values():
+            scene.quiet()
         judge = self.judge
         number = 0
         for _ in range(5):
@@ -475,7 +564,7 @@ class Simulation:
                 number += 1
                 name = f"redelivery{number}"
                 self.entries[name] = {"entry": "again"}
-                self.baton.begin(name, "lifecycle", partial(self._deliver, sent))
+                self.baton.begin(name, "lifecycle", partial(self.deliver, sent))
             self.finish()
             if self.desk.parked:
                 self.begin(f"replay{number}", {"entry": "replay"})
@@ -487,11 +576,13 @@ class Simulation:
         for user in sorted(self.unseen):
             self.begin(f"look.{user}", {"entry": "wake", "user": user})
             self.finish()
-        judge.two_by_others = {str(parse_email(user)) for user in USERS}  # whom other hands gave a second one
+        judge.two_by_others = {str(parse_email(user)) for user in self.everybody}  # whom other hands gave a second one
         for hour in range(_HOURS_OF_A_ROLLOUT if self.desk.image else _HOURS):
             if self.desk.image:
                 self.begin(f"q{hour}.decide", {"entry": "decide"})
                 self.finish()
+            for scene in self.scenes.values():
+                scene.hour(f"q{hour}.{scene.name}")
             self._minutes_of(f"q{hour}.a", 9)
             judge.two_by_others.clear()
             self.advance(35 * 60)
@@ -510,6 +601,8 @@ class Simulation:
         for minute in range(count):
             self.advance(60)
             self._sweeps(f"{name}{minute}", "due")
+            for scene in self.scenes.values():
+                scene.minute(f"{name}{minute}.{scene.name}")
             self.check()
 
     def _sweeps(self, name: str, *kinds: str) -> None:
@@ -519,7 +612,7 @@ class Simulation:
 
     def _is_settled(self) -> None:
         judge = self.judge
-        keys = [user_key_for(parse_email(user)) for user in USERS]
+        keys = [user_key_for(parse_email(user)) for user in self.people]
         for hour in range(len(keys)):  # in one hour of the day a sweep always wants to look at somebody's account
             if all(_hour_of(key) != self.now.hour for key in keys):
                 break
@@ -528,6 +621,9 @@ class Simulation:
         summary = sweep("drift", self.bench.deps, dry_run=True)
         if summary.decisions or judge._busy():
             raise UnsettledError(f"not settled after {_HOURS} sweeps of each kind: {summary.decisions} {judge._busy()}")
+        with self.undisturbed():
+            for scene in self.scenes.values():
+                scene.settled()
         judge.world_matches()
         judge.facts_are_allowed()
         users = sorted({sent.user for sent in judge.sent})
@@ -576,6 +672,8 @@ def injected(simulation: Simulation) -> Iterator[None]:
         wiring._CACHED.clear()
         wiring._CACHED.update(cached)
         simulation.baton.end()
+        for scene in simulation.scenes.values():
+            scene.close()
 
 
 __all__ = ["SWEEPS", "USERS", "Simulation", "UnsettledError", "injected"]
