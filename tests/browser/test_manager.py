@@ -126,9 +126,9 @@ def test_a_plan_is_read_before_the_act(house: House, chromium: Browser, script: 
         expect(page.get_by_role("heading", level=1)).to_have_text(email)
         page.get_by_role("link", name="History").click()
         story = page.locator("table.story tbody tr")
-        expect(story.first).to_contain_text("Messages")
+        expect(story.last).to_contain_text("Messages")
         times = story.locator("time").evaluate_all("(all) => all.map((each) => each.dateTime)")
-        assert times == sorted(times)
+        assert times == sorted(times, reverse=True)
         page.get_by_role("link", name="Cloud calls").click()
         expect(story.first).to_contain_text("Cloud calls")
 
