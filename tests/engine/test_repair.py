@@ -423,6 +423,21 @@ def test_a_crash_at_any_call_while_the_audit_refuses_a_cut_by_label_leaves_no_ch
         assert number > 10
 
 
+def test_kept_cuts_that_cannot_be_read_stay_and_hold_up_no_others():
+    with impatient():
+        bench = own_accounts()
+        refusing_audit(bench)
+        cut_by_label({KEY}, bench.deps)
+        bench.cloud.world.faults.clear()
+        bench.advance(minutes=1)
+        odd = f"{KEPT}0000-odd.json"
+        storage_bucket(bench.clients).blob(odd).upload_from_string(b'{"key": 1}')
+        copy_kept_cuts(bench.deps)
+        assert cuts_are_told(bench) == ALL_FOUR
+        assert kept_cuts(bench) == {odd}
+        assert len(lines(bench, "Audit is behind")) == 1
+
+
 def test_a_crash_at_any_call_of_copying_writes_each_entry_once():
     with impatient():
         number, crashed = 0, True

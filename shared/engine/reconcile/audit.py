@@ -29,7 +29,7 @@ from shared.domain.record.audit import (
 from shared.domain.record.kept_cuts import KeptCuts, call_ids, kept_from_json, kept_json, kept_name
 from shared.domain.record.outbox import AuditStatus
 from shared.domain.record.record import UserRecord
-from shared.domain.things.errors import BenchkeeperError, ConflictError
+from shared.domain.things.errors import BenchkeeperError, ConflictError, InvalidMessageError
 from shared.domain.things.history import CAUSES, CallState, StoryLine, folded, latest, once_copied
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import Stored
@@ -157,13 +157,21 @@ def copy_kept_cuts(deps: Deps) -> None:
     """
     now = deps.clock.now()
     try:
-        kept = [(name, kept_from_json(content)) for name, content in deps.audit.kept()]
-        for name, cuts in sorted(kept, key=lambda each: (each[1].at, not each[1].is_intent)):
+        for name, cuts in sorted(_readable(deps), key=lambda each: (each[1].at, not each[1].is_intent)):
             if not _is_noted(cuts, deps, now):
                 _note_cut(cuts, deps, now)
             deps.audit.drop(name)
     except BenchkeeperError as error:
         deps.log.error("Audit is behind", reason=error.reason.value, detail=error.detail)
+
+
+def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
+    """Yield the kept cuts with their objects' names. One that cannot be read stays where it is, and holds up no other."""
+    for name, content in deps.audit.kept():
+        try:
+            yield name, kept_from_json(content)
+        except InvalidMessageError as error:
+            deps.log.error("Audit is behind", reason=error.reason.value, detail=error.detail)
 
 
 def _is_noted(cuts: KeptCuts, deps: Deps, now: datetime) -> bool:
