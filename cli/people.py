@@ -14,6 +14,7 @@ from cli.asking import length
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
 from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
 from cli.users import no_state, say_unknown, user_key
+from shared.domain.record.record import Presence
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason
 from shared.engine.reconcile.reconciler import preview, reconcile
@@ -141,7 +142,10 @@ def _print_fleet(rows: list[dict[str, Any]], output: str, *, nothing: str) -> No
 def print_person(seen: dict[str, Any], out: Terminal) -> None:
     """Print one user, as `show` does."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
-    access = f"profile {seen['profile']}" if seen["entitled"] else "none"
+    if seen["entitled"]:
+        access = f"profile {seen['profile']}"
+    else:
+        access = "stays for now, although" if seen["presence"] == Presence.PRESENT else "none"
     lines: list[tuple[str, Text | str]] = [
         ("Access", f"{access}: {seen['because']}"),
         ("Target", seen["target"]),

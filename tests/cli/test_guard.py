@@ -157,6 +157,15 @@ def test_one_list_by_the_first_digits_of_its_digest(flood: Typing) -> None:
     assert {row["user_key"] for row in rows} == flood.batch.people
 
 
+def test_who_waits_is_not_said_to_be_without_access(flood: Typing) -> None:
+    waits = flood.batch.people
+    for email in PEOPLE:
+        said = flood.run("show", email).stdout
+        assert ("stays for now, although: left" in said, "none: left" in said) == (
+            (True, False) if user_key_for(email) in waits else (False, True)
+        )
+
+
 def test_two_administrators_approve(flood: Typing) -> None:
     people = flood.batch.people
     assert "taken up within a minute" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
