@@ -26,7 +26,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """Return the length of time of an option such as `90m`, `4h` or `60d`."""
+    """Return the length of time of an option such as `90m`, `4h` or `60d`; None without the option. Raise `BadParameter` for other texts."""
     if value is None:
         return None
     found = length_of(value)

@@ -324,4 +324,4 @@ def _print_draft(draft: dict[str, Any], *, dry_run: bool) -> None:
     for note in draft["notes"]:
         console().print(Text(f"- {note}"))
     for fault in draft["faults"]:
-        complain(f"To be mended by hand: {fault}")
+        complain(f"To be fixed by hand: {fault}")

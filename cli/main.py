@@ -53,7 +53,7 @@ class Main(PlainGroup):
         return super().parse_args(ctx, [*own, *rest])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name, or of that earlier name."""
+        """Return the command of that name, or of that earlier name; None if there is none."""
         return super().get_command(ctx, EARLIER_NAMES.get(cmd_name, cmd_name))
 
     def heading_of(self, name: str) -> str:

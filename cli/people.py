@@ -100,7 +100,7 @@ def list_people(
 
 
 def is_unused(row: dict[str, Any], since: datetime) -> bool:
-    """Return True for a user who is entitled and whose last sign of use is known and older; what nobody looked at is not unused."""
+    """Return True for an entitled user whose last sign of use is known and older than `since`. An unknown last use is not unused."""
     if row["presence"] != "PRESENT" or row["last_used"] is None:
         return False
     return datetime.fromisoformat(row["last_used"]) < since

@@ -48,7 +48,7 @@ def lifecycle(event: CloudEvent) -> None:
 
 
 def _ends_a_group(piece: News) -> bool:
-    """Return True for the end of a group: whoever was in it through nested groups is named by no message."""
+    """Return True for the end of a group: no message names the users who were in it through nested groups."""
     return isinstance(piece, GroupEvent) and piece.kind is GroupEventKind.DELETED
 
 

@@ -13,7 +13,7 @@ _TEXT = """\
 <meta name="color-scheme" content="light dark"><title>The page cannot be shown · Benchkeeper</title></head>
 <body><main>
 <h1>The page cannot be shown</h1>
-<p>Something in its settings is wrong, and an administrator must mend it. What you have is as it was: nothing of yours was
+<p>Something in its settings is wrong, and an administrator must fix it. What you have is as it was: nothing of yours was
 stopped or lost.</p>
 <p>Administrators: the log of this function lists every fault, and <code>benchkeeper validate-config</code> finds them before
 a deployment.</p>

@@ -21,7 +21,7 @@ class BeingRepairedError(RetryableError):
 
 
 def read_record(user_key: UserKey) -> Stored | None:
-    """Load a record as the engine does. If the record is damaged, request a pass and raise `BeingRepairedError`."""
+    """Load a record as the engine does, None if there is none. If the record is damaged, request a pass and raise `BeingRepairedError`."""
     with asking_for_repair(user_key):
         return current().deps.engine.records.load(user_key)
 

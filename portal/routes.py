@@ -17,7 +17,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Access(StrEnum):
-    """Whom a route admits: everybody, whoever is signed in, or the roles with a right (`shared.domain.intent.roles`).
+    """The visitors whom a route admits: all, those who are signed in, or the roles with a right (`shared.domain.intent.roles`).
 
     Others get 401 if they are not signed in, or 403 without such a role.
     """

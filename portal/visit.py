@@ -63,7 +63,7 @@ def signed_in() -> tuple[UserEmail, UserKey]:
 
 
 def role() -> Role | None:
-    """Return the visitor's role as far as it is known without a call; the guard of a route for roles has asked for it."""
+    """Return the visitor's role as far as it is known without a call, else None. The guard of a route for roles has asked for it."""
     found = visit().person
     return current().roles.remembered(found) if found is not None else None
 

@@ -26,7 +26,10 @@ class NoAnswerError(Exception):
 
 
 class LiveTable(Table, frozen=True, kw_only=True, dict=True):
-    """The table, corrected by the project's answers. `kept` has the answer to each question that was asked; None: there was none."""
+    """The table, corrected by the project's answers. `kept` has the answer to each question, None if it was not answered.
+
+    A method that judges a value returns None if no fault is found.
+    """
 
     ask: Ask
     project: str

@@ -78,7 +78,7 @@ class Machine(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The table, as the file has it."""
+    """The table, as the file has it. A method that judges a value returns None if the table finds no fault with it."""
 
     date: date
     source: str
@@ -314,19 +314,19 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return verdict
 
     def network(self, name: str) -> Verdict | None:  # noqa: ARG002 - the project's answer
-        """Return the judgement of a network; the table knows none."""
+        """Return None: the table lists no networks."""
         return None
 
     def subnet(self, name: str) -> Verdict | None:  # noqa: ARG002 - same
-        """Return the judgement of a subnetwork; the table knows none."""
+        """Return None: the table lists no subnetworks."""
         return None
 
     def image_name(self, project: str, name: str) -> Verdict | None:  # noqa: ARG002 - same
-        """Return the judgement of a single image; the table knows none."""
+        """Return None: the table lists no single images."""
         return None
 
     def image(self, project: str, family: str) -> Verdict | None:
-        """Return the judgement of an image family; None if it is valid, or of a project of one's own."""
+        """Return the judgement of an image family; None if it is valid, or if the table does not list its project."""
         ours = self.images.get(project)
         if ours is None:
             close = difflib.get_close_matches(project, self.images, n=1, cutoff=0.85)

@@ -1,7 +1,7 @@
 """The files of an evidence package, and their check: each table as CSV and JSON, a manifest with the SHA-256 of each, and its own.
 
-Made by `benchkeeper evidence` and the page. `manifest.sha256` makes a changed byte of the manifest show; whoever keeps that digest elsewhere
-finds out as well whether the whole package was replaced.
+Made by `benchkeeper evidence` and the page. `manifest.sha256` makes a changed byte of the manifest show. A copy of that digest that is
+kept elsewhere also shows whether the whole package was replaced.
 """
 
 from __future__ import annotations

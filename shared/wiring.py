@@ -168,7 +168,7 @@ def _read_roster(people: Callable[[], People], raw: bytes, **about: Any) -> Read
 
 
 def _mail_ports(settings: Settings, clients: Clients) -> MailPorts | None:
-    """Return the ports of messages to users; None if they are switched off. What sends is imported only where a mail is sent."""
+    """Return the ports of messages to users; None if they are switched off. The code that sends is imported only by a function that sends mails."""
     chosen = settings.messages
     if chosen is None:
         return None

@@ -217,7 +217,7 @@ class NothingThere(Gcloud):
         raise _not_there(str(call))
 
     def account(self) -> str:
-        """Return that nobody is logged in."""
+        """Return "": no account is logged in."""
         return ""
 
 

@@ -100,7 +100,7 @@ class RolesFile(Strict, frozen=True, kw_only=True):
 
 def _a_week(value: timedelta | None) -> timedelta | None:
     if value is not None and value < timedelta(days=7):
-        raise ValueError("it must be 7d or more: it is what a mistake is mended from")
+        raise ValueError("it must be 7d or more: it is what a mistake is repaired from")
     return value
 
 

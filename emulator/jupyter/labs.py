@@ -99,7 +99,7 @@ class Labs:
             self._private = None
 
     def place(self, host: str) -> Place | None:
-        """Return the environment of this host, as of the last poll."""
+        """Return the environment of this host as of the last poll; None if no instance has the host."""
         with self._lock:
             return self._places.get(host)
 

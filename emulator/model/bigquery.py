@@ -51,7 +51,7 @@ class BigQueryModel:
         self._tables = {name: _Table(each["columns"], each["rows"]) for name, each in state.items()}
 
     def declare(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Declare a table or view: `table`, `columns`, and `rows` of texts or nulls. It replaces one of that name."""
+        """Declare a table or view: `table`, `columns`, and `rows` of texts or nulls. It replaces a table or view of the same name."""
         name, columns, rows = body.get("table"), body.get("columns"), body.get("rows", [])
         if set(body) - {"table", "columns", "rows"} or not isinstance(name, str) or not _TABLE.fullmatch(name):
             raise ApiError("INVALID_ARGUMENT", "a table needs `table` (project.dataset.name), `columns` and `rows`")

@@ -1,7 +1,7 @@
 """BigQuery's `jobs.list` over planted jobs. Nothing runs: a job's state follows from its times and the time of the read.
 
-Fields and projections are those of the discovery document (JobList of bigquery.v2). A project that nobody declared is refused, as one
-that the caller may not see.
+Fields and projections are those of the discovery document (JobList of bigquery.v2). A project that was not declared is refused, like a
+project that the caller may not see.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class ComputeOperations:
         return operation
 
     def repeated(self, verb: str, request_id: str) -> ComputeOperation | None:
-        """Return the operation that the same request started before."""
+        """Return the operation that the same request started before; None for a new request."""
         return self._all.get(self._by_request.get((verb, request_id.lower()), "")) if request_id else None
 
     def find(self, path: str) -> ComputeOperation:

@@ -158,7 +158,7 @@ class Machine:
         return bool(self.kernel_changes) or any(script.kernels is not None for script in self.scripts)
 
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
-        """Return the first moment in (since, now] at which the kernels were scripted as not busy for `timeout` without a break."""
+        """Return the first moment in (since, now] at which the kernels were scripted as not busy for `timeout` on end; None if never."""
         edges = {since, now} | {at for at, _ in self.kernel_changes if since < at < now}
         for script in self.scripts:
             edges |= {edge for edge in (script.since, script.until) if edge is not None and since < edge < now}

@@ -141,7 +141,7 @@ class Operations:
         return operation
 
     def repeated(self, endpoint: str, target: str, request_id: str) -> Operation | None:
-        """Return the operation that the same request started before."""
+        """Return the operation that the same request started before; None for a new request."""
         return self._all.get(self._by_request.get((endpoint, target, request_id.lower()), "")) if request_id else None
 
     def check_free(self, target: str) -> None:

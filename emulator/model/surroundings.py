@@ -120,7 +120,11 @@ class Surroundings:
         return _cpu_problem(setup, machine.series, name, platform)
 
     def image_problem(self, image: dict[str, Any] | None) -> Status | None:
-        """Return why an image or the newest of a family cannot be used, or None. In another project it may only be hidden."""
+        """Return the error for an image, or the newest image of a family, that cannot be used; None if it can.
+
+        For an image of another project that is the error of a missing permission: the caller cannot tell a hidden image from a missing
+        one.
+        """
         if image is None:
             return None
         family = image.get("family")

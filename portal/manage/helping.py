@@ -78,7 +78,7 @@ def _diagnosis(record: UserRecord, own: Mine | None) -> Diagnosis:
 
 
 def _line(record: UserRecord, view: NotebookView) -> str:
-    """Return the state in one line for a ticket, times in UTC: whoever reads it later may be anywhere."""
+    """Return the state in one line for a ticket. Times are in UTC, because its readers may be in any time zone."""
     now = visit().now()
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
 

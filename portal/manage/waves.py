@@ -70,7 +70,7 @@ def rollouts(found: Seen) -> list[Change]:
 
 
 def rollout_of(digest: str, found: Seen) -> Change | None:
-    """Return the halted rollout if its digest is this one."""
+    """Return the halted rollout of that digest; None if there is none."""
     return next((change for change in rollouts(found) if change.digest == digest), None)
 
 

@@ -39,7 +39,7 @@ class BigQueryCosts:
         self._queries = f"/bigquery/v2/projects/{project}/queries"
 
     def month(self, month: str) -> Mapping[UserKey, float] | None:
-        """Return the users' costs by one query."""
+        """Return the users' costs by one query; None if no view is configured."""
         if self._view is None:
             return None
         costs: dict[UserKey, float] = {}

@@ -122,7 +122,7 @@ class RestOutsideJobs:
         )
 
     def _addresses(self, *told: object) -> frozenset[str]:
-        """Return the canonical addresses; a text that is none, such as a principal of a workforce pool, is nobody's of ours."""
+        """Return the canonical addresses; a text that is no address, such as a principal of a workforce pool, belongs to no user."""
         found: set[str] = set()
         for text in told:
             try:

@@ -1,7 +1,7 @@
 """The CloudEvents of the topic `workbench-notifications` (docs/asyncapi.yaml): a mail to a user is due.
 
-The function `notify` reads only whose mail it is, and which: everything else it takes from the record, so whoever may publish here can
-have nothing sent but what is due. Other subscribers find the times in `facts`.
+The function `notify` reads only whose mail it is, and which: everything else it takes from the record, so a forged message can
+trigger only a mail that is due. Other subscribers find the times in `facts`.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _page(value: str) -> str:
 
 
 class MessagesFile(Strict, frozen=True, kw_only=True):
-    """Messages to users. Without this section nobody is told anything but by the page."""
+    """Messages to users. Without this section, users are told things on the page only."""
 
     sender: Annotated[Email, Meta(description="The address that mails come from; your mail server must allow it.")] = (
         field(name="from")

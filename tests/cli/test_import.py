@@ -207,7 +207,7 @@ def test_a_template_that_cannot_be_mended_is_said_and_the_rest_goes_on(seed, tmp
     seed.cloud.storage.insert(BUCKET, f"{folder}/broken.yaml", b"config: [")
     seed.cloud.storage.insert(BUCKET, f"{folder}/typo.yaml", b"config: {mastrConfig: {}}")
     result = run(seed)
-    assert "To be mended by hand: line 1" in result.stderr
+    assert "To be fixed by hand: line 1" in result.stderr
     assert "mastrConfig" in result.stderr
     assert "masterConfig" in result.stderr
     assert sorted(p.name for p in (tmp_path / "imported").glob("*.yaml")) == ["per-auth-cluster.yaml", "typo.yaml"]

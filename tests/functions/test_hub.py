@@ -277,7 +277,7 @@ def test_a_broken_configuration_is_a_kind_page_and_a_line_with_every_fault(world
     answer = world.browser(ANA, "broken-hub").get(f"{url}/", timeout=30)
     assert (answer.status_code, answer.headers["Content-Type"]) == (500, "text/html; charset=utf-8")
     assert answer.headers["Content-Security-Policy"] == CSP
-    assert "An administrator must mend it".lower() in answer.text.lower()
+    assert "An administrator must fix it".lower() in answer.text.lower()
     assert "nobody_knows" not in answer.text
     world.until(lambda: any(row["message"] == "Configuration is broken" for row in world.lines("broken-hub")))
     line = next(row for row in world.lines("broken-hub") if row["message"] == "Configuration is broken")

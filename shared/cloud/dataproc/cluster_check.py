@@ -44,7 +44,7 @@ _MAPPING: Loc = ("config", "securityConfig", "identityConfig", "userServiceAccou
 
 
 def cluster_findings(data: Mapping[str, Any], context: TemplateContext) -> Iterator[Finding]:
-    """Yield all faults and notes of a master of clusters."""
+    """Yield all faults and notes of a master template of clusters."""
     kind = other_kind(data)
     if kind is not None:
         yield kind

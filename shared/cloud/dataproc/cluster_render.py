@@ -119,6 +119,6 @@ def _set_identity(config: dict[str, Any], record: UserRecord, target: RenderTarg
 
 def _invalid(name: str, problem: str) -> InvalidSpecError:
     return InvalidSpecError(
-        user_message=f"The cluster template '{name}' is not valid; an administrator must mend it.",
+        user_message=f"The cluster template '{name}' is not valid; an administrator must fix it.",
         detail=f"template {name}: {problem}",
     )

@@ -72,6 +72,6 @@ def _set_kind(body: dict[str, Any], suffix: str) -> None:
 
 def _invalid(name: str, problem: str) -> InvalidSpecError:
     return InvalidSpecError(
-        user_message=f"The session template '{name}' is not valid; an administrator must mend it.",
+        user_message=f"The session template '{name}' is not valid; an administrator must fix it.",
         detail=f"session template {name}: {problem}",
     )

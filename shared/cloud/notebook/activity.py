@@ -61,7 +61,7 @@ class MonitoringActivity:
     def transfers(
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
-        """Return the bytes a second, the greatest of network in, network out and disk, by instance id; None: no metric has points."""
+        """Return by instance id the greatest of the rates of network in, network out and disk, in bytes a second; None if no metric has points."""
         found = [self._series(metric, _RATE | _BY_VM, _ids(notebooks), window, now) for metric in TRANSFERS]
         return {n.ref.instance_id: _greatest([series.of(n.gce_instance_id) for series in found]) for n in notebooks}
 

@@ -23,7 +23,7 @@ class GuestReports:
         self._project = f"/compute/v1/projects/{project}"
 
     def of(self, ref: InstanceRef) -> Report | None:
-        """Return the report by one GET; 404 is the answer for a VM without the attribute, and for one that is gone."""
+        """Return the report by one GET; None for 404, the answer for a VM without the attribute and for a missing VM."""
         path = f"{self._project}/zones/{ref.zone}/instances/{ref.instance_id}/getGuestAttributes"
         found = self._clients.json("compute").call_or_none("GET", path, params={"queryPath": f"{NAMESPACE}/"})
         return None if found is None else _report(found)

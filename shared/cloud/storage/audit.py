@@ -1,6 +1,6 @@
 """The adapter to the audit: objects in a bucket of their own, created once, and digests in Cloud Logging.
 
-What that bucket refuses about whoever has no record is kept in the bucket of records (`shared.domain.record.kept_cuts`).
+Entries about users without a record that this bucket refuses are kept in the bucket of records (`shared.domain.record.kept_cuts`).
 
 The functions' accounts may create, read and list there, never delete; without that right nothing can be overwritten. Each call is sent
 once: while the bucket refuses, or does not answer, no call is made for a while, so that a broken audit delays no pass.

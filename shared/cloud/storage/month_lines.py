@@ -1,6 +1,6 @@
 """The adapter to the metered lines of months that are over: `index/costs/<month>.json.gz` each, and the sums of all in `totals.json.gz`.
 
-The drift sweep writes them in the first days of the next month; after that nobody does, and processes keep what they read.
+The drift sweep writes them in the first days of the next month. After that they are not written again, so processes keep what they read.
 """
 
 from __future__ import annotations

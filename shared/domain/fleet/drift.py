@@ -62,7 +62,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """Return the differences of that row's instance, compared once for all callers."""
+        """Return the differences of that row's instance, compared once for all callers; None without an instance or a known profile."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -187,7 +187,7 @@ def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
 
 
 def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return that an instance differs in properties that can never be changed; None if it does not."""
+    """Return the text that says that an instance differs in properties that can never be changed; None if it does not."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -217,7 +217,7 @@ class Comparisons:
         self._kept: list[object] = []  # kept alive, so that no other object gets the same `id()`
 
     def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-        """Return the same as `differences_of`."""
+        """Return the same as `differences_of`: None if the configuration lost the profile."""
         return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
 
     def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:

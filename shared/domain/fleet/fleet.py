@@ -117,8 +117,8 @@ def standing(row: RecordRow) -> Standing:
 def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None = None) -> str | None:
     """Return why the row needs attention; None if it does not.
 
-    The word is that of the reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs nobody. `at` is the present moment for
-    reasons that are shown for a limited time.
+    The word is that of the reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs no attention. `at` is the
+    present moment for reasons that are shown for a limited time.
     """
     if row.unknown_since is not None and (at is None or at - row.unknown_since < SHOWN_FOR):
         return Reason.UNKNOWN_LEAVER.value

@@ -21,7 +21,7 @@ _AT_REST = frozenset({Reason.IDLE, Reason.DORMANT})
 class IdleDay(Struct, frozen=True, kw_only=True):
     """A day: idle stops, the seconds that notebooks stood stopped by them, by profile, and the kernels that ended with them.
 
-    `kernels` counts those of stops whose machine had reported lately; of `unknown` stops nobody knows.
+    `kernels` counts those of stops whose machine had reported lately; for `unknown` stops the number is not known.
     """
 
     stops: int = 0

@@ -40,7 +40,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """A report of a VM. None: the VM did not say, or what it said cannot be.
 
     `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report, `cores` are CPU cores in use,
-    `gpu` is a share of 1, `killed` counts processes that were ended for want of memory since the start, `disk` is the fill of the home
+    `gpu` is a share of 1, `killed` counts processes that were killed for lack of memory since the start, `disk` is the fill of the home
     disk in percent.
     """
 

@@ -1,6 +1,6 @@
 """The roster: the list of everybody who is entitled, read as a whole. It finds the joiners and leavers whose message never came. Pure.
 
-A message that was lost is found by nobody who only listens. So the members of the assigned groups, and HR's list of employees, are
+A subscriber cannot notice a lost message. So the members of the assigned groups, and HR's list of employees, are
 read each hour and compared with what the records say. Only differences are stated, as facts of the source `roster`.
 
 Presence in a roster is evidence. Absence is evidence only about a person whom the same roster has listed before, and only if the whole
@@ -114,7 +114,7 @@ class RosterState(Struct, frozen=True, kw_only=True):
 
 
 class Allowed(Struct, frozen=True, kw_only=True):
-    """An operator's word that a roster with about so many people is right, although it shrank or many are gone from it."""
+    """An operator's statement that a roster with about `people` people is right, although it shrank or many are gone from it."""
 
     people: int
     by: str
@@ -219,7 +219,7 @@ def accepted(
 ) -> RosterState:
     """Return the memory after an accepted reading. `keys` has the key of everybody who has a record.
 
-    Whoever is `undone` (the difference was not stated yet, or was not confirmed) is remembered as before, so that the next reading finds
+    A user in `undone` (the difference was not stated yet, or was not confirmed) is remembered as before, so that the next reading finds
     the same difference. A person without a record is forgotten: there is nothing to take away.
     """
     groups = tuple(sorted(reading.covers | {g for found in reading.people.values() for g in found or ()}))

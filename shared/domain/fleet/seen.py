@@ -99,7 +99,7 @@ class Instances:
             yield Labelled(InstanceRef(instance_id=InstanceId(instance_id), zone=zone), labels)
 
     def get(self, key: tuple[str, str], /) -> ObservedNotebook | None:
-        """Return the instance of this zone and id."""
+        """Return the instance of this zone and id; None if it was not listed."""
         name = f"{key[0]}/{key[1]}"
         packed = self._packed.get(name)
         return None if packed is None else _unpacked(name, packed)

@@ -22,7 +22,7 @@ def machine_in_use(record: UserRecord) -> What:
 
 
 def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
-    """Return all lines of a user in the list, up to `at`; without a meter those of the hours that were counted this month."""
+    """Return all metered lines of a listed user, up to `at`. Without a meter they are estimated from the hours counted this month."""
     return _lines(meter_from(row.meter), row.usage, row.profile or "", row.cost_center, at)
 
 

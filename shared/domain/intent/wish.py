@@ -87,7 +87,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     """The content of a request.
 
     `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD, BLOCK and LIFT. `snapshot` goes with RESTORE and names
-    the copy, and with UNDO_RESTORE, where it names the one that holds the files from before.
+    the copy, and with UNDO_RESTORE, where it names the copy of the files from before.
     """
 
     kind: WishKind

@@ -155,7 +155,7 @@ def entitled(record: UserRecord, catalog: Catalog) -> Profile:
     profile = catalog.profiles.get(record.spec.profile or "")
     if profile is None:
         raise RefusedError(
-            user_message="Your profile is missing in the configuration; an administrator must mend that first.",
+            user_message="Your profile is missing in the configuration; an administrator must fix that first.",
             detail=f"profile {record.spec.profile!r} is not in the configuration",
         )
     return profile

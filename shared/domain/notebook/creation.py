@@ -167,7 +167,7 @@ def lost_note(record: UserRecord, now: datetime) -> str:
 
 
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:
-    """Return the zones that did not fail in this round, those first that Google named as available."""
+    """Return the zones that did not fail in this round. Zones that Google named as available come first."""
     notebook = record.status.notebook
     return [zone for zone in policy.zones_by_offer(notebook.offered_zones) if zone not in notebook.failed_zones]
 

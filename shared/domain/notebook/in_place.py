@@ -19,7 +19,7 @@ DISKS = {"boot disk": "boot", "data disk": "data"}  # the differences that can g
 
 
 def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step | None:
-    """Return the step that restarts a running instance as its user asked; None if nobody asked of late, or it was sent already.
+    """Return the step that restarts a running instance as its user asked; None if no request is recent, or if the restart was sent already.
 
     The machine keeps its place: a stop and a start could lose it to a zone without machines.
     """

@@ -96,7 +96,7 @@ def _is_ready(sight: SnapshotSight) -> bool:
 
 
 def _begun(record: UserRecord, notebook: ObservedNotebook, now: datetime) -> UserRecord:
-    """Return the record with the restore that its user asks for now. One that may have been sent is always brought to its end."""
+    """Return the record with the restore that its user asks for now. A restore that may have been sent is not replaced before it ends."""
     data, wish = record.status.data, record.spec.restore
     rollback = data.rollback
     if rollback is not None:
@@ -159,7 +159,7 @@ def _save(
 def _restore(
     record: UserRecord, rollback: Rollback, notebook: ObservedNotebook, scene: Scene
 ) -> tuple[UserRecord, Step | None]:
-    """Return the step that sends the restore. Both states are READY now, or the disk may be broken and the one that is READY must do."""
+    """Return the step that sends the restore. The restore needs both snapshots READY; if the disk may be broken, the snapshot to restore is enough."""
     kept, target = _sight(rollback.before, scene), _sight(rollback.target, scene)
     if isinstance(kept, Unreadable):
         return record, _waiting(record, patience(record, kept.error, _LOOK_AGAIN))

@@ -169,7 +169,7 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
 
 
 def _not_ready(step: Step, reason: Reason, message: str, wait: timedelta) -> Step:
-    """Return the step of an instance that runs and that nobody can be said to get into; it is looked at again."""
+    """Return the step of an instance that runs but is not known to be reachable; the next pass is at most `wait` away."""
     wait = min(wait, step.requeue_after or wait)
     return replace(step, condition=ConditionStatus.FALSE, reason=reason, message=message, requeue_after=wait)
 

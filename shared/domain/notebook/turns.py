@@ -22,7 +22,9 @@ from shared.domain.things.notebook import NotebookState, ObservedNotebook
 def in_turn(
     by: Callable[[Policy], Differences | None], policy: Policy, user_key: UserKey, turn: Turn | None
 ) -> Differences | None:
-    """Return the differences by the policy in force. Those that need a stop count only once the user's turn has come.
+    """Return the differences by the policy in force; None if the configuration lost the profile.
+
+    Differences that need a stop count only once the user's turn has come.
 
     If the instance is wrong by all earlier policies, too, the rollout does not matter: the user moved, or the machine was
     changed by hand.

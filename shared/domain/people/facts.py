@@ -307,7 +307,7 @@ class Facts(Struct, frozen=True):
         """Return the facts stated until a moment, and those stated later: the facts of two users who had one address in turn.
 
         A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both get it. Both
-        get an operator's word that access ended, too: an address that is blocked gives nothing to whoever has it next.
+        also get an operator's word that access ended: a blocked address gives nothing to its next holder.
         """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}

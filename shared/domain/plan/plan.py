@@ -72,7 +72,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
 
     def zones_by_offer(self, offered: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the zones with those first that Google named as available, in Google's order."""
+        """Return all zones. Zones that Google named as available come first, in Google's order."""
         first = tuple(zone for zone in offered if zone in self.zones)
         return first + tuple(zone for zone in self.zones if zone not in first)
 

@@ -232,7 +232,7 @@ def _made(wanted: Wanted, state: MailState, now: datetime) -> Mail:
 
 
 def _looked_at(mail: Mail, record: UserRecord, wanted: list[Wanted], now: datetime) -> Mail:
-    """Return the mail as it is now: one that is not true any more lapses, a claim without an outcome counts as unsure."""
+    """Return the mail as it is now: a due mail that is not true any more lapses, a claim without an outcome counts as unsure."""
     if mail.state is MailState.CLAIMED and now >= mail.at + LAPSES:
         return replace(mail, state=MailState.UNSURE, at=now, trouble=Trouble.CRASHED)
     if mail.state is MailState.DUE and not _is_true(mail, record, wanted, now):

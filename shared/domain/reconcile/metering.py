@@ -1,7 +1,8 @@
 """The step from what a pass saw and did to the meter of the user (`shared.domain.things.meter`). Pure; called at the end of each pass.
 
 A machine counts from the moment at which the cloud accepted its create or start, once it was seen running, to that at which the cloud
-accepted its stop or deletion. Without such a call of ours the moment of the observation counts. Whoever is not observed keeps counting.
+accepted its stop or deletion. Without such a call of ours the moment of the observation counts. A machine that could not be observed
+keeps counting.
 """
 
 from __future__ import annotations

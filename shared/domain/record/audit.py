@@ -166,7 +166,7 @@ class Scrub:
 
 
 def named_again(text: str, record: UserRecord) -> str:
-    """Return the text of an entry with the user's key in the place of the pseudonym, for whoever may see the user's record."""
+    """Return the text of an entry with the user's key in the place of the pseudonym, for a reader who may see the user's record."""
     alias = record.status.audit.alias
     return text.replace(alias, record.user_key) if alias else text
 
@@ -279,13 +279,13 @@ def _chained(lines: Iterable[StoryLine], end: AuditStatus, scrub: Callable[[str]
 
 
 def entries_in(content: bytes, place: str = "") -> Iterator[Entry]:
-    """Yield the entries of an object. Raise `InvalidMessageError` for what is no entry."""
+    """Yield the entries of an object. Raise `InvalidMessageError` for a line that is not an entry."""
     for row in content.removesuffix(b"\n").split(b"\n"):
         try:
             yield _entry(json.loads(row), digest_of(row), place)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise InvalidMessageError(
-                user_message=f"The audit object {place} holds what is no entry.",
+                user_message=f"The audit object {place} has a line that is not an entry.",
                 detail=f"audit object {place}: {type(error).__name__}",
             ) from error
 
@@ -369,7 +369,7 @@ def _times(line: StoryLine, known: Iterable[Entry], scrub: Scrub) -> int:
 
 
 def as_line(entry: Entry, record: UserRecord) -> StoryLine:
-    """Return the line of the history that the entry was made from, for whoever may see the user's record."""
+    """Return the line of the history that the entry was made from, for a reader who may see the user's record."""
     return StoryLine(
         at=entry.at,
         kind=entry.kind,

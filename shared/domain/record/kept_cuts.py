@@ -1,8 +1,8 @@
 """Cuts about users who have no record to write, kept while the audit refuses their entries.
 
-A record is the outbox of its own history; whoever has none that can be written has an object of this kind below `audit-waiting/` in the
-bucket of records. The hourly sweep writes the entries, and removes the object after that. The call ids follow from the content, so entries
-that were written are recognised, whoever wrote them and wherever a process ended.
+A record is the outbox of its own history. A user without a record that can be written has an object of this kind below `audit-waiting/`
+in the bucket of records. The hourly sweep writes the entries, and removes the object after that. The call ids follow from the content, so
+entries that were written are recognised, whichever process wrote them and wherever it ended.
 """
 
 from __future__ import annotations

@@ -61,5 +61,5 @@ class Leaving(Struct, frozen=True, kw_only=True):
     keys: int | None = None
 
     def path(self, path: LeavingPath) -> PathCut | None:
-        """Return what is known of a path."""
+        """Return what is known of a path; None if the path was not checked."""
         return next((each for each in self.paths if each.path is path), None)

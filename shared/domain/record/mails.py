@@ -126,7 +126,7 @@ class MailStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def is_untold(self) -> bool:
-        """The state of the mails: True if one reached nobody, or if nobody knows, and no operator took note."""
+        """The state of the mails: True if a mail was not delivered, or may not have been, and no operator took note."""
         return any(mail.state in NOT_TOLD for mail in self.mails)
 
     def mail(self, stage: Stage, episode: str) -> Mail | None:
@@ -138,7 +138,7 @@ LAPSES = timedelta(minutes=10)  # a claim without an outcome: longer than the fu
 
 
 def last_warning(since: datetime, days: int = min(WARNED_BEFORE)) -> str:
-    """Return the episode of the warning so many days before the end; without `days`, of the last warning."""
+    """Return the episode of the warning `days` days before the end; by default, of the last warning."""
     return f"{since.isoformat()}/{days}"
 
 

@@ -49,7 +49,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     this time. `restart_at`: the user asked then for a restart of the running instance. `restore`: a copy of the files
     is to take the place of the present ones. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
     entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does. `limited_by` are all groups of the
-    user that may have only so many environments, `paid_by` those that may cost only so much; a leaver keeps these.
+    user with a limit of environments, `paid_by` those with a limit of cost; a leaver keeps these.
     """
 
     presence: Presence
@@ -163,7 +163,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def asks_for_seats(self) -> bool:
-        """The need of seats: True if the user gets an environment only with all of them. One that is there counts in any case."""
+        """The need of seats: True if the user gets an environment only with all of them. An existing environment counts in any case."""
         status = self.status
         is_away = status.notebook.dormancy is not None and status.notebook.dormancy.away_since is not None
         has_environment = is_away or bool(
@@ -208,7 +208,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 class LimitRow(Struct, frozen=True, kw_only=True):
     """The part of a user in limits by group: `seats` are the limited groups in which the user counts, `wait` what the user waits for.
 
-    `is_due`: the environment that is there gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
+    `is_due`: the existing environment gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
     """
 
     seats: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """The step for the copies of an entitled user's files: those that were asked for are taken, and old ones are deleted.
 
-The idle sweep asks for a copy (`with_copy_asked`), so many at a time. A pass makes it so, and never asks for one by itself. For a leaver
-all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
+The idle sweep asks for copies (`with_copy_asked`), a limited number in each sweep. A pass takes them, and asks for none by itself. For a
+leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
 """
 
 from __future__ import annotations

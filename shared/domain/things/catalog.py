@@ -344,7 +344,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def limited(self) -> tuple[Assignment, ...]:
-        """The assignments whose group may have so many environments at once and no more."""
+        """The assignments whose group has a limit of environments."""
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_environments is not None)
 
     def room_of(self, group: str) -> int | None:

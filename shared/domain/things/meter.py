@@ -1,4 +1,4 @@
-"""The meter of a user: how long each billed thing was there, in lines of one month, kept whole seconds exactly. Pure.
+"""The meter of a user: how long each billed thing existed, in lines of one month, in whole seconds. Pure.
 
 A line names what is billed (`What`) and counts seconds. The line is closed, and another opened, when anything in `What` or the
 quantity changes. Nothing is written while nothing changes: the seconds of an open line are computed when they are read.

@@ -1,7 +1,7 @@
 """The execution of what an administrator asked for about one dead letter on the page: replay it, or dismiss it.
 
 Called by `shared.engine.decisions.decisions`. One administrator is enough: a replay states only what the message's own source may
-state, and a dismissed message is kept and can be replayed by the command line. Who is named in a message may do neither.
+state, and a dismissed message is kept and can be replayed by the command line. An administrator whom the message names may do neither.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def letter_named(digest: str, rows: Sequence[LetterRow]) -> LetterRow | None:
 
 
 def waiting_letter(digest: str, deps: Deps) -> LetterRow | None:
-    """Return the dead letter of a digest if it still waits: one listing."""
+    """Return the dead letter of a digest by one listing; None if none of that digest waits."""
     return next(
         (row for row in deps.dead_letters.rows() if row.replayed_at is None and letter_digest(row) == digest), None
     )

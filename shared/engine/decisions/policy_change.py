@@ -224,8 +224,8 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
 
     `impact_digest` is that of the list that the users in `approved_by` saw. All users are judged again. A user who is not in the list,
     or whose entry differs by now, is left out of `policy/approved/<digest>` and logged. A user who needs no entry any more is left out.
-    If so many entries are new or differ that they need an approval themselves, the policy is not put in force. The new list then waits
-    in place of the old one, and `RefusedError` is raised.
+    If the entries that are new or differ are above the limits of a change without approval, the policy is not put in force. The new list
+    then waits in place of the old one, and `RefusedError` is raised.
     """
     by = tuple(dict.fromkeys(approved_by))
     for _ in range(_TRIES):

@@ -44,7 +44,7 @@ def find(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> S
 
 
 def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> Stored | None:
-    """Return what `find` returns, for an address whose key is written if it is free. Raise `KeyCollisionError` if it is another user's."""
+    """Return what `find` returns; None means that the address's key is free. Raise `KeyCollisionError` if the key is another user's."""
     found = find(email, deps, others=others)
     if found is None and load_mended(user_key_for(email), deps, if_missing=True) is not None:
         raise collision(user_key_for(email))
@@ -188,7 +188,7 @@ def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def waiting_for_number(person_id: str, deps: Deps) -> Stored | None:
-    """Return the record that keeps statements about a number. Raise `KeyCollisionError` if a user's record is there."""
+    """Return the record that keeps statements about a number; None if there is none. Raise `KeyCollisionError` if a user's record has that key."""
     stored = load_mended(number_key(person_id), deps)
     if stored is not None and (stored.record.email or not _has_number(stored.record, person_id)):
         raise collision(stored.record.user_key)

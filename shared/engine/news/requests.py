@@ -159,7 +159,7 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
 
 
 def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
-    """Do what `take_up` does, but leave to the next sweep what fails now: the request's object stays, and the pass continues."""
+    """Do what `take_up` does, but log a `BenchkeeperError` and return None: the requests stay for the next sweep, and the pass continues."""
     try:
         return take_up(user_key, deps)
     except BenchkeeperError as error:

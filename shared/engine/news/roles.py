@@ -10,6 +10,6 @@ from shared.engine.ports.deps import Deps
 def role_of(email: UserEmail, deps: Deps) -> Role | None:
     """Return the first role in whose group the user is a direct member; None if there is none.
 
-    Raise `BenchkeeperError` if a group before that could not be read: then nobody knows which role the user has, so there is none.
+    Raise `BenchkeeperError` if a group before that could not be read: the role is then unknown, and an unknown role gives no right.
     """
     return next((role for role, group in deps.roles.groups() if deps.groups.has(group, email)), None)

@@ -32,7 +32,7 @@ class Audit(Protocol):
     """The audit's bucket, in which nothing is changed or deleted, and its log. Calls do not wait long: a refusal must delay no cut."""
 
     def put(self, name: str, content: bytes) -> bytes:
-        """Create the object, with the SHA-256 of its content beside it; return the content that is there now: that of an earlier object, if there is one."""
+        """Create the object, with the SHA-256 of its content beside it. Return the stored content: an object that exists already is kept."""
 
     def get(self, name: str) -> bytes | None:
         """Return the content; None if there is no such object."""
@@ -47,10 +47,10 @@ class Audit(Protocol):
         """Yield the digests in the log of these days."""
 
     def keep(self, name: str, content: bytes) -> None:
-        """Create an object beside the records for entries that were refused. One of that name that is there is not an error."""
+        """Create an object beside the records for entries that were refused; an existing object of that name is not an error."""
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
         """Yield the name and content of each object that `keep` made."""
 
     def drop(self, name: str) -> None:
-        """Remove such an object; a missing one is not an error."""
+        """Remove an object that `keep` made; a missing one is not an error."""

@@ -65,7 +65,7 @@ class FleetIndex(Protocol):
         """Return the newest list; None before the first sweep."""
 
     def about(self) -> FleetAbout | None:
-        """Return the newest list without its rows, for the next sweep and the overview page."""
+        """Return the newest list without its rows, for the next sweep and the overview page; None before the first sweep."""
 
     def draft(self) -> FleetDraft:
         """Begin a list that takes its rows one by one."""
@@ -74,10 +74,10 @@ class FleetIndex(Protocol):
         """Return the newest notes; None before the first sweep."""
 
     def notes_for_tables(self) -> Notes | None:
-        """Return of the newest notes the last uses and the costs, which are what tables of all users show."""
+        """Return the last uses and the costs of the newest notes, for tables of all users; None before the first sweep."""
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
-        """Return the part of the newest notes that is about one user."""
+        """Return the part of the newest notes that is about one user; None before the first sweep."""
 
     def month(self, month: str) -> MonthLines | None:
         """Return the lines of all users in a month that is over; None if none are stored."""

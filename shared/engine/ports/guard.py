@@ -105,7 +105,7 @@ class Policies(Protocol):
         """Return the proposals that are not in force, oldest first."""
 
     def proposal(self, digest: str) -> Proposal | None:
-        """Return the proposal with that digest."""
+        """Return the proposal with that digest; None if there is none."""
 
     def propose(self, proposal: Proposal) -> None:
         """Store a proposal; it replaces an earlier one with the same digest."""
@@ -114,7 +114,7 @@ class Policies(Protocol):
         """Remove a proposal; a missing one is not an error."""
 
     def approved(self, digest: str) -> Approved | None:
-        """Return the approved list for the policy with that digest."""
+        """Return the approved list for the policy with that digest; None if no list was approved."""
 
     def approve(self, approved: Approved) -> None:
         """Store the approved list; it replaces an earlier one."""

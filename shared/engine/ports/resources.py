@@ -37,7 +37,10 @@ class NotebookListing(Struct, frozen=True):
 
 
 class Notebooks(Protocol):
-    """The Workbench instances."""
+    """The Workbench instances.
+
+    A method that changes an instance does not wait. It returns the operation, or None if nothing had to be done.
+    """
 
     def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
         """Return the instance."""
@@ -52,7 +55,7 @@ class Notebooks(Protocol):
         """Return the operation with this name."""
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation on the instance, for a record that lost its reference in a crash."""
+        """Return the newest operation on the instance, None if there is none. For a record that lost its reference in a crash."""
 
     def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
         """Create the instance and return the operation. Return None if the instance exists and is ours.
@@ -236,7 +239,7 @@ class ActivitySource(Protocol):
     def transfers(
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
-        """Return the bytes a second over the network or to the disk, over the last `window`, by instance id; None: not known."""
+        """Return by instance id the bytes a second over the network or to the disk in the last `window`; None if they are not known."""
 
 
 class Reports(Protocol):

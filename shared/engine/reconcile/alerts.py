@@ -68,7 +68,7 @@ def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> N
 
 
 def _log_not_told(record: UserRecord, before: UserRecord, deps: Deps) -> None:
-    """Log each mail that came into a state in which nobody was told, or nobody knows."""
+    """Log each mail that was not delivered, or of which that is not known."""
     known = {_named(mail) for mail in before.status.mail.mails if mail.state in NOT_TOLD}
     for mail in record.status.mail.mails:
         if mail.state in NOT_TOLD and _named(mail) not in known:

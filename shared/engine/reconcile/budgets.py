@@ -1,7 +1,7 @@
 """The monthly limits of groups: once one is used up, nothing new is created or started for its people until the next month.
 
-What runs goes on. Each sweep that lists everybody stores what each group has cost so far, and starts are judged by that: so the limit is
-passed by what runs between two sweeps. A limit whose sum cannot be read stops nobody.
+What runs is not stopped. Each sweep that lists everybody stores what each group has cost so far, and starts are judged by that: so the
+limit is passed by what runs between two sweeps. While the sum of a limit cannot be read, the limit does not apply.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The seats of limited groups: of each such group exactly so many members get an environment as the policy says.
+"""The seats of limited groups: the policy limits how many members of such a group get an environment.
 
 A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read; a seat that is
 given back stays as an object without a holder. So a claim succeeds only if no other claim did since the listing: however many processes
 claim at the same time, and wherever one dies, no more seats are given than there is room for. A repeated claim finds its own seat.
 
-Who has an environment already takes a seat in any case, beyond the room if need be: nobody loses an environment to a limit.
+A user who has an environment already takes a seat in any case, beyond the limit if need be: no user loses an environment to a limit.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _with(record: UserRecord, seats: tuple[str, ...], *, wait: SeatWait | None) 
 def _full(
     record: UserRecord, groups: Iterable[str], deps: Deps, now: datetime, *, claims: bool
 ) -> tuple[str, ...] | None:
-    """Claim a seat of each group, or of none; return the groups that are full for this user. None: not known yet."""
+    """Claim a seat of each group, or of none; return the groups that are full for this user, None if that is not known yet."""
     asks = _Asking(record, deps, now)
     seen = {group: deps.seats.look(group) for group in groups}
     if not all(asks.is_counted(group, seats, claims=claims) for group, seats in seen.items()):
@@ -180,7 +180,7 @@ def _take(group: str, key: UserKey, deps: Deps) -> None:
 
 
 def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
-    """Take the user's own seat once more, so that nobody frees it as an old one, or the lowest free seat. None: another was quicker."""
+    """Take the user's own seat again, so that no sweep frees it as an old one, or the lowest free seat. None if another process was quicker."""
     known = {seat.number: seat for seat in seats.seats}
     own = seats.of(key)
     number = (
@@ -202,7 +202,7 @@ def _crowded(key: UserKey) -> ConflictError:
 
 
 def give_back(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Give back the seats, and remove the notes, that the saved record names no more. What fails is given back by the hourly sweep."""
+    """Give back the seats, and remove the notes, that the saved record names no more. After a failure, the hourly sweep does the rest."""
     waited = before.status.guard.seat_wait.groups if before.status.guard.seat_wait is not None else ()
     waits = after.status.guard.seat_wait.groups if after.status.guard.seat_wait is not None else ()
     key = before.user_key

@@ -1,4 +1,4 @@
-"""The copies of files that an idle sweep takes: of machines that ran since their newest copy, so many at a time."""
+"""The copies of files that an idle sweep takes: of machines that ran since their newest copy, a limited number in each sweep."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Copies:
             self._found.append((row.copy_from, row.user_key))
 
     def due(self, running: int, *, leave_out: Container[UserKey]) -> list[UserKey]:
-        """Return the users whose copies this sweep takes, those first that wait longest. `running` is the number of running machines."""
+        """Return the users whose copies this sweep takes, the longest waiting first. `running` is the number of running machines."""
         most = max(MOST_AT_ONCE, running // _ONE_IN)
         return [key for _, key in heapq.nsmallest(most, (each for each in self._found if each[1] not in leave_out))]
 

@@ -313,7 +313,7 @@ def is_night(profile: Profile, now: datetime) -> bool:
 
 
 def _policies(deps: Deps, now: datetime) -> dict[str, IdlePolicy]:
-    """Return the limits of each profile that is configured; whoever has another profile is kept.
+    """Return the limits of each configured profile; an instance of another profile is kept.
 
     Outside of its working hours a profile's timeout is an hour at most.
     """

@@ -1,7 +1,7 @@
 """The reports that VMs make of themselves, as an idle sweep reads and remembers them. Only profiles with a reporter have any.
 
 Compute Engine lists no guest attributes, so each report is one call. Those whose instance would be warned about or stopped are always read;
-of the others as many as the quota of reads allows, those first that were not read for longest.
+of the others as many as the quota of reads allows, the longest unread first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Reporting(Protocol):
 
     @property
     def ready_since(self) -> datetime | None:
-        """Since when the instance is ready."""
+        """The time since which the instance is ready; None if the instance is not ready."""
 
 
 class Reports:
@@ -97,7 +97,7 @@ class Reports:
         return self._held
 
     def last_outside(self, machine: Reporting) -> datetime | None:
-        """Return the last sign of use that earlier sweeps saw, without what reports said."""
+        """Return the last sign of use that earlier sweeps saw, apart from reports; None if they saw none."""
         held = self._held.get(machine.user_key)
         if held is not None and held.outside_at is not None:
             return held.outside_at

@@ -180,7 +180,7 @@ def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) ->
         if delivered.refused:
             return False
         found.outcome = RosterOutcome.STATED
-        for user in delivered.users[:1]:  # whoever had no record has one now, and is remembered as listed
+        for user in delivered.users[:1]:  # a user without a record has one now, and is remembered as listed
             run.keys.setdefault(found.events[0].user, user)
         return True
 

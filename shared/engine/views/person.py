@@ -169,14 +169,14 @@ def plan_view(plan: Plan) -> dict[str, Any]:
 
 
 def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
-    """Yield one row per user, by listing, with the last sign of use that the idle sweeps saw: None if nobody looked yet."""
+    """Yield one row per user, by listing, with the last sign of use that the idle sweeps saw: None if no sweep has looked yet."""
     last_used = last_uses(deps)
     for row in deps.records.rows():
         yield row_view(row) | {"last_used": _iso(last_used.get(row.user_key))}
 
 
 def last_uses(deps: Deps) -> Mapping[UserKey, datetime]:
-    """Return the last sign of use by user; empty if the sweeps' notes cannot be read: then nobody knows."""
+    """Return the last sign of use by user; empty if the sweeps' notes cannot be read: the last use is then unknown."""
     try:
         notes = deps.fleet.notes()
     except BenchkeeperError as error:

@@ -1,4 +1,4 @@
-"""The preview of an administrator's action."""
+"""The preview of an administrator's action: the plan before it and after it. Called by the page and the command line; reads only."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Change = Callable[[UserRecord], UserRecord]
 
 
 class Foreseen(Struct, frozen=True, kw_only=True):
-    """The plan now, and the plan after the action. `after` None: the action is refused, and `refused` says why.
+    """The plan now, and the plan after the action. `after` is None if the action is refused; `refused` says why.
 
-    `changes` False: the wanted state is already so, and the action would do nothing.
+    `changes` is False if the action would change nothing in what is wanted.
     """
 
     found: Preview
