@@ -33,7 +33,7 @@ _QUOTAS = {"CPUS", "SSD_TOTAL_GB", "DISKS_TOTAL_GB", "INSTANCES", "N2_CPUS", "E2
 
 
 class State(StrEnum):
-    """The state of a part. `UNKNOWN`: it could not be looked at, which is neither good nor bad."""
+    """The state of a part. `UNKNOWN`: the part could not be examined, which is neither good nor bad."""
 
     OK = "ok"
     WARNING = "warning"
@@ -75,7 +75,7 @@ def doctor(app: App, output: str) -> None:
 
 
 def examine(app: App) -> Iterator[Finding]:
-    """Yield the finding of each part. Without a configuration or a login, the rest is not looked at."""
+    """Yield the finding of each part. Without a configuration or a login, the rest is not examined."""
     yield Finding(part="version", state=State.OK, says=f"Benchkeeper {_version()}, Python {platform.python_version()}.")
     try:
         settings = app.settings

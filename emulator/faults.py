@@ -51,7 +51,7 @@ class Fault:
         return cls(**raw)
 
     def spent(self) -> bool:
-        """Return True if the fault can fire no more."""
+        """Return True if the fault cannot fire again."""
         return self.times > 0 and self.fired >= self.times
 
     def as_error(self) -> ApiError:

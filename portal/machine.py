@@ -12,7 +12,7 @@ from shared.domain.things.meter import MeterKind, What
 
 
 def machine_of_now(record: UserRecord, profile: Profile | None, *, changes: bool) -> What:
-    """Return the machine and the disk of now: those of the profile, or, while a change waits, those that are metered."""
+    """Return the present machine and disk: those of the profile or, while a change waits, those that are metered."""
     if changes:
         metered = machine_in_use(record)
         return replace(metered, machine=metered.machine.partition("+")[0])  # without its GPUs

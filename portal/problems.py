@@ -69,7 +69,7 @@ class RoleUnreadableError(RetryableError):
 
     def __init__(self) -> None:
         super().__init__(
-            user_message="Whether you are an administrator could not be read just now. Try again in a minute.",
+            user_message="Your role could not be read just now. Try again in a minute.",
             detail="the group of a role could not be read",
             retry_after=timedelta(minutes=1),
         )

@@ -48,7 +48,7 @@ def asking_for_repair(user_key: UserKey) -> Iterator[None]:
     except DamagedRecordError as error:
         current().deps.wake(user_key)
         raise BeingRepairedError(
-            user_message="What is kept about this environment is damaged and is being put right. Wait a moment, then open the page "
+            user_message="The record of this environment is damaged and is being repaired. Wait a moment, then open the page "
             "again. If it happens again, tell an administrator the reference below.",
             detail=error.detail,
         ) from error

@@ -17,10 +17,9 @@ from shared.domain.things.identity import UserEmail, UserKey
 class Visit(Struct, kw_only=True):
     """The state of one request. `person` and `user_key` are None until the assertion of Identity-Aware Proxy is verified.
 
-    `zone` is the reader's time zone, None if the browser did not tell it; `language` is one of
-    `LANGUAGES`. `assertion` is the signed header itself, which a
-    request of the user carries. `log_key` is the key for the log: the record's own key once it is known, because the address
-    may have changed.
+    `zone` is the reader's time zone, None if the browser did not tell it; `language` is one of `LANGUAGES`.
+    `assertion` is the signed header itself, which a request of the user carries. `log_key` is the key for the log: the record's own
+    key once it is known, because the address may have changed.
     """
 
     request_id: str

@@ -94,20 +94,20 @@ class Violations:
         self._found: list[tuple[str, str]] = []
 
     def unknown(self, name: str, path: str) -> None:
-        """Add a name that the message does not have."""
+        """Note the violation of a name that the message does not have."""
         self._found.append(
             (path, f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field.")
         )
 
     def bad(self, path: str, type_name: str, value: Any) -> None:
-        """Add a value that the field cannot have."""
+        """Note the violation of a value that the field cannot have."""
         shown = (
             f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
         )
         self._found.append((path, f"Invalid value at '{path}' ({type_name}), {shown}"))
 
     def oneof(self, path: str, oneof: str, name: str) -> None:
-        """Add a second member of a oneof."""
+        """Note the violation of a second member of a oneof."""
         self._found.append(
             (path, f"Invalid value at '{path}' (oneof), oneof field '{oneof}' is already set. Cannot set '{name}'")
         )

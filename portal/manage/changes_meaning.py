@@ -239,13 +239,16 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
     people = f"{count:,} {'person' if count == 1 else 'people'}"
     match batch.cause:
         case CutClass.CREATION:
+            gets = "gets" if count == 1 else "get"
             return (
-                f"{people} get no environment, although they are entitled to one, until access ends and begins anew.",
+                f"{people} {gets} no environment, although they are entitled to one, until access ends and begins anew.",
             )
         case CutClass.ANNOUNCED:
-            return (f"{people} take slots like everybody, if they lose access.",)
+            take = "takes a slot" if count == 1 else "take slots"
+            return (f"{people} {take} like everybody, if they lose access.",)
         case CutClass.IDLE:
-            return (f"The notebooks of {people} are not stopped for idleness in the next twelve hours.",)
+            notebooks, are = ("notebook", "is") if count == 1 else ("notebooks", "are")
+            return (f"The {notebooks} of {people} {are} not stopped for idleness in the next twelve hours.",)
         case _:
             pass
     lines = [f"{people} {'keeps' if count == 1 else 'keep'} access. What was said of them so far no longer ends it."]

@@ -1,6 +1,6 @@
 """The page `/manage/costs`: the months, what changed, and the costs of a month by user, cost centre, department and profile.
 
-`?month=2026-10` asks for a month that is over; without it, or for one of which nothing is stored, it is the present month.
+`?month=2026-10` asks for a month that is over; without it, or for a month of which nothing is stored, it is the present month.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _by_person() -> Sheet:
 
 
 def _months() -> Sheet:
-    """Return thirteen months; one of which nothing is stored has no figures."""
+    """Return thirteen months; a month of which nothing is stored has no figures."""
     seen = fleet()
     rows = (
         (each.month, each.is_over, each.sums is not None, *(_UNKNOWN if each.sums is None else _figures(each.sums)))

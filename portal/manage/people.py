@@ -39,7 +39,7 @@ VIEWS = {
     View.LEAVERS: "Leavers",
     View.EXCEPTIONS: "Exceptions",
 }
-# What an empty view says, and what then is the next step.
+# The text of each empty view: why it is empty, and the next step.
 EMPTY = {
     View.ACCESS: "No one has access. People appear here when HR or a Google group adds them.",
     View.RUNNING: "No notebook runs at the moment.",

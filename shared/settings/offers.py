@@ -1,4 +1,4 @@
-"""The check of what a configuration asks of Compute Engine: zones, network, machine types, disks, accelerators and images of the profiles.
+"""The check of the values of Compute Engine that a configuration names: zones, network, machine types, disks, accelerators and images of the profiles.
 
 The judge is the shipped table, or the project itself (`shared.compute_live`). Called by `shared.wiring.check_all`, not by functions.
 """

@@ -369,7 +369,7 @@ class TestDamagedRecord:
         place.upload_from_string(b"{")
         answer = two.browser(email).get(path)
         assert (answer.status_code, two.woken) == (503, [key])
-        assert "is being put right" in answer.get_data(as_text=True)
+        assert "is being repaired" in answer.get_data(as_text=True)
         assert place.download_as_bytes() == b"{"
         deliver(Woken(event_id="w", user_key=key, occurred_at=two.bench.now), two.bench.deps)
         assert two.browser(email).get(path).status_code == 200

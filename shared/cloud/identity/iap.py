@@ -236,6 +236,6 @@ def _not_signed_in(detail: str) -> NotSignedInError:
 
 def _unavailable(detail: str) -> CloudUnavailableError:
     return CloudUnavailableError(
-        user_message="Whether you are signed in cannot be checked just now. Try again in a minute.",
+        user_message="Your sign-in cannot be checked just now. Try again in a minute.",
         detail=f"keys of Identity-Aware Proxy: {detail}",
     )

@@ -82,7 +82,7 @@ class Standing(StrEnum):
 _RUNNING = frozenset({Reason.READY, Reason.UPDATE_PENDING, Reason.DRIFTED, Reason.NOT_ANSWERING})
 _RESTING = frozenset({Reason.STOPPED, Reason.IDLE, Reason.DORMANT, Reason.RETAINED, Reason.SAVED, Reason.ON_HOLD})
 _GONE = frozenset({Reason.REMOVED, Reason.NOT_ENTITLED})
-# Reasons that need a person, who must look, grant a permission, raise a quota or decide.
+# Reasons that need an administrator: to look, grant a permission, raise a quota or decide.
 _NEEDS = frozenset(
     {
         Reason.STUCK,

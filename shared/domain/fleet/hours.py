@@ -74,7 +74,8 @@ def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> dateti
 def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most: int) -> list[UserKey]:
     """Return whose notebook is to be started now, at most `most`: those (expected, user) who are expected soonest first.
 
-    Each is started as late as goes, but no more than `most` in ten minutes: where many come at the same time, some are started earlier.
+    Each is started as late as possible, but no more than `most` in ten minutes: where many come at the same time, some are started
+    earlier.
     """
     due = sorted(each for each in waiting if now - _LATE <= each[0] <= now + _LONGEST_LEAD)
     places: dict[int, int] = {}

@@ -88,7 +88,7 @@ class RosterState(Struct, frozen=True, kw_only=True):
     """The memory of a roster: when it was accepted last, and whom it has ever listed.
 
     `known` maps a person's key to the groups that were listed last, as positions in `groups`; empty for a person who was listed once and is
-    no more.
+    no longer listed.
     """
 
     as_of: datetime | None = None

@@ -61,7 +61,7 @@ def config_digest(record: UserRecord, policy: Policy) -> str:
 def held(record: UserRecord, scene: Scene) -> Step | None:
     """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for.
 
-    A configuration that was refused as wrong is tried again as soon as it is another one; this is looked at each hour.
+    A configuration that was refused as wrong is tried again once it has changed; this is checked each hour.
     """
     notebook = record.status.notebook
     if notebook.not_before is None or notebook.not_before <= scene.now:

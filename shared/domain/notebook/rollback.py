@@ -275,7 +275,7 @@ def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[U
 
 
 def failed_note(record: UserRecord, now: datetime) -> str:
-    """Return why the last requested restore came to nothing; "" if it did not, and once that is a day ago."""
+    """Return why the last requested restore failed; "" if it did not, and once that is a day ago."""
     last = record.status.data.restored
     if last is None or last.is_done or now - last.ended_at >= _TOLD_FOR:
         return ""

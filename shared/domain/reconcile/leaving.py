@@ -1,6 +1,6 @@
 """The step from a pass over a leaver to the proof of leaving: what was asked for, and what the observation showed. Pure.
 
-A path counts as gone only if this pass looked and saw nothing, which for what an earlier pass cut means that the cloud was asked again.
+A path counts as gone only if this pass observed the cloud and saw nothing; the call that cut the path is no such evidence.
 A failed read proves nothing. What appears again is not gone any more.
 """
 
@@ -48,7 +48,7 @@ def with_leaving(
 ) -> UserRecord:
     """Return the record after a pass with its proof of leaving; without one if the user is entitled.
 
-    `loaded` is the record as the pass read it. While a path was cut that no pass has looked at since, the next pass comes after `poll`.
+    `loaded` is the record as the pass read it. While no pass has checked a path since it was cut, the next pass comes after `poll`.
     """
     known = after.status.leaving
     if not after.email:
@@ -72,7 +72,7 @@ def with_leaving(
 
 
 def is_verified_gone(record: UserRecord) -> bool:
-    """Return True if the certificate is complete: nothing is asked for it any more but what a pass looks at anyway."""
+    """Return True if the certificate is complete. From then on a pass observes nothing extra for it."""
     return record.status.leaving is not None and record.status.leaving.complete_at is not None
 
 

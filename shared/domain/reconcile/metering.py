@@ -65,7 +65,7 @@ def _begun(meter: Meter, before: UserRecord, catalog: Catalog, at: datetime) -> 
 
 
 def _dressed(what: What, record: UserRecord, catalog: Catalog, at: datetime) -> What:
-    """Return the thing with who pays for it now and its present price. A price that is configured no more stays what it was."""
+    """Return the thing with who pays for it now and its present price. A price that is no longer configured stays what it was."""
     leaves = record.spec.presence is Presence.ABSENT
     what_now = bare(what)
     if leaves and what_now.kind is MeterKind.DISK:

@@ -34,7 +34,7 @@ class PathState(StrEnum):
 class PathCut(Struct, frozen=True, kw_only=True):
     """A path: `cut_at` is when its end was asked for, or when it was first seen gone; `gone_at` when the cloud was asked and said so.
 
-    `reason` says why it is not gone, or could not be looked at: the reason of an error, "" for none.
+    `reason` says why it is not gone, or could not be observed: the reason of an error, "" for none.
     """
 
     path: LeavingPath

@@ -354,7 +354,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def budgeted(self) -> tuple[Assignment, ...]:
-        """The assignments whose group may cost so much in a month and no more."""
+        """The assignments whose group has a monthly limit of cost."""
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_monthly_cost is not None)
 
     def budget_of(self, group: str) -> float | None:

@@ -164,7 +164,7 @@ class Patch(Struct, frozen=True, kw_only=True):
 
 
 class Absent(Struct, frozen=True):
-    """An observation: the resource was looked for, successfully, and does not exist."""
+    """An observation: the read succeeded, and the resource does not exist."""
 
 
 class Unreadable(Struct, frozen=True):

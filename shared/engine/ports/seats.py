@@ -25,7 +25,7 @@ class Seat(Struct, frozen=True, kw_only=True):
 
 
 class SeatWaiter(Struct, frozen=True, kw_only=True):
-    """A user who waits for a seat since `since` and looked for one last at `at`."""
+    """A user who waits for a seat since `since` and last tried to take one at `at`."""
 
     holder: UserKey
     since: datetime

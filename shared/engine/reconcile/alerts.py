@@ -16,7 +16,7 @@ from shared.engine.ports.deps import Deps
 
 
 def log_alerts(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log what an administrator should hear of that `after` has and `before`, the record as it was last written, has not."""
+    """Log the alerts about `after`: what administrators should know and `before`, the record as last written, does not show yet."""
     _log_needs(before, after, deps)
     _log_broken_promise(before, after, deps)
     _log_dormancy(before, after, deps)
@@ -68,7 +68,7 @@ def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> N
 
 
 def _log_not_told(record: UserRecord, before: UserRecord, deps: Deps) -> None:
-    """Log each mail that was not delivered, or of which that is not known."""
+    """Log each mail that now counts as not delivered, or as perhaps not delivered."""
     known = {_named(mail) for mail in before.status.mail.mails if mail.state in NOT_TOLD}
     for mail in record.status.mail.mails:
         if mail.state in NOT_TOLD and _named(mail) not in known:
@@ -76,7 +76,7 @@ def _log_not_told(record: UserRecord, before: UserRecord, deps: Deps) -> None:
 
 
 def _tell_operator(record: UserRecord, mail: Mail, deps: Deps) -> None:
-    """Log that somebody was not told; an alert is made of it."""
+    """Log a mail that did not, or may not have, reached its reader; an alert counts these lines."""
     deps.log.error(
         "Could not tell",
         user=record.user_key,

@@ -26,7 +26,7 @@ from shared.engine.ports.seats import Seat, Seats, SeatWaiter
 from shared.engine.reconcile.budgets import used_up
 
 _ROUNDS = 200  # in each of them another process changed a seat
-_STILL_WAITS = 4 * LOOKS_WITHIN  # a note that was not renewed for so long is of nobody who waits
+_STILL_WAITS = 4 * LOOKS_WITHIN  # a note that was not renewed for so long is of a user who no longer waits
 _YOUNG = timedelta(hours=1)  # a seat is taken before the record says so; longer than any pass
 
 
@@ -202,7 +202,7 @@ def _crowded(key: UserKey) -> ConflictError:
 
 
 def give_back(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Give back the seats, and remove the notes, that the saved record names no more. After a failure, the hourly sweep does the rest."""
+    """Give back the seats and remove the notes that the saved record no longer names. After a failure, the hourly sweep does the rest."""
     waited = before.status.guard.seat_wait.groups if before.status.guard.seat_wait is not None else ()
     waits = after.status.guard.seat_wait.groups if after.status.guard.seat_wait is not None else ()
     key = before.user_key

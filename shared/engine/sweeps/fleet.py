@@ -97,7 +97,7 @@ class FleetKeeper:
 
 
 def keep_use(deps: Deps, now: datetime, seen: Notes) -> None:
-    """Store what an idle sweep saw: who will be stopped when, who was seen at work when, and who was looked at. Costs stay as they are."""
+    """Store what an idle sweep saw: who will be stopped when, who was seen at work when, and who was observed. Costs stay as they are."""
 
     def keep() -> None:
         before = _readable(deps.fleet.notes) or Notes(taken_at=now)

@@ -140,7 +140,7 @@ def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
 
 
 def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> list[Machine]:
-    """Return the machines to look at now: each once an hour, and each that could be idle, was warned or was never looked at.
+    """Return the machines to look at now: each once an hour, and each that could be idle, was warned or was never observed.
 
     Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are left alone.
     """

@@ -23,7 +23,7 @@ _YOUNG = timedelta(hours=1)  # the index is written before the record: a younger
 def keep_waiting(
     deps: Deps, now: datetime, *, rows: Iterable[RecordRow] = (), dry_run: bool = False
 ) -> dict[str, float]:
-    """Log one line for each batch, write missing entries, and remove those of users who wait no more.
+    """Log one line for each batch, write missing entries, and remove those of users who no longer wait.
 
     Return the sweep's measures. `rows` are the rows of users who wait by their records.
 
@@ -73,7 +73,7 @@ def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: 
 
 
 def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[UserKey]:
-    """Return the users who wait no more, among the entries chosen for this hour."""
+    """Return the users who no longer wait, among the entries chosen for this hour."""
 
     def turn(person: WaitingPerson) -> str:
         return hashlib.sha256(f"{now:%Y%m%d%H}|{person.user_key}".encode()).hexdigest()

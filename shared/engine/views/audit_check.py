@@ -31,7 +31,7 @@ class AuditFault(Struct, frozen=True):
 
 
 class Checked(Struct, kw_only=True):
-    """The result of a check: how much was looked at, and what is wrong. `logged` counts the days whose digest is in the log."""
+    """The result of a check: how much was read, and what is wrong. `logged` counts the days whose digest is in the log."""
 
     objects: int = 0
     entries: int = 0

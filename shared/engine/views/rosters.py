@@ -47,7 +47,7 @@ def refusal_words(report: RosterReport) -> str:
 
 
 def outcome_words(outcome: str) -> str:
-    """Return the end of a difference in words; a word of a newer version as it is."""
+    """Return the outcome of a difference in words; an outcome that only a newer version knows is returned unchanged."""
     return next((words for each, words in OUTCOMES.items() if each.value == outcome), outcome)
 
 

@@ -192,7 +192,7 @@ def because_words(text: str) -> str:
 
 
 def access_words(row: RecordRow) -> str:
-    """Return by what the user has access, or by what access ended: the group's address, or the cause."""
+    """Return the origin of the user's access, or of its end: the group's address, or the cause."""
     if row.entitled_by and row.cause in {Cause.GROUP, Cause.UNKNOWN}:
         return row.entitled_by
     return CAUSES[row.cause]
