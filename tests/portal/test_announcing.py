@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from kit.hub import ANA, BEN, MIA, Hub, plain
 from kit.wording import faults_of
 
+from portal.manage.changes_meaning import _rejecting
+from shared.domain.intent.batches import Batch, Entry
 from shared.domain.people.events import Left
+from shared.domain.record.cuts import CutClass
 from shared.domain.record.record import Presence
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.sweeps.sweeps import sweep
@@ -51,6 +54,7 @@ def test_the_filter_leads_to_a_plan_and_the_plan_to_an_approval(seen: Hub) -> No
     change = plain(seen.browser(OTTO).text(f"/manage/changes/{digest}"))
     assert "ana.silva@example.com" in change
     assert "ben.okafor" not in change
+    assert "1 person takes a slot like everybody, if they lose access." in change
     assert seen.browser(OTTO).post(f"/manage/changes/{digest}/approve").status_code == 303
     seen.bench.advance(minutes=1)
     sweep("due", seen.bench.deps)
@@ -100,3 +104,18 @@ def test_only_who_may_act_announces(seen: Hub) -> None:
     assert seen.browser(BEN).get(PAGE).status_code == 403
     assert seen.browser(BEN).post(PAGE, list="x", until="2026-12-01").status_code == 403
     assert user_key_for(BEN) in seen.browser(MIA).text(PAGE)
+
+
+@pytest.mark.parametrize(
+    ("cause", "of_one", "of_two"),
+    [
+        (CutClass.CREATION, "1 person gets no environment", "2 people get no environment"),
+        (CutClass.ANNOUNCED, "1 person takes a slot", "2 people take slots"),
+        (CutClass.IDLE, "The notebook of 1 person is not stopped", "The notebooks of 2 people are not stopped"),
+    ],
+)
+def test_a_list_of_one_is_spoken_of_in_the_singular(cause: CutClass, of_one: str, of_two: str) -> None:
+    entries = tuple(Entry(user_key=user_key_for(email), ref="r", steps=()) for email in (ANA, BEN))
+    since = datetime(2026, 11, 30, tzinfo=UTC)
+    said = [_rejecting(Batch(cause=cause, source="hr", entries=entries[:count], since=since), 0)[0] for count in (1, 2)]
+    assert [text.startswith(each) for text, each in zip(said, (of_one, of_two), strict=True)] == [True, True]
