@@ -1,8 +1,8 @@
 """The reader of HR's roster: a file that lists everybody who works here, as CSV or JSON. It is used whole or not at all.
 
 CSV: the first line names the columns `user`, `person_id`, `groups`; others are ignored. The last line is `#rows,1234` or
-`#sha256,<digest of all bytes before that line>`, so that a half-written file is noticed. A line `#as_of,2026-11-29T06:00:00Z` above it
-says of which moment the file speaks.
+`#sha256,<digest of all bytes before that line>`, or both are the last two, so that a half-written file is noticed. A line
+`#as_of,2026-11-29T06:00:00Z` above says of which moment the file speaks.
 JSON: `{"schema": "workbench.roster/v1", "as_of": …, "rows": 1234, "people": [{"user": …, "person_id": …, "groups": […]}]}`.
 """
 
@@ -30,8 +30,15 @@ MOST_BYTES = 100_000_000
 MOST_FAULTS = 20
 _GROUPS = re.compile(r"[|;,\s]+")
 _COLUMNS = ("user", "person_id", "groups")
-_FOOT = re.compile(rb"(?:^|\n)\s*\"?#(?P<name>rows|sha256)\"?\s*[,;\t]\s*\"?(?P<value>[0-9A-Fa-f]+)\"?[,;\t]*\s*\Z")
-_PERSON_ID = re.compile(r"[^\x00-\x1f]{1,64}")
+_FOOT = re.compile(rb"\"?#(?P<name>rows|sha256)\"?\s*[,;\t]\s*\"?(?P<value>[0-9A-F]{1,64})\"?[,;\t\s]*", re.IGNORECASE)
+_LONGEST_FOOT = 1_000
+_PERSON_ID = re.compile(r"[^\x00-\x1f\ud800-\udfff]{1,64}")
+_MARKS = {
+    b"\x1f\x8b": "is compressed (gzip)",
+    b"PK": "is a workbook or an archive",
+    b"\xff\xfe": "is UTF-16",
+    b"\xfe\xff": "is UTF-16",
+}
 Person = Callable[[object], UserEmail]
 
 
@@ -73,7 +80,7 @@ class _People(Struct):
             return
         self.lines[email] = line
         number, groups = row.get("person_id"), row.get("groups")
-        if number not in {None, ""}:
+        if number is not None and number != "":
             if not isinstance(number, str | int) or isinstance(number, bool) or not _PERSON_ID.fullmatch(str(number)):
                 self.fault(line, "person_id is no text or number of at most 64 characters")
                 return
@@ -93,9 +100,10 @@ class _People(Struct):
 
 def _group(raw: str, _person: Person) -> str:
     address = raw.strip().lower()
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", address):
+    if not re.fullmatch(r"[^@\s\ud800-\udfff]+@[^@\s\ud800-\udfff]+\.[^@\s\ud800-\udfff]+", address):
+        shown = raw[:60].encode("utf-8", "replace").decode()
         raise InvalidMessageError(
-            user_message=f"The address '{raw[:60]}' is none. A valid one looks like data-analysts@example.com.",
+            user_message=f"The address '{shown}' is none. A valid one looks like data-analysts@example.com.",
             detail="group in a roster",
         )
     return address
@@ -138,16 +146,40 @@ def _refused(found: _People) -> RosterRefusedError:
     )
 
 
+class _Foot(Struct, frozen=True):
+    """A last line: where it begins, and what it says."""
+
+    begin: int
+    name: str
+    value: str
+
+
+def _feet(raw: bytes) -> list[_Foot]:
+    """Return the last line, or the last two if they say different things, the upper one first; empty if the last line is none."""
+    found: list[_Foot] = []
+    end = len(raw.rstrip())
+    while len(found) < 2:  # noqa: PLR2004 - a count and a digest
+        begin = raw.rfind(b"\n", 0, end) + 1
+        foot = _FOOT.fullmatch(raw[begin:end].strip()) if end - begin < _LONGEST_FOOT else None
+        if foot is None or any(each.name == foot["name"].decode().lower() for each in found):
+            break
+        found.insert(0, _Foot(begin, foot["name"].decode().lower(), foot["value"].decode().lower()))
+        end = max(begin - 1, 0)
+    return found
+
+
 def _csv(raw: bytes, found: _People, person: Person) -> datetime | None:
-    foot = _FOOT.search(raw)
-    if foot is None:
+    feet = _feet(raw)
+    if not feet:
+        mark = next((says for mark, says in _MARKS.items() if raw.startswith(mark)), None)
         found.fault(
-            raw.count(b"\n") + 1,
-            "the last line is missing, so the file may be half written. Valid: #rows,1234 (the people listed above) or #sha256,DIGEST",
+            raw.count(b"\n") + 1 if mark is None else 0,
+            "the last line is missing, so the file may be half written. Valid: #rows,1234 (the people listed above) or #sha256,DIGEST"
+            if mark is None
+            else f"The file {mark}. Valid: CSV or JSON as UTF-8 text.",
         )
         return None
-    begin = foot.start() + (1 if raw[foot.start() : foot.start() + 1] == b"\n" else 0)
-    body = raw[:begin]
+    body = raw[: feet[0].begin]
     text = body.decode("utf-8-sig")
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
@@ -165,6 +197,8 @@ def _csv(raw: bytes, found: _People, person: Person) -> datetime | None:
         if not any(cell.strip() for cell in cells):
             continue
         if cells[0].lstrip().startswith("#"):
+            if as_of is not None:
+                found.fault(line, "has a second #as_of; a file speaks of one moment.")
             as_of = _as_of(line, cells, found) or as_of
         elif header is None:
             header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in cells]
@@ -176,7 +210,8 @@ def _csv(raw: bytes, found: _People, person: Person) -> datetime | None:
                 found.fault(line, f"has {len(cells)} cells; the header has {len(header)}.")
                 continue
             found.add(line, _cells(header, cells), person)
-    _check_foot(foot, body, rows, found)
+    for foot in feet:
+        _check_foot(foot, raw, len(body), rows, found)
     return as_of
 
 
@@ -195,6 +230,7 @@ def _cells(header: list[str], cells: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {
         name: cell.strip() for name, cell in zip(header, cells, strict=False) if name in _COLUMNS and cell.strip()
     }
+    row.setdefault("user", "")
     if "groups" in header:
         row["groups"] = [each for each in _GROUPS.split(row.get("groups", "")) if each]
     return row
@@ -218,14 +254,16 @@ def _time(line: int, value: object, found: _People) -> datetime | None:
         return None
 
 
-def _check_foot(foot: re.Match[bytes], body: bytes, rows: int, found: _People) -> None:
-    value, line = foot["value"].decode(), body.count(b"\n") + 1
-    if foot["name"] == b"rows":
-        if not value.isdigit() or int(value) != rows:
+def _check_foot(foot: _Foot, raw: bytes, body: int, rows: int, found: _People) -> None:
+    """Note a fault if the last line does not fit. A digest is of all above its own line, or of all above the two last ones."""
+    line = raw.count(b"\n", 0, foot.begin) + 1
+    if foot.name == "rows":
+        if not foot.value.isdigit() or int(foot.value) != rows:
             found.fault(
-                line, f"says {value[:20]} rows, and {rows} are there: the file is half written, or the count is wrong."
+                line,
+                f"says {foot.value[:20]} rows, and {rows} are there: the file is half written, or the count is wrong.",
             )
-    elif value.lower() != hashlib.sha256(body).hexdigest():
+    elif foot.value not in {hashlib.sha256(raw[:end]).hexdigest() for end in (foot.begin, body)}:
         found.fault(
             line, "the SHA-256 is not that of the bytes above this line: the file was changed, or is half written."
         )

@@ -116,6 +116,7 @@ def whole(*rows: str, header: str = "user", foot: str | None = None) -> bytes:
 ROWS = [address(name) for name in FIVE]
 FOUR = ROWS[:4]
 DIGEST = hashlib.sha256(whole(*FOUR, foot="").rstrip(b"\n") + b"\n").hexdigest()
+BOTH = hashlib.sha256(whole(*FOUR, foot="#ROWS,4")).hexdigest()
 FAULTY = {
     "half written": whole(*FOUR)[:-9],
     "cut in the last row": whole(*ROWS)[:-14],
@@ -136,6 +137,15 @@ FAULTY = {
     "no time": whole("#as_of,yesterday", *FOUR, foot="#rows,4"),
     "of the future": whole("#as_of,2099-01-01T00:00:00Z", *FOUR, foot="#rows,4"),
     "open quote": whole(*FOUR, '"eve@example.com'),
+    "a count of many digits": whole(*FOUR, foot="#rows," + "9" * 5000),
+    "two counts": whole(*FOUR, "#rows,4"),
+    "a count and a wrong digest": whole(*FOUR, foot=f"#rows,4\n#sha256,{'0' * 64}"),
+    "a digest and a wrong count": whole(*FOUR, foot=f"#sha256,{DIGEST}\n#rows,5"),
+    "two moments": whole("#as_of,2026-11-23T08:00:00Z", "#as_of,2026-11-22T08:00:00Z", *FOUR, foot="#rows,4"),
+    "no address in a row": whole(*(f"{each},1{n}" for n, each in enumerate(FOUR)), ",7", header="user,person_id"),
+    "compressed": b"\x1f\x8b\x08\x00",
+    "UTF-16": whole(*FOUR).decode().encode("utf-16"),
+    "a million blank lines": whole(*FOUR, *[""] * 1_000_000, foot="x"),
     "nothing": b"",
     "only spaces": b"  \n\n",
     "only the last line": b"#rows,0\n",
@@ -144,6 +154,8 @@ FAULTY = {
     "JSON with a wrong count": json.dumps({"schema": "workbench.roster/v1", "rows": 3, "people": [{"user": ROWS[0]}]}).encode(),
     "JSON with a key twice": b'{"schema": "workbench.roster/v1", "rows": 1, "people": [{"user": "a@example.com", "user": "b@example.com"}]}',
     "JSON of texts": json.dumps({"schema": "workbench.roster/v1", "rows": 1, "people": ["ana@example.com"]}).encode(),
+    "JSON with a number that is an object": json.dumps({"schema": "workbench.roster/v1", "rows": 1, "people": [{"user": ROWS[0], "person_id": {}}]}).encode(),
+    "JSON with half a letter": b'{"schema": "workbench.roster/v1", "rows": 1, "people": [{"user": "a@example.com", "groups": ["\\ud800@example.com"]}]}',
     "a deep JSON": b'{"people": ' + b"[" * 100_000,
     "a page of an error": b"<html><body>502 Bad Gateway</body></html>",
     "a workbook": b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00!\x00",
@@ -165,6 +177,8 @@ def test_a_faulty_file_is_used_for_nothing_and_its_faults_are_named(roster, raw)
 
 GOOD = {
     "with a digest": whole(*FOUR, foot=f"#sha256,{DIGEST}"),
+    "with a digest and a count": whole(*FOUR, foot=f"#sha256,{DIGEST.upper()}\n#rows,4"),
+    "with a count and a digest of both": whole(*FOUR, foot=f"#ROWS,4\n#SHA256,{BOTH}\n\n"),
     "without a last newline": whole(*FOUR).rstrip(b"\n"),
     "with Windows line ends": whole(*FOUR).replace(b"\n", b"\r\n"),
     "with a byte order mark and semicolons": b"\xef\xbb\xbf" + whole(*(f"{each};7{n}" for n, each in enumerate(FOUR)), header="User;Person ID", foot="#rows;4"),
