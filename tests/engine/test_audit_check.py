@@ -36,13 +36,16 @@ def made():
             life.minutes(4)
             sweep("drift", bench.deps)
         world = bench.cloud.world.save()
-    return bench, world
+    return bench, world, list(bench.cloud.log_entries._entries)
 
 
 @pytest.fixture
 def bench(made):
-    found, world = made
+    found, world, logged = made
     found.cloud.world.load(json.loads(json.dumps(world)))
+    kept = found.cloud.log_entries._entries  # which is no part of a saved world
+    kept.clear()
+    kept.extend(logged)
     return found
 
 
@@ -92,6 +95,30 @@ def test_one_altered_byte_of_a_manifest_is_found_by_the_log(bench):
         blob.delete()
         assert verify(bench.deps).faults
         blob.upload_from_string(content)
+
+
+def test_the_newest_manifest_that_is_removed_is_missed_also_of_a_day_without_entries(bench):
+    for _ in range(2):
+        bench.advance(days=1)
+        sweep("drift", bench.deps)
+    newest = names(bench, "manifests/")[-1]
+    assert not names(bench, f"audit/{newest.removeprefix('manifests/')[:10]}")
+    bucket_of(bench).blob(newest).delete()
+    assert [fault.place for fault in verify(bench.deps).faults] == [newest]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"[" * 100_000, b"null", b'{"day": "0001-01-01", "previous": "", "objects": []}'],
+    ids=["empty", "no text", "deep", "null", "the first day of all"],
+)
+def test_an_object_with_any_other_content_is_a_fault_and_no_crash(bench, content):
+    for name in (names(bench)[0], names(bench, "manifests/")[0]):
+        blob = bucket_of(bench).blob(name)
+        kept = blob.download_as_bytes()
+        blob.upload_from_string(content)
+        assert any(fault.place == name for fault in verify(bench.deps).faults)
+        blob.upload_from_string(kept)
 
 
 def test_an_entry_that_was_added_is_found(bench):

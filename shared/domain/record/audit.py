@@ -283,7 +283,7 @@ def entries_in(content: bytes, place: str = "") -> Iterator[Entry]:
     for row in content.removesuffix(b"\n").split(b"\n"):
         try:
             yield _entry(json.loads(row), digest_of(row), place)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise InvalidMessageError(
                 user_message=f"The audit object {place} has a line that is not an entry.",
                 detail=f"audit object {place}: {type(error).__name__}",

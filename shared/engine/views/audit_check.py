@@ -104,7 +104,7 @@ def _check_object(name: str, content: bytes, ends: dict[str, _End], result: Chec
 
 def _check_manifests(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps, result: Checked) -> None:
     over = (deps.clock.now() - _MANIFEST_DUE).date()
-    logged = _logged(manifests, deps)
+    logged = _logged(manifests, digests, deps)
     result.logged = len(logged)
     seen: dict[str, str] = {}
     for found, content in _contents(manifests, deps):
@@ -113,14 +113,14 @@ def _check_manifests(manifests: list[AuditObject], digests: Mapping[str, str], d
         try:
             manifest = json.loads(content)
             day, previous = date.fromisoformat(manifest["day"]), manifest["previous"]
-            listed = dict(manifest["objects"])
-        except (ValueError, KeyError, TypeError):
+            listed, day_before = dict(manifest["objects"]), manifest_name(day - timedelta(days=1))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             result.fault(found.name, "it cannot be read as a manifest")
             continue
         seen[manifest_name(day)] = digest
         if found.name != manifest_name(day):
             result.fault(found.name, f"it is of another day: {day}")
-        if previous != seen.get(manifest_name(day - timedelta(days=1)), ""):
+        if previous != seen.get(day_before, ""):
             result.fault(found.name, "the manifest of the day before is missing, or was altered")
         said = logged.get(day.isoformat())
         if said is not None and said != {digest}:
@@ -130,6 +130,10 @@ def _check_manifests(manifests: list[AuditObject], digests: Mapping[str, str], d
         day_of = name.removeprefix(ENTRIES).partition("/")[0]
         if day_of < over.isoformat() and f"{MANIFESTS}{day_of}.json" not in seen:
             result.fault(f"{MANIFESTS}{day_of}.json", "it is missing, or cannot be read")
+    for day_of in logged:
+        name = f"{MANIFESTS}{day_of}.json"
+        if day_of < over.isoformat() and name not in seen and deps.audit.get(name) is None:
+            result.fault(name, "it is missing; its digest is in the log")
     result.faults[:] = dict.fromkeys(result.faults)
 
 
@@ -147,11 +151,19 @@ def _check_listed(
             result.fault(name, f"{place} does not list it: it came later")
 
 
-def _logged(manifests: list[AuditObject], deps: Deps) -> dict[str, set[str]]:
-    """Return the digests in the log by day."""
-    if not manifests:
-        return {}
-    first, last = (found.name.removeprefix(MANIFESTS).removesuffix(".json") for found in (manifests[0], manifests[-1]))
+def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps) -> dict[str, set[str]]:
+    """Return the digests in the log by day, from the first day of which the bucket has anything until today.
+
+    Not until the last manifest: if somebody removed that one, only the log knows of it.
+    """
+    first = min(
+        [
+            *(found.name.removeprefix(MANIFESTS).removesuffix(".json") for found in manifests),
+            *(name.removeprefix(ENTRIES).partition("/")[0] for name in digests),
+        ],
+        default=date.min.isoformat(),
+    )
+    last = deps.clock.now().date().isoformat()
     logged: dict[str, set[str]] = {}
     for each in deps.audit.logged(first, last):
         logged.setdefault(each.day, set()).add(each.digest)
