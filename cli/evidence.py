@@ -134,6 +134,8 @@ def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
     A person whose record is that old, but no entry, is shown as not known.
     """
     deps = app.deps
+    if day.date() > deps.clock.now().date():
+        raise click.UsageError(f"{day:%Y-%m-%d} is in the future: no one knows yet who will have what.")
     found = sorted(as_of(day.date(), all_records(deps), deps), key=lambda each: each.user)
     rows = [_row(each) for each in found if with_none or each.access or not each.known]
     if output == "json":

@@ -45,6 +45,7 @@ def test_a_leaver_from_history_to_evidence(left: Terminal, tmp_path) -> None:
     day = left.cloud.world.clock.now().date().isoformat()
     then = json.loads(left.run("as-of", day, "-o", "json").stdout)
     assert [(row["user"], row["profile"]) for row in then] == [("ben@example.com", "analyst")]
+    assert "in the future" in left.run("as-of", "2099-01-01", code=2).stderr
     for out in (tmp_path / "all.zip", tmp_path / "folder"):
         assert "2 records" in left.run("evidence", "--all", "--out", str(out)).stdout
         assert "nothing was altered" in left.run("evidence", "verify", str(out)).stdout

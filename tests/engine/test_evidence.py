@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from kit.inprocess import impatient, make_bench
@@ -13,9 +13,12 @@ from kit.life import Life
 from kit.official import storage_bucket
 
 from shared.domain.people.events import Joined, Left
+from shared.domain.record.record import Power
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import parse_email
+from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.news.deliver import deliver
+from shared.engine.reconcile.changing import want_power
 from shared.engine.views.evidence import TABLES, Period, all_records, as_of, gather, one_record
 from shared.evidence import DIGEST, MANIFEST, digest_of, faults_of, package, read_package, zipped
 
@@ -143,5 +146,27 @@ def test_who_had_what_on_a_day(world):
     assert then(2) == {ana.email: (True, True, "analyst")}
     assert then(1) == {ana.email: (True, True, "analyst"), other.email: (True, True, "analyst")}
     assert then(0) == {ana.email: (True, False, ""), other.email: (True, True, "analyst")}
-    (why,) = [each.why for each in as_of(today, all_records(bench.deps), bench.deps) if each.user == ana.email]
-    assert why
+    why = {each.user: each.why for each in as_of(today, all_records(bench.deps), bench.deps)}
+    assert {user: text.partition(".")[0] for user, text in why.items()} == {ana.email: "Left", other.email: "Joined"}
+    assert len(list(as_of(date.max, all_records(bench.deps), bench.deps))) == 2
+
+
+def test_the_reason_on_a_day_is_the_news_that_it_followed_from_however_early_it_came():
+    bench = make_bench()
+    ana = Life(bench, parse_email("ana.silva@example.com"))
+    ana.join()
+    end = (bench.now + timedelta(days=3)).replace(hour=0, minute=0)
+    deliver(Left(event_id="end", user=ana.email, occurred_at=bench.now, effective_at=end, cause="contract"), bench.deps)
+    bench.advance(days=1)
+    want_power(ana.key, Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_ADMINISTRATOR), bench.deps)
+    bench.advance(seconds=(end - bench.now).total_seconds())
+    ana.minutes(4)
+
+    def then(day):
+        (found,) = as_of(day, all_records(bench.deps), bench.deps)
+        return found.access, found.since, found.why.partition(".")[0]
+
+    assert then(end.date() - timedelta(days=1))[::2] == (True, "Joined")
+    has_access, since, why = then(end.date())
+    assert (has_access, why) == (False, "Left: contract")
+    assert end <= since <= end + timedelta(minutes=1)

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.errors import DamagedRecordError, InvalidMessageError
-from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.history import CAUSES, StoryKind, StoryLine
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import ListedRow
@@ -23,6 +23,7 @@ from shared.engine.views.certificate import certificate_of
 
 Cell = str | int | float | bool | datetime | None
 _AT_ONCE = 200
+_SOON = timedelta(minutes=2)  # from news to the pass that acts on it
 
 # The columns of each table.
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -54,7 +55,9 @@ class Period(Struct, frozen=True, kw_only=True):
 
     @property
     def end(self) -> datetime:
-        """The first moment after the period."""
+        """The first moment after the period; the last one that there is, for a period without an end."""
+        if self.last == date.max:
+            return datetime.max.replace(tzinfo=UTC)
         return datetime.combine(self.last, time.min, UTC) + timedelta(days=1)
 
     def has(self, moment: datetime) -> bool:
@@ -217,13 +220,10 @@ def _then(record: UserRecord, story: Sequence[StoryLine], end: datetime) -> Acce
     after = last.after if last is not None else {}
     has_access = after.get("presence") == Presence.PRESENT.value
     same = _same_access(after)
-    since, why = None, ""
-    for line in reversed(told):
-        if line.after and _same_access(line.after) != same:
-            break
-        since = line.at if line.after else since
-        if line.kind in {StoryKind.NEWS, StoryKind.WISH, StoryKind.DECISION}:
-            why = f"{line.words}. {line.because}".strip()
+    begin = len(told)
+    while begin and (not told[begin - 1].after or _same_access(told[begin - 1].after) == same):
+        begin -= 1
+    since = next((line.at for line in told[begin:] if line.after), None)
     return AccessThen(
         user_key=record.user_key,
         user=record.email,
@@ -233,8 +233,26 @@ def _then(record: UserRecord, story: Sequence[StoryLine], end: datetime) -> Acce
         cause=after.get("cause", ""),
         group=after.get("group", "") if has_access else "",
         since=since,
-        why=why,
+        why=_why(told, begin),
     )
+
+
+def _why(told: Sequence[StoryLine], begin: int) -> str:
+    """Return why the access is as it is since the line at `begin`: the news that it followed from, else what was said of it first.
+
+    News is written before what follows from it, and a later line names it: a leave that was announced takes effect days after it.
+    """
+    since = told[begin:]
+    first = next((line for line in since if line.after), None)
+    if first is None:
+        return ""
+    event = next((line.call.event for line in since if line.call is not None and line.call.event), "")
+    causes = [line for line in (*told[:begin], first) if line.kind in CAUSES]
+    named = [line for line in causes if event and line.ref == event]
+    at_once = [line for line in causes[-1:] if line.at + _SOON >= first.at]
+    said = [line for line in since if line.kind is StoryKind.DECISION or line.kind in CAUSES]
+    found = next(iter([*named[-1:], *at_once, *said]), None)
+    return f"{found.words}. {found.because}".strip() if found is not None else ""
 
 
 def _same_access(after: Mapping[str, str]) -> tuple[str, ...]:
