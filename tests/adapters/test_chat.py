@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from msgspec.structs import replace
 
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.mail.chat import ChatRoom
@@ -56,6 +57,23 @@ def test_the_subject_and_the_text_are_posted(room):
     kind, address = room
     chat(address).post(LETTER)
     assert kind.posted == [{"text": "Access of Ana has ended\n\nAna has no access.\n"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<!channel>", "\u2039!channel\u203a"),
+        ("<users/all>", "\u2039users/all\u203a"),
+        ("<https://evil.example|Ana>", "\u2039https://evil.example|Ana\u203a"),
+        ("[Ana](https://evil.example)", "(Ana)(https://evil.example)"),
+        ("@all (@here)", "@\u200ball (@\u200bhere)"),
+        ("Ana (ana+x@example.com)", "Ana (ana+x@example.com)"),
+    ],
+)
+def test_a_name_calls_nobody_and_hides_no_link(room, name, shown):
+    kind, address = room
+    chat(address).post(replace(LETTER, subject=f"Access of {name} has ended", text=f"{name} has no access.\n"))
+    assert kind.posted == [{"text": f"Access of {shown} has ended\n\n{shown} has no access.\n"}]
 
 
 @pytest.mark.parametrize(("answer", "lasts"), [(404, True), (403, True), (429, False), (503, False)])

@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kit.inprocess import ROOT
 from msgspec.structs import replace
@@ -99,7 +99,10 @@ def test_times_are_in_the_zone_and_words_in_the_language_of_the_person():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.text(min_size=1, max_size=300))
+@given(st.text(min_size=1, max_size=300) | st.from_regex(r"=\?utf-8\?q\?(x|=0D=0A|_|:|Bcc){1,9}\?="))
+@example("=?utf-8?q?x=0D=0ABcc:_eve@elsewhere.example=0D=0A=0D=0ABody?=")
+@example(f"{ARABIC} " * 7)
+@example("x" * 300)
 def test_no_name_breaks_out_of_a_header_a_line_or_the_page(name):
     letter = words().write(mail(Stage.ACCESS_ENDED, kept="until"), person(name=name), ["a@b.co"], NOW)
     message = parsed(as_bytes(letter, SENDER))
@@ -109,6 +112,7 @@ def test_no_name_breaks_out_of_a_header_a_line_or_the_page(name):
     }  # fmt: skip
     assert len(message.get_all("To")) == 1
     assert "\n" not in letter.subject
+    assert message["Subject"] == letter.subject
     assert letter.html.count("<script") == 0
     assert letter.html.count("<p ") == words().write(
         mail(Stage.ACCESS_ENDED, kept="until"), person(name="x"), ["a@b.co"], NOW

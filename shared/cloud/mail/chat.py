@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from shared.domain.record.mails import Trouble
 from shared.domain.things.errors import BenchkeeperError
 from shared.engine.ports.mail import Letter, NotAcceptedError
 
+_MARKS = str.maketrans({"<": "\u2039", ">": "\u203a", "[": "(", "]": ")"})
+_MENTION = re.compile(r"(?<![^\s(\u2039*_~])@(?=\w)")  # at the beginning of a word: not that of an address
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -27,7 +30,7 @@ class ChatRoom:
         is_local = self._clients.api_endpoint is not None and parts.hostname in _LOOPBACK
         if parts.scheme != "https" and not is_local:
             raise NotAcceptedError(Trouble.CHAT, "the secret is no https address")
-        body = json.dumps({"text": f"{letter.subject}\n\n{letter.text}"}).encode()
+        body = json.dumps({"text": _plain(f"{letter.subject}\n\n{letter.text}")}).encode()
         headers = {"content-type": "application/json; charset=utf-8"}
         try:
             answer = self._clients.without_credentials().send("POST", address, headers=headers, body=body)
@@ -36,3 +39,8 @@ class ChatRoom:
         if not answer.ok:
             lasts = 400 <= answer.status < 500 and answer.status != 429  # noqa: PLR2004 - HTTP
             raise NotAcceptedError(Trouble.CHAT, f"the room said {answer.status}", lasts=lasts)
+
+
+def _plain(text: str) -> str:
+    """Return the text without what a room would act on: `<!channel>` and `<users/all>` call everybody, `<…|…>` and `[…](…)` hide a link."""
+    return _MENTION.sub("@\u200b", text.translate(_MARKS))

@@ -11,6 +11,7 @@ import smtplib
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
@@ -23,6 +24,7 @@ from shared.engine.ports.mail import Letter, NotAcceptedError
 
 TIMEOUT_S = 20.0  # for each answer
 _OK, _ACCEPTED, _GO_ON, _LASTS = 250, frozenset({250, 251, 252}), 354, 500
+_LONGEST_WORD = 60
 _DOT = re.compile(rb"(?m)^\.")
 
 
@@ -151,7 +153,6 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
     is_ascii = all(address.rpartition("@")[0].isascii() for address in (*letter.recipients, sender))
     message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
     try:
-        message["Subject"] = letter.subject
         message["From"] = Address(display_name="Benchkeeper", **_parts(sender))
         message["To"] = tuple(Address(**_parts(address)) for address in letter.recipients)
         message["Date"] = format_datetime(letter.at)
@@ -161,9 +162,21 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
         message.set_content(letter.text, cte="quoted-printable")
         message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
         message["Content-Language"] = letter.language
-        return message.as_bytes()
+        return _subject(letter.subject) + message.as_bytes()
     except (ValueError, TypeError, UnicodeError) as error:
         raise NotAcceptedError(Trouble.TEXT, f"no mail can be made: {type(error).__name__}", lasts=True) from error
+
+
+def _subject(text: str) -> bytes:
+    """Return the header, made apart from the others.
+
+    `EmailMessage` reads encoded words in a value that it is given: a name `=?utf-8?q?x=0D=0ABcc:…?=` became a header of its own. And where
+    it breaks a long subject in another script, it loses a space.
+    """
+    is_short = max(map(len, text.split()), default=0) < _LONGEST_WORD  # a line can be broken between words
+    is_plain = text.isascii() and text.isprintable() and "=?" not in text and is_short
+    made = Header(text, "us-ascii" if is_plain else "utf-8", header_name="Subject").encode(linesep="\r\n")
+    return f"Subject: {made}\r\n".encode("ascii")
 
 
 def _parts(address: str) -> dict[str, str]:
