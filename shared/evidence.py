@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
@@ -22,6 +24,8 @@ from shared.sheet import csv_lines
 
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 _FORMAT = 1
+_DIGEST_LENGTH = 64
+_END_LENGTH = 22  # of an archive's last record, without a comment
 _MOST_BYTES = 4 << 30  # of one file in a package
 
 
@@ -69,20 +73,37 @@ def digest_of(files: Mapping[str, bytes]) -> str:
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """Return the files as one archive; the same files give the same bytes."""
+    """Return the files as one archive; the same files give the same bytes. Its comment is the SHA-256 of all bytes before it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = b"0" * _DIGEST_LENGTH
         for name, data in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
-    return content.getvalue()
+    raw = content.getvalue()[:-_DIGEST_LENGTH]
+    return raw + _digest(raw).encode()
 
 
 def read_package(path: Path) -> dict[str, bytes]:
-    """Return the files of a package, a folder or an archive. Raise `OSError` or `BadZipFile` for anything else."""
+    """Return the files of a package, a folder or an archive. Raise `OSError` or `BadZipFile` for anything else.
+
+    A changed byte between an archive's files is one of those; an archive that another program packed anew is known by its files alone.
+    """
     if path.is_dir():
-        return {each.name: each.read_bytes() for each in sorted(path.iterdir()) if each.is_file()}
-    with zipfile.ZipFile(path) as archive:
-        return {info.filename: archive.read(info) for info in archive.infolist() if info.file_size < _MOST_BYTES}
+        return {each.name: each.read_bytes() if each.is_file() else b"" for each in sorted(path.iterdir())}
+    raw = path.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            infos, comment = archive.infolist(), archive.comment
+            files = {info.filename: archive.read(info) for info in infos if info.file_size < _MOST_BYTES}
+    except (zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError) as error:
+        raise zipfile.BadZipFile(f"it was altered ({type(error).__name__})") from error
+    if len({info.filename for info in infos}) != len(infos):
+        raise zipfile.BadZipFile("a file is in it twice")
+    end = raw[-_END_LENGTH:]
+    has_none = end.startswith(b"PK\x05\x06") and end.endswith(b"\0\0")  # the length of a comment that is not there
+    if not has_none and comment != _digest(raw[:-_DIGEST_LENGTH]).encode():
+        raise zipfile.BadZipFile("a byte between its files was altered")
+    return files
 
 
 def faults_of(files: Mapping[str, bytes], *, digest: str = "") -> list[str]:
@@ -97,7 +118,7 @@ def faults_of(files: Mapping[str, bytes], *, digest: str = "") -> list[str]:
         faults.append(f"{MANIFEST} is not the one with the digest {digest}")
     try:
         listed = dict(json.loads(files[MANIFEST])["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [*faults, f"{MANIFEST} cannot be read"]
     for name, said in sorted(listed.items()):
         if name not in files:

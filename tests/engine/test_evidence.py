@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from datetime import date, timedelta
 
 import pytest
@@ -104,6 +105,42 @@ def test_one_changed_byte_a_missing_and_an_added_file_are_found(world, tmp_path)
     assert read_package(archive) == files
     assert zipped(files) == zipped(dict(reversed(files.items())))
     assert DIGEST in files
+
+
+def is_right(path):
+    try:
+        return faults_of(read_package(path)) == []
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def test_one_changed_byte_of_the_archive_is_found_wherever_it_is(world, tmp_path):
+    content, archive = zipped(everything(world[0])), tmp_path / "evidence.zip"
+    archive.write_bytes(content)
+    assert is_right(archive)
+    for place in {*range(0, len(content), 29), *range(len(content) - 90, len(content))}:
+        archive.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
+        assert not is_right(archive), place
+    for length in (0, 30, len(content) - 64, len(content) - 1):
+        archive.write_bytes(content[:length])
+        assert not is_right(archive), length
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_package_that_was_packed_anew_is_judged_by_its_files(world, tmp_path):
+    files, archive, folder = everything(world[0]), tmp_path / "other.zip", tmp_path / "folder"
+    folder.mkdir()
+    with zipfile.ZipFile(archive, "w") as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+            (folder / name).write_bytes(content)
+    assert is_right(archive)
+    with zipfile.ZipFile(archive, "a") as made:
+        made.writestr("facts.csv", files["facts.csv"])
+    assert not is_right(archive)
+    assert is_right(folder)
+    (folder / "more").mkdir()
+    assert faults_of(read_package(folder)) == ["more was added"]
 
 
 def test_a_page_that_fails_or_a_record_that_cannot_be_read_is_no_evidence(world):
