@@ -87,6 +87,7 @@ def test_ten_redeliveries_tell_once(host: MailHost) -> None:
         ("CONNECT", None, "Connect"),
         ("CONNECT", "554 no service", "Connect"),
         ("EHLO", None, "Greeting"),
+        ("EHLO", "421 busy", "Greeting"),
         ("MAIL", "451 try later", "Sender"),
         ("MAIL", None, "Sender"),
         ("RCPT", "450 grey", "Recipient"),
@@ -141,6 +142,23 @@ def test_a_refused_login_is_tried_again_for_a_day(host: MailHost) -> None:
         made.minutes(1)
     (mail,) = made.life.record.status.mail.mails
     assert (mail.state, mail.trouble.value) == (MailState.FAILED, "Login")
+
+
+@pytest.mark.parametrize("answer", ["200 OK", "222 queued", "251 forwarded"])
+def test_any_completion_is_an_acceptance(host: MailHost, answer: str) -> None:
+    host.answers |= dict.fromkeys(("MAIL", "RCPT", "CONTENT"), answer)
+    made = joined(host)
+    made.minutes(16)
+    assert (made.subjects(), made.mails()) == (["Your notebook is ready"], [("ready", "Sent")])
+
+
+@pytest.mark.parametrize("answer", ["what?", "999 no", "354 go on", "7"])
+def test_an_answer_that_says_neither_is_as_none(host: MailHost, answer: str) -> None:
+    host.answers["CONTENT"] = answer
+    made = joined(host)
+    host.answers.clear()
+    made.minutes(16)
+    assert (made.subjects(), made.mails()) == ([], [("ready", "Unsure")])
 
 
 def test_an_answer_that_never_came_is_told_to_the_operator_and_never_sent_again(host: MailHost) -> None:

@@ -23,7 +23,8 @@ from shared.domain.record.mails import Trouble
 from shared.engine.ports.mail import Letter, NotAcceptedError
 
 TIMEOUT_S = 20.0  # for each answer
-_OK, _ACCEPTED, _GO_ON, _LASTS = 250, frozenset({250, 251, 252}), 354, 500
+_GO_ON = 354
+_DONE, _LATER, _NEVER = 2, 4, 5  # the first digit of an answer
 _LONGEST_WORD = 60
 _DOT = re.compile(rb"(?m)^\.")
 
@@ -60,7 +61,8 @@ class SmtpServer:
             self._greet(connection)
             options = self._options(connection, recipients, content)
             with _as(Trouble.SENDER):
-                _demand(connection.mail(_envelope(self._server.sender), options), Trouble.SENDER)
+                answer = connection.mail(_envelope(self._server.sender), options)
+            _demand(answer, Trouble.SENDER)
             refused = self._name(connection, recipients)
             self._hand_over(connection, content)
         finally:
@@ -77,6 +79,11 @@ class SmtpServer:
 
     def _greet(self, connection: smtplib.SMTP) -> None:
         with _as(Trouble.GREETING):
+            code, _ = connection.ehlo()
+            if (
+                code // 100 == _LATER
+            ):  # after HELO, which `smtplib` tries next, an address outside ASCII would be refused for good
+                raise NotAcceptedError(Trouble.GREETING, f"the mail server said {code}")
             connection.ehlo_or_helo_if_needed()
         if self._server.security == "starttls":
             with _as(Trouble.STARTTLS):
@@ -99,9 +106,9 @@ class SmtpServer:
         """Name the recipients; return how many were refused. Raise if all were."""
         with _as(Trouble.RECIPIENT):
             answers = [connection.rcpt(address)[0] for address in recipients]
-        refused = [code for code in answers if code not in _ACCEPTED]
+        refused = [code for code in answers if code // 100 != _DONE]
         if len(refused) == len(answers):
-            lasts = all(code >= _LASTS for code in refused)
+            lasts = all(code // 100 == _NEVER for code in refused)
             raise NotAcceptedError(Trouble.RECIPIENT, f"the mail server said {max(refused)}", lasts=lasts)
         return len(refused)
 
@@ -109,16 +116,19 @@ class SmtpServer:
         with _as(Trouble.CONTENT):
             code, _ = connection.docmd("DATA")
         if code != _GO_ON:
-            raise NotAcceptedError(Trouble.CONTENT, f"the mail server said {code}", lasts=code >= _LASTS)
+            raise NotAcceptedError(Trouble.CONTENT, f"the mail server said {code}", lasts=code // 100 == _NEVER)
         with _as(Trouble.NO_ANSWER, is_unsure=True):
             connection.send(_DOT.sub(b"..", content) + b".\r\n")
             answer = connection.getreply()
-        _demand(answer, Trouble.CONTENT)
+        is_clear = answer[0] // 100 in {_DONE, _LATER, _NEVER}
+        _demand(answer, Trouble.CONTENT if is_clear else Trouble.NO_ANSWER, is_unsure=not is_clear)
 
 
-def _demand(answer: tuple[int, bytes], trouble: Trouble) -> None:
-    if answer[0] != _OK:
-        raise NotAcceptedError(trouble, f"the mail server said {answer[0]}", lasts=answer[0] >= _LASTS)
+def _demand(answer: tuple[int, bytes], trouble: Trouble, *, is_unsure: bool = False) -> None:
+    """Raise unless the answer is a completion: its first digit decides, as RFC 5321 (4.2.1) has it."""
+    if answer[0] // 100 != _DONE:
+        lasts = answer[0] // 100 == _NEVER
+        raise NotAcceptedError(trouble, f"the mail server said {answer[0]}", lasts=lasts, is_unsure=is_unsure)
 
 
 @contextmanager
