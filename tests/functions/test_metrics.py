@@ -122,7 +122,7 @@ def test_counting_costs_no_call_and_what_has_gone_counts_as_none(functions):
             "objects.get",
         ),  # the fleet for the pages: how old the list is that is there, the new one, what the next sweep needs
         *[("storage", "objects.insert")] * 2,
-        *[("storage", "objects.list")] * 2,  # the audit: the manifests, and what is in none
+        *[("storage", "objects.list")] * 3,  # the audit: the manifests, what is in none, and cuts that it refused
         ("dataproc", "ListSessionTemplates"),
         ("storage", "objects.list"),  # who waits to be cut
         *[("storage", "objects.list")] * 2,  # dead letters past their lifetime, in both buckets that may have some
