@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from kit.browser import barriers, sideways
+from kit.browser import faults_of_looks, sideways
 from kit.hub import ANA, MIA
 from kit.manager_world import LEO, TABS, full_world
 from kit.served import served
@@ -91,13 +91,7 @@ def test_no_view_keeps_anybody_out_or_sticks_out(
     letter = next(iter(hub.bench.deps.dead_letters.rows()))
     page = opened(chromium, front, VIEWS.get(name) or f"/manage/messages/{letter_digest(letter)}", locale=locale)
     assert page.locator("html").get_attribute("lang") == locale[:2]
-    found = []
-    for width in (WIDE, PHONE):
-        over = sideways(page, width)
-        found += [f"{over} px too wide at {width}"] if over > 0 else []
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            found += [f"{scheme}, {width} px: {each}" for each in barriers(page)]
+    found = faults_of_looks(page, WIDE, PHONE)
     page.context.close()
     assert found == []
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from kit.browser import barriers, sideways, unfold
+from kit.browser import barriers, faults_of_looks, sideways, unfold
 from kit.hub import ANA, make_hub
 from kit.served import served
 from playwright.sync_api import Page, expect
@@ -91,13 +91,7 @@ def test_no_view_keeps_anybody_out_or_sticks_out(chromium: Browser, front: str, 
     assert page.locator("html").get_attribute("lang") == locale[:2]
     if "menu" in name:
         unfold(page, "more")
-    found = []
-    for width in (WIDE, PHONE):
-        over = sideways(page, width)
-        found += [f"{over} px too wide at {width}"] if over > 0 else []
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            found += [f"{scheme}, {width} px: {each}" for each in barriers(page)]
+    found = faults_of_looks(page, WIDE, PHONE)
     page.context.close()
     assert found == []
 

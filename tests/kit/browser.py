@@ -228,3 +228,15 @@ def unfold(page: Page, menu: str) -> None:
 
 def spark_card(page: Page, title: str) -> Locator:
     return page.locator("#spark li", has=page.get_by_role("heading", name=title))
+
+
+def faults_of_looks(page: Page, *widths: int) -> list[str]:
+    """What keeps somebody out of the page or sticks out of it, at each width, light and dark."""
+    found = []
+    for width in widths:
+        over = sideways(page, width)
+        found += [f"{over} px too wide at {width}"] if over > 0 else []
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found += [f"{scheme}, {width} px: {each}" for each in barriers(page)]
+    return found
