@@ -1,4 +1,4 @@
-"""What a user's environments cost in up to thirteen months: for the user's own page, and for the manager's."""
+"""The costs of a user's environments in up to thirteen months: for the user's own page, and for the manager's."""
 
 from __future__ import annotations
 

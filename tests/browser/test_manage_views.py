@@ -9,11 +9,11 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from kit.browser import faults_of_looks, sideways
+from kit.browser import PHONE, TALL, WIDE, faults_of_looks, opened, sideways
 from kit.hub import ANA, MIA
 from kit.manager_world import LEO, TABS, full_world
 from kit.served import served
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from shared.domain.things.identity import user_key_for
 from shared.engine.decisions.letters import letter_digest
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(280)]
-WIDE, PHONE, TALL = 1280, 360, 740
 SCRIPT = pytest.mark.parametrize("script", [True, False], ids=["with script", "without"])
 PERSON, LEAVER = (f"/manage/people/{user_key_for(email)}" for email in (ANA, LEO))
 VIEWS = {
@@ -72,15 +71,6 @@ def hub() -> Hub:
 def front(hub: Hub) -> Iterator[str]:
     with served(hub, MIA) as address:
         yield address
-
-
-def opened(chromium: Browser, front: str, path: str, *, width: int = WIDE, **options: object) -> Page:
-    height = 900 if width == WIDE else TALL
-    context = chromium.new_context(viewport={"width": width, "height": height}, timezone_id="Europe/Berlin", **options)
-    page = context.new_page()
-    page.goto(f"{front}{path}")
-    page.wait_for_load_state("networkidle")
-    return page
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "de-DE"])

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from kit.browser import barriers, faults_of_looks, sideways, unfold
+from kit.browser import PHONE, TALL, WIDE, barriers, faults_of_looks, opened, sideways, unfold
 from kit.hub import ANA, make_hub
 from kit.served import served
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from shared.domain.fleet.fleet import Notes
 from shared.domain.things.identity import user_key_for
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(280)]
-WIDE, PHONE, TALL = 1280, 360, 740
 LOCALES = pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
 VIEWS = {"home": "/", "home, the menu open": "/", "history": "/history", "months of cost": "/costs"}
 # What an analyst wants to know in ten seconds, and where the screen says it: English, German.
@@ -53,15 +52,6 @@ def front() -> Iterator[str]:
     )
     with served(hub, ANA) as address:
         yield address
-
-
-def opened(chromium: Browser, front: str, path: str, *, width: int = WIDE, **options: object) -> Page:
-    height = 900 if width == WIDE else TALL
-    context = chromium.new_context(viewport={"width": width, "height": height}, timezone_id="Europe/Berlin", **options)
-    page = context.new_page()
-    page.goto(f"{front}{path}")
-    page.wait_for_load_state("networkidle")
-    return page
 
 
 @LOCALES

@@ -329,21 +329,9 @@ def test_a_crash_at_any_call_of_a_cut_by_label_leaves_no_change_without_an_entry
         number, crashed = 0, True
         while crashed:
             number += 1
-            bench, count = own_accounts(), 0
-
-            def around(last=number):
-                nonlocal count
-                count += 1
-                if count == last:
-                    raise CrashError
-
-            bench.adapter.around = around
-            try:
-                cut_by_label({KEY}, bench.deps)
-                crashed = False
-            except CrashError:
-                bench.adapter.around = lambda: None
-                assert cut_by_label({KEY}, bench.deps).complete
+            bench = own_accounts()
+            crashed = dies_at(number, bench, lambda bench=bench: cut_by_label({KEY}, bench.deps))
+            assert not crashed or cut_by_label({KEY}, bench.deps).complete
             assert cuts_are_told(bench)
         assert number > 10
 
@@ -351,6 +339,26 @@ def test_a_crash_at_any_call_of_a_cut_by_label_leaves_no_change_without_an_entry
 def refusing_audit(bench, **more):
     bucket = f"{bench.settings.audit_bucket}*"
     bench.fault(call="storage.objects.insert", resource=bucket, times=0, error={"code": "PERMISSION_DENIED"}, **more)
+
+
+def dies_at(number, bench, act):
+    """Whether the process died at that call of the act; if it makes fewer, it came to its end."""
+    left = number
+
+    def around():
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise CrashError
+
+    bench.adapter.around = around
+    try:
+        act()
+    except CrashError:
+        return True
+    finally:
+        bench.adapter.around = lambda: None
+    return False
 
 
 def kept_cuts(bench):
@@ -399,22 +407,10 @@ def test_a_crash_at_any_call_while_the_audit_refuses_a_cut_by_label_leaves_no_ch
         number, crashed = 0, True
         while crashed:
             number += 1
-            bench, left = own_accounts(), [number]
+            bench = own_accounts()
             refusing_audit(bench)
-
-            def around(left=left):
-                left[0] -= 1
-                if left[0] == 0:
-                    raise CrashError
-
-            bench.adapter.around = around
-            try:
-                cut_by_label({KEY}, bench.deps)
-                crashed = False
-            except CrashError:
-                bench.adapter.around = lambda: None
-                assert cut_by_label({KEY}, bench.deps).complete
-            bench.adapter.around = lambda: None
+            crashed = dies_at(number, bench, lambda bench=bench: cut_by_label({KEY}, bench.deps))
+            assert not crashed or cut_by_label({KEY}, bench.deps).complete
             bench.cloud.world.faults.clear()
             bench.advance(minutes=1)
             sweep("drift", bench.deps)
@@ -443,24 +439,12 @@ def test_a_crash_at_any_call_of_copying_writes_each_entry_once():
         number, crashed = 0, True
         while crashed:
             number += 1
-            bench, left = own_accounts(), [number]
+            bench = own_accounts()
             refusing_audit(bench)
             cut_by_label({KEY}, bench.deps)
             bench.cloud.world.faults.clear()
             bench.advance(minutes=1)
-
-            def around(left=left):
-                left[0] -= 1
-                if left[0] == 0:
-                    raise CrashError
-
-            bench.adapter.around = around
-            try:
-                copy_kept_cuts(bench.deps)
-                crashed = False
-            except CrashError:
-                pass
-            bench.adapter.around = lambda: None
+            crashed = dies_at(number, bench, lambda bench=bench: copy_kept_cuts(bench.deps))
             copy_kept_cuts(bench.deps)
             assert cuts_are_told(bench) == ALL_FOUR, number
             assert kept_cuts(bench) == set()

@@ -27,6 +27,7 @@ PATIENCE_S = 60.0  # for a busy machine; what holds sooner is seen sooner
 PATIENCE_MS = PATIENCE_S * 1000
 _HOME = "Notebook and Spark"
 _BERLIN = "Europe/Berlin"
+WIDE, PHONE, TALL = 1280, 360, 740
 _FAST = 120.0  # virtual seconds a second: a create takes four virtual minutes
 # Without what Chromium asks of its maker's servers by itself.
 _FLAGS = (
@@ -199,6 +200,16 @@ def window(chromium: Browser, house: House, **options: Any) -> Iterator[Window]:
 def jumped(page: Page) -> float:
     """The cumulative layout shift since the page was loaded, without what follows a click at once."""
     return float(page.evaluate("window.jumped"))
+
+
+def opened(chromium: Browser, front: str, path: str, *, width: int = WIDE, **options: object) -> Page:
+    """A page in a context of its own, in Berlin's time, once nothing is loaded any more."""
+    height = 900 if width == WIDE else TALL
+    context = chromium.new_context(viewport={"width": width, "height": height}, timezone_id=_BERLIN, **options)
+    page = context.new_page()
+    page.goto(f"{front}{path}")
+    page.wait_for_load_state("networkidle")
+    return page
 
 
 def sideways(page: Page, width: int) -> int:

@@ -80,9 +80,8 @@ class SmtpServer:
     def _greet(self, connection: smtplib.SMTP) -> None:
         with _as(Trouble.GREETING):
             code, _ = connection.ehlo()
-            if (
-                code // 100 == _LATER
-            ):  # after HELO, which `smtplib` tries next, an address outside ASCII would be refused for good
+            if code // 100 == _LATER:
+                # After HELO, which `smtplib` tries next, an address outside ASCII would be refused for good.
                 raise NotAcceptedError(Trouble.GREETING, f"the mail server said {code}")
             connection.ehlo_or_helo_if_needed()
         if self._server.security == "starttls":
