@@ -117,7 +117,8 @@ def test_a_person_of_whom_much_is_said_stays_small(kind):
         bench.advance(seconds=170)
         bench.cloud.world.journal.clear()
         deliver(NEWS[kind](number, person.email, bench.now), bench.deps)
-        costs.append(len(list(bench.calls())))
+        # The policy is read again after a minute of real time: how often depends on how fast this machine is.
+        costs.append(sum("/policy/" not in call["resource"] for call in bench.calls()))
     assert len(json.dumps(codec.to_json(person.record))) <= 32 * 1024
     assert max(costs[-100:]) <= max(costs[:100])
 

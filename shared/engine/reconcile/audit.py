@@ -2,7 +2,7 @@
 
 Every writer of records saves through `save`. A pass copies lines in their order, by one create. A line goes once its outcome is known;
 an intent whose process ended counts as unknown after `LAPSES`. If another process copied first, the object that is there is the truth,
-and the rest follows it. A refused copy stops nothing: the lines stay in the record, and a later pass tries again.
+and the rest follows it in a later pass. A refused copy stops nothing: the lines stay in the record, and a later pass tries again.
 """
 
 from __future__ import annotations
@@ -79,19 +79,22 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
     if not record.status.audit.alias:
         return _retried(record, now + _FIRST_RETRY)
     kept = _kept_addresses(deps)
-    for _ in range(_TRIES):
-        lines = tuple(_settled(waiting, now))
-        if not lines:
-            break
+    met = False
+    lines = tuple(_settled(waiting, now))
+    if lines:
         try:
-            record, waiting = _copied(record, waiting, lines, kept, deps, now)
+            record, waiting, met = _copied(record, waiting, lines, kept, deps, now)
         except BenchkeeperError as error:
             _log_refusal(record, waiting, error, deps, now)
             record = _with_waiting(record, waiting)
             record = record.with_status(story=folded(record.status.story))
             return _retried(record, _next_try(waiting[0].at, now))
     record = _with_waiting(record, waiting)
-    return _retried(record, max(waiting[0].at + LAPSES, now + _FIRST_RETRY)) if waiting else record
+    if not waiting:
+        return record
+    # What is left after another process's entries is not written before this record is: if that process saved the record, too, these
+    # lines never get into it, and their object would take the number of a line of another day.
+    return _retried(record, now + _FIRST_RETRY if met else max(waiting[0].at + LAPSES, now + _FIRST_RETRY))
 
 
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
@@ -230,8 +233,11 @@ def _copied(
     kept: frozenset[str],
     deps: Deps,
     now: datetime,
-) -> tuple[UserRecord, tuple[StoryLine, ...]]:
-    """Copy the first of the waiting lines by one create. Return the record with the new end of the chain, and the lines that still wait."""
+) -> tuple[UserRecord, tuple[StoryLine, ...], bool]:
+    """Copy the first of the waiting lines by one create.
+
+    Return the record with the new end of the chain, the lines that still wait, and whether another process had written that object.
+    """
     chain, number = chained(lines, record, kept), record.status.audit.audited + 1
     alias = record.status.audit.alias
     for day in _earlier_days(waiting[0].at, now):
@@ -243,10 +249,10 @@ def _copied(
         name = name_of(alias, number, now.date())
         there = deps.audit.put(name, chain.content)
     if there == chain.content:
-        return _with_end(record, chain.audited, chain.digest, name), waiting[len(lines) :]
+        return _with_end(record, chain.audited, chain.digest, name), waiting[len(lines) :], False
     known = tuple(entries_in(there, name))
     left = without_known(waiting, known, record, kept, now)
-    return _with_end(record, known[-1].number, known[-1].digest, name), left
+    return _with_end(record, known[-1].number, known[-1].digest, name), left, True
 
 
 def _earlier_days(first: datetime, now: datetime) -> Iterator[date]:
