@@ -1,6 +1,9 @@
-"""Deploy root. Cloud Functions puts this folder on `sys.path` and looks here; the decorated functions are re-exported as they are.
+"""The root module of the deployment, in which Cloud Functions looks for the functions.
 
-A function is imported when it is asked for: a cold start needs one of the five, and the others' modules are a tenth of what it imports.
+The decorated functions are re-exported unchanged.
+
+A function is imported on first access, because a cold start needs only one of the five. The others' modules are a tenth
+of all imports.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from shared.engine.news.acknowledging import take_note
 @pass_app
 @guarded
 def acknowledge(app: App, user: str, output: str) -> None:
-    """Take note of USER: an unknown leaver, or messages about them that were not delivered.
+    """Acknowledge USER: the leave of an unknown user, or messages to USER that were not delivered.
 
-    The user is no longer listed under "needs attention". A deletion that waited for such a message goes on.
+    The user is no longer listed under "needs attention". A deletion that waited for such a message continues.
     """
     accepted = acknowledged(user_key(app, user), app.deps, by="the command line")
     if accepted is None:
@@ -29,9 +29,11 @@ def acknowledge(app: App, user: str, output: str) -> None:
         print_json({"user": accepted.stored.record.email, "changed": accepted.changed or noted > 0, "messages": noted})
     elif noted:
         say(
-            f"Noted: {noted} message{'s' if noted != 1 else ''} that {'were' if noted != 1 else 'was'} not delivered. A deletion that waited for one goes on."
+            f"Noted: {noted} message{'s' if noted != 1 else ''} that {'were' if noted != 1 else 'was'} not delivered. A deletion that waited for one continues."
         )
     elif accepted.changed:
-        say(f"{user} is not shown any more. If they come, they are a joiner like any other.")
+        say(f"{user} is no longer shown. If they join, they are a joiner like any other.")
     else:
-        say(f"Nothing to acknowledge: {user} is no unknown leaver, or was acknowledged before, and no message is open.")
+        say(
+            f"Nothing to acknowledge: {user} is not an unknown leaver, or was acknowledged before, and no message is undelivered."
+        )

@@ -1,4 +1,4 @@
-"""The commands `start`, `stop`, `restart`, `extend` and `spark`: the requests that users make on their page, made for them on the command line."""
+"""The commands `start`, `stop`, `restart`, `extend` and `spark`: the requests of the user's page, made by an operator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """Return the length of time of an option such as `90m`, `4h` or `60d`; None without the option. Raise `BadParameter` for other texts."""
+    """Return the length of time of an option such as `90m`, `4h` or `60d`; None without the option.
+
+    Raise `BadParameter` for any other text.
+    """
     if value is None:
         return None
     found = length_of(value)
@@ -69,7 +72,7 @@ def stop_notebook(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def restart(app: App, user: str, output: str) -> None:
-    """Restart USER's running notebook on its machine; files are kept, what runs in its memory is lost."""
+    """Restart USER's running notebook on its machine; files are kept, and everything in memory is lost."""
     _ask(app, user, output, lambda key, deps: wishes.ask_restart(key, deps, by=_BY))
 
 
@@ -81,7 +84,7 @@ def restart(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def extend(app: App, user: str, long: timedelta | None, output: str, *, off: bool) -> None:
-    """Extend USER's notebook: no idle shutdown for a while. The profile sets the longest time."""
+    """Suspend the idle shutdown of USER's notebook for a while. The profile sets the longest time."""
     if (long is None) != off:
         raise click.UsageError("say either --for TIME or --off")
 
@@ -118,7 +121,7 @@ def list_clusters(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def start_cluster(app: App, user: str, template: str, output: str) -> None:
-    """Start USER's Spark cluster of TEMPLATE; a cluster that already runs is used."""
+    """Start USER's Spark cluster from TEMPLATE, or reuse the one that is running."""
     _ask_spark(app, user, output, lambda key, deps: wishes.want_cluster(key, template, deps, by=_BY))
 
 
@@ -129,7 +132,7 @@ def start_cluster(app: App, user: str, template: str, output: str) -> None:
 @pass_app
 @guarded
 def delete_cluster(app: App, user: str, template: str, output: str) -> None:
-    """Delete USER's Spark cluster of TEMPLATE."""
+    """Delete USER's Spark cluster that was made from TEMPLATE."""
     _ask_spark(app, user, output, lambda key, deps: wishes.drop_cluster(key, template, deps, by=_BY))
 
 

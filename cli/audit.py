@@ -1,4 +1,4 @@
-"""The commands `audit`: check the audit, and list everything that was done on a day."""
+"""The commands `audit`: verify the audit trail, and list its entries by day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = ("at", "user", "number", "kind", "text", "because", "by", "event", "st
 
 @click.group(name="audit", cls=PlainGroup)
 def audit_group() -> None:
-    """Check and read the audit: every message, request, decision and call to the cloud, each once, kept unchanged."""
+    """Verify and read the audit trail: each message, request, decision and cloud call, once and unchanged."""
 
 
 @audit_group.command(name="verify")
@@ -63,7 +63,10 @@ def _checked(result: Checked) -> dict[str, object]:
 @pass_app
 @guarded
 def list_entries(app: App, since: datetime | None, until: datetime | None, output: str) -> None:
-    """List the entries of some days, of all users. Users have pseudonyms; `benchkeeper history USER --since` names one user."""
+    """List all users' entries of some days.
+
+    Users appear as pseudonyms; `benchkeeper history USER --since` names one user.
+    """
     today = app.deps.clock.now().date()
     first, last = since.date() if since else today, until.date() if until else today
     rows = [view(entry) for day in _days(first, last) for entry in entries_on(day, app.deps)]
@@ -89,7 +92,7 @@ def _days(first: date, last: date) -> Iterator[date]:
 
 
 def view(entry: Entry) -> dict[str, object]:
-    """Return an entry for people and scripts."""
+    """Return an entry as the JSON object that is printed."""
     return {
         "at": rfc3339(entry.at.astimezone(UTC)),
         "user": entry.alias,

@@ -19,7 +19,9 @@ from shared.engine.views.certificate import NOT_COVERED, Certificate, certificat
 @pass_app
 @guarded
 def certificate(app: App, user: str, output: str) -> None:
-    """Show the certificate of USER, who left: when each of eight paths was cut, and when the cloud was asked again and said so.
+    """Show the certificate of USER, who left.
+
+    For each of eight access paths, it has the times of the cut and of the cloud's last confirmation.
 
     Exit code 1 if a path is not verified, or USER has access.
     """

@@ -33,16 +33,16 @@ from shared.wiring import make_clients
 @click.option("--config-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: config/.")
 @click.option(
     "--directory/--no-directory", default=None,
-    help="Look the assigned groups up in Cloud Identity, and name those that give access to no one. Default: only in the embedded cloud.",
+    help="Look up the assigned groups in Cloud Identity, and report those that give access to no one. Default: only in the embedded cloud.",
 )  # fmt: skip
 @click.option(
     "--live", is_flag=True,
     help="Ask the project for the zones, machine types, disks, accelerators, images and the network that the files name. "
-    "Its answer wins over the shipped table.",
+    "The project's answer takes precedence over the shipped table.",
 )  # fmt: skip
 @click.option(
     "--impact/--no-impact", default=None,
-    help="Count whom the files would change something for. Default: only in the embedded cloud.",
+    help="Count the people whom the files would affect. Default: only in the embedded cloud.",
 )  # fmt: skip
 @output_option()
 @pass_app
@@ -106,7 +106,7 @@ def _say_impact(settings: Settings, app: App) -> None:
             return
         judged = impact_of_policy(settings.policy(), deps)
     except BenchkeeperError as error:
-        say(f"Warning: what the files would change was not looked at: {error.user_message}", err=True)
+        say(f"Warning: the effect of the files could not be computed: {error.user_message}", err=True)
         return
     found = judged.impact
     say("They are not in force yet. They would change:" if found.entries else "They are not in force yet.")
@@ -171,7 +171,7 @@ class _Names(Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """A flag: true if the instance id is the one computed from the address, so that no replacement has changed it."""
+        """Return True if the instance id is the one computed from the address: no replacement has changed it."""
         return self.instance_id == instance_id_for(self.email)
 
 

@@ -53,7 +53,10 @@ class App(Struct):
 
 
 def _refuse_silence(settings: Settings) -> None:
-    """Raise `CloudUnavailableError` at once if the embedded cloud does not run, instead of after the clients' two minutes of retries."""
+    """Raise `CloudUnavailableError` at once if the embedded cloud is not running.
+
+    The clients would retry for two minutes first.
+    """
     if settings.api_endpoint is None:
         return
     if not answers(settings.api_endpoint):
@@ -78,7 +81,10 @@ pass_app = click.make_pass_decorator(App)
 
 
 def guarded(command: F) -> F:
-    """Turn the product's errors into a sentence on stderr and an exit code: 1 for a failure, 2 for wrong use or bad configuration."""
+    """Turn the product's errors into a sentence on stderr and an exit code.
+
+    The code is 1 for a failure, 2 for a usage error or a bad configuration.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -107,5 +113,5 @@ def output_option(*formats: str) -> Callable[[F], F]:
     """Return the option `--output` with these formats (default: text and json)."""
     return click.option(
         "--output", "-o", type=click.Choice(formats or ("text", "json")), default=(formats or ("text",))[0],
-        show_default=True, help="How to print.",
+        show_default=True, help="The output format.",
     )  # fmt: skip

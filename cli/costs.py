@@ -1,4 +1,4 @@
-"""The command `costs`: what everybody or one user cost in a month, thirteen months, and what changed most."""
+"""The command `costs`: the cost of all users or of one in a month, over thirteen months, and the largest changes."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 
 @click.command()
 @click.argument("user", required=False)
-@click.option("--month", "name", metavar="YYYY-MM", help="That month. Default: this one.")
-@click.option("--by", type=click.Choice(_GROUPS), default="profile", show_default=True, help="What a line is about.")
-@click.option("--changes", is_flag=True, help="What changed most since the month before.")
+@click.option("--month", "name", metavar="YYYY-MM", help="The month to show. Default: this month.")
+@click.option(
+    "--by", type=click.Choice(_GROUPS), default="profile", show_default=True, help="The subject of each line."
+)
+@click.option("--changes", is_flag=True, help="Show the largest changes since the previous month.")
 @output_option("table", "json", "csv")
 @pass_app
 @guarded
@@ -55,7 +57,7 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
     Amounts are metered time by the configured prices; the page shows the bill beside them.
     """
     if name is not None and not _MONTH.match(name):
-        raise click.UsageError(f"'{name}' is no month. Write it as 2026-10.")
+        raise click.UsageError(f"'{name}' is not a month. Write it as 2026-10.")
     if user is not None:
         _print_person(app, user, name, output)
         return
@@ -136,7 +138,7 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
         total = found.total
         say(f"{found.name}: {_money(total.estimate)} {app.settings.currency} for {total.people} people.")
         for kind, name in found.unpriced:
-            say(f"Not included, for want of a price: {kind}{f' {name}' if name else ''}.")
+            say(f"Not included, because it has no price: {kind}{f' {name}' if name else ''}.")
 
 
 def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
@@ -166,7 +168,7 @@ def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
 
 
 def _limit_cells(each: LimitUse) -> tuple[str, str, str]:
-    """Return notebooks, money, and by how much the money may be passed until starts end."""
+    """Return three cells: the limit of notebooks, the monthly limit, and the amount by which spending may exceed it."""
     notebooks = "-" if each.room is None else f"{each.used} of {each.room}"
     if each.spending is None or each.budget is None:
         return notebooks, "-", "-"
@@ -176,7 +178,7 @@ def _limit_cells(each: LimitUse) -> tuple[str, str, str]:
 def _print_changes(app: App, fleet: FleetSnapshot, found: Month, by: str, output: str) -> None:
     if by == "month":
         raise click.UsageError(
-            "--changes compares two months; say --by person, profile, cost-center, department or kind."
+            "--changes compares two months; use --by person, profile, cost-center, department or kind."
         )
     against = month_before(found.name)
     lines = app.deps.fleet.month(against)
@@ -238,7 +240,7 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
 
 
 def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
-    """Return the lines of the months that the record no longer has, by a read for each month that is stored."""
+    """Return the lines of the months that the record no longer has, with one read for each stored month."""
     stored = {each.month for each in deps.fleet.month_totals()} - known
     found: list[Line] = []
     for _ in range(MONTHS - 1):

@@ -1,4 +1,7 @@
-"""The command `doctor`: looks at everything that the product needs, part by part, and says of each fault what to do. Changes nothing."""
+"""The command `doctor`: it checks everything that the product needs, part by part, and names a remedy for each fault.
+
+It changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class State(StrEnum):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """The state of one part, with what to do about it; `remedy` is empty if nothing is to be done."""
+    """The state of one part. `remedy` is empty if no action is needed."""
 
     part: str
     state: State
@@ -60,7 +63,7 @@ _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red", Sta
 def doctor(app: App, output: str) -> None:
     """Check what Benchkeeper needs: login, APIs, roles, sinks, topics, backlog, quota, counter, versions.
 
-    Each fault has its remedy. Changes nothing. Exit code 1 if something has failed; a warning is none.
+    Each fault is shown with its remedy. Nothing is changed. Exit code 1 if a check failed; warnings do not count.
     """
     found = list(examine(app))
     if output == "json":
@@ -94,7 +97,7 @@ def examine(app: App) -> Iterator[Finding]:
 
 
 def _looked(part: str, look: Callable[[], tuple[State, str, str]], remedy: str) -> Finding:
-    """Return the finding of a look; an error of the cloud is one too."""
+    """Return the finding of one check. An error of the cloud becomes a finding, too."""
     try:
         state, says, what = look()
     except AccessDeniedError as error:
@@ -253,7 +256,10 @@ def _counter(app: App) -> tuple[State, str, str]:
 
 
 def _jobs(app: App) -> tuple[State, str, str]:
-    """Ask each project of `idle.bigquery_projects` for its running jobs, with the login of this command."""
+    """Return state, text and remedy of listing the running BigQuery jobs.
+
+    Each project of `idle.bigquery_projects` is asked, with this command's login.
+    """
     jobs, unread = app.deps.outside_jobs, []
     for project in jobs.projects:
         try:

@@ -25,7 +25,7 @@ _WHY = {
 @click.command(name="erase")
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Say what would be erased, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be erased, without changing anything.")
 @output_option()
 @pass_app
 @guarded
@@ -64,7 +64,7 @@ def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) ->
 
 
 def has_somebody() -> bool:
-    """Return True if there is a terminal, so that a question may be answered."""
+    """Return True if stdin is a terminal, so that a user can answer a question."""
     return sys.stdin.isatty()
 
 

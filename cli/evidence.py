@@ -1,4 +1,7 @@
-"""The commands `evidence`, which makes or checks a package for an auditor, and `as-of`, which says who had what on a past day."""
+"""The commands `evidence` and `as-of`.
+
+`evidence` makes or checks a package for an auditor; `as-of` shows each user's access on a past day.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _VERIFY = "verify"
 @click.command()
 @click.argument("what", nargs=-1, metavar="USER | verify PACKAGE")
 @click.option("--all", "everybody", is_flag=True, help="About all people.")
-@click.option("--from", "first", type=_DAY, default=None, help="The first day (UTC). Default: the first there is.")
+@click.option("--from", "first", type=_DAY, default=None, help="The first day (UTC). Default: the first recorded day.")
 @click.option("--to", "last", type=_DAY, default=None, help="The last day (UTC). Default: today.")
 @click.option(
     "--out",
@@ -55,11 +58,11 @@ def evidence(
     """
     if what[:1] == (_VERIFY,):
         if len(what) != 2 or everybody:  # noqa: PLR2004 - the word and the package
-            raise click.UsageError("Say which package: benchkeeper evidence verify PACKAGE")
+            raise click.UsageError("Name a package: benchkeeper evidence verify PACKAGE")
         _verify(Path(what[1]), digest, output)
         return
     if (len(what) == 1) == everybody or len(what) > 1:
-        raise click.UsageError("Say about whom: USER, or --all.")
+        raise click.UsageError("Name a USER, or use --all.")
     _make(app, what[0] if what else "", (first, last), out, output)
 
 
@@ -95,7 +98,7 @@ def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], ou
 
 
 def _commit() -> str:
-    """Return the commit of the folder that this program runs from; empty if it is no git repository."""
+    """Return the git commit of the folder that this program runs from; "" if it is not a git repository."""
     git = shutil.which("git")
     if git is None:
         return ""
@@ -124,18 +127,18 @@ def _verify(path: Path, digest: str, output: str) -> None:
 
 @click.command(name="as-of")
 @click.argument("day", type=_DAY)
-@click.option("--with-none", is_flag=True, help="Show those without access, too.")
+@click.option("--with-none", is_flag=True, help="Also show people without access.")
 @output_option("table", "json", "csv")
 @pass_app
 @guarded
 def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
     """Say who had what at the end of DAY (UTC), since when, and why, by the entries of the audit.
 
-    A person whose record is that old, but no entry, is shown as not known.
+    A person whose record existed then, but who has no entry, is shown as not known.
     """
     deps = app.deps
     if day.date() > deps.clock.now().date():
-        raise click.UsageError(f"{day:%Y-%m-%d} is in the future: no one knows yet who will have what.")
+        raise click.UsageError(f"{day:%Y-%m-%d} is in the future: access on that day is not known yet.")
     found = sorted(as_of(day.date(), all_records(deps), deps), key=lambda each: each.user)
     rows = [_row(each) for each in found if with_none or each.access or not each.known]
     if output == "json":

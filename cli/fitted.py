@@ -1,7 +1,8 @@
-"""Tables that fit the reader's terminal and break no word: an address, a name or a digest is copied whole.
+"""The tables that fit the terminal without breaking a word, so that an address, a name or a digest can be copied whole.
 
-Each column is as wide as its longest word at least; what is left goes to the columns that want more. If not even the words fit, each row
-is printed as a block of lines, a line for each cell. In a pipe nothing is folded, so that a row is one line.
+Each column is at least as wide as its longest word; the remaining width goes to the columns that need more. If not even
+the words fit, each row is printed as a block of lines, one line for each cell. If the output is not a terminal, nothing
+is folded: each row is one line.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class FittedTable(Table):
                     yield line
 
     def _lines(self, width: int) -> Iterator[Text]:
-        """Yield a table of names and values. A value is folded between words; one with a word that does not fit has lines of its own."""
+        """Yield a table of names and values.
+
+        A value is folded between words; a value with a word that does not fit gets lines of its own.
+        """
         named = max((len(row[0]) for row in self._cells), default=0) + _GAP
         for name, *cells in self._cells:
             value = Text("  ").join(cells)
@@ -81,7 +85,10 @@ def _longest_word(text: str) -> int:
 
 
 def _widths(needed: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
-    """Return the widths: what each column needs, and of the rest what each wants, those that want least first."""
+    """Return the column widths.
+
+    Each column gets its minimum; the rest goes to the columns that need the least more, first.
+    """
     widths = list(needed)
     order = sorted(range(len(needed)), key=lambda index: wanted[index] - needed[index])
     for position, index in enumerate(order):

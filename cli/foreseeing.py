@@ -32,7 +32,7 @@ _READERS = 16
 
 
 class PersonPlan(Struct, kw_only=True):
-    """The effect of the messages about one user. `refused` has the reasons for which the intake would refuse some of them."""
+    """The effect of the messages about one user. `refused` has the reasons why the intake would refuse messages."""
 
     user: str
     rows: list[Row] = field(default_factory=list)
@@ -62,7 +62,10 @@ def foresee(
 
 
 def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
-    """Group the messages by user. Two addresses of a changed address are one user, wherever the change stands in the file."""
+    """Group the messages by user.
+
+    Two addresses of a changed address are one user, wherever in the file the change appears.
+    """
     same: dict[str, str] = {}
 
     def first(name: str) -> str:

@@ -1,4 +1,6 @@
-"""The check that the assigned groups exist and have members. A typing error in a group's address gives no error, and no access.
+"""The check that the assigned groups exist and have members.
+
+A typing error in a group's address causes no error, but nobody gets access.
 
 `validate-config` asks with the product's own clients, a deployment's plan with gcloud's login. A refused call says nothing
 about the group: Cloud Identity answers 403 both for a missing group and for a group that the caller may not see
@@ -17,7 +19,7 @@ Ask = Callable[[str], Mapping[str, Any] | None]
 
 
 class NotSeenError(Exception):
-    """The error of a directory that did not answer, or refused the call."""
+    """The error of a directory that did not answer or refused the call."""
 
 
 class GroupFault(StrEnum):

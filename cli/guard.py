@@ -1,4 +1,7 @@
-"""The commands `guard`, `approve` and `reject`: changes that wait for administrators. They ask the hub page, as a browser does."""
+"""The commands `guard`, `approve` and `reject`: changes that wait for administrators.
+
+They call the hub page, as a browser does.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def guard(app: App, context: click.Context, hub: str | None, who: str | None, ou
 @click.argument("digest")
 @hub_options
 def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -> None:
-    """Show one list: its cause, its users, the decisions, and the effect of approving and rejecting.
+    """Show one waiting change: its cause, its users, the decisions, and the effect of approving or rejecting it.
 
     The first digits of DIGEST are enough.
     """

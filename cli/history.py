@@ -1,4 +1,7 @@
-"""The command `history`: the events of one user's environment, in order of time: the latest from the record, all from the audit."""
+"""The command `history`: the events of one user's environment, in chronological order.
+
+The latest are in the record, all of them in the audit.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _NAMED = {"request" if kind is StoryKind.WISH else kind.value: kind for kind in 
 
 
 class _Kinds(click.Choice[str]):
-    """The kinds of lines by the names that are printed; `wish` was the name of a request before."""
+    """The option type for the kinds of history lines, by their printed names; `wish` is the earlier name of `request`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return super().convert("request" if value == StoryKind.WISH.value else value, param, ctx)
@@ -86,7 +89,7 @@ def _view(line: StoryLine) -> dict[str, str]:
 
 
 def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None:
-    """Print the history. The reason and the reference of an event stand below it; nothing is cut, and no word is broken."""
+    """Print the history. The reason and the reference of an event are printed below it, without truncation."""
     for line in lines:
         head = Text.assemble(f"{line.at:%Y-%m-%d %H:%M}  ", _KINDS[line.kind])
         head.pad_right(_INDENT - len(head))

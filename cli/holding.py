@@ -24,7 +24,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.command()
 @click.argument("user")
 @click.option(
-    "--reason", required=True, callback=_reason, help="The reason, as others will read it; no names of people."
+    "--reason", required=True, callback=_reason, help="The reason, which others will read. Leave out names of people."
 )
 @output_option()
 @pass_app
@@ -32,7 +32,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str) ->
 def hold(app: App, user: str, reason: str, output: str) -> None:
     """Keep USER's data until it is released (legal hold): no deletion, whatever the retention says.
 
-    Access ends and begins as before. Holding again changes the reason.
+    Access is not affected. A second hold replaces the reason.
     """
     _change(app, user, reason, output)
 
@@ -43,8 +43,8 @@ def hold(app: App, user: str, reason: str, output: str) -> None:
 def release(app: App, user: str, hub: str | None, who: str | None, output: str) -> None:
     """Release USER's hold. Data past its retention is deleted at the next tick.
 
-    Another administrator has to agree: benchkeeper approve DIGEST, or the page Changes. Nothing is deleted before that. With guard.approvers: 1, or
-    if there is no page, the hold ends at once.
+    A second administrator must agree, with benchkeeper approve DIGEST or on the page Changes. Nothing is deleted before
+    that. With guard.approvers: 1, or if there is no page, the hold ends at once.
     """
     alone = _alone(app, hub)
     if alone:

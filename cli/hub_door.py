@@ -46,7 +46,7 @@ class Door(Struct, frozen=True, kw_only=True):
     session: requests.Session
 
     def get(self, path: str) -> dict[str, Any]:
-        """Return the JSON response of a GET."""
+        """Return the JSON response of a GET. Raises `HubError`."""
         return self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -89,7 +89,10 @@ def hub_options(command: Any) -> Any:
         pass_app,
         output_option(),
         click.option(
-            "--as", "who", metavar="ADDRESS", help="In the embedded cloud: who asks. Default: its administrator."
+            "--as",
+            "who",
+            metavar="ADDRESS",
+            help="In the embedded cloud: the address of the caller. Default: its administrator.",
         ),
         click.option("--hub", metavar="URL", help="The hub page. Default: deployment.hub_domain."),
     ):
@@ -98,7 +101,10 @@ def hub_options(command: Any) -> Any:
 
 
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
-    """Return the page of this environment, for the user who is signed in with gcloud; in the embedded cloud for `who`."""
+    """Return the page of this environment, for the user who is signed in with gcloud.
+
+    In the embedded cloud, it is for the address `who`.
+    """
     settings = app.settings
     session = requests.Session()
     if settings.api_endpoint is not None:
@@ -127,7 +133,10 @@ def _address(settings: Settings, hub: str | None) -> str:
 
 
 def _identity_token(audience: str) -> str:
-    """Return gcloud's identity token for this page. A user account cannot choose the audience, so its token has none for the page."""
+    """Return gcloud's identity token for this page.
+
+    A user account cannot choose the audience, so its token is not bound to the page.
+    """
     code, token, said = _gcloud(f"--audiences={audience}")
     if code != 0 and _NO_AUDIENCE in said:
         code, token, said = _gcloud()

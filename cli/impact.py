@@ -54,16 +54,18 @@ _COLUMNS = (
 @click.option(
     "--config-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The files to be judged. Default: config/.",
+    help="The folder with the files to judge. Default: config/.",
 )
 @click.option(
     "--file", "paths", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="News of people instead, as `publish file` takes it; may be given several times.",
 )  # fmt: skip
 @click.option(
-    "--as", "source_name", default=OPERATOR, show_default=True, metavar="SOURCE", help="Whose word --file is."
+    "--as", "source_name", default=OPERATOR, show_default=True, metavar="SOURCE", help="The source that states --file."
 )
-@click.option("--limit", default=40, show_default=True, type=click.IntRange(min=0), help="People named in the table.")
+@click.option(
+    "--limit", default=40, show_default=True, type=click.IntRange(min=0), help="The number of people in the table."
+)
 @output_option("table", "json", "csv")
 @pass_app
 @guarded
@@ -140,7 +142,7 @@ def count_lines(found: Impact) -> Iterable[str]:
 
 
 def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
-    """Yield a line for each limit of notebooks that differs from the one in force: how many there are, and what that means."""
+    """Yield a line for each changed limit of notebooks: the old and new limit, the present number, and the consequence."""
     changed = [
         each
         for each in policy.catalog.limited
@@ -162,7 +164,10 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
-    """Yield the limits that the change exceeds, and the consequence. News counts user by user, a configuration as a whole."""
+    """Yield the limits that the change exceeds, and the consequence.
+
+    Messages are judged user by user, a configuration as a whole.
+    """
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."
     if above and is_news:
@@ -245,7 +250,7 @@ def _view(judged: Judged, settings: Settings, names: Mapping[UserKey, str]) -> d
 
 
 def above_view(excess: Excess) -> dict[str, Any]:
-    """Return an exceeded limit, for scripts."""
+    """Return an exceeded limit as JSON, for scripts."""
     return {"limit": excess.limit.value, "name": excess.name, "count": excess.count, "most": excess.most}
 
 
@@ -283,7 +288,7 @@ def show_policy(app: App, output: str) -> None:
         same = "are in force" if own == current.digest else f"differ: {own}. See benchkeeper impact"
         say(f"The files of {app.settings.config_dir} {same}.")
     if not waits:
-        say("Nothing waits for approval.")
+        say("No change waits for approval.")
     for each in waits:
         by = f" by {each.author}" if each.author else ""
         say(f"Waits: {each.digest}, proposed {each.at:%Y-%m-%d %H:%M} UTC{by}; list {each.impact.digest}.")

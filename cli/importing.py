@@ -39,7 +39,10 @@ def import_group() -> None:
 
 
 class _Joiner(Struct, frozen=True, kw_only=True):
-    """A user to announce. `since` is the time of the template that the example made for the user, else the time of the list."""
+    """A user to announce.
+
+    `since` is the time of the user's template in the example, or of the user list if there is no template.
+    """
 
     user: UserEmail
     since: datetime
@@ -55,7 +58,7 @@ class _Refused(Struct, frozen=True, kw_only=True):
 
 
 class _Made(Struct, frozen=True, kw_only=True):
-    """A template that the example made for one user, for an operator to review."""
+    """A template that the example made for one user and that an operator should review."""
 
     name: str
     user: UserEmail | None
@@ -85,15 +88,19 @@ class _Report(Struct, kw_only=True):
     help="Its user list: .tfvars, .tf, .json, .yaml, .csv, or one address a line.",
 )  # fmt: skip
 @click.option(
-    "--profile", metavar="NAME", help="Ask for this profile for all; default: groups, then the default profile."
+    "--profile", metavar="NAME", help="Request this profile for all. Default: by groups, then the default profile."
 )
 @click.option(
     "--out", "folder", default=Path("imported"), show_default=True, type=click.Path(file_okay=False, path_type=Path),
-    help="Where drafts of the templates go; nothing there is overwritten.",
+    help="The folder for drafts of the templates. Existing files are not overwritten.",
 )  # fmt: skip
-@click.option("--masters", default=MASTERS, show_default=True, metavar="FOLDER", help="Its master templates.")
-@click.option("--generated", default=GENERATED, show_default=True, metavar="FOLDER", help="Its templates by user.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; publish and write nothing.")
+@click.option(
+    "--masters", default=MASTERS, show_default=True, metavar="FOLDER", help="The folder of its master templates."
+)
+@click.option(
+    "--generated", default=GENERATED, show_default=True, metavar="FOLDER", help="The folder of its templates by user."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done, without publishing or writing anything.")
 @output_option()
 @pass_app
 @guarded
@@ -111,10 +118,10 @@ def seed(
 ) -> None:
     """Move from personal-workbench-notebooks-deployer, Google's Terraform example.
 
-    Announces all users on its list as joiners, turns its cluster templates into drafts for config/templates, and says what an
-    operator should review. Safe to repeat: each run announces a user under the same event. The event has the time of the
-    template that the example made for the user (or of the list), so that newer news of a leave stays valid. Change a profile
-    later with `publish mover`.
+    Announces all users on its list as joiners, turns its cluster templates into drafts for config/templates, and says
+    what an operator should review. Safe to repeat: each run uses the same event id for a user. The event has the time
+    of the template that the example made for the user (or of the list), so that newer news of a leave stays valid.
+    Change a profile later with `publish mover`.
     """
     listed = read_users(list_file.name, list_file.read_bytes())
     if listed.faults:  # a list that is only partly understood would leave out users
@@ -290,18 +297,18 @@ def _print(report: _Report, list_name: str) -> None:
     for refused in report.refused:
         complain(f"{list_name}:{refused.line}: {refused.user} is not announced. {refused.why}")
     for each in report.repeated:
-        say(f"{list_name}:{each.line}: {each.user} is listed again; once is enough.")
+        say(f"{list_name}:{each.line}: {each.user} is listed again; the second entry is ignored.")
     for draft in report.drafts:
         _print_draft(draft, dry_run=report.dry_run)
     edited = [m for m in report.made if m.edited]
     strangers = [m for m in report.made if not m.listed]
     if edited or strangers:
         say("")
-        say("Templates that the example made for a user, for a person to look at:")
+        say("Templates that the example made for one user, to be reviewed:")
         looks = [(m.name, _what(m)) for m in report.made if m.edited or not m.listed]
         out.print(table([("NAME", "fold"), ("WHAT", "fold")], looks))
     for path in sorted(set(report.saved.values())):
-        say(f"Kept to look at: {path}")
+        say(f"Kept for review: {path}")
     for same in report.collided:
         say(f"The example named these alike, so that at most one of them had an environment: {', '.join(same)}")
 

@@ -1,4 +1,4 @@
-"""The command `messages`: list, view and replay messages that could not be processed. They are the dead letters."""
+"""The command `messages`: list, view and replay messages that could not be processed (dead letters)."""
 
 from __future__ import annotations
 
@@ -102,12 +102,14 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 _FILTERS: list[Callable[[Any], Any]] = [
-    click.option("--since", callback=_moment, metavar="TIME", help="Only what was sent at TIME or later (RFC 3339)."),
-    click.option("--until", callback=_moment, metavar="TIME", help="Only what was sent before TIME."),
+    click.option("--since", callback=_moment, metavar="TIME", help="Only messages sent at TIME or later (RFC 3339)."),
+    click.option("--until", callback=_moment, metavar="TIME", help="Only messages sent before TIME."),
     click.option(
-        "--reason", callback=_reason, help="Only this reason, in words or by name: 'profile missing', UnknownProfile."
+        "--reason",
+        callback=_reason,
+        help="Only messages with this reason, in words or by name: 'profile missing', UnknownProfile.",
     ),
-    click.option("--user", metavar="USER", help="Only what names USER, whichever address it says."),
+    click.option("--user", metavar="USER", help="Only messages about USER, under any of the addresses."),
 ]
 
 
@@ -119,7 +121,7 @@ def _filters(command: Any) -> Any:
 
 @messages_group.command(name="list")
 @_filters
-@click.option("--all", "replayed_too", is_flag=True, help="Also those that were replayed.")
+@click.option("--all", "replayed_too", is_flag=True, help="Also list replayed messages.")
 @output_option("table", "json")
 @pass_app
 @guarded
@@ -140,7 +142,7 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
 
 
 def _print_row(row: LetterRow, out: Terminal) -> None:
-    """Print a row. The id is never cut, because it is copied; the fault has lines of its own."""
+    """Print a row. The id is never truncated, so that it can be copied; the fault has lines of its own."""
     said = f"replayed {row.replayed_at:%m-%d %H:%M}: {row.outcome}" if row.replayed_at is not None else row.detail
     head = Text.assemble(
         f"{row.sent_at:%m-%d %H:%M:%S}",
@@ -159,7 +161,7 @@ def _print_row(row: LetterRow, out: Terminal) -> None:
 @pass_app
 @guarded
 def show(app: App, letter_id: str, output: str) -> None:
-    """Show all of one message, and what to do about it."""
+    """Show one message in full, and what to do about it."""
     found = [row for row in _Wanted(replayed_too=True).rows(app) if row.letter_id == letter_id]
     if not found:
         _say_unknown(letter_id)
@@ -231,22 +233,23 @@ def _pretty(body: bytes) -> str:
 @messages_group.command(name="replay")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
-@click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")
-@click.option("--as", "replay_as", metavar="SOURCE", help="As that source's word, for a message that names no topic.")
-@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@click.option("--all", "every", is_flag=True, help="Replay all messages that were not replayed yet.")
+@click.option("--as", "replay_as", metavar="SOURCE", help="Read messages without a topic as messages of this source.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, without changing anything.")
 @output_option()
 @pass_app
 @guarded
 def replay_letters(
     app: App, /, ids: tuple[str, ...], *, every: bool, replay_as: str | None, dry_run: bool, output: str, **filters: Any
 ) -> None:
-    """Handle messages again, as if they came now. Each keeps its own id and time, so nothing happens twice.
+    """Process messages again, as if they arrived now. Each keeps its id and time, so no effect happens twice.
 
-    A message that can be used now is marked as replayed; the others stay. Exit code 1 if a message still cannot be used.
+    A message that can now be processed is marked as replayed; the others stay. Exit code 1 if a message still cannot be
+    processed.
     """
     filtered = any(value is not None for value in filters.values())
     if sum([bool(ids), filtered, every]) != 1:
-        raise click.UsageError("Say which: IDs, or filters (--since, --until, --reason, --user), or --all.")
+        raise click.UsageError("Name the messages: IDs, or filters (--since, --until, --reason, --user), or --all.")
     deps, counted = app.deps, _Counted(missing=set(ids))
 
     def parse(letter: DeadLetter) -> Sequence[News]:
@@ -285,7 +288,7 @@ def replay_letters(
 
 
 class _Counted(Struct):
-    """The counts so far. In quiet mode, one line for each hundred dead letters goes to stderr."""
+    """The counts so far. In quiet mode, a line for every hundred dead letters goes to stderr."""
 
     missing: set[str]
     used: int = 0

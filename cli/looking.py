@@ -1,4 +1,7 @@
-"""The lookup before a message is sent by hand: what is known of its user, and what the message would change. Reads only."""
+"""The lookup before a message is sent by hand: the present state of its user, and what the message would change.
+
+Reads only.
+"""
 
 from __future__ import annotations
 
@@ -36,16 +39,19 @@ _STATES: Mapping[str, str] = {
 
 
 class NotLookedUp(Exception):  # noqa: N818 - an answer, not a fault: unknown is not absent
-    """The outcome of records that could not be read, so that it is unknown if the user exists. Its text says why."""
+    """The error of records that could not be read, so that it is unknown if the user exists.
+
+    The text gives the cause.
+    """
 
 
 class Looked(Struct, frozen=True, kw_only=True):
     """The result of the lookup before a message is sent.
 
-    `record` is the user's record, None if nothing is known except perhaps a leave. `near` are the known addresses nearest to an
-    unknown one. `unknown_groups` are groups that are neither assigned nor have a known member, each with the nearest known
-    groups. `ends` are the states of the account that the message ends. `changes` are the previewed changes, also for an unknown
-    user. `error` is set instead if the intake would refuse the message.
+    `record` is the user's record, None if the user is unknown or known only from a leave. `near` are the known
+    addresses nearest to an unknown one. `unknown_groups` are groups that are neither assigned nor have a known member,
+    each with the nearest known groups. `ends` are the states of the account that the message ends. `changes` are the
+    previewed changes, also for an unknown user. `error` is set instead if the intake would refuse the message.
     """
 
     event: LifecycleEvent
@@ -58,12 +64,12 @@ class Looked(Struct, frozen=True, kw_only=True):
 
     @property
     def is_known(self) -> bool:
-        """A flag: true if more is known of the user than a leave."""
+        """Return True if the user is known, and not only from a leave."""
         return self.record is not None
 
     @property
     def says_nothing_new(self) -> bool:
-        """A flag: true if the message would only repeat what holds already."""
+        """Return True if the message would only repeat what is already in force."""
         return bool(self.changes) and all(change.kind is ChangeKind.NOTHING_NEW for change in self.changes)
 
     def refused(self, *, is_joiner: bool) -> list[str]:
@@ -95,7 +101,7 @@ class Looked(Struct, frozen=True, kw_only=True):
 
 
 def _under(heading: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the texts below one heading."""
+    """Yield (heading, text) pairs in which only the first has the heading."""
     yield from ((heading if number == 0 else "", text) for number, text in enumerate(texts))
 
 
@@ -104,7 +110,7 @@ def _has(record: UserRecord) -> Iterator[str]:
     yield f"profile {spec.profile}" if spec.presence is Presence.PRESENT else f"no entitlement: {spec.because}"
     ready = status.condition(ConditionType.NOTEBOOK_READY)
     if status.notebook.instance_id is not None:
-        yield f"{status.notebook.instance_id}: {status_words(ready.reason.value) if ready is not None else 'not looked at yet'}"
+        yield f"{status.notebook.instance_id}: {status_words(ready.reason.value) if ready is not None else 'not checked yet'}"
     clusters = [
         f"{each.name} ({CLUSTER.get(each.state.value, 'not known').lower()})"
         for each in status.clusters

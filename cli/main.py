@@ -45,7 +45,7 @@ EARLIER_NAMES = {"keep-on": "extend", "dead-letter": "messages"}
 
 
 class Main(PlainGroup):
-    """The command `benchkeeper`: `--env` may stand anywhere, earlier names of commands are understood."""
+    """The command `benchkeeper`: `--env` may appear anywhere, and earlier names of commands still work."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move `--env NAME`, wherever it stands before a `--`, to the front."""
@@ -53,16 +53,19 @@ class Main(PlainGroup):
         return super().parse_args(ctx, [*own, *rest])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name, or of that earlier name; None if there is none."""
+        """Return the command of that present or earlier name; None if there is none."""
         return super().get_command(ctx, EARLIER_NAMES.get(cmd_name, cmd_name))
 
     def heading_of(self, name: str) -> str:
-        """Return `Operations` for what an engineer needs now and then."""
+        """Return the heading of a command in the help.
+
+        `Operations` is for commands that an engineer needs only occasionally.
+        """
         return "Operations" if name in OPERATIONS else super().heading_of(name)
 
 
 def _env_first(args: list[str]) -> tuple[list[str], list[str]]:
-    """Return the last `--env` with its name, and all other words."""
+    """Return the last `--env` option with its value, and all other arguments."""
     own: list[str] = []
     rest: list[str] = []
     words = iter(args)

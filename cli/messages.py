@@ -21,9 +21,10 @@ NEVER = "never"
 
 @click.group(name="publish", cls=PlainGroup)
 def publish() -> None:
-    """Announce a joiner, a mover, a leaver, a cancelled leave, a changed address, or a file of them.
+    """Announce a joiner, a mover, a leaver, a cancelled leave, a changed address, or a file of messages.
 
-    The command looks up the user and shows what would change. It asks if a typing error would do damage; --yes answers.
+    The command looks up the user and shows what would change. It asks before a message in which a typing error would do
+    damage; --yes skips the question.
     """
 
 
@@ -31,7 +32,7 @@ publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Return a bare date unchanged, because its day is judged in the people's time zone (people.time_zone), else a time as RFC 3339."""
+    """Return a date unchanged, because it is read in the users' time zone (people.time_zone), and a time as RFC 3339."""
     if value is None or value == NEVER:
         return value
     try:
@@ -65,29 +66,29 @@ def _decorated(options: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
 _user = click.argument("user", callback=_address)
 _effective = click.option(
     "--effective-time", callback=_moment, metavar="TIME",
-    help="From when it holds: a time (RFC 3339), or a date (of a leaver: its last day). Default: now.",
+    help="The time from which the message holds (RFC 3339), or a date (for a leaver: the last day). Default: now.",
 )  # fmt: skip
 _sending = _decorated(
     [
         click.option("--event-id", metavar="ID", help="Default: a new one. The same id twice is one event."),
-        click.option("--yes", is_flag=True, help="Do not ask; also say again what is known already."),
-        click.option("--new", is_flag=True, help="The person, or the group, is unknown, and it is meant so."),
-        click.option("--blind", is_flag=True, help="Send it although the records cannot be read."),
+        click.option("--yes", is_flag=True, help="Do not ask, and publish even what is already known."),
+        click.option("--new", is_flag=True, help="Confirm that the person or the group is unknown."),
+        click.option("--blind", is_flag=True, help="Send the message even if the records cannot be read."),
         output_option(),
         pass_app,
         guarded,
     ]
 )
 _number = click.option(
-    "--person-id", metavar="ID", default="", help="The number by which HR knows the person, whatever the address."
+    "--person-id", metavar="ID", default="", help="HR's number of the person, which stays when the address changes."
 )
 _details = _decorated(
     [
-        click.option("--profile", metavar="NAME", help="Ask for this profile by hand."),
-        click.option("--cost-center", metavar="CODE", help="Shown on the bill."),
+        click.option("--profile", metavar="NAME", help="Request this profile by hand."),
+        click.option("--cost-center", metavar="CODE", help="The cost centre, shown on the bill."),
         click.option(
             "--access-until", callback=_moment, metavar="DATE",
-            help=f"Access ends at the end of this day, or at this time; '{NEVER}' takes an end back.",
+            help=f"Access ends at the end of this day, or at this time; '{NEVER}' removes the end.",
         ),
         _number,
     ]
@@ -118,7 +119,9 @@ def _attributes(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @publish.command()
-@click.option("--group", "groups", multiple=True, metavar="ADDRESS", help="All groups of the person; repeat it.")
+@click.option(
+    "--group", "groups", multiple=True, metavar="ADDRESS", help="A group of the person; repeat it for all groups."
+)
 @_details
 @_effective
 @_user
@@ -135,12 +138,20 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 
 
 @publish.command()
-@click.option("--no-profile", is_flag=True, help="Withdraw what was asked for by hand.")
-@click.option("--add-group", "added", multiple=True, metavar="ADDRESS", help="Is now a member too; repeat it.")
-@click.option("--remove-group", "removed", multiple=True, metavar="ADDRESS", help="Is no member any more; repeat it.")
+@click.option("--no-profile", is_flag=True, help="Withdraw the profile that was requested by hand.")
+@click.option(
+    "--add-group", "added", multiple=True, metavar="ADDRESS", help="A group that the person joins; may be repeated."
+)
+@click.option(
+    "--remove-group",
+    "removed",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A group that the person leaves; may be repeated.",
+)
 @click.option(
     "--groups", multiple=True, metavar="ADDRESSES",
-    help="Replaces all groups of the person; with commas between, or repeated.",
+    help="Replaces all groups of the person; separated by commas, or repeated.",
 )  # fmt: skip
 @click.option("--group", "group", multiple=True, hidden=True)
 @_details
@@ -151,12 +162,12 @@ def mover(app: App, user: str, output: str, **options: Any) -> None:
     """Change USER's profile, groups or cost centre; only what is given is changed."""
     if options["group"]:
         raise click.UsageError(
-            "--group would replace all groups. Say --add-group or --remove-group for one, or --groups for all of them."
+            "--group would replace all groups. Use --add-group or --remove-group for one group, or --groups for all of them."
         )
     if options["no_profile"] and options["profile"]:
         raise click.UsageError("--profile and --no-profile exclude each other.")
     if options["groups"] and (options["added"] or options["removed"]):
-        raise click.UsageError("--groups replaces all groups: leave --add-group and --remove-group away.")
+        raise click.UsageError("--groups replaces all groups: omit --add-group and --remove-group.")
     added, removed = _split(options["added"]), _split(options["removed"])
     attributes = _attributes(options)
     if options["no_profile"]:
@@ -170,21 +181,24 @@ def mover(app: App, user: str, output: str, **options: Any) -> None:
         raise click.UsageError(f"{', '.join(both)} is both added and removed.")
     if not attributes and not options["access_until"] and not options["person_id"]:
         raise click.UsageError(
-            "Say what changed: --profile, --no-profile, --add-group, --remove-group, --groups, --cost-center, --access-until or "
+            "Name a change: --profile, --no-profile, --add-group, --remove-group, --groups, --cost-center, --access-until or "
             "--person-id."
         )
     publish_by_hand(app, draft("mover", user, _told(options, attributes)), _consent(options), output)
 
 
 def _split(groups: tuple[str, ...]) -> list[str]:
-    """Return the addresses. `--groups ""` gives an empty list, which removes the user from all groups."""
+    """Return the addresses of the options, split at commas.
+
+    `--groups ""` gives an empty list, which removes the user from all groups.
+    """
     return [group.strip() for each in groups for group in each.split(",") if group.strip()]
 
 
 @publish.command()
-@click.option("--reason", default="", help="Kept with the event.")
+@click.option("--reason", default="", help="The reason, stored with the event.")
 @click.option(
-    "--urgent", is_flag=True, help="Does not wait although many others leave; five an hour have room for that."
+    "--urgent", is_flag=True, help="Do not wait even if many others leave; five such leaves an hour are allowed."
 )
 @_number
 @_effective
@@ -196,7 +210,7 @@ def leaver(app: App, user: str, output: str, **options: Any) -> None:
 
 
 @publish.command(name="leave-cancelled")
-@click.option("--reason", default="", help="Kept with the event.")
+@click.option("--reason", default="", help="The reason, stored with the event.")
 @_user
 @_sending
 def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
@@ -228,8 +242,8 @@ def renamed(app: App, user: str, output: str, **options: Any) -> None:
 def state(app: App, user: str, output: str, **options: Any) -> None:
     """State that USER's Google account can be used, against earlier statements.
 
-    Ends each state that keeps the user out: suspended, archived, deleted, disabled by Google. A later statement of the
-    directory counts.
+    This ends each state that keeps the user out: suspended, archived, deleted, disabled by Google. A later statement of
+    the directory takes precedence.
     """
     if not options["because"].strip():
         raise click.UsageError("--because needs a reason.")

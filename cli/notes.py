@@ -1,4 +1,4 @@
-"""The notes of `validate-config` and of a deployment's plan on settings that are allowed but should be known."""
+"""The notes of `validate-config` and of a deployment's plan on settings that are allowed but unusual."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from shared.settings import Settings
 
 
 def notes(settings: Settings) -> list[str]:
-    """Return one line for each such setting."""
+    """Return one line for each setting that is allowed but unusual."""
     return [*_alone(settings), *_money(settings)]
 
 
 def _money(settings: Settings) -> list[str]:
-    """Say by how much each monthly limit is passed: starts are judged by the sum of the last sweep."""
+    """Return a line for each monthly limit, with the amount by which it may be exceeded.
+
+    Starts are judged by the last sweep's sum.
+    """
     found = []
     for each in settings.catalog.budgeted:
         profile, limits = settings.catalog.profiles.get(each.profile), each.limits
@@ -47,7 +50,10 @@ def _alone(settings: Settings) -> list[str]:
 
 
 def unseen_note(settings: Settings) -> str:
-    """Return the line on profiles whose machines can have no reporter, so that some work is not seen; "" if there are none."""
+    """Return the line that names profiles whose machines cannot run the reporter, so that some activity is not seen.
+
+    Return "" if there are none.
+    """
     profiles = settings.catalog.profiles.items()
     names = [name for name, profile in profiles if profile.identity is Identity.END_USER_CREDENTIALS]
     if not names:

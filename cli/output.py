@@ -98,12 +98,15 @@ def _clean(segment: Segment) -> Segment:
 
 
 def _is_address(link: str) -> bool:
-    """Return True if the text can be a link: a control character would end the control sequence of the link."""
+    """Return True if the text can be a link: a control character would end the link's escape sequence."""
     return link.isascii() and link.isprintable() and " " not in link
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """Return the terminal; if the output is no terminal, it prints plain text and folds no line, unless $COLUMNS says how wide."""
+    """Return the terminal.
+
+    If the output is not a terminal, it prints plain text without folding, unless $COLUMNS sets a width.
+    """
     if (sys.stderr if stderr else sys.stdout).isatty():
         return Terminal(stderr=stderr)
     return Terminal(stderr=stderr, width=shutil.get_terminal_size((_NEVER_FOLDED, 0)).columns)
@@ -118,7 +121,7 @@ def coloured(word: str) -> Text:
 
 
 def said_state(state: str) -> Text:
-    """Return the word of a notebook's state, by its value, in the colour of its meaning."""
+    """Return the page's word for a notebook's state (the value of the enum), in the colour of its meaning."""
     return Text(status_words(state), style=coloured(state).style)
 
 
@@ -128,13 +131,13 @@ def say(message: str, *, err: bool = False) -> None:
 
 
 def say_next(message: str) -> None:
-    """Print what can be done next, for a reader at a terminal; a program that reads the output gets none of it."""
+    """Print a hint on the next step, only if the output is a terminal."""
     if sys.stdout.isatty():
         say_folded(message)
 
 
 def say_folded(message: str, *, err: bool = False) -> None:
-    """Print a sentence that may be long: in one line for programs, folded between words for a reader's terminal."""
+    """Print a long sentence: folded between words on a terminal, otherwise on one line."""
     click.echo(_folded(one_line(message), err=err), err=err)
 
 
@@ -230,7 +233,10 @@ class PlainCommand(click.Command):
 
 
 class PlainGroup(PlainCommand, click.Group):
-    """A group whose usage errors are plain text, whose help shows whole sentences, and which knows a typing error of a command."""
+    """A group whose usage errors are plain text, and whose help shows whole sentences.
+
+    For a typing error, it suggests the nearest command.
+    """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each command with the first sentence of its help, folded and not cut."""
@@ -251,7 +257,7 @@ class PlainGroup(PlainCommand, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command; for an unknown one raise an error that names the nearest."""
+        """Return the command. For an unknown name, raise a usage error that suggests the nearest."""
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
             near = get_close_matches(name, self.list_commands(ctx), n=2, cutoff=0.5)
@@ -267,7 +273,10 @@ _WIDE = 165
 
 
 def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | None]], out: Terminal) -> None:
-    """Print rows of (user, profile, instance, value of a state, address). What does not fit beside the user has lines of its own; nothing is cut."""
+    """Print rows of (user, profile, instance, value of a state, address).
+
+    Values that do not fit beside the user get lines of their own; nothing is truncated.
+    """
     cells = [(user, profile or "-", said_state(state), instance or "-") for user, profile, instance, state, _ in rows]
     addresses = [Text(url or "-", style=Style(link=url) if url else "") for *_, url in rows]
     columns = [("USER", "whole"), ("PROFILE", "whole"), ("STATE", "whole"), ("INSTANCE", "whole")]
@@ -288,13 +297,16 @@ def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | Non
 
 
 def _in_line(texts: Sequence[Text], widths: Sequence[int]) -> Text:
-    """Return the texts in columns, without blanks at the end."""
+    """Return the texts in columns, without trailing blanks."""
     parts = [each for text, width in zip(texts, widths, strict=False) for each in (text, " " * (width - len(text) + 2))]
     return Text.assemble(*parts[:-1])
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
-    """Return a table that breaks no word. Columns are (heading, overflow): `whole` is never folded, all others between words."""
+    """Return a table that never breaks a word.
+
+    Columns are (heading, overflow): `whole` is never folded, all others between words.
+    """
     cells = [[_line(cell) if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
     headings = [one_line(heading) for heading, _ in columns]
     return FittedTable(headings, cells, [overflow == "whole" for _, overflow in columns], title=one_line(title))

@@ -36,7 +36,7 @@ _COLUMNS = (
 @pass_app
 @guarded
 def show(app: App, user: str | None, output: str) -> None:
-    """Show a person's access, notebook, Spark and next step. Without USER, list everybody."""
+    """Show USER's access, notebook, Spark and next step. Without USER, list everybody."""
     if user is None:
         _print_fleet(list(views.fleet(app.deps)), "json" if output == "json" else "table", nothing=_NO_ONE)
         return
@@ -100,7 +100,10 @@ def list_people(
 
 
 def is_unused(row: dict[str, Any], since: datetime) -> bool:
-    """Return True for an entitled user whose last sign of use is known and older than `since`. An unknown last use is not unused."""
+    """Return True for an entitled user whose last sign of use is known and older than `since`.
+
+    A user whose last use is unknown does not count.
+    """
     if row["presence"] != "PRESENT" or row["last_used"] is None:
         return False
     return datetime.fromisoformat(row["last_used"]) < since
@@ -207,7 +210,10 @@ def _print_to_know(sentences: list[str], out: Terminal) -> None:
 
 
 def _said_by(statement: dict[str, Any]) -> str:
-    """Return the source, and the author that the message claims. Records of earlier versions name neither."""
+    """Return the source of a statement, with the author that the message claims.
+
+    Records of earlier versions name neither.
+    """
     says = f", says {statement['says']}" if statement.get("says") else ""
     return f"{statement.get('source', '-')}{says}"
 
@@ -218,7 +224,7 @@ def _said_sight(notebook: dict[str, Any]) -> Text:
 
 
 def _said_former(seen: dict[str, Any]) -> Text:
-    """Return the predecessor of the present instance; the predecessor is kept until the files are on the new instance."""
+    """Return the line about the predecessor, which is kept until the files are on the new instance."""
     return Text.assemble(f"{seen['former_instance']}: ", _said_sight(seen["observed"]["former"]))
 
 
@@ -234,7 +240,10 @@ _SAVED = {"daily": ", a copy of that day", "before": ", from before a restore"}
 
 
 def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return the lines about snapshots. Each name has a line of its own, because it is copied; time and size follow below."""
+    """Return the lines about snapshots.
+
+    Each name has a line of its own, so that it can be copied; time and size follow below it.
+    """
     lines = []
     for heading, snapshot in zip(["Snapshots", *[""] * len(snapshots)], snapshots, strict=False):
         if snapshot["ready_at"] is None:
@@ -286,7 +295,7 @@ def _print_plan(plan: dict[str, Any], out: Terminal) -> None:
 @pass_app
 @guarded
 def plan(app: App, user: str, output: str) -> None:
-    """Show what `reconcile USER` would do now, and why. Changes nothing."""
+    """Show what `reconcile USER` would do now, and why. Nothing is changed."""
     found = preview(user_key(app, user), app.deps)
     if found is None:
         say_unknown(app, user)
@@ -335,7 +344,7 @@ _FAILURES = {
 @pass_app
 @guarded
 def activity(app: App, user: str, output: str) -> None:
-    """Show the evidence of use of USER's notebook, and the verdict of the idle rule."""
+    """Show the activity of USER's notebook, and the verdict of the idle rule."""
     key = user_key(app, user)
     seen = examine(key, app.deps)
     if seen is None:

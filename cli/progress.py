@@ -15,7 +15,7 @@ _EVERY_S = 5.0  # between two lines if there is no terminal
 
 
 class Progress:
-    """A counter: a spinner on a terminal, else a line every few seconds."""
+    """A counter of finished items: a spinner on a terminal, else a line every few seconds."""
 
     def __init__(self, clock: Clock, what: str, *, total: int | None = None) -> None:
         self._clock, self._what, self._total = clock, what, total
@@ -24,7 +24,7 @@ class Progress:
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
-        """Start to count."""
+        """Return the counter, which started with its construction."""
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
-"""The steps of a message by hand: look up its user, show the changes, ask, send. For `publish` and `state`.
+"""The steps of sending a message by hand: look up its user, show the changes, ask, send. `publish` and `state` use it.
 
-A message is first read by the intake's own rules for an operator, so that no message is sent that would become a dead letter.
-The shown words decide nothing: decisions depend on kinds of change and lists of addresses.
+A message is first read by the intake's own rules for an operator, so that no message is sent that would become a dead
+letter. No decision depends on the shown words: decisions use kinds of change and lists of addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from shared.messages.parse import parse_message
 
 
 class Consent(Struct, frozen=True, kw_only=True):
-    """The consents of the command's user: no question, an unknown user, no lookup of the records."""
+    """The consents that the options give: to skip the question, to accept an unknown user, to skip the lookup."""
 
     yes: bool = False
     new: bool = False
@@ -67,7 +67,7 @@ class Details(Struct, kw_only=True):
 
 
 def draft(said: str, user: str, details: Details) -> Draft:
-    """Return the message in the neutral schema."""
+    """Return a draft of the message in the neutral schema."""
     body: dict[str, Any] = {
         "schema": SCHEMA,
         "event_id": details.event_id or f"manual-{uuid.uuid4()}",
@@ -99,7 +99,7 @@ def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, 
     if app.settings.api_endpoint is not None:
         _ = app.clients  # fails at once if the embedded cloud was not started
     try:
-        with Progress(app.deps.clock, "Looking at who has which groups") as progress:
+        with Progress(app.deps.clock, "Reading the groups of all people") as progress:
             looked = look_up(event, app.deps, advance=progress.advance)
     except NotLookedUp as error:
         _without_a_look(app, message, consent, output, error)
@@ -152,7 +152,7 @@ def _read(app: App, message: Draft) -> LifecycleEvent:
 
 
 def _check_profile(app: App, event: LifecycleEvent) -> None:
-    """Raise an error for an unknown profile, because the message would become a dead letter."""
+    """Raise `UsageError` for an unknown profile, because the message would become a dead letter."""
     if isinstance(event, Joined | Moved) and event.profile:
         app.settings.catalog.profile(event.profile)
 
@@ -198,7 +198,7 @@ def _ask(message: Draft, event: LifecycleEvent, looked: Looked, output: str) -> 
 
 
 def somebody_there() -> bool:
-    """Return True if there is a terminal, so that a question may be answered."""
+    """Return True if stdin is a terminal, so that a user can answer a question."""
     return sys.stdin.isatty()
 
 

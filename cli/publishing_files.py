@@ -56,9 +56,14 @@ class Content(Struct, kw_only=True):
 @click.command(name="file")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--as", "source_name", default=OPERATOR, show_default=True, metavar="SOURCE", help="As that source's word."
+    "--as",
+    "source_name",
+    default=OPERATOR,
+    show_default=True,
+    metavar="SOURCE",
+    help="Read the messages as messages of this source.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what each message would change, and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what each message would change, without sending anything.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option("text", "json", "csv")
 @pass_app
@@ -78,7 +83,7 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
         stop(WRONG_USE)
     if content.not_acted_on:
         say(
-            f"{content.not_acted_on:,} log entries are of kinds that are not acted on; each becomes a dead letter.",
+            f"{content.not_acted_on:,} log entries are of kinds that Benchkeeper does not use; each becomes a dead letter.",
             err=True,
         )
     if dry_run:
@@ -125,7 +130,10 @@ def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
 
 
 def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content) -> None:
-    """Read a message as the intake will. If the intake would refuse it or use it only in part, add a fault."""
+    """Read a message by the rules of the intake.
+
+    Add a fault if the intake would refuse the message or use only a part of it.
+    """
     problems: list[str] = []
     news: tuple[News, ...] = ()
     try:
@@ -252,7 +260,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
 
 
 def _what_is_known(app: App, content: Content) -> Iterator[str]:
-    """Yield sentences that name unknown users who are said to leave or to move, because these may be typing errors."""
+    """Yield sentences that name unknown users in leaves and moves, because these may be typing errors."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
     except BenchkeeperError as error:
@@ -265,7 +273,7 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """Return the messages in waves. Each wave is sent after the one before was accepted.
+    """Return the messages in waves. A wave is sent once the previous wave has been accepted.
 
     So a later row about a user has a later publish time.
     """

@@ -20,7 +20,7 @@ from shared.engine.reconcile.repair import find_damage, load_mended
 
 @click.command()
 @click.argument("user")
-@click.option("--dry-run", is_flag=True, help="Show which version would come back, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the version that would be restored, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option()
 @pass_app
@@ -55,7 +55,7 @@ def _repair(app: App, key: UserKey, user: str, found: Recoverable, *, dry_run: b
     }
     what = f"The record of {user} is {'gone' if found.deleted else 'damaged'}. {_which(found)}"
     if dry_run:
-        _say(output, view, f"{what} would come back. Nothing was done.")
+        _say(output, view, f"{what} would be restored. Nothing was done.")
         return
     if not yes:
         _ask(f"{what} comes back; what was said after it is lost. Go on?")
@@ -63,7 +63,7 @@ def _repair(app: App, key: UserKey, user: str, found: Recoverable, *, dry_run: b
     if stored is None:
         _say_gone(user)
     reconcile(stored.record.user_key, app.deps)
-    _say(output, view, f"{what} is back. See what follows: benchkeeper show {user}")
+    _say(output, view, f"{what} is restored. See the plan: benchkeeper show  {user}")
 
 
 _ACCESS = {Presence.PRESENT: "with access", Presence.ABSENT: "without access"}
@@ -78,7 +78,7 @@ def _which(found: Recoverable) -> str:
 
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("this is no terminal, so no question was asked: say --yes, or look first with --dry-run")
+        raise click.UsageError("stdin is not a terminal, so no question was asked: use --yes, or try --dry-run first")
     if not agreed(question):
         stop(FAILED)
 

@@ -1,4 +1,4 @@
-"""The command `restore`: list the copies of a user's files, put one in place of the present ones, and undo that."""
+"""The command `restore`: list the copies of a user's files, restore one of them, and undo a restore."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _KINDS = {SnapshotKind.DAILY: "copy of the day", SnapshotKind.BEFORE: "before a 
 @click.command(name="restore")
 @click.argument("user")
 @click.option("--at", "at", metavar="TIME", help=f"Restore the newest copy at or before TIME: {_FOR_EXAMPLE} (UTC).")
-@click.option("--list", "lists", is_flag=True, help="List the copies, change nothing.")
-@click.option("--undo", is_flag=True, help="Bring the files from before the last restore back.")
+@click.option("--list", "lists", is_flag=True, help="List the copies, without changing anything.")
+@click.option("--undo", is_flag=True, help="Restore the files from before the last restore.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option()
 @pass_app
 @guarded
 def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, undo: bool, yes: bool) -> None:
-    """Put a copy of USER's files in place of the present ones, which are kept for seven days.
+    """Replace USER's files by a copy. The replaced files are kept for seven days.
 
-    The notebook stops for some minutes. The home directory becomes what it was; packages and environments outside of it stay as
-    they are.
+    The notebook stops for some minutes. Only the home directory is replaced; packages and environments outside of it
+    are not changed.
     """
     if sum([at is not None, lists, undo]) > 1:
         raise click.UsageError("say one of --at TIME, --list and --undo")
@@ -87,7 +87,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """Return the moment that an option means: a time, the end of a day (UTC), or a length of time before now.
+    """Return the moment of an option's value: a time, the end of a day (UTC), or a length of time before now.
 
     Raise `click.UsageError` with the valid forms for anything else.
     """
@@ -119,7 +119,10 @@ def _copy(record: UserRecord, at: datetime) -> tuple[Asked, Snapshot]:
 
 
 def _undo(record: UserRecord, now: datetime) -> tuple[Asked, Snapshot]:
-    """Return the request to undo the last restore; while one is under way already, that one again."""
+    """Return the request to undo the last restore, and the snapshot.
+
+    An undo that is already under way is returned again.
+    """
     last, under_way = undoable(record, now), pending(record)
     name = last.before if last is not None else ""
     if under_way is not None and last is None:

@@ -1,4 +1,7 @@
-"""The commands `roster show`, `check`, `drop` and `allow`: the lists of everybody that are compared each hour."""
+"""The commands `roster show`, `check`, `drop` and `allow`.
+
+Rosters are the lists of all people that are compared with the records each hour.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ _AHEAD = timedelta(days=1)  # a file may speak of a later moment than this machi
 @output_option()
 @click.pass_context
 def roster(context: click.Context, output: str) -> None:
-    """Show, check and allow the lists of all people: groups' members and HR's file. Alone: `roster show`."""
+    """Show, check and allow the lists of all people: groups' members and HR's file.
+
+    Without a subcommand: `roster show`.
+    """
     if context.invoked_subcommand is None:
         context.invoke(show, output=output)
 
@@ -34,13 +40,13 @@ def roster(context: click.Context, output: str) -> None:
 @pass_app
 @guarded
 def show(app: App, *, output: str = "text") -> None:
-    """Show the last reading of each roster: whether it is used, and whom it found."""
+    """Show the last reading of each roster: the verdict on it, and the users whom it found."""
     found = reports(app.deps)
     if output == "json":
         print_json({kind.value: None if report is None else to_builtins(report) for kind, report in found.items()})
         return
     if not found:
-        say("No roster is switched on: write roster: in the settings and roll out. docs/operations.md, The rosters.")
+        say("No roster is switched on. Add roster: to the settings and deploy. See docs/operations.md, The rosters.")
     for kind, report in found.items():
         _show(kind, report)
 
@@ -68,7 +74,7 @@ def _show(kind: RosterKind, report: RosterReport | None) -> None:
 
 
 def _read(app: App, path: Path) -> Reading:
-    """Return the file's roster, as the sweep would read it now; end the command with its faults otherwise."""
+    """Return the file's roster, as the sweep would read it now. If the file has faults, print them and exit."""
     people = app.settings.people
     try:
         return read_roster(
@@ -92,7 +98,7 @@ _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 @pass_app
 @guarded
 def check(app: App, file: Path, *, output: str) -> None:
-    """Read a file of HR as the sweep would, and name all its faults. Changes nothing."""
+    """Read a file of HR as the sweep would, and list all its faults. Nothing is changed."""
     reading = _read(app, file)
     if output == "json":
         print_json({"file": str(file), "people": len(reading.people)})
@@ -106,7 +112,7 @@ def check(app: App, file: Path, *, output: str) -> None:
 @pass_app
 @guarded
 def drop(app: App, file: Path, *, output: str) -> None:
-    """Put a file of HR where the sweep reads it within the hour. It is checked first."""
+    """Check a file of HR, and upload it to the place where the sweep reads it within the hour."""
     reading = _read(app, file)
     kind = "json" if file.read_bytes().lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
     now = app.deps.clock.now()
@@ -121,14 +127,17 @@ def drop(app: App, file: Path, *, output: str) -> None:
 @roster.command()
 @click.argument("kind", type=click.Choice(RosterKind, case_sensitive=False))
 @click.option(
-    "--people", type=click.IntRange(min=1), required=True, help="How many it lists, give or take one per cent."
+    "--people", type=click.IntRange(min=1), required=True, help="The number of people on the list, within one per cent."
 )
-@click.option("--by", default="", help="Who says so, for the record.")
+@click.option("--by", default="", help="The person who confirms that, for the record.")
 @output_option()
 @pass_app
 @guarded
 def allow(app: App, kind: RosterKind, *, people: int, by: str, output: str) -> None:
-    """Say that a roster of that size is right, although it shrank or many are gone from it. The guard still judges each cut."""
+    """Accept a roster of that size, although it shrank or many people are missing from it.
+
+    The guard still judges each cut.
+    """
     app.deps.rosters.allow(kind, Allowed(people=people, by=by[:200], at=app.deps.clock.now()))
     if output == "json":
         print_json({"kind": kind.value, "people": people, "allowed_for_s": int(ALLOWED_FOR.total_seconds())})

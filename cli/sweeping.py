@@ -1,4 +1,4 @@
-"""The command `sweep due|idle|drift`: a scheduled sweep, run by hand."""
+"""The command `sweep due|idle|drift`: it runs a scheduled sweep by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.engine.views.words import in_words, status_words
 
 @click.command(name="sweep")
 @click.argument("kind", type=click.Choice(Sweep, case_sensitive=False))
-@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what the sweep would do, and do nothing.")
 @click.option(
     "--propose", is_flag=True, help="drift: propose these configuration files first, as the deployed function does."
 )
@@ -26,10 +26,10 @@ from shared.engine.views.words import in_words, status_words
 def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: str) -> None:
     """Run one sweep now: `due` (users who are due), `idle` (stop unused notebooks), `drift` (correct differences).
 
-    The sweep judges by the policy in force, not by the files of this machine.
+    The sweep uses the policy in force, not the files on this machine.
     """
     if propose and (kind is not Sweep.DRIFT or dry_run):
-        raise click.UsageError("--propose is for a drift sweep that is no dry run.")
+        raise click.UsageError("--propose is only for a drift sweep without --dry-run.")
     summary = sweep(kind, app.deps, dry_run=dry_run, proposes=propose)
     if output == "json":
         facts = summary.as_facts()
@@ -50,11 +50,11 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
     if summary.decisions:
         console().print(table([("USER", "fold"), ("WHY", "fold")], summary.decisions))
     for reason, number in summary.failed.items():
-        say(f"Failed: {number} ({status_words(reason)}). They stay due and are tried again.", err=True)
+        say(f"Failed: {number} ({status_words(reason)}). They are tried again by the next sweep.", err=True)
     for zone in summary.unreachable:
-        say(f"Zone {zone} did not answer: nothing is concluded about it.", err=True)
+        say(f"Zone {zone} did not answer. Its notebooks are not judged.", err=True)
     for listing in summary.unread:
-        say(f"Jobs elsewhere are unknown, and keep people's notebooks: {in_words(listing)}.", err=True)
+        say(f"Jobs elsewhere are unknown, so notebooks are kept running: {in_words(listing)}.", err=True)
     for line in summary.sessions.lines if summary.sessions is not None else ():
         for part in textwrap.wrap(f"Session template {in_words(line)}.", console().width, subsequent_indent="  "):
             say(part)

@@ -1,7 +1,9 @@
-"""The meaning of the argument USER: an address in any accepted form, or a user key. It also has the sentences for unknown users.
+"""The meaning of the argument USER: an address in any accepted form, or a user key.
 
-Every command that takes USER uses this module. Reads only: a damaged record is left to the command, which reports or restores
-it.
+The texts for unknown users are here, too.
+
+Every command that takes USER uses this module. Reads only: a damaged record is not handled here; the command reports or
+restores it.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ _MOST_HOLDERS = 20
 
 
 def user_key(app: App, text: str) -> UserKey:
-    """Return the key of the record that `text` means. Raises `UsageError` if it is neither an address nor a user key.
+    """Return the key of the record that `text` names. Raises `UsageError` if it is neither an address nor a user key.
 
-    An address that was given to a new account means its present holder, and a line on stderr names the former one. For an
-    unknown address, it is the key that its record would have.
+    An address that was given to a new account stands for its present holder, and a line on stderr names the former
+    holder. For an unknown address, it is the key that its record would have.
     """
     try:
         if "@" not in text:
@@ -88,8 +90,8 @@ def _present_holder(form: UserEmail, stored: Stored, deps: Deps) -> Stored:
 def say_unknown(app: App, text: str, *, announce: bool = True) -> NoReturn:
     """Print that the user is unknown, with the nearest known addresses, and exit with code 1.
 
-    The advice to announce a joiner is only given if no known address is near and the address would be accepted. Otherwise a
-    typing error would create a record. Without `announce` the advice is never given.
+    Joining is suggested only if no known address is near and the address would be accepted. Otherwise a typing error
+    would create a record. Without `announce`, joining is never suggested.
     """
     complain(unknown(app, text, announce=announce))
     stop(FAILED)
@@ -120,7 +122,7 @@ def did_you_mean(near: Iterable[str]) -> str:
 
 
 def no_state(text: str, usual: Iterable[Reason], *, what: str = "state") -> str:
-    """Return the sentences for a state that does not exist: the nearest word or name, and the usual words."""
+    """Return the sentences for an unknown state, with the nearest word or name and the common words."""
     reasons = tuple(usual)
     words = [STATUS[each] for each in reasons]
     known = {each.casefold(): each for each in (*(reason.value for reason in reasons), *words)}
@@ -130,12 +132,12 @@ def no_state(text: str, usual: Iterable[Reason], *, what: str = "state") -> str:
 
 
 def known_addresses(deps: Deps) -> list[str]:
-    """Return the addresses of all known users, without those known only from a leave."""
+    """Return the addresses of all known users, except those known only from a leave."""
     return [row.email for row in known_rows(deps)]
 
 
 def known_rows(deps: Deps) -> Iterator[RecordRow]:
-    """Yield the rows of all known users, without those known only from a leave."""
+    """Yield the rows of all known users, except those known only from a leave."""
     for row in deps.records.rows():
         if row.email and row.unknown_since is None:
             yield row

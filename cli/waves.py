@@ -1,4 +1,4 @@
-"""The command `waves`: the progress of a change of machines or images that goes through the fleet in waves."""
+"""The command `waves`: the progress of a rollout, which changes machines or images of the fleet in waves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COUNTED = (
 @pass_app
 @guarded
 def waves(app: App, output: str) -> None:
-    """Show the change of notebooks under way: its waves, and how many notebooks are ready. Counted now; changes nothing.
+    """Show the rollout that is under way: its waves, and how many notebooks are ready. The notebooks are counted now.
 
     The hourly drift sweep opens the next wave, or halts the change. benchkeeper guard shows a halted change; approve continues
     it, reject takes it back.
@@ -41,7 +41,7 @@ def waves(app: App, output: str) -> None:
         if output == "json":
             print_json({"rollout": None})
         else:
-            say("No change of notebooks goes through the fleet.")
+            say("No rollout is under way.")
         return
     counts = rollout.counts if rollout.state is RolloutState.DONE else counts_now(rollout, app.deps)
     if output == "json":
@@ -57,7 +57,7 @@ def waves(app: App, output: str) -> None:
     if rollout.state is RolloutState.HALTED:
         digest = rollout.decided_by[:12]
         say(
-            f"No other notebook begins. Go on: benchkeeper approve {digest}. Take it back: benchkeeper reject {digest}."
+            f"No further notebook is changed. Continue: benchkeeper approve {digest}. Roll back: benchkeeper reject {digest}."
         )
 
 

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="keep the world in DIR/world.json and the functions' output in DIR/logs; without it all is forgotten",
+        help="keep the world in DIR/world.json and the functions' output in DIR/logs; without it, the state is lost at the end",
     )
     parser.add_argument(
         "--until-stdin-closes",
@@ -123,7 +123,7 @@ def _read(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _open_fronts(cloud: EmbeddedCloud, asked: argparse.Namespace) -> None:
-    """Open the additional ports that the arguments name."""
+    """Open the additional ports that the options name: the sign-in page and the gateway to the JupyterLabs."""
     if asked.hub_port is not None:
         cloud.iap.open_at(asked.hub_port, region=asked.hub_region)
     if asked.jupyter is not None:

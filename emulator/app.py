@@ -50,7 +50,7 @@ DEFAULT_PROJECT = "benchkeeper-local"
 
 
 class Runtime(Protocol):
-    """A part with background work between `start` and `stop`."""
+    """A part of the cloud that works in the background between `start` and `stop`."""
 
     def start(self) -> None:
         """Start the part's threads or processes."""

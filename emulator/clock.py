@@ -24,7 +24,7 @@ class VirtualClock:
 
     @property
     def changes(self) -> int:
-        """The number of moves and pokes.
+        """The number of times that the clock was moved or poked.
 
         Read it before a check and give it to `wait_until(since=...)`, so that no change in between is missed.
         """
@@ -52,21 +52,21 @@ class VirtualClock:
 
     @property
     def paced(self) -> bool:
-        """A flag: true if the speed follows the operations that are under way (`emulator/pace.py`)."""
+        """Return True if the speed depends on the operations under way (`emulator/pace.py`)."""
         return self._paced
 
     def begin_pacing(self) -> None:
-        """Let `pace` change the speed, until somebody sets it."""
+        """Let `pace` change the speed until `set_speed` is called."""
         self._paced = True
 
     def pace(self, speed: float) -> None:
-        """Change the speed, unless it is set; nothing happens if it has that speed."""
+        """Change the speed, unless `set_speed` has fixed it. The present speed is no change."""
         with self._changed:
             if self._paced and speed != self._speed:
                 self._turn_to(speed)
 
     def set_speed(self, speed: float) -> None:
-        """Change the speed from now on, and for good: it is no longer paced."""
+        """Set the speed from now on, and end pacing."""
         if speed < 0:
             raise ValueError(f"speed is zero or more, not {speed}")
         with self._changed:
@@ -80,7 +80,7 @@ class VirtualClock:
             self._changed.notify_all()
 
     def reset(self, now: datetime) -> None:
-        """Set the time, for a world that is restored from disk."""
+        """Set the virtual time when a world is restored from disk."""
         with self._changed:
             self._base, self._since = now, time.monotonic()
             self._changes += 1
@@ -111,7 +111,7 @@ class VirtualClock:
 
 
 def real_now() -> float:
-    """Return monotonic real seconds, for deadlines of work in real time (a push's ack deadline)."""
+    """Return monotonic real seconds, for deadlines in real time such as a push's ack deadline."""
     return time.monotonic()
 
 

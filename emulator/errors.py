@@ -27,9 +27,9 @@ CODES: dict[str, tuple[int, int]] = {
 class ApiError(Exception):
     """An error response of a Google API.
 
-    `code` is a google.rpc.Code name; `http_status` overrides the usual status (Cloud Storage's 412, 429...); `reason` is the
-    JSON-API `errors[].reason` (`conditionNotMet`, `rateLimitExceeded`); `details` are google.rpc detail objects. With `both`, the
-    body has `errors[]` and `status`, as IAM's.
+    `code` is a google.rpc.Code name; `http_status` overrides the usual status (Cloud Storage's 412, 429...); `reason`
+    is the JSON-API `errors[].reason` (`conditionNotMet`, `rateLimitExceeded`); `details` are google.rpc detail objects.
+    With `both`, the body has `errors[]` and `status`, as in IAM's errors.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class ApiError(Exception):
 
 
 def not_served(text: str, *, reason: str | None = None) -> ApiError:
-    """Return the error of what the embedded cloud does not serve: over gRPC UNIMPLEMENTED, over HTTP 404 at once.
+    """Return the error for a call that the embedded cloud does not serve: UNIMPLEMENTED over gRPC, 404 over HTTP.
 
-    Clients, gcloud too, repeat a call for half a minute that is answered with 501.
+    Not 501: clients, including gcloud, retry a call for half a minute after that status.
     """
     return ApiError("UNIMPLEMENTED", text, http_status=404, reason=reason)

@@ -1,4 +1,4 @@
-"""The scripted faults with accounting: a planned fault that never fires is a fault of the test."""
+"""The scripted faults, with counters: a scripted fault that never fires is an error in the test."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Fault:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields, with the accounting."""
+        """Return all fields as JSON, with the counters `seen` and `fired`."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -114,7 +114,7 @@ class Faults:
         return None
 
     def shown(self, call: str, resource: str, view: dict[str, Any]) -> dict[str, Any]:
-        """Return the view with the fields of a scripted fault's `payload.shown`; null leaves a field out."""
+        """Return the view, overridden by the fields of a scripted fault's `payload.shown`; null removes a field."""
         fault = self.take(call, resource, wanted="shown")
         return view if fault is None else {k: v for k, v in {**view, **fault.payload["shown"]}.items() if v is not None}
 

@@ -54,7 +54,9 @@ _MOST_INSTANCES = 100
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A requested function. Times are written as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
+    """A requested deployment of a function.
+
+    Times are written as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
 
     Settings of the subscription that are None get the usual value when the subscription is made, and stay as they are if it
     exists: like Eventarc, a redeployment does not undo changes to the subscription. An empty `dead_letter_topic` removes the
@@ -110,7 +112,10 @@ class Deployment:
             check_name(self.topic, "topics")
 
     def launch(self) -> Launch:
-        """Return the start parameters of its process: the environment that Cloud Run gives, then the function's own."""
+        """Return the start parameters of the function's process.
+
+        The environment is Cloud Run's, updated with the function's own.
+        """
         environment = {
             "K_SERVICE": self.name,
             "K_CONFIGURATION": self.name,
@@ -135,7 +140,7 @@ class _Function:
 class FunctionHost:
     """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without it, output goes to stderr.
 
-    `heard` gets each line of output, too.
+    `heard` is called with each line of output, too.
 
     `/_emulator/functions` starts and stops processes only for callers with the `token`; each process's own port only accepts
     calls of this host. `stop` ends every process. A function's subscription stays when the host stops, and is deleted with the
@@ -162,7 +167,7 @@ class FunctionHost:
         self._stopped = True
 
     def start(self) -> None:
-        """Take over pushes; `deploy` starts the functions."""
+        """Take over the pushes to functions; `deploy` starts the functions themselves."""
         self._stopped = False
         if self._bridge.rewrite not in self._pubsub.rewrites:
             self._pubsub.rewrites.append(self._bridge.rewrite)
@@ -209,7 +214,7 @@ class FunctionHost:
         return self._describe(deployment, process)
 
     def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
-        """Register `function` under `name` (None removes the entry), and return the entry before.
+        """Register `function` under `name` (None removes the entry), and return the previous entry.
 
         With `instead_of`, the entry is only changed if the present function is that one.
         """
@@ -226,7 +231,7 @@ class FunctionHost:
         return before
 
     def delete(self, name: str) -> None:
-        """Stop the function and remove its subscription; 404 if there is no such function."""
+        """Stop the function and remove its subscription; raise 404 if there is no such function."""
         with self._lock:
             function = self._functions.pop(name, None)
         if function is None:

@@ -36,7 +36,7 @@ class _Listening(Protocol):
 
 
 class _Server(Protocol):
-    """The part of gunicorn's arbiter that its hook `when_ready` gets and that is needed here."""
+    """The part of gunicorn's arbiter, the argument of the hook `when_ready`, that is used here."""
 
     LISTENERS: list[_Listening]
 
@@ -55,7 +55,10 @@ def locked(app: WSGIApplication, key: str) -> WSGIApplication:
 
 
 def _wait_for_words(server: _Server) -> None:
-    """Accept a connection only once data was sent on it (Linux): a browser's idle ones would each hold a thread for minutes."""
+    """Accept a connection only once data has arrived on it (Linux).
+
+    Otherwise each idle connection of a browser would hold a thread for minutes.
+    """
     for listener in server.LISTENERS if hasattr(socket, "TCP_DEFER_ACCEPT") else ():
         listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _LONGEST_SILENCE_S)
 
@@ -68,7 +71,7 @@ def _watch(pipe: int) -> None:
 
 
 def main() -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process gets SIGTERM or the pipe breaks."""
     pipe = int(sys.argv.pop(1))
     key = os.read(pipe, KEY_LENGTH).decode()
     threading.Thread(target=_watch, args=(pipe,), daemon=True).start()

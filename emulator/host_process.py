@@ -167,7 +167,10 @@ class FunctionProcess:
         return False
 
     def _keep(self) -> None:
-        """Restart the process whenever it dies: the first time at once, then after growing pauses until it ran steadily."""
+        """Restart the process whenever it dies.
+
+        The first restart is at once. Further ones wait longer each time, until the process has run steadily.
+        """
         pause = 0.0
         while True:
             begun = real_now()
@@ -182,7 +185,7 @@ class FunctionProcess:
                 self._state = "crashed"
                 self._restarts += 1
             self._release()
-            self._say(f"ended with {code}; it is started again. Its last lines:", *list(self._lines)[-5:])
+            self._say(f"ended with status {code} and is restarted. Its last lines:", *list(self._lines)[-5:])
             if real_now() - begun > _STEADY_AFTER_S:
                 pause = 0.0
             if self._stopping.wait(pause):

@@ -1,4 +1,4 @@
-"""The journal of calls: one row for each call. Tests count calls with it, and people read the changes."""
+"""The journal of calls, with one row for each. Tests count calls with it, and users read the changes in it."""
 
 from __future__ import annotations
 

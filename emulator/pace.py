@@ -1,6 +1,7 @@
-"""The speed of the clock where none is set: fast while an operation is under way, else that of the machine's clock.
+"""The automatic speed of the clock, if none is set: fast while an operation is under way, otherwise real time.
 
-So nobody waits four minutes for a notebook, and nobody's idle notebook is stopped within the minutes in which they read.
+So a user does not wait four minutes for a notebook, and an idle notebook is not stopped while its user reads a page for
+some minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _EVERY_REAL_S = 0.1
 
 
 class Pace:
-    """The thread that sets the clock's speed, as long as the clock is paced. Each speed set by a caller ends that."""
+    """The thread that sets the clock's speed, as long as the clock is paced. If a caller sets a speed, pacing ends."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -27,21 +28,21 @@ class Pace:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start to pace, if the clock is to be paced."""
+        """Start the thread, if the clock is paced."""
         if self._services.world.clock.paced:
             self._ending.clear()
             self._thread = threading.Thread(target=self._run, name="pace", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop; the clock keeps its present speed. Safe to call twice."""
+        """Stop the thread; the clock keeps its present speed. Safe to call twice."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def turn(self) -> None:
-        """Set the speed that the operations under way ask for."""
+        """Set the speed that fits the operations under way."""
         services, clock = self._services, self._services.world.clock
         with services.world.lock:
             ends = (

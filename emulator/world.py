@@ -40,7 +40,7 @@ class Model(Protocol):
         """Return the state as JSON-able data."""
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,14 @@ class World:
         )
 
     def touch(self) -> None:
-        """Count a change that came by no mutating call (but from a background thread), so that it is saved soon."""
+        """Count a change from a background thread, not from a mutating call, so that it is saved soon."""
         with self.lock:
             self.changes += 1
 
     def need(self, permission: str, *, on: str = "") -> None:
-        """Note that the present call also needs this permission. Models call this if the need depends on the state (an overwrite).
+        """Check that the caller also has this permission.
+
+        Models call this if the need depends on the state (an overwrite).
 
         `on` is the resource of the permission, if it is not the call's own. A judged caller without the permission is refused
         here.
@@ -156,7 +158,7 @@ class World:
             }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Replace the world by a result of `save`."""
+        """Restore the world from a result of `save`."""
         if state.get("version") != 1:
             raise ApiError("INVALID_ARGUMENT", f"a saved world of version 1 is needed, not {state.get('version')!r}")
         with self.lock:

@@ -1,8 +1,8 @@
 """The one place that turns a CloudEvent into a message, and an error into ack or nack.
 
-Returning acks, raising nacks; a cloud_event function has no other answer. A message that can never succeed goes to the
-dead-letter topic with its reason and is acked. If that publish fails, or if nothing is durable yet, Pub/Sub delivers the
-message again.
+Returning acks, raising nacks; a cloud_event function has no other way to answer. A message that can never succeed goes
+to the dead-letter topic with its reason and is acked. If that publish fails, or if nothing is durable yet, Pub/Sub
+delivers the message again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from shared.wiring import piece_of_work, process_deps
 
 
 class UnknownTopicError(RetryableError):
-    """The error of a message that came on a topic that belongs to no source."""
+    """The error of a message on a topic that belongs to no source."""
 
     reason = Reason.UNKNOWN_TOPIC
 
@@ -71,8 +71,8 @@ class Delivery(Struct):
     def rules(self) -> Rules:
         """The rules by which the message is read: the entry of its source in the policy in force.
 
-        Raises `UnknownTopicError` if no source has the topic. The message is then nacked, because a deployment is missing;
-        nothing is lost.
+        Raises `UnknownTopicError` if no source has the topic. The message is then nacked, because a deployment is
+        missing; no message is lost.
         """
         policy = self.deps.policy
         source = source_of_topic(self.topic, policy.sources.values()) if self.topic else None
@@ -112,11 +112,11 @@ class Delivery(Struct):
 
     @property
     def reads_groups(self) -> bool:
-        """The reading of the groups' members: True if the settings switch it on."""
+        """Return True if the settings switch on the roster of groups."""
         return any(source.kind is RosterKind.GROUPS for source in self.deps.roster_sources)
 
     def ask_for_roster(self) -> None:
-        """Ask for the comparison with the rosters now, instead of within the hour."""
+        """Request the comparison with the rosters now, instead of within the hour."""
         self.deps.relay(self.settings.topic_tick, json.dumps({"sweep": Sweep.ROSTER.value}).encode(), {})
         self.facts["asked_for"] = Sweep.ROSTER.value
 

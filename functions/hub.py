@@ -54,7 +54,7 @@ def _app() -> tuple[str, flask.Flask]:
 def _return_large_blocks() -> None:
     """Let glibc give blocks of a megabyte back to the system as soon as they are free; elsewhere do nothing.
 
-    It would keep them for each thread (the threshold grows with what was freed, up to 32 MB): at 100,000 users, 20 MB that nobody uses.
+    Otherwise glibc keeps freed blocks for each thread (its threshold grows up to 32 MB): 20 unused MB at 100,000 users.
     """
     import ctypes  # noqa: PLC0415 - no other function needs it
 

@@ -48,12 +48,12 @@ def lifecycle(event: CloudEvent) -> None:
 
 
 def _ends_a_group(piece: News) -> bool:
-    """Return True for the end of a group: no message names the users who were in it through nested groups."""
+    """Return True for the deletion of a group, because no message names the users who were in it through nested groups."""
     return isinstance(piece, GroupEvent) and piece.kind is GroupEventKind.DELETED
 
 
 def _report(parsed: Parsed, faults: list[tuple[PoisonError, bytes, str]], delivery: Delivery) -> None:
-    """Make dead letters of the parts that could not be used, or of the whole message if it has no usable part."""
+    """Publish the unusable parts of a message as dead letters, or the whole message if no part is usable."""
     if len(faults) == 1 and len(parsed.news) <= (1 if not parsed.faults else 0):
         raise faults[0][0]
     for error, body, part in faults:

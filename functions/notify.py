@@ -12,7 +12,10 @@ from shared.messages.notification import parse_notification
 
 @functions_framework.cloud_event
 def notify(event: CloudEvent) -> None:
-    """Send the mail that the message names, if the record says that it is due. A forged message can trigger no other mail."""
+    """Send the mail that the message names, if the record shows that it is due.
+
+    A forged message can trigger no other mail.
+    """
     with handling(event, "notify") as delivery:
         due = parse_notification(delivery.message)
         delivery.facts["users"] = [due.user_key]

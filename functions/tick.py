@@ -22,10 +22,11 @@ from shared.messages.parse import parse_tick
 
 @functions_framework.cloud_event
 def tick(event: CloudEvent) -> None:
-    """Run the sweep that the message requests. After an idle or drift sweep, also tend the dead letters.
+    """Run the sweep that the message requests. After an idle or drift sweep, also sweep the dead letters.
 
-    If a sweep cannot list, the failure is logged and the message is acked: the next tick comes anyway, and a redelivery would
-    only add load. If the sweep's clock is far from the tick's own publish time, the sweep does nothing.
+    If a sweep cannot list the records, the failure is logged and the message is acked: the next tick comes anyway, and
+    a redelivery would only add load. If the sweep's clock is far from the tick's own publish time, the sweep does
+    nothing.
     """
     with handling(event, "tick") as delivery:
         kind = parse_tick(delivery.message)

@@ -1,4 +1,4 @@
-"""The routes for scripts: `/api/me` has the page's content as JSON, `/openapi.json` describes every route."""
+"""The routes for scripts: `/api/me` returns the page's content as JSON, `/openapi.json` the description of every route."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ blueprint = flask.Blueprint("api", __name__)
 
 @blueprint.get("/api/me")
 def me() -> flask.Response:
-    """Return what the page shows, as JSON."""
+    """Return the content of the user's page as JSON."""
     record, waiting = my_page()
     if record is None or not is_entitled(record):
         raise NotEntitledError

@@ -38,7 +38,7 @@ ROUTES: tuple[Route, ...] = (_STATIC, *(route for part in _PARTS for route in pa
 
 
 def portal_of(deps: PortalDeps) -> Portal:
-    """Return the state that requests work with, as it is before the first request."""
+    """Return the application's shared state, as it is before the first request."""
     clock = deps.engine.clock
     return Portal(
         deps=deps,
@@ -51,9 +51,9 @@ def portal_of(deps: PortalDeps) -> Portal:
 
 
 class NoSuchField(Undefined):
-    """The value of a name that a template asks for in vain: empty, or an error if a type of ours should have had it.
+    """The value of a missing name in a template: empty, or an error for a missing field of our own types.
 
-    A template is checked by nothing else: a field that was renamed would leave an empty place on the page.
+    No other tool checks templates, so a renamed field would leave a blank on the page.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class NoSuchField(Undefined):
 
 
 def create_app(deps: PortalDeps) -> flask.Flask:
-    """Return the application. Nothing is called yet: the first request that needs a client makes it."""
+    """Return the application. No call is made yet: each client is created with the first request that needs it."""
     # Not /static: functions-framework's own application has a route of that name before ours, and answers 404 (docs/traps.md).
     app = flask.Flask("portal", root_path=str(Path(__file__).parent), static_url_path="/assets")
     # HEAD comes with GET. OPTIONS has no use here, so it is not offered and needs no check.

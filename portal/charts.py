@@ -58,10 +58,12 @@ def line_chart(
     gap: timedelta | None = None,
     day: Callable[[str], str] = str,
 ) -> Chart:
-    """Return a chart of lines over `times`, as steps. Times are in order and as many as the values of each line; `name` is unique on the page.
+    """Return a chart of lines over `times`, as steps.
 
-    A value holds until the next count. Counts further apart than `gap` are not joined, because what was between is not known.
-    `day` puts a day such as `28 Nov` into the reader's language.
+    The times are ascending, one for each value of a line; `name` is unique on the page.
+
+    A value holds until the next count. Counts further apart than `gap` are not joined, because the values in between
+    are unknown. `day` puts a day such as `28 Nov` into the reader's language.
     """
     kept = _sample(len(times))
     scale = _Scale.over([times[index] for index in kept], max((v for line in lines for v in line.values), default=0.0))
@@ -77,7 +79,7 @@ def line_chart(
 
 
 def _sample(count: int) -> list[int]:
-    """Return the indexes of the points to draw: at most `_MAX_POINTS`, evenly spaced, always with the last."""
+    """Return the indexes of the points to draw: at most `_MAX_POINTS`, evenly spaced and always including the last."""
     step = max(1, math.ceil(count / _MAX_POINTS))
     return sorted({*range(count - 1, -1, -step)})
 
@@ -159,7 +161,7 @@ def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scal
 
 
 def _spacing(times: Sequence[datetime], kept: Sequence[int]) -> timedelta:
-    """Return how much time one drawn point stands for beyond its own: the counts that were left out between two drawn ones."""
+    """Return the time between two drawn points if counts between them were left out; zero if all are drawn."""
     step = max((b - a for a, b in pairwise(kept)), default=1)
     gaps = sorted(b - a for a, b in pairwise(times))
     return (step - 1) * gaps[len(gaps) // 2] if gaps else timedelta(0)
@@ -200,7 +202,7 @@ def _dash(dash: str) -> Markup:
 
 
 def trend(values: Sequence[float]) -> str:
-    """Return the course of a line in words, for readers who cannot see the chart: `from 120 to 180, between 110 and 190`."""
+    """Return a description of a line, for readers who cannot see the chart: `from 120 to 180, between 110 and 190`."""
     if not values:
         return "no figures"
     turns = any(b < a for a, b in pairwise(values)) and any(b > a for a, b in pairwise(values))

@@ -21,7 +21,7 @@ _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 
 
 class CostLine(Struct, frozen=True, kw_only=True):
-    """The cost of a machine, cluster, disk or snapshot: for how long it was metered this month, and what that cost.
+    """The metered time of a machine, cluster, disk or snapshot this month, and its cost.
 
     `hourly_cost` is the price of an hour of a machine or cluster; None if none is configured, and for storage, which is priced by GB and
     month. `estimate` is None without a price.
@@ -40,16 +40,17 @@ class CostLine(Struct, frozen=True, kw_only=True):
 
     @property
     def is_storage(self) -> bool:
-        """A flag: true if no machine ran for it."""
+        """Return True if the line is for storage, not for a machine."""
         return self.kind not in _RUNNING
 
 
 class CostView(Struct, frozen=True, kw_only=True):
     """The cost of this month, in `currency`.
 
-    `has_bill` is True if the bill of this month could be read, as of `billed_at`. `billed` is the amount that carries this
-    user's label, None while the bill does not name the user. `estimate` is the sum of the lines that have a price. `unpriced`
-    names what was metered and has no price. `is_estimated`: some hours are from before each machine was metered.
+    `has_bill` is True if the bill of this month could be read, as of `billed_at`. `billed` is the amount that carries
+    this user's label, None while the bill does not name the user. `estimate` is the sum of the lines that have a price.
+    `unpriced` names metered resources without a price. `is_estimated` is True if some hours are from before machines
+    were metered.
     """
 
     month: datetime
@@ -64,7 +65,7 @@ class CostView(Struct, frozen=True, kw_only=True):
 
     @property
     def has_run(self) -> bool:
-        """A flag: true if anything was metered this month."""
+        """Return True if anything was metered this month."""
         return any(line.ran for line in self.lines)
 
 
@@ -104,7 +105,10 @@ def cost_view(
 
 
 def _shown(lines: Sequence[Line], catalog: Catalog) -> list[CostLine]:
-    """Return a line for each machine and price, for each kind of storage, and for each cluster; the machine of now first."""
+    """Return a line for each machine and price, for each kind of storage, and for each cluster.
+
+    The present machine first.
+    """
     by_what = merged(lines, _key)
     notebooks = [line for line in by_what if line.what.kind is MeterKind.NOTEBOOK]
     order = list(MeterKind)

@@ -1,9 +1,11 @@
-"""The protection against forged requests: a double-submitted token, and the browser's own headers on where the request comes from.
+"""The protection against forged requests.
 
-The token is in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must be equal.
-In addition, `Sec-Fetch-Site` and `Origin` are checked if the browser sends them. Because of SameSite=Strict, a first request
-from another site (the redirect after signing in) comes without the cookie and gets a new token. Forms in other open tabs are
-then out of date, and their error page says so.
+It is a double-submitted token, and the browser's own headers about the origin of the request.
+
+The token is in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must be
+equal. In addition, `Sec-Fetch-Site` and `Origin` are checked if the browser sends them. Because of SameSite=Strict, a
+first request from another site (the redirect after signing in) comes without the cookie and gets a new token. Forms in
+other open tabs are then outdated, and their error page says so.
 
 A script has no form and no cookie. Its change goes to `/api/…`, is JSON and carries a header of our own. A browser sends
 neither to another site without asking that site first (CORS), and this page never allows it.

@@ -1,4 +1,4 @@
-"""The page's dependencies, and the state that it keeps while the process lives. Nothing here is module state."""
+"""The page's dependencies, and the state that it keeps while the process lives. No state is kept in the module."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PortalDeps(Struct, frozen=True, kw_only=True):
 
 
 def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake) -> PortalDeps:
-    """Return the dependencies according to the settings.
+    """Return the dependencies for the settings.
 
     The sizes of templates are read once, because a template only changes with a deployment.
     """

@@ -1,4 +1,7 @@
-"""The part of a page about the copies of a user's files: when they were saved, which can be restored, what can be undone. Pure."""
+"""The part of a page about the copies of a user's files. Pure.
+
+It shows when they were saved, which can be restored, and which restore can be undone.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from shared.domain.things.snapshots import SnapshotKind
 
 
 class CopyView(Struct, frozen=True, kw_only=True):
-    """A copy that can be restored: its name, when the files were so, and True if it holds what a restore replaced."""
+    """A copy that can be restored.
+
+    It has a name, the time of its content, and True if it holds files that a restore replaced.
+    """
 
     name: str
     saved_at: datetime
@@ -29,9 +35,10 @@ class CopyView(Struct, frozen=True, kw_only=True):
 class FilesView(Struct, frozen=True, kw_only=True):
     """The copies, newest first. `saved_at` is the time of the newest daily one, `kept` their number, `keep` the profile's (0: none).
 
-    `trouble` says why the newest copy failed. `undo` names the copy with the files from before the last restore, until `undo_until`;
-    `restored_of` is when the files of that restore were saved. `what_stays` is what a restore replaces, `could_undo_until`
-    the last day on which one that is asked for now could be undone, on the reader's calendar.
+    `trouble` says why the newest copy failed. `undo` names the copy with the files from before the last restore, until
+    `undo_until`; `restored_of` is the time at which the files of that restore were saved. `what_stays` says what a
+    restore leaves unchanged. `could_undo_until` is the last day, on the reader's calendar, on which a restore requested
+    now could be undone.
     """
 
     copies: tuple[CopyView, ...]
@@ -48,7 +55,7 @@ class FilesView(Struct, frozen=True, kw_only=True):
 
     @property
     def is_shown(self) -> bool:
-        """A flag: true if there is something to say about copies."""
+        """Return True if the page has anything to show about copies."""
         return bool(self.copies) or self.keep > 0
 
 

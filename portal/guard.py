@@ -34,7 +34,10 @@ def install(app: flask.Flask) -> None:
 
 
 def _described(app: flask.Flask) -> Mapping[tuple[str, str], Access]:
-    """Return whom each route admits, by method and endpoint. Raise `ValueError` for a route whose description is missing."""
+    """Return the access rule of each route by method and endpoint.
+
+    Raise `ValueError` for a route whose description is missing.
+    """
     described = {(route.method, route.name): route.access for route in app.config["ROUTES"]}
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in _OPEN_ENDPOINTS]
     there = {(method, rule.endpoint) for rule in rules for method in rule.methods or ()}
@@ -70,7 +73,7 @@ def _before() -> None:
 
 
 def _access() -> Access:
-    """Return whom the present route admits. `create_app` makes sure that every route says so."""
+    """Return the access rule of the present route. `create_app` makes sure that every route has one."""
     method = "GET" if flask.request.method == "HEAD" else flask.request.method
     known: Mapping[tuple[str, str], Access] = flask.current_app.extensions[_ACCESS]
     return known[method, flask.request.endpoint or ""]
@@ -97,7 +100,10 @@ def _after(response: flask.Response) -> flask.Response:
 
 
 def _keep_link(response: flask.Response) -> None:
-    """Let the browser of somebody with a role remember the link to the pages of roles. It opens nothing."""
+    """Set the cookie by which the browser of a user with a role shows the link to the manager's pages.
+
+    The cookie gives no access.
+    """
     if may(Right.FIND) and flask.request.cookies.get(pages.LOOKS_AFTER) != "1":
         response.set_cookie(
             pages.LOOKS_AFTER, "1", max_age=YEAR_S, samesite="Lax", path="/", httponly=True, secure=csrf.is_https()
@@ -105,7 +111,10 @@ def _keep_link(response: flask.Response) -> None:
 
 
 def _log(response: flask.Response, portal: Portal, present: Visit) -> None:
-    """Log the one line of this request. It has the route's name, never the URL, which may contain any text that a user typed."""
+    """Log this request in one line.
+
+    It has the route's name, never the URL, which may contain any text that a user typed.
+    """
     engine = portal.deps.engine
     rule = flask.request.url_rule
     facts = {

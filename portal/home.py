@@ -48,11 +48,11 @@ class Said(StrEnum):
 TEXTS = {
     Said.START: "Starting. This usually takes 3 minutes.",
     Said.STOP: "Stopping. Your files are kept.",
-    Said.RESTART: "Restarting. Your files are kept; what runs in its memory is lost.",
+    Said.RESTART: "Restarting. Your files are kept; everything in its memory is lost.",
     Said.RESTORE: "Restoring your files. The present ones are saved first.",
     Said.UNDO: "Undoing the restore. The present files are saved first.",
     Said.KEEP: "Extended.",
-    Said.KEEP_NOT: "The extension is off: the normal idle shutdown counts again.",
+    Said.KEEP_NOT: "The extension was removed: the normal idle shutdown applies again.",
     Said.SPARK_START: "Starting the Spark environment.",
     Said.SPARK_DELETE: "Deleting the Spark environment. Files in Cloud Storage stay.",
     Said.ALREADY: "Already requested: nothing was changed.",
@@ -84,7 +84,7 @@ def spark_part() -> flask.Response:
 
 @blueprint.get("/history")
 def history() -> flask.Response:
-    """Show what happened to the user's own notebook, newest first, without the calls to the cloud."""
+    """Show the history of the user's own notebook, newest first, without the calls to the cloud."""
     record, _ = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
@@ -94,7 +94,10 @@ def history() -> flask.Response:
 
 @blueprint.get("/costs")
 def months() -> flask.Response:
-    """Show what the user's own environments cost, month by month: a read for each month, so on a page of its own."""
+    """Show the costs of the user's own environments by month.
+
+    This needs a read for each month, so it is a separate page.
+    """
     record, _ = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
@@ -104,7 +107,7 @@ def months() -> flask.Response:
 
 
 def _for_owner(line: StoryLine, record: UserRecord) -> StoryLine:
-    """Return the line in words, without the user key of somebody else: who it was is the administrators' to know."""
+    """Return the history line for the owner, without other users' keys, which only administrators may see."""
     line = line_in_words(line)
     if not line.by or line.by == record.user_key:
         return line
@@ -131,13 +134,13 @@ def restart() -> flask.Response:
 
 @blueprint.post("/notebook/restore")
 def restore() -> flask.Response:
-    """Request that the files of a copy take the place of the present ones."""
+    """Request that the user's files are replaced by those of a copy."""
     return _ask(Said.RESTORE, Asked(kind=WishKind.RESTORE, snapshot=flask.request.form.get("copy", "")))
 
 
 @blueprint.post("/notebook/restore/undo")
 def restore_undo() -> flask.Response:
-    """Request that the files from before the last restore come back."""
+    """Request that the last restore is undone."""
     return _ask(Said.UNDO, Asked(kind=WishKind.UNDO_RESTORE, snapshot=flask.request.form.get("copy", "")))
 
 
@@ -148,7 +151,10 @@ def keep() -> flask.Response:
 
 
 def _keep_on(record: UserRecord) -> Asked:
-    """Return the request for the moment that the form names. Raises `RefusedError` if the page does not offer that moment."""
+    """Return the request for an extension until the moment that the form names.
+
+    Raises `RefusedError` if the page does not offer that moment.
+    """
     code, present = flask.request.form.get("until", ""), visit()
     profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")
     longest = profile.idle.max_keep_on if profile is not None else None
@@ -167,7 +173,7 @@ def _keep_on(record: UserRecord) -> Asked:
 
 @blueprint.post("/notebook/keep-on/cancel")
 def keep_not() -> flask.Response:
-    """Withdraw the request not to stop the notebook for idleness."""
+    """Request that the extension is withdrawn, so that the idle shutdown applies again."""
     return _ask(Said.KEEP_NOT, Asked(kind=WishKind.END_KEEP_ON))
 
 

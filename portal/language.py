@@ -1,7 +1,8 @@
-"""The page in the reader's language: English as it is written, or another one by `words.yaml`.
+"""The page in the reader's language: English as it is written, or another one translated by `words.yaml`.
 
-`words.yaml` names each English text and its translation. A text may have names in braces. So a sentence that was made elsewhere, and that
-a record may have held for a year, is recognised as it stands. What no entry knows is shown in English and marked as English.
+`words.yaml` names each English text and its translation. A text may have names in braces. So a sentence that was made
+elsewhere, perhaps a year ago in a record, is recognised in its final form. Text without an entry is shown in English
+and marked as English.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Words:
         return text if other is None else _NAME.sub(r"%(\1)s", other.replace("%", "%%"))
 
     def plural(self, one: str, many: str, number: int) -> str:
-        """Return the translation for a number: English and German count alike."""
+        """Return the translation for a number: English and German have the same plural rule."""
         return self.of_template(one if number == 1 else many)
 
     def short(self, text: str) -> str:
@@ -71,7 +72,7 @@ class Words:
         return self._parts(text)
 
     def told(self, text: str) -> Iterator[tuple[str, bool]]:
-        """Yield the sentences of a text, each translated; False with those that are still English."""
+        """Yield the sentences of a text, each translated; with False if it is still in English."""
         if not self._entries:
             yield text, True
             return

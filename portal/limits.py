@@ -1,7 +1,7 @@
-"""The limits for one user: a token bucket each, and one action at a time for each environment.
+"""The limits for one user: a token bucket for each user, and one action at a time for each environment.
 
-Both live in the process, so an instance that is added under load has buckets of its own. They are no quota: they keep a browser
-that sends too many requests from affecting others.
+Both live in the process, so an instance that is added under load has buckets of its own. The limits are not a quota:
+they prevent a browser that sends too many requests from affecting other users.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def machine_of_now(record: UserRecord, profile: Profile | None, *, changes: bool
 
 
 def size_text(machine_type: str) -> str:
-    """Return the size of a machine as `4 vCPU · 16 GB`, without a figure that its name does not give."""
+    """Return the size of a machine as `4 vCPU · 16 GB`, without figures that the type's name does not contain."""
     vcpus, memory_gb = machine_size(machine_type)
     parts = [f"{vcpus} vCPU" if vcpus is not None else "", f"{memory_gb:.4g} GB" if memory_gb is not None else ""]
     return " · ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""The content of a user's own page, put together from the record and the sweeps' notes: for the page and for scripts."""
+"""The content of a user's own page, composed from the record and the sweeps' notes, for the page and for scripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Mine(Struct, frozen=True, kw_only=True):
     """The page of an entitled user. `profile` is None if the configuration no longer has it, and an administrator must act.
 
     `account` is the user's own service account if Spark runs as it. `sessions` are offered in the notebook's launcher.
-    `has_consented`: the owner said in this browser that Google's consent for this instance is given.
+    `has_consented` is True if the owner confirmed in this browser that Google's consent for this instance is given.
     """
 
     record: UserRecord
@@ -49,7 +49,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The reason for the notebook's state, without what the word beside the heading says already."""
+        """The reason for the notebook's state, unless the word beside the heading already gives it."""
         view = self.notebook
         rest = view.why.removeprefix(_RUNS).strip() if view.phase is Phase.READY else view.why
         if view.phase is not Phase.READY or view.since is None:
@@ -58,7 +58,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """A flag: true while a part of the page changes by itself."""
+        """Return True while a part of the page changes by itself."""
         return min(self.notebook_poll_s or WATCH_S, self.spark_poll_s or WATCH_S) < WATCH_S
 
     @property
@@ -100,7 +100,7 @@ def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:
 
 
 def is_entitled(record: UserRecord | None) -> bool:
-    """Return True if the record's user is to have an environment."""
+    """Return True if the record's user is entitled to an environment."""
     return record is not None and record.spec.presence is Presence.PRESENT
 
 
@@ -137,7 +137,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
 
 
 def stops_at_of(user_key: UserKey) -> datetime | None:
-    """Return when the user's notebook will be stopped if it stays unused; None if no sweep said so."""
+    """Return the time at which the user's notebook will be stopped if it stays unused; None if no sweep noted one."""
     notes, _ = notes_of(user_key)
     return notes.idle_stops.get(user_key) if notes is not None else None
 
@@ -145,7 +145,7 @@ def stops_at_of(user_key: UserKey) -> datetime | None:
 def notes_of(user_key: UserKey) -> tuple[Notes | None, bool]:
     """Return the sweeps' notes, and True if they could not be read.
 
-    Without notes the page lacks only a forecast and the bill, and says so.
+    Without notes, only the forecast and the bill are missing, and the page says so.
     """
     try:
         return current().deps.engine.fleet.notes_about(user_key), False

@@ -18,14 +18,17 @@ from shared.engine.views.months import MonthSum, months_of_person, not_before
 
 
 class PersonMonths(Struct, frozen=True, kw_only=True):
-    """The months of a user of which something is known, the newest first; nothing was metered before `not_before` ("": thirteen months)."""
+    """The known months of a user, the newest first.
+
+    Nothing was metered before `not_before` ("": all thirteen months are shown).
+    """
 
     known: tuple[MonthSum, ...]
     not_before: str
 
 
 def months_of_cost(record: UserRecord) -> PersonMonths | None:
-    """Return what up to thirteen months cost: one read for each month that is over; None if one cannot be read."""
+    """Return the costs of up to thirteen months, by one read for each past month; None if a read fails."""
     engine, now = current().deps.engine, visit().now()
     try:
         stored = {total.month for total in engine.fleet.month_totals()}

@@ -35,7 +35,9 @@ _WORK_WORDS = {
     Work.TERMINAL_LATELY: "Nothing is at work",
 }
 _NEWS = timedelta(minutes=10)
-_STOP_BEGINS = "A change to the machine waits. Stopping begins it, and a start is possible once it is done."
+_STOP_BEGINS = (
+    "A change to the machine is waiting. It begins when you stop the notebook, and you can start again once it is done."
+)
 _CLOCKS_DIFFER = timedelta(minutes=1)
 _WORTHWHILE = timedelta(minutes=30)
 
@@ -112,14 +114,14 @@ class StepState(StrEnum):
 
 
 class Stage(Struct, frozen=True, kw_only=True):
-    """A step on the way to a user's first notebook."""
+    """A step of the creation of a user's first notebook."""
 
     text: str
     state: StepState
 
 
 class KeepChoice(Struct, frozen=True, kw_only=True):
-    """A moment until which the user may request not to be stopped. `code` is the value that the form sends."""
+    """A moment until which the user may extend the notebook. `code` is the value that the form sends."""
 
     code: str
     text: str
@@ -129,7 +131,8 @@ class KeepChoice(Struct, frozen=True, kw_only=True):
 class ReportView(Struct, frozen=True, kw_only=True):
     """The machine's own report. `memory_gb` is set if memory ran out lately, `disk` (percent) if the disk is nearly full.
 
-    `work` is what it says it is doing, "" for nothing; `keeps_until` is set if that alone keeps the notebook running.
+    `work` is the work that the report names, "" for none. `keeps_until` is set if only this report keeps the notebook
+    running.
     """
 
     at: datetime
@@ -144,13 +147,13 @@ class ReportView(Struct, frozen=True, kw_only=True):
 class NotebookView(Struct, frozen=True, kw_only=True):
     """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None.
 
-    `warns`: the notebook will stop soon, and the owner was warned. `title` is for the tab. `last_used` is the last sign of use.
-    `comes_back`: it is put away, and a start brings its files back.
-    `report` is what the machine said of itself, None if it does not run or says nothing.
-    `hours` are the working hours of the profile in words, "" for none.
-    `size` is that of the machine, `4 vCPU · 16 GB`, "" if its name does not say. `next_machine` is the machine from the next start, with
-    its size, "" if no change waits. `stop_note` says what a stop begins beside the stop. `can_extend` is False if the stop was put
-    off as far as the profile allows. `is_open_later`: the way in needs the owner's consent once (`Identity`).
+    `warns` is True if the notebook will stop soon and the owner was warned. `title` is for the tab. `last_used` is the
+    last sign of use. `comes_back` is True if the notebook is put away and a start restores its files. `report` is the
+    machine's own report, None if there is none. `hours` are the working hours of the profile in words, "" for none.
+    `size` is that of the machine, `4 vCPU · 16 GB`, "" if the type's name does not contain it. `next_machine` is the
+    machine from the next start, with its size, "" if no change waits. `stop_note` says what else begins with a stop.
+    `can_extend` is False if the stop was postponed as far as the profile allows. `is_open_later` is True if opening the
+    notebook first needs the owner's consent (`Identity`).
     """
 
     phase: Phase
@@ -185,7 +188,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """A flag: true while the notebook changes by itself."""
+        """Return True while the notebook changes by itself."""
         return self.phase in _MOVING
 
 
@@ -251,7 +254,7 @@ def notebook_view(
 
 
 def _title(phase: Phase, ready: Condition | None, now: datetime) -> str:
-    """Return the word for the tab. People wait in another one, so it says for a while that a start is done."""
+    """Return the word for the tab's title. Users wait in another tab, so for a while it says that a start is done."""
     if phase is Phase.READY and ready is not None and now - ready.last_transition_time < _NEWS:
         return "Ready"
     return WORDS[phase]
@@ -263,7 +266,7 @@ def _hours_text(hours: Hours) -> str:
 
 
 def report_view(reported: Reported | None, profile: Profile | None, now: datetime) -> ReportView | None:
-    """Return what the machine said of itself lately; None if it says nothing."""
+    """Return the view of the machine's latest report; None if there is no recent report."""
     if reported is None:
         return None
     is_new = now - reported.at < _REPORT_SHOWN
@@ -282,7 +285,7 @@ def report_view(reported: Reported | None, profile: Profile | None, now: datetim
 
 
 def _as_sold(memory_gb: float) -> int:
-    """Return the memory by which a machine is sold: what Linux sees of it is up to a sixteenth less."""
+    """Return the nominal memory of a machine in GB: Linux reports up to a sixteenth less."""
     sizes = [size << power for power in range(14) for size in (1, 3)]
     return next((size for size in sorted(sizes) if size * 15 / 16 <= memory_gb <= size), round(memory_gb))
 
@@ -296,7 +299,7 @@ def _poll_s(phase: Phase) -> int | None:
 
 
 def _is_warned(warned_at: datetime | None, ready: Condition | None, last_used: datetime | None, now: datetime) -> bool:
-    """Return True if the last warning was after the last sign of use and the last start: it holds."""
+    """Return True if the last warning is still valid: it came after the last sign of use and the last start."""
     if warned_at is None:
         return False
     started = ready.last_transition_time if ready is not None else warned_at
@@ -304,12 +307,15 @@ def _is_warned(warned_at: datetime | None, ready: Condition | None, last_used: d
 
 
 def extended_until(stops_at: datetime | None, kept: datetime | None, longest: timedelta, now: datetime) -> datetime:
-    """Return until when the button extends: two hours after the planned stop, or after the extension until `kept`, within the longest."""
+    """Return the time until which the button extends.
+
+    That is two hours after the planned stop, or after the extension until `kept`, but at most the longest allowed.
+    """
     return min(max(stops_at or now, kept or now, now) + EXTENDED, now + longest)
 
 
 def _may_extend(profile: Profile, kept: datetime | None, stops_at: datetime | None, now: datetime) -> bool:
-    """Return True if the button would put the stop off by some minutes at least."""
+    """Return True if the button would postpone the stop by at least some minutes."""
     until = extended_until(stops_at, kept, profile.idle.max_keep_on, now)
     return kept is None or until - kept > _CLOCKS_DIFFER
 
@@ -363,7 +369,10 @@ def _why(ready: Condition | None, phase: Phase) -> str:
 
 
 def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
-    """Return the steps that are done and those that follow, according to the record. No durations: they are unknown."""
+    """Return the steps that are done and those that follow, according to the record.
+
+    They have no durations, because these are unknown.
+    """
     conditions = record.status.conditions
     fine = {c.type for c in conditions if c.status is ConditionStatus.TRUE}
     operation = record.status.notebook.operation

@@ -104,7 +104,7 @@ def wants_json() -> bool:
 
 
 def answer_problem(problem: Problem, present: Visit) -> flask.Response:
-    """Return the problem in the form that the client requested, with the request id by which the log knows it."""
+    """Return the problem in the form that the client requested, with the request id under which it is logged."""
     if wants_json():
         value = {
             "title": problem.title,
@@ -127,7 +127,7 @@ def answer_problem(problem: Problem, present: Visit) -> flask.Response:
 
 
 def moment(when: datetime) -> Markup:
-    """Return `<time>` on the reader's clock, and its distance from now."""
+    """Return `<time>` with the moment on the reader's clock and its distance from now."""
     present = visit()
     now = present.now()
     return Markup('<time datetime="{}">{}</time> <span class="relative">({})</span>').format(
@@ -136,7 +136,7 @@ def moment(when: datetime) -> Markup:
 
 
 def clock(when: datetime) -> Markup:
-    """Return `<time>` on the reader's clock alone, for a line of facts."""
+    """Return `<time>` with only the moment on the reader's clock, for a line of facts."""
     present = visit()
     return Markup('<time datetime="{}">{}</time>').format(
         rfc3339(when), _time(moment_text(when, present.now(), present.zone))
@@ -144,7 +144,7 @@ def clock(when: datetime) -> Markup:
 
 
 def day(when: datetime) -> Markup:
-    """Return `<time>` as a day on the reader's calendar: `28 Nov`, with the year if it is another one."""
+    """Return `<time>` as a day on the reader's calendar: `28 Nov`, with the year if it is not the present year."""
     present = visit()
     there, here = local(when, present.zone), local(present.now(), present.zone)
     year = "" if there.year == here.year else f" {there.year}"
@@ -154,7 +154,8 @@ def day(when: datetime) -> Markup:
 def told(text: str, *, clock: bool = True) -> Markup:
     """Return a sentence of the record, escaped, in the reader's language, with its times on the reader's clock.
 
-    Times are recognized as `2026-11-23 14:05 UTC`, with or without a weekday before. Without `clock` they stay as they are written.
+    Times are recognized as `2026-11-23 14:05 UTC`, with or without a weekday before. Without `clock`, they are not
+    converted.
     """
     present = visit()
 
@@ -175,7 +176,7 @@ def told(text: str, *, clock: bool = True) -> Markup:
 
 
 def word(text: str) -> str:
-    """Return a word or a sentence in the reader's language, as text: for attributes, and for what holds no time."""
+    """Return a word or a sentence in the reader's language, as text: for attributes, and for texts without a time."""
     return words().short(text)
 
 
@@ -185,7 +186,7 @@ def figures(text: str) -> str:
 
 
 def of_sentence(text: str) -> str:
-    """Return a heading as it stands within a sentence: German keeps the capital of a noun."""
+    """Return a heading as it stands within a sentence: in German, nouns keep their capital."""
     return text.lower() if visit().language == ENGLISH else text
 
 
@@ -199,12 +200,12 @@ def _asset(name: str) -> str:
 
 
 def money(amount: float | Fraction, currency: str) -> str:
-    """Return an amount as `1,234.50 EUR`: rounded here, and only here."""
+    """Return an amount as `1,234.50 EUR`: Amounts are rounded only here."""
     return f"{rounded(amount) if isinstance(amount, Fraction) else amount:,.2f} {currency}"
 
 
 def price(amount: float, currency: str) -> str:
-    """Return an hourly price. Small prices keep the digits that matter: `0.045 EUR`."""
+    """Return an hourly price. Small prices keep their significant digits: `0.045 EUR`."""
     return money(amount, currency) if amount >= 0.1 or amount == 0 else f"{amount:.2g} {currency}"  # noqa: PLR2004 - a tenth
 
 

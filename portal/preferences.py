@@ -23,7 +23,7 @@ def time_zone() -> flask.Response:
     zone = zone_named(flask.request.form.get("zone", ""))
     if zone is None:
         raise RefusedError(
-            user_message="That is no time zone. One is written like Europe/Berlin, America/Sao_Paulo or UTC.",
+            user_message="That is not a time zone. Write one like Europe/Berlin, America/Sao_Paulo or UTC.",
             detail="a time zone that is not known",
         )
     response = pages.go(_own_path(flask.request.form.get("back", "/")))
@@ -47,7 +47,10 @@ def language() -> flask.Response:
 
 @blueprint.post("/preferences/consent")
 def consent() -> flask.Response:
-    """Store that Google's consent for the visitor's notebook is given. Nothing can check it, so only the help steps back."""
+    """Store that Google's consent for the visitor's notebook is given.
+
+    Nothing can check that, so the cookie only hides the hint.
+    """
     record = my_record()
     response = pages.go(flask.url_for("home.index"))
     if record is not None and record.status.notebook.instance_id is not None:

@@ -27,7 +27,7 @@ _ROLES = {
 
 
 class RolesOnlyError(PermanentError):
-    """The error of a user without a role who requested a page for those who look after others."""
+    """The error of a user without a role who requested a page for roles."""
 
     reason = Reason.ACCESS_DENIED
 
@@ -51,7 +51,7 @@ class NotYourRoleError(PermanentError):
 
 
 class NotEntitledError(PermanentError):
-    """The error of a user who has no environment and requested the page of it."""
+    """The error of a user who has no environment but requested its page."""
 
     reason = Reason.NOT_ENTITLED
 
@@ -63,7 +63,10 @@ class NotEntitledError(PermanentError):
 
 
 class RoleUnreadableError(RetryableError):
-    """The error of a failed read of the group of a role: which role the user has is unknown, so there is none."""
+    """The error of a failed read of a role's group.
+
+    The user's role is unknown, so the user is treated as having none.
+    """
 
     reason = Reason.UNREADABLE
 
@@ -76,7 +79,7 @@ class RoleUnreadableError(RetryableError):
 
 
 class ForgedError(PermanentError):
-    """The error of a change that did not come from a form of this page, or came from a form that is out of date."""
+    """The error of a change that did not come from a form of this page, or came from an outdated form."""
 
     reason = Reason.REFUSED
 
@@ -124,14 +127,14 @@ _TITLES = {
 _MESSAGES = {
     400: "Something in the request is not as it should be. Open your page again and repeat it there.",
     404: "The address leads nowhere, or to something that is not yours. Go back to your page.",
-    405: "This address does not take that kind of request. Go back to your page.",
-    413: "More was sent than this page takes. Open your page again and repeat it there.",
-    415: "Forms of this page are sent as forms. Open your page again and repeat it there.",
+    405: "This address does not accept that kind of request. Go back to your page.",
+    413: "The request was larger than this page accepts. Open your page again and repeat it there.",
+    415: "This page accepts only its own forms. Open your page again and repeat it there.",
 }
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that an error is to the user and to the log. The page shows no detail of an unexpected error."""
+    """Return the problem that an error is shown and logged as. The page shows no detail of an unexpected error."""
     match error:
         case HTTPException():
             return _http(error)
@@ -180,7 +183,7 @@ def _message(error: BenchkeeperError) -> str:
     """Return the sentence for the user. If Benchkeeper itself lacks a permission, the user cannot fix that: name an administrator."""
     if isinstance(error, AccessDeniedError):
         return (
-            "Benchkeeper may not read what this page needs. An administrator must look; tell them the reference below."
+            "Benchkeeper lacks the permission to read the data of this page. Tell an administrator the reference below."
         )
     return error.user_message
 

@@ -30,7 +30,10 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def consent_for(instance_id: str) -> str:
-    """Return what the cookie says of a notebook: a digest, because a replacement has another name and needs consent anew."""
+    """Return the cookie's value for a notebook: a digest of its name.
+
+    A replacement has another name and needs a new consent.
+    """
     return hashlib.sha256(instance_id.encode()).hexdigest()[:16]
 
 

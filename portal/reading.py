@@ -14,20 +14,26 @@ from shared.engine.ports.records import Stored
 
 
 class BeingRepairedError(RetryableError):
-    """The error of a damaged record for which a pass was requested that restores it."""
+    """The error of a damaged record. A pass that restores it has been requested."""
 
     reason = Reason.DAMAGED
     default_retry_after = timedelta(seconds=10)
 
 
 def read_record(user_key: UserKey) -> Stored | None:
-    """Load a record as the engine does, None if there is none. If the record is damaged, request a pass and raise `BeingRepairedError`."""
+    """Load a record as the engine does. Return None if there is none.
+
+    If the record is damaged, request a pass and raise `BeingRepairedError`.
+    """
     with asking_for_repair(user_key):
         return current().deps.engine.records.load(user_key)
 
 
 def holder_of(email: UserEmail) -> UserRecord | None:
-    """Load the record of the user who has the address now, following a handover to a new account; None if there is none."""
+    """Load the record of the address's present holder, following a handover to a new account.
+
+    Return None if there is none.
+    """
     stored = read_record(user_key_for(email))
     if stored is None or not stored.record.is_known_as(email):
         return None

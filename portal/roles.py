@@ -1,4 +1,4 @@
-"""The roles of those who look after others: what each visitor may do, by the groups of the settings."""
+"""The roles of users who look after others: each visitor's rights, by the groups of the settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Known(Struct, frozen=True):
 
 
 class RolesSeen:
-    """A cache of roles: each answer is kept for `KEPT_S` seconds. A failed read is not kept."""
+    """A cache of roles: each answer is cached for `KEPT_S` seconds, a failed read never."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -43,7 +43,10 @@ class RolesSeen:
         self._kept: OrderedDict[UserEmail, _Known] = OrderedDict()
 
     def of(self, email: UserEmail) -> Role | None:
-        """Return the user's role; None if there is none. Raise `RoleUnreadableError` if a group could not be read: that is no role."""
+        """Return the user's role; None if there is none.
+
+        Raise `RoleUnreadableError` if a group could not be read: the user then has no role.
+        """
         known = self._fresh(email)
         if known is not None:
             return known.role

@@ -17,9 +17,9 @@ from shared.domain.things.identity import UserEmail, UserKey
 class Visit(Struct, kw_only=True):
     """The state of one request. `person` and `user_key` are None until the assertion of Identity-Aware Proxy is verified.
 
-    `zone` is the reader's time zone, None if the browser did not tell it; `language` is one of `LANGUAGES`.
-    `assertion` is the signed header itself, which a request of the user carries. `log_key` is the key for the log: the record's own
-    key once it is known, because the address may have changed.
+    `zone` is the reader's time zone, None if the browser did not send one; `language` is one of `LANGUAGES`.
+    `assertion` is the signed header itself, which is stored with a request of the user. `log_key` is the key for the
+    log: the record's own key once it is known, because the address may have changed.
     """
 
     request_id: str
@@ -62,7 +62,10 @@ def signed_in() -> tuple[UserEmail, UserKey]:
 
 
 def role() -> Role | None:
-    """Return the visitor's role as far as it is known without a call, else None. The guard of a route for roles has asked for it."""
+    """Return the visitor's role as far as it is known without a call, else None.
+
+    On a route for roles, the guard has already looked the role up.
+    """
     found = visit().person
     return current().roles.remembered(found) if found is not None else None
 

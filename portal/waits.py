@@ -24,7 +24,10 @@ _REFUSAL_SHOWN = timedelta(hours=1)
 
 
 class WaitingClick(Struct, frozen=True, kw_only=True):
-    """A request that waits: the time of the click and its object. `template` is "" if the request is about the notebook."""
+    """A request that waits: the time of the click and the name of its object.
+
+    `template` is "" if the request is about the notebook.
+    """
 
     at: datetime
     text: str

@@ -1,7 +1,9 @@
-"""The whole check of a configuration: `benchkeeper validate-config`, every deployment, the start on this machine. No function calls it.
+"""The whole check of a configuration.
 
-It joins what each part finds: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`), and what the platform
-offers, by the shipped table or by the project itself.
+`benchkeeper validate-config`, every deployment and the local start call it, but never a function.
+
+It combines the findings of each part: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`),
+and the platform's offer, by the shipped table or by the project itself.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ def check_all(
 ) -> Checked:
     """Return the settings after every check: the files, the templates against the Dataproc API, the profiles' bounds, the platform's offer.
 
-    With `ask`, the project judges what it offers; without, the shipped table does. All faults of all files are found, as far as each can
-    be read.
+    With `ask`, the project itself is asked for its offer; otherwise the shipped table is used. All faults of all files
+    are reported, as far as the files can be read.
     """
     folder = config_dir or config_dir_from(environ)
     files = read_files(env or env_from(environ), folder, os.environ if environ is None else environ)  # noqa: TID251 - handed on
@@ -81,7 +83,7 @@ def check_all(
 
 
 def _words(files: Files, folder: Path) -> list[ConfigFault]:
-    """Return the faults of the texts of mails, if there are texts or messages are switched on."""
+    """Return the faults of the texts of mails, if there are texts, or if messages are switched on."""
     chosen = files.settings_file.section("messages")
     if not chosen and not folder.is_dir():
         return []
@@ -94,7 +96,10 @@ def _not_read(path: Path) -> ConfigFault:
 
 
 def ask_with(clients: Clients) -> Ask:
-    """Return the questions to Compute Engine, asked with these clients. The answer's text is never shown: it names addresses."""
+    """Return the questions to Compute Engine, asked with these clients.
+
+    The answer's text is never shown, because it contains addresses.
+    """
 
     def ask(path: str) -> bool:
         try:
@@ -106,6 +111,6 @@ def ask_with(clients: Clients) -> Ask:
 
 
 def ask_files(files: Files) -> Ask:
-    """Return the questions to the project that the files name, asked with the program's own login."""
+    """Return the questions to the project that the settings name, asked with the program's own login."""
     project, endpoint = str(files.settings_file.at("project")), files.endpoint
     return ask_with(Clients(CloudConfig(project=project, bucket="", api_endpoint=endpoint, patience_s=_PATIENCE_S)))

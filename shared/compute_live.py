@@ -1,7 +1,7 @@
-"""The judgement of a configuration's values by the project itself: `validate-config --live` and every deployment ask it.
+"""The check of a configuration's values by the project itself, for `validate-config --live` and every deployment.
 
-The project's answer wins over the shipped table, so that a type newer than the table is no fault. Where the project does not answer (a
-missing right, a service that is off), the table judges.
+The project's answer takes precedence over the shipped table, so that a type newer than the table is not a fault. If the
+project does not answer (a missing permission, a disabled service), the table decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _TRIES = 2  # questions; a project that answered none of them is not asked furth
 
 
 class NoAnswerError(Exception):
-    """The error of a project that did not answer, or refused the call. Its text is for the user, a sentence without an address."""
+    """The error of a project that did not answer, or refused the call.
+
+    Its text is a sentence for the user, without an address.
+    """
 
 
 class LiveTable(Table, frozen=True, kw_only=True, dict=True):
@@ -57,7 +60,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return any(found is not None for found in self.kept.values())
 
     def _there(self, zones: Iterable[str]) -> list[str]:
-        """Return the zones that exist, as the project says."""
+        """Return those of the zones that the project reports as existing."""
         return [zone for zone in zones if self._exists(f"projects/{self.project}/zones/{zone}")]
 
     def _in_zones(self, what: str, path: str, zones: Iterable[str], by_table: Verdict | None) -> Verdict | None:
@@ -103,7 +106,10 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return self._in_zones(f"disk type '{name}'", f"diskTypes/{short}", zones, super().disk_type(name, zones))
 
     def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:
-        """Return the table's judgement that two values do not fit as a note: it may be older than what the project has."""
+        """Return the table's judgement that two values do not fit, as a note.
+
+        The table may be older than the project's offer.
+        """
         if not self._there(zones):
             return verdict
         return Verdict(f"{verdict.problem}, by the table of {self.date}", verdict.hint, is_note=True)
@@ -138,5 +144,5 @@ def _hint_of(verdict: Verdict | None) -> str:
 
 
 def live(by: Table, ask: Ask, project: str) -> LiveTable:
-    """Return the judge of a project."""
+    """Return the table that asks a project."""
     return LiveTable(**{name: getattr(by, name) for name in Table.__struct_fields__}, ask=ask, project=project)

@@ -1,4 +1,4 @@
-"""The shipped table of what Compute Engine offers (compute_table.yaml), and the judgement of a configuration's values by it.
+"""The shipped table of Compute Engine's offer (compute_table.yaml), and the checks of values against it.
 
 Called by the checks of the whole configuration (`shared.settings.offers`, `shared.cloud.dataproc`), never by a running function. The
 table may be older than the platform, so a family that it lacks is a note. A misspelled name, or a size that a listed family lacks,
@@ -34,7 +34,7 @@ _BEFORE_FAMILIES = "n1"  # the family of `custom-4-16384`
 
 
 class Verdict(Struct, frozen=True):
-    """The judgement of a value: what is wrong and what is valid. `is_note`: the table cannot tell, so the value is not refused."""
+    """The judgement of a value, with what is valid. With `is_note`, the table cannot decide, so nothing is refused."""
 
     problem: str
     hint: str = ""
@@ -42,9 +42,10 @@ class Verdict(Struct, frozen=True):
 
 
 class Custom(Struct, frozen=True, forbid_unknown_fields=True):
-    """The bounds of a family's custom types: the most vCPUs, and MB of memory for each, from and to.
+    """The bounds of a family's custom types: the maximum vCPUs, and the minimum and maximum memory (MB) for each vCPU.
 
-    `ext`: there are types with more memory (`-ext`). `fours_above`: above this number the vCPUs come in fours (0: never).
+    `ext`: there are types with more memory (`-ext`). `fours_above`: above this number, vCPUs must be a multiple of four
+    (0: never).
     """
 
     vcpus: int
@@ -54,14 +55,14 @@ class Custom(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BuiltIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """The GPU that the machine types of a class bring, and how many by what stands behind the class: `1g=1 2g=2`."""
+    """The GPU that the machine types of a class include, and its number by the type's suffix: `1g=1 2g=2`."""
 
     gpu: str
     counts: str
 
 
 class Accelerator(Struct, frozen=True, forbid_unknown_fields=True):
-    """An accelerator type: its name in Workbench's API; how many an N1 may have (`1=48`: with at most 48 vCPUs), and where."""
+    """An accelerator type: its Workbench name, its numbers on an N1 (`1=48`: one, up to 48 vCPUs), its zones."""
 
     api: str
     counts: str = ""
@@ -69,7 +70,7 @@ class Accelerator(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Machine(Struct, frozen=True):
-    """A machine type: its family, its vCPUs, and the GPUs that it brings."""
+    """A machine type: its family, its vCPUs, and the GPUs that it includes."""
 
     family: str
     vcpus: int
@@ -78,7 +79,7 @@ class Machine(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The table, as the file has it. A method that judges a value returns None if the table finds no fault with it."""
+    """The table as read from the file. A method that judges a value returns None if it finds no fault."""
 
     date: date
     source: str
@@ -112,7 +113,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return tuple(dict.fromkeys(kind for kinds in self.disks.values() for kind in _least(kinds)))
 
     def sized(self, name: str) -> Machine | None:
-        """Return a machine type, also one of a size that its family lacks (vCPUs: unknown); None if the table does not know the family."""
+        """Return a machine type, even with an unlisted size (vCPUs: unknown); None for an unknown family."""
         custom = _CUSTOM.fullmatch(name)
         if custom is not None and (custom["family"] or _BEFORE_FAMILIES) in self.disks:
             return Machine(custom["family"] or _BEFORE_FAMILIES, int(custom["vcpus"]))
@@ -212,7 +213,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return Verdict(problem, f"{f'Did you mean {like!r}? ' if like else ''}{_ASK}")
 
     def _siblings(self, name: str) -> Iterator[str]:
-        """Yield the types of other families that are like a type: same shape and size."""
+        """Yield the types of other families with the same shape and size."""
         rest = name.partition("-")[2]
         yield from (each for each in self.machines if each.partition("-")[2] == rest)
 
@@ -277,7 +278,10 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         )
 
     def disk(self, name: str, machine: str, zones: Iterable[str] = (), *, boots: bool = False) -> Verdict | None:
-        """Return the judgement of a disk type by either name (`PD_SSD`, `pd-ssd`) on a machine; None if it fits. `boots`: it is a boot disk."""
+        """Return the judgement of a disk type by either name (`PD_SSD`, `pd-ssd`) on a machine; None if it fits.
+
+        `boots` is True for a boot disk.
+        """
         wrong, kind = self.disk_type(name, zones), self.sized(machine)
         short = name.lower().replace("_", "-")
         if wrong is not None or short not in self.all_disks:
@@ -353,13 +357,13 @@ def table() -> Table:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """Return the numbers of `8 1g=12`: a key is its own number unless it says another."""
+    """Return the mapping of a text such as `8 1g=12`; a key without `=` is its own number."""
     pairs = (part.partition("=") for part in text.split())
     return {key: int(number or key) for key, _, number in pairs}
 
 
 def _least(kinds: str) -> dict[str, int]:
-    """Return the least vCPUs of each of `pd-ssd pd-extreme>=64`."""
+    """Return the minimum vCPUs of each disk type in a text such as `pd-ssd pd-extreme>=64`."""
     pairs = (part.partition(">=") for part in kinds.split())
     return {kind: int(least or 0) for kind, _, least in pairs}
 
@@ -377,14 +381,14 @@ def _unlisted(kind: str, name: str, valid: list[str], day: date) -> Verdict:
 
 
 def _near(name: str, valid: Iterable[str], *, cutoff: float) -> str:
-    """Return the valid name that is the nearest, whatever its case and its dashes; empty if none is."""
+    """Return the nearest valid name, ignoring case and dashes; "" if none is near."""
     plain = {each.lower().replace("_", "-"): each for each in valid}
     close = difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=1, cutoff=cutoff)
     return plain[close[0]] if close else ""
 
 
 def close_to(name: str, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return the beginning of a hint, `Did you mean 'x'? `; empty if no valid name is near."""
+    """Return the beginning of a hint, `Did you mean 'x'? `; "" if no valid name is near."""
     near = _near(name, valid, cutoff=cutoff)
     return f"Did you mean '{near}'? " if near else ""
 

@@ -1,7 +1,7 @@
 """The files of an evidence package, and their check: each table as CSV and JSON, a manifest with the SHA-256 of each, and its own.
 
-Made by `benchkeeper evidence` and the page. `manifest.sha256` makes a changed byte of the manifest show. A copy of that digest that is
-kept elsewhere also shows whether the whole package was replaced.
+Made by `benchkeeper evidence` and the page. `manifest.sha256` reveals a changed byte of the manifest. A copy of that
+digest that is kept elsewhere also reveals a replaced package.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 def read_package(path: Path) -> dict[str, bytes]:
     """Return the files of a package, a folder or an archive. Raise `OSError` or `BadZipFile` for anything else.
 
-    A changed byte between an archive's files is one of those; an archive that another program packed anew is known by its files alone.
+    A changed byte between an archive's files also raises `BadZipFile`. If another program repacked the archive, only
+    its files are checked.
     """
     if path.is_dir():
         return {each.name: each.read_bytes() if each.is_file() else b"" for each in sorted(path.iterdir())}
@@ -107,7 +108,10 @@ def read_package(path: Path) -> dict[str, bytes]:
 
 
 def faults_of(files: Mapping[str, bytes], *, digest: str = "") -> list[str]:
-    """Return what is wrong with a package; empty if nothing was altered, removed or added. `digest`: that of the manifest, if it is known."""
+    """Return the faults of a package; empty if nothing was altered, removed or added.
+
+    `digest` is the manifest's digest, if known.
+    """
     if MANIFEST not in files or DIGEST not in files:
         return [f"{name} is missing" for name in (MANIFEST, DIGEST) if name not in files]
     own = _digest(files[MANIFEST])

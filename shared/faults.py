@@ -1,4 +1,4 @@
-"""Faults of configuration files, each with its place and a hint how to fix it."""
+"""Faults of configuration files, each with its place and a hint on how to fix it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ConfigFault(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True):
-    """A fault or a note at a key of a file that is not named yet; `at` names it."""
+    """A fault or a note at a key of a file that is not named yet; `at` adds the name."""
 
     loc: Loc
     problem: str
@@ -58,7 +58,7 @@ class Place(Struct, frozen=True):
         return Finding(loc, problem, hint, is_note).at(str(self.path), self.lines)
 
     def at(self, *loc: int | str) -> Any:
-        """Return what is written at a place of this file; None if nothing is."""
+        """Return the value at a place of this file; None if there is none."""
         found: Any = self.data
         for part in loc:
             if isinstance(found, dict):
@@ -81,8 +81,8 @@ class Place(Struct, frozen=True):
 def in_order(stages: Iterable[Iterable[ConfigFault]], files: Sequence[str] = ()) -> list[ConfigFault]:
     """Return the faults of several checks in the order of the files, then of their lines.
 
-    A check that found something at a key judges it alone: what later checks say of the same key mostly follows from it. Files that
-    `files` does not name come last.
+    Only the first check with a fault at a key counts, because faults of later checks at the same key mostly follow from
+    it. Files that `files` does not name come last.
     """
     found: list[ConfigFault] = []
     judged: set[tuple[str, str]] = set()

@@ -1,4 +1,6 @@
-"""Import of the cluster templates of Google's Terraform example: drafts of master templates, and a check of the copies made for each user.
+"""The import of the cluster templates of Google's Terraform example.
+
+It makes drafts of master templates, and checks the copies that the example made for each user.
 
 Pure. The example replaced two words in a text. This module parses the text, removes what Benchkeeper sets itself, and notes every change.
 `shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid. Called by `benchkeeper import seed`.

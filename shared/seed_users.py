@@ -1,7 +1,7 @@
-"""Reader of the user list of Google's Terraform example: addresses, and a fault with its line for every bad entry.
+"""The reader of the user list of Google's Terraform example: addresses, and a fault with its line for every bad entry.
 
-The file's ending decides the format: `.tfvars` and `.tf` (lists of texts), `.json` and `.yaml` (a list, or a mapping of lists), `.csv`.
-Any other file has one address a line. Called by `benchkeeper import seed`.
+The file's ending decides the format: `.tfvars` and `.tf` (lists of texts), `.json` and `.yaml` (a list, or a mapping of
+lists), `.csv`. Any other file has one address per line. Called by `benchkeeper import seed`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, in the shape that Cloud Logging parses from a function's standard output.
+"""Structured logs: one JSON object per line, in the shape that Cloud Logging parses from a function's standard output.
 
 `severity`, `message`, `time`, `logging.googleapis.com/trace` and `/labels` are the special fields; the rest becomes
 jsonPayload. The shape equals google-cloud-logging's StructuredLogHandler (a test compares the two); that handler itself is not

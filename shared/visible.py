@@ -1,4 +1,4 @@
-"""Escapes for text from outside: characters that control a terminal or are invisible are written out.
+"""The escaping of text from outside: characters that control a terminal or are invisible are written out.
 
 A message, a group's name or an API error can carry a control sequence (ESC, the C1 controls), a direction override that shows `gpj.exe`
 for `exe.jpg`, or letters without a width. The command line (`cli/output.py`) and the CSV writer (`shared/sheet.py`) pass all their text

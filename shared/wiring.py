@@ -94,7 +94,7 @@ def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: 
 
 
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict: bool = False) -> Deps:
-    """Return the engine's dependencies for these settings. `strict`: refuse to judge if a newer program wrote the policy in force."""
+    """Return the engine's dependencies. With `strict`, a policy in force of a newer program is an error."""
     clients = clients or make_clients(settings)
     clock: Clock = (
         EndpointClock(clients.json("clock"), clients.answered_time) if settings.api_endpoint else SystemClock()
@@ -200,7 +200,7 @@ class LateServer:
         self._chosen, self._secret = chosen, secret
 
     def send(self, letter: Letter) -> int:
-        """Send the mail; return how many recipients were refused, if at least one was accepted."""
+        """Send the mail; return the number of refused recipients if at least one was accepted."""
         from shared.cloud.mail.smtp import Server, SmtpServer  # noqa: PLC0415 - a cold start has no use for it
 
         chosen = self._chosen
@@ -316,7 +316,10 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
 
 
 def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
-    """Return the context of one event on this thread. With the embedded cloud, its answers tell the time from the first call on."""
+    """Return the context of one event on this thread.
+
+    With the embedded cloud, the time comes from its answers, from the first call on.
+    """
     return deps.clock.told_by_answers() if isinstance(deps.clock, EndpointClock) else nullcontext()
 
 
@@ -329,7 +332,7 @@ def checked_settings(
 ) -> Settings:
     """Return the settings after every check, by the shipped table. Raise `ConfigError` with all faults.
 
-    With `trusts_offers`, the platform is taken to have what the files name, which may be newer than the table.
+    With `trusts_offers`, values that are missing from the table are accepted, because they may be newer.
     """
     from shared.checking import check_all  # noqa: PLC0415 - a cold start has no use for the checks
 

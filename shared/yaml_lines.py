@@ -14,7 +14,7 @@ _MOST_NODES = 20_000
 
 
 class YamlFaultError(Exception):
-    """The text is not a YAML mapping, or it has a key twice."""
+    """The error of a text that is not a YAML mapping, or that has a duplicate key."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)

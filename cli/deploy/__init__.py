@@ -1,5 +1,7 @@
-"""The commands `./deploy.sh gcp | destroy`: they bring Google Cloud in line with config/deploy/*.yaml and the settings, by gcloud.
+"""The commands `./deploy.sh gcp | destroy`, which bring Google Cloud in line with the configuration.
+
+They use gcloud, and read config/deploy/*.yaml and the settings.
 
 Each kind of resource has a module under `cli.deploy.kinds` that reads the present state, compares, and returns steps.
-`cli.deploy.run` carries the steps out. Nothing is created unread, so a second run changes nothing.
+`cli.deploy.run` carries the steps out. The present state is always read first, so a second run changes nothing.
 """

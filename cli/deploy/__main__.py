@@ -43,7 +43,10 @@ _NO_NUMBER = "PROJECT_NUMBER"  # in a plan against nothing
 
 
 def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that refuses a value without this shape, because the value becomes part of commands."""
+    """Return a callback that refuses a value that does not match the pattern.
+
+    The value becomes part of commands.
+    """
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None and re.fullmatch(pattern, value) is None:
@@ -97,7 +100,7 @@ def _common(command: Any) -> Any:
     "--organization",
     callback=_shaped(r"\d{6,20}"),
     metavar="N",
-    help="Its number: groups' and accounts' news comes from its logs.",
+    help="The organization's number. News about groups and accounts comes from its logs.",
 )
 @_common
 def gcp(
@@ -169,7 +172,10 @@ class _Run:
             )
 
     def _looked(self, deployment: Deployment) -> tuple[str, frozenset[str]]:
-        """Return the project's number and the services that are off. Without a login, a dry run plans as if nothing were there."""
+        """Return the project's number and the services that are off.
+
+        Without a login, a dry run plans as if the project were empty.
+        """
         try:
             with self.screen.working(f"Looking at project {self.project}"):
                 return self._number(), apis.off(self.gcloud, deployment.apis)
@@ -178,7 +184,7 @@ class _Run:
                 raise
             self.gcloud, self.is_offline = NothingThere(self.project), True
             self.screen.say(
-                f"{error.cause} So this plan is against nothing, as if project {self.project} were empty. {error.remedy}",
+                f"{error.cause} So this plan is made as if project {self.project} were empty. {error.remedy}",
                 style="yellow",
             )
             return _NO_NUMBER, frozenset(deployment.apis)
@@ -198,16 +204,16 @@ class _Run:
             deployer=self.gcloud.account(),
             stop=self.stop,
         )
-        with self.screen.working("Comparing with what is there"):
+        with self.screen.working("Comparing with the present state"):
             steps = [*self._file_steps(new), *before, *make_plan(target)]
         self.screen.plan(steps, everything=self.dry_run)
         if off:
             self.screen.say(
-                f"{len(off)} services are off: what is theirs counts as absent until they are on.", style="dim"
+                f"{len(off)} services are off. Their resources count as absent until the services are on.", style="dim"
             )
         if not self.is_offline:
             self._warn_of_groups(deployment)
-            with self.screen.working("Looking at whom the files change something for"):
+            with self.screen.working("Computing the effect of the files on people"):
                 told = list(impact_lines(deployment.settings, self.gcloud))
             for line in told:
                 self.screen.say(line, style="yellow")
@@ -291,7 +297,7 @@ class _Run:
         unchanged = [group for group in groups if group.endswith("@example.com")]
         if unchanged:
             self.screen.say(
-                f"config/profiles.yaml still names the example's groups ({', '.join(unchanged)}): put yours there first.",
+                f"config/profiles.yaml still names the example's groups ({', '.join(unchanged)}): replace them with your groups first.",
                 style="yellow",
             )
         return deployment
@@ -314,7 +320,8 @@ class _Run:
     def _checked(self, config_dir: Path) -> Settings:
         """Return the settings, checked with everything that depends on them: templates, their sizes, what the project offers.
 
-        The project judges what it offers, before anything is changed. Until Compute Engine is on, the shipped table does.
+        The project itself is asked for what it offers, before anything is changed. Until Compute Engine is on, the
+        shipped table is used.
         """
         with self.screen.working("Asking the project for what the files name"):
             found = check_all(env=self.env, config_dir=config_dir, environ={}, ask=lambda _: self.questions.compute)
@@ -324,7 +331,10 @@ class _Run:
         return found.settings
 
     def _about_us(self, settings: Settings) -> Settings:
-        """Return the settings. Raises `ConfigError` unless they are for the project and region given on the command line."""
+        """Return the settings.
+
+        Raises `ConfigError` if they are not for the project and region given on the command line.
+        """
         name = f"config/settings.{self.env}.yaml"
         faults = []
         if settings.project != self.project:

@@ -26,7 +26,7 @@ class Archive(Struct, frozen=True):
 
 
 def allowed_files(root: Path) -> list[Path]:
-    """Return the files under `root` that its `.gcloudignore` does not exclude, relative and sorted."""
+    """Return the files under `root` that its `.gcloudignore` does not exclude, as sorted relative paths."""
     spec = GitIgnoreSpec.from_lines((root / ".gcloudignore").read_text(encoding="utf-8").splitlines())
     found = [path for top in _TOP for path in ([root / top] if (root / top).is_file() else (root / top).rglob("*"))]
     names = [path.relative_to(root) for path in found if path.is_file()]
@@ -50,7 +50,7 @@ def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | No
 
 @contextmanager
 def of_the_original(copied: Path, original: Path) -> Iterator[None]:
-    """Name the original file in each fault: a copy is checked, but the user must fix the original."""
+    """Replace the copy's path in each fault by the original's: the copy is checked, but the user must fix the original."""
     try:
         yield
     except ConfigError as error:

@@ -87,7 +87,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     cost_view: str
 
     def wanted(self, parts: Mapping[str, P]) -> dict[str, P]:
-        """Return those of the accounts, topics or functions that this configuration has. `destroy` removes the others, too."""
+        """Return the accounts, topics or functions that this configuration needs. `destroy` removes the others, too."""
         holds = {"messages": self.settings.messages is not None}
         return {name: part for name, part in parts.items() if part.when is None or holds[part.when]}
 
@@ -169,7 +169,7 @@ _Grants = tuple[tuple[GrantModel, ...], tuple[GrantModel, ...], frozenset[str]]
 
 
 def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
-    """Return the grants whose condition holds, the others, and the custom roles that only the others use."""
+    """Return the grants whose condition holds, the other grants, and the custom roles that only these others use."""
     grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
     dormant = tuple(grant for grant in roles.grants if grant not in grants)
     return grants, dormant, frozenset(_custom_roles(dormant) - _custom_roles(grants))
@@ -254,7 +254,7 @@ def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) ->
 
 
 class _Names:
-    """The faults of names that refer to nothing."""
+    """The names that may be referred to, and a fault for each reference to an unknown name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

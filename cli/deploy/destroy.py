@@ -22,7 +22,7 @@ _PERSONAL = "Benchkeeper: "  # the prefix of the description of a user's own acc
 
 
 def make_destroy_plan(target: Target) -> list[Step]:
-    """Return a step for everything that exists and is ours, in the order of removal."""
+    """Return a step for each existing resource of ours, in the order of removal."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
         _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _secrets,
         _bindings, _data_roles, _roles, _accounts,
@@ -203,7 +203,10 @@ def _topics(target: Target) -> Iterator[Step]:
 
 
 def _secrets(target: Target) -> Iterator[Step]:
-    """Yield the secrets of mails that a deployment made, whatever the settings name now. Of others only what our accounts hold goes."""
+    """Yield the steps that remove the mail secrets that a deployment created, even if the settings no longer name them.
+
+    From other secrets, only our accounts' grants are removed.
+    """
     try:
         listed = target.read(API, "secrets", "list", otherwise=[])
     except NoAccessError as error:

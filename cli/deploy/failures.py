@@ -35,7 +35,10 @@ class NoAccessError(DeployError):
 
 
 class NoLoginError(DeployError):
-    """The error of a missing login, or of a gcloud that is missing: nothing can be read. A dry run plans against nothing then."""
+    """The error of a missing login, or of a missing gcloud.
+
+    Nothing can be read, so a dry run plans for an empty project.
+    """
 
 
 class _Known(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The runner of gcloud: the only way in which a deployment reads and changes Google Cloud.
+"""The runner of gcloud: a deployment reads and changes Google Cloud only through it.
 
 Features that gcloud has only as alpha (alert policies, notification channels) or leaves to another tool (BigQuery views) go
 over the plain REST API with gcloud's own token.
@@ -46,7 +46,7 @@ class FileWord(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """A REST call: `monitoring`, `POST`, `v3/projects/p/alertPolicies`, body."""
+    """A REST call: service, HTTP method, path and body, such as `monitoring`, `POST`, `v3/projects/p/alertPolicies`."""
 
     service: str
     verb: str
@@ -104,7 +104,7 @@ class Gcloud:
         return json.loads(text) if text.strip() else None
 
     def do(self, do: Command | Call) -> Any:
-        """Carry out a command or call."""
+        """Run a gcloud command or make a REST call. Return its JSON. Raises `DeployError`."""
         if isinstance(do, Call):
             return self.call(do)
         what = f"gcloud {' '.join(w for w in do[:4] if isinstance(w, str) and not w.startswith('--'))}"
@@ -117,7 +117,7 @@ class Gcloud:
             return self._run((*words, *where, "--format=none"), what)
 
     def account(self) -> str:
-        """Return the address of the account that gcloud uses; empty if gcloud does not tell."""
+        """Return the address of the account that gcloud uses; "" if gcloud names none."""
         said = self._run(("config", "get", "account"), "gcloud config get account").strip()
         return said if _ACCOUNT.fullmatch(said) else ""
 
@@ -203,7 +203,10 @@ def _written(folder: Path, number: int, word: FileWord) -> Path:
 
 
 class NothingThere(Gcloud):
-    """A gcloud of an empty project, for a plan without a login: a list is empty, and what is described is not there."""
+    """A gcloud of an empty project, for a plan without a login.
+
+    Each list is empty, and each described resource is missing.
+    """
 
     def read(self, *words: str, project: bool = True) -> Any:
         """Return None for a list or a policy. Raise `NotThereError` for everything else."""

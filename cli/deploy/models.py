@@ -60,7 +60,9 @@ def _not_too_wide(role: str) -> str:
 
 
 class GrantModel(Strict, frozen=True, kw_only=True):
-    """A binding that is added to the present ones: `role` for `to` on `on`; with `when` only if that part is configured.
+    """A grant: the binding of `role` to the member `to` on the resource `on`.
+
+    With `when`, only if that part is configured.
 
     With `prefix` the binding applies to objects of a bucket whose names have this prefix, with `all_but` to all others.
     """
@@ -111,9 +113,10 @@ def _not_kept(value: timedelta | None) -> timedelta | None:
 
 
 class BucketModel(Strict, frozen=True, kw_only=True):
-    """The retention of a bucket. `delete_after`: the age at which objects themselves are deleted; None: they stay.
+    """The retention of a bucket. `delete_after` is the age at which live objects are deleted, None for never.
 
-    `retention`: Cloud Storage refuses to delete or replace an object that is younger. It needs a bucket without versions.
+    `retention` is the age below which Cloud Storage refuses to delete or replace an object. It needs a bucket without
+    versions.
     """
 
     soft_delete: Annotated[timedelta, check(_a_week)]
@@ -206,7 +209,7 @@ class DeliveryModel(Strict, frozen=True, kw_only=True):
 
 
 class Heard(NamedTuple):
-    """The topic that a function listens to, and its delivery settings."""
+    """The topic that triggers a function, and its delivery settings."""
 
     topic: str
     delivery: DeliveryModel
@@ -216,7 +219,10 @@ _LONGEST_EVENT, _LONGEST_HTTP = timedelta(seconds=540), timedelta(hours=1)  # li
 
 
 class FunctionModel(Strict, frozen=True, kw_only=True):
-    """A function; missing keys are taken from `defaults`. A function listens to a topic, or with `http` it is a page."""
+    """A function; missing keys are taken from `defaults`.
+
+    A function is triggered by a topic, or with `http` it serves a page.
+    """
 
     entry_point: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*$")]
     account: str

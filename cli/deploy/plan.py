@@ -35,7 +35,10 @@ _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
 
 
 def make_plan(target: Target) -> list[Step]:
-    """Return the steps from the present to the wanted state. Reads four kinds at a time, and changes nothing."""
+    """Return the steps from the present to the wanted state.
+
+    Four kinds are read in parallel, and nothing is changed.
+    """
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         try:
             parts = list(pool.map(lambda kind: list(kind(target)), _KINDS))

@@ -1,4 +1,7 @@
-"""The effect of a deployment's files on people, in counts, before the question. Reads the records with gcloud's own token."""
+"""The effect of a deployment's files on users, as counts, shown before the confirmation.
+
+The records are read with gcloud's own token.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ _PATIENCE_S = 10.0  # short, because the user waits for the plan
 
 
 def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
-    """Yield the effect of putting the files in force; nothing if they are in force, or if there is no policy in force yet.
+    """Yield lines with the effect of putting the files in force.
+
+    Nothing if they are in force, or if there is no policy in force yet.
 
     The deploying account may lack access to people's records. The lines then say how to find out.
     """

@@ -12,7 +12,10 @@ from shared.compute_live import NoAnswerError
 
 
 class Questions:
-    """The questions, asked with one gcloud. A missing or old gcloud answers none; `check` tells, after the files' own faults."""
+    """The questions, asked with one gcloud.
+
+    With a missing or old gcloud, no question is answered; `check` reports that, after the files' own faults.
+    """
 
     def __init__(self, gcloud: Gcloud) -> None:
         self._gcloud = gcloud
@@ -31,7 +34,10 @@ class Questions:
             raise self._unusable
 
     def compute(self, path: str) -> bool:
-        """Return True if Compute Engine has what is at the path. Raise `NoAnswerError` if it does not say."""
+        """Return True if Compute Engine has a resource at the path.
+
+        Raise `NoAnswerError` if the answer is neither yes nor no.
+        """
         try:
             self.check()
             self._gcloud.call(Call("compute", "GET", path))

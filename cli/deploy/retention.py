@@ -26,7 +26,7 @@ _GOES = {
 
 
 def is_noted_at(function: FunctionModel, target: Target) -> bool:
-    """Return True for the function that has the label: the function of HR's topic. One function is enough."""
+    """Return True for the one function that carries the label: the function of HR's topic."""
     return function.topic == target.deployment.settings.topic_lifecycle
 
 

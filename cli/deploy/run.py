@@ -1,4 +1,7 @@
-"""The executor of a plan. Steps run in the order of their needs, four at a time; a failure only holds up the steps that need it."""
+"""The executor of a plan.
+
+Steps run in the order of their dependencies, four at a time; a failure only holds up the steps that need it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ def carry_out(
 
 
 class _Crew:
-    """The steps that wait, those that run, and those that failed (by the key of the step that was the cause)."""
+    """The steps that wait, those that run, and those that failed (with the key of the step that caused the failure)."""
 
     def __init__(
         self,
@@ -143,7 +146,7 @@ def _needed(step: Step, all_steps: Iterable[str]) -> set[str]:
 
 
 def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
-    """Run a step. An error that passes by itself is retried, starting at the part that failed."""
+    """Run a step and return its result. After a transient error, the part that failed is retried."""
     began = time.perf_counter()
     work, notes = list(step.work), set[str]()
     for pause_s in (*PATIENCE_S, None):
@@ -163,7 +166,7 @@ def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
 
 
 def _do(do: Command | Call, step: Step, gcloud: Gcloud) -> str:
-    """Carry out a command or call. Return a note if it was done already, else ""."""
+    """Carry out a command or call. Return a note if there was nothing left to do, else ""."""
     try:
         gcloud.do(do)
     except ThereAlreadyError:

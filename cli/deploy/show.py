@@ -90,7 +90,7 @@ class Screen:
             self._update()
 
     def _update(self) -> None:
-        """Show one line: elapsed time, number of finished steps, and the steps that are running."""
+        """Update the progress line: elapsed time, number of finished steps, and running steps."""
         if self._status is None:
             return
         line = f"{self._elapsed()}  {self._count}/{self._total}  {', '.join(self._busy)}"
@@ -115,7 +115,7 @@ class Screen:
             )
 
     def outcome(self, outcome: Outcome, *, verb: str) -> None:
-        """Print the last lines."""
+        """Print the summary: failures with their remedies, and what to do next."""
         if self._status is not None:
             self._status.stop()
             self._status = None
@@ -133,6 +133,6 @@ class Screen:
 
 
 def complain(error: DeployError, screen: Screen) -> None:
-    """Print a line of cause and a line of remedy."""
+    """Print a cause and its remedy, one line each."""
     screen.say(f"✗ {error.cause}", style="red")
     screen.say(f"  {error.remedy}", style="red")

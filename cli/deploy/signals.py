@@ -14,7 +14,10 @@ STOPPED = 130  # the exit code of a command that a signal ended
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` on Ctrl-C: no new step starts, and running steps finish. After the block, Ctrl-C answers a question with no again."""
+    """Set `stop` on Ctrl-C: no new step starts, and running steps finish.
+
+    After the block, Ctrl-C aborts a question again.
+    """
     heard = (
         False  # a variable of its own: a second signal in the middle of `stop.set()` must not wait for the event's lock
     )

@@ -23,9 +23,9 @@ class Mark(Enum):
 class Step(Struct, frozen=True, kw_only=True):
     """A step of the plan.
 
-    `key` is `kind name`. `needs` are keys, or kinds for all steps of that kind, that run before this step if the plan has them.
-    Steps of one `lane` (an IAM policy) never run at the same time. A function among the `work` returns its commands when its
-    turn comes, if they depend on the state at that time.
+    `key` is `kind name`. `needs` are keys, or kinds for all steps of that kind, that run before this step if the plan
+    has them. Steps of one `lane` (an IAM policy) never run at the same time. A function in `work` returns commands that
+    depend on the state at the time when the step runs.
     """
 
     key: str
@@ -42,12 +42,12 @@ class Step(Struct, frozen=True, kw_only=True):
 
     @property
     def acts(self) -> bool:
-        """A flag: true if running the step changes something."""
+        """Return True if running the step changes something."""
         return self.mark in {Mark.CREATE, Mark.CHANGE, Mark.DELETE}
 
 
 def same(key: str) -> Step:
-    """Return a step that changes nothing."""
+    """Return a step for a resource that is already as wanted."""
     return Step(key=key, mark=Mark.SAME, because="")
 
 

@@ -21,7 +21,7 @@ _BRIEF = 2
 
 
 class _Kept:
-    """A cache of answers by question, so that kinds that read the same thing read it once. Errors are cached as well."""
+    """A cache of answers by question, so that several kinds share one read. Errors are cached as well."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -87,14 +87,17 @@ class Target(Struct, frozen=True, kw_only=True):
         return f"projects/{self.project}/topics/{name}"
 
     def read(self, api: str, *words: str, otherwise: Any, project: bool = True) -> Any:
-        """Return the result of a reading gcloud command, run once a plan; `otherwise` if the service is off or the result is empty."""
+        """Return the result of a read-only gcloud command, which runs once for each plan.
+
+        `otherwise` if the service is off or the result is empty.
+        """
         if api in self.off:
             return otherwise
         found = self._kept.once(words, lambda: self._patiently(lambda: self.gcloud.read(*words, project=project)))
         return otherwise if found is None else found
 
     def ask(self, api: str, call: Call, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the result of a reading REST call; `otherwise` if the service is off."""
+        """Return the result of a read-only REST call; `otherwise` if the service is off."""
         if api in self.off:
             return otherwise
         answer: Mapping[str, Any] = self._patiently(lambda: self.gcloud.call(call))

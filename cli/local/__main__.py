@@ -14,7 +14,9 @@ from cli.output import PlainCommand
 
 @click.command(cls=PlainCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @running_options
-@click.option("--jupyter-port", type=Port(), help="The way to the JupyterLabs. Default: the one after that.")
+@click.option(
+    "--jupyter-port", type=Port(), help="The port of the gateway to the JupyterLabs. Default: the next port after that."
+)
 @click.option(
     "--allow-host", "allowed_hosts", multiple=True, metavar="NAME",
     help="A further name by which a container calls the port; may be given again. Default: this machine's own names alone.",

@@ -36,14 +36,17 @@ class Line(Struct, frozen=True):
 
     @property
     def settled(self) -> bool:
-        """A flag: true if no further change is expected."""
+        """Return True if no further change is expected."""
         return self.state in _SETTLED
 
 
 def follow(
     people: Sequence[tuple[UserKey, str]], deps: Deps, out: Terminal, stop: threading.Event, *, limit_s: float
 ) -> list[Line]:
-    """Show the users until all are settled, `stop` is set or `limit_s` real seconds passed. Return their last states."""
+    """Show the users until all are settled, `stop` is set or `limit_s` real seconds have passed.
+
+    Return their last states.
+    """
     ends = deps.clock.monotonic_s() + limit_s
     since: dict[str, datetime] = {}
     lines: list[Line] = []

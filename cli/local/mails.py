@@ -33,7 +33,7 @@ _STYLE = (
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """A mail as it came: who it is for by the envelope, and its bytes."""
+    """A received mail: the recipients by its envelope, and its bytes."""
 
     recipients: tuple[str, ...]
     raw: bytes

@@ -67,7 +67,7 @@ def running_options(command: F) -> F:
 
 
 _RUNNING = (
-    click.option("--port", type=Port(), default=8900, show_default=True, help="The one port, on 127.0.0.1."),
+    click.option("--port", type=Port(), default=8900, show_default=True, help="The port of the embedded cloud, on 127.0.0.1."),
     click.option(
         "--speed", type=Speed(),
         help="Virtual seconds per real second. Default: 60 while an operation is under way, so that a create of four minutes"
@@ -78,5 +78,5 @@ _RUNNING = (
         help="Keep the state here, so that it survives a restart. Default: a fresh temporary folder.",
     ),
     click.option("--no-examples", is_flag=True, help="Do not announce the people of config/examples/."),
-    click.option("--hub-port", type=Port(), help="The sign-in and the hub page. Default: the next port."),
+    click.option("--hub-port", type=Port(), help="The port of the sign-in and the hub page. Default: the next port."),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The people of the local directory: those whom the sign-in page offers, and those with a role."""
+"""The people of the local directory: the users on the sign-in page, and the holders of roles."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class Person(Struct, frozen=True):
 
 
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
-    """Return the people of config/examples/ (with `examples`), those of each role that has a group, and a person without access."""
+    """Return the people on the sign-in page.
+
+    They are those of config/examples/ (with `examples`), one for each role that has a group, and one without access.
+    """
     people = _announced(settings) if examples else []
     for role, _ in settings.roles.groups():
         people += [Person(email, name_of(email), _NOTES[email]) for email in WITH_ROLE[role]]

@@ -1,4 +1,7 @@
-"""The starter of the embedded cloud, which also deploys Benchkeeper to it: buckets, topics, functions, scheduled ticks."""
+"""The start of the embedded cloud, and the deployment of Benchkeeper to it.
+
+The deployment has buckets, topics, functions and scheduled ticks.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class LocalSystem:
 
     @property
     def has_page(self) -> bool:
-        """A flag: true if there is a hub page."""
+        """Return True if there is a hub page."""
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:
@@ -111,7 +114,9 @@ class LocalSystem:
             ) from error
 
     def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
-        """Create what is missing of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs. Safe to repeat.
+        """Create every missing resource of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs.
+
+        Safe to repeat.
 
         The sign-in page offers the `people`.
         """
@@ -216,7 +221,7 @@ class LocalSystem:
         self._call(method, path, body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> requests.Response:
-        """Return the response. A conflict, because the resource exists, is not an error."""
+        """Return the response. A conflict is not an error: the resource already exists."""
         try:
             answer = self._http.request(method, self.url + path, json=body, timeout=_START_TIMEOUT_S)
         except requests.RequestException as error:

@@ -1,7 +1,8 @@
 """The calls that Google's APIs accept, read from gcloud's own generated clients: methods, parameters, and every field.
 
-The client modules are parsed, not imported, because they need the SDK's own Python. As the real front end does, 400 is returned
-for a call that no client can make, an unknown parameter or field, a text for a number, or a value outside an enum.
+The client modules are parsed, not imported, because they need the SDK's own Python. As the real front end does, 400 is
+returned for a call that no client can make, an unknown parameter or field, a text for a number, or a value that is not
+in an enum.
 """
 
 from __future__ import annotations
@@ -130,13 +131,13 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def unknown_name(name: str, at: str) -> ApiError:
-    """Return the error for an unknown field, in the front end's words."""
+    """Return the error for an unknown field, worded as by Google's front end."""
     text = f'Invalid JSON payload received. Unknown name "{name}"{f" at {at!r}" if at else ""}: Cannot find field.'
     return _bad_request(at, text)
 
 
 def bad_value(at: str, kind: str, value: Any) -> ApiError:
-    """Return the error for a value of the wrong kind, in the front end's words."""
+    """Return the error for a value of the wrong kind, worded as by Google's front end."""
     return _bad_request(at, f"Invalid value at '{at}' ({kind}), {value!r}")
 
 

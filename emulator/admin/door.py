@@ -1,7 +1,8 @@
 """The dispatcher of the administrative services: it finds a call in gcloud's own list of methods, checks it, and carries it out.
 
-`serve` is a handler of the embedded cloud's own front. Each call is one row of the world's journal and can match its faults:
-service `admin`, method `pubsub.write` or `pubsub.read`, resource `VERB path`, principal the gcloud command.
+`serve` is a handler of the embedded cloud's own front. Each call is one row of the world's journal, and a scripted
+fault can match it: service `admin`, method `pubsub.write` or `pubsub.read`, resource `VERB path`, principal the gcloud
+command.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ _COMMAND = re.compile(r"command/(\S+)")
 
 
 class Door:
-    """The handler of every path of the port. Each call needs the `token`; `uploads` keeps the content sent to an upload URL."""
+    """The handler of all paths of the port.
+
+    Each call needs the `token`; `uploads` keeps the content sent to an upload URL.
+    """
 
     def __init__(
         self, ground: Ground, *, keys: Keys, handlers: dict[str, Handler], uploads: dict[str, bytes], token: str
@@ -149,7 +153,7 @@ class Door:
             self._keys.check_use(self._ground.canonical(key), agent)
 
     def _check_policy(self, method: str, policy: Any) -> None:
-        """Raise 400 for a role or an account that does not exist, or is not known everywhere yet."""
+        """Raise 400 for a role or an account that does not exist, or has not yet propagated everywhere."""
         bindings = policy.get("bindings", [])
         for binding in bindings:
             role = str(binding.get("role", ""))
@@ -163,7 +167,7 @@ class Door:
 
 
 def find(service: str, verb: str, path: str) -> tuple[str, catalog.Method, dict[str, str]]:
-    """Return the called version and method, with the path's parameters; 404 if the API has no such method."""
+    """Return the called version and method, with the path's parameters; raise 404 if the API has no such method."""
     version = SERVICES[service] or next((part for part in path.split("/") if _VERSION.fullmatch(part)), "")
     # BigQuery's client has its version in its base URL, other clients in each path.
     found = catalog.api(service, version)

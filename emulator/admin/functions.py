@@ -21,7 +21,10 @@ _ACK_DEADLINE_S = 10  # Eventarc's value for its subscriptions; retries and rete
 
 
 class Functions:
-    """All functions by full name. `environment` is added to each function's own: it tells the clients where the embedded cloud is."""
+    """All functions by full name.
+
+    `environment` is added to each function's own: it contains the endpoints of the embedded cloud.
+    """
 
     def __init__(self, ground: Ground, run: Run, *, folder: Path, environment: dict[str, str]) -> None:
         self._ground = ground
@@ -52,7 +55,7 @@ class Functions:
         }
 
     def locations(self, ask: Ask) -> Json:
-        """Answer `locations.list` with the locations that have functions, or could have them."""
+        """Answer `locations.list` with every location that can have functions."""
         del ask
         regions = {"europe-west1", "us-central1"} | {name.split("/")[3] for name in self.by_name}
         parent = f"projects/{self._ground.project}/locations"
@@ -100,7 +103,7 @@ class Functions:
         return self._deploy(made, before=before, verb="update")
 
     def _deploy(self, made: Json, *, before: Json | None, verb: str) -> Json:
-        """Deploy the function outside the lock, because it takes a second or two."""
+        """Deploy the function outside the lock, because that takes a second or two."""
         name = made["name"]
         try:
             source = self._unpack(made)

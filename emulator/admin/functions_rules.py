@@ -1,4 +1,4 @@
-"""The rules of Cloud Functions, with the errors in its words if they are known, and the update of a function by a mask."""
+"""The rules of Cloud Functions, with the real error texts where they are known, and the update of a function by a mask."""
 
 from __future__ import annotations
 

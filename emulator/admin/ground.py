@@ -1,4 +1,7 @@
-"""The common state of all administrative services: the project, its APIs, the known accounts, and a call's form."""
+"""The common state of all administrative services: the project, its APIs and the known accounts.
+
+And the form of a call.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ _AGENT = re.compile(r"service-(?P<number>\d+)@(?P<kind>[a-z0-9-]+)\.iam\.gservic
 
 @dataclass(slots=True)
 class Ask:
-    """A call that was found in an API: `params` are its decoded path parameters, with projects always by their id."""
+    """A call that was matched to a method.
+
+    `params` are its decoded path parameters; projects appear by their id, never by number.
+    """
 
     method: str
     params: dict[str, str]
@@ -46,7 +52,7 @@ class Ask:
     base_url: str
 
     def of(self, *names: str) -> str:
-        """Return the first of these path parameters that the call has."""
+        """Return the value of the first of these path parameters that the call has."""
         return next(self.params[name] for name in names if name in self.params)
 
     def policy_version(self) -> int:

@@ -30,7 +30,7 @@ class Keys:
         self.policies.setdefault(name, Policy())
 
     def check_use(self, name: str, email: str) -> None:
-        """Raise 403, in Cloud Storage's words, unless the account may use the key."""
+        """Raise 403, worded as by Cloud Storage, unless the account may use the key."""
         policy = self.policies.get(name)
         granted = [] if policy is None else policy.bindings
         if not any(b["role"] == _USER and f"serviceAccount:{email}" in b["members"] for b in granted):

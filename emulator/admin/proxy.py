@@ -1,4 +1,7 @@
-"""The access policies of Identity-Aware Proxy for each Cloud Run service. The service itself (`run`) tells if the proxy is on."""
+"""The access policies of Identity-Aware Proxy for each Cloud Run service.
+
+The proxy is switched on at the service itself (`run`).
+"""
 
 from __future__ import annotations
 

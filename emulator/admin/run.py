@@ -1,4 +1,7 @@
-"""The resources of a deployed function: its Cloud Run service with an IAM policy, and its Eventarc trigger; and the builds' account."""
+"""The resources of a deployed function: its Cloud Run service with an IAM policy, and its Eventarc trigger.
+
+The default account of builds is here, too.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,9 @@ class Run:
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
         """Store the service of a deployed function, and its trigger if it has one. Grants on the service stay.
 
-        Settings made at the service itself are lost, because Cloud Functions writes the service anew from the function. That
-        this applies to the proxy's annotation is INFERRED; a deployment that copes with this also copes with the other case.
+        Settings made at the service itself are lost, because Cloud Functions rewrites the service from the function.
+        That this applies to the proxy's annotation is INFERRED; a deployment that copes with this also copes with the
+        other case.
         """
         ground = self._ground
         name = f"projects/{ground.project}/locations/{region}/services/{short}"
@@ -93,7 +97,7 @@ class Run:
             }
 
     def trigger_of(self, function: str) -> str:
-        """Return the name of a function's trigger, or ""."""
+        """Return the name of a function's trigger, or "" if it has none."""
         return next((k for k, t in self.triggers.items() if t["destination"]["cloudFunction"] == function), "")
 
     def forget(self, region: str, short: str) -> None:

@@ -1,4 +1,7 @@
-"""Secret Manager as a deployment calls it: secrets, their policies, and which versions there are. The model is the embedded cloud's."""
+"""Secret Manager as a deployment calls it: secrets, their policies, and the listing of versions.
+
+The model is the embedded cloud's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The datasets, tables and views of BigQuery as resources: there are no queries."""
+"""The datasets, tables and views of BigQuery as resources. Queries are not served here."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class IapFront:
 
 
 def _is_of_the_proxy(name: str) -> bool:
-    """Return True for headers (in lower case) that only Google may set: the caller's are removed."""
+    """Return True for headers (in lower case) that only Google may set; those of the caller are removed."""
     return name.startswith("x-goog-") or name in {"x-serverless-authorization", "forwarded"}
 
 

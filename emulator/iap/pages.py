@@ -1,4 +1,7 @@
-"""The pages that the embedded cloud shows to users: sign-in, no access, not running. No script, no other file."""
+"""The pages that the embedded cloud shows to users: sign-in, no access, not running.
+
+They need no script and no other file.
+"""
 
 from __future__ import annotations
 
@@ -133,9 +136,9 @@ def sign_in_page(
 def notice_page(
     title: str, text: str, *, status: int, links: Sequence[tuple[str, str]] = (), again_in: int = 0
 ) -> Response:
-    """Return a page with one message and links; `again_in` is the number of seconds after which a new try makes sense.
+    """Return a page with one message and links. `again_in` is the number of seconds after which a retry makes sense.
 
-    The page does not reload by itself, because that takes a screen reader back to its beginning each time.
+    The page does not reload by itself, because each reload sends a screen reader back to the top.
     """
     html = _ENGINE.get_template("notice").render(title=title, style=_STYLE, text=text, links=links)
     made = _page(html, status, "'none'")

@@ -50,7 +50,7 @@ class Sessions:
             self._ended[session.ident] = session.ends
 
     def cookie(self, session: Session, *, place: str) -> str:
-        """Return the cookie's value for one place (`hub`, or a host); it is not valid at another place."""
+        """Return the cookie's value, which is valid only at `place`: `hub`, or an environment's host."""
         raw = json.dumps([session.email, session.ident, session.ends], separators=(",", ":")).encode()
         body = base64.urlsafe_b64encode(raw).decode()
         return f"{body}.{self._digest('session', place, body)}"

@@ -28,7 +28,10 @@ _PERSON_FIELDS = {"email", "name", "note"}
 
 
 class SignIn:
-    """The sign-in, which keeps the user's address in a cookie. `may_open` tells if another host accepts tickets of this sign-in."""
+    """The sign-in, which keeps the user's address in a cookie.
+
+    `may_open` returns True if another host accepts tickets of this sign-in.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -75,7 +78,10 @@ class SignIn:
                 return Response("This page takes GET and POST.\n", 405, content_type="text/plain; charset=utf-8")
 
     def leave(self, request: Request) -> Response:
-        """Sign out, also at the environments' hosts. A page of another site cannot do so alone: the user must click here."""
+        """Sign out, also at the environments' hosts.
+
+        Another site cannot cause a sign-out by itself: the user must click here.
+        """
         if is_unasked(request):
             text = "Another site tried to sign you out. You are still signed in."
             return notice_page(
@@ -149,7 +155,7 @@ class SignIn:
         return origin is None or origin == f"http://{request.host}"
 
     def _onward(self, session: Session, back: str) -> Response:
-        """Redirect to where the user came from; another host gets a ticket in its URL."""
+        """Redirect to the page that the user came from; a URL at another host gets a ticket."""
         if not back.startswith("http://"):
             return redirect(back, 303)
         parts = urlsplit(back)
@@ -159,7 +165,10 @@ class SignIn:
         return redirect(urlunsplit(("http", parts.netloc, parts.path or "/", query, "")), 303)
 
     def _back(self, asked: str) -> str:
-        """Return the target after signing in: a path of this front or a URL at an environment's host; `/` for all others."""
+        """Return the target after sign-in: a path of this front or a URL at an environment's host.
+
+        `/` for anything else.
+        """
         if self._is_ours(asked):
             return asked
         parts = urlsplit(asked) if asked.startswith("http://") and asked.isascii() and asked.isprintable() else None
@@ -180,7 +189,10 @@ class SignIn:
 
 
 def read_people(body: Any) -> list[Person]:
-    """Return the people of `{"people": [{email, name, note}]}` or of that list alone. Raises `ApiError` 400, which names the fault."""
+    """Return the people of `{"people": [{email, name, note}]}` or of the bare list.
+
+    Raises `ApiError` 400 with the fault.
+    """
     rows = body["people"] if isinstance(body, dict) and set(body) == {"people"} else body
     if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE:
         raise _invalid(f"a list of at most {_MOST_PEOPLE} is needed, alone or as `people` with nothing beside it")

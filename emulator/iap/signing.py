@@ -49,7 +49,7 @@ class IapSigner:
         return self.sign(claims)
 
     def now(self) -> int:
-        """Return the cloud's time as Unix seconds."""
+        """Return the cloud's time in Unix seconds."""
         return int(self._clock.now().timestamp())
 
     def sign(
@@ -97,7 +97,7 @@ def named(email: str) -> str:
 
 
 def claims_of(email: str, audience: str, *, issued: int) -> dict[str, Any]:
-    """Return the claims of a token issued then (Unix seconds)."""
+    """Return the claims of a token that is issued at `issued_at` (Unix seconds)."""
     return {
         "iss": ISSUER,
         "sub": subject_of(email),
@@ -115,7 +115,10 @@ TESTS = ("NOT_SET", "FUTURE_ISSUE", "PAST_EXPIRATION", "ISSUER", "AUDIENCE", "SI
 
 
 def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> str:
-    """Return a token that an application must refuse for this reason; a valid one for NOT_SET. 400 for an unknown kind."""
+    """Return a token that an application must refuse for this reason; a valid token for NOT_SET.
+
+    Raise 400 for an unknown kind.
+    """
     now = signer.now()
     claims = claims_of(email, audience, issued=now)
     match kind:

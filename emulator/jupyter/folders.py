@@ -97,7 +97,7 @@ class Folders:
 
 
 def _no_sockets(folder: str, names: list[str]) -> set[str]:
-    """Return the names that are neither file nor folder, which cannot be copied."""
+    """Return the names of entries that are neither file nor folder (sockets, pipes), which cannot be copied."""
     return {
         name
         for name in names

@@ -1,8 +1,8 @@
-"""The gateway to the JupyterLabs: one host for each environment on one loopback port, which only passes the owner.
+"""The gateway to the JupyterLabs: one host for each environment on one loopback port, which only lets the owner pass.
 
 It stands for the Notebooks proxy and for Component Gateway. A user comes with a one-time ticket from the sign-in of
-Identity-Aware Proxy, and is kept in a cookie of that host alone. The server behind trusts the gateway. So the gateway also
-checks that WebSockets, and requests that change something, come from the environment's own pages.
+Identity-Aware Proxy, and is kept in a cookie of that host alone. The server behind it trusts the gateway. So the
+gateway also checks that WebSockets, and requests that change something, come from the environment's own pages.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Gateway:
     # --- pages
 
     def _notice(self, title: str, text: str, *, status: int, again: str = "") -> Response:
-        """Return a notice page. `again` is a URL where a new try soon makes sense."""
+        """Return a notice page. `again` is a URL that the user may soon try again."""
         links = [("Look again", again)] if again else []
         links.append(("To the hub page", f"{self._front.url}/"))
         return notice_page(title, text, status=status, links=links, again_in=_SOON_S if again else 0)

@@ -142,7 +142,10 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Return an environment with only the variables of ours that every program needs, because users' code runs there."""
+        """Return the process environment: only those of our variables that every program needs.
+
+        Users' code runs there.
+        """
         home, private = self._site.disk, self._site.private
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours
         return {
@@ -168,7 +171,10 @@ class Lab:
         return "busy" if "busy" in states else "idle" if states else "none"
 
     def listing(self, what: str) -> list[dict[str, Any]] | None:
-        """Return the kernels or terminals that it names, without moving its stamps; None if it does not answer."""
+        """Return the kernels or terminals that it lists. The call does not change its `last_activity`.
+
+        Return None if it does not answer.
+        """
         raw = self._ask(f"api/{what}?no_track_activity=1")
         try:
             found = json.loads(raw) if raw is not None else None
@@ -195,8 +201,8 @@ class Lab:
             connection.close()
 
     def _bury(self, code: int, now: float) -> None:
-        """Plan the restart: the first time at once, then after growing pauses until it ran steadily."""
-        _log.warning("A JupyterLab ended with %d and is started again; %s has its words", code, self._site.log)
+        """Plan the restart: the first time at once, then after growing pauses until it has run steadily."""
+        _log.warning("A JupyterLab ended with status %d and is restarted; its log is %s", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()
         if now - self._begun > _STEADY_AFTER_S:

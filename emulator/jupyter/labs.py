@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(slots=True)
 class _Held:
-    """A JupyterLab, and what was measured of it: when (real seconds, and virtual time) and its CPU seconds until then."""
+    """A JupyterLab with its last measurement: the time (real seconds and virtual) and its CPU seconds until then."""
 
     place: Place
     lab: Lab
@@ -57,7 +57,7 @@ class _Held:
 
 
 class Labs:
-    """All JupyterLabs. Environments above `most` have none, because each takes about 75 MiB."""
+    """All JupyterLabs. At most `most` run, because each takes about 75 MiB."""
 
     def __init__(self, services: Services, options: Options) -> None:
         self._services = services
@@ -118,7 +118,7 @@ class Labs:
 
     @property
     def is_full(self) -> bool:
-        """A flag: true if no further JupyterLab will be started."""
+        """Return True if no further JupyterLab will be started."""
         with self._lock:
             return len(self._held) >= self._options.most
 
@@ -143,7 +143,7 @@ class Labs:
                 found.responses[str(status)] = found.responses.get(str(status), 0) + 1
 
     def measure(self) -> None:
-        """Give Monitoring the use of each notebook since it was last measured: CPU, responses, kernels."""
+        """Report each notebook's use since the last measurement to Monitoring: CPU, responses, kernels."""
         processes = snapshot()
         with self._lock:
             running = [each for each in self._held.values() if each.lab.state == "running" and each.place.instance]
@@ -172,7 +172,7 @@ class Labs:
             self._report(each, cores, active_since, now)
 
     def _report(self, each: _Held, cores: float, since: datetime, now: datetime) -> None:
-        """Write what the machine's reporter would, as its guest attribute."""
+        """Write the guest attribute that the machine's reporter would write."""
         each.reported = now
         folder = self._folders.path(each.place.folder or "")
         said = report_of(each.lab, folder=folder, cores=cores, since=since, now=now)
@@ -234,7 +234,7 @@ class Labs:
 
 
 def _same(before: Place, now: Place | None) -> bool:
-    """Return True if it is the same machine with the same disk, without a stop in between."""
+    """Return True if both places are the same machine with the same disk, without a stop in between."""
     return now is not None and now.runs and (now.folder, now.life) == (before.folder, before.life)
 
 

@@ -39,7 +39,7 @@ class Place:
 
     @property
     def coming(self) -> bool:
-        """A flag: true while the environment is starting."""
+        """Return True while the environment is starting."""
         return self.state in _COMING
 
 

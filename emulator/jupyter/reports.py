@@ -1,6 +1,9 @@
-"""The reports of machines with a script that reports: what config/vm/reporter.py would write, from what is known of the JupyterLab here.
+"""The reports of machines with a reporter script, made from the state of the local JupyterLab.
 
-The script itself does not run, because the `/proc` of this machine is everybody's. The fields are the script's; ages are in real seconds.
+Each is the text that config/vm/reporter.py would write.
+
+The script itself does not run, because the `/proc` of this machine covers all users' processes. The fields are the
+script's; ages are in real seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ def reports(instance: Instance) -> bool:
 
 
 def report_of(lab: Lab, *, folder: Path, cores: float | None, since: datetime, now: datetime) -> str:
-    """Return the report as JSON. `since` is the start of the machine, `now` its clock; what is not known is left out."""
+    """Return the report as JSON. `since` is the start of the machine, `now` its clock. Unknown fields are left out."""
     kernels, terminals = lab.listing("kernels"), lab.listing("terminals")
     busy = sum(1 for each in kernels or () if each.get("execution_state") in ("busy", "unknown"))
     parts = {
@@ -49,7 +52,7 @@ def report_of(lab: Lab, *, folder: Path, cores: float | None, since: datetime, n
 
 
 def _age(found: list[dict[str, Any]]) -> dict[str, int]:
-    """Return the seconds since the latest `last_activity`, which is by the clock on the wall; nothing if none says so."""
+    """Return the seconds since the latest `last_activity`, which is in real time; an empty mapping if there is none."""
     ages, now = [], datetime.fromtimestamp(wall_now(), UTC)
     for each in found:
         with suppress(KeyError, TypeError, ValueError):
@@ -58,7 +61,7 @@ def _age(found: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _counter(name: str, key: str) -> int | None:
-    """Return the number behind a key of a file in /proc; None where there is no such file, or no such key."""
+    """Return the number behind a key of a file in /proc; None if there is no such file or key."""
     with suppress(OSError, ValueError):
         for line in (Path("/proc") / name).read_text().splitlines():
             words = line.split()
@@ -68,7 +71,7 @@ def _counter(name: str, key: str) -> int | None:
 
 
 def _fill(folder: Path) -> int | None:
-    """Return how full the disk of the folder is, in percent, as df counts."""
+    """Return the used share of the folder's disk in percent, computed as by df."""
     try:
         disk = shutil.disk_usage(folder)
     except OSError:

@@ -1,6 +1,6 @@
 """The CPU time that a JupyterLab and everything below it has used, from /proc: kernels, terminals, and what cells left behind.
 
-Where there is no /proc (macOS), nothing is measured.
+Without /proc (macOS), nothing is measured.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The state and rules of the cloud: one class a service, plain Python, no HTTP."""
+"""The state and rules of the cloud: one class for each service, in plain Python without HTTP."""

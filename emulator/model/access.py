@@ -1,7 +1,8 @@
 """The permissions: the project's policy and custom roles, and the check of a call against the policies that this cloud holds.
 
-By default every caller may do everything: only a caller whose bearer token is `as:ACCOUNT` is judged, as that account. So
-programs that send no token, or a token of their own, are not restricted, and a test can attempt what a stolen account could do.
+By default every caller may do everything. Only a caller whose bearer token is `as:ACCOUNT` is checked, with the rights
+of that account. So programs that send no token, or a token of their own, are not restricted, and a test can try calls
+of a stolen account.
 
 An allow policy counts where IAM has policies: on the project, the bucket, the topic or subscription, the service account. A
 condition counts only in the one form that the deployment writes; any other condition grants nothing.
@@ -85,7 +86,7 @@ class AccessModel:
         }
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         policy = self.project_policy
         policy.bindings, policy.version, policy.serial = state["bindings"], state["version"], state["serial"]
         self._roles = state["roles"]
@@ -148,7 +149,9 @@ class AccessModel:
         return {"roles": rows} if rows else {}
 
     def delete_role(self, name: str, *, etag: str = "", back: bool = False) -> dict[str, Any]:
-        """Answer `projects.roles.delete` and, with `back`, `undelete`. A deleted role is kept, and grants nothing.
+        """Answer `projects.roles.delete` and, with `back`, `projects.roles.undelete`.
+
+        A deleted role is kept, but grants nothing.
 
         Google keeps deleted roles for seven days, and their names for 37.
         """

@@ -1,7 +1,7 @@
 """BigQuery's `jobs.query` and `jobs.getQueryResults` over declared tables. No SQL is run.
 
-A query answers the declared rows of the table that it names. A parameter that is called like a column chooses the rows with
-that value, and that column is left out of the answer: enough for a view that is read by month.
+A query returns the declared rows of the table that it names. A query parameter with a column's name selects the rows
+with its value, and the column is left out of the result. That is enough for a view that is read by month.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BigQueryModel:
         return {name: {"columns": table.columns, "rows": table.rows} for name, table in self._tables.items()}
 
     def load(self, state: Any) -> None:
-        """Replace the tables by a result of `dump`."""
+        """Restore the tables from a result of `dump`."""
         self._tables = {name: _Table(each["columns"], each["rows"]) for name, each in state.items()}
 
     def declare(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _fits(row: Any, width: int) -> bool:
 
 
 def _chosen(table: _Table, parameters: Any) -> _Table:
-    """Return the rows that have the parameters' values, without those columns."""
+    """Return the table's rows that match the query parameters, without the columns of these parameters."""
     try:
         wanted = {str(each["name"]): each["parameterValue"]["value"] for each in parameters}
     except (TypeError, KeyError) as error:

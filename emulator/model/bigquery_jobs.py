@@ -79,7 +79,7 @@ class BigQueryJobs:
         return {"projects": sorted(self._projects), "jobs": [asdict(each) for each in self._jobs]}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._projects = set(state["projects"])
         self._jobs = [_Job(**row) for row in state["jobs"]]
 

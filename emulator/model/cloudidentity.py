@@ -2,7 +2,7 @@
 
 All methods take and return the REST API's JSON. A missing group and a group that the caller may not see get the same response,
 403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient).
-`emulator.model.access` decides who may see or manage a group, for callers that ask to be judged. Google's error numbers appear
+`emulator.model.access` decides who may see or manage a group, for callers with a token `as:ACCOUNT`. Google's error numbers appear
 only if one was observed.
 """
 
@@ -84,7 +84,7 @@ class CloudIdentityModel:
         return {"serial": self._serial, "groups": rows}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._serial = state["serial"]
         self._groups = {row["name"]: Group(**row) for row in state["groups"]}
         self._expiring = set(self._groups)
@@ -205,7 +205,7 @@ class CloudIdentityModel:
         return listed("memberships", items, size=size if size < 0 else count, token=token, scope=scope, key=_member_of)
 
     def check_transitive(self, parent: str, query: str) -> dict[str, Any]:
-        """Answer `groups.memberships.checkTransitiveMembership`: a false answer is an empty one, as in all of Google's JSON."""
+        """Answer `groups.memberships.checkTransitiveMembership`: false is an empty object, as in all of Google's JSON."""
         group = self._find(parent)
         asked = _QUERY.fullmatch(query.strip())
         if asked is None:
@@ -213,7 +213,7 @@ class CloudIdentityModel:
         return {"hasMembership": True} if (asked[1] or asked[2]).lower() in self._transitive(group).found else {}
 
     def _transitive(self, group: Group) -> _Relations:
-        """Return the relations of all members; a group that contains itself is walked once.
+        """Return the relations of all members; a group that contains itself is visited once.
 
         The pages of one search come from one walk, unless something changed meanwhile.
         """
@@ -348,7 +348,7 @@ class CloudIdentityModel:
 
 
 def _roles(roles: Any) -> list[str]:
-    """Return the names of a membership's roles; 400 unless MEMBER is one of them, and none is there twice."""
+    """Return the names of a membership's roles; raise 400 unless MEMBER is among them and no name is repeated."""
     names = [each.get("name") if isinstance(each, dict) else None for each in roles] if isinstance(roles, list) else []
     if "MEMBER" not in names or any(name not in _ROLES for name in names) or len(set(names)) != len(names):
         raise _invalid("A membership has the role MEMBER, and OWNER or MANAGER beside it or not.")

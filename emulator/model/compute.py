@@ -58,7 +58,7 @@ class ComputeModel:
         return self.disks.dump()
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self.disks.load(state)
 
     # --- disks
@@ -99,7 +99,7 @@ class ComputeModel:
         return self.disks.find_disk(path).content
 
     def write(self, path: str, content: bytes) -> None:
-        """Replace the content of a disk, as its user would."""
+        """Replace the content of a disk, as a user of the notebook would."""
         self._look(path)
         self.disks.find_disk(path).content = content
 
@@ -199,14 +199,14 @@ class ComputeModel:
         return self.disks.operations.find(path).view(now)
 
     def operation_ends(self, path: str) -> datetime:
-        """Return when the operation is done."""
+        """Return the time at which the operation is done."""
         self._look(path)
         return self.disks.operations.find(path).ends
 
     # --- inner
 
     def _look(self, path: str) -> datetime:
-        """Check project and zone of a path. Return the time."""
+        """Check the project and zone of a path, apply all due changes, and return the virtual time."""
         _, project, scope, *rest = path.split("/")
         if project != self.world.project:
             text = f"Required 'compute.projects.get' permission for 'projects/{project}'"

@@ -111,7 +111,7 @@ class ComputeOperations:
         return found
 
     def end_badly(self, path: str, at: datetime, error: dict[str, Any]) -> None:
-        """End the operation at `at` with this error."""
+        """End the operation at the time `at` with this error."""
         found = self._all.get(path)
         if found is not None:
             found.ends, found.error, found.http_status = at, error, 400
@@ -125,7 +125,7 @@ class ComputeOperations:
         return rows
 
     def load(self, rows: list[dict[str, Any]]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._all, self._by_request = {}, {}
         for row in rows:
             times = {key: parse_rfc3339(row[key]) for key in ("started", "ends")}

@@ -1,7 +1,8 @@
 """The model of Dataproc clusters and their operations: create, get, list, label, delete, and deletion by idleness or age.
 
-Nothing runs: states follow from the times of a cluster and the time of the read. No scaling, no stop. Jobs are in
-`dataproc_jobs.py`, session templates in `dataproc_sessions.py`, interactive sessions in `dataproc_interactive.py`.
+Nothing runs: states follow from the times of a cluster and the time of the read. Scaling and stopping are not modelled.
+Jobs are in `dataproc_jobs.py`, session templates in `dataproc_sessions.py`, interactive sessions in
+`dataproc_interactive.py`.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class DataprocModel:
 
     @property
     def latest(self) -> datetime | None:
-        """The end of the operation that ends last, of clusters and of sessions; None before the first."""
+        """The end of the operation that ends last, among clusters and sessions; None if there is no operation yet."""
         return max((each for each in (self._latest, self.interactive.latest) if each is not None), default=None)
 
     def dump(self) -> Any:
@@ -106,7 +107,7 @@ class DataprocModel:
         }
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`. A state from before session templates existed has none."""
+        """Restore the state from a result of `dump`. A state from before session templates existed has none."""
         self._serial = state["serial"]
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
@@ -200,7 +201,7 @@ class DataprocModel:
         return self._check(project, region)
 
     def submit(self, parent: str, body: dict[str, Any], *, ends: datetime | None, **more: Any) -> dict[str, Any]:
-        """Answer `SubmitJob` on a cluster of the region `parent`; the job runs until `ends` (None: for ever)."""
+        """Answer `SubmitJob` on a cluster of the region `parent`; the job runs until `ends` (None: it never ends)."""
         name = str(body.get("placement", {}).get("clusterName", ""))
         if not name:
             raise invalid("Must specify cluster name in placement.")
@@ -369,7 +370,10 @@ def _cluster_fields(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_json(text: str) -> str:
-    """Return the filter that an older form means: gcloud sends `{}`, or `{"operation_state_matcher": "ACTIVE", "cluster_name": "c"}`."""
+    """Return the filter expression for an older JSON form.
+
+    gcloud sends `{}`, or `{"operation_state_matcher": "ACTIVE", "cluster_name": "c"}`.
+    """
     if not text.startswith("{"):
         return text
     try:
@@ -385,7 +389,7 @@ def _from_json(text: str) -> str:
 
 
 def _operation_fields(view: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an operation; github.com/cdapio/cdap/pull/11683 filters by the first two."""
+    """Return the fields of an operation; github.com/cdapio/cdap/pull/11683 shows filters by the first two."""
     made = view["metadata"]
     return {
         "clusterName": made["clusterName"],

@@ -1,4 +1,7 @@
-"""The data of a cluster and of an operation on it: their state at a given time, and how they are saved. Nothing here runs."""
+"""The data of a cluster and of an operation on it: their state at a given time, and their saved form.
+
+Nothing here runs.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ _JUPYTER_PAGES = {"Jupyter": "/gateway/default/jupyter/", "JupyterLab": "/gatewa
 class Cluster:
     """A cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`.
 
-    At `expires` Dataproc deletes it by itself, according to its lifecycleConfig. Jobs keep it until `worked_until`; `works`: one never ends.
+    At `expires` Dataproc deletes it by itself, according to its lifecycleConfig. Jobs keep the cluster until
+    `worked_until`; with `works`, a job never ends.
     """
 
     name: str
@@ -69,7 +73,10 @@ class Cluster:
         return seen
 
     def work(self, until: datetime | None) -> None:
-        """Note that a job runs until then (None: for ever): the idle time counts from the end of the last job."""
+        """Note that a job runs until `ends` (None: it never ends).
+
+        The idle time counts from the end of the last job.
+        """
         if until is None:
             self.works = True
         else:
@@ -77,7 +84,7 @@ class Cluster:
         self.expires = self.deletion_moment()
 
     def _idle_from(self) -> datetime | None:
-        """Return when the cluster became or becomes idle; None if a job never ends."""
+        """Return the time at which the cluster became or becomes idle; None if a job never ends."""
         return None if self.works else max(self.ready, self.worked_until or self.ready)
 
     def _of_a_running_one(self, now: datetime, gateway: Gateway | None) -> dict[str, Any]:
@@ -100,7 +107,7 @@ class Cluster:
         return {title: base + path for title, path in sorted((_PAGES | pages).items())}
 
     def deletion_moment(self) -> datetime | None:
-        """Return when its lifecycleConfig deletes the cluster, or None.
+        """Return the time at which its lifecycleConfig deletes the cluster; None for never.
 
         Idle time counts from RUNNING or the last job's end on, age from creation. The cluster is never deleted while it is CREATING.
         """
@@ -166,7 +173,10 @@ def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:
 
 
 def cluster_of(row: dict[str, Any]) -> Cluster:
-    """Return the cluster of a result of `row_of`. A row from before clusters expired gets its time of expiry."""
+    """Return the cluster of a result of `row_of`.
+
+    A row that was saved before clusters could expire gets its time of expiry now.
+    """
     cluster = Cluster(**_with_times(row))
     if "expires" not in row:
         cluster.expires = cluster.deletion_moment()

@@ -110,7 +110,7 @@ def _check_lifecycle(config: dict[str, Any], now: datetime) -> None:
 def _check_personal_auth(config: dict[str, Any]) -> None:
     """Raise 400 unless the property names one user's address, and no custom image is used with it (docs/platform-facts.md, 6.1).
 
-    The real API's words are not known.
+    The real API's error text is not known.
     """
     user = config.get("softwareConfig", {}).get("properties", {}).get(PERSONAL_AUTH)
     if user is None:
@@ -240,14 +240,17 @@ def _lifecycle(asked: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _workers(config: dict[str, Any]) -> int:
-    """Return the number of workers. A message cannot tell 0 from unset, so the property that allows zero workers decides."""
+    """Return the number of workers.
+
+    A message does not distinguish 0 from unset, so the property that allows zero workers decides.
+    """
     count = int(config.get("workerConfig", {}).get("numInstances", 0))
     single = config.get("softwareConfig", {}).get("properties", {}).get(_ZERO_WORKERS) == "true"
     return count if count or single else 2
 
 
 def workers_of(cluster: dict[str, Any]) -> int:
-    """Return the number of primary workers of a filled cluster."""
+    """Return the number of primary workers of a cluster that `filled` returned."""
     return int(cluster["config"].get("workerConfig", {}).get("numInstances", 0))
 
 

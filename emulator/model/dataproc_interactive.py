@@ -114,7 +114,7 @@ class InteractiveSessions:
         }
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`; an empty state has no sessions."""
+        """Restore the state from a result of `dump`; an empty state has no sessions."""
         self._serial = state.get("serial", 0)
         self._sessions = {row["name"]: Session(**_with_times(row)) for row in state.get("sessions", [])}
         self.operations = {row["name"]: SessionOperation(**_with_times(row)) for row in state.get("operations", [])}

@@ -65,7 +65,7 @@ class Job:
 
 
 class ClusterJobs:
-    """All jobs of the project. The caller finds the cluster and says what becomes of it."""
+    """All jobs of the project. The caller looks up the cluster and updates it."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -76,7 +76,7 @@ class ClusterJobs:
         return [_row(each) for each in self._jobs.values()]
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         jobs = [Job(**(row | {key: parse_rfc3339(row[key]) for key in _TIMES if row.get(key)})) for row in state]
         self._jobs = {f"{job.parent}/jobs/{job.job_id}": job for job in jobs}
 
@@ -155,7 +155,7 @@ class ClusterJobs:
         )
 
     def lose(self, cluster: str, at: datetime) -> None:
-        """End the jobs of a cluster that is being deleted."""
+        """End the jobs of a cluster that is being deleted, in the state ERROR."""
         for each in self._jobs.values():
             if each.cluster == cluster and each.lost is None and (each.ends is None or each.ends > at):
                 each.lost = at

@@ -45,7 +45,7 @@ class SessionTemplates:
         return {"serial": self._serial, "templates": list(self._templates.values())}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`; an empty state has no templates."""
+        """Restore the state from a result of `dump`; an empty state has no templates."""
         self._serial = state.get("serial", 0)
         self._templates = {row["name"]: row for row in state.get("templates", [])}
 

@@ -121,7 +121,7 @@ class Disks:
             self._add(instance, role, asked, at=at)
 
     def follow(self, instance: Instance) -> None:
-        """Copy labels and sizes from the instance, after the instance's own have changed."""
+        """Copy labels and sizes from the instance, after these have changed on the instance."""
         setup = instance.body["gceSetup"]
         for role, asked in ((BOOT, setup["bootDisk"]), (DATA, setup["dataDisks"][0])):
             disk = self.disks.get(disk_path(instance, role))
@@ -129,7 +129,7 @@ class Disks:
                 disk.labels, disk.size_gb = dict(instance.body["labels"]), int(asked["diskSizeGb"])
 
     def drop(self, instance: Instance, at: datetime) -> None:
-        """Delete both disks with their VM (`autoDelete` is true for both, recorded); their content is lost."""
+        """Delete both disks with their VM (`autoDelete` is true for both, as recorded); their content is lost."""
         for role in (BOOT, DATA):
             self._remove(disk_path(instance, role), at)
 
@@ -138,7 +138,10 @@ class Disks:
         self._remove(disk_path(instance, DATA), at)
 
     def restore(self, instance: Instance, snapshot: str, at: datetime) -> None:
-        """Replace the data disk by a new one from the snapshot, at least as large as the snapshot. 404 if the snapshot is gone."""
+        """Replace the data disk with a new one from the snapshot, at least as large as the snapshot.
+
+        Raise 404 if the snapshot is gone.
+        """
         source = self.find_snapshot(snapshot, at)
         asked = instance.body["gceSetup"]["dataDisks"][0]
         asked["diskSizeGb"] = str(max(int(asked["diskSizeGb"]), source.size_gb))
@@ -234,7 +237,7 @@ class Disks:
         return {**rows, "serial": self._serial, "contents": contents, "operations": self.operations.dump()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         contents = {key: base64.b64decode(text) for key, text in state["contents"].items()}
         self.disks = {row["path"]: Disk(**_read(row, contents)) for row in state["disks"]}
         self.snapshots = {row["path"]: Snapshot(**_read(row, contents)) for row in state["snapshots"]}
@@ -244,7 +247,10 @@ class Disks:
         self.operations.load(state["operations"])
 
     def begin_anew(self, instances: list[Instance]) -> None:
-        """Create empty disks for these instances and no snapshots: for a saved world from before disks were modelled."""
+        """Create empty disks for these instances and no snapshots.
+
+        This is for a world that was saved before disks were modelled.
+        """
         self.disks, self.snapshots, self.operations = {}, {}, ComputeOperations()
         self._unfinished, self._leaving = set(), set()
         for instance in instances:

@@ -71,7 +71,7 @@ class Parser:
         return '"' if kind == "text" else token
 
     def skips(self, *wanted: str) -> str:
-        """Return and consume the next word or symbol if it is one of these, else return ""."""
+        """Consume and return the next word or symbol if it is one of these, else return ""."""
         found = self.peek()
         if found not in wanted:
             return ""
@@ -79,7 +79,7 @@ class Parser:
         return found
 
     def take(self, *wanted: str) -> str:
-        """Return and consume the next word or symbol, which must be one of these."""
+        """Consume and return the next word or symbol, which must be one of these."""
         if self.peek() not in wanted:
             raise self.refuse(f"expected {' or '.join(wanted)}, found {self.peek() or 'the end'!r}")
         return self.skips(*wanted)

@@ -1,4 +1,4 @@
-"""The guest attributes of Compute Engine VMs, with the rules of their names and sizes. A VM that is gone takes them with it.
+"""The guest attributes of Compute Engine VMs, with the rules of their names and sizes. They are deleted with their VM.
 
 Any process of the VM writes them through its metadata server; here the control API stands for that server.
 """
@@ -35,7 +35,7 @@ class GuestAttributes:
         }
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._held = {vm: dict(held) for vm, held in (state or {}).items()}
 
     def read(self, project: str, zone: str, name: str, query: str) -> dict[str, Any]:
@@ -60,7 +60,10 @@ class GuestAttributes:
         }
 
     def write(self, project: str, zone: str, name: str, path: str, value: str) -> None:
-        """Write an attribute as a process of the VM would. Raises 403 where they are switched off, 404 for a VM that does not run."""
+        """Write an attribute as a process of the VM would.
+
+        Raises 403 if guest attributes are switched off, 404 for a VM that is not running.
+        """
         instance = self._instance(project, zone, name)
         namespace, _, key = path.partition("/")
         if not _NAME.match(namespace) or not _NAME.match(key):

@@ -1,8 +1,8 @@
 """The model of IAM v1 service accounts: create, disable, delete, and the allow policy of each account.
 
-All methods take and return the REST API's JSON. IAM is eventually consistent; here that is scripted, by a fault on
-`iam.serviceAccounts.create` with `payload: {"lag": {"read_seconds": 7, "member_seconds": 60}}`, or for all by `read_lag`,
-`member_lag`.
+All methods take and return the REST API's JSON. IAM is eventually consistent. Here the delay is scripted by a fault on
+`iam.serviceAccounts.create` with `payload: {"lag": {"read_seconds": 7, "member_seconds": 60}}`, or for all accounts by
+`read_lag` and `member_lag`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2
 
 @dataclass(slots=True)
 class Account:
-    """A service account. `policy` lists the members that may act as it."""
+    """A service account. `policy` lists the members that may act as the account."""
 
     project: str
     email: str
@@ -82,7 +82,7 @@ class IamModel:
         return {"quota": self.quota, "serial": self._serial, "accounts": rows}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self.quota, self._serial, self._accounts = state["quota"], state["serial"], {}
         for row in state["accounts"]:
             if row.get("deleted"):  # saved worlds of older versions keep deleted accounts for 30 days
@@ -162,7 +162,7 @@ class IamModel:
         return {key: value for key, value in changed.items() if value}
 
     def keys(self, name: str, kinds: list[str]) -> dict[str, Any]:
-        """Answer `serviceAccounts.keys.list`: one key that Google manages, and those that users made."""
+        """Answer `serviceAccounts.keys.list`: one key that Google manages, and the keys that users made."""
         account = self._find(name, "get")
         unknown = [kind for kind in kinds if kind not in _KEY_TYPES]
         if unknown:
@@ -187,7 +187,7 @@ class IamModel:
         }
 
     def switch(self, name: str, *, disabled: bool) -> dict[str, Any]:
-        """Answer `serviceAccounts.disable` and `enable`; no change if the account is in that state already."""
+        """Answer `serviceAccounts.disable` and `enable`; nothing changes if the account is already in that state."""
         self._find(name, "disable" if disabled else "enable").disabled = disabled
         return {}
 
@@ -201,7 +201,10 @@ class IamModel:
     # --- their policies
 
     def get_policy(self, name: str, *, version: int = 0) -> dict[str, Any]:
-        """Answer `serviceAccounts.getIamPolicy`. Below version 3, a conditional binding has no condition, but another role."""
+        """Answer `serviceAccounts.getIamPolicy`.
+
+        Below version 3, a conditional binding has no condition, and the condition's hash is part of its role.
+        """
         return self._find(name, "getIamPolicy").policy.view(version)
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:

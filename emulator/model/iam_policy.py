@@ -37,7 +37,10 @@ def etag_of(serial: int) -> str:
 
 
 def read_etag(sent: Any) -> str:
-    """Return an etag in the form in which it was issued: gcloud decodes and re-encodes it, with `-_` for `+/`."""
+    """Return a received etag in the form in which it was issued.
+
+    gcloud decodes it and re-encodes it with `-_` for `+/`.
+    """
     return str(sent).replace("-", "+").replace("_", "/")
 
 
@@ -50,7 +53,10 @@ class Policy:
     serial: int = 0
 
     def view(self, version: int = 0) -> dict[str, Any]:
-        """Return the policy for a caller who requests this version. Below 3, a condition only appears as a suffix of its role."""
+        """Return the policy for a caller who requests this version.
+
+        Below version 3, a condition only appears as a suffix of its role.
+        """
         shown: dict[str, Any] = {"etag": etag_of(self.serial)}
         if self.serial:
             shown["version"] = self.version

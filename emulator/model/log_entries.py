@@ -1,4 +1,4 @@
-"""The entries of Cloud Logging: the output of the functions, in the shape in which Cloud Run's entries are read.
+"""The entries of Cloud Logging: the output of the functions, in the shape of Cloud Run's log entries.
 
 They are kept in memory, the last 20,000; `DIR/logs` has all of them.
 """
@@ -38,7 +38,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class LogEntries:
-    """The log entries, oldest first: the functions' output, and what `entries.write` was given."""
+    """The log entries, oldest first: the functions' output, and the entries given to `entries.write`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -114,7 +114,7 @@ class LogEntries:
         return {**raw, **known, "logName": name, **({"insertId": raw["insertId"]} if raw.get("insertId") else {})}
 
     def listing(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `entries.list`. Logs of an organization are never here: nothing writes them."""
+        """Answer `entries.list`. An organization's logs are always empty: nothing writes them."""
         unknown = sorted(set(body) - {"resourceNames", "projectIds", "filter", "orderBy", "pageSize", "pageToken"})
         if unknown:
             text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'
@@ -240,7 +240,7 @@ class _Entries(Parser):
 
 
 def _held(entry: Mapping[str, Any], path: str) -> list[Any]:
-    """Return the values at a path; a list stands for each of its items."""
+    """Return all values at a path; a list on the path is searched item by item."""
     values: list[Any] = [entry]
     for part in path.split("."):
         values = [each[part] for each in values if isinstance(each, Mapping) and part in each]
@@ -253,7 +253,7 @@ def _shown(value: Any) -> str:
 
 
 def _as_ordered(path: str, value: Any) -> Any:
-    """Return a value that can be compared: a severity's number, a time, a number; None if it is none of these."""
+    """Return a value that can be compared: a severity's number, a time, a number; None for anything else."""
     if path == "severity":
         return SEVERITIES.get(str(value).upper())
     if path in {"timestamp", "receiveTimestamp"}:

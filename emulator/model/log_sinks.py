@@ -40,7 +40,7 @@ class Sinks:
         return dict(self.by_name)
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self.by_name = dict(state)
 
     def check_parent(self, name: str) -> None:
@@ -54,7 +54,10 @@ class Sinks:
             raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
 
     def create(self, parent: str, body: dict[str, Any], *, unique: bool) -> dict[str, Any]:
-        """Answer `sinks.create`. Like the real service, it does not check if the destination lets the sink write."""
+        """Answer `sinks.create`.
+
+        Like the real service, it does not check that the sink may write to the destination.
+        """
         self.check_parent(parent)
         short = str(body.get("name", ""))
         if _SINK.fullmatch(short) is None:

@@ -59,7 +59,7 @@ def _rows(name: str) -> list[list[str]]:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """Return the table of `8 1g=12`: a key is its own number unless it says another."""
+    """Return the mapping of a text such as `8 1g=12`; a key without `=` is its own number."""
     return {key: int(number or key) for key, _, number in (part.partition("=") for part in text.split())}
 
 
@@ -103,7 +103,7 @@ def _custom(name: str) -> MachineType | None:
 
 
 def vcpus_of(machine: str) -> int:
-    """Return the vCPUs of a machine type's name or URL, 4 for one that this table does not have."""
+    """Return the vCPUs of a machine type's name or URL, 4 if the table does not have the type."""
     found = machine_type(machine.rpartition("/")[2])
     return found.vcpus if found is not None else 4
 
@@ -168,7 +168,7 @@ def _disk_types() -> Mapping[str, Mapping[str, int]]:
 
 
 def has_accelerator(zone: str, name: str) -> bool:
-    """Return True if the zone has this accelerator (`nvidia-l4`), by itself or as a part of a machine type."""
+    """Return True if the zone has this accelerator (`nvidia-l4`), on its own or as part of a machine type."""
     bound = {kind.series for kind in _types().values() if kind.accelerator and compute_name(kind.accelerator) == name}
     attached = any(compute_name(base) == name and zone in zones for base, (_, zones) in _attachable().items())
     return attached or bool(bound & _SERIES[zone])
@@ -180,7 +180,7 @@ def has_disk_type(zone: str, name: str) -> bool:
 
 
 def default_disk(machine: MachineType) -> str:
-    """Return the disk type that a request without one gets, as the API names it: the plainest that fits."""
+    """Return the default disk type, as the API names it: the most basic one that fits the machine."""
     kinds = _disk_types()[machine.series]
     plain = next(kind for kind in ("pd-standard", "pd-balanced", "hyperdisk-balanced") if kind in kinds)
     return plain.upper().replace("-", "_")

@@ -4,8 +4,9 @@ There is at most one point a minute, on the minute, only while the VM is ACTIVE.
 points.
 
 The counter of the proxy agent has a series for each response code, and a point only in a minute in which that code was
-returned: the agent makes its map of codes anew each minute (google/inverting-proxy, agent/metrics/metrics.go, read 2026-11-28).
-So a quiet minute has no point. Whether the counter is visible in a project at all is not documented; `counter` switches both.
+returned: the agent makes its map of codes anew each minute (google/inverting-proxy, agent/metrics/metrics.go, read
+2026-11-28). So a quiet minute has no point. Google does not document if the counter is visible in a project at all;
+`counter` sets both behaviours.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ class _Series:
 class MonitoringModel:
     """The time series of the machines of the world's `NotebooksModel`. `lag` is the time until a point becomes visible.
 
-    The default is 240 s, because the documentation of Google's metrics says of cpu/utilization "sampled every 60 seconds, after
-    sampling data is not visible for up to 240 seconds". A reader that works with the worst case works.
+    The default is 240 s, because the documentation of Google's metrics says of cpu/utilization "sampled every 60
+    seconds, after sampling data is not visible for up to 240 seconds". So tests run with the worst case.
     """
 
     def __init__(self, world: World) -> None:
@@ -139,7 +140,7 @@ class MonitoringModel:
         return {"lag": self.lag.total_seconds(), "counter": self.counter}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self.lag = timedelta(seconds=state["lag"])
         self.counter = state.get("counter", DEFAULT_COUNTER)
 
@@ -163,7 +164,10 @@ class MonitoringModel:
     # --- the script
 
     def say(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Script the activity on an instance; 400 for unknown fields and bad values, 404 for an unknown instance."""
+        """Script the activity on an instance.
+
+        Raise 400 for unknown fields and bad values, 404 for an unknown instance.
+        """
         unknown = sorted(
             set(body) - {"instance", "cpu", "bytes_per_second", "requests_per_minute", "kernels", "from", "until"}
         )

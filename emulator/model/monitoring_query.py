@@ -47,9 +47,12 @@ _ALIGNERS: dict[str, tuple[tuple[str, ...], str | None, str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A `timeSeries.list` request. With `start` None, only the newest point; with `period` zero, no alignment.
+    """A `timeSeries.list` request.
 
-    `group_by`: the fields that a sum over series keeps; None: no sum. `second` is the second alignment, (period, aligner).
+    With `start` None, only the newest point is returned; with `period` zero, points are not aligned.
+
+    `group_by` has the fields that a sum over series keeps; None: no sum. `second` is the secondary alignment, (period,
+    aligner).
     """
 
     filter: str
@@ -65,12 +68,12 @@ class Query:
 
 
 def whole_of(fields: dict[str, str]) -> dict[str, str]:
-    """Return the fields that every sum keeps."""
+    """Return the fields that are the same for all series and that every sum keeps."""
     return {name: fields[name] for name in ("metric.type", "resource.type", "resource.labels.project_id")}
 
 
 def head_of(query: Query, metric: Metric, fields: dict[str, str]) -> dict[str, Any]:
-    """Return a series without its points."""
+    """Return the JSON of a series without its points."""
     kind, value_type = _result_kind(query, metric)
 
     def labels(prefix: str) -> dict[str, str]:
@@ -144,7 +147,7 @@ def periods(
 
 
 def aligned(aligner: str, period: timedelta, values: list[float]) -> float:
-    """Return the one value of a period."""
+    """Return the value of one alignment period."""
     match aligner:
         case "ALIGN_MEAN":
             return sum(values) / len(values)
@@ -173,7 +176,10 @@ def page_token_of(key: str, first: int) -> str:
 
 
 def cursor_of(query: Query) -> tuple[str, int]:
-    """Return the series and the point at which the page begins. Raise `ApiError` (400) for a token of somebody else."""
+    """Return the series and the point at which the page begins.
+
+    Raise `ApiError` (400) for a token that was not issued here.
+    """
     if not query.page_token:
         return "", 0
     try:

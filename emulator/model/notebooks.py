@@ -78,9 +78,9 @@ class NotebooksModel:
         return self.fleet.dump()
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`.
+        """Restore the state from a result of `dump`.
 
-        The disks are empty until Compute Engine's state, if the world has it, is loaded after this.
+        The disks are empty until Compute Engine's state is loaded afterwards, if the world has one.
         """
         self.fleet.load(state)
         self.fleet.disks.begin_anew(list(self.fleet.instances.values()))
@@ -297,7 +297,7 @@ class NotebooksModel:
         return self._run(instance, _Verb("RestoreInstance", "restore", takes, steps, payload), now=self._now())
 
     def stop_outside(self, text: str) -> str:
-        """Stop the VM without the API: STOPPED at once, no operation. Return the instance's name."""
+        """Stop the VM without the API: it is STOPPED at once, without an operation. Return the instance's name."""
         instance, now = self.resolve(text), self._now()
         self.fleet.plan(instance, [(now, "STOPPED")], now=now)
         return instance.name

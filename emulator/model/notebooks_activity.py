@@ -1,4 +1,4 @@
-"""The scripted activity of users and machines on the instances, and the times in which each VM was running.
+"""The scripted activity of users and machines on the instances, and the intervals in which each VM was running.
 
 It is keyed by the VM's numeric id. So a new instance of the same name has no old activity, and the metrics of a deleted
 instance stay readable, as in the real Cloud Monitoring.
@@ -99,7 +99,7 @@ class Machine:
         return True
 
     def forget(self, before: datetime) -> None:
-        """Forget the measured minutes that Monitoring no longer has."""
+        """Delete measured minutes that are older than Monitoring's retention."""
         self.measured = {minute: held for minute, held in self.measured.items() if minute >= before}
 
     def up(self, at: datetime, *, vcpus: int) -> None:
@@ -118,9 +118,9 @@ class Machine:
         return sorted(scripted | {code for held in self.measured.values() for code in held.responses})
 
     def cpu(self, moment: datetime, default: float) -> float:
-        """Return the utilization at a moment, 0 to 1. The last script takes precedence, then what was measured.
+        """Return the utilization at a moment, 0 to 1. The last script takes precedence over the measured use.
 
-        What runs on each machine beside its user's work, the `default`, is not measured and comes on top.
+        The `default`, the load of a machine without its user's work, is added to a measured use.
         """
         said = next((s.cpu for s in reversed(self.scripts) if s.cpu is not None and s.covers(moment)), None)
         if said is not None:
@@ -129,7 +129,7 @@ class Machine:
         return min(1.0, default + held.busy / held.seconds) if held is not None and held.seconds else default
 
     def bytes_per_second(self, moment: datetime, default: float) -> float:
-        """Return the bytes a second that come over the network at a moment. The last script takes precedence."""
+        """Return the bytes received from the network per second at a moment. The last script takes precedence."""
         said = (
             s.bytes_per_second for s in reversed(self.scripts) if s.bytes_per_second is not None and s.covers(moment)
         )
@@ -158,7 +158,10 @@ class Machine:
         return bool(self.kernel_changes) or any(script.kernels is not None for script in self.scripts)
 
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
-        """Return the first moment in (since, now] at which the kernels were scripted as not busy for `timeout` on end; None if never."""
+        """Return the first moment in (since, now] at which the kernels were scripted as idle for `timeout`.
+
+        Return None if there is none.
+        """
         edges = {since, now} | {at for at, _ in self.kernel_changes if since < at < now}
         for script in self.scripts:
             edges |= {edge for edge in (script.since, script.until) if edge is not None and since < edge < now}
@@ -198,7 +201,7 @@ class Machine:
 
 
 def _minute_of(moment: datetime) -> datetime:
-    """Return the end of the minute in which a moment is; a full minute begins the next one."""
+    """Return the end of the minute that contains a moment. A moment on the full minute belongs to the next minute."""
     return moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 

@@ -1,4 +1,6 @@
-"""The instances over time: the states that they pass, the effect of an ended operation, and changes from outside.
+"""The instances over time.
+
+These are the states that they go through, the effects of ended operations, and changes made outside the API.
 
 There is no thread: `settle(now)` applies all due changes in order of time, each with its own moment.
 """
@@ -60,7 +62,7 @@ class Observed:
 class Fleet:
     """All instances, their operations and machines, and the changes of their disks.
 
-    `gateway`, if set, is the end of JupyterLab's host names (`.notebooks.localhost:PORT`), replacing Google's host.
+    `gateway`, if set, is the suffix of JupyterLab's host names (`.notebooks.localhost:PORT`), replacing Google's host.
     """
 
     def __init__(self, disks: Disks | None = None) -> None:
@@ -136,7 +138,7 @@ class Fleet:
                 self.set_state(instance, event.state, event.at)
 
     def set_state(self, instance: Instance, state: str, at: datetime) -> None:
-        """Enter a state, with its consequences."""
+        """Set the instance's state, and apply its effects on the VM."""
         instance.state, instance.updated = state, max(at, instance.updated)
         machine = self.machines[instance.gce_id]
         if state not in _NO_MACHINE and not instance.vm_exists:
@@ -179,7 +181,10 @@ class Fleet:
             self.operations.end(operation, now=at, error=operation.error, response=response)
 
     def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
-        """Leave the remnant of a failed create unless scripted otherwise; after other failures, return to the state before."""
+        """Keep the remnant of a failed create, unless scripted otherwise.
+
+        After other failures, restore the previous state.
+        """
         if operation.verb == "create":
             if operation.payload.get("remnant", True) is False:
                 self.remove(instance, at)
@@ -253,7 +258,7 @@ class Fleet:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self.serial = state["serial"]
         self.instances = {}
         for row in state["instances"]:

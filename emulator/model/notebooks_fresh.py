@@ -49,7 +49,7 @@ GOOGLE_ONLY = frozenset(
 
 
 def digest(*parts: object) -> str:
-    """Return 64 hex digits that depend on the parts only: ids look random to the caller, but are the same in every run."""
+    """Return 64 hex digits that depend only on the parts, so that ids look random but are the same in every run."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
@@ -63,8 +63,8 @@ def stamp(moment: datetime) -> str:
 class Instance:
     """An instance: `body` is the part of the REST JSON that does not depend on time; the rest is added when it is read.
 
-    `plan` numbers the present chain of state changes: an event of an older plan is void. `vm_exists` is True once the VM
-    exists; `active_since` is None unless ACTIVE. `owner` is kept apart, because reads do not return it.
+    `plan` numbers the present chain of state changes: an event of an older plan is void. `vm_exists` is True once the
+    VM exists; `active_since` is None unless ACTIVE. `owner` is a separate field, because reads do not return it.
     """
 
     name: str
@@ -252,7 +252,7 @@ def full_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str,
 
 
 def list_view(instance: Instance, now: datetime, gateway: str = "") -> dict[str, Any]:
-    """Return the present result of list, which lacks `vmImage` and the disks' types (recorded 2026-08-12)."""
+    """Return the present result of list, without `vmImage` and the disks' types (recorded 2026-08-12)."""
     setup = dict(instance.body["gceSetup"])
     setup.pop("vmImage", None)
     setup["bootDisk"] = {key: value for key, value in setup["bootDisk"].items() if key != "diskType"}

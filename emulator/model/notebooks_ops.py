@@ -1,6 +1,8 @@
-"""The long-running operations of the Notebooks API, and the agenda of future events. Nothing runs: state is computed when it is read.
+"""The long-running operations of the Notebooks API, and the schedule of future events.
 
-An operation is separate from its instance: done only means that the control plane has finished its part.
+Nothing runs: state is computed when it is read.
+
+An operation is separate from its instance: a finished operation only means that the control plane has done its part.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _TYPE = "type.googleapis.com/google.cloud.notebooks.v2."
 
 @dataclass(slots=True)
 class Operation:
-    """An operation. `error` is the google.rpc.Status that it ended with (or will end with), `response` the packed result."""
+    """An operation. `error` is the google.rpc.Status with which it ended or will end, `response` the packed result."""
 
     name: str
     endpoint: str
@@ -112,7 +114,7 @@ class Agenda:
         return [[rfc3339(e.at), e.kind, e.name, e.plan, e.state] for e in sorted(self._heap)]
 
     def load(self, rows: list[list[Any]]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._heap, self._serial = [], 0
         for at, kind, name, plan, state in rows:
             self.add(parse_rfc3339(at), kind, name, plan=plan, state=state)
@@ -155,7 +157,7 @@ class Operations:
     def end(
         self, operation: Operation, *, now: datetime, error: dict[str, Any] | None, response: dict[str, Any] | None
     ) -> None:
-        """Store the outcome."""
+        """Mark an operation as done, with its response or its error."""
         operation.ended, operation.error, operation.response = now, error, response
         if self._running.get(operation.target) == operation.name:
             del self._running[operation.target]
@@ -168,7 +170,7 @@ class Operations:
             self.end(running, now=now, error=gone, response=None)
 
     def find(self, name: str) -> Operation | None:
-        """Return the operation, or None."""
+        """Return the operation, or None if there is none of that name."""
         return self._all.get(name)
 
     def get(self, name: str) -> Operation:
@@ -194,7 +196,7 @@ class Operations:
         return rows
 
     def load(self, rows: list[dict[str, Any]]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._all, self._running, self._by_request = {}, {}, {}
         for row in rows:
             ended = parse_rfc3339(row["ended"]) if row["ended"] else None

@@ -146,7 +146,10 @@ def changed_body(instance: Instance, asked: dict[str, Any], paths: list[str]) ->
 
 
 def _check_one_way(asked: dict[str, Any], paths: list[str]) -> None:
-    """Raise 400 for a public address or a proxy access that is to be given again (the discovery document, 2026-10-06)."""
+    """Raise 400 for a change that re-enables a public address or the proxy's access.
+
+    Source: the discovery document, 2026-10-06.
+    """
     for path, holder in (("gce_setup.disable_public_ip", asked.get("gceSetup", {})), ("disable_proxy_access", asked)):
         key = _TOP.get(path) or _SETUP[path.rpartition(".")[2]]
         if path in paths and not holder.get(key):

@@ -1,7 +1,7 @@
 """The checks of RestoreInstance: the snapshots from which an instance can be restored.
 
-Documented are the body, and that the existing data disk is deleted and a new one from the snapshot is attached. Only snapshots
-of Workbench data disks are supported ("can cause the instance to function incorrectly").
+Google documents the body, and that the existing data disk is deleted and a new one from the snapshot is attached. Only
+snapshots of Workbench data disks are supported ("can cause the instance to function incorrectly").
 
 Not documented, so our own decision: an instance can be restored in both settled states (unless a test narrows
 `NotebooksModel.restore_from`), and a snapshot that is unknown, not READY or not of a data disk is refused at once.

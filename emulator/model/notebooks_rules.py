@@ -166,7 +166,10 @@ def check_identity(instance: dict[str, Any], setup: dict[str, Any]) -> None:
 
 
 def check_create(instance: dict[str, Any]) -> None:
-    """Check a create body that `notebooks_schema.parse` has read by all rules. URLs are checked when they are built."""
+    """Check a create body, as `notebooks_schema.parse` returns it, against all rules. Raises `ApiError` (400 or 403).
+
+    URLs are checked when they are built.
+    """
     setup = instance.get("gceSetup", {})
     check_identity(instance, setup)
     for key, label in (

@@ -205,7 +205,7 @@ def parse(message: str, body: Any, *, at: str) -> dict[str, Any]:
 
 
 def with_numbers(message: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return a message's JSON with its enums as numbers, as a caller gets it who asks for `$alt=json;enum-encoding=int`.
+    """Return a message's JSON with its enums as numbers, as for a caller that sends `$alt=json;enum-encoding=int`.
 
     A value whose number is not published stays a name.
     """

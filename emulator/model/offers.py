@@ -1,6 +1,8 @@
-"""The offer of Compute Engine, as its reads answer: zones, the types of machines, disks and accelerators in a zone, images, networks.
+"""The read calls on the offer of Compute Engine.
 
-By the same tables and declarations by which a machine is refused (`machine_types`, `surroundings`).
+It has zones, images, networks, and the types of machines, disks and accelerators in a zone.
+
+They use the tables and declarations by which a machine is refused (`machine_types`, `surroundings`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The paging by a cursor: a page continues after the last item of the page before, even if items came or went in between."""
+"""The paging by a cursor.
+
+A page continues after the last item of the previous page, even if items were added or removed in between.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ def listed(
 ) -> dict[str, Any]:
     """Return `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, in the order of `key`.
 
-    Without items or without a next page, the key is missing. 400 for a negative size and for a token of another listing
-    (`scope`).
+    Without items or without a next page, the key is missing. Raise 400 for a negative size and for a token of another
+    listing (`scope`).
     """
     if size < 0:
         raise ApiError("INVALID_ARGUMENT", f"Invalid page_size: {size}. It must not be negative.")

@@ -60,7 +60,7 @@ class Subscription:
 
     @property
     def pushes(self) -> bool:
-        """A flag: true if messages are pushed to an endpoint."""
+        """Return True if messages are pushed to an endpoint."""
         return bool(self.config["pushConfig"].get("pushEndpoint"))
 
 
@@ -198,7 +198,7 @@ class PubSubModel:
     def lease(
         self, name: str, *, limit: int, ack_deadline_s: float | None = None, per_key: int | None = None
     ) -> list[Delivery]:
-        """Return up to `limit` messages, leased until their (real) ack deadline. Expired leases are first taken back."""
+        """Return up to `limit` messages, leased until their (real) ack deadline. Expired leases are ended first."""
         subscription = self.subscription(name)
         self._take_back(subscription)
         seconds = subscription.config["ackDeadlineSeconds"] if ack_deadline_s is None else ack_deadline_s
@@ -208,7 +208,7 @@ class PubSubModel:
         return [Delivery(name, entry.ack_id, entry.message, entry.attempts if counted else 0) for entry in taken]
 
     def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
-        """Acknowledge messages. Like the service, ignore an id whose lease is over; an invalid id gives 400."""
+        """Acknowledge messages. Like the service, ignore an id whose lease is over. Raise 400 for an invalid id."""
         subscription = self.subscription(name)
         self._take_back(subscription)
         for ack_id in checked_ack_ids(ack_ids):
@@ -216,7 +216,10 @@ class PubSubModel:
         self._announce()
 
     def modify_ack_deadline(self, name: str, ack_ids: Iterable[str], seconds: int) -> None:
-        """Set the leases' ends to `seconds` from now (real time). With 0 the messages are given back and redelivered."""
+        """Set the leases' ends to `seconds` from now (real time).
+
+        With 0 the leases end, and the messages are redelivered.
+        """
         if not 0 <= seconds <= _MAX_EXTENSION_S:
             refuse(f"Invalid ack deadline given (ack_deadline_secs={seconds}).")
         subscription = self.subscription(name)
@@ -233,7 +236,7 @@ class PubSubModel:
         self._announce()
 
     def settle(self, delivery: Delivery, *, acked: bool) -> None:
-        """Apply the response to a push. Ignored if the subscription is gone or the lease is over."""
+        """Apply the response to a push. Do nothing if the subscription is gone or the lease is over."""
         subscription = self.subscriptions.get(delivery.subscription)
         if subscription is None:
             return
@@ -247,7 +250,7 @@ class PubSubModel:
         self._announce()
 
     def take_back_late(self) -> None:
-        """Take back all messages whose ack deadline has passed, and discard those past the retention."""
+        """End the leases whose ack deadline has passed, and discard those past the retention."""
         now = self.world.clock.now()
         for subscription in list(self.subscriptions.values()):
             if self._take_back(subscription) or subscription.backlog.wake(now):
@@ -281,19 +284,19 @@ class PubSubModel:
         self._accept(target, [Draft(message.data, {**message.attributes, **origin}, message.ordering_key)])
 
     def next_retry(self) -> datetime | None:
-        """Return when (virtual) the next message of any subscription becomes ready, or None."""
+        """Return the virtual time at which the next message of any subscription becomes ready; None if none waits."""
         moments = [sub.backlog.next_retry() for sub in self.subscriptions.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def next_deadline(self) -> float | None:
-        """Return when (real) the next lease of any subscription may end, or None."""
+        """Return the real time at which the next lease of any subscription may end; None if there is no lease."""
         moments = [sub.backlog.next_deadline() for sub in self.subscriptions.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # ---- policies
 
     def holder(self, name: str) -> Topic | Subscription:
-        """Return the topic or subscription whose IAM policy `name` has."""
+        """Return the topic or subscription `name`, which holds an IAM policy."""
         return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
 
     def set_policy(self, name: str, policy: Config) -> Config:
@@ -325,7 +328,7 @@ class PubSubModel:
         }
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`. Leases are over, so leased messages are delivered again."""
+        """Restore the state from a result of `dump`. Leases are over, so leased messages are delivered again."""
         self._last_id = state["last_id"]
         self.topics = {raw["config"]["name"]: Topic(raw["config"], raw["policy"]) for raw in state["topics"]}
         self.subscriptions = {}

@@ -117,7 +117,7 @@ def _retry(kept: Config) -> None:
 
 
 def check_push_config(push: Config) -> None:
-    """Raise 400 for an endpoint that is no URL, or a token without its account. Attributes are kept, whatever they are."""
+    """Raise 400 for an endpoint that is no URL, or a token without its account. Any attributes are accepted."""
     endpoint = push.get("pushEndpoint", "")
     if not endpoint:
         if push.get("oidcToken") or push.get("noWrapper"):

@@ -58,7 +58,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The delivery rules of a subscription. Without `retry` the backoff is 0.1 s doubling to 60 s; `max_attempts` 0 = no dead letter."""
+    """The delivery rules of a subscription. Without `retry`, the backoff doubles from 0.1 s to 60 s.
+
+    `max_attempts` 0: no dead-lettering.
+    """
 
     ordered: bool
     retention: timedelta
@@ -117,7 +120,7 @@ class Backlog:
     # ---- in
 
     def add(self, message: Message, *, attempts: int = 0, not_before: datetime | None = None) -> None:
-        """Add a message after all others."""
+        """Append a message to the backlog."""
         entry = Entry(message, attempts, not_before)
         self.entries[message.id] = entry
         if not (self.rules.ordered and message.ordering_key):
@@ -191,7 +194,7 @@ class Backlog:
         return True
 
     def ack(self, ack_id: str) -> bool:
-        """Acknowledge a message. Return False if the lease is over: the message is or will be delivered again."""
+        """Acknowledge a message. Return False if the lease is over: the message has been or will be delivered again."""
         entry = self._leased.pop(ack_id, None)
         if entry is None:
             return False
@@ -203,7 +206,7 @@ class Backlog:
         return True
 
     def drop(self, entry: Entry) -> None:
-        """Remove a leased message for good, because it went to the dead-letter topic."""
+        """Remove a leased message that was sent to the dead-letter topic."""
         self._leased.pop(entry.ack_id, None)
         entry.ack_id = ""
         entry.acked = True
@@ -294,11 +297,14 @@ class Backlog:
         return True
 
     def next_retry(self) -> datetime | None:
-        """Return when (virtual) the next delayed message becomes ready, or None."""
+        """Return the virtual time at which the next delayed message becomes ready; None if none is delayed."""
         return self._delayed[0][0] if self._delayed else None
 
     def next_deadline(self) -> float | None:
-        """Return when (real) the next lease may end, or None. The time is too early if that lease was answered or extended."""
+        """Return the real time at which the next lease may end; None if there is none.
+
+        If that lease was settled or extended, the time is too early.
+        """
         return self._leases[0][0] if self._leases else None
 
     def has_ready(self, now: datetime) -> bool:
@@ -336,7 +342,7 @@ class Backlog:
         return {"messages": waiting, "retained": [message.to_json() for message in self.retained.values()]}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._clear()
         for raw in state["messages"]:
             not_before = parse_rfc3339(raw["notBefore"]) if raw["notBefore"] else None

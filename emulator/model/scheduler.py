@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt that is to be made now."""
+    """An attempt of a job that is due now."""
 
     job: Job
     run_of: datetime
@@ -113,7 +113,10 @@ class SchedulerModel:
         )
 
     def patch(self, name: str, job: Job, paths: list[str]) -> Job:
-        """Return the job with the fields in `paths` (camel case, dotted; empty = all that can be set) taken from `job`."""
+        """Replace the fields in `paths` by those of `job`, and return the job.
+
+        `paths` are camel case and dotted; empty means all writable fields.
+        """
         old = self.get(name)
         new = _input(job)
         kept = {key: value for key, value in old.items() if key not in _OUTPUT_ONLY}
@@ -124,27 +127,27 @@ class SchedulerModel:
         )
 
     def delete(self, name: str) -> dict[str, Any]:
-        """Remove the job."""
+        """Remove the job and return an empty object; 404 if there is none."""
         self.get(name)
         del self._jobs[name], self._runs[name]
         return {}
 
     def pause(self, name: str) -> Job:
-        """Stop all runs until the job is resumed."""
+        """Pause the job until it is resumed, and return it."""
         job = self._job(name)
         job["state"] = "PAUSED"
         self._runs[name] = Run()
         return dict(job)
 
     def resume(self, name: str) -> Job:
-        """Let the job run again, from the next scheduled time on."""
+        """Resume the job from its next scheduled time on, and return it."""
         job = self._job(name)
         job["state"] = "ENABLED"
         self._plan(job, self._world.clock.now())
         return dict(job)
 
     def force(self, name: str) -> Job:
-        """Run the job now, even if it is paused; the schedule stays."""
+        """Run the job now, even if it is paused, and return it. The schedule is not changed."""
         job = self._job(name)
         self._runs[name].forced = True
         self._world.clock.poke()
@@ -172,12 +175,15 @@ class SchedulerModel:
         return found
 
     def next_due(self) -> datetime | None:
-        """Return when (virtual) the next attempt is due, or None."""
+        """Return the virtual time at which the next attempt is due, or None."""
         moments = [run.at for run in self._runs.values() if run.at is not None]
         return parse_rfc3339(min(moments)) if moments else None
 
     def finish(self, attempt: Attempt, error: ApiError | None) -> None:
-        """Store the outcome. After a failure, the next attempt may be planned before the next scheduled run."""
+        """Store the outcome of an attempt.
+
+        After a failure, the next attempt may be planned before the next scheduled run.
+        """
         name = attempt.job["name"]
         job, run = self._jobs.get(name), self._runs.get(name)
         if job is None or run is None:
@@ -227,7 +233,7 @@ class SchedulerModel:
         return {"jobs": self._jobs, "runs": {name: asdict(run) for name, run in self._runs.items()}}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._jobs = {name: dict(job) for name, job in state["jobs"].items()}
         self._runs = {name: Run(**run) for name, run in state["runs"].items()}
         self._world.clock.poke()

@@ -16,7 +16,10 @@ _FIELDS = 5
 
 
 def next_run(schedule: str, time_zone: str, after: datetime) -> datetime:
-    """Return the first moment after `after` at which `schedule` fires in `time_zone`. INVALID_ARGUMENT for an invalid schedule."""
+    """Return the first moment after `after` at which `schedule` fires in `time_zone`.
+
+    Raise INVALID_ARGUMENT for an invalid schedule.
+    """
     fields = schedule.upper().split()
     if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
         raise _invalid()

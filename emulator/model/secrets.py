@@ -51,7 +51,7 @@ class SecretsModel:
         }
 
     def load(self, state: Any) -> None:
-        """Replace the secrets by a result of `dump`."""
+        """Restore the secrets from a result of `dump`."""
         self._secrets = {
             name: _Secret(each["body"], list(each["versions"]), Policy(bindings=each["bindings"], serial=1))
             for name, each in state.items()

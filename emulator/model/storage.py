@@ -30,7 +30,7 @@ _MAX_SOURCES = 32
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The source of a copy or a composition: an object, optionally of one generation, under conditions."""
+    """The source of a copy or a composition: an object, optionally with a generation and preconditions."""
 
     bucket: str
     name: str
@@ -106,7 +106,10 @@ class StorageModel:
     def delete(
         self, bucket_name: str, name: str, *, generation: int | None = None, conditions: Preconditions = ANY
     ) -> None:
-        """Delete a named generation for good; or the live one, which becomes noncurrent if the bucket keeps versions."""
+        """Delete the requested generation permanently.
+
+        Without one, delete the live generation, which becomes noncurrent if the bucket keeps versions.
+        """
         bucket, stored = self._find(bucket_name, name, generation, conditions)
         _check_holds(stored)
         if bucket.versioned and generation is None:
@@ -117,7 +120,10 @@ class StorageModel:
     def restore(
         self, bucket_name: str, name: str, *, generation: int | None, conditions: Preconditions = ANY
     ) -> StoredObject:
-        """Make a soft-deleted generation a new live one. It stays soft-deleted, too, until its time is over."""
+        """Make a soft-deleted generation a new live one.
+
+        The soft-deleted generation also stays until its retention is over.
+        """
         if generation is None:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: generation", reason="required")
         stored = self.soft_deleted(bucket_name, name, generation=generation)
@@ -128,9 +134,9 @@ class StorageModel:
         return self._write(bucket, name, stored.content, fields=fields, kms_key=key, parts=stored.component_count)
 
     def soft_deleted(self, bucket_name: str, name: str, *, generation: int | None) -> StoredObject:
-        """Return a soft-deleted generation; 404 if there is none, its time is over, or no generation is named.
+        """Return a soft-deleted generation; 404 if there is none, its retention is over, or no generation is named.
 
-        gcloud asks without a generation before it lists a prefix, and goes on after 404.
+        gcloud asks without a generation before it lists a prefix, and continues after 404.
         """
         check_object_name(name)
         trash = self.buckets.get(bucket_name).trashed(self._world.clock.now())
@@ -198,7 +204,7 @@ class StorageModel:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         buckets = [Bucket.parse(raw) for raw in state["buckets"]]
         self._last_generation = int(state["last_generation"])
         self.buckets.by_name = {bucket.name: bucket for bucket in buckets}
@@ -268,7 +274,7 @@ class StorageModel:
         return stored
 
     def _next_generation(self) -> int:
-        """Return the microseconds of the virtual time, but always more than any generation before."""
+        """Return the microseconds of the virtual time, but always more than any earlier generation."""
         now = int(self._world.clock.now().timestamp() * 1_000_000)
         self._last_generation = max(now, self._last_generation + 1)
         return self._last_generation

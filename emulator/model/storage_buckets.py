@@ -76,7 +76,10 @@ class Buckets:
         return found[:limit], len(found) > limit
 
     def soft_deleted(self, name: str, generation: int | None) -> Bucket:
-        """Return a soft-deleted bucket, of which the generation must be named; 404 if there is none or its time is over."""
+        """Return a soft-deleted bucket, whose generation must be named.
+
+        Raise 404 if there is none or its retention is over.
+        """
         if generation is None:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: generation", reason="required")
         for bucket in self._trash():
@@ -85,7 +88,7 @@ class Buckets:
         raise not_found(name)
 
     def restore(self, name: str, generation: int | None) -> Bucket:
-        """Bring a soft-deleted bucket back, with its soft-deleted objects; 409 if the name is in use."""
+        """Restore a soft-deleted bucket with its soft-deleted objects; raise 409 if the name is in use."""
         bucket = self.soft_deleted(name, generation)
         if name in self.by_name:
             text = "Your previous request to create the named bucket succeeded and you already own it."
@@ -97,7 +100,7 @@ class Buckets:
         return bucket
 
     def _trash(self) -> list[Bucket]:
-        """Return the soft-deleted buckets whose time is not over."""
+        """Return the soft-deleted buckets whose retention is not over."""
         stamp = rfc3339(self._world.clock.now())
         self.deleted = [bucket for bucket in self.deleted if (bucket.hard_delete or "") > stamp]
         return self.deleted
@@ -119,7 +122,10 @@ class Buckets:
         return bucket
 
     def delete(self, name: str, conditions: Preconditions) -> None:
-        """Delete an empty bucket, soft-deleted if its policy keeps such; 409 while it has any generation of any object."""
+        """Delete an empty bucket, which is soft-deleted if its policy says so.
+
+        Raise 409 while it has any generation of any object.
+        """
         bucket = self.get(name, conditions, reading=False)
         if bucket.live or bucket.archived:
             raise ApiError("ALREADY_EXISTS", "The bucket you tried to delete is not empty.", reason="conflict")

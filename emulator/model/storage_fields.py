@@ -162,7 +162,10 @@ BUCKET_OUTPUT = frozenset(
 
 
 def writable(body: dict[str, Any], known: dict[str, Check], output: frozenset[str]) -> dict[str, Any]:
-    """Return the writable fields of `body`; 400 for an unknown name. Nulls stay, because a patch deletes by them."""
+    """Return the writable fields of `body`; 400 for an unknown name.
+
+    Nulls stay, because a null in a patch deletes the field.
+    """
     unknown = sorted(set(body) - set(known) - output)
     if unknown:
         raise invalid(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')

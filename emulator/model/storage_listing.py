@@ -35,7 +35,10 @@ class ListQuery:
 
     @property
     def all_generations(self) -> bool:
-        """A flag: true if noncurrent generations are listed. Soft-deleted ones are, too: none of them is live."""
+        """Return True if noncurrent generations are listed.
+
+        That includes a listing of soft-deleted ones, none of which is live.
+        """
         return self.versions or self.soft_deleted
 
 

@@ -18,8 +18,9 @@ _AFTER_ALL = "\U0010ffff"
 class StoredObject:
     """A generation of an object. A change of its metadata gives a new value with the next metageneration.
 
-    `fields` are the writable ones (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a composite.
-    `deleted` is set once the generation is noncurrent; `soft_deleted` once it is deleted, and then it is gone at `hard_delete`.
+    `fields` are the writable fields (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a
+    composite. `deleted` is set once the generation is noncurrent; `soft_deleted` once it is deleted, and then it is
+    removed at `hard_delete`.
     """
 
     bucket: str
@@ -121,18 +122,18 @@ class Bucket:
 
     @property
     def versioned(self) -> bool:
-        """A flag: true if replaced and deleted generations are kept."""
+        """Return True if replaced and deleted generations are kept."""
         return bool(self.fields.get("versioning", {}).get("enabled"))
 
     @property
     def soft_delete(self) -> timedelta:
-        """The time for which deleted generations can be restored; zero: not at all."""
+        """The time for which deleted generations can be restored; zero if they cannot."""
         return timedelta(seconds=int(self.fields.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0)))
 
     def trashed(self, now: datetime) -> Bucket:
         """Return a bucket whose noncurrent generations are the soft-deleted ones of this bucket, for a listing of them.
 
-        Those whose time is over are removed.
+        Generations whose retention is over are removed.
         """
         stamp = rfc3339(now)
         held = {name: [each for each in kept if (each.hard_delete or "") > stamp] for name, kept in self.trash.items()}
@@ -143,7 +144,7 @@ class Bucket:
 
     @property
     def uniform_access(self) -> bool:
-        """A flag: true if ACLs are off."""
+        """Return True if ACLs are off."""
         return bool(self.fields.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))
 
     def put(self, stored: StoredObject) -> None:
@@ -157,7 +158,7 @@ class Bucket:
         self.archived.setdefault(name, []).append(replace(stored, deleted=when))
 
     def replace(self, old: StoredObject, new: StoredObject) -> None:
-        """Replace `old` by `new`, which has the same generation."""
+        """Replace `old` with `new`, which has the same generation."""
         if self.live.get(old.name) is old:
             self.live[old.name] = new
         else:
@@ -165,7 +166,7 @@ class Bucket:
             versions[versions.index(old)] = new
 
     def remove(self, stored: StoredObject, now: datetime) -> None:
-        """Remove this generation: for good, or soft-deleted if the bucket keeps such."""
+        """Remove this generation: permanently, or soft-deleted if the bucket has a soft-delete policy."""
         if self.soft_delete:
             gone = replace(stored, soft_deleted=rfc3339(now), hard_delete=rfc3339(now + self.soft_delete))
             self.trash.setdefault(stored.name, []).append(gone)
@@ -179,7 +180,7 @@ class Bucket:
             del self._names[bisect.bisect_left(self._names, stored.name)]
 
     def find(self, name: str, generation: int | None) -> StoredObject | None:
-        """Return the live generation, or the requested one, live or not; None if there is none."""
+        """Return the requested generation, live or not, or without a request the live one; None if there is none."""
         live = self.live.get(name)
         if generation is None or (live is not None and live.generation == generation):
             return live

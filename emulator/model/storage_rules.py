@@ -135,7 +135,7 @@ def md5_of(content: bytes) -> str:
 
 
 def check_declared(content: bytes, *, crc32c: str | None, md5: str | None) -> None:
-    """Raise 400 if a checksum that the sender declared is not the content's."""
+    """Raise 400 if a checksum that the sender declared does not match the content."""
     if crc32c and crc32c != crc32c_of(content):
         raise invalid(f'Provided CRC32C "{crc32c}" doesn\'t match calculated CRC32C "{crc32c_of(content)}".')
     if md5 and md5 != md5_of(content):

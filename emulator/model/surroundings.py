@@ -60,15 +60,17 @@ class Surroundings:
         self._declared: dict[str, set[str]] = {kind: set() for kind in _KINDS}
 
     def dump(self) -> Any:
-        """Return what was declared."""
+        """Return the declared parts as JSON-able data."""
         return {kind: sorted(names) for kind, names in self._declared.items()}
 
     def load(self, state: Any) -> None:
-        """Replace the state by a result of `dump`."""
+        """Restore the state from a result of `dump`."""
         self._declared = {kind: set(state.get(kind, ())) for kind in _KINDS}
 
     def declare(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Add networks, subnetworks, images and service accounts that exist, in this project or another. Return all.
+        """Add networks, subnetworks, images and service accounts that exist, in this project or another.
+
+        Return all declared parts.
 
         `projects/P/global/images/*` stands for all images of a project.
         """
@@ -86,9 +88,11 @@ class Surroundings:
     # --- the checks
 
     def problem_of(self, zone: str, setup: dict[str, Any], *, platform: str | None) -> Status | None:
-        """Return why Compute Engine refuses the machine of a filled `gceSetup`, or None.
+        """Return the error with which Compute Engine refuses the machine of a filled `gceSetup`.
 
-        `platform` is the minimum CPU platform that the caller asked for, not the one that Google fills in.
+        Return None if it accepts the machine.
+
+        `platform` is the minimum CPU platform that the caller asked for, not Google's default.
         """
         return (
             self.hardware_problem(zone, setup, platform=platform)
@@ -98,7 +102,10 @@ class Surroundings:
         )
 
     def hardware_problem(self, zone: str, setup: dict[str, Any], *, platform: str | None) -> Status | None:
-        """Return why machine type, accelerators, disks and CPU platform do not exist or do not fit together, or None."""
+        """Return the error for hardware that does not exist or does not fit together; None if it does.
+
+        The hardware is machine type, accelerators, disks and CPU platform.
+        """
         name = setup["machineType"].rpartition("/")[2]
         accelerators = setup.get("acceleratorConfigs", [])
         first = accelerators[0]["type"] if accelerators else ""
@@ -122,8 +129,8 @@ class Surroundings:
     def image_problem(self, image: dict[str, Any] | None) -> Status | None:
         """Return the error for an image, or the newest image of a family, that cannot be used; None if it can.
 
-        For an image of another project that is the error of a missing permission: the caller cannot tell a hidden image from a missing
-        one.
+        For an image of another project, it is the error of a missing permission: the caller cannot tell a hidden image
+        from a missing one.
         """
         if image is None:
             return None
@@ -153,7 +160,10 @@ class Surroundings:
         return None
 
     def path_problem(self, path: str, permission: str) -> Status | None:
-        """Return why a network or subnetwork cannot be used, or None. In another project it may only be hidden."""
+        """Return the error for a network or subnetwork that cannot be used; None if it can.
+
+        One of another project may only be hidden.
+        """
         if path in self._declared["networks"] | self._declared["subnetworks"]:
             return None
         _, project, scope, *rest = path.split("/")
@@ -166,7 +176,7 @@ class Surroundings:
         return refused("PERMISSION_DENIED", f"Required '{permission}' permission for '{path}'")
 
     def account_problem(self, email: str) -> Status | None:
-        """Return why a machine cannot run as this service account, or None."""
+        """Return the error for a machine that cannot run as this service account; None if it can."""
         if email in self._declared["service_accounts"] or self._knows_account(email):
             return None
         agent = _GOOGLES_ACCOUNT.fullmatch(email)

@@ -1,6 +1,7 @@
 """The REST API of Compute Engine v1 under `/compute/v1/`: disks, snapshots, their operations, and batches (which gcloud sends).
 
-Errors, also scripted ones, have Compute Engine's own shape. The content of a disk is read and written through the control API.
+All errors, including scripted ones, have Compute Engine's own shape. The content of a disk is read and written through
+the control API.
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ class _Calls:
             raise as_compute(error) from error
 
     def wait(self, look: Callable[[Call], Any], call: Call) -> Any:
-        """Wait for an operation, best effort as the API's contract says; if the clock stands still, answer at once."""
+        """Wait for an operation, with best effort, as in the API's contract.
+
+        If the clock stands still, return at once.
+        """
         clock = self._world.clock
         last, patience = clock.now() + _WAIT, real_now() + _WAIT.total_seconds()
         while clock.speed > 0 and clock.now() < last and real_now() < patience:

@@ -116,7 +116,7 @@ class _Control:
         return {}
 
     def faults(self, call: Call) -> dict[str, Any]:
-        """Return the scripted faults with their accounting."""
+        """Return the scripted faults with their counters."""
         del call
         return {"faults": self._world.faults.listing()}
 
@@ -133,7 +133,7 @@ class _Control:
         return {}
 
     def unfired(self, call: Call) -> dict[str, Any]:
-        """Return the faults that should have fired and did not."""
+        """Return the faults that should have fired but did not."""
         del call
         return {"faults": self._world.faults.unfired()}
 
@@ -176,7 +176,7 @@ def _number(body: dict[str, Any], key: str, *, highest: float) -> float | None:
 
 
 def _checked_fault(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the fault's JSON without its accounting. Raises `ApiError` for values of the wrong kind.
+    """Return the fault's JSON without its counters. Raises `ApiError` for values of the wrong kind.
 
     `Fault.parse` refuses unknown fields.
     """

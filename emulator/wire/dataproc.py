@@ -1,4 +1,4 @@
-"""The REST API of Dataproc's clusters, operations, session templates and sessions; `dataproc_grpc.py` is the gRPC API."""
+"""The REST API of Dataproc's clusters, operations, session templates and sessions; `dataproc_grpc.py` has the gRPC API."""
 
 from __future__ import annotations
 

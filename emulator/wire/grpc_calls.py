@@ -23,7 +23,7 @@ Work = Callable[[Json, str], Json]  # takes the request and the caller
 def unary(
     world: World, choose: Callable[[Json], tuple[CallSpec, str, Work]], request: Any, answer: Any
 ) -> grpc.RpcMethodHandler:
-    """Return the handler of a call. `choose` returns its description, its resource and its work for a request.
+    """Return the handler of a call. For a request, `choose` returns the call's description, its resource and its work.
 
     `request` and `answer` are protobuf classes. Fields that the answer's class does not know are left out, as gRPC does.
     """

@@ -1,6 +1,6 @@
 """`instances.getGuestAttributes` of Compute Engine v1, and the metadata server's route that writes them, by the control API.
 
-Errors, also scripted ones, have Compute Engine's own shape.
+All errors, including scripted ones, have Compute Engine's own shape.
 """
 
 from __future__ import annotations

@@ -72,9 +72,9 @@ _OPEN = frozenset({f"{_OWN_DOOR}/clock", f"{_OWN_DOOR}/iap/public_key"})
 class Route:
     """A route. `pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
 
-    `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call if only
-    the body tells it. With `spec` None the handler runs without `World.perform`. Either the handler calls it itself (a call
-    that waits must not hold the lock), or the call is none of the cloud (the control API).
+    `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call
+    if only the body tells it. With `spec` None the handler runs without `World.perform`. Either the handler calls it
+    itself (a call that waits must not hold the lock), or the call belongs to the control API, not to the cloud.
     """
 
     method: str

@@ -1,6 +1,6 @@
 """The gRPC API of the Notebooks API v2, which the official client speaks unless it is told `transport="rest"`.
 
-Its messages lack what the REST API has beyond the client (`enableManagedEuc`...): that is left out of answers.
+The client's messages lack some fields of the REST API (`enableManagedEuc`...), which are left out of answers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _resource(name: str, asked: Json) -> str:
 
 
 class NotebooksGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. The client's calls that are not here are UNIMPLEMENTED."""
+    """The lookup from a path to its handler. Other calls of the client are answered with UNIMPLEMENTED."""
 
     def __init__(self, world: World, model: NotebooksModel) -> None:
         self._world = world

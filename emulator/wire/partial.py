@@ -11,7 +11,10 @@ _TOKEN = re.compile(r"[A-Za-z_][\w]*|[(),/*]")
 
 
 def partial(answer: dict[str, Any], selector: str) -> dict[str, Any]:
-    """Return the selected part of an answer; all of it without a selector. Raises `ApiError` (400) for a selector that is none."""
+    """Return the selected part of an answer; all of it without a selector.
+
+    Raises `ApiError` (400) for an invalid selector.
+    """
     if not selector:
         return answer
     tokens = _TOKEN.findall(selector)
@@ -25,7 +28,7 @@ def partial(answer: dict[str, Any], selector: str) -> dict[str, Any]:
 
 
 def _fields(tokens: list[str], selector: str) -> dict[str, Any]:
-    """Take a list of fields off the tokens: by name the fields within, or {} for all of it."""
+    """Consume a list of fields from the tokens. Return a mapping from name to nested fields, {} for a whole field."""
     found: dict[str, Any] = {}
     while True:
         if not tokens or tokens[0] in "(),/":

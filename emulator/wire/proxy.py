@@ -65,7 +65,7 @@ def to_unix(path: str) -> Dial:
 
 
 def target_of(request: Request) -> str:
-    """Return path and query as they were sent, also from an absolute URL."""
+    """Return path and query of a request as they were sent, even if it had an absolute URL."""
     raw = str(request.environ["RAW_URI"])
     if raw.startswith(("http://", "https://")):
         raw = "/" + raw.split("/", 3)[3] if raw.count("/") > 2 else "/"  # noqa: PLR2004 - the slashes of scheme://host/
@@ -82,8 +82,9 @@ def forward(
 ) -> Response | Tunnel:
     """Return the other server's response.
 
-    `drop` tells which headers (in lower case) are not forwarded. `set_headers` replace sent headers; an empty value removes the
-    header. Raises `UpstreamError` before any part of a response arrived; after that the connection just ends.
+    `drop` tells which headers (in lower case) are not forwarded. `set_headers` replace sent headers; an empty value
+    removes the header. Raises `UpstreamError` on a failure before any part of a response has arrived. After that, the
+    connection just ends.
     """
     connection = _Connection(dial)
     try:

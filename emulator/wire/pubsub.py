@@ -103,7 +103,7 @@ class PubSubRuntime:
 
     @property
     def stopping(self) -> bool:
-        """A flag: true after `stop` was called."""
+        """Return True after `stop` was called."""
         return self._stopping.is_set()
 
     def _changed(self) -> None:
@@ -130,7 +130,7 @@ class PubSubRuntime:
     # ---- streaming pull
 
     def streaming_pull(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        """Serve a stream: its first request names the subscription, later requests acknowledge messages."""
+        """Serve a stream of messages. The first request names the subscription, later requests acknowledge messages."""
         first = next(requests, None)
         if first is None:
             return

@@ -1,6 +1,6 @@
 """The conversion between HTTP/JSON and protobuf for a service whose RPCs were derived from its client.
 
-It is as strict as Google's front end.
+The parsing is as strict as that of Google's front end.
 """
 
 from __future__ import annotations

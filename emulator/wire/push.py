@@ -1,6 +1,7 @@
 """The pusher of messages to HTTP endpoints: one event loop in one thread, a new connection for each push, up to 100 in flight each.
 
-New connections are needed, because gunicorn closes idle kept-alive ones, and a push on such a socket would count as a refusal.
+Each push needs a new connection, because gunicorn closes idle kept-alive ones, and a push on such a socket would count
+as a failure.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Signer = Callable[[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """A POST that is about to be sent. With `forgive` every response counts as an acknowledgement, also an error."""
+    """A POST that is about to be sent. With `forgive`, any response counts as an acknowledgement, even an error."""
 
     url: str
     headers: dict[str, str]
@@ -161,7 +162,10 @@ class _Exchange(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Finish the exchange. A truncated body still has the status of its head; without a head there is no answer."""
+        """Finish the exchange.
+
+        If the body is truncated, the status of the head still counts; without a head there is no answer.
+        """
         del exc
         self._finish()
 

@@ -1,7 +1,8 @@
 """The calls of the official clients, read from the clients themselves: every RPC's path, message classes and REST routes.
 
-A recording channel goes into the generated gRPC transport and notes the calls that the transport would make. The generated REST
-base class has the HTTP bindings. So no path is copied by hand, and a newer client brings its new calls along.
+A recording channel goes into the generated gRPC transport and notes the calls that the transport would make. The
+generated REST base class has the HTTP bindings. So no path is copied by hand, and the calls of a newer client are
+picked up automatically.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _owner(function: Any) -> Any:
 def derive(grpc_transport: Any, rest_base: Any | None = None) -> Mapping[str, Rpc]:
     """Return all RPCs of a service by method name, read from its `...GrpcTransport` class and, if given, `_Base...RestTransport`.
 
-    They are read once a process, because the tests make thousands of clouds in one process.
+    They are read once per process, because the tests create thousands of clouds in one process.
     """
     channel = _RecordingChannel()
     transport = grpc_transport(channel=channel)

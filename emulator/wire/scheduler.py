@@ -37,7 +37,7 @@ _OUTCOMES = {
 
 
 def routes(model: SchedulerModel) -> list[Route]:
-    """Return the jobs' routes."""
+    """Return the service's routes."""
 
     def listing(call: Call) -> Any:
         size = call.query("pageSize", "0")
@@ -135,7 +135,7 @@ class SchedulerRuntime:
         return f"service-{self._world.project_number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
 
     def _conclude(self, attempt: Attempt, failure: ApiError | None) -> None:
-        """Do the part of an attempt that needs the lock."""
+        """Store an attempt's outcome, and publish its message: the part of an attempt that needs the lock."""
         if failure is not None:
             raise failure
         target = attempt.job.get("pubsubTarget")

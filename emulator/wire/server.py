@@ -1,8 +1,8 @@
 """The one loopback port for HTTP/1.1 and gRPC.
 
-Each accepted connection is inspected without reading (MSG_PEEK). A connection with HTTP/2's preface is forwarded to a gRPC
-server byte for byte; all others are HTTP/1.1, served here as the proxies are (`streaming`). docs/adr/0029 says why no other
-server is used.
+Each accepted connection is inspected without reading (MSG_PEEK). A connection with HTTP/2's preface is forwarded to a
+gRPC server byte for byte; all others are HTTP/1.1, served here as the proxies are (`streaming`). docs/adr/0029 explains
+why no other server is used.
 """
 
 from __future__ import annotations
@@ -132,7 +132,10 @@ def _is_http2(connection: socket.socket) -> bool:
 
 
 class _Handler(Handler):
-    """A handler that reads and unzips the whole body before the application runs, which holds the world's lock and must not wait."""
+    """A handler that reads and unzips the whole body before it calls the application.
+
+    The application holds the world's lock and must not wait for a client.
+    """
 
     def serve(self, environ: WSGIEnvironment, body: Body) -> Response | Tunnel:
         """Return the response to a request."""

@@ -204,7 +204,10 @@ class _Api:
         }
 
     def managed_folders(self, call: Call) -> dict[str, Any]:
-        """Answer `managedFolders.list`: always empty. gcloud calls it before it deletes a bucket with its content."""
+        """Answer `managedFolders.list` with an empty list.
+
+        gcloud calls it before it deletes a bucket with its content.
+        """
         self.model.buckets.get(call.params["bucket"])
         return {"kind": "storage#managedFolders"}
 

@@ -54,7 +54,7 @@ App = Callable[[Request], Response | Tunnel]
 
 
 class Body(io.RawIOBase):
-    """A request's body as it arrives: of a known length, or in chunks."""
+    """A request's body as it arrives: with a known length, or in chunks."""
 
     def __init__(self, source: io.BufferedIOBase, length: int | None, before: Callable[[], None]) -> None:
         self._source = source
@@ -64,7 +64,7 @@ class Body(io.RawIOBase):
         self._done = length == 0
 
     def readable(self) -> bool:
-        """Return True: the stream can only be read."""
+        """Return True: the stream is read-only."""
         return True
 
     def whole(self) -> bytes:
@@ -115,7 +115,7 @@ class Body(io.RawIOBase):
     def drain(self) -> bool:
         """Read the rest of the body if it is short. Return False if it was not read to its end.
 
-        A client that waits to be asked for the body is not asked.
+        A client that waits for `100 Continue` does not get it.
         """
         if self._before is not _nothing:
             return self._done
@@ -129,7 +129,7 @@ class Body(io.RawIOBase):
 
 
 def _nothing() -> None:
-    """Do nothing: after the first read, the client was already told."""
+    """Do nothing: the client was already asked for the body before the first read."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def handle_expect_100(self) -> bool:
-        """Return True without an answer yet: the body is requested when it is read."""
+        """Return True without sending `100 Continue` yet: the body is requested when it is read."""
         return True
 
     def version_string(self) -> str:
@@ -281,7 +281,7 @@ class Handler(BaseHTTPRequestHandler):
         """Write no access log: it would contain addresses, and the journal has the calls."""
 
     def _dig(self, tunnel: Tunnel) -> None:
-        """Copy bytes both ways until one side ends."""
+        """Copy bytes in both directions until one side closes."""
         self.close_connection = True
         try:
             self.send_response_only(101)

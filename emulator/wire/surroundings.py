@@ -1,4 +1,7 @@
-"""The control API of what a project has beside its machines: networks, subnetworks, images, and accounts of other projects."""
+"""The control API for the parts of a project beside its machines.
+
+They are networks, subnetworks, images, and accounts of other projects.
+"""
 
 from __future__ import annotations
 

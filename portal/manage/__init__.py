@@ -1,4 +1,7 @@
-"""The manager's pages: all users, cases that need attention, a user's history, and costs. Each route says which roles it admits."""
+"""The manager's pages: all users, cases that need attention, a user's history, and costs.
+
+Each route names the roles that it admits.
+"""
 
 from __future__ import annotations
 

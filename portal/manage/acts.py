@@ -1,7 +1,7 @@
 """The acts of an administrator for a user. A page shows the plan before and after the act; a POST then requests the act.
 
-An act is stored as a request with the name of the administrator. The function that takes the request up checks again if that
-user is an administrator.
+An act is stored as a request with the name of the administrator. The function that takes the request up checks again
+that this user is an administrator.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ DANGEROUS = frozenset(Act) - {Act.START, Act.HOLD, Act.RECONCILE, Act.RESTART}
 
 
 class Words(Struct, frozen=True, kw_only=True):
-    """The words of an act on its page: the heading, the explanation, the button."""
+    """The texts on an act's page: the heading, the explanation, the button."""
 
     title: str
     text: str
@@ -84,8 +84,8 @@ class Words(Struct, frozen=True, kw_only=True):
 
 
 _WHAT_IS_RESTORED = (
-    "The person's home directory becomes what it was then. Packages outside of it stay as they are. "
-    "The notebook stops for some minutes, and what runs in it ends. The present files are saved first. "
+    "The person's home directory returns to its state at that time. Packages outside of it stay as they are. "
+    "The notebook stops for some minutes, and everything that runs in it ends. The present files are saved first. "
     "This can be undone for seven days."
 )
 WORDS = {
@@ -116,7 +116,7 @@ WORDS = {
     ),
     Act.RECONCILE: Words(
         title="Check now",
-        text="Everything of this person is checked now, and the plan below is carried out.",
+        text="This person's environment is checked now, and the plan below is carried out.",
         button="Check now",
     ),
     Act.DELETE_CLUSTER: Words(
@@ -126,13 +126,13 @@ WORDS = {
     ),
     Act.BLOCK: Words(
         title="End access now",
-        text="The notebook stops and the person's own account is disabled, at once and without an approval. No message and no group "
-        "brings the access back; an owner can. Files are kept as for a leaver.",
+        text="The notebook stops and the person's own account is disabled, at once and without an approval. No message or "
+        "group can restore access; only an owner can. Files are kept as for a leaver.",
         button="End access now",
     ),
     Act.LIFT: Words(
         title="Lift the block",
-        text="What HR, the groups and the directory say of this person counts again, from now on.",
+        text="What HR, the groups and the directory say about this person counts again, from now on.",
         button="Lift the block",
     ),
 }
@@ -210,13 +210,13 @@ def _act(text: str) -> Act:
 
 
 def _check(record: UserRecord, act: Act) -> None:
-    """Raise the error that says why the visitor may not do this for this user: the role, or that it is the visitor's own case."""
+    """Raise an error if the visitor may not perform the act: the role is missing, or the act is about the visitor."""
     kind = _KINDS[act]
     require(needed_for(kind))
     subject, _ = signed_in()
     if kind in NEVER_OWN and is_about(record, subject):
         raise RefusedError(
-            user_message="Nobody ends or gives back their own access here. Ask a colleague with your role.",
+            user_message="You cannot end or restore your own access here. Ask a colleague with your role.",
             detail="a block of one's own",
         )
 
@@ -234,7 +234,7 @@ def _template(record: UserRecord, act: Act, named: str) -> str:
 
 
 def _copy(record: UserRecord, act: Act, named: str) -> Snapshot | None:
-    """Return the copy whose files are to come back, or None for every other act. A copy that the user does not have gives 404."""
+    """Return the copy to restore, or None for every other act. A copy that the user does not have gives 404."""
     if act not in _OF_FILES:
         return None
     found = next((copy for copy in copies_of(record.status) if copy.name == named), None)

@@ -1,7 +1,9 @@
-"""The page `/manage/people/announce`: the end of access of many people, chosen by a filter, is announced and then approved by another.
+"""The page `/manage/people/announce`, which announces the end of access of many people.
 
-The page shows the list that the filter gives now, with its digest; the form sends the digest back. A list that changed meanwhile is
-refused, so that nobody announces people who were not shown.
+An administrator chooses them by a filter, and another administrator approves the list.
+
+The page shows the present list with its digest, and the form sends the digest back. If the list has changed meanwhile,
+it is refused, so that only people who were shown are announced.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _LIST, _UNTIL = "list", "until"
 
 @blueprint.get("/manage/people/announce")
 def announce_many() -> flask.Response:
-    """Show whom the filter gives now, and the form. Nothing is changed."""
+    """Show the people whom the filter selects now, and the form. Nothing is changed."""
     rows, query = _chosen(flask.request.args)
     now = visit().now()
     return pages.page(
@@ -59,7 +61,7 @@ def perform_announce() -> flask.Response:
         )
     if own_keys() & {row.user_key for row in rows}:
         raise RefusedError(
-            user_message="You are on this list yourself. Leave yourself out, or ask a colleague. Nothing was announced.",
+            user_message="You are on this list yourself. Exclude yourself, or ask a colleague. Nothing was announced.",
             detail="an announcement of oneself",
         )
     day = moment_of(one_line(flask.request.form.get(_UNTIL, "")))
@@ -69,7 +71,7 @@ def perform_announce() -> flask.Response:
 
 
 def _chosen(asked: Mapping[str, str]) -> tuple[list[RecordRow], Query]:
-    """Return the people with access whom the filter gives, and the filter."""
+    """Return the people with access whom the filter selects, and the filter."""
     known = known_now()
     query = query_of(asked, known.seen)
     return [row for row in rows_of(known, query) if row.presence is Presence.PRESENT], query

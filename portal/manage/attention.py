@@ -50,7 +50,7 @@ COLUMNS: Columns = {
 
 
 def _by_danger(found: list[Need]) -> list[Need]:
-    """Return the users in need, the most dangerous reason first; within a reason as given."""
+    """Return the users in need, the most dangerous reason first; users with the same reason keep their order."""
     order = {why: number for number, why in enumerate(by_danger(dict.fromkeys((each.why for each in found), 1)))}
     return sorted(found, key=lambda each: order[each.why])
 

@@ -105,7 +105,10 @@ def _no_fleet(error: NoFleetError) -> flask.Response:
 
 
 def fleet_page(template: str, seen: FleetSnapshot, **values: Any) -> flask.Response:
-    """Return a page made from a snapshot. The page states the snapshot's time, and warns if sweeps seem to have stopped."""
+    """Return a page made from a snapshot.
+
+    The page states the snapshot's time, and a warning is shown if sweeps seem to have stopped.
+    """
     is_late = visit().now() - seen.taken_at > _LATE
     return pages.page(template, taken_at=seen.taken_at, is_late=is_late, **values)
 

@@ -53,17 +53,17 @@ class Said(StrEnum):
 
 
 TEXTS = {
-    Said.APPROVED: "You approved this. It is taken up within a minute, and takes effect once enough administrators agree.",
-    Said.REJECTED: "You rejected this. It is taken up within a minute.",
-    Said.ALREADY: "You decided so before; nothing was changed.",
+    Said.APPROVED: "You approved this. It is processed within a minute, and takes effect once enough administrators agree.",
+    Said.REJECTED: "You rejected this. It is processed within a minute.",
+    Said.ALREADY: "You had already decided this; nothing was changed.",
     Said.OVER: "Nobody on this list waits any more, so there is nothing to decide.",
     Said.CANNOT: "This cannot be approved as things are; the page says why. It can be rejected.",
-    Said.BUSY: "Another click of yours is still being worked on, so this one did nothing.",
+    Said.BUSY: "Another click of yours is still in progress, so this one did nothing.",
 }
 
 
 class Act(StrEnum):
-    """The last word in the URL of a button's page."""
+    """The act that a button's page asks for: the last word of its URL."""
 
     APPROVE = "approve"
     REJECT = "reject"
@@ -104,7 +104,10 @@ def _attach(state: BlueprintSetupState) -> None:
 
 @blueprint.app_template_global()
 def changes_waiting() -> int:
-    """Return the number of waiting changes, as counted within the last minute. No call is made, so the navigation may show it."""
+    """Return the number of waiting changes, as counted within the last minute.
+
+    No call is made, so every page can show it in its navigation.
+    """
     return lists().count(current().deps.engine.clock.monotonic_s())
 
 
@@ -127,7 +130,8 @@ def change_of(digest: str) -> tuple[Change, Seen]:
     if change is None:
         if Unread.INDEX in found.unread:
             raise CloudUnavailableError(
-                user_message="Who waits could not be read just now. Try again in a minute.", detail="index unreadable"
+                user_message="The list of waiting people could not be read just now. Try again in a minute.",
+                detail="index unreadable",
             )
         raise NotFound
     return change, found
@@ -158,7 +162,7 @@ def objection(change: Change) -> str:
 
 @blueprint.get("/manage/changes")
 def changes() -> flask.Response:
-    """Show all waiting changes. Two listings, and one write for each batch that was never shown before."""
+    """Show all waiting changes. This takes two listings, and one write for each batch that was never shown before."""
     waiting, found = changes_now()
     return pages.page(
         "manage/changes.html",
@@ -214,7 +218,7 @@ def decide(digest: str, verdict: str) -> flask.Response:
 
 
 def act_of(text: str) -> Act:
-    """Return the act that the last word of a URL names; 404 for any other word."""
+    """Return the act that the last word of a URL names; raise 404 for any other word."""
     found = next((act for act in Act if act.value == text), None)
     if found is None:
         raise NotFound
@@ -252,7 +256,7 @@ def decided(digest: str, verdict: Verdict) -> Said:
             ),
             by=key,
         )
-        deps.log.info("Decided on the page", digest=found.digest, verdict=verdict.value, by=key)
+        deps.log.info("Stored a decision of the page", digest=found.digest, verdict=verdict.value, by=key)
     return _SAID[verdict]
 
 

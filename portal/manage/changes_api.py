@@ -108,7 +108,7 @@ def announce(keys: Sequence[UserKey], until: datetime | None) -> str:
         ),
         by=key,
     )
-    deps.log.info("Announced on the page", digest=digest, people=len(keys), by=key)
+    deps.log.info("Stored an announcement of the page", digest=digest, people=len(keys), by=key)
     return digest
 
 

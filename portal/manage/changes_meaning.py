@@ -21,12 +21,12 @@ from shared.domain.things.identity import UserKey
 
 # The title of a batch, by the cause that ends access.
 TITLES = {
-    CutClass.EMPLOYMENT: "People are said to have left",
+    CutClass.EMPLOYMENT: "People are reported to have left",
     CutClass.ACCOUNT: "Google accounts cannot be used any more",
     CutClass.GROUP: "People are in no group that gives access",
-    CutClass.POLICY: "The configuration gives people no access any more",
-    CutClass.CREATION: "Many environments are to be made",
-    CutClass.IDLE: "Most of what runs looks idle",
+    CutClass.POLICY: "The configuration no longer gives people access",
+    CutClass.CREATION: "Many environments are to be created",
+    CutClass.IDLE: "Most running notebooks look idle",
     CutClass.ANNOUNCED: "People are announced to lose access",
 }
 
@@ -34,15 +34,15 @@ TITLES = {
 class Unread(StrEnum):
     """The part of the state that could not be read. The page shows the rest without it."""
 
-    INDEX = "who waits"
-    DECISIONS = "what was decided"
+    INDEX = "the list of waiting people"
+    DECISIONS = "the decisions"
     LISTS = "some of the lists"
-    POLICIES = "whether a configuration waits"
-    QUESTIONS = "whether somebody's word about a person or a group is waited for"
+    POLICIES = "the waiting configurations"
+    QUESTIONS = "the open questions about people and groups"
 
 
 class Seen(Struct, kw_only=True):
-    """The state that one request found. `waiting` is None if the index could not be read."""
+    """The state that one request read. `waiting` is None if the index could not be read."""
 
     waiting: tuple[WaitingPerson, ...] | None = None
     votes: dict[str, list[Vote]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Listed(Protocol):
 
     @property
     def ref(self) -> str:
-        """The reference of the cut; empty for a configuration."""
+        """The reference of the cut; "" for a configuration."""
 
     @property
     def steps(self) -> tuple[StrEnum, ...]:
@@ -90,9 +90,9 @@ class Listed(Protocol):
 class Change(Struct, frozen=True, kw_only=True):
     """A change that waits for a decision. `entries` are the frozen list that the digest names.
 
-    `still` is the number of entries that still wait for exactly this change, None if that could not be read. `undone` is the
-    number of waiting users whose environment is stopped already. `since` is None if the list is no longer a batch. `is_kept` is
-    True if the list is stored, so that it can be decided about.
+    `still` is the number of entries that still wait for exactly this change, None if it could not be read. `undone` is
+    the number of waiting users whose environment is stopped already. `since` is None if the list is no longer a batch.
+    `is_kept` is True if the list is stored, so that it can be decided about.
 
     `author` is the user who deployed a configuration. The users in `concerned` may not decide; None means all users on the
     list. `cannot_approve` is the reason why the change cannot be approved by anyone. `needs_another` is True if a second
@@ -121,12 +121,12 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_question(self) -> bool:
-        """A flag: true if the change is about one user or group, not a list of users."""
+        """Return True if the change is about one user or group, not a list of users."""
         return self.about in QUESTIONS
 
     @property
     def takes_access(self) -> bool:
-        """A flag: true if the users on the list lose access unless the list is rejected."""
+        """Return True if the users on the list lose access unless the list is rejected."""
         return self.about is About.CUTS and self.cause not in {CutClass.CREATION.value, CutClass.IDLE.value}
 
     @property
@@ -136,16 +136,16 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_current(self) -> bool:
-        """A flag: true if the list is the one that waits now."""
+        """Return True if the list is the one that waits now."""
         return self.since is not None
 
     @property
     def is_rejected(self) -> bool:
-        """A flag: true if an administrator rejected the list; one rejection is enough."""
+        """Return True if an administrator rejected the list; one rejection is enough."""
         return any(vote.verdict is Verdict.REJECT for vote in self.votes)
 
     def own(self) -> Verdict | None:
-        """Return the reader's last decision about the list, or None."""
+        """Return the reader's last decision about the list; None if there is none."""
         return next((vote.verdict for vote in reversed(self.votes) if vote.is_own), None)
 
 
@@ -190,14 +190,17 @@ def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
 
 
 def patience_ends(cause: CutClass, since: datetime | None, guard: GuardSettings) -> datetime | None:
-    """Return when the steps that can be undone are taken without an approval, or None if the batch waits without end."""
+    """Return the time at which the reversible steps are taken without an approval.
+
+    Return None if the batch waits without a limit.
+    """
     if since is None or guard.patience is None or cause not in IMPATIENT:
         return None
     return since + guard.patience
 
 
 def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_known: bool = False) -> datetime | None:
-    """Return when a list that was approved and not rejected takes effect by itself.
+    """Return the time at which a list that was approved and not rejected takes effect by itself.
 
     None if there is no approval, if there is a rejection, or if enough administrators approved, so that there is no wait.
     """
@@ -225,7 +228,7 @@ def _approving(counted: Mapping[StepKind, int], batch: Batch, prices: Mapping[st
             until = announced_until(batch.entries[0].ref) if batch.entries else None
             if until is not None:
                 lines = [
-                    f"whoever of them loses access until {until:%Y-%m-%d %H:%M} UTC does so at once, and takes no slot"
+                    f"each of them who loses access until {until:%Y-%m-%d %H:%M} UTC loses it at once, without taking a slot"
                 ]
         case CutClass.IDLE:
             lines = [f"{count:,} {'notebook is' if count == 1 else 'notebooks are'} stopped now; files are kept"]
@@ -251,10 +254,10 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
             return (f"The {notebooks} of {people} {are} not stopped for idleness in the next twelve hours.",)
         case _:
             pass
-    lines = [f"{people} {'keeps' if count == 1 else 'keep'} access. What was said of them so far no longer ends it."]
+    lines = [f"{people} {'keeps' if count == 1 else 'keep'} access. Earlier statements about them no longer end it."]
     if undone:
-        lines.append(f"{undone:,} that {'was' if undone == 1 else 'were'} stopped already may work again.")
-    lines.append("If anything else is said of one of them later, that counts.")
+        lines.append(f"{undone:,} that {'was' if undone == 1 else 'were'} already stopped can be used again.")
+    lines.append("New statements about any of them count.")
     return tuple(lines)
 
 

@@ -88,7 +88,10 @@ def lists() -> Lists:
 
 
 def seen() -> Seen:
-    """Read the waiting users and the decisions: two listings. A failed read is noted in `unread`, and the rest is still shown."""
+    """Read the waiting users and the decisions: by two listings.
+
+    A failed read is noted in `unread`, and the rest is still shown.
+    """
     found, deps = Seen(), _engine()
     try:
         found.waiting = tuple(deps.guard.waiting())

@@ -52,7 +52,10 @@ _MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; t
 
 
 class MonthLine(Struct, frozen=True, kw_only=True):
-    """A month in the list of months, the newest first: `2026-11`, its cost (None: unknown), and whether the cost is an estimate."""
+    """A month in the list of months, the newest first.
+
+    It has `2026-11`, its cost (None: unknown), and True if the cost is an estimate.
+    """
 
     month: str
     cost: float | Fraction | None
@@ -66,7 +69,10 @@ class MonthLine(Struct, frozen=True, kw_only=True):
 
 @blueprint.get("/manage/costs")
 def costs() -> flask.Response:
-    """Show the page with four calls to the cloud: the metered time of all users, the bill, the sums of the months, the month before."""
+    """Show the page with four calls to the cloud.
+
+    They read the metered time of all users, the bill, the monthly sums, and the previous month.
+    """
     seen = fleet()
     found, is_bill_unreadable = _month(seen)
     by = next((each for each in By if each.value == asked("by")), By.PERSON)
@@ -105,7 +111,10 @@ def _line(each: MonthSum, now: Month) -> MonthLine:
 
 
 def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
-    """Return thirteen months, the newest first; without the stored sums, if they cannot be read, all but this one are empty."""
+    """Return thirteen months, the newest first.
+
+    If the stored sums cannot be read, all months but the present one are empty.
+    """
     now, _ = this_month(seen)
     none: tuple[MonthTotal, ...] = ()
     totals = _readable(current().deps.engine.fleet.month_totals, none, "months")
@@ -113,7 +122,7 @@ def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
 
 
 def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
-    """Return the month against the one before it; None if nothing is stored for that one."""
+    """Return the comparison of the month with the previous one; None if the previous month is not stored."""
     before = _past(seen, month_before(found.name))
     return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
 
@@ -178,7 +187,7 @@ def notes_now() -> tuple[Notes | None, bool]:
 
 
 def _readable(read: Callable[[], T], otherwise: T, what: str, missing: list[bool] | None = None) -> T:
-    """Return what is read; `otherwise` if it cannot be read, which the log says. `missing` then gets an entry."""
+    """Return the result of `read`. If the read fails, log that, add an entry to `missing`, and return `otherwise`."""
     try:
         return read()
     except BenchkeeperError as error:
@@ -211,7 +220,7 @@ def _figures(sums: Sums) -> tuple[Value, ...]:
 
 
 def _amount(amount: Fraction | None) -> float | None:
-    """Return an amount for a file, to four digits."""
+    """Return an amount for a file, rounded to four decimal places."""
     return None if amount is None else float(rounded(amount, 4))
 
 
@@ -271,7 +280,7 @@ def _by_person() -> Sheet:
 
 
 def _months() -> Sheet:
-    """Return thirteen months; a month of which nothing is stored has no figures."""
+    """Return thirteen months; a month that is not stored has no figures."""
     seen = fleet()
     rows = (
         (each.month, each.is_over, each.sums is not None, *(_UNKNOWN if each.sums is None else _figures(each.sums)))
@@ -287,7 +296,7 @@ def _months() -> Sheet:
 
 
 def _changes() -> Sheet:
-    """Return what changed most from the month before, of each grouping the first ten."""
+    """Return the ten largest changes from the previous month for each grouping."""
     seen = fleet()
     found, _ = _month(seen)
     compared = comparison_of(seen, found)
@@ -360,7 +369,7 @@ ROUTES: tuple[Route, ...] = (
     *offer(
         "/manage/costs/changes",
         "costs_changes",
-        "What changed most since the month before.",
+        "Show the largest changes since the previous month.",
         _CHANGES,
         _changes,
         params=(_MONTH,),

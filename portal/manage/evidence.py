@@ -1,4 +1,7 @@
-"""The evidence for an auditor as a package: `/manage/evidence.zip` about everybody, `/manage/people/<user_key>/evidence.zip` about one."""
+"""The evidence for an auditor as a package.
+
+`/manage/evidence.zip` is about all people, `/manage/people/<user_key>/evidence.zip` about one person.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ ZIP = "application/zip"
 _DAYS = tuple(
     Param(name=name, place=Place.QUERY, text=text, schema={"type": "string", "format": "date"})
     for name, text in (
-        ("from", "The first day (UTC). Default: the first there is."),
+        ("from", "The first day (UTC). Default: the first recorded day."),
         ("to", "The last day (UTC). Default: today."),
     )
 )
@@ -28,7 +31,7 @@ _DAYS = tuple(
 
 @blueprint.get("/manage/evidence.zip")
 def evidence() -> flask.Response:
-    """Return the package about everybody."""
+    """Return the package about all people."""
     return _answer(all_records(current().deps.engine), "everybody")
 
 

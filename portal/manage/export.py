@@ -29,7 +29,10 @@ Columns = Mapping[str, Mapping[str, Any]]
 
 
 class Sheet(Struct, frozen=True, kw_only=True):
-    """A table: its time, its columns with the JSON Schema of each, its rows. `name` names the file."""
+    """A table to export: its time, its columns, each with a JSON Schema, and its rows.
+
+    `name` becomes the file's name.
+    """
 
     name: str
     columns: Columns

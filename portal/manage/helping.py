@@ -1,6 +1,7 @@
-"""The help desk: find a person by address, see how the notebook stands, and start, stop or restart it.
+"""The help desk: find a person by address, see the state of the notebook, and start, stop or restart it.
 
-It shows what the person's own page says, and one line for a ticket. History, facts and costs are not the help desk's.
+The page shows the content of the person's own page, and one line for a ticket. History, facts and costs are not shown
+to the help desk.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NOT_FOUND = "no-one"
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
-    """The state of a person's notebook, for the help desk. `line` is for a ticket: it holds no address."""
+    """The state of a person's notebook, for the help desk. `line` is the text for a ticket and contains no address."""
 
     headline: str
     why: str
@@ -41,13 +42,16 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
 
 @blueprint.get("/manage/help")
 def help_desk() -> flask.Response:
-    """Show the form by which a person is found."""
+    """Show the search form."""
     return pages.page("manage/help.html", is_unknown=flask.request.args.get("said") == _NOT_FOUND)
 
 
 @blueprint.post("/manage/help")
 def find() -> flask.Response:
-    """Redirect to the person whose address was typed. The address is in no URL, because URLs are kept."""
+    """Redirect to the person whose address was typed.
+
+    The address does not appear in a URL, because browsers and logs keep URLs.
+    """
     typed = one_line(flask.request.form.get(_WHO, ""))
     try:
         record = holder_of(parse_address(typed, current().deps.engine.policy.people))
@@ -69,7 +73,7 @@ def help_page(record: UserRecord, waiting: tuple[WaitingWish, ...], said: str) -
 def _diagnosis(record: UserRecord, own: Mine | None) -> Diagnosis:
     if own is None:
         blocked = record.spec.cause is Cause.BLOCKED
-        why = "An operator ended the access. Only an owner lifts that." if blocked else "No access, so no notebook."
+        why = "An operator ended the access. Only an owner can restore it." if blocked else "No access, so no notebook."
         return Diagnosis(
             headline="No access", why=why, line=f"{record.user_key} · no access · {record.spec.cause.value}"
         )
@@ -78,7 +82,10 @@ def _diagnosis(record: UserRecord, own: Mine | None) -> Diagnosis:
 
 
 def _line(record: UserRecord, view: NotebookView) -> str:
-    """Return the state in one line for a ticket. Times are in UTC, because its readers may be in any time zone."""
+    """Return the state in one line for a ticket.
+
+    Times are in UTC, because readers of tickets may be in any time zone.
+    """
     now = visit().now()
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
 

@@ -13,14 +13,17 @@ T = TypeVar("T")
 
 
 class Kept:
-    """A cache of the newest result of each computation, with its inputs. Thread-safe; two threads may compute the same result."""
+    """A cache of the latest result of each computation, with its inputs.
+
+    Thread-safe; two threads may compute the same result.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_name: dict[str, tuple[tuple[object, ...], Any]] = {}
 
     def get(self, name: str, made_of: tuple[object, ...], make: Callable[[], T]) -> T:
-        """Return the cached result if `made_of` are the identical objects as before, else the result of `make`.
+        """Return the cached result if `made_of` are the same objects as in the last call, else the result of `make`.
 
         `make` must depend on nothing but `made_of`.
         """

@@ -13,7 +13,7 @@ from shared.sheet import Value
 
 
 def limits_of(seen: FleetSnapshot) -> tuple[LimitUse, ...]:
-    """Return the limits by group, and how much of each is used, from the list of all users."""
+    """Return the limits by group with the used part of each, computed from the list of all users."""
     catalog = current().deps.engine.policy.catalog
     return kept().get("limits", (seen, catalog), lambda: limits_used(seen.rows, catalog, seen.taken_at))
 
@@ -32,7 +32,7 @@ _LIMITS: Columns = {
 
 
 def _limits_sheet() -> Sheet:
-    """Return the limits by group, and how much of each is used."""
+    """Return the limits by group, with the used part of each."""
     seen = fleet()
     rows = (
         (

@@ -1,4 +1,6 @@
-"""The page `/manage/messages`: messages that could not be processed, with what each would have done; View, Replay, Dismiss.
+"""The page `/manage/messages`: messages that could not be processed.
+
+It shows the effect that each would have had, and the buttons View, Replay and Dismiss.
 
 The page changes nothing: a click creates a decision that names the message by its digest, and the tick carries it out.
 """
@@ -117,7 +119,7 @@ def _in_order(rows: Sequence[LetterRow]) -> tuple[LetterRow, ...]:
 
 
 def meant_words(row: LetterRow) -> str:
-    """Return what a message would have done, as far as a listing tells."""
+    """Return the effect that a message would have had, as far as its row shows."""
     if row.cuts:
         return "End access"
     if row.function == "tick":
@@ -177,7 +179,7 @@ def message(letter: str) -> flask.Response:
 
 @blueprint.post("/manage/messages/<letter>/<verb>")
 def handle_message(letter: str, verb: str) -> flask.Response:
-    """Write down that a message is to be replayed or dismissed, and redirect to the list."""
+    """Store the decision to replay or dismiss a message, and redirect to the list."""
     chosen = next((each for each in Verb if each.value == verb), None)
     if chosen is None:
         raise NotFound
@@ -207,11 +209,11 @@ def _decide(digest: str, verdict: Verdict) -> None:
         assertion=present.assertion,
     )
     deps.decisions.put(decision, by=key)
-    deps.log.info("Decided on the page", digest=digest, verdict=verdict.value, by=key)
+    deps.log.info("Stored a decision of the page", digest=digest, verdict=verdict.value, by=key)
 
 
 def _row_of(digest: str) -> LetterRow:
-    """Return the message of a digest: one to three listings. 404 if it is not there."""
+    """Return the message of a digest: by one to three listings. Raise 404 if it does not exist."""
     row = letter_named(digest, letters().rows) if DIGEST.fullmatch(digest) else None
     if row is None:
         raise NotFound
@@ -226,7 +228,7 @@ def _objection(row: LetterRow) -> str:
 
 
 def _asked_for(digest: str) -> Verdict | None:
-    """Return what was asked for and is not done yet, or None; also if that cannot be read."""
+    """Return the requested decision that is not carried out yet; None if there is none, or if it cannot be read."""
     try:
         waiting = [each.shown for each in current().deps.engine.decisions.waiting()]
     except BenchkeeperError as error:
@@ -245,7 +247,7 @@ def _read(row: LetterRow) -> DeadLetter | None:
 
 
 def _body(letter: DeadLetter) -> str:
-    """Return JSON indented, other text as it is, and bytes that are no text escaped; the beginning of a long one."""
+    """Return JSON indented, other text as it is, and bytes that are no text escaped; only the beginning of a long body."""
     text = letter.body.decode(errors="backslashreplace")
     with contextlib.suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
@@ -256,7 +258,7 @@ def _body(letter: DeadLetter) -> str:
 @blueprint.get("/manage/dead-letters.csv", endpoint="old_messages_csv")
 @blueprint.get("/manage/dead-letters.json", endpoint="old_messages_json")
 def old_messages() -> flask.Response:
-    """Redirect the addresses of earlier versions."""
+    """Redirect URLs of earlier versions."""
     ending = flask.request.path.removeprefix("/manage/dead-letters")
     show = _ALL if asked("show") == _ALL else None
     return pages.go(flask.url_for(f"manage.messages{ending.replace('.', '_')}", show=show))

@@ -1,4 +1,4 @@
-"""The list of what needs attention, the most dangerous first: the words of each reason, and what to do about it."""
+"""The list of what needs attention, the most dangerous first: the text of each reason, with advice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEEDS: Mapping[str, Need] = {
         "Open the person's page, then View or Replay the message.",
     ),
     "DataMissing": Need(
-        "Files not where they should be", "Look in the person's history for the last snapshot or disk that was there."
+        "Files not where they should be", "Look in the person's history for the last snapshot or disk that existed."
     ),
     "SnapshotFailed": Need(
         "Files that could not be saved", "The files are still on their disk. The log has the cause."
@@ -91,7 +91,7 @@ _OTHER = Need("Another reason", "Open the person's page for details.")
 
 
 def need_of(why: str) -> Need:
-    """Return the words of a reason; neutral ones for a reason of a newer version."""
+    """Return the texts for a reason; neutral texts for a reason of a newer version."""
     return NEEDS.get(why, _OTHER)
 
 

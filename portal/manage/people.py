@@ -50,7 +50,7 @@ EMPTY = {
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """The fleet with what is known of it besides: the costs of this month, and the last uses."""
+    """The fleet together with this month's costs and the last uses."""
 
     seen: FleetSnapshot
     is_billed: bool
@@ -58,7 +58,7 @@ class Known(Struct, frozen=True, kw_only=True):
 
 
 def known_now() -> Known:
-    """Return what the table shows: two calls to the cloud, for any number of users."""
+    """Return the content of the table, by two calls to the cloud for any number of users."""
     seen = fleet()
     notes, _ = notes_now()
     policy = current().deps.engine.policy
@@ -73,7 +73,7 @@ def known_now() -> Known:
 
 @blueprint.get("/manage/people")
 def people() -> flask.Response:
-    """Show the table of all users: two calls to the cloud."""
+    """Show the table of all users, by two calls to the cloud."""
     known = known_now()
     seen, extra = known.seen, known.extra
     query = query_of(flask.request.args, seen)
@@ -114,7 +114,7 @@ def _counts(seen: FleetSnapshot, extra: Extra) -> Mapping[View | None, int]:
 
 
 def _without_use(seen: FleetSnapshot, extra: Extra) -> int:
-    """Return how many users with access have no known last use."""
+    """Return the number of users with access whose last use is unknown."""
     return sum(row.presence is Presence.PRESENT and row.user_key not in extra.last_used for row in seen.rows)
 
 
@@ -126,7 +126,7 @@ def search() -> flask.Response:
 
 
 def rows_of(known: Known, query: Query) -> list[RecordRow]:
-    """Return the rows that the query asks for, in its order."""
+    """Return the rows that the query selects, in its order."""
     seen, extra = known.seen, known.extra
     return ordered(seen, chosen(seen, query.choice, extra), query.column, descending=query.descending, extra=extra)
 

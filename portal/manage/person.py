@@ -87,7 +87,7 @@ TEXTS = {
     Said.RELEASE_ASKED: "Release requested. It takes effect once another administrator approves it under Changes.",
     Said.RECONCILE: "Check requested. The result is under History within a minute.",
     Said.DELETE_CLUSTER: "Deleting the Spark cluster.",
-    Said.BLOCK: "Access ends now. Everything is stopped within a minute, and no message brings it back.",
+    Said.BLOCK: "Access ends now. Everything is stopped within a minute, and no message can restore it.",
     Said.LIFT: "The block is lifted. What HR, the groups and the directory state counts again.",
     Said.ALREADY: "Already set. Nothing was changed.",
     Said.BUSY: "Your last click is still in progress. Nothing was changed.",
@@ -106,7 +106,7 @@ SNAPSHOTS = {
 
 
 def _tab() -> Tab:
-    """Return the tab that the URL asks for. A kind of line, or an older part, is of the history."""
+    """Return the tab that the URL asks for. A kind of line, or an older part of the history, selects the history."""
     known = next((tab for tab in Tab if tab.value == asked("tab")), None)
     return known or (Tab.HISTORY if asked("kind") or asked("before") else Tab.SUMMARY)
 

@@ -35,7 +35,10 @@ def record_of(user_key: str) -> UserRecord:
 
 
 class ClusterRow(Struct, frozen=True, kw_only=True):
-    """A Spark cluster that is wanted or may exist. `says` is its state, or the reason why the last cluster is gone."""
+    """A Spark cluster that is wanted or may exist.
+
+    `says` is its state, or the reason for the end of the last cluster.
+    """
 
     template: str
     title: str
@@ -115,7 +118,7 @@ def value_text(value: object) -> str:
 
 @blueprint.app_template_filter("stated")
 def _stated(value: object) -> str:
-    """Return a stated value for the page: our words for what is no text in the reader's language, a text as it was stated."""
+    """Return a stated value for the page: texts as they were stated, all other values in the reader's language."""
     is_text = bool(value) and isinstance(value, str | tuple)
     return value_text(value) if is_text else pages.word(value_text(value))
 
@@ -203,7 +206,7 @@ def _snapshots(record: UserRecord) -> Rows:
 
 
 def _certificate(record: UserRecord) -> Rows:
-    """Yield the paths; none for a person who has access."""
+    """Yield a row for each access path; no rows for a person who has access."""
     found = certificate_of(record)
     for row in found.paths if found is not None else ():
         yield row.path, row.covers, row.result, row.says, row.cut_at, row.verified_at

@@ -18,7 +18,7 @@ from shared.domain.things.identity import UserKey
 from shared.engine.decisions import policy_change
 from shared.engine.decisions.decisions import concerned_by
 
-TITLE = "The configuration that was deployed changes things for many"
+TITLE = "The deployed configuration affects many people"
 STEPS: Mapping[StepKind, tuple[str, str]] = {
     StepKind.LOSES_ACCESS: ("{} person loses access", "{} people lose access"),
     StepKind.GAINS_ACCESS: ("{} person is given an environment", "{} people are given an environment"),
@@ -29,7 +29,7 @@ STEPS: Mapping[StepKind, tuple[str, str]] = {
     StepKind.DISK: ("{} person gets another disk", "{} people get another disk"),
     StepKind.TEMPLATES: ("the Spark templates of {} person change", "the Spark templates of {} people change"),
     StepKind.CLUSTERS_END: ("the Spark clusters of {} person are deleted", "the Spark clusters of {} people are deleted"),
-    StepKind.DATA_ROLES: ("{} person reads data by another group", "{} people read data by another group"),
+    StepKind.DATA_ROLES: ("{} person reads data through another group", "{} people read data through another group"),
     StepKind.IDLE_SOONER: ("{} notebook counts as idle sooner", "{} notebooks count as idle sooner"),
     StepKind.DELETED_SOONER: ("{} leaver's notebook is deleted sooner", "{} leavers' notebooks are deleted sooner"),
     StepKind.DATA_DELETED_SOONER: ("{} leaver's files are deleted sooner", "{} leavers' files are deleted sooner"),

@@ -78,7 +78,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
     @property
     def is_filtered(self) -> bool:
-        """A flag: true if anything but the view limits the rows."""
+        """Return True if a filter other than the view limits the rows."""
         return self.choice != Choice(view=self.choice.view)
 
     def aria_sort(self, column: Column) -> str:

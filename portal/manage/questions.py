@@ -34,14 +34,12 @@ from shared.engine.ports.deps import Deps
 _MOST = 50  # the most users with a question whose records are read for one page
 _WORKERS = 8
 _START = datetime.fromtimestamp(0, UTC)
-_TWO = (
-    "Both have an environment, saved files or a hold, and nothing makes one of two. Decide which is to go, and say so: "
-)
+_TWO = "Both have an environment, saved files or a hold, and two environments cannot be merged. Decide which one to remove: "
 TITLES = {
     About.RENAME: "A new address waits to be confirmed",
     About.SAME_PERSON: "An address was given to a new account: is it the same person?",
     About.GROUP: "A group that gives access is gone",
-    About.RELEASE: "A hold is asked to be released",
+    About.RELEASE: "The release of a hold was requested",
 }
 CAUSES = {
     About.RENAME: "NewAddress",
@@ -49,7 +47,7 @@ CAUSES = {
     About.GROUP: "GroupGone",
     About.RELEASE: "Release",
 }
-OVER = "Nothing: it was decided already, or something else is true by now."
+OVER = "Nothing: it was already decided, or the situation has changed."
 
 
 class Step(StrEnum):
@@ -93,7 +91,7 @@ class _Look(Struct):
     records: dict[UserKey, UserRecord | None] = field(default_factory=dict)
 
     def at(self, key: UserKey) -> UserRecord | None:
-        """Return the record that the key leads to, or None."""
+        """Return the record that the key leads to; None if there is none."""
         if key not in self.records:
             stored = _engine().records.load(key)
             self.records[key] = stored.record if stored is not None else None
@@ -178,7 +176,7 @@ def _read(found: Seen) -> Callable[[UserKey], UserRecord | None]:
 
 
 def _of_groups(_: Seen, __: _Look) -> Iterator[Question]:
-    """Yield the questions about groups. The book is only read if a user is marked as waiting for a group."""
+    """Yield the questions about groups. The group book is read only if a user is marked as waiting for a group."""
     deps = _engine()
     figures = _figures()
     if figures is None or not figures.notices.get(Notice.GROUP_WAITS):
@@ -251,7 +249,7 @@ def _rename(question: Question, look: _Look) -> _Told | None:
         since=waits.occurred_at,
         approving=(
             f"{record.email} becomes {new}: one person, whose environment, files and groups stay as they are.",
-            "News under either address is about this person from then on, what was said so far too.",
+            "From then on, messages under either address are about this person, including earlier ones.",
         ),
         rejecting=(
             (
@@ -259,11 +257,11 @@ def _rename(question: Question, look: _Look) -> _Told | None:
                 "entitled to."
             ),
             (
-                "The same message again, or an older one, is not asked about any more. A new one is, and the directory's word counts "
-                "at once."
+                "The same message, or an older one, raises no further question. A new message does, and a statement of the "
+                "directory counts at once."
             ),
             (
-                "An end of access that was said of either so far stays said of this person; if that is wrong: benchkeeper publish "
+                "An end of access that was stated for either address still counts for this person; if that is wrong: benchkeeper publish "
                 "leave-cancelled."
             ),
         ),
@@ -283,13 +281,13 @@ def _same_person(question: Question, look: _Look) -> _Told | None:
         since=old.handover.at,
         approving=(
             f"The present holder of {new.email} is the person who had it before: files, groups and what HR said are theirs again.",
-            "An end of access that was said of either counts. The deletion of the first account counts no more.",
+            "An end of access that was stated for either account counts. The deletion of the first account no longer counts.",
         ),
         rejecting=(
-            "They are two people. What the earlier one had is kept, and deleted when its retention is over.",
-            "Nobody is asked again. If HR gives both the same person number, that counts.",
+            "They are two people. The earlier person's data is kept, and deleted when its retention is over.",
+            "This question is not asked again. If HR states the same person number for both, that counts.",
         ),
-        cannot=f"{_TWO} What the earlier holder had is kept until its retention is over." if two else "",
+        cannot=f"{_TWO} The earlier holder's data is kept until its retention is over." if two else "",
     )
 
 
@@ -302,7 +300,7 @@ def _release(question: Question, look: _Look) -> _Told | None:
         since=record.hold.since,
         approving=(
             f"The hold of {record.email} ends ({record.hold.reason}).",
-            "What the retention has long let go is deleted soon after, for good. Whoever has access keeps everything.",
+            "Data past its retention is permanently deleted soon after. A person with access keeps everything.",
         ),
         rejecting=("The hold stays, and nothing is deleted. The release can be asked for again.",),
     )
@@ -324,7 +322,7 @@ def _group(question: Question, _: _Look) -> _Told | None:
             ),
         ),
         rejecting=(
-            f"The group {event.group} entitles on as if that had not been said, until something new is said of it or of a member.",
+            f"The group {event.group} continues to give access as before, until there is a new statement about it or a member.",
         ),
     )
 
@@ -334,7 +332,7 @@ def _what_happened(event: GroupEvent) -> str:
         case GroupEventKind.DELETED:
             return f"The group {event.group} was deleted."
         case GroupEventKind.CREATED:
-            return f"The group {event.group} was made anew: its members of before are none any more."
+            return f"The group {event.group} was created again: its previous members are no longer in it."
         case GroupEventKind.ADDRESS_CHANGED:
             return f"The group {event.group} has the address {event.new_group} now."
 

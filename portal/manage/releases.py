@@ -20,7 +20,7 @@ SAYS = {
     "before.",
     Said.ALREADY: "You asked for the release before; it waits for another administrator. Nothing was changed.",
     Said.OVER: "This person is not on hold. Nothing was changed.",
-    Said.BUSY: "Another click of yours is still being worked on, so this one did nothing.",
+    Said.BUSY: "Another click of yours is still in progress, so this one did nothing.",
 }
 ALONE = (
     "The release was asked for and takes effect within a minute: one administrator is enough here (guard.approvers: 1)."

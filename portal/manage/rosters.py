@@ -1,4 +1,7 @@
-"""The page `/manage/rosters`: what the lists of everybody said that no message had told, and why a list is not used."""
+"""The page `/manage/rosters`: the differences that rosters found although no message told them.
+
+It also shows the reason why a roster is not used.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _IN_A_BATCH = Notice.CUT_WAITS.value  # not shown among the needs, which have a 
 
 
 class Happened(Struct, frozen=True, kw_only=True):
-    """A line of the feed: a number, what happened, and the page about it."""
+    """A line of the feed: a number, a text, and a link to the page about it."""
 
     count: int
     text: str
@@ -92,7 +92,10 @@ def index() -> flask.Response:
 
 
 def _budgets() -> list[tuple[str, bool]]:
-    """Return the groups that have used 80 % of their month, and True if all of it: one call for each monthly limit."""
+    """Return the groups that have used 80 % of their month, and for each group True if the whole month is used up.
+
+    One call for each monthly limit.
+    """
     engine, now = current().deps.engine, visit().now()
     found = []
     for each in engine.policy.catalog.budgeted:
@@ -117,7 +120,7 @@ def _sold_out(today: Today) -> list[str]:
 
 
 def feed_of(seen: FleetSnapshot, figures: Figures, found: Letters | None) -> list[Day]:
-    """Return what happened in the last seven days, newest first; days on which nothing happened are left out."""
+    """Return the days of the last week, newest first. Days without an event are left out."""
     last = seen.taken_at.date()
     sources = _Week(seen, figures, found)
     days = (last - timedelta(days=number) for number in range(FEED_DAYS))

@@ -115,7 +115,7 @@ def _approving(rollout: Rollout) -> tuple[str, ...]:
     left = rollout.sizes[-1] - rollout.counts.verified
     return (
         f"The change goes on, in the same waves: {left:,} of {rollout.sizes[-1]:,} people are still to get it.",
-        "Who failed until now is tried again, and counts anew; it halts again if too many fail.",
+        "Notebooks that failed so far are tried again and counted anew; the change halts again if too many fail.",
     )
 
 
@@ -123,8 +123,8 @@ def _rejecting(rollout: Rollout) -> tuple[str, ...]:
     changed = rollout.counts.verified
     back = f"{changed:,} {'person who has' if changed == 1 else 'people who have'} the new notebook already"
     return (
-        "The configuration of before is put in force again, all of it.",
-        f"{back} {'gets' if changed == 1 else 'get'} back what there was, with the files.",
+        "The whole previous configuration is put in force again.",
+        f"{back} {'gets' if changed == 1 else 'get'} back the previous one, with the files.",
         "What was deployed is not proposed again until its files change.",
     )
 

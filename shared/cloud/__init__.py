@@ -1,1 +1,4 @@
-"""The adapters to Google Cloud. The only package that imports `google.*`; every Google error is translated before it leaves."""
+"""The adapters to Google Cloud.
+
+The only package that imports `google.*`; every error of Google is translated into ours here.
+"""

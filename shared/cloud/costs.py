@@ -97,7 +97,7 @@ class BigQueryCosts:
         if answer.get("jobComplete"):
             return answer
         raise CloudUnavailableError(
-            user_message="BigQuery takes long to sum up the costs; it is tried again within the hour.",
+            user_message="BigQuery takes long to sum up the costs; Benchkeeper tries again within the hour.",
             detail=f"costs: the query still runs after {_MOST_WAITS} waits of {_WAIT_MS} ms",
         )
 
@@ -124,7 +124,7 @@ class BigQueryCosts:
             ) from error
         if found is None:
             raise PermanentError(
-                user_message="The view of cost by user is not there. ./deploy.sh gcp makes it: docs/operations.md, Cost by user.",
+                user_message="The view of cost by user does not exist. ./deploy.sh gcp creates it: docs/operations.md, Cost by user.",
                 detail=f"costs: 404 for {self._view}",
             )
         return found

@@ -1,4 +1,6 @@
-"""The running jobs of everybody outside the instances: BigQuery's, those of Spark clusters, serverless Spark sessions. Plain REST.
+"""The running jobs of all users outside the instances. Plain REST.
+
+They are BigQuery jobs, jobs of Spark clusters, and serverless Spark sessions.
 
 BigQuery documents `user_email` as "[Full-projection-only]" (bigquery.v2 discovery document, JobList), so the full projection is read, cut
 to the needed fields. A caller without `bigquery.jobs.listAll` may get "redacted information for jobs they did not create" (same page).
@@ -31,7 +33,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RestOutsideJobs:
-    """The adapter of the port `OutsideJobs`. `canonical` gives the form in which records keep an address; it raises for any other text."""
+    """The adapter of the port `OutsideJobs`.
+
+    `canonical` returns the form of an address that records use, and raises an error for any other text.
+    """
 
     def __init__(
         self,
@@ -52,7 +57,7 @@ class RestOutsideJobs:
         return self._bigquery_projects
 
     def queries(self, project: str) -> tuple[OutsideJob, ...]:
-        """Return the running BigQuery jobs. Raise if a location is missing in the list, or if it does not say whose a job is."""
+        """Return the running BigQuery jobs. Raise an error if the list lacks a location or the user of a job."""
         query = {
             "allUsers": "true",
             "stateFilter": "running",

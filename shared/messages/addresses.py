@@ -81,7 +81,8 @@ def other_forms(raw: object, email: UserEmail) -> tuple[UserEmail, ...]:
 def forms_of_cut(raw: object, people: People) -> tuple[UserEmail, ...]:
     """Return every form under which a leaver's address may be known, the most likely first. Raise `InvalidMessageError` if there is none.
 
-    Parsed leniently: a display name, `mailto:`, invisible or full-width characters, an alias domain or a plus tag must not save access.
+    Parsed leniently: a display name, `mailto:`, invisible or full-width characters, an alias domain or a plus tag must
+    not let a leaver keep access.
     """
     found = dict.fromkeys(_plausible(raw, people))
     if not found:

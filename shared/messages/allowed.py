@@ -1,4 +1,4 @@
-"""The check of what a source may state."""
+"""The check of the kinds of facts that a source may state."""
 
 from __future__ import annotations
 

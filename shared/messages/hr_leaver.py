@@ -1,4 +1,4 @@
-"""The parser of a leaver in the neutral schema: it uses whatever part of the message is usable, so that no leave is lost."""
+"""The parser of a leaver in the neutral schema: it uses every usable part of the message, so that no leave is lost."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Leaver(Reader):
         return False
 
     def plain_number(self, raw: str) -> str:
-        """Return the number without invisible characters, too."""
+        """Return the number as the base class does, and without invisible characters."""
         plain = unicodedata.normalize("NFKC", raw)
         return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 
@@ -117,7 +117,7 @@ class Leaver(Reader):
             return otherwise
 
     def _occurred(self) -> tuple[datetime, datetime | None]:
-        """Return when the leave was stated, and the beginning of the stated day if only a day was stated.
+        """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
 
         A bare date or a midnight states a day, not a moment: then, and if it cannot be read, the moment is the publish time.
         """

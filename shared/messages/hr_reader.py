@@ -138,7 +138,10 @@ class Reader(Struct):
         return to_utc(datetime.combine(day + timedelta(days=1) if day_ends else day, time(), zone))
 
     def bounded(self, occurred_at: datetime) -> tuple[datetime, datetime | None]:
-        """Return when the news was stated, and the claimed time if it lies in the future and is not trusted."""
+        """Return the time at which the news was stated, and the claimed time.
+
+        The latter is None unless it lies in the future and is not trusted.
+        """
         published = self.published()
         if occurred_at > published + CLOCKS_DIFFER:
             return published, occurred_at

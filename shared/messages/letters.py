@@ -41,7 +41,7 @@ def parse_letter(
     source = source_of_letter(letter, sources) if replay_as is None else sources[replay_as]
     if source is None:
         raise UnsupportedMessageError(
-            user_message="The message does not say on which topic it came. Name its source: "
+            user_message="The message does not name the topic on which it arrived. Name its source: "
             f"benchkeeper messages replay --as SOURCE {letter.row.letter_id}",
             detail="a letter of no known topic",
             reason=Reason.UNKNOWN_TOPIC,

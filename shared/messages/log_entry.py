@@ -1,4 +1,7 @@
-"""The parts of a log entry that every reader of Google's logs needs: when, which one, a parameter, and if it happened at all."""
+"""The parts of a log entry that every reader of Google's logs needs.
+
+They are its time, its id, its parameters, and the success of the action.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def has_failed(event: dict[str, Any]) -> bool:
 
 
 def parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """Return a parameter by its name, because the order differs between samples. In a cut it may be a list of one."""
+    """Return a parameter by its name, because the order differs between samples.
+
+    For a cut, a list of one is accepted, too.
+    """
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else []:
         if isinstance(parameter, dict) and parameter.get("name") == name:
@@ -70,7 +76,10 @@ def entry_id(entry: dict[str, Any], message: Message) -> str:
 
 
 def digest(event: object) -> str:
-    """Return a digest that tells the events of an entry apart, independent of their place and of their parameters' order."""
+    """Return a digest that distinguishes the events of an entry.
+
+    It is independent of their place and of their parameters' order.
+    """
     if isinstance(event, dict) and isinstance(event.get("parameter"), list):
         event = {**event, "parameter": sorted(event["parameter"], key=lambda each: json.dumps(each, sort_keys=True))}
     return hashlib.sha256(json.dumps(event, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:12]

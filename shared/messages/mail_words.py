@@ -52,14 +52,14 @@ _FIRST_STRONG, _POP = "\u2068", "\u2069"
 
 
 class MailWords:
-    """The texts of a folder. `language` and `zone` are those of people of whom no others are known."""
+    """The texts of a folder. `language` and `zone` are the defaults for people without their own."""
 
     def __init__(self, folder: Path, *, language: str, zone: str, page: str, contact: str) -> None:
         self._folder = folder
         self._language, self._zone, self._page, self._contact = language, zone, page, contact
 
     def write(self, mail: Mail, record: UserRecord, recipients: Sequence[str], now: datetime) -> Letter:
-        """Return the mail in words. Raise `NotAcceptedError` if its text cannot be rendered."""
+        """Return the mail as text and HTML. Raise `NotAcceptedError` if its text cannot be rendered."""
         language, zone = self._language_of(mail, record, now), self._zone_of(mail, record, now)
         names = {
             "person": person_of(record, now),
@@ -94,7 +94,7 @@ class MailWords:
         )
 
     def _language_of(self, mail: Mail, record: UserRecord, now: datetime) -> str:
-        """Return the language of who is told: a leaver's mails go to others, in the language of the settings."""
+        """Return the language of the recipient: a leaver's mails go to others, in the language of the settings."""
         said = None if mail.stage in ABOUT_A_LEAVER else record.facts.attribute("language", now)
         wanted = said[:2].lower() if isinstance(said, str) else ""
         has_it = bool(_LANGUAGE.fullmatch(wanted)) and (self._folder / wanted / f"{mail.stage.value}.txt").exists()
@@ -114,7 +114,10 @@ def message_id(user_key: str, mail: Mail) -> str:
 
 
 def person_of(record: UserRecord, now: datetime) -> str:
-    """Return how a mail names the person: the attribute `name` of HR, if it is stated, and the address. One line, not too long."""
+    """Return the name of the person in a mail, as one short line.
+
+    It has the attribute `name` of HR, if stated, and the address.
+    """
     stated, address = record.facts.attribute("name", now), _shown(record.email)
     name = _shown(stated) if isinstance(stated, str) else ""
     return f"{name} ({address})" if name and name != address else address
@@ -136,7 +139,7 @@ def plain(text: str) -> str:
 
 
 def said(name: str, value: str, zone: ZoneInfo, language: str) -> str:
-    """Return a fact as a text names it: a time in that zone, to the minute, or the value as it is."""
+    """Return a fact as text: a time in that zone, to the minute, or the unchanged value."""
     if name not in TIMES or not value:
         return value
     at = datetime.fromisoformat(value) + timedelta(seconds=30)

@@ -1,7 +1,7 @@
 """The CloudEvents of the topic `workbench-notifications` (docs/asyncapi.yaml): a mail to a user is due.
 
-The function `notify` reads only whose mail it is, and which: everything else it takes from the record, so a forged message can
-trigger only a mail that is due. Other subscribers find the times in `facts`.
+The function `notify` reads only the user and the identity of the mail. It takes everything else from the record, so a
+forged message can trigger only a mail that is due. Other subscribers find the times in `facts`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST = 200
 
 
 class DueMail(Struct, frozen=True, kw_only=True):
-    """The name of a mail that is due."""
+    """The identity of a mail that is due: its user, stage and episode."""
 
     user_key: UserKey
     stage: Stage
@@ -52,7 +52,7 @@ def notification(record: UserRecord, mail: Mail, *, project: str) -> bytes:
 
 
 def parse_notification(message: Message) -> DueMail:
-    """Return which mail is due. Raise `InvalidMessageError` for anything but such a CloudEvent."""
+    """Return the identity of the due mail. Raise `InvalidMessageError` for anything but such a CloudEvent."""
     body = json_object(message, _MAX_BYTES)
     data = body.get("data")
     if body.get("type") != TYPE or not isinstance(data, dict):

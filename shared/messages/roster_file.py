@@ -1,9 +1,9 @@
-"""The reader of HR's roster: a file that lists everybody who works here, as CSV or JSON. It is used whole or not at all.
+"""The reader of HR's roster: a CSV or JSON file that lists all employees. It is used as a whole or not at all.
 
-CSV: the first line names the columns `user`, `person_id`, `groups`; others are ignored. The last line is `#rows,1234` or
-`#sha256,<digest of all bytes before that line>`, or both are the last two, so that a half-written file is noticed. A line
-`#as_of,2026-11-29T06:00:00Z` above says of which moment the file speaks.
-JSON: `{"schema": "workbench.roster/v1", "as_of": …, "rows": 1234, "people": [{"user": …, "person_id": …, "groups": […]}]}`.
+CSV: the first line names the columns `user`, `person_id`, `groups`; others are ignored. The last line is `#rows,1234`
+or `#sha256,<digest of all bytes before that line>`, or both are the last two, so that a half-written file is noticed. A
+line `#as_of,2026-11-29T06:00:00Z` above gives the moment that the file describes. JSON: `{"schema":
+"workbench.roster/v1", "as_of": …, "rows": 1234, "people": [{"user": …, "person_id": …, "groups": […]}]}`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Person = Callable[[object], UserEmail]
 
 
 class RosterFault(Struct, frozen=True, kw_only=True):
-    """A fault on a line of the file (0: the file as a whole), and what is valid."""
+    """A fault on a line of the file (0: the file as a whole), with a hint at what is valid."""
 
     line: int
     problem: str
@@ -54,7 +54,7 @@ class RosterFault(Struct, frozen=True, kw_only=True):
 
 
 class _People(Struct):
-    """The people and faults read so far. `lines` is where an address was first listed."""
+    """The people and faults read so far. `lines` maps an address to the line that first lists it."""
 
     people: dict[UserEmail, tuple[str, ...] | None] = field(default_factory=dict)
     numbers: dict[UserEmail, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class _People(Struct):
             self.faults.append(RosterFault(line=line, problem=problem))
 
     def add(self, line: int, row: dict[str, Any], person: Person) -> None:
-        """Add a person; note a fault of the row instead if it has one."""
+        """Add a person, or a fault if the row is invalid."""
         try:
             email = person(row.get("user"))
         except InvalidMessageError as error:
@@ -110,9 +110,11 @@ def _group(raw: str, _person: Person) -> str:
 
 
 def read_roster(raw: bytes, *, person: Person, written_at: datetime, version: str = "") -> Reading:
-    """Return the roster of a file that was written at `written_at`. `person` gives an address its canonical form, or raises.
+    """Return the roster of a file that was written at `written_at`.
 
-    Raise `RosterRefusedError` for any fault: nothing of a faulty file is used.
+    `person` returns the canonical form of an address, or raises `InvalidMessageError`.
+
+    Raise `RosterRefusedError` for any fault: no part of a faulty file is used.
     """
     found = _People()
     if len(raw) > MOST_BYTES:
@@ -147,7 +149,7 @@ def _refused(found: _People) -> RosterRefusedError:
 
 
 class _Foot(Struct, frozen=True):
-    """A last line: where it begins, and what it says."""
+    """A last line: its position and its content."""
 
     begin: int
     name: str
@@ -155,7 +157,10 @@ class _Foot(Struct, frozen=True):
 
 
 def _feet(raw: bytes) -> list[_Foot]:
-    """Return the last line, or the last two if they say different things, the upper one first; empty if the last line is none."""
+    """Return the last line, or the last two if they differ in kind, the upper one first.
+
+    Empty if there is no such line.
+    """
     found: list[_Foot] = []
     end = len(raw.rstrip())
     while len(found) < 2:  # noqa: PLR2004 - a count and a digest
@@ -255,7 +260,10 @@ def _time(line: int, value: object, found: _People) -> datetime | None:
 
 
 def _check_foot(foot: _Foot, raw: bytes, body: int, rows: int, found: _People) -> None:
-    """Note a fault if the last line does not fit. A digest is of all above its own line, or of all above the two last ones."""
+    """Add a fault if the last line does not match the file.
+
+    A digest covers all bytes above its own line, or all above the last two lines.
+    """
     line = raw.count(b"\n", 0, foot.begin) + 1
     if foot.name == "rows":
         if not foot.value.isdigit() or int(foot.value) != rows:
@@ -297,7 +305,10 @@ def _json(raw: bytes, found: _People, person: Person) -> datetime | None:
 
 
 def _placed(people: list[Any], raw: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield each person with the line on which the person's object begins, found by its address; 0 if that is not clear."""
+    """Yield each person with the line on which the person's object begins, found by its address.
+
+    0 if the line is ambiguous.
+    """
     text, place, line = raw.decode("utf-8-sig"), 0, 1
     for row in people:
         user = row.get("user") if isinstance(row, dict) else None

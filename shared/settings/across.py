@@ -1,6 +1,6 @@
 """The checks across files: names that refer to nothing, and keys that contradict each other.
 
-They read what is written, not what was accepted, so that a fault elsewhere in a file hides none of theirs.
+The checks read the files as written, not as accepted, so that a fault elsewhere in a file does not hide others.
 """
 
 from __future__ import annotations

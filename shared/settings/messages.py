@@ -1,4 +1,4 @@
-"""The section `messages` of config/settings.<env>.yaml: whether users are told, by which mail server, and in which room."""
+"""The section `messages` of config/settings.<env>.yaml: the mail server and the chat room by which users are told."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SmtpFile(Strict, frozen=True, kw_only=True):
 
     @property
     def how(self) -> Security:
-        """The security of the connection, by its port if nothing is said."""
+        """The security of the connection, derived from the port if it is not set."""
         return Security(self.security or ("tls" if self.port == _TLS_PORT else "starttls"))
 
 
@@ -66,7 +66,7 @@ def _page(value: str) -> str:
 
 
 class MessagesFile(Strict, frozen=True, kw_only=True):
-    """Messages to users. Without this section, users are told things on the page only."""
+    """Messages to users. Without this section, users are informed only on the page."""
 
     sender: Annotated[Email, Meta(description="The address that mails come from; your mail server must allow it.")] = (
         field(name="from")

@@ -215,7 +215,10 @@ class IdleFile(Strict, frozen=True, kw_only=True):
 
 
 class RosterFile(Strict, frozen=True, kw_only=True):
-    """The lists of everybody that are read each hour, so that a joiner or leaver whose message was lost is found all the same."""
+    """The lists of all people that are read each hour.
+
+    So a joiner or leaver whose message was lost is still found.
+    """
 
     groups: Annotated[
         bool,
@@ -260,7 +263,7 @@ class HubFile(Strict, frozen=True, kw_only=True):
     ] = "USD"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a group that is named for two roles: its members would silently have the first."""
+        """Yield a group that is named for two roles: its members would silently get the first of them."""
         seen: set[str] = set()
         for key in ("admin_group", "operator_group", "help_desk_group", "auditor_group"):
             group = getattr(self, key)
@@ -279,7 +282,10 @@ class HubFile(Strict, frozen=True, kw_only=True):
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):
-    """The buckets beside that of the records, so that each function writes only where it must. By default their names are derived."""
+    """The buckets other than the one of the records.
+
+    They are separate, so that each function can write only where it must. By default their names are derived.
+    """
 
     inbox: (
         Annotated[
@@ -328,7 +334,7 @@ def _of_one_region(zones: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class SettingsFile(Strict, frozen=True, kw_only=True):
-    """The shape of config/settings.<env>.yaml: where and how Benchkeeper runs."""
+    """The shape of config/settings.<env>.yaml: the place and mode in which Benchkeeper runs."""
 
     project: Annotated[str, Meta(pattern=_PROJECT, examples=["acme-analytics"])]
     zones: Annotated[tuple[str, ...], check(_of_one_region, min_length=1)]
@@ -367,7 +373,7 @@ def _once(value: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
 
 
 class ProfilesFile(Strict, frozen=True, kw_only=True):
-    """The shape of config/profiles.yaml: what is offered, and to whom."""
+    """The shape of config/profiles.yaml: the offered profiles, and the groups that get them."""
 
     default: str | None = None
     assignments: Annotated[tuple[Assignment, ...], check(_once)] = ()

@@ -19,7 +19,7 @@ _DEFAULT_DISK = "PD_BALANCED"
 
 
 def zones_of(settings: Place) -> tuple[str, ...]:
-    """Return the zones as they are written."""
+    """Return the zones as they are written in the settings."""
     return tuple(zone.strip() for zone in settings.items("zones") if isinstance(zone, str))
 
 
@@ -80,7 +80,10 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
 
 
 def _in_capitals(what: str, said: str, judged: Callable[[str], Verdict | None]) -> Verdict | None:
-    """Return the judgement of a name as Workbench's API writes it; Compute Engine's `pd-ssd` is not one, but `PD_SSD` was meant."""
+    """Return the judgement of a name that must be in the form of Workbench's API, such as `PD_SSD`.
+
+    For Compute Engine's form `pd-ssd`, the fault suggests the right one.
+    """
     name = said.upper().replace("-", "_")
     verdict = judged(name)
     if name == said:

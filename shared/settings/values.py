@@ -22,7 +22,7 @@ COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `faults` are all its faults."""
+    """The error of a configuration that cannot be used; `faults` are all its faults."""
 
     def __init__(self, faults: list[ConfigFault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -55,12 +55,13 @@ class MailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's settings. `api_endpoint` is set for the embedded cloud only.
 
-    `sources` are by name. `move_logs_until`: until then, log entries on HR's topic are moved to the directory's topic. A deployment sets it
-    when it gives an older installation's sink its new destination.
-    `iap_audience` is the audience for which a signed header must be made, on the page and in a request; the deployment sets it.
-    `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, if any. `deployed_at` and `deployed_by` are the
-    time and the account of the files' deployment, if the deployment set them. `bigquery_projects` are those whose running jobs keep a
-    notebook. `roster_groups` and `roster_employees`: that list of everybody is read each hour. `messages` None: users are told nothing.
+    `sources` are by name. `move_logs_until` is the time until which log entries on HR's topic are moved to the
+    directory's topic. A deployment sets it when it gives an older installation's sink its new destination.
+    `iap_audience` is the audience that a signed header must have, on the page and in a request; the deployment sets it.
+    `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, if any. `deployed_at` and
+    `deployed_by` are the time and the account of the files' deployment, if the deployment set them. `bigquery_projects`
+    are those whose running jobs keep a notebook. `roster_groups` and `roster_employees` are True if that roster is read
+    each hour. `messages` is None if users get no messages.
     """
 
     env: str

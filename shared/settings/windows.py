@@ -76,7 +76,11 @@ _CLOCK_TIME = Meta(pattern=rf"^{_START.pattern}$", description="In that time zon
 
 
 class HoursFile(Strict, frozen=True, kw_only=True):
-    """Working hours. Outside of them an unused environment is stopped after an hour; those of people who come most days start before them."""
+    """Working hours.
+
+    Outside of them an unused environment is stopped after an hour; notebooks of people who come on most days are
+    started in advance.
+    """
 
     days: Annotated[tuple[Annotated[str, one_of(*_DAYS)], ...], check(_once, min_length=1, max_length=7)]
     start: Annotated[str, _CLOCK_TIME]

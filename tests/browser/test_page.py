@@ -253,7 +253,7 @@ def test_without_javascript(house: House, chromium: Browser) -> None:
         page.get_by_role("button", name="Extend", exact=True).click()
         expect(page.locator(".said")).to_have_text("Extended.")
         page.get_by_role("button", name="Resume the normal idle shutdown").click()
-        expect(page.locator(".said")).to_have_text("The extension is off: the normal idle shutdown counts again.")
+        expect(page.locator(".said")).to_have_text("The extension was removed: the normal idle shutdown applies again.")
 
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.locator(".said")).to_have_text("Stopping. Your files are kept.")

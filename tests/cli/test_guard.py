@@ -149,7 +149,7 @@ def test_what_waits_in_a_table_that_fits(flood: Typing) -> None:
 
 def test_one_list_by_the_first_digits_of_its_digest(flood: Typing) -> None:
     said = flood.run("guard", "show", flood.batch.digest[:6]).stdout
-    assert "People are said to have left (Employment, said by hr): 6 people" in said
+    assert "People are reported to have left (Employment, said by hr): 6 people" in said
     assert "6 people lose access." in said
     assert "if rejected:" in said
     assert all(len(line) <= 80 for line in said.splitlines() if "@" in line)

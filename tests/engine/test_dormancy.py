@@ -52,7 +52,9 @@ def start(made: Life, *, minutes: int = 20) -> None:
 
 
 def told(made: Life) -> list[int]:
-    return [facts["days"] for _, said, facts in made.bench.log.lines if said == "Warned that it is put away"]
+    return [
+        facts["days"] for _, said, facts in made.bench.log.lines if said == "Warned that a notebook will be put away"
+    ]
 
 
 def said(made: Life) -> str:

@@ -100,7 +100,9 @@ def test_a_sweep_does_its_work_although_nothing_can_be_kept(someone, kind):
     assert summary.failed == {}
     if kind == "drift":
         assert list(someone.states().values()) == ["STOPPING"]
-    said = [facts["what"] for _, message, facts in someone.bench.log.lines if message == "Not kept for the pages"]
+    said = [
+        facts["what"] for _, message, facts in someone.bench.log.lines if message == "Data for the pages was not saved"
+    ]
     assert said[0] == "fleet"
 
 

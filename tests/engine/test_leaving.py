@@ -207,7 +207,7 @@ def test_keys_that_cannot_be_listed_prove_nothing(ana):
     ana.bench.fault(call="iam.serviceAccounts.keys.list", error=DENIED, times=0)
     ana.leave(minutes=8)
     row, found = row_of(ana, LeavingPath.BINDINGS)
-    assert (row.result, row.says, found.complete) == ("not verified", "could not be looked at (Keys)", False)
+    assert (row.result, row.says, found.complete) == ("not verified", "could not be checked (Keys)", False)
     assert iam_account(ana).disabled, "nothing is delayed"
     ana.bench.cloud.world.faults.clear()
     reconcile(ana.key, ana.bench.deps)  # as the daily look at accounts makes it

@@ -174,7 +174,7 @@ def test_who_joined_since_is_left_out_and_reported(bench):
     approved = wrong.policies.approved(done.policy.digest)
     assert not {late, gone} & {e.user_key for e in approved.impact.entries}
     assert len(approved.impact.entries) == 11
-    assert said(bench, "Left out of an approved change")[0]["users"] == [late]
+    assert said(bench, "Left users out of an approved change")[0]["users"] == [late]
 
 
 def test_too_many_who_were_not_in_the_list_must_be_agreed_to(bench):

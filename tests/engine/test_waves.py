@@ -139,7 +139,7 @@ def test_a_good_image_reaches_everybody_wave_by_wave():
     assert seen[3] == 24
     assert world.rollout.state is RolloutState.DONE
     assert world.rollout.earlier == ()
-    assert [facts["wave"] for facts in world.said("Rollout goes on")] == [2, 3, 4]
+    assert [facts["wave"] for facts in world.said("Rollout continues")] == [2, 3, 4]
     assert len(world.said("Rollout done")) == 1
 
 

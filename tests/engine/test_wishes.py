@@ -212,7 +212,7 @@ class TestTakenUp:
         put(hub, *(wish(hub, Asked(kind=WishKind.LOOK_AGAIN), by=MIA, admin=True) for _ in range(5)))
         take_up(KEY, hub.bench.deps)
         assert (len(story(hub)), left(hub)) == (3, 2)
-        assert hub.lines("Too many wishes") == [{"user": KEY, "left": 2}]
+        assert hub.lines("Too many requests of one user") == [{"user": KEY, "left": 2}]
         hub.bench.advance(seconds=REMEMBERED.total_seconds() + 1)
         hub.joined(BEN, minutes=0)
         take_up(KEY, hub.bench.deps)
@@ -360,7 +360,7 @@ class TestUnknownIsNotNo:
         log = ListLog()
         sweep("due", deps_of(hub, sign_in=NoKeys(), log=log))
         assert (hub.record().spec.power, left(hub)) == (Power.RUNNING, 1)
-        assert [facts["reason"] for _, text, facts in log.lines if text == "Wishes left to the tick"] == [
+        assert [facts["reason"] for _, text, facts in log.lines if text == "Requests are left to the tick"] == [
             "CloudUnavailable"
         ]
         sweep("due", hub.bench.deps)
@@ -372,4 +372,4 @@ class TestUnknownIsNotNo:
         hub.joined(BEN, minutes=0)
         summary = sweep("due", hub.bench.deps)
         assert summary.failed == {}
-        assert len(hub.lines("Wishes could not be listed")) == 1
+        assert len(hub.lines("Requests could not be listed")) == 1

@@ -112,7 +112,7 @@ class DeafClusters:
 
     def create(self, _record: UserRecord, _action: CreateCluster) -> str:
         raise CloudUnavailableError(
-            user_message="Google Cloud does not answer just now; it is tried again.", detail="503"
+            user_message="Google Cloud does not answer just now; Benchkeeper tries again.", detail="503"
         )
 
     def operation(self, name: str) -> ClusterOperationSeen | Any:

@@ -94,7 +94,7 @@ def test_a_batch_is_on_the_overview_in_the_navigation_and_on_its_own_page(hub: H
     assert "Changes 1 waiting" in plain(mia.text("/manage/people"))
     html = mia.text("/manage/changes")
     text = plain(html)
-    assert "People are said to have left: 6 people wait" in text
+    assert "People are reported to have left: 6 people wait" in text
     assert "6 notebooks are stopped, and deleted after their retention." in text
     assert "6 people keep access." in text
     assert "Decided so far Nothing" in text
@@ -423,7 +423,7 @@ def test_only_administrators_see_or_decide_anything(hub: Hub) -> None:
 
 def test_nothing_in_the_log_is_an_address(hub: Hub) -> None:
     hub.browser(MIA).post(f"/manage/changes/{batch_of(hub).digest}/approve")
-    (line,) = hub.lines("Decided on the page")
+    (line,) = hub.lines("Stored a decision of the page")
     assert (line["by"], line["verdict"]) == (user_key_for(MIA), "APPROVE")
     assert not re.search(r"@example\.com", json.dumps([facts for _, _, facts in hub.bench.log.lines], default=str))
 
@@ -462,7 +462,7 @@ def test_a_configuration_that_waits_is_shown_with_what_it_does_and_decided_about
     deps = _typo(hub, people)
     browser = hub.browser(MIA)
     listing = plain(browser.text("/manage/changes"))
-    assert "The configuration that was deployed changes things for many: 8 people wait" in listing
+    assert "The deployed configuration affects many people: 8 people wait" in listing
     assert "deployed by deployer@example.com" in listing
     assert "8 people lose access." in listing
     assert "The configuration in force stays." in listing

@@ -156,11 +156,11 @@ def test_a_notebook_on_its_way_and_its_history() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        "Google Cloud has no such machines in this zone just now; it is tried again.",
+        "Google Cloud has no such machines in this zone just now; Benchkeeper tries again.",
         "The project's quota 'CPUS' (limit 8 in europe-west1) is used up. An administrator can ask Google for more.",
         "The profile 'data engineer' does not exist any more. An administrator must restore it.",
         "Your notebook was stopped: nobody has used it since 2026-11-23 08:00 UTC. Your files are kept.",
-        "Google Cloud has not finished to start the notebook; an administrator should look.",
+        "Google Cloud takes too long to start the notebook; an administrator should look.",
     ],
 )
 def test_sentences_of_the_record(ana: Hub, message: str) -> None:

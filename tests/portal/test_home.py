@@ -472,7 +472,7 @@ class TestReport:
         said = {"work": Work.KERNEL, "worked_at": two.bench.now, "outside_at": seen, "keeps": True}
         text = self.shown(two, **said)
         assert "A kernel is at work" in text
-        assert "That alone keeps it on, until" in text
+        assert "Only this keeps the notebook running, until" in text
         managed = plain(two.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}?tab=technical"))
         assert "Kept running since" in managed
         assert "That alone keeps" not in self.shown(two, **{**said, "outside_at": two.bench.now - timedelta(days=2)})

@@ -38,7 +38,7 @@ def copy_of(text: str) -> str:
 def test_the_page_says_when_files_were_saved_and_what_a_restore_replaces(saved: Hub) -> None:
     text = plain(saved.browser(ANA).text("/"))
     assert "Saved 08:08 UTC (1 h ago), 1 day kept" in text
-    assert "Your home directory becomes what it was then." in text
+    assert "Your home directory returns to its state at that time." in text
     assert "Packages and environments outside of it are in no copy" in text
     assert "saved first and kept for seven days" in text
     assert "nb-ana-silva-7bda2560ce1b-" not in text, "names of snapshots are for administrators"
@@ -118,7 +118,7 @@ def test_an_administrator_restores_and_undoes_from_the_persons_page(saved: Hub) 
     asked = f"{page}/acts/restore?copy={name}"
     assert asked.replace("&", "&amp;") in text
     confirm = plain(mia.text(asked))
-    assert "The person's home directory becomes what it was then." in confirm.replace("&#39;", "'")
+    assert "The person's home directory returns to its state at that time." in confirm.replace("&#39;", "'")
     assert "the files of 08:08 UTC" in confirm
     assert "stop instance" in confirm
     answer = mia.post(f"{page}/acts/restore", copy=name)

@@ -34,7 +34,7 @@ def moved(hub: Hub) -> None:
 
 def sold_out(hub: Hub) -> None:
     hub.joined(ANA)
-    said = "Google Cloud has no such machines in this zone just now; it is tried again."
+    said = "Google Cloud has no such machines in this zone just now; Benchkeeper tries again."
     conditions = set_condition(
         hub.record().status.conditions,
         ConditionType.NOTEBOOK_READY,

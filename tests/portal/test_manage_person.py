@@ -277,7 +277,7 @@ class TestActs:
             ("Stop the notebook", f"asked for by {BY}"),
             ("Start the notebook", f"asked for by {BY}"),
         ]
-        assert [facts["by"] for facts in ana.lines("Asked for on the page")] == [BY, BY]
+        assert [facts["by"] for facts in ana.lines("Stored a request of the page")] == [BY, BY]
 
     def test_twice_is_once(self, ana: Hub) -> None:
         act(ana, "stop")

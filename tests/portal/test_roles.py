@@ -172,7 +172,7 @@ class TestHelpDesk:
         done = hub.browser(MIA).post(f"/manage/people/{user_key_for(ANA)}/acts/block", reason="case 4711")
         assert done.headers["Location"].endswith("?said=block")
         text = plain(self.desk(hub).text(f"/manage/people/{user_key_for(ANA)}"))
-        assert "An operator ended the access. Only an owner lifts that." in text
+        assert "An operator ended the access. Only an owner can restore it." in text
         assert "4711" not in text
 
 
@@ -183,7 +183,7 @@ def test_nobody_ends_or_gives_back_their_own(key: Act) -> None:
     mia, path = hub.browser(MIA), f"/manage/people/{user_key_for(MIA)}/acts/{key.value}"
     for answer in (mia.get(path), mia.post(path, reason="case 4711")):
         assert answer.status_code == 409
-        assert "Nobody ends or gives back their own access here." in plain(answer.get_data(as_text=True))
+        assert "You cannot end or restore your own access here." in plain(answer.get_data(as_text=True))
 
 
 @pytest.mark.parametrize("reason", ["", " ", "x" * 201, "ask ana.silva@example.com", "two\u0007bells"])

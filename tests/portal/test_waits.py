@@ -99,7 +99,7 @@ def test_what_could_not_be_followed_says_why_for_an_hour(ana: Hub) -> None:
     ana.bench.advance(hours=2)
     ana.take_up(user_key_for(ANA))
     text = plain(browser.text("/"))
-    assert "Your last click was refused. That moment is over. Choose a later one." in text
+    assert "Your last click was refused. That time has passed. Choose a later one." in text
     ana.bench.advance(seconds=timedelta(hours=1).total_seconds() + 1)
     assert "could not be followed" not in browser.text("/")
 

@@ -19,7 +19,7 @@ _AROUND_MINUTES = 5  # deleting what was made
 
 
 def occupants(place: Place, cloud: Cloud) -> list[str]:
-    """Return what says that the project is in use: other Workbench instances, buckets with records, and what could not be looked at."""
+    """Return what says that the project is in use: other Workbench instances, buckets with records, and what could not be checked."""
     found: list[str] = []
     try:
         token = ""
@@ -41,7 +41,7 @@ def occupants(place: Place, cloud: Cloud) -> list[str]:
             if listed.get("items"):
                 found.append(f"Benchkeeper's records in the bucket {bucket}")
     except BenchkeeperError as error:
-        found.append(f"something that could not be looked at: {error.detail}")
+        found.append(f"something that could not be checked: {error.detail}")
     return found
 
 

@@ -643,7 +643,7 @@ def test_a_project_in_use_is_named(world: World):
         f"Benchkeeper's records in the bucket {bucket}",
     ]
     world.fault(call="storage.buckets.list", error={"code": "PERMISSION_DENIED", "message": "No."})
-    assert "something that could not be looked at" in occupants(world.place, Cloud(world.clients, world))[-1]
+    assert "something that could not be checked" in occupants(world.place, Cloud(world.clients, world))[-1]
 
 
 def test_an_empty_project_is_taken(tmp_path: Path):

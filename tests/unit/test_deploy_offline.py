@@ -47,7 +47,7 @@ echo 'ERROR: (gcloud) You do not currently have an active account selected.' >&2
 def test_a_dry_run_plans_against_nothing_and_says_so(run, gcloud, cause):
     found = run("--dry-run", gcloud=gcloud)
     assert found.exit_code == 0, found.output
-    assert f"{cause} So this plan is against nothing, as if project acme-analytics were empty." in found.output
+    assert f"{cause} So this plan is made as if project acme-analytics were empty." in found.output
     lines = found.output.splitlines()
     assert any(line.startswith("+ account benchkeeper-tick") for line in lines)
     assert any(line.startswith("+ function ") for line in lines)

@@ -67,7 +67,7 @@ GONE = person(Presence.ABSENT, Power.STOPPED)
 @pytest.mark.parametrize(
     ("record", "sight", "more", "expected"),
     [
-        (person(observed_generation=2), notebook(), {}, "not looked at yet"),
+        (person(observed_generation=2), notebook(), {}, "not checked yet"),
         (person(next_attempt_at=NOW - timedelta(minutes=6)), notebook(), {}, "wake-up was lost"),
         (person(entitling_digest="old"), notebook(), {}, "assignments changed"),
         (person(), notebook(), {"templates": {}}, "template objects differ"),

@@ -228,7 +228,7 @@ def test_the_other_power_is_a_new_request():
         (PowerReason(cause=PowerCause.STOPPED_BY_PERSON), "You stopped your notebook."),
         (PowerReason(cause=PowerCause.STOPPED_BY_ADMINISTRATOR), "An administrator stopped your notebook."),
         (PowerReason(cause=PowerCause.IDLE, since=NOW), f"nobody has used it since {NOW:%Y-%m-%d %H:%M} UTC."),
-        (PowerReason(cause=PowerCause.UNSEEN, since=NOW), "nothing could be seen of its use since"),
+        (PowerReason(cause=PowerCause.UNSEEN, since=NOW), "no activity data has been available since"),
         (PowerReason(cause=PowerCause.OTHER, words="by hand"), "Your notebook is stopped: by hand."),
         (PowerReason(cause=PowerCause.JOINED), "Your notebook is stopped: joined."),
     ],

@@ -1,4 +1,4 @@
-"""The bindings of roles: added to the present policy one at a time; a policy is never replaced as a whole."""
+"""The role bindings. Each is added to the present policy by itself; a policy is never replaced as a whole."""
 
 from __future__ import annotations
 
@@ -139,7 +139,10 @@ def _only(grant: GrantModel) -> str:
 
 
 def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
-    """Return the arguments for a grant's condition. If a policy may have one, gcloud must be told that a binding has none."""
+    """Return the arguments for a grant's condition.
+
+    If the policy may contain conditions, gcloud must be told that a binding has none.
+    """
     if _only(grant):
         bucket = target.deployment.bucket_named(grant.on.partition("/")[2])
         start = f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{grant.prefix or grant.all_but}")'

@@ -1,4 +1,4 @@
-"""The view of cost by user over the billing export, if an export is configured."""
+"""The BigQuery view of cost by user over the billing export, if an export is configured."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
 
 
 def _let_in(target: Target, email: str) -> list[Call]:
-    """Return the call that adds an entry to the present access list, which can only be written as a whole."""
+    """Return the call that adds an entry to the dataset's access list, which can only be written as a whole."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where))
     if _reads(now, email):
@@ -113,12 +113,12 @@ def _let_in(target: Target, email: str) -> list[Call]:
 
 
 def readers(target: Target, dataset: Mapping[str, Any]) -> list[str]:
-    """Return our accounts that may read the dataset."""
+    """Return those of our accounts that may read the dataset."""
     return [email for key in target.deployment.accounts if _reads(dataset, email := target.account(key))]
 
 
 def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
-    """Return the call that removes our accounts from the present access list."""
+    """Return the call that removes our accounts from the dataset's access list."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where)).get("access", [])
     left = [each for each in now if each.get("userByEmail") not in emails]

@@ -1,6 +1,8 @@
-"""The delivery of messages to a function: Eventarc makes a subscription for the trigger, which is then corrected (docs/adr/0008).
+"""The delivery of messages to a function, by the subscription that Eventarc makes for its trigger.
 
-As Eventarc makes the subscription, it has no dead-letter topic and gives up after a day.
+The subscription's settings are corrected afterwards (docs/adr/0008).
+
+Eventarc's subscription has no dead-letter topic and drops messages after a day.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _SUBSCRIBER = "roles/pubsub.subscriber"
 
 
 def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | None) -> Step:
-    """Return the step for the subscription behind a function. `found` is None if the function does not exist yet."""
+    """Return the step for the subscription behind a function.
+
+    `found` is the function, None if it does not exist yet.
+    """
     key, needs = f"delivery {name}", (f"function {name}", "access")
     subscription = subscription_behind(target, found) if found is not None else None
     if subscription is None:
@@ -50,13 +55,19 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
 
 
 def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
-    """Return the id of the subscription behind a function's trigger, as the plan read it; None if the trigger is gone."""
+    """Return the id of the subscription behind a function's trigger when the plan was made.
+
+    Return None if there was no trigger.
+    """
     listed = target.read(_EVENTARC, "eventarc", "triggers", "list", f"--location={target.region}", otherwise=[])
     return _subscription(function, listed)
 
 
 def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
-    """Return the commands that correct the subscription, read again now: a redeployment may have made a new subscription."""
+    """Return the commands that correct the subscription.
+
+    It is read again, because a redeployment may have made a new one.
+    """
     function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []
     subscription = _subscription(function, triggers)

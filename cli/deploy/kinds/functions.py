@@ -115,10 +115,10 @@ def environment(
 
 
 def moves_logs_until(target: Target, found: Mapping[str, Any] | None) -> str | None:
-    """Return until when HR's function forwards log entries to the directory's topic, or None if it need not.
+    """Return the time until which HR's function forwards log entries to the directory's topic; None if it need not.
 
-    In an earlier version the sinks published to HR's topic. If a sink still does so, this run changes it, and entries under way
-    are forwarded for seven days. A later run keeps that time while it is in the future.
+    In an earlier version the sinks published to HR's topic. If a sink still does so, this run changes the sink, and
+    entries in transit are forwarded for seven days. A later run keeps that time while it is in the future.
     """
     if observing.sinks_that_move(target):
         return rfc3339((target.now + MOVED_FOR).replace(microsecond=0))
@@ -152,7 +152,7 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 
 
 def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
-    """Return deployer and time, for the function that proposes the files (ADR 19).
+    """Return the variables with the deploying user and the time, for the function that proposes the files (ADR 19).
 
     They change with each deployment, so they do not count as a difference.
     """
@@ -204,7 +204,10 @@ def _called_by_push(target: Target, name: str, found: Mapping[str, Any] | None) 
 
 
 def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
-    """Return the step for Google's account of the proxy, which is created on request. Only calls that the proxy admits arrive."""
+    """Return the step that lets only the proxy's service agent call the service.
+
+    Google creates that agent on request.
+    """
     member = f"serviceAccount:{target.agent('iap')}"
     ask: Command = ("beta", "services", "identity", "create", "--service=iap.googleapis.com")
     return _caller(target, name, found, member, ask, because="Identity-Aware Proxy, and nobody else")
@@ -213,7 +216,10 @@ def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None)
 def _caller(
     target: Target, name: str, found: Mapping[str, Any] | None, member: str, *first: Command, because: str
 ) -> Step:
-    """Return the step that lets only `member` call the service, after `first`; public access is removed."""
+    """Return the step that lets only `member` call the service, and removes public access.
+
+    `first` is the work before it.
+    """
     key, where = f"caller {name}", f"--region={target.region}"
     policy: Mapping[str, Any] = {}
     if found is not None:

@@ -84,7 +84,7 @@ def _openers(target: Target, name: str, found: Mapping[str, Any] | None) -> Iter
 
 
 def openers(target: Target, name: str) -> Policy:
-    """Return the policy of access through the proxy. gcloud has Cloud Run in this command in its beta track only (528)."""
+    """Return the policy of access through the proxy. gcloud 528 supports Cloud Run only in this command's beta track."""
     where = _where(target, name)
     try:
         policy: Policy = target.read(_IAP, "beta", "iap", "web", "get-iam-policy", *where, otherwise={})

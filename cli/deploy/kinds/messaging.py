@@ -89,7 +89,10 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
 
 
 def jobs(target: Target) -> Iterator[Step]:
-    """Yield a step for each scheduled message. These steps run last, so that ticks only come once a function listens."""
+    """Yield a step for each scheduled message.
+
+    These steps run last, so that no tick is sent before a function listens.
+    """
     where = f"--location={target.region}"
     listed = target.read(_SCHEDULER, "scheduler", "jobs", "list", where, otherwise=[])
     seen = {_last(each["name"]): each for each in listed}

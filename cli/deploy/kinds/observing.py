@@ -236,7 +236,7 @@ def channels(target: Target) -> Iterator[Step]:
 
 
 def _addresses(target: Target) -> dict[str, str]:
-    """Return the names of our channels by address."""
+    """Return a mapping from address to the name of our channel."""
     listed = listed_by_label(target, "notificationChannels")
     return {each["labels"]["email_address"]: each["name"] for each in listed if "email_address" in each["labels"]}
 

@@ -1,4 +1,7 @@
-"""The secrets of messages to users: made empty, readable by the function `notify` alone. Their content is put in by a person."""
+"""The secrets of messages to users: created empty, and readable only by the function `notify`.
+
+An administrator adds the content.
+"""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def cluster_findings(data: Mapping[str, Any], context: TemplateContext) -> Itera
 
 
 def other_kind(data: Mapping[str, Any]) -> Finding | None:
-    """Return the finding that the file is something else than one cluster; None if it looks like one."""
+    """Return the finding that the file does not describe one cluster; None if it does."""
     written = next((kind for kind in SESSION_KINDS if kind in data), None)
     if written is not None:  # the kind is decided by the text alone
         return Finding(
@@ -107,7 +107,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 
 
 def not_a_mapping(text: str) -> Finding | None:
-    """Return the finding about a text that is YAML but no mapping, or several documents; None if nothing more can be said of it."""
+    """Return the finding about YAML that is not a mapping, or that has several documents; None if neither is the case."""
     if re.search(r"^---\s*$", text.strip().removeprefix("---"), re.MULTILINE):
         return Finding((), "these are several documents in one file", "Write each template into a file of its own.")
     if re.match(r"(\s*#[^\n]*\n|\s)*[-\[]", text):
@@ -239,7 +239,7 @@ def _missing_limits(lifecycle: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _added(config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a note for what Benchkeeper adds, as Dataproc Hub did: without it the page has no link to the cluster."""
+    """Yield a note for what Benchkeeper adds, as Dataproc Hub did: without these, the page has no link to the cluster."""
     endpoint = config.get("endpointConfig")
     access = endpoint.get("enableHttpPortAccess") if isinstance(endpoint, dict) else None
     if access is None or access is False:

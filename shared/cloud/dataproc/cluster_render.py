@@ -1,6 +1,8 @@
-"""The rendering of master cluster templates into a user's own. Parsed, set, validated; never substituted.
+"""The rendering of a master cluster template into a user's own template.
 
-The Dataproc API's own message type (`shared.cloud.dataproc.types`) is the measure.
+The text is parsed, fields are set, and the result is validated; text is never substituted.
+
+The Dataproc API's own message type (`shared.cloud.dataproc.types`) is the reference.
 """
 
 from __future__ import annotations

@@ -45,7 +45,10 @@ _UNSETTLED = frozenset(
 
 
 class DataprocClusters:
-    """The adapter of the port `Clusters` for one region, that of the templates. `catalog` and `target` are called each time."""
+    """The adapter of the port `Clusters` for the region of the templates.
+
+    `catalog` and `target` are called each time.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,11 @@ class DataprocClusters:
                 return tuple(found)
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
-        """Create the cluster, rendered again, so that it has the content of the user's template object and the user's current address."""
+        """Create the cluster and return the operation's name.
+
+        The template is rendered again, so that the cluster has the content of the user's template object and the user's
+        present address.
+        """
         from google.api_core.exceptions import Conflict
         from google.cloud.dataproc_v1 import Cluster as ClusterMessage
         from google.protobuf import json_format
@@ -100,14 +107,15 @@ class DataprocClusters:
         return str(started.operation.name)
 
     def _there_already(self, user_key: UserKey, name: str) -> str:
-        """Return "" for our cluster: the next pass observes it, or tries again.
+        """Return "" if the existing cluster is ours: the next pass observes it, or tries again.
 
-        Raise `BusyError` for a cluster being deleted, whose name is not free yet, and `NotOursError` for one of somebody else.
+        Raise `BusyError` for a cluster being deleted, whose name is not free yet, and `NotOursError` for a cluster that
+        is not ours.
         """
         raw = self._clients.json("dataproc").call_or_none("GET", f"{self._clusters}/{name}")
         if raw is not None and _state(raw) is ClusterState.DELETING:
             raise BusyError(
-                user_message="The old Spark cluster of that name is still being deleted; it is tried again.",
+                user_message="The old Spark cluster of that name is still being deleted; Benchkeeper tries again.",
                 detail=f"create cluster {name}: one of that name is DELETING",
             )
         labels = raw.get("labels", {}) if raw is not None else {}
@@ -131,9 +139,11 @@ class DataprocClusters:
         )
 
     def delete(self, name: str) -> None:
-        """Delete the cluster; one that is gone or being deleted is not an error. Raise `BusyError` for one being created or changed.
+        """Delete the cluster; a cluster that is missing or being deleted is not an error.
 
-        Dataproc refuses a cluster being deleted and one being changed with the same 400, so the state decides.
+        Raise `BusyError` for a cluster that is being created or changed.
+
+        Dataproc answers with the same 400 if a cluster is being deleted or changed, so the state decides.
         """
         path = f"{self._clusters}/{name}"
         try:
@@ -145,7 +155,7 @@ class DataprocClusters:
                 return
             if state in _UNSETTLED:
                 raise BusyError(
-                    user_message="The Spark cluster is busy with another change; it is tried again.",
+                    user_message="The Spark cluster is busy with another change; Benchkeeper tries again.",
                     detail=f"delete cluster {name}: it is {state}",
                 ) from error
             raise
@@ -166,12 +176,15 @@ def _seen(raw: Mapping[str, Any]) -> Cluster:
 
 
 def _failure(error: dict[str, Any]) -> BenchkeeperError:
-    """Return the error for a failed create. A cluster is not created again by itself, so its user is told what to do."""
+    """Return the error for a failed create.
+
+    A failed create is not retried automatically, so the user is told what to do.
+    """
     known = from_operation(error, "create cluster", service=Service.DATAPROC)
     if not isinstance(known, OperationFailedError | UnknownAnswerError):
         return known
     return type(known)(
-        user_message=f"{known.user_message.replace('; it is tried again', '')} Start it again; if it fails again, ask an administrator.",
+        user_message=f"{known.user_message.replace('; Benchkeeper tries again', '')} Start it again; if it fails again, ask an administrator.",
         detail=known.detail,
     )
 

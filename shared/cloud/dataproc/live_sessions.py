@@ -1,4 +1,6 @@
-"""The adapter to serverless interactive Spark sessions in Dataproc, which are found and ended for leavers. Plain REST (ADR 5).
+"""The adapter to serverless interactive Spark sessions in Dataproc, to find and end those of leavers.
+
+Plain REST (ADR 5).
 
 The API's list can be filtered by state and labels, but not by creator (the client's `ListSessionsRequest`). So all running sessions
 are listed, and their owners are matched here: by `creator`, by `user`, or by our label.
@@ -55,7 +57,8 @@ class DataprocLiveSessions:
             raw = self._clients.json("dataproc").call_or_none("GET", path)
             if raw is not None and raw.get("state") in _RUNNING:
                 raise BusyError(
-                    user_message="The Spark session cannot be ended just now; it is tried again.", detail=error.detail
+                    user_message="The Spark session cannot be ended just now; Benchkeeper tries again.",
+                    detail=error.detail,
                 ) from error
 
 

@@ -18,14 +18,17 @@ from shared.faults import ConfigFault, in_order
 def check_masters(
     masters: Mapping[str, MasterTemplate], folder: str, context: TemplateContext | None = None
 ) -> list[ConfigFault]:
-    """Return all faults of the masters of both kinds, in the order of their lines. `context`: the settings, if they are known."""
+    """Return all faults of the masters of both kinds, in the order of their lines.
+
+    `context` has the settings, None if they are unknown.
+    """
     return [fault for fault in judge_masters(masters, folder, context) if not fault.is_note]
 
 
 def judge_masters(
     masters: Mapping[str, MasterTemplate], folder: str, context: TemplateContext | None = None
 ) -> list[ConfigFault]:
-    """Return what `check_masters` returns, and the notes."""
+    """Return the faults that `check_masters` returns, and the notes."""
     context = context or TemplateContext(table=table())
     return [fault for each in masters.values() for fault in _check(each, f"{folder}/{each.name}.yaml", context)]
 

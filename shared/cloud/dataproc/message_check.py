@@ -1,4 +1,6 @@
-"""The check of YAML data against a Dataproc message type: unknown fields with line and nearest name, and values of another kind.
+"""The check of YAML data against a Dataproc message type.
+
+It finds unknown fields, with line and nearest name, and values of the wrong kind.
 
 Used for both kinds of master templates (`cluster_check`, `session_check`). The data and the type are walked together: protobuf's own
 reader stops at the first wrong value, knows no lines, and takes texts for numbers.
@@ -61,7 +63,10 @@ def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def shape_findings(data: Mapping[str, Any], name: str, *, left_out: Iterable[str] = ()) -> Iterator[Finding]:
-    """Yield a fault for each unknown field and each value of another kind than the message type's; top-level keys `left_out` are skipped."""
+    """Yield a fault for each unknown field and each value of the wrong kind.
+
+    The top-level keys `left_out` are skipped.
+    """
     rest = {key: value for key, value in data.items() if key not in set(left_out)}
     found = list(_message(rest, message_type(name).DESCRIPTOR, ()))
     yield from found

@@ -1,6 +1,6 @@
 """The check of master templates of serverless sessions: their fields, the values, and the identity with which sessions run.
 
-Called with the whole configuration, and by the rendering, which then knows no settings: `context` is None.
+Called with the whole configuration, and by the rendering, which has no settings: `context` is then None.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The rendering of master session templates into a profile's `SessionTemplate`. Parsed, set, validated.
+"""The rendering of master session templates into a profile's `SessionTemplate`.
+
+The text is parsed, fields are set, and the result is validated.
 
 Sessions always run with the credentials of the user who starts them. That is set here, and a master that asks for
 another identity is a fault.

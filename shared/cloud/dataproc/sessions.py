@@ -22,7 +22,7 @@ _PAGE = 200
 
 
 class DataprocSessions:
-    """The adapter of the port `SessionTemplates` for one region, that of the notebooks; the launcher shows no others.
+    """The adapter of the port `SessionTemplates` for the notebooks' region, because the launcher shows no others.
 
     `catalog` and `target` are called each time: the policy in force may change while the process lives.
     """
@@ -54,7 +54,10 @@ class DataprocSessions:
         )
 
     def rows(self) -> Iterator[SessionSeen]:
-        """Yield all templates of all pages, without a filter: a template with one of our names that is not ours must be seen, too."""
+        """Yield all templates of all pages, without a filter.
+
+        A template that has one of our names but is not ours must be seen, too.
+        """
         token = ""
         while True:
             query = {"pageSize": _PAGE, **({"pageToken": token} if token else {})}
@@ -65,7 +68,10 @@ class DataprocSessions:
                 return
 
     def create(self, wanted: WantedSession) -> None:
-        """Create the template. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
+        """Create the template. Idempotent: succeeds if it exists and is ours.
+
+        Raise `NotOursError` if it is not ours.
+        """
         path = f"/v1/{self._parent}/sessionTemplates"
         try:
             self._clients.json("dataproc").call("POST", path, body=wanted.body)
@@ -79,7 +85,10 @@ class DataprocSessions:
                 ) from None
 
     def update(self, wanted: WantedSession) -> None:
-        """Replace the whole template, because the request has no mask. A template that is gone is created by the next sweep."""
+        """Replace the whole template, because the request has no mask.
+
+        A missing template is created by the next sweep.
+        """
         self._clients.json("dataproc").call_or_none("PATCH", f"/v1/{self._name(wanted.session_id)}", body=wanted.body)
 
     def remove(self, session_id: str) -> None:

@@ -1,4 +1,6 @@
-"""The check that no profile offers clusters larger than it allows. Called with the whole configuration (`shared.wiring.check_all`).
+"""The check that no profile offers clusters larger than the profile allows.
+
+Called with the whole configuration (`shared.wiring.check_all`).
 
 A size without a bound is a fault: a machine type whose name has no size, or workers that an autoscaling policy adds.
 """

@@ -1,4 +1,7 @@
-"""The part of the settings that the check of master templates needs, and the values by it: zones, machines, disks, accelerators."""
+"""The part of the settings that the check of master templates needs.
+
+The checks that use it are here: zones, machines, disks, accelerators.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class TemplateContext(Struct, frozen=True, kw_only=True):
 
 
 def place_findings(said: Any, loc: Loc, context: TemplateContext) -> Iterator[Finding]:
-    """Yield a fault if a resource name is of another region than that of the settings."""
+    """Yield a fault if a resource name is of another region than the settings'."""
     match = _REGION_IN.search(said) if isinstance(said, str) else None
     if match is None or not context.region:
         return
@@ -54,7 +57,10 @@ def place_findings(said: Any, loc: Loc, context: TemplateContext) -> Iterator[Fi
 
 
 def bucket_findings(said: Any, loc: Loc, context: TemplateContext) -> Iterator[Finding]:
-    """Yield a fault if Dataproc's own bucket of another region is named, and a note for the one that is taken anyway."""
+    """Yield a fault if Dataproc's own bucket of another region is named.
+
+    Yield a note for the bucket that Dataproc uses by default.
+    """
     match = _OWN_BUCKET.fullmatch(said) if isinstance(said, str) else None
     if match is None:
         return
@@ -113,7 +119,9 @@ def _judged(verdict: Verdict | None, loc: Loc) -> Iterator[Finding]:
 
 
 def of_one_cluster(values: Any, loc: Loc, cluster: Any = None) -> Iterator[Finding]:
-    """Yield a fault for each property or metadata value that names a person, a machine or a bucket of one old cluster.
+    """Yield a fault for each property or metadata value that refers to one particular old cluster.
+
+    Such a value names a person, a machine or a bucket.
 
     `cluster` is the old cluster's name if the file still has it.
     """

@@ -1,7 +1,7 @@
 """The JSON Schema of a master template, of clusters or of sessions, for editors, derived from the Dataproc API's own message types.
 
-Only a test calls this: it compares config/schema/template.schema.json with the result. `shared.cloud.dataproc.masters` checks masters
-against the message itself, so the schema may be looser than the check, never stricter.
+Only a test calls this: it compares config/schema/template.schema.json with the result. `shared.cloud.dataproc.masters`
+checks masters against the message itself, so the schema may accept more than the check, but never less.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _WELL_KNOWN: dict[str, dict[str, Any]] = {
 
 
 def template_schema() -> str:
-    """Return the schema as JSON text, without the fields that Benchkeeper sets. It decides the kind as the program does."""
+    """Return the schema as JSON text, without the fields that Benchkeeper sets.
+
+    It distinguishes the kinds as the program does.
+    """
     from google.cloud.dataproc_v1.types import Cluster, SessionTemplate
 
     definitions: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The size of a master template's clusters, from the template alone: machines, vCPUs, memory, GPUs. Pure.
 
-Machine types have their vCPUs in their name; memory follows from the family (Compute Engine's machine-type pages). A figure that
-the name does not give is None, not guessed.
+Machine types have their vCPUs in their name; memory follows from the family (Compute Engine's machine-type pages). A
+figure that the name does not contain is None.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ _LOW_UP_TO, _MEDIUM_UP_TO = 8, 32  # vCPUs of the whole cluster
 
 
 class ClusterSize(Struct, frozen=True, kw_only=True):
-    """The size of a cluster as its template describes it. None: unknown. `grows`: an autoscaling policy may add workers."""
+    """The size of a cluster as its template describes it. None means unknown.
+
+    `grows` is True if an autoscaling policy may add workers.
+    """
 
     machines: int
     vcpus: int | None
@@ -100,7 +103,10 @@ def size_of(master: MasterTemplate) -> ClusterSize | None:
 
 
 def machine_size(machine_type: str) -> tuple[int | None, float | None]:
-    """Return (vCPUs, GB of memory) of a machine type by its name or full address; None for a figure that the name does not give."""
+    """Return (vCPUs, GB of memory) of a machine type by its name or full address.
+
+    Return None for a figure that the name does not contain.
+    """
     name = machine_type.rpartition("/")[2]
     if name in _SHARED_CORE:
         return _SHARED_CORE[name]

@@ -1,6 +1,7 @@
 """The adapter to the users' rendered templates in Cloud Storage: `templates/<user_key>/<template>.yaml`.
 
-Custom metadata has the digest of an object's inputs and of its content when written, so that a listing shows whether it is unchanged.
+Custom metadata has the digest of an object's inputs and of its content when written, so that a listing shows if the
+object is unchanged.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ def _object(user_key: UserKey, template: str) -> str:
 
 
 def _digest(metadata: Mapping[str, str], md5: str) -> str:
-    """Return the digest of the object's inputs; empty if the content was edited since, because metadata survives an edit by hand."""
+    """Return the digest of the object's inputs.
+
+    Empty if the content was edited since, because a manual edit keeps the metadata.
+    """
     edited = _CONTENT in metadata and metadata[_CONTENT] != md5
     return "" if edited else metadata.get(_DIGEST, "")
 

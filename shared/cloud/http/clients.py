@@ -1,7 +1,6 @@
 """The clients for Google, each made once per process on first use: buckets and plain REST over one transport, and official clients.
 
-An official client is used for calls that the product does not send itself (Dataproc's creates, Pub/Sub): its import costs a third of
-a second.
+Official clients are used only for Dataproc's creates and for Pub/Sub, because their import costs a third of a second.
 
 With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` checks that) all clients are anonymous and call that address.
 Without it they use Application Default Credentials and Google's own addresses. There is no other difference.
@@ -59,7 +58,10 @@ class CloudConfig(Struct, frozen=True, kw_only=True):
 
 
 class Clients:
-    """The clients of a process, one object each. `mount` (a requests adapter) and `door` let tests answer calls without a socket."""
+    """The clients of a process, one object each.
+
+    In tests, `mount` (a requests adapter) and `door` answer calls without a socket.
+    """
 
     def __init__(
         self, config: CloudConfig, *, mount: requests.adapters.BaseAdapter | None = None, door: Door | None = None
@@ -78,7 +80,7 @@ class Clients:
         return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
 
     def quick_bucket(self, name: str) -> Bucket:
-        """Return the bucket of that name for calls that must not wait long."""
+        """Return the bucket of that name for calls that must fail quickly."""
         base = self._config.api_endpoint or _STORAGE
         transport = self._once("quick", lambda: self._build_transport(timeout_s=_QUICK_S, patience_s=_QUICK_S))
         return self._once(f"quick bucket:{name}", lambda: Bucket(transport, base, name))
@@ -88,7 +90,10 @@ class Clients:
         return self._once("transport", self._build_transport)
 
     def clusters(self, region: str) -> Any:
-        """Return the Dataproc cluster client over REST, at the region's own address: other addresses do not know its clusters."""
+        """Return the Dataproc cluster client over REST, at the region's own endpoint.
+
+        Other endpoints do not serve its clusters.
+        """
         return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
 
     def publisher(self) -> Any:

@@ -39,7 +39,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """A flag: true if the status is 2xx."""
+        """Return True if the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - HTTP
 
 
@@ -52,7 +52,10 @@ Door = Callable[[str, str, dict[str, str], bytes | None], Answer]
 
 
 class Connections:
-    """The kept connections by host, each used by one thread at a time. With `trust_env`, the proxy that the environment names is used."""
+    """The kept connections by host, each used by one thread at a time.
+
+    With `trust_env`, the proxy from the environment variables is used.
+    """
 
     def __init__(self, *, trust_env: bool, timeout_s: float) -> None:
         self._trust_env = trust_env
@@ -154,7 +157,10 @@ def _close(by_host: dict[tuple[str, str], list[http.client.HTTPConnection]]) -> 
 
 
 def _alive(kept: list[http.client.HTTPConnection]) -> http.client.HTTPConnection | None:
-    """Return the connection that was used last. Discard connections with readable data: they are closed or out of step."""
+    """Return the connection that was used last.
+
+    Discard connections with readable data: they are closed or out of sync.
+    """
     while kept:
         try:
             connection = kept.pop()

@@ -64,7 +64,7 @@ class JsonSession:
         return parsed
 
     def _found(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, what: str) -> Answer:
-        """Return the answer; raise for a 404, too, which may name what does not exist."""
+        """Return the answer; raise an error for a 404, too."""
         answer = self._sent(method, path, params, body, what)
         if answer.status == _NOT_FOUND:
             raise error_of(answer, what, service=self._service)

@@ -160,7 +160,10 @@ class Bucket:
                 raise
 
     def delete(self, name: str, *, what: str, expected: int | None = None) -> None:
-        """Delete the object, if it is at `expected`; one that is missing, or at another generation, is not an error."""
+        """Delete the object, if it is at `expected`.
+
+        An object that is missing or at another generation is not an error.
+        """
         query = f"?ifGenerationMatch={expected}" if expected is not None else ""
         answer = self._sent("DELETE", f"{self._base}{self._path(name)}{query}", what=what)
         if answer.status not in {_NOT_FOUND, _PRECONDITION_FAILED}:
@@ -257,7 +260,10 @@ def _crc32c(content: bytes) -> str:
 
 
 def _compare(answer: Answer, what: str) -> None:
-    """Raise if the content's CRC32C differs from Cloud Storage's. Skip answers without one, or with one of the compressed bytes."""
+    """Raise an error if the content's CRC32C differs from Cloud Storage's.
+
+    Answers without a CRC32C, or with that of the compressed bytes, are not checked.
+    """
     said = dict(part.strip().split("=", 1) for part in answer.headers.get("x-goog-hash", "").split(",") if "=" in part)
     if "crc32c" not in said or answer.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return

@@ -1,4 +1,4 @@
-"""The parts of a failed answer, and its meaning by the table of words (`shared.cloud.http.words`)."""
+"""The parsing of a failed answer, and the lookup of its meaning in the table of words (`shared.cloud.http.words`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Found(Struct, frozen=True, kw_only=True):
 def _admits(row: Row, said: Said) -> bool:
     """Return True if the answer has the status or code and the service of this row.
 
-    The text of a 404 repeats the name of what is missing, and that name may read like anything: only rows that say 404 count.
+    The text of a 404 repeats the name of what is missing, and that name may contain any words: so only rows for 404
+    count.
     """
     if (row.services and said.service not in row.services) or (row.operations and said.status):
         return False
@@ -71,7 +72,7 @@ def zones_with_capacity(said: Said) -> tuple[str, ...]:
 
 
 def limit_of(said: Said) -> tuple[str, str]:
-    """Return a quota's limit and where it holds, as the answer says them: `("0.0", "globally")`; empty texts if it does not."""
+    """Return a quota's limit and its scope from the answer, such as `("0.0", "globally")`; empty texts if it has none."""
     worded = _LIMIT.search(said.text)
     if worded is not None:
         return worded["limit"].rstrip("."), worded["where"] or ""
@@ -93,7 +94,10 @@ def _pattern(wording: str) -> re.Pattern[str]:
 
 
 def _values(means: Meaning, rows: Iterable[Row], said: Said) -> Mapping[str, str]:
-    """Return the values that the first matching wording of this meaning captures. An answer found by its reason is worded, too."""
+    """Return the values that the first matching wording of this meaning captures.
+
+    An answer that was found by its reason has a wording, too.
+    """
     for row in rows:
         if row.means is means and row.wording:
             for match in _pattern(row.wording).finditer(said.text):

@@ -1,7 +1,7 @@
 """The translation of Google's errors into ours.
 
-`shared.cloud.http.words` is the table of meanings; here a meaning becomes an error with three texts.
-The text for people is made of our own words and of names that the table captured: Google's own text goes to the log alone.
+`shared.cloud.http.words` is the table of meanings; here a meaning becomes an error with three texts. The text for
+people consists of our own words and of names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def from_operation(error: dict[str, Any], what: str, *, service: Service = Servi
 
 
 def _said_by_client(error: Any) -> Said:
-    """Return what an error of Google's clients says. Its details are messages, whose text has the reasons."""
+    """Return the parts of an error of Google's clients. Its details are messages, whose text contains the reasons."""
     status = int(error.code or 500)
     known = getattr(error.grpc_status_code, "name", "") if getattr(error, "grpc_status_code", None) is not None else ""
     details = [str(each) for each in error.details or ()]
@@ -158,11 +158,14 @@ def _code_of(status: int, code: str) -> str:
 
 
 _ALWAYS: Mapping[Meaning, tuple[type[RetryableError], str]] = {
-    Meaning.BUSY: (BusyError, "It is busy with another change; it is tried again."),
-    Meaning.RATE_LIMIT: (RateLimitedError, "Google Cloud asks to slow down; it is tried again in a minute."),
-    Meaning.CONFLICT: (ConflictError, "Somebody changed it at the same time; it is tried again."),
-    Meaning.UNAVAILABLE: (CloudUnavailableError, "Google Cloud does not answer just now; it is tried again."),
-    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish; it is tried again."),
+    Meaning.BUSY: (BusyError, "It is busy with another change; Benchkeeper tries again."),
+    Meaning.RATE_LIMIT: (
+        RateLimitedError,
+        "Google Cloud limits the rate of requests; Benchkeeper tries again in a minute.",
+    ),
+    Meaning.CONFLICT: (ConflictError, "Somebody changed it at the same time; Benchkeeper tries again."),
+    Meaning.UNAVAILABLE: (CloudUnavailableError, "Google Cloud does not answer just now; Benchkeeper tries again."),
+    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish; Benchkeeper tries again."),
     Meaning.INIT_ACTION: (OperationFailedError, "An initialization action of the Spark cluster failed."),
 }
 
@@ -176,7 +179,7 @@ def _error(said: Said, what: str, message: str) -> BenchkeeperError:
         return kind(user_message=text, detail=detail)
     match found.means:
         case Meaning.STOCKOUT:
-            text = "Google Cloud has no such machines in this zone just now; it is tried again."
+            text = "Google Cloud has no such machines in this zone just now; Benchkeeper tries again."
             return StockoutError(user_message=text, detail=detail, zones=zones_with_capacity(said))
         case Meaning.QUOTA:
             return _quota(said, name, detail)
@@ -248,7 +251,9 @@ def _wrong_value(means: Meaning, values: Mapping[str, str], detail: str) -> Inva
             "Google Cloud does not know an account that the request names. An administrator finds its name in the log."
         )
     elif value and kind:
-        text = f"Google Cloud does not have {kind} '{value}', or does not take it{f' in zone {zone}' if zone else ''}."
+        text = (
+            f"Google Cloud does not have {kind} '{value}', or does not accept it{f' in zone {zone}' if zone else ''}."
+        )
     elif field:
         named = f"'{value}' as " if value else ""
         text = f"Google Cloud does not accept {named}{field}."
@@ -257,7 +262,7 @@ def _wrong_value(means: Meaning, values: Mapping[str, str], detail: str) -> Inva
     elif means is Meaning.MISSING:
         text = "Something that the request names does not exist in Google Cloud. An administrator finds the name in the log."
     else:
-        text = "Google Cloud refused the request as wrong. An administrator finds the reason in the log."
+        text = "Google Cloud refused the request as invalid. An administrator finds the reason in the log."
     return InvalidSpecError(
         user_message=text,
         detail=detail,

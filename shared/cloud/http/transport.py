@@ -1,7 +1,8 @@
 """The HTTP transport to Google: requests with credentials, retried if that is harmless.
 
-The caller decides whether a call may be retried (`again`): never a POST that would act twice. Google's documentation decides which
-answers are retried: 408, 429 and 5xx except 501, with growing pauses (Cloud Storage, Retry strategy). Redirects are not followed.
+The caller decides whether a call may be retried (`again`): never for a POST that would act twice. Google's
+documentation decides which answers are retried: 408, 429 and 5xx except 501, with growing pauses (Cloud Storage, Retry
+strategy). Redirects are not followed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The one table of what Google's APIs answer when a call or an operation fails, and what each answer means to this product.
+"""The table of Google's answers to failed calls and operations, with the meaning of each for this product.
 
-`shared.cloud.http.said` looks answers up in it, for every failed call and operation; nothing else in `shared` classifies words. A row names its
-source. Rows are read in three rounds, each in the order of the table:
+`shared.cloud.http.said` looks up every failed call and operation in it. No other module in `shared` classifies Google's
+texts. A row names its source. Rows are read in three rounds, each in the order of the table:
 
 1. by structured reasons (`ErrorInfo.reason`, `errors[].reason`, codes of Compute Engine, types of violations);
 2. by wording, old and new;
@@ -57,9 +57,10 @@ class Meaning(StrEnum):
 class Row(Struct, frozen=True, kw_only=True):
     """A row of the table.
 
-    `when` restricts a row to HTTP statuses and google.rpc codes; a row without reasons and wording is found by them alone. `wording` is a
-    regular expression without regard to case. Its named groups are values that a text for people may contain. `last`: read in the third
-    round, although it has a reason. `operations`: only for the error of an operation.
+    `when` restricts a row to HTTP statuses and google.rpc codes; a row without reasons and wording is found by them
+    alone. `wording` is a regular expression without regard to case. Its named groups are values that a text for people
+    may contain. `last`: the row is read in the third round, although it has a reason. `operations`: the row is only for
+    errors of operations.
     """
 
     means: Meaning

@@ -50,7 +50,10 @@ class IamAccounts:
         )
 
     def keys(self, account_id: AccountId) -> int:
-        """Return the number by one call: keys are not paged, and an account has at most ten. A missing account has none."""
+        """Return the number of the account's keys by one call: an account has at most ten, on one page.
+
+        A missing account has none.
+        """
         answer = self._clients.json("iam").call_or_none(
             "GET",
             f"{self._path(account_id)}/keys",
@@ -60,7 +63,7 @@ class IamAccounts:
         return len((answer or {}).get("keys", []))
 
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
-        """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else.
+        """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it is not ours.
 
         Raise `CloudUnavailableError` if the account exists but cannot be read yet: its owner is unknown until IAM shows it.
         """
@@ -90,7 +93,7 @@ class IamAccounts:
         except QuotaExhaustedError as error:
             raise QuotaExhaustedError(
                 user_message="The project has as many service accounts as its quota allows (IAM: service accounts per "
-                "project, 100 unless Google raised it). It is tried again every 30 minutes; an administrator can ask "
+                "project, 100 unless Google raised it). Benchkeeper tries again every 30 minutes; an administrator can ask "
                 "for more, or remove accounts that nobody uses.",
                 detail=error.detail,
                 quota=error.quota,
@@ -116,7 +119,7 @@ class IamAccounts:
             else:
                 return
         raise ConflictError(
-            user_message="Somebody keeps changing who may use this person's service account; it is tried again.",
+            user_message="Somebody keeps changing who may use this person's service account; Benchkeeper tries again.",
             detail=f"share service account {account_id}: {_TRIES} conflicts in a row",
         ) from conflict
 
@@ -190,7 +193,7 @@ def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(bindings: Bindings) -> Bindings:
-    """Return the bindings in a form that can be compared; a condition stays, so that the binding differs."""
+    """Return the bindings in a form that can be compared; a condition is kept, so that such a binding differs."""
     return [{**binding, "members": sorted(map(_lower, binding.get("members", [])))} for binding in bindings]
 
 
@@ -201,7 +204,7 @@ def _lower(member: str) -> str:
 
 def _not_shown(account_id: AccountId) -> CloudUnavailableError:
     return CloudUnavailableError(
-        user_message="Google Cloud does not show this person's new service account yet; it is tried again in a moment.",
+        user_message="Google Cloud does not show this person's new service account yet; Benchkeeper tries again in a moment.",
         detail=f"service account {account_id} exists and cannot be read yet",
         retry_after=_SHOWS_SOON,
     )

@@ -114,7 +114,10 @@ def _denied(group: str, detail: str) -> AccessDeniedError:
 
 
 def _not_known(detail: str) -> CloudUnavailableError:
-    """Return the error for a new account that is not known everywhere yet: IAM's rule, assumed for Cloud Identity, too."""
+    """Return the error for a new account that has not propagated yet.
+
+    IAM documents that; for Cloud Identity it is assumed.
+    """
     return CloudUnavailableError(
         user_message="This user's new service account is not known everywhere yet in Google Cloud. Benchkeeper tries again in a moment.",
         detail=detail,

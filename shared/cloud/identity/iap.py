@@ -36,7 +36,7 @@ _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
 
 
 class _Keys(Struct, frozen=True):
-    """The public keys in PEM by key id, and until when (real, monotonic seconds) they count as fresh."""
+    """The public keys in PEM by key id, and the time (real, monotonic seconds) until which they are fresh."""
 
     by_id: Mapping[str, str]
     fresh_until_s: float
@@ -86,7 +86,7 @@ class IapSignIn:
         """
         if not self._audience:
             raise InvalidSpecError(
-                user_message="Who asked on the page cannot be verified here: set BENCHKEEPER_IAP_AUDIENCE.",
+                user_message="The user of a request cannot be verified here: set BENCHKEEPER_IAP_AUDIENCE.",
                 detail="no audience is configured (BENCHKEEPER_IAP_AUDIENCE)",
             )
         if len(assertion) > _MAX_TOKEN or not assertion.isascii():
@@ -154,7 +154,8 @@ class _KeySource:
     def key(self, key_id: str) -> str | None:
         """Return the key with that id; None if there is none.
 
-        An unknown id fetches the keys again, because they are rotated. It does so once a minute at most, because an id is easily made up.
+        An unknown id fetches the keys again, because they are rotated. That happens at most once a minute, because
+        anybody can make up an id.
         """
         with self._lock:
             now = self._clock.monotonic_s()
@@ -192,7 +193,7 @@ class _KeySource:
 
 
 def _age_s(answer: Answer) -> float:
-    """Return how long the answer is valid: an hour without a header, a minute at least, a day at most."""
+    """Return for how long the answer may be cached: an hour without a header, at least a minute, at most a day."""
     said = answer.headers.get("cache-control", "")
     match = _MAX_AGE.search(said)
     if match is None:

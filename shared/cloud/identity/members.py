@@ -1,8 +1,11 @@
-"""The adapter that reads the roster of groups: everybody who is directly or indirectly in the assigned groups, over Cloud Identity.
+"""The adapter that reads the roster of groups over Cloud Identity.
 
-Cloud Identity searches nested groups itself in its Enterprise and Premium editions, and answers 403 in the others. Then the groups are
-walked: each nested group once, so a group that contains itself ends. A membership whose time is over does not count.
-Sources: Cloud Identity's reference of `searchTransitiveMemberships`, `checkTransitiveMembership` and `memberships.list`.
+It lists all direct and indirect members of the assigned groups.
+
+Cloud Identity searches nested groups itself in its Enterprise and Premium editions, and answers 403 in the others. Then
+the groups are walked: each nested group once, so a group that contains itself ends. An expired membership does not
+count. Sources: Cloud Identity's reference of `searchTransitiveMemberships`, `checkTransitiveMembership` and
+`memberships.list`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ _GROUP = "GROUP"
 
 
 class CloudIdentityRoster:
-    """The adapter of the port `RosterSource` for the roster of groups. `person` gives an address the form in which records keep it."""
+    """The adapter of the port `RosterSource` for the roster of groups.
+
+    `person` returns the form of an address that records use.
+    """
 
     def __init__(
         self, clients: Clients, *, people: Callable[[], People], person: Callable[[object, People], UserEmail]
@@ -42,7 +48,10 @@ class CloudIdentityRoster:
         return RosterKind.GROUPS
 
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:
-        """Return the members of all assigned groups; None if no group is assigned. Raise if any group or page could not be read."""
+        """Return the members of all assigned groups; None if no group is assigned.
+
+        Raise an error if any group or page could not be read.
+        """
         if not groups:
             return None
         found: dict[UserEmail, tuple[str, ...]] = {}
@@ -63,7 +72,7 @@ class CloudIdentityRoster:
         return Reading(kind=self.kind, as_of=now, people=found, covers=groups, others=len(others))
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:  # noqa: ARG002 - the port's shape
-        """Return True if one look at the person in the group confirms the absence."""
+        """Return True if a lookup of the person in the group confirms the absence."""
         name = self._names.get(group) or self._name(group)
         quote = '"' if "'" in email else "'"  # an address may have a single quote, and never a double one
         query = f"member_key_id == {quote}{email}{quote}"
@@ -93,7 +102,7 @@ class CloudIdentityRoster:
             ) from error
 
     def _searched(self, name: str) -> Iterator[str]:
-        """Yield the addresses of all transitive members that are no groups."""
+        """Yield the addresses of all transitive members that are not groups."""
         for row in self._pages(f"/v1/{name}/memberships:searchTransitiveMemberships"):
             if not str(row.get("member", "")).startswith("groups/"):
                 yield from (str(key.get("id", "")) for key in row.get("preferredMemberKey", []))
@@ -147,7 +156,7 @@ def _address(row: dict[str, Any]) -> str:
 
 
 def _lasts(row: dict[str, Any], now: datetime) -> bool:
-    """Return True unless the time of the role MEMBER is over."""
+    """Return True unless the role MEMBER has expired."""
     for role in row.get("roles", []):
         ends = role.get("expiryDetail", {}).get("expireTime")
         if role.get("name") == "MEMBER" and ends and parse_time(str(ends)) <= now:

@@ -18,7 +18,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class ChatRoom:
-    """The room. `address` reads the secret, for each message anew."""
+    """The room. `address` reads the secret again for each message."""
 
     def __init__(self, clients: Clients, address: Callable[[], str]) -> None:
         self._clients, self._address = clients, address
@@ -42,5 +42,8 @@ class ChatRoom:
 
 
 def _plain(text: str) -> str:
-    """Return the text without what a room would act on: `<!channel>` and `<users/all>` call everybody, `<…|…>` and `[…](…)` hide a link."""
+    """Return the text without markup that a room would act on.
+
+    `<!channel>` and `<users/all>` call everybody; `<…|…>` and `[…](…)` hide a link.
+    """
     return _MENTION.sub("@\u200b", text.translate(_MARKS))

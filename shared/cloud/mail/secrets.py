@@ -12,7 +12,7 @@ from shared.engine.ports.mail import NotAcceptedError
 
 
 def read_secret(clients: Clients, project: str, name: str) -> str:
-    """Return the content of the secret's newest version. Raise `NotAcceptedError` if it cannot be read."""
+    """Return the content of the secret's newest version. Raise `NotAcceptedError` if the secret cannot be read."""
     path = f"/v1/projects/{project}/secrets/{name}/versions/latest:access"
     try:
         found = clients.json("secretmanager").call("GET", path, what="read a secret")

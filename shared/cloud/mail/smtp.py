@@ -1,7 +1,9 @@
-"""The mail server, over SMTP verb by verb, so that each failure is known: certainly not accepted, or not known.
+"""The mail server, over SMTP verb by verb, so that each failure is classified.
 
-Only between the end of the content and the server's answer is it not known whether a mail was accepted. Google Cloud blocks port 25,
-465 and 587 are open (docs/platform-facts.md).
+A mail was certainly not accepted, or its acceptance is unknown.
+
+Acceptance is unknown only if the connection fails between the end of the content and the server's answer. Google Cloud
+blocks port 25; 465 and 587 are open (docs/platform-facts.md).
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 class SmtpServer:
-    """The mail server. `password` reads the secret, for each mail anew; `context` decides which certificates are trusted."""
+    """The mail server.
+
+    `password` reads the secret again for each mail; `context` decides which certificates are trusted.
+    """
 
     def __init__(
         self,
@@ -52,7 +57,10 @@ class SmtpServer:
         self._server, self._password, self._context, self._timeout_s = server, password, context, timeout_s
 
     def send(self, letter: Letter) -> int:
-        """Send the mail; return how many recipients were refused, if at least one was accepted. Raise `NotAcceptedError`."""
+        """Send the mail; return the number of refused recipients if at least one was accepted.
+
+        Raise `NotAcceptedError` otherwise.
+        """
         recipients = [_envelope(address) for address in letter.recipients]
         content = as_bytes(letter, self._server.sender)
         with _as(Trouble.CONNECT):
@@ -102,7 +110,10 @@ class SmtpServer:
         return ["SMTPUTF8", *(["BODY=8BITMIME"] if not content.isascii() else [])]
 
     def _name(self, connection: smtplib.SMTP, recipients: list[str]) -> int:
-        """Name the recipients; return how many were refused. Raise if all were."""
+        """Send the recipients to the server, and return the number of those that it refused.
+
+        Raise `NotAcceptedError` if it refused all.
+        """
         with _as(Trouble.RECIPIENT):
             answers = [connection.rcpt(address)[0] for address in recipients]
         refused = [code for code in answers if code // 100 != _DONE]
@@ -124,7 +135,7 @@ class SmtpServer:
 
 
 def _demand(answer: tuple[int, bytes], trouble: Trouble, *, is_unsure: bool = False) -> None:
-    """Raise unless the answer is a completion: its first digit decides, as RFC 5321 (4.2.1) has it."""
+    """Raise an error unless the answer is a completion: its first digit decides, as RFC 5321 (4.2.1) has it."""
     if answer[0] // 100 != _DONE:
         lasts = answer[0] // 100 == _NEVER
         raise NotAcceptedError(trouble, f"the mail server said {answer[0]}", lasts=lasts, is_unsure=is_unsure)
@@ -132,7 +143,10 @@ def _demand(answer: tuple[int, bytes], trouble: Trouble, *, is_unsure: bool = Fa
 
 @contextmanager
 def _as(trouble: Trouble, *, is_unsure: bool = False) -> Iterator[None]:
-    """Turn an error into that trouble. A server's text stays out of it, because it names addresses."""
+    """Turn an error of the block into an error of this kind.
+
+    The server's text is left out, because it contains addresses.
+    """
     try:
         yield
     except smtplib.SMTPResponseException as error:
@@ -177,10 +191,10 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
 
 
 def _subject(text: str) -> bytes:
-    """Return the header, made apart from the others.
+    """Return the header Subject, which is built separately.
 
-    `EmailMessage` reads encoded words in a value that it is given: a name `=?utf-8?q?x=0D=0ABcc:…?=` became a header of its own. And where
-    it breaks a long subject in another script, it loses a space.
+    `EmailMessage` decodes encoded words in a value: a name `=?utf-8?q?x=0D=0ABcc:…?=` became a separate header. It also
+    loses a space when it folds a long subject in another script.
     """
     is_short = max(map(len, text.split()), default=0) < _LONGEST_WORD  # a line can be broken between words
     is_plain = text.isascii() and text.isprintable() and "=?" not in text and is_short

@@ -49,9 +49,12 @@ class MonitoringActivity:
         self._project = project
 
     def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
-        """Return the evidence by instance id. Raise if Monitoring does not answer: then the use of all instances is unknown.
+        """Return the evidence by instance id.
 
-        CPU samples are the greatest minute of five. A counter that the project does not have is one without points.
+        Raise an error if Monitoring does not answer: the use of all instances is then unknown.
+
+        A CPU sample is the greatest of five minutes. A counter that the project does not have is treated as one without
+        points.
         """
         ids = _ids(notebooks)
         cpu = self._series(CORES, _RATE, ids, window, now)
@@ -61,7 +64,10 @@ class MonitoringActivity:
     def transfers(
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
-        """Return by instance id the greatest of the rates of network in, network out and disk, in bytes a second; None if no metric has points."""
+        """Return the greatest of the rates of network in, network out and disk, in bytes per second, by instance id.
+
+        Return None if no metric has points.
+        """
         found = [self._series(metric, _RATE | _BY_VM, _ids(notebooks), window, now) for metric in TRANSFERS]
         return {n.ref.instance_id: _greatest([series.of(n.gce_instance_id) for series in found]) for n in notebooks}
 
@@ -75,7 +81,10 @@ class MonitoringActivity:
     def _series(
         self, metric: str, how: Mapping[str, str], ids: Sequence[str], window: timedelta, now: datetime
     ) -> _Series:
-        """Return the samples of these VMs, none of a metric that the project does not have. Pages are packed on arrival."""
+        """Return the samples of these VMs, none if the project does not have the metric.
+
+        Pages are packed on arrival.
+        """
         found = _Series()
         for begin in range(0, len(ids), _BY_ID):
             names = ",".join(f'"{vm}"' for vm in ids[begin : begin + _BY_ID])
@@ -104,7 +113,7 @@ def _ids(notebooks: Sequence[Vm]) -> list[str]:
 
 
 def _greatest(series: Sequence[tuple[Sample, ...] | None]) -> tuple[Sample, ...] | None:
-    """Return the greatest value of each moment; None if there is no series at all."""
+    """Return the greatest value at each moment; None if there is no series at all."""
     most: dict[datetime, float] = {}
     for samples in series:
         for sample in samples or ():
@@ -156,8 +165,8 @@ class _Series:
 class _Evidence(Mapping[str, Activity]):
     """The evidence by instance id, unpacked at each access.
 
-    An instance without CPU is blind at least since the beginning of the window; the idle rule keeps it running, within a bound. What a
-    counter without points means is for the caller to say (`shared.domain.fleet.idle.Silence`).
+    An instance without CPU data is blind at least since the beginning of the window; the idle rule keeps it running for
+    a limited time. The caller states the meaning of a counter without points (`shared.domain.fleet.idle.Silence`).
     """
 
     def __init__(self, vms: Mapping[str, str], cpu: _Series, requests: _Series, begin: datetime) -> None:

@@ -205,7 +205,7 @@ def _snake(name: str) -> str:
 
 
 def _network(interface: _Interface) -> Network:
-    """Return network and subnetwork as `projects/...`, because reads give whole URLs."""
+    """Return network and subnetwork as `projects/...`, because reads return full URLs."""
     return _network_of(interface.network, interface.subnet)
 
 

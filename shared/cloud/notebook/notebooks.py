@@ -145,7 +145,7 @@ class WorkbenchNotebooks:
                 raise
             # IAM is eventually consistent: a new account may be refused as unknown.
             raise CloudUnavailableError(
-                user_message="Google Cloud does not know this person's new service account everywhere yet; it is tried again.",
+                user_message="Google Cloud does not know this person's new service account everywhere yet; Benchkeeper tries again.",
                 detail=error.detail,
             ) from error
         return self._operation_ref(raw)

@@ -1,6 +1,9 @@
-"""The reports that VMs make of themselves, in one guest attribute each: `benchkeeper/activity`. Plain REST, one call a VM.
+"""The reports that VMs write about themselves, in the guest attribute `benchkeeper/activity`.
 
-Any process of the VM may write it, so the text is doubted: too long, not JSON, or not of our version is no report.
+Plain REST, one call for each VM.
+
+Any process of the VM may write the attribute, so the text is not trusted: one that is too long, not JSON, or of another
+version is no report.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ class ComputeSnapshots:
         return Absent() if raw is None else _seen(raw)
 
     def create(self, name: str, source: InstanceRef, labels: Mapping[str, str]) -> None:
-        """Start a snapshot, stored in the region of the disk: the default is the continent, which may be another jurisdiction.
+        """Start a snapshot, stored in the region of the disk.
+
+        By default it would be stored anywhere on the continent, which may be another jurisdiction.
 
         The call is the disk's method, not the snapshots' one, so that a 404 can only mean a missing disk. The permissions are the same.
         """
@@ -61,8 +63,8 @@ class ComputeSnapshots:
             return
         except QuotaExhaustedError as error:
             raise QuotaExhaustedError(
-                user_message="The project's quota for disk snapshots is used up, so the files cannot be saved yet. It is "
-                "tried again every 30 minutes; an administrator can raise the quota.",
+                user_message="The project's quota for disk snapshots is used up, so the files cannot be saved yet. "
+                "Benchkeeper tries again every 30 minutes; an administrator can raise the quota.",
                 detail=error.detail,
                 quota=error.quota,
                 is_zero=error.is_zero,
@@ -70,13 +72,16 @@ class ComputeSnapshots:
         if started is None:
             raise PermanentError(
                 user_message=f"The disk with the files ({data_disk_of(source.instance_id)} in {source.zone}) is not "
-                "there, so they cannot be saved. An administrator must look at what became of it.",
+                "there, so they cannot be saved. An administrator must find out what happened to it.",
                 detail=f"snapshot {name}: there is no disk {disk}",
                 reason=Reason.DATA_MISSING,
             )
 
     def delete(self, name: str) -> None:
-        """Delete the snapshot; one that is gone or being deleted is not an error. Raise `BusyError` for one that is being created."""
+        """Delete the snapshot; a snapshot that is missing or being deleted is not an error.
+
+        Raise `BusyError` for one that is being created.
+        """
         try:
             self._clients.json("compute").call_or_none("DELETE", self._path(name))
         except BusyError:
@@ -100,7 +105,7 @@ class ComputeSnapshots:
                 return
 
     def write_manifest(self, user_key: UserKey, manifest: WriteManifest) -> None:
-        """Write the manifest without a precondition: its content follows from the action alone."""
+        """Write the manifest without a precondition: its content depends on the action alone."""
         name = manifest.snapshot.name
         self._clients.bucket().write(
             f"manifests/{user_key}/{name}.json", _manifest(user_key, manifest), what=f"write manifest of {name}"

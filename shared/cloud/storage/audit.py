@@ -2,8 +2,9 @@
 
 Entries about users without a record that this bucket refuses are kept in the bucket of records (`shared.domain.record.kept_cuts`).
 
-The functions' accounts may create, read and list there, never delete; without that right nothing can be overwritten. Each call is sent
-once: while the bucket refuses, or does not answer, no call is made for a while, so that a broken audit delays no pass.
+The functions' accounts may create, read and list there, never delete; so nothing can be overwritten. Each call is sent
+once: while the bucket refuses, or does not answer, no call is made for a while, so that a broken audit does not delay
+passes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class StorageAudit:
         self._refused_at: datetime | None = None
 
     def put(self, name: str, content: bytes) -> bytes:
-        """Create the object by one call; if one is there, read it by a second call."""
+        """Create the object with one call, and return its content. If it already exists, read it with a second call."""
         self._check_rest()
         try:
             return self._put(name, content)
@@ -53,7 +54,7 @@ class StorageAudit:
             refused_at = self._refused_at
         if refused_at is not None and _ZERO <= self._clock.now() - refused_at < _REST:
             raise CloudUnavailableError(
-                user_message="The audit could not be written a moment ago. It is tried again.",
+                user_message="The audit could not be written a moment ago. Benchkeeper tries again.",
                 detail=f"audit bucket refused at {refused_at:%H:%M:%S}",
             )
 
@@ -79,13 +80,13 @@ class StorageAudit:
         there = self.get(name)
         if there is None:
             raise CloudUnavailableError(
-                user_message="The audit could not be written. It is tried again.",
+                user_message="The audit could not be written. Benchkeeper tries again.",
                 detail=f"{what}: {name} is there and cannot be read",
             )
         return there
 
     def get(self, name: str) -> bytes | None:
-        """Return the content by one read."""
+        """Return the content with one read; None if there is no object."""
         found = self._bucket().get(name, what="read audit entry")
         return None if found is None else found.content
 
@@ -104,7 +105,7 @@ class StorageAudit:
         )
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the objects by pages of one listing and a read each."""
+        """Yield the objects by pages of one listing, with one read for each object."""
         bucket = self._clients.bucket(self._records)
         for each in bucket.objects(prefix=KEPT, fields="name", what="list kept audit entries"):
             found = bucket.get(each.name, what="read kept audit entry")

@@ -32,7 +32,10 @@ _MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
 
 
 class _UnreadableError(PermanentError):
-    """An object among the dead letters is not a readable one; it is shown in its place, so that it hides no other."""
+    """The error of an unreadable object among the dead letters.
+
+    A row stands for the object, so that the others are still listed.
+    """
 
 
 class PubSubDeadLetters:
@@ -51,7 +54,9 @@ class PubSubDeadLetters:
             )
 
     def store(self, letter: DeadLetter) -> None:
-        """Store the dead letter by one read of the metadata and one create-only write: a second delivery is stored once.
+        """Store the dead letter by one read of the metadata and one create-only write.
+
+        A repeated delivery is stored only once.
 
         The read is needed if the account may not delete: for an existing object, Cloud Storage then answers 403 before it checks the
         precondition.
@@ -103,7 +108,7 @@ class PubSubDeadLetters:
         return replace(row, replayed_at=_time(metadata.get("replayed", "")), outcome=metadata.get("outcome", ""))
 
     def read(self, row: LetterRow) -> DeadLetter:
-        """Return the dead letter by one read; the row has the notes made since it was stored."""
+        """Return the dead letter by one read; the row includes the notes that were added later."""
         return replace(self._read(row.place), row=row)
 
     def _read(self, place: str) -> DeadLetter:
@@ -115,7 +120,7 @@ class PubSubDeadLetters:
             return _letter_from(place, json.loads(found.content))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise _UnreadableError(
-                user_message=f"The object {place} is no dead letter that this version can read. Remove it, or restore an "
+                user_message=f"The object {place} is not a dead letter that this version can read. Remove it, or restore an "
                 "older version of it.",
                 detail=f"unreadable dead letter: {type(error).__name__}: {error}",
             ) from error
@@ -166,7 +171,7 @@ def _moment(at: datetime) -> str:
 
 
 def _second(at: datetime) -> str:
-    """Return the first part of a name: names of this second do not sort before it, names of an earlier second do."""
+    """Return the first part of a name: names of this second do not sort before it, and names of earlier seconds do."""
     return _moment(at)[:15]
 
 

@@ -26,7 +26,7 @@ class StorageDecisions:
         self._bucket_name = bucket
 
     def put(self, decision: Decision, *, by: str = "") -> None:
-        """Create the decision by one create-only write."""
+        """Create the decision with one create-only write."""
         self._create(f"{DECISIONS}{decision.name}.json", to_json(decision), note=to_note(decision, by=by))
 
     def put_list(self, content: bytes) -> str:
@@ -50,7 +50,7 @@ class StorageDecisions:
         return tuple(sorted(found, key=lambda each: (each.created_at, each.place)))
 
     def read(self, waiting: WaitingDecision) -> bytes | None:
-        """Return the content by one read."""
+        """Return the content with one read; None if there is no object."""
         return self._read(waiting.place)
 
     def read_list(self, digest: str) -> bytes | None:

@@ -57,7 +57,8 @@ _PACKED_AT_ONCE = 200  # rows; few enough for the memory, enough for one call of
 class _Kept(Generic[T]):
     """An object cached in the process by its generation. Thread-safe.
 
-    While a thread reads a new value, the others use the cached one; `alone`: they wait, so that two are never in memory.
+    While a thread reads a new value, the others use the cached one; with `alone` they wait, so that two values are
+    never in memory.
     """
 
     def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], *, alone: bool = False) -> None:
@@ -68,7 +69,10 @@ class _Kept(Generic[T]):
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """Return the current value by one call, whose answer is empty if nothing changed. The very first read blocks other threads."""
+        """Return the current value by one call, whose answer is empty if nothing changed.
+
+        The first read blocks other threads.
+        """
         if not self._lock.acquire(blocking=self._value is None):
             return self._value
         try:
@@ -98,7 +102,10 @@ class _Kept(Generic[T]):
         return value
 
     def write(self, value: T, text: bytes) -> None:
-        """Write the value, which is `text`, unless the stored one is newer. If another process writes at the same moment, its value stays: it is as good."""
+        """Write the value, which is `text`, unless the stored one is newer.
+
+        If another process writes at the same moment, its value stays, because it is equally good.
+        """
         if self._is_newer(value) or self._written(value, text):
             return
         try:
@@ -201,11 +208,14 @@ class StorageFleetIndex:
         return found
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of a month by one call, none if the process has them."""
+        """Return the lines of a month by one call, or without a call if the process has them."""
         return self._months.month(month)
 
     def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
-        """Return the user's lines in a month by one call, none if the process has the month; those of other users are not parsed."""
+        """Return the user's lines in a month by one call, or without a call if the process has the month.
+
+        Other users' lines are not parsed.
+        """
         return self._months.about(month, user_key)
 
     def month_totals(self) -> tuple[MonthTotal, ...]:
@@ -213,7 +223,7 @@ class StorageFleetIndex:
         return self._months.totals()
 
     def month_draft(self, month: str, taken_at: datetime) -> MonthDraft:
-        """Begin to store a month. Makes no call."""
+        """Return an empty draft for a month's lines. Makes no call."""
         return self._months.draft(month, taken_at)
 
     def notes(self) -> Notes | None:
@@ -232,7 +242,7 @@ class StorageFleetIndex:
         return None if found is None else found.of(user_key)
 
     def draft(self) -> FleetDraft:
-        """Begin a list. Makes no call."""
+        """Return an empty draft of a list. Makes no call."""
         return _Draft(self._clients, self._about)
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
@@ -249,7 +259,7 @@ class StorageFleetIndex:
 
 
 def _taken_at(text: str) -> datetime:
-    """Return when a list was taken; long ago if it does not say, so that a new list replaces it."""
+    """Return the time of a list; a time long ago if it has none, so that a new list replaces it."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -284,10 +294,10 @@ def _of_our_version(content: Any) -> Any:
 
 
 class _FleetReader:
-    """A reader of lists that gives a row of the list before again if its line is the same.
+    """A reader of lists that reuses a row object of the previous list if the row's line is unchanged.
 
-    Between two sweeps few rows change. So a page that holds two lists for a moment, and figures of an older one, needs memory for one.
-    Not thread-safe: `_Kept` calls it under its lock.
+    Between two sweeps few rows change. So two lists in memory at the same time need little more than one. Not
+    thread-safe: `_Kept` calls it under its lock.
     """
 
     def __init__(self) -> None:
@@ -323,7 +333,9 @@ def _row(line: bytes) -> RecordRow | None:
 
 
 class _Lines:
-    """An iterator over the rows of a packed list, each as JSON without the first brace; `rest` is all else, once the rows are read.
+    """An iterator over the rows of a packed list, each as JSON without the first brace.
+
+    `rest` is the remaining content, available after the last row.
 
     A list of an earlier version, without a line for each row, is read as a whole.
     """

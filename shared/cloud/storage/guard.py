@@ -1,8 +1,8 @@
 """The adapter to the guard's objects in the bucket of records.
 
-`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time is the time of the claim
-`guard/waiting/<user_key>[.idle]`          empty; metadata describes the waiting cut, so that one listing shows all users
-`guard/sizes`                              JSON; the size of the fleet, by the sweep that counted last
+`guard/slots/<source>/<window>/<number>` empty; metadata names the holder; Cloud Storage's own time is the time of the
+claim `guard/waiting/<user_key>[.idle]` empty; metadata describes the waiting cut, so that one listing shows all users
+`guard/sizes` JSON; the size of the fleet, from the last sweep that counted
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ class StorageGuard:
         return written is not None
 
     def sizes(self) -> FleetSizes | None:
-        """Return the sizes, cached for five minutes. If a read fails, return the last sizes read, if any: unreadable is not zero."""
+        """Return the sizes, cached for five minutes.
+
+        If a read fails, return the last sizes read, if any: an unreadable size does not mean zero.
+        """
         now = self._clock.monotonic_s()
         with self._lock:
             kept = self._kept
@@ -116,7 +119,7 @@ class StorageGuard:
         return sizes
 
     def write_sizes(self, sizes: FleetSizes) -> None:
-        """Write the sizes by one call; the last write wins, as each counts all users."""
+        """Write the sizes by one call; the last write wins, because each contains all users."""
         content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
         self._clients.bucket().write(
             _SIZES, json.dumps(content, ensure_ascii=False).encode(), what="write the sizes of the fleet"
@@ -173,7 +176,10 @@ def _slot(listed: Listed) -> tuple[str, Slot] | None:
 
 
 def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
-    """Return the object's name. An idle stop has its own name beside a cut of the same user, so that neither replaces the other."""
+    """Return the object's name.
+
+    An idle stop has its own name beside a cut of the same user, so that the two never replace each other.
+    """
     return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
 
 

@@ -32,7 +32,7 @@ class StorageInbox:
         self._bucket_name = bucket
 
     def put(self, wish: Wish) -> None:
-        """Create the request by one create-only write: a second one with the same name finds the first."""
+        """Create the request by one create-only write: a second write under the same name changes nothing."""
         self._bucket().create(
             f"{_PREFIX}{wish.user_key}/{wish.name}.json",
             to_json(wish),
@@ -60,7 +60,7 @@ class StorageInbox:
         return tuple(sorted(found, key=lambda each: (each.created_at, each.name)))
 
     def read(self, waiting: WaitingWish) -> bytes | None:
-        """Return the content by one read."""
+        """Return the content with one read; None if there is no object."""
         found = self._bucket().get(waiting.place, what=f"read wish of {waiting.user_key}")
         return None if found is None else found.content
 

@@ -1,6 +1,7 @@
 """The adapter to the metered lines of months that are over: `index/costs/<month>.json.gz` each, and the sums of all in `totals.json.gz`.
 
-The drift sweep writes them in the first days of the next month. After that they are not written again, so processes keep what they read.
+The drift sweep writes them in the first days of the next month. After that they are not written again, so processes
+cache what they have read.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ T = TypeVar("T")
 
 
 class StorageMonths:
-    """The reader and writer of months. Thread-safe: what is kept is replaced, never changed."""
+    """The reader and writer of months. Thread-safe: cached values are replaced, never changed."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -64,7 +65,7 @@ class StorageMonths:
             return (), found.generation  # damaged: the next write replaces it
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of a month by one read, none if the process has them; None if none are stored."""
+        """Return the lines of a month by one read, or without one if the process has them; None if none are stored."""
         if not _MONTH.match(month):
             return None
         known = self._kept.get(month)
@@ -99,13 +100,13 @@ class StorageMonths:
             return decoder.decode(gzip.decompress(found.content))
         except (OSError, EOFError, zlib.error, DecodeError, ValidationError) as error:
             raise PermanentError(
-                user_message=f"The costs of {month} are damaged. An earlier version of {_name(month)} may be whole.",
+                user_message=f"The costs of {month} are damaged. An earlier version of {_name(month)} may be undamaged.",
                 detail=f"unreadable {_name(month)}: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error
 
     def draft(self, month: str, taken_at: datetime) -> MonthDraft:
-        """Begin to store a month. Makes no call."""
+        """Return an empty draft for a month's lines. Makes no call."""
         return MonthDraft(self._clients, self, month, taken_at)
 
 
@@ -122,7 +123,7 @@ class MonthDraft:
         self._waiting: list[Line] = []
 
     def add(self, user_key: UserKey, lines: tuple[Line, ...]) -> None:
-        """Add a user's lines; those of other months are left out. Makes no call."""
+        """Add a user's lines; lines of other months are left out. Makes no call."""
         own = [line for line in lines if line.month == self._month]
         if not own:
             return

@@ -68,7 +68,7 @@ class PackedNotes:
         return cls(zlib.decompress(packed, wbits=_GZIP, bufsize=_size_in(packed)))
 
     def of_all(self) -> Notes:
-        """Return the notes of everybody."""
+        """Return the notes of all users."""
         return self._notes(
             {name: _TIMES.decode(self._view(name)) for name in _NOTES_OF_TIMES},
             _NUMBERS.decode(self._view("costs")),
@@ -77,7 +77,7 @@ class PackedNotes:
         )
 
     def for_tables(self) -> Notes:
-        """Return everybody's last uses and costs; the same object each time."""
+        """Return the last uses and costs of all users; the same object each time."""
         if self._for_tables is None:
             used = {"last_used": _interned(_TIMES.decode(self._view("last_used")))}
             costs = _NUMBERS.decode(self._view("costs"))
@@ -85,7 +85,7 @@ class PackedNotes:
         return self._for_tables
 
     def of(self, user_key: UserKey) -> Notes:
-        """Return the notes of one user, with what concerns nobody in particular."""
+        """Return the notes of one user, with the notes that are not about a particular user."""
         cost = self._found("costs", user_key)
         costs: dict[UserKey, float] | None = {} if cost is None else {user_key: float(cost)}
         times = {name: self._found(name, user_key) for name in _NOTES_OF_TIMES}
@@ -104,7 +104,10 @@ class PackedNotes:
         return memoryview(self._raw)[begin:end] if end else _NOTHING
 
     def _place(self, name: str, user_key: UserKey) -> int:
-        """Return where the user's value begins, -1 if there is none. User keys have only letters, digits and dashes: the match is unique."""
+        """Return the position of the user's value, -1 if there is none.
+
+        User keys have only letters, digits and dashes, so the match is unique.
+        """
         key = f'"{user_key}":'.encode()
         begin = self._raw.find(key, *self._parts[name])
         return begin if begin < 0 else begin + len(key)
@@ -118,7 +121,10 @@ class PackedNotes:
         return self._raw[begin : end if end >= 0 else limit - 1]
 
     def _report_of(self, user_key: UserKey) -> dict[UserKey, Reported]:
-        """Return the user's report by its key; the text of a VM in it is of hex digits alone, so it cannot look like a key."""
+        """Return the user's report by its key.
+
+        A VM's text in it consists of hex digits only, so it cannot look like a key.
+        """
         begin = self._place("reports", user_key)
         if begin < 0:
             return {}
@@ -156,7 +162,10 @@ _MOST_AT_ONCE = 64 * 2**20
 
 
 def _part(raw: bytes, name: str, value: Raw) -> tuple[int, int]:
-    """Return where the value of that name stands in the text; (0, 0) if the text has none. Equal text at another place is as good."""
+    """Return start and end of the named value in the text; (0, 0) if there is none.
+
+    An equal value at another place serves as well.
+    """
     part, at = memoryview(value), 0
     while (at := raw.find(f'"{name}":'.encode(), at)) >= 0:
         at += len(name) + 3
@@ -167,10 +176,16 @@ def _part(raw: bytes, name: str, value: Raw) -> tuple[int, int]:
 
 
 def _size_in(packed: bytes) -> int:
-    """Return the size of the text, which is a gzip file's end, so that it is unpacked into one piece of memory."""
+    """Return the uncompressed size, which the end of a gzip file holds.
+
+    So the text is unpacked into one block of memory.
+    """
     return min(max(int.from_bytes(packed[-4:], "little"), 1), _MOST_AT_ONCE)
 
 
 def _interned(values: dict[str, V]) -> dict[UserKey, V]:
-    """Return the values by keys that are the same objects as those of the list's rows: two hundred thousand copies less."""
+    """Return the values by keys that are the same objects as those of the list's rows.
+
+    This saves two hundred thousand copies.
+    """
     return {UserKey(sys.intern(key)): value for key, value in values.items()}

@@ -36,7 +36,10 @@ class StorageGroupBooks:
         self._kept: tuple[float, GroupBook] | None = None
 
     def current(self, *, fresh: bool = False) -> GroupBook:
-        """Return the book, cached for five minutes. If a read fails, return the last book read, if any: unreadable is not empty."""
+        """Return the book, cached for five minutes.
+
+        If a read fails, return the last book read, if any: an unreadable book does not mean an empty one.
+        """
         with self._lock:
             kept = self._kept
         now = self._clock.monotonic_s()

@@ -1,9 +1,9 @@
 """The adapter to the policy in force and proposed ones, below `policy/` in the bucket of records (`shared.domain.policy.policy_change`).
 
-A process reads `policy/current` at most once a minute; writes are conditional. If a read fails, the last policy that was read stays in
-use; without one, the error is raised and the message is kept. If the object is gone although the process has read it, that is a failed
-read. A content that this program does not understand comes from a newer program. Then the last good policy stays in use, or else the
-process's own files, with an error in the log each time.
+A process reads `policy/current` at most once a minute; writes are conditional. If a read fails, the last policy that
+was read stays in use; without one, the error is raised and the message is kept. If the object disappears after the
+process has read it, that counts as a failed read. Content that this program does not understand comes from a newer
+program. Then the last good policy stays in use, or else the process's own files, with an error in the log each time.
 """
 
 from __future__ import annotations
@@ -111,14 +111,17 @@ class StoragePolicies:
             return last
 
     def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:
-        """Return the earlier policies by which an environment may still be right. Leave out unknown content, so that it blocks nothing."""
+        """Return the earlier policies by which an environment may still be right.
+
+        Content that is not understood is left out, so that it blocks nothing.
+        """
         found = []
         for content in rollout.earlier:
             try:
                 found.append(with_content(own, content))
             except UnknownContentError as error:
                 self._log.error(
-                    "Earlier policy is of another program", rollout=rollout.rollout_id, detail=str(error)[:300]
+                    "Earlier policy was written by another program", rollout=rollout.rollout_id, detail=str(error)[:300]
                 )
         return tuple(found)
 
@@ -215,7 +218,7 @@ class StoragePolicies:
         )
         if written is None:
             raise ConflictError(
-                user_message="Somebody changed the policy in force at the same time; it is tried again.",
+                user_message="Somebody changed the policy in force at the same time; Benchkeeper tries again.",
                 detail=f"{name} is not at generation {expected}",
             )
         return written

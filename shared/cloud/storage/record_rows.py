@@ -172,7 +172,10 @@ def _turn(text: str) -> Turn:
 
 
 def _copies_text(names: tuple[str, ...]) -> str:
-    """Return the names by their common beginning, with runs of numbers joined: `nb-x-d:3-9,11;nb-x-b:10`. Custom metadata has 8 KiB."""
+    """Return the names by their common beginning, with consecutive numbers joined: `nb-x-d:3-9,11;nb-x-b:10`.
+
+    Custom metadata is limited to 8 KiB.
+    """
     runs: dict[str, list[list[int]]] = {}
     for name in names:
         begin = name.rstrip("0123456789")
@@ -204,7 +207,10 @@ def _usage_text(usage: Mapping[str, Usage]) -> str:
 
 
 class _OnlyUsage(Mapping[str, Usage]):
-    """The usage of a user who uses only one thing, as most do: less than half of a dict's memory, a hundred thousand times."""
+    """The usage of a user who uses only one thing, as most do.
+
+    It needs less than half of a dict's memory, which counts for a hundred thousand users.
+    """
 
     __slots__ = ("_name", "_usage")
 

@@ -126,7 +126,7 @@ class StorageRecords:
         return Unrecoverable(live_generation=live, versions=len(versions))
 
     def _versions(self, user_key: UserKey) -> list[tuple[int, datetime, bool]]:
-        """Return the generation of each version, when it was written, and whether it is the live one; the newest first."""
+        """Return each version's generation, the time when it was written, and True for the live one; the newest first."""
         name = _name(user_key)
         found = self._clients.bucket().objects(
             prefix=name, versions=True, fields="name,generation,timeCreated,timeDeleted", what="list objects"
@@ -155,17 +155,17 @@ class StorageRecords:
         )
         if written is None:
             raise ConflictError(
-                user_message="Somebody changed this person's record at the same time; it is tried again.",
+                user_message="Somebody changed this person's record at the same time; Benchkeeper tries again.",
                 detail=f"record {user_key} is not at generation {generation}",
             )
         return written
 
     def rows(self) -> Iterator[RecordRow]:
-        """Return the rows by pages of a listing; no object is read."""
+        """Yield the rows by pages of a listing. No object is read."""
         return (found.row for found in self.listed() if isinstance(found, ListedRow))
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """Yield rows and keys by pages of a listing. An object without a name of ours is skipped."""
+        """Yield rows and keys by pages of a listing. An object whose name is not ours is skipped."""
         for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)
@@ -176,7 +176,7 @@ class StorageRecords:
                 yield UserKey(name)
 
     def due(self, until: datetime) -> Iterator[DueHint]:
-        """Return the hints; one listing call if nothing is due."""
+        """Yield the hints; a single listing call if nothing is due."""
         return (found for found in self.due_and_claims(until) if isinstance(found, DueHint))
 
     def due_and_claims(self, until: datetime) -> Iterator[DueHint | DueClaim]:

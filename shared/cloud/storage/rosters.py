@@ -1,9 +1,8 @@
 """The adapters to the rosters' objects.
 
-`roster/<kind>`           JSON in the bucket of records; the memory of a roster, written conditionally
-`roster/<kind>-report`    JSON; the result of the last reading
-`roster/<kind>-allowed`   JSON; an operator's word about the size
-`rosters/…`               in the inbox: the files that HR drops; the newest one counts
+`roster/<kind>` JSON in the bucket of records; the memory of a roster, written conditionally `roster/<kind>-report`
+JSON; the result of the last reading `roster/<kind>-allowed` JSON; an operator's statement about the size `rosters/…` in
+the inbox: the files that HR drops; the newest one counts
 """
 
 from __future__ import annotations
@@ -37,7 +36,10 @@ class StorageRosters:
         self._inbox = inbox
 
     def load(self, kind: RosterKind) -> StoredRoster:
-        """Return the memory by one read. A damaged one is an error: without it absence would say nothing."""
+        """Return the memory by one read.
+
+        A damaged memory is an error: without it, absence from a roster proves nothing.
+        """
         found = self._clients.bucket().get(f"{_PREFIX}{kind.value}", what=f"read roster {kind.value}")
         if found is None:
             return StoredRoster(RosterState(), 0)
@@ -56,11 +58,11 @@ class StorageRosters:
             )
 
     def allowed(self, kind: RosterKind) -> Allowed | None:
-        """Return the operator's word by one read; a damaged one allows nothing."""
+        """Return the operator's statement by one read; None if it is missing or damaged."""
         return self._optional(_ALLOWED, f"{kind.value}-allowed")
 
     def allow(self, kind: RosterKind, allowed: Allowed) -> None:
-        """Write the operator's word by one call."""
+        """Write the operator's statement by one call."""
         self._clients.bucket().write(f"{_PREFIX}{kind.value}-allowed", encode(allowed), what="allow a roster")
 
     def drop(self, name: str, raw: bytes) -> None:

@@ -1,9 +1,9 @@
 """The adapter to the seats of limited groups in the bucket of records.
 
-`guard/limits/<digest of the group>/seats/<number>`       empty; metadata names the holder, or nobody
-`guard/limits/<digest of the group>/waiting/<user_key>`   empty; metadata says since when the user waits
-`guard/limits/<digest of the group>/counted/<mark>`       empty; who had an environment has a seat
-`guard/limits/<digest of the group>/spending`             empty; metadata has what the group cost this month
+`guard/limits/<digest of the group>/seats/<number>` empty; metadata names the holder, if there is one
+`guard/limits/<digest of the group>/waiting/<user_key>` empty; metadata says since when the user waits
+`guard/limits/<digest of the group>/counted/<mark>` empty; all users who had an environment have been given a seat
+`guard/limits/<digest of the group>/spending` empty; metadata has the group's cost this month
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StorageSeats:
         self._spending: dict[str, tuple[float, Spending | None]] = {}
 
     def look(self, group: str) -> Seats:
-        """Return the seats by one listing; an object that cannot be read as either is left out."""
+        """Return the seats by one listing; an object that is neither a seat nor a waiting user is left out."""
         return _seats(self._objects(f"{_FOLDER}{_digest(group)}/"))
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:
@@ -75,7 +75,10 @@ class StorageSeats:
         )
 
     def spending(self, group: str) -> Spending | None:
-        """Return the sum by one look at its object, cached for a minute; None for a damaged one, which the next sweep replaces."""
+        """Return the sum by one read of its object's metadata, cached for a minute.
+
+        Return None for a damaged one, which the next sweep replaces.
+        """
         now, known = self._clock.monotonic_s(), self._spending.get(group)
         if known is not None and now - known[0] < _KEEP_S:
             return known[1]

@@ -1,4 +1,4 @@
-"""The reader of the bucket of Google's Terraform example, which is never written."""
+"""The read-only access to the bucket of Google's Terraform example."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SeedObject(Struct, frozen=True):
 
 
 class SeedBucket:
-    """A bucket that is not ours."""
+    """The bucket of an installation of the example."""
 
     def __init__(self, clients: Clients, bucket: str) -> None:
         self._clients = clients

@@ -29,7 +29,7 @@ class ShareAccount(Action, frozen=True, kw_only=True):
     user: UserEmail | None
 
     def does(self) -> Activity:
-        """Return whether the account is given or taken."""
+        """Return the activity that the page shows: the account is being given or taken away."""
         return Activity.ENABLE if self.user is not None else Activity.DISABLE
 
     def describe(self) -> str:

@@ -30,7 +30,7 @@ USER_ROLE = "roles/iam.serviceAccountUser"
 
 
 class IdentityStep(NamedTuple):
-    """The account's half of the plan, None if the user has no account; `ready`: resources may be created or started."""
+    """The account's part of the plan. `ready` is True if resources may be created or started."""
 
     step: Step | None
     ready: bool
@@ -81,7 +81,7 @@ def _not_ours(record: UserRecord, account_id: AccountId) -> Step:
         message=f"A service account named {account_id} exists that Benchkeeper did not make. "
         "An administrator must rename or remove it.",
         requeue_after=timedelta(hours=1),
-        because=("A service account has our name and not our description: hands off.",),
+        because=("A service account has our name but not our description, so it is not touched.",),
     )
 
 
@@ -106,7 +106,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
         message = "The person's own service account is ready, and only they may use it."
     elif ready:
         condition, reason = ConditionStatus.FALSE, Reason.UPDATING
-        message = "The service account's place in the groups that may read data is being set right."
+        message = "The service account's group memberships for reading data are being corrected."
     else:
         condition, reason = ConditionStatus.FALSE, Reason.CREATING
         message = "The person's own service account is being set up."

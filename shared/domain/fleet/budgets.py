@@ -1,4 +1,4 @@
-"""The sums of what the people of each group with a monthly limit cost, fed row by row. Pure."""
+"""The costs of each group with a monthly limit, summed row by row over its people. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ NEAR = Fraction(8, 10)  # of the limit: from there on people are warned
 
 
 class Spending(Struct, frozen=True, kw_only=True):
-    """The cost of a group's people in `month` up to `at`, and of an hour of what they run then; in the billing currency."""
+    """The cost of a group's people in `month` up to `at`, and the hourly cost of what they run at that time.
+
+    In the billing currency.
+    """
 
     month: str
     at: datetime
@@ -37,7 +40,7 @@ class Spending(Struct, frozen=True, kw_only=True):
 
 
 class SpendingCount:
-    """A sum for each group with a monthly limit. Makes nothing of rows of users in none of them."""
+    """The running sums, one for each group with a monthly limit. Rows of users in none of these groups are ignored."""
 
     def __init__(self, catalog: Catalog, at: datetime) -> None:
         self._catalog, self._at = catalog, at

@@ -1,6 +1,6 @@
 """The choice of records that need a pass, from listings alone: no record is read and no instance is read by name.
 
-The choice may be wrong in one direction: a pass that was not needed changes nothing.
+The choice may err only on the safe side: an unneeded pass changes nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """Return the differences of that row's instance, compared once for all callers; None without an instance or a known profile."""
+        """Return the row's differences, compared once for all callers; None without instance or profile."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -73,7 +73,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
     """Return why this record needs a pass; None if the listings show no difference."""
     if not row.settled:
-        return "what is wanted was not looked at yet"
+        return "what is wanted was not checked yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
         return "its wake-up was lost"
     if row.entitling_digest != (listed.entitling or policy.entitling_digest()):
@@ -136,14 +136,14 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
 
 
 def _is_to_be_dated(row: RecordRow, profile: Profile) -> bool:
-    """Return True for a notebook at rest that may become dormant and has no date yet: the profile's limit is newer than its last pass."""
+    """Return True for a stopped notebook without a date of dormancy, because the profile's limit is newer."""
     is_at_rest = row.power is Power.STOPPED and row.power_settled and row.reason in {Reason.STOPPED, Reason.IDLE}
     is_free = row.next_attempt_at is None and not row.on_hold and row.former is None
     return profile.idle.dormant_after is not None and is_at_rest and is_free
 
 
 def _why_gone(row: RecordRow, listed: Listed) -> str | None:
-    """Return why a pass is needed where the listing has no instance; None for a notebook that is put away, with its snapshot."""
+    """Return why a pass is needed if the listing has no instance; None for a notebook that is put away."""
     if row.reason != Reason.DORMANT or row.power is not Power.STOPPED:
         return "the instance is gone"
     lost = listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots)
@@ -173,7 +173,7 @@ def is_to_verify(row: RecordRow, policy: Policy) -> bool:
 
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return the change for which an environment will be stopped later, when allowed or at its turn; None if there is none."""
+    """Return the change that will stop an environment later, when allowed or at its turn; None if there is none."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -200,7 +200,7 @@ def _how(differences: Differences) -> str:
 
 
 def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return the differences that the listings show and whose turn has come; None if the configuration lost the profile."""
+    """Return the differences whose turn has come; None if the configuration no longer has the profile."""
     return Comparisons().of(row, seen, policy)
 
 
@@ -217,7 +217,7 @@ class Comparisons:
         self._kept: list[object] = []  # kept alive, so that no other object gets the same `id()`
 
     def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-        """Return the same as `differences_of`: None if the configuration lost the profile."""
+        """Return the same as `differences_of`: None if the configuration no longer has the profile."""
         return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
 
     def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
@@ -243,7 +243,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return the differences that the listings show, before or after the user's turn; None if the configuration lost the profile."""
+    """Return the differences, of every turn; None if the configuration no longer has the profile."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None
@@ -268,10 +268,10 @@ class Stray(Struct, frozen=True, kw_only=True):
 
 
 class StrayCheck:
-    """The search for orphans: it compares the listings with the rows as they come, one after the other.
+    """The search for orphans: it compares the listings with the rows, one by one.
 
-    Reported are instances that carry our labels without a record, that are in another zone than their record says, or that only have our
-    name; and snapshots with our labels that no record names, because they cost money. The record knows a predecessor, so it is no orphan.
+    It reports instances with our labels but without a record, in another zone than the record's, or with only our name.
+    It also reports snapshots with our labels that no record names, because they cost money. Predecessors are known.
     """
 
     def __init__(
@@ -334,7 +334,7 @@ class StrayCheck:
 
 
 class Count(Struct, frozen=True, kw_only=True):
-    """The number of environments of a profile in a state, and the cost of all of them an hour (None: not estimated)."""
+    """The number of environments of a profile in a state, and their total hourly cost (None: not estimated)."""
 
     profile: str
     state: str
@@ -364,7 +364,7 @@ class Census:
         self._found[row.profile or "", state] += 1
 
     def counts(self, policy: Policy) -> list[Count]:
-        """Return the counts, sorted. Every profile has a count of running instances, so that none is shown as 0 and not as missing."""
+        """Return the counts, sorted. Every profile has a count of running instances, even if it is 0."""
         profiles, found = policy.catalog.profiles, self._found.copy()
         for name in profiles:
             found[name, NotebookState.ACTIVE.value] += 0

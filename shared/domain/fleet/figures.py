@@ -50,7 +50,10 @@ class ReadyDay(Struct, frozen=True, kw_only=True):
 
 
 class SoldOut(Struct, frozen=True, kw_only=True):
-    """A zone without machines of the kind that is asked for: since when its first person waits, and how many wait."""
+    """A zone without capacity for the requested machines.
+
+    It has the time since which its first user waits, and the number of waiting users.
+    """
 
     zone: str
     since: datetime | None
@@ -60,9 +63,9 @@ class SoldOut(Struct, frozen=True, kw_only=True):
 class Today(Struct, frozen=True, kw_only=True):
     """The figures at the top of the manager's page.
 
-    `access` counts the users with access, `leavers` those whose data is kept until its retention ends, `unproved` those of them
-    whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users whose access ended in the last week.
-    `spent` are the metered lines of this month, added up.
+    `access` counts the users with access, `leavers` the users whose data is kept until its retention ends, `unproved`
+    the leavers whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users whose access
+    ended in the last week. `spent` are the metered lines of this month, added up.
     """
 
     access: int = 0
@@ -90,7 +93,10 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class FigureCount:
-    """A counter of rows for a list that is taken at `taken_at`. `blind` are the users known to be without activity data at its start."""
+    """A counter of rows for the list of the time `taken_at`.
+
+    `blind` are the users known from the start to be without activity data.
+    """
 
     def __init__(self, blind: AbstractSet[UserKey], taken_at: datetime) -> None:
         self._blind, self._taken_at = blind, taken_at
@@ -129,7 +135,10 @@ class FigureCount:
                 self._asked.append(row.user_key)
 
     def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
-        """Return all figures. `blind` are the users without activity data in this sweep, all of them among the rows and entitled."""
+        """Return all figures.
+
+        `blind` are the users without activity data in this sweep; all are entitled and among the rows.
+        """
         unseen = self._blind_people if blind is None else len(blind - self._needing)
         needs = self._needs + Counter({_BLIND: unseen})
         standings: Counter[Standing] = Counter()
@@ -225,7 +234,7 @@ def figures_of(fleet: FleetSnapshot) -> Figures:
 
 
 def running_clusters(row: RecordRow) -> int:
-    """Return how many of the user's Spark clusters run."""
+    """Return the number of the user's running Spark clusters."""
     return sum(state == ClusterState.RUNNING for state in row.clusters.values())
 
 

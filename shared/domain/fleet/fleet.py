@@ -23,14 +23,13 @@ MAX_POINTS = 24 * 62  # one an hour for two months
 class Notes(Struct, frozen=True, kw_only=True):
     """The notes that sweeps write for each user's own page.
 
-    `idle_stops` are the times at which running notebooks will be stopped if they stay unused.
-    `last_used` is the last sign of use that was seen of each user's notebook, also of one that is stopped since; `looked` is when a
-    running one was last looked at. `counter_seen` is when the proxy's counter last had a point, by profile.
-    `arrivals` are the moments at which users of profiles with working hours came, the first of each day, and `started_ahead` when their
-    notebook was last started before them.
-    `reports` is what the VMs of profiles with a reporter said of themselves.
-    `costs` is each user's cost in `costs_month` (`2026-11`) by the billing export's labels, in its currency; None if no
-    export is configured, or if it could not be read.
+    `idle_stops` are the times at which running notebooks will be stopped if they stay unused. `last_used` is the last
+    sign of use that was seen of each user's notebook, even if it was stopped since; `looked` is the time at which a
+    running notebook was last examined. `counter_seen` is the time of the proxy counter's last point, by profile.
+    `arrivals` are the times at which users of profiles with working hours arrived, the first of each day;
+    `started_ahead` is the last time at which their notebook was started in advance. `reports` are the latest reports of
+    the VMs of profiles with a reporter. `costs` is each user's cost in `costs_month` (`2026-11`) by the billing
+    export's labels, in its currency; None if no export is configured, or if it could not be read.
     """
 
     taken_at: datetime
@@ -71,7 +70,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class Standing(StrEnum):
-    """The state of an environment, in four words; GONE is a tombstone, which is not an environment."""
+    """The state of an environment in four words. GONE stands for a tombstone, which is not an environment."""
 
     RUNNING = "running"
     RESTING = "resting"
@@ -117,8 +116,8 @@ def standing(row: RecordRow) -> Standing:
 def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None = None) -> str | None:
     """Return why the row needs attention; None if it does not.
 
-    The word is that of the reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs no attention. `at` is the
-    present moment for reasons that are shown for a limited time.
+    The result is the name of a reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs no
+    attention. `at` is the present moment for reasons that are shown for a limited time.
     """
     if row.unknown_since is not None and (at is None or at - row.unknown_since < SHOWN_FOR):
         return Reason.UNKNOWN_LEAVER.value
@@ -135,7 +134,10 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
 
 
 def with_point(points: tuple[FleetPoint, ...], point: FleetPoint) -> tuple[FleetPoint, ...]:
-    """Return the earlier counts with one more, at most one an hour. The oldest are dropped if there are more than `MAX_POINTS`."""
+    """Return the earlier counts with the new one, at most one per hour.
+
+    The oldest are dropped if there are more than `MAX_POINTS`.
+    """
     if points and point.at - points[-1].at < timedelta(minutes=50):
         return points
     return (*points, point)[-MAX_POINTS:]

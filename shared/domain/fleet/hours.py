@@ -1,6 +1,8 @@
-"""Working hours: when unused notebooks are stopped sooner, and when those of people who come most days are started before them. Pure.
+"""The rules of working hours. Pure.
 
-All rules are by the clock on the wall in the profile's time zone, so a change to summer time moves them along. Holidays are not known.
+Outside of them, unused notebooks are stopped sooner. Notebooks of people who come on most days are started in advance.
+
+All rules use local time in the profile's time zone, so they follow daylight saving time. Holidays are not known.
 """
 
 from __future__ import annotations
@@ -30,14 +32,16 @@ def is_open(hours: Hours, now: datetime) -> bool:
 
 
 def day_of(hours: Hours, moment: datetime) -> date:
-    """Return the day on the wall."""
+    """Return the local date in the profile's time zone."""
     return moment.astimezone(hours.zone).date()
 
 
 def arrival_of(requests: Iterable[Sample], hours: Hours, now: datetime) -> datetime | None:
-    """Return when the owner came today: the first request within the working hours or shortly before; None if they did not.
+    """Return the time at which the owner came today: the first request within the working hours or shortly before.
 
-    Requests are what people make: CPU may be a job that was left running. An open tab makes requests, too.
+    Return None if the owner did not come.
+
+    Requests show people, while CPU use may be a job that was left running. An open tab sends requests, too.
     """
     today = day_of(hours, now)
     first = _at(hours, today, hours.start) - _EARLY
@@ -46,15 +50,17 @@ def arrival_of(requests: Iterable[Sample], hours: Hours, now: datetime) -> datet
 
 
 def with_arrival(known: tuple[datetime, ...], at: datetime, hours: Hours) -> tuple[datetime, ...]:
-    """Return the arrivals with one more: the first of each day, the last ten days of them."""
+    """Return the arrivals with the new one: only the first of each day, and only the last ten days."""
     by_day = {day_of(hours, each): each for each in sorted([*known, at], reverse=True)}
     return tuple(sorted(by_day.values()))[-_KEPT:]
 
 
 def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> datetime | None:
-    """Return when the owner is expected today; None on a day without working hours, and of somebody who comes seldom.
+    """Return the time at which the owner is expected today.
 
-    It is the earliest time at which they came on the last five working days, if they came on three of them at least.
+    None on a day without working hours, and for an owner who comes seldom.
+
+    It is the earliest arrival on the last five working days, if the owner came on at least three of them.
     """
     today = day_of(hours, now)
     if today.weekday() not in hours.days:
@@ -72,10 +78,12 @@ def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> dateti
 
 
 def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most: int) -> list[UserKey]:
-    """Return whose notebook is to be started now, at most `most`: those (expected, user) who are expected soonest first.
+    """Return the users whose notebook should be started now, at most `most`, the soonest expected first.
 
-    Each is started as late as possible, but no more than `most` in ten minutes: where many come at the same time, some are started
-    earlier.
+    Input are (expected, user) pairs.
+
+    Each notebook is started as late as possible, but at most `most` in ten minutes: if many users come at the same
+    time, some notebooks start earlier.
     """
     due = sorted(each for each in waiting if now - _LATE <= each[0] <= now + _LONGEST_LEAD)
     places: dict[int, int] = {}
@@ -91,5 +99,5 @@ def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most:
 
 
 def _at(hours: Hours, day: date, clock: time) -> datetime:
-    """Return the moment of that time on the wall, in UTC."""
+    """Return the UTC moment of that local time."""
     return datetime.combine(day, clock, tzinfo=hours.zone).astimezone(UTC)

@@ -1,8 +1,8 @@
 """The idle rule: from the observed activity of a running instance, keep it, warn its user, or stop it.
 
 Pure. The sweep gathers an `Activity` from all available sources and calls `judge_idle`. The rule stops only on fresh,
-successful evidence; an unknown value (None) never counts as zero. The reasons for each clause are traces that were
-recorded on a real server and on which other idle rules fail (docs/traps.md).
+successful evidence; an unknown value (None) never counts as zero. Each clause is justified by traces that were recorded
+on a real server and on which other idle rules fail (docs/traps.md).
 """
 
 from __future__ import annotations
@@ -60,9 +60,11 @@ _MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
 
 
 class Silence(StrEnum):
-    """The meaning of a proxy's counter without a point. The counter writes no zeros: one series a response code that was seen.
+    """The meaning of a proxy's counter without a point.
 
-    The values are what is missing, in words; `MEANS_NONE` is not missing.
+    The counter writes no zeros: it has one series for each response code that was seen.
+
+    The values name the missing evidence in words; with `MEANS_NONE`, nothing is missing.
     """
 
     MEANS_NONE = ""
@@ -85,7 +87,10 @@ class Terminal(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """A measured value: a rate at `at` (CPU cores, bytes a second, a GPU's share of 1), or a count for the time up to `at`."""
+    """A measured value: a rate at `at`, or a count for the time up to `at`.
+
+    Rates are CPU cores, bytes per second, or a GPU's share of 1.
+    """
 
     at: datetime
     value: float
@@ -95,15 +100,16 @@ class Activity(Struct, frozen=True):
     """The known activity of one running instance. None means unknown; samples are oldest first and of the whole machine.
 
     `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
-    `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or silent. It is
-    None if the source answers, or if there is no such source. The caller sets `blind_since`: without it such an instance is kept.
-    `cpu` is in cores and of the machine, not of the server's child processes, because a nohup process is not among these. `transfers` are
-    bytes a second over the network or to the disk; empty: not asked, which a stop does not need. `gpu` empty: the machine has none.
-    `requests` has no sample of a time without requests; `silence` says whether that may be taken for none. `outside_jobs`: names of running jobs
-    elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier look saw such a job, if one did.
-    `reported_at`: the last work that the VM's own reports name, as far as they count (`shared.domain.fleet.report`); `report_unread`: that
-    could not be read now.
-    `connections` and `sessions` are only displayed: they decide nothing, because an open tab is not work.
+    `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or
+    silent. It is None if the source answers, or if there is no such source. The caller sets `blind_since`: without it
+    such an instance is kept. `cpu` is in cores and of the machine, not of the server's child processes, because a nohup
+    process is not among these. `transfers` are bytes per second over the network or to the disk; empty if not queried,
+    because a stop does not need them. `gpu` is empty if the machine has none. `requests` has no sample of a time
+    without requests; `silence` says if a missing sample means no requests. `outside_jobs`: names of running jobs
+    elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier look saw such a job,
+    if one did. `reported_at`: the last work that the VM's own reports name, as far as they count
+    (`shared.domain.fleet.report`). `report_unread`: the report could not be read now. `connections` and `sessions` are
+    only displayed: they decide nothing, because an open tab is not work.
     """
 
     started_at: datetime | None = None
@@ -129,11 +135,13 @@ class Activity(Struct, frozen=True):
 class IdlePolicy(Struct, frozen=True):
     """The limits by which an instance counts as idle. Raises `ValueError` for limits that contradict each other.
 
-    `idle_timeout`: how long nothing must have happened. `cores_busy_at`, `transfer_busy_at` (bytes a second): from there on a machine
-    works. `warn_idle`: how long before a stop for idleness the user is warned. `max_busy`: how long a busy kernel counts without any output and
-    without CPU, and how long a job elsewhere counts. `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for
-    blindness. `grace`: the time after a start in which nothing is stopped. `freshness`: the greatest age of evidence;
-    metrics become visible late, so it is longer than their delay. `max_gap`: samples further apart leave a hole.
+    `idle_timeout`: how long nothing must have happened. `cores_busy_at`, `transfer_busy_at` (bytes per second): from
+    these values on, a machine counts as busy. `warn_idle`: how long before a stop for idleness the user is warned.
+    `max_busy`: how long a busy kernel counts without any output and without CPU, and how long a job elsewhere counts.
+    `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for blindness.
+    `grace`: the time after a start in which nothing is stopped. `freshness`: the greatest age of evidence; metrics
+    become visible late, so it is longer than their delay. `max_gap`: samples that are further apart leave a hole in the
+    evidence.
     """
 
     idle_timeout: timedelta
@@ -156,7 +164,7 @@ class IdlePolicy(Struct, frozen=True):
 
     @property
     def warn_after(self) -> timedelta:
-        """The time without any sign after which the user is warned: half the timeout at least."""
+        """The time without any sign after which the user is warned: at least half the timeout."""
         return max(self.idle_timeout - self.warn_idle, self.idle_timeout / 2)
 
 
@@ -191,7 +199,8 @@ IdleVerdict = Keep | Warn | Stop
 def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVerdict:
     """Return the verdict: keep, warn or stop.
 
-    Any sign of work keeps the instance, however old the other values are. Only evidence without a hole stops it.
+    Any sign of work keeps the instance, regardless of the age of the other values. Only evidence without a hole stops
+    it.
     """
     if activity.started_at is not None and now - activity.started_at < policy.grace:
         return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")
@@ -210,7 +219,10 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
 
 
 def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[datetime | None, Reason]:
-    """Return the last moment of activity with its kind: `now` if it works at present; None if nothing was seen."""
+    """Return the last moment of activity with its kind: `now` if the instance is busy at present.
+
+    Return None if nothing was seen.
+    """
     working = _work_now(activity, policy, now)
     if working is not None:
         return now, working.reason
@@ -218,7 +230,7 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, since: datetime) -> IdleVerdict:
-    """Return the verdict where nothing happened since `since`: a warning first, and a stop once it was out for `warn_idle`."""
+    """Return the verdict if nothing happened since `since`: first a warning, and a stop `warn_idle` after the warning."""
     detail = f"nothing since {since.isoformat()}"
     warned = activity.warned_at
     if policy.warn_idle and (warned is None or warned <= since):
@@ -231,9 +243,11 @@ def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, sinc
 
 
 def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return when the instance will be stopped if nothing happens from now on; None while it works, or if that cannot be told.
+    """Return the time at which the instance will be stopped if nothing happens from now on.
 
-    Never earlier than a warning in time allows.
+    Return None while it is busy, or if that is unknown.
+
+    The time always leaves room for a warning.
     """
     last = max((at for at, _ in _signs(activity, policy, now)), default=None)
     if last is None or _work_now(activity, policy, now) is not None or _missing(activity, policy, now, last):
@@ -251,7 +265,10 @@ def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool
 
 
 def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | None:
-    """Return a verdict to keep for work that leaves no time stamp: a job elsewhere, a silent cell. None if there is no such work."""
+    """Return a verdict to keep for work that leaves no time stamp: a job elsewhere, a silent cell.
+
+    Return None if there is no such work.
+    """
     if activity.outside_jobs:
         return Keep(Reason.OUTSIDE_JOB, ", ".join(activity.outside_jobs))
     if activity.kernels is None or activity.observed_at is None or now - activity.observed_at > policy.freshness:
@@ -292,7 +309,7 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
 
 
 def _missing(activity: Activity, policy: IdlePolicy, now: datetime, last: datetime | None) -> list[str]:
-    """Return the sources that were not read and would be needed to say that nothing happened since `last`, the last sign of work."""
+    """Return the unread sources without which it is unknown if anything happened since `last`, the last sign of work."""
     begin = max(now - policy.idle_timeout, last) if last is not None else now - policy.idle_timeout
     missing = []
     if not _covers(activity.cpu, policy, begin, now):
@@ -347,7 +364,7 @@ def _judge_blind(
 
 
 def _last_seen(activity: Activity) -> datetime | None:
-    """Return when any source was last read with success, or the start of the machine; None if unknown."""
+    """Return the time at which any source was last read successfully, or the start of the machine; None if unknown."""
     seen = [activity.started_at, activity.observed_at]
     seen += [samples[-1].at for samples in (activity.cpu, activity.requests, activity.gpu) if samples]
     return max((moment for moment in seen if moment is not None), default=None)

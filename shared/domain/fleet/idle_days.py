@@ -1,4 +1,7 @@
-"""The gain and the price of idle stops, day by day (UTC): counted by the sweeps, shown to administrators, never more exact than known. Pure."""
+"""The savings and the side effects of idle stops by day (UTC).
+
+Sweeps count them, and administrators see them with no more precision than is known. Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ _AT_REST = frozenset({Reason.IDLE, Reason.DORMANT})
 
 
 class IdleDay(Struct, frozen=True, kw_only=True):
-    """A day: idle stops, the seconds that notebooks stood stopped by them, by profile, and the kernels that ended with them.
+    """The counts of a day: idle stops, the seconds stopped by them for each profile, and ended kernels.
 
-    `kernels` counts those of stops whose machine had reported lately; for `unknown` stops the number is not known.
+    `kernels` counts only stops whose machine had reported lately. `unknown` is the number of all other stops.
     """
 
     stops: int = 0
@@ -31,7 +34,10 @@ class IdleDay(Struct, frozen=True, kw_only=True):
 
 
 class IdleSaving(Struct, frozen=True, kw_only=True):
-    """The sum of the days since `since`: hours stopped, what these would have cost at most, and hours of profiles without a price."""
+    """The sum of the days since `since`.
+
+    It has the stopped hours, the most that they would have cost, and the hours of profiles without a price.
+    """
 
     since: date
     stops: int
@@ -43,7 +49,10 @@ class IdleSaving(Struct, frozen=True, kw_only=True):
 
 
 class IdleCount:
-    """A counter of one sweep: the notebooks that stand stopped by the idle rule, fed row by row, and the stops of this sweep."""
+    """A counter of one sweep.
+
+    It counts the notebooks that the idle rule has stopped, row by row, and the stops of this sweep.
+    """
 
     def __init__(self) -> None:
         self._resting: Counter[str] = Counter()
@@ -55,13 +64,16 @@ class IdleCount:
             self._resting[row.profile or ""] += 1
 
     def add_stop(self, kernels: int | None) -> None:
-        """Count a stop. `kernels`: how many its machine had, None if it did not say."""
+        """Count a stop. `kernels`: the number of kernels of its machine, None if unknown."""
         self._stops += 1
         self._kernels += kernels or 0
         self._unknown += kernels is None
 
     def days(self, before: Mapping[str, IdleDay], last: datetime, now: datetime) -> dict[str, IdleDay]:
-        """Return the days with this sweep added. `last` is when the count before was made; a longer gap counts as half an hour."""
+        """Return the days with this sweep added. `last` is the time of the previous count.
+
+        A gap of more than half an hour counts as half an hour.
+        """
         passed = int(min(max(now - last, timedelta(0)), _LONGEST).total_seconds())
         today = now.date().isoformat()
         day = before.get(today, IdleDay())
@@ -97,7 +109,10 @@ def saving_of(days: Mapping[str, IdleDay], prices: Mapping[str, float | None]) -
 
 
 def about(value: float) -> int:
-    """Return the value with two digits that count: it is an estimate. Smaller ones are rounded to whole numbers."""
+    """Return the value rounded to two significant digits, because it is an estimate.
+
+    Smaller ones are rounded to whole numbers.
+    """
     if value < 100:  # noqa: PLR2004 - two digits
         return round(value)
     step: int = 10 ** (int(math.log10(value)) - 1)

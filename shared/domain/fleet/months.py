@@ -33,12 +33,15 @@ class MonthTotal(Struct, frozen=True, kw_only=True):
 
     @property
     def is_estimated(self) -> bool:
-        """A flag: true if seconds from before the meter began are in it."""
+        """Return True if it contains seconds from before metering began."""
         return any(line.estimated for line in self.lines)
 
 
 def added_up(lines: Iterable[Line]) -> tuple[Line, ...]:
-    """Return the lines of many users, added up so that seconds and money stay exact. Lines without a price keep what one may have later."""
+    """Return the lines of many users, added up so that seconds and money stay exact.
+
+    Lines without a price stay separate, so that they can be priced later.
+    """
 
     def key(line: Line) -> object:
         what = line.what
@@ -49,7 +52,7 @@ def added_up(lines: Iterable[Line]) -> tuple[Line, ...]:
 
 
 def with_total(totals: Iterable[MonthTotal], new: MonthTotal) -> tuple[MonthTotal, ...]:
-    """Return the totals with a month put in its place: the last twelve months that are over, oldest first."""
+    """Return the totals with a month inserted or replaced: the last twelve months that are over, oldest first."""
     by_month = {total.month: total for total in totals} | {new.month: new}
     return tuple(by_month[month] for month in sorted(by_month))[-(MONTHS - 1) :]
 

@@ -1,6 +1,9 @@
-"""Jobs that run elsewhere for somebody at work in a notebook: BigQuery's, those of the user's Spark clusters, serverless sessions.
+"""The jobs that run elsewhere for the user of a notebook.
 
-Pure. The idle sweep lists the running jobs of everybody and asks here which of them keep one user's instance (`jobs_of`).
+They are BigQuery jobs, jobs of the user's Spark clusters, and serverless sessions.
+
+Pure. The idle sweep lists the running jobs of all users, and `jobs_of` selects those that keep one user's instance
+running.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 class OutsideJob(Struct, frozen=True, kw_only=True):
     """A running job. It belongs to a user by one of `addresses` (canonical), by the user key of a label, or by its cluster.
 
-    `name` is for people. `created_at` is when the job was submitted and `running_since` when it began to run; None: not told.
+    `name` is for people. `created_at` is when the job was submitted and `running_since` when it began to run; None if
+    unknown.
     """
 
     name: str
@@ -34,7 +38,11 @@ class OutsideJob(Struct, frozen=True, kw_only=True):
 
 
 class JobOwner(Struct, frozen=True, kw_only=True):
-    """The marks of one user's jobs: all addresses the user has or had, the own service account's too, and the names of the clusters."""
+    """The marks by which one user's jobs are recognised.
+
+    They are all present and former addresses of the user and of the user's service account, and the names of the
+    clusters.
+    """
 
     user_key: UserKey
     addresses: frozenset[str]
@@ -50,7 +58,7 @@ def job_owner(record: UserRecord, project: str) -> JobOwner:
 def jobs_of(
     owner: JobOwner, jobs: Iterable[OutsideJob], *, started_at: datetime | None, max_busy: timedelta, now: datetime
 ) -> tuple[str, ...]:
-    """Return the names of the jobs that keep the owner's instance, which was started at `started_at`.
+    """Return the names of the jobs that keep the owner's instance running, which was started at `started_at`.
 
     A job that was submitted before that start does not need the instance. A job that has run for `max_busy` may hang for ever.
     """

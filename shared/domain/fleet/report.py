@@ -1,7 +1,9 @@
-"""The report that a VM makes of itself (config/vm/reporter.py): what it may say, when it counts, and what is remembered of it.
+"""The report that a VM writes about itself (config/vm/reporter.py).
 
-Pure. The VM's owner may be root there, so a report is doubted: it can only keep the instance running, and only for `max_busy` after the
-last sign of use that was seen from outside.
+Here are its valid content, the time for which it counts, and the memory of it.
+
+Pure. The owner may be root on the VM, so a report is not trusted: it can only keep the instance running, and only for
+`max_busy` after the last sign of use that was observed from outside.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ NEARLY_FULL = 90  # percent of the home disk
 
 
 class Work(StrEnum):
-    """The kind of work that a report names. The list is closed: pages and metrics make words of it."""
+    """The kind of work that a report names. The list is closed: pages and metrics translate it into words."""
 
     KERNEL = "kernel"
     SPARK = "spark"
@@ -37,7 +39,7 @@ class Work(StrEnum):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A report of a VM. None: the VM did not say, or what it said cannot be.
+    """A report of a VM. None: the VM did not report the value, or the value is impossible.
 
     `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report, `cores` are CPU cores in use,
     `gpu` is a share of 1, `killed` counts processes that were killed for lack of memory since the start, `disk` is the fill of the home
@@ -62,7 +64,10 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
-    """A fresh report of a boot: `up` seconds after its start it was `at`. Later reports are dated by it, whatever the VM's clock says."""
+    """A fresh report of a boot: at `up` seconds after the start, the time was `at`.
+
+    It dates later reports, regardless of the VM's clock.
+    """
 
     boot: str
     up: int
@@ -72,9 +77,10 @@ class Anchor(Struct, frozen=True, kw_only=True):
 class Reported(Struct, frozen=True, kw_only=True):
     """The memory of a user's reports.
 
-    `at`: the last fresh one, of the run `boot` of the machine. `work`: what it named. `worked_at`: the last moment of work that any named. `outside_at`: the last sign of use
-    that was seen from outside; the bound counts from it. `keeps`: without its reports the instance would have been warned about or
-    stopped. `killed_at`: when `killed` was first seen to have grown.
+    `at` is the time of the last fresh report, from the boot `boot` of the machine, and `work` the work that it names.
+    `worked_at` is the last time of work that any report names. `outside_at` is the last sign of use from outside, from
+    which the bound counts. `keeps` is True if only the reports prevented a warning or a stop. `killed_at` is the time
+    at which `killed` was first seen to have grown.
     """
 
     at: datetime
@@ -92,17 +98,20 @@ class Reported(Struct, frozen=True, kw_only=True):
     disk: int | None = None
 
     def out_of_memory(self, now: datetime) -> bool:
-        """Return True if memory ran out lately, and the machine was not started anew since."""
+        """Return True if memory ran out lately and the machine was not restarted since."""
         return self.killed_at is not None and now - self.killed_at < _SHOWN_FOR
 
     @property
     def is_nearly_full(self) -> bool:
-        """The home disk: True if little room is left."""
+        """Return True if the home disk is nearly full."""
         return self.disk is not None and self.disk >= NEARLY_FULL
 
 
 def report_of(raw: object) -> Report | None:
-    """Return the report that a decoded JSON value holds; None if it is none of version 1. A part that cannot be is left out."""
+    """Return the report in a decoded JSON value; None if it is not a report of version 1.
+
+    Impossible parts are left out.
+    """
     if not isinstance(raw, dict) or _number(raw.get("v"), 1, 1) is None:
         return None
     at = _moment(raw.get("at"))
@@ -169,7 +178,10 @@ def is_fresh(report: Report, anchor: Anchor | None, now: datetime) -> bool:
 
 
 def work_of(report: Report, *, cores_busy_at: float, gpu_busy_at: float) -> tuple[Work, timedelta] | None:
-    """Return the latest work that the report names, and how long before it that was; None if it names none."""
+    """Return the latest work that the report names, and its age at the time of the report.
+
+    Return None if the report names no work.
+    """
     if report.busy:
         return Work.KERNEL, timedelta(0)
     if report.spark:
@@ -195,9 +207,9 @@ def remembered(
     gpu_busy_at: float,
     now: datetime,
 ) -> Reported | None:
-    """Return what is known of the reports after this one; None stands for a report that is missing, which changes nothing.
+    """Return the memory after this report. None stands for a missing report, which changes nothing.
 
-    A report of an earlier run of the machine, and one that is old, is missing. What was remembered before the last start is forgotten.
+    An old report, or one of an earlier boot, counts as missing. The memory from before the last start is dropped.
     """
     if before is not None and started_at is not None and before.at < started_at:
         before = None
@@ -233,5 +245,5 @@ def remembered(
 
 
 def counts_until(reported: Reported, max_busy: timedelta) -> datetime | None:
-    """Return until when the reports can keep the instance; None if nothing was seen from outside yet."""
+    """Return the time until which reports can keep the instance running; None without any sign of use from outside."""
     return None if reported.outside_at is None else reported.outside_at + max_busy

@@ -1,4 +1,4 @@
-"""The roster: the list of everybody who is entitled, read as a whole. It finds the joiners and leavers whose message never came. Pure.
+"""The roster: the complete list of entitled people. It finds joiners and leavers whose message never arrived. Pure.
 
 A subscriber cannot notice a lost message. So the members of the assigned groups, and HR's list of employees, are
 read each hour and compared with what the records say. Only differences are stated, as facts of the source `roster`.
@@ -38,7 +38,7 @@ class RosterKind(StrEnum):
 
 
 class Refusal(StrEnum):
-    """The reason for which a reading is not used. The last accepted one stays in use."""
+    """The reason why a reading is not used. The last accepted reading stays in use."""
 
     EMPTY = "Empty"
     SHRUNK = "Shrunk"
@@ -51,7 +51,7 @@ class Refusal(StrEnum):
 
 
 class RosterOutcome(StrEnum):
-    """The end of one difference. The value is the word in reports and metrics."""
+    """The outcome of one difference. The value is its name in reports and metrics."""
 
     STATED = "stated"
     STILL_THERE = "still there"  # the roster did not list the person, and one more look found the person
@@ -61,11 +61,12 @@ class RosterOutcome(StrEnum):
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """A roster as it was read. `as_of` is the moment of which it speaks, and never later than the start of the read.
+    """A roster as it was read. `as_of` is the moment that it describes, never later than the start of the read.
 
-    `people` maps the address to the person's groups: of the roster of groups those that were read (`covers`), of employees those that
-    HR's file names, or None if the file has no groups. `numbers` are HR's person numbers. `others` counts the members that are no
-    people of this organization: guests and service accounts. `version` identifies the file, if it is one.
+    `people` maps the address to the person's groups: of the roster of groups those that were read (`covers`), of
+    employees those that HR's file names, or None if the file has no groups. `numbers` are HR's person numbers. `others`
+    counts the members who do not belong to this organization, and service accounts. `version` identifies the file, if
+    it is one.
     """
 
     kind: RosterKind
@@ -85,7 +86,7 @@ class Peak(Struct, frozen=True):
 
 
 class RosterState(Struct, frozen=True, kw_only=True):
-    """The memory of a roster: when it was accepted last, and whom it has ever listed.
+    """The memory of a roster: the time of the last accepted reading, and everybody whom it has ever listed.
 
     `known` maps a person's key to the groups that were listed last, as positions in `groups`; empty for a person who was listed once and is
     no longer listed.
@@ -121,15 +122,16 @@ class Allowed(Struct, frozen=True, kw_only=True):
     at: datetime
 
     def covers(self, reading: Reading, now: datetime) -> bool:
-        """Return True for a reading of that size, give or take one per cent, within a day."""
+        """Return True for a reading of that size, within one per cent and one day."""
         return abs(len(reading.people) - self.people) * 100 <= self.people and self.at <= now < self.at + ALLOWED_FOR
 
 
 def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowed | None = None) -> Refusal | None:
     """Return why the whole reading must not be used; None if it may.
 
-    `MANY_GONE` is for the caller, who knows how many would be cut by HR's file: more than the guard lets through in an hour are more likely
-    a wrong file than news, and nothing else can be asked about them. The directory is asked about each person once more.
+    `MANY_GONE` is for the caller, who knows how many would be cut by HR's file: more than the guard lets through in an
+    hour are more likely a wrong file than news, and there is no other source to ask. For groups, the directory is asked
+    about each person once more.
     """
     if not reading.people:
         return Refusal.EMPTY
@@ -145,8 +147,8 @@ def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowe
 class Difference(Struct, frozen=True, kw_only=True):
     """A person about whom roster and record may differ; the record itself decides.
 
-    `listed` are the groups of the reading; None if the reading does not list the person. `before` are those that were listed last; None
-    if this roster never listed the person, so that absence says nothing.
+    `listed` are the groups of the reading; None if the reading does not list the person. `before` are the groups of the
+    last listing; None if this roster never listed the person, so that absence proves nothing.
     """
 
     user_key: UserKey | None
@@ -162,7 +164,9 @@ def differences(
     catalog: Catalog,
     keys: dict[UserEmail, UserKey],
 ) -> Iterator[Difference]:
-    """Yield everybody about whom something may have to be stated, from the rows of all records. Reads no record.
+    """Yield a difference for each person about whom a fact may have to be stated, from the rows of all records.
+
+    Reads no record.
 
     A person whose record agrees is skipped, so a baseline of a hundred thousand settled people states nothing. `keys` is filled with the
     key of everybody who has a record.

@@ -1,7 +1,8 @@
-"""The instances of one listing in little memory, for a sweep over a hundred thousand users while records stream by.
+"""The compact storage of one listing's instances, for a sweep that streams the records of a hundred thousand users.
 
-Most of an instance is as its profile says, so each shape is kept once, and for each instance only its own values. Only fields that a
-sweep needs are kept: no times, no address, and only the labels and metadata keys that we own.
+Most values of an instance follow from its profile, so each shape is stored once, and each instance has only its own
+values. Only fields that a sweep needs are kept: no times, no address, and only the labels and metadata keys that we
+own.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class SeenNotebook(ObservedNotebook, frozen=True, kw_only=True):
 
 
 class Labelled(NamedTuple):
-    """The part of an instance that tells whose it is."""
+    """The labels of an instance that identify its owner."""
 
     ref: InstanceRef
     labels: Mapping[str, str]
@@ -127,7 +128,7 @@ class Instances:
 
 
 def _owned(policy: Policy) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of labels and metadata that any notebook should have, by this policy or an earlier one.
+    """Return the names of labels and metadata that any notebook should have, by this policy or by an earlier one.
 
     The user's own label is kept separately.
     """

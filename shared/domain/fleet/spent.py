@@ -1,4 +1,4 @@
-"""The metered lines of users up to a moment, and those of everybody added up: every page shows costs from these. Pure."""
+"""The metered lines of users up to a moment, and their sums over all users: every page shows costs from these. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MERGED_AT_ONCE = 500
 
 
 def machine_in_use(record: UserRecord) -> What:
-    """Return the machine and the disk that the meter counts for the notebook, or counted last; without names if it counted none."""
+    """Return the machine and disk that are metered for the notebook, or were last; without names if none ever was."""
     meter = record.status.meter
     counted = [*(each.what for each in meter.open[::-1]), *(line.what for line in meter.lines[::-1])]
     own = (what for what in counted if what.kind is MeterKind.NOTEBOOK and what.machine)
@@ -27,7 +27,7 @@ def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
 
 
 def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
-    """Return all lines that a record has, up to `at`: of this and the last month, and of what is open since longer."""
+    """Return all lines that a record has, up to `at`: of this and the last month, and of entries that were open before."""
     status = record.status
     return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
 
@@ -47,7 +47,10 @@ def _lines(meter: Meter, usage: Mapping[str, Usage], profile: str, center: str, 
 
 
 class SpentCount:
-    """A sum of the lines of the present month, fed row by row. Seconds and money stay exact; who pays is not kept."""
+    """A sum of the lines of the present month, fed row by row.
+
+    Seconds and money stay exact; the payers are not kept.
+    """
 
     def __init__(self, at: datetime) -> None:
         self._at, self._month = at, month_of(at)
@@ -63,7 +66,7 @@ class SpentCount:
             self._merge()
 
     def lines(self) -> tuple[Line, ...]:
-        """Return the lines, few however many users there are."""
+        """Return the summed lines. Their number does not grow with the number of users."""
         self._merge()
         return self._lines
 

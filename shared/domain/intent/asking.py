@@ -34,7 +34,8 @@ MAX_TAKEN = 200
 def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime, *, by_person: bool) -> UserRecord:
     """Return the record with the request applied; the same object if that changes nothing.
 
-    Raise `RefusedError`, which says what is allowed. LOOK_AGAIN changes nothing that is wanted: a pass follows every request.
+    Raise `RefusedError`, which says what is allowed. LOOK_AGAIN does not change the wanted state: a pass follows every
+    request anyway.
     """
     match asked.kind:
         case WishKind.START | WishKind.STOP:
@@ -65,7 +66,10 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
 
 
 def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> datetime | None:
-    """Return the requested time. If it exceeds the longest allowed time by no more than clocks differ, return the longest."""
+    """Return the requested time.
+
+    If it exceeds the longest allowed time only by the usual difference between clocks, return the longest.
+    """
     profile = catalog.profiles.get(record.spec.profile or "")
     if until is None or profile is None:
         return until

@@ -35,7 +35,10 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class WaitingPerson(Struct, frozen=True, kw_only=True):
-    """A user whose cut waits, as the index of waiting users has it. `undoable_done`: the user is stopped already, the rest waits."""
+    """A user whose cut waits, as the index of waiting users has it.
+
+    `undoable_done` is True if the notebook is already stopped and the rest of the cut waits.
+    """
 
     user_key: UserKey
     ref: str
@@ -48,7 +51,10 @@ class WaitingPerson(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """All users who wait for one kind of reason from one source. `entries` are sorted; `since` is when the first began to wait."""
+    """All users who wait for one kind of reason from one source.
+
+    `entries` are sorted; `since` is the time at which the first of them began to wait.
+    """
 
     cause: CutClass
     source: str
@@ -143,5 +149,5 @@ def from_json(raw: bytes) -> Batch:
         )
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidMessageError(
-            user_message="This object is no list of people.", detail=f"no list: {type(error).__name__}"
+            user_message="This object is not a list of people.", detail=f"no list: {type(error).__name__}"
         ) from error

@@ -1,4 +1,7 @@
-"""An operator's word that a user's access ends now. It beats every statement of any source until an owner lifts it. Pure."""
+"""The block of a user: an operator's statement that access ends now.
+
+It overrides every statement of any source until it is lifted. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ _LEAST = timedelta(microseconds=1)
 
 
 def with_block(record: UserRecord, reason: str, now: datetime) -> UserRecord:
-    """Return the record of a user who is given nothing from now on; the same object if that is so already.
+    """Return the record of a user who has no access from now on; the same object if the user is already blocked.
 
-    The reason of the first word stays: a second one would change nothing that anybody is given.
+    The first reason stays, because a second block would not change anybody's access.
     """
     if record.facts.blocked() is not None:
         return record
@@ -29,7 +32,10 @@ def without_block(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _stated(record: UserRecord, reason: str | None, now: datetime) -> UserRecord:
-    """Return the record with the newest word about the block. A clock that runs behind must not let an older word win."""
+    """Return the record with the newest statement about the block.
+
+    Its time is moved forward if a slow clock would make it older than the last.
+    """
     known = [said.occurred_at + _LEAST for said in record.facts.timelines.get(BLOCKED, ())]
     at = max([now, *known])
     statement = Statement(

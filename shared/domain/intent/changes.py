@@ -1,4 +1,7 @@
-"""The effect of a message on a user's record, in a line: for `dead-letter replay`, from the record before and after. Pure."""
+"""The effect of a message on a user's record, as one line, for `messages replay`, from the record before and after.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,8 @@ def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent,
 def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
     """Return True if the event changes an answer that the facts of the record give, now or later.
 
-    A statement with a new id that only repeats what holds is not new. A statement made while another is still to come is new:
-    the other one then never takes effect.
+    A statement with a new id that only repeats a valid statement is not new. A statement made while another is still to
+    come is new: the other one then never takes effect.
     """
     if isinstance(event, Renamed):
         return (before.email, before.rename, before.claim) != (after.email, after.rename, after.claim)
@@ -67,7 +70,10 @@ def _is_new(before: UserRecord, name: str, statement: Statement, now: datetime) 
 
 
 def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleEvent, now: datetime) -> str:
-    """Return the changes of the wanted state in words. If there are none, say why: known already, overruled, still to come, no effect."""
+    """Return the changes of the wanted state in words.
+
+    If there are none, return the reason: already known, overruled, not yet effective, or no effect.
+    """
     differences = _differences(before, after)
     if isinstance(event, Renamed) and (before is None or before.email != after.email):
         differences.insert(0, "address changed")
@@ -100,7 +106,7 @@ def _differences(before: UserRecord | None, after: UserRecord) -> list[str]:
 
 
 def _newer(after: UserRecord, event: LifecycleEvent) -> datetime | None:
-    """Return when the newest statement was made that overrules a part of the event; None if there is none."""
+    """Return the time of the newest statement that overrules a part of the event; None if there is none."""
     if isinstance(event, Renamed):
         return None if after.email == event.new_user else after.email_since
     return max(

@@ -1,7 +1,8 @@
-"""The guard against mass changes for one user: does a cut wait, may it happen, was it a mistake? Pure.
+"""The guard against mass changes for one user: it decides if a cut waits, may happen, or was a mistake. Pure.
 
-A cut is guarded where the wanted state is derived (`with_wanted`), so that no code path avoids the guard: while the cut waits, the
-record keeps its former spec. `shared.engine.reconcile.guard` finds out if there is room, and writes that into the record as a clearance.
+A cut is guarded where the wanted state is derived (`with_wanted`), so that no code path avoids the guard: while the cut
+waits, the record keeps its previous spec. `shared.engine.reconcile.guard` finds out if there is room, and writes that
+into the record as a clearance.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _IDLE_REJECTED = timedelta(hours=12)  # long enough to fix what made every noteb
 
 
 class Cut(Struct, frozen=True, kw_only=True):
-    """The end of access: `ref` changes with another reason, but not if the same reason is only repeated."""
+    """The end of access. `ref` identifies the reason: it does not change if the same reason is stated again."""
 
     ref: str
     cause: CutClass
@@ -121,7 +122,7 @@ def guarded(
         return _remembering(record, waiting=None, clearance=left, kept_in=others), entitlement
     kept = next((each for each in status.guard.kept_in if each.ref == cut.ref), None)
     if kept is not None:
-        because = f"kept by an operator's word: the cut was a mistake (list {kept.digest[:12]})"
+        because = f"kept by an operator's decision: the cut was a mistake (list {kept.digest[:12]})"
         stays = Entitlement(profile=record.spec.profile, because=because, cause=Cause.KEPT_IN)
         return _remembering(record, waiting=None, clearance=clearance, kept_in=status.guard.kept_in), stays
     waiting = _waiting(waiting, cut, now)
@@ -154,7 +155,7 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
     """Return the waiting cut. Another reason of the same kind does not restart the wait, because the cut is due in any case.
 
-    A cut with a limit to its wait and a cut without are different: the time that one waited does not count for the other.
+    A cut whose wait is limited and a cut whose wait is not are different: the time of one does not count for the other.
     """
     if known is None or (known.cause in IMPATIENT) is not (cut.cause in IMPATIENT):
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
@@ -184,7 +185,10 @@ def without_waiting(record: UserRecord) -> UserRecord:
 
 
 def with_wait_told(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record with a line of the history about its waiting cut. The wait for a creation has a condition that says so."""
+    """Return the record with a line of the history about its waiting cut.
+
+    A wait for a creation is not added, because it has a condition.
+    """
     waiting = record.status.guard.waiting_cut
     if waiting is None:
         return record
@@ -200,7 +204,7 @@ def asks_for_room(record: UserRecord) -> bool:
 
 
 def waits_for_creation(record: UserRecord) -> datetime | None:
-    """Return since when an environment waits to be created; None if it does not wait."""
+    """Return the time since which an environment waits to be created; None if it does not wait."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     if record.spec.presence is not Presence.PRESENT or ready is None or ready.reason is not Reason.GUARD_WAITS:
         return None
@@ -225,7 +229,10 @@ def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
 
 
 def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
-    """Return the effects that a cut would have on the user. If there are none, the user has nothing to lose and no approval is needed."""
+    """Return the effects that a cut would have on the user.
+
+    Without effects, the user has nothing to lose, and no approval is needed.
+    """
     status = record.status
     has_notebook = bool(
         status.notebook.instance_uid
@@ -270,7 +277,7 @@ def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:
 
 
 def next_look(record: UserRecord, policy: Policy, now: datetime) -> datetime | None:
-    """Return when to check again for room for a waiting cut; None if no cut waits."""
+    """Return the time of the next check for room for a waiting cut; None if no cut waits."""
     waiting = record.status.guard.waiting_cut
     if waiting is None or not asks_for_room(record):
         return None

@@ -1,8 +1,8 @@
 """The handover of an address from one user to another: an account is deleted and its address given to a new account. Pure.
 
-The new account is another user: a new key, an empty environment, none of the groups. Statements after the deletion are about
-the new user, in whatever order the log delivers them. Both accounts count as one user again at once if HR states the same person
-number for both, and otherwise after an approval.
+The new account is another user: a new key, an empty environment, and no group memberships. Statements after the
+deletion are about the new user, in whatever order the log delivers them. Both accounts count as one user again at once
+if HR states the same person number for both, and otherwise after an approval.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, n
 
 
 def holder_since(facts: Facts, deleted: datetime) -> datetime:
-    """Return when the account was created that came after a deletion; the time of the deletion if that is unknown.
+    """Return the time at which the new account was created after a deletion.
+
+    The time of the deletion if that is unknown.
 
     A leaver that was published later may be about either holder, whatever its date.
     """
@@ -98,7 +100,10 @@ def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord 
 
 
 def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord:
-    """Return the old record with all facts of the new holder, because an operator said that both are one user. Safe to repeat."""
+    """Return the old record with all facts of the new holder, because an operator stated that both are one user.
+
+    Safe to repeat.
+    """
     whole = replace(old, facts=old.facts.merged(new.facts, now - HORIZON), handover=None)
     created = whole.facts.at(CREATED, now)
     if created is None or handed_over(whole, now) is None:
@@ -107,7 +112,9 @@ def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecor
 
 
 def is_to_be_joined(old: UserRecord, new: UserRecord, ref: str) -> bool:
-    """Return True if the two are the consecutive holders of an address that a question (`ref`) was about, also if half joined.
+    """Return True if the two are the consecutive holders of an address that a question (`ref`) was about.
+
+    That includes an interrupted join.
 
     A crash after the first write leaves the record that stays without its side of the link.
     """

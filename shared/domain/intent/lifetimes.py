@@ -57,7 +57,7 @@ _NAMELESS = "erased-"
 
 
 def is_over(since: datetime, lifetime: timedelta, now: datetime) -> bool:
-    """Return True if an item that dates from `since` has outlived its lifetime."""
+    """Return True if the lifetime of an item from `since` is over."""
     return since + lifetime <= now
 
 
@@ -101,7 +101,10 @@ def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
 
 
 def reduced(record: UserRecord, now: datetime) -> UserRecord:
-    """Return what must stay of a tombstone: the key, the time, and the facts that end access. A reduced record stays the same."""
+    """Return the part of a tombstone that must stay: the key, the time, and the facts that end access.
+
+    A reduced record is returned unchanged.
+    """
     status = record.status
     gone = set_condition(
         (), ConditionType.NOTEBOOK_READY, ConditionStatus.FALSE, Reason.REMOVED, "There is no notebook.", now
@@ -170,7 +173,7 @@ def _bare(statement: Statement) -> Statement:
 
 
 def _nameless(event_id: str) -> str:
-    """Return a digest that tells ids apart and reveals nothing: some feeds put the address into the id."""
+    """Return a digest that distinguishes ids but reveals nothing, because some feeds put the address into the id."""
     if event_id.startswith(_NAMELESS):
         return event_id
     return f"{_NAMELESS}{hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

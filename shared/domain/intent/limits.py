@@ -1,4 +1,6 @@
-"""Limits by group, for one user: which limited groups count the user, and of which the user has no seat yet. Pure.
+"""Limits by group, for one user: the limited groups that count the user, and those in which the user has no seat yet.
+
+Pure.
 
 A seat is a place among the members of a group that may have an environment at once. `shared.engine.reconcile.seats` claims it.
 """
@@ -24,7 +26,9 @@ _KEPT = frozenset({Cause.KEPT_IN, Cause.CUT_WAITS})
 
 
 def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
-    """Return the limited groups that count a user: those of which the user is a member, whatever entitles the user.
+    """Return the limited groups that count a user.
+
+    They are all limited groups of which the user is a member, even if another group entitles the user.
 
     A user whose cut waits, or was a mistake, counts as before: the environment is still there.
     """
@@ -37,7 +41,10 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
 
 
 def paid_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
-    """Return the groups with a monthly limit that pay for a user; for a leaver those of before, whose month the leaver is part of."""
+    """Return the groups with a monthly limit that pay for a user.
+
+    For a leaver, the groups that paid before, because the leaver's costs count in that month.
+    """
     budgeted = policy.catalog.budgeted
     if not budgeted:
         return ()
@@ -53,7 +60,7 @@ def _of(limited: tuple[Assignment, ...], facts: Facts, policy: Policy, now: date
 
 
 def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
-    """Return when to look for a seat again; None if the user has all seats."""
+    """Return the time of the next search for a seat; None if the user has all seats."""
     if not record.missing_seats and record.status.guard.seat_wait is None:
         return None
     spread = int(hashlib.sha256(record.user_key.encode()).hexdigest()[:8], 16) % _SPREAD_MINUTES
@@ -61,7 +68,10 @@ def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
 
 
 def with_limits(old: UserRecord, spec: Spec, policy: Policy, now: datetime) -> Spec:
-    """Return the wanted state with the limited groups that count the user; those of before for a user who was stopped without a decision."""
+    """Return the wanted state with the limited groups that count the user.
+
+    For a user who was stopped without a decision, the groups stay.
+    """
     catalog = policy.catalog
     if not catalog.limited and not catalog.budgeted and not old.spec.limited_by and not old.spec.paid_by:
         return spec

@@ -1,8 +1,9 @@
 """A question about one user or one group that waits for an administrator, frozen and identified by a digest. Pure.
 
-The subjects: a changed address that no source with authority confirmed; a new account under an address that may be the same user's;
-an assigned group that was deleted; the release of a hold. The page keeps the question as it shows it; a decision binds its digest.
-`ref` identifies only the fact that was shown: once another fact holds, the same digest answers nothing.
+The subjects: a changed address that no source with authority confirmed; a new account under an address that may be the
+same user's; an assigned group that was deleted; the release of a hold. The page keeps the question as it shows it; a
+decision binds its digest. `ref` identifies only the fact that was shown: once another fact holds, a decision with this
+digest has no effect.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def rename_ref(waits: WaitingRename) -> str:
 
 
 def pair_ref(new_email: UserEmail) -> str:
-    """Return the ref of the claim that a user has a new address, whatever source states it, and whenever."""
+    """Return the ref of the claim that a user has a new address.
+
+    It is independent of the source and the time of the statement.
+    """
     return ref_of("new-address", new_email)
 
 
@@ -63,7 +67,7 @@ def event_ref(source: str, event_id: str) -> str:
 
 
 def same_person_ref(predecessor: UserKey) -> str:
-    """Return the ref of the question whether the present holder of an address is the earlier holder."""
+    """Return the ref of the question if an address's present holder is the earlier holder."""
     return ref_of("same-person", predecessor)
 
 
@@ -83,7 +87,7 @@ def group_ref(event: GroupEvent) -> str:
 
 
 def release_of(record: UserRecord) -> Question | None:
-    """Return the question whether the user's hold may end; None if there is no hold."""
+    """Return the question about releasing the user's hold; None if there is no hold."""
     if record.hold is None:
         return None
     return Question(about=About.RELEASE, people=(record.user_key,), ref=hold_ref(record.hold))
@@ -138,6 +142,6 @@ def from_json(raw: bytes) -> Question:
             raise ValueError("too many or too few people")
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidMessageError(
-            user_message="This object is no question.", detail=f"no question: {type(error).__name__}"
+            user_message="This object is not a question.", detail=f"no question: {type(error).__name__}"
         ) from error
     return question

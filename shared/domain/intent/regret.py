@@ -1,4 +1,7 @@
-"""The signs that an idle stop, or its warning, met somebody who was there: an extension or a start within ten minutes. Pure."""
+"""The signs that an idle stop or its warning disturbed a user at work: an extension or a start within ten minutes.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """The change of an address: which record stays, its new content, and which key leads to it. Pure; for intake and for replay.
 
-The record stays where it is, with its key and the names made from the key; only its address changes. The other address becomes a key
-that leads there. All messages about the user therefore meet in one record, whichever address they name and in whatever order
-renames arrive: a rename that is older than the present address still says that both addresses belong to one user.
+The record stays where it is, with its key and the names made from the key; only its address changes. The other address
+becomes a key that leads there. All messages about the user therefore meet in one record, whichever address they name
+and in whatever order renames arrive: even a rename that is older than the present address states that both addresses
+belong to one user.
 
-A change that no source with authority confirms waits if the user owns anything. The record keeps its address and remembers the
-new one, and a new user under the new address gets nothing for a day. Meanwhile a cut under either address cuts the owner, whenever
-it comes.
+A change that no source with authority confirms waits if the user owns anything. The record keeps its address and
+remembers the new one, and a new user under the new address gets nothing for a day. Meanwhile a cut under either address
+cuts the owner, whenever the cut arrives.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ CLAIM = timedelta(hours=24)
 class Renaming(Struct, frozen=True, kw_only=True):
     """The result of a changed address.
 
-    `before` is the record that stays, as it was (None: there was none). `record` is its new content; the same object if nothing
-    changes. `pointer` is the key that should lead to it, None if it does so already; `replaced` is the record that has that key now.
-    `claimed` is, for a change that waits, the new content of the new address's record, which takes the place of `replaced`.
+    `before` is the record that stays, as it was (None: there was none). `record` is its new content; the same object if
+    nothing changes. `pointer` is the key that should lead to it, None if it already does; `replaced` is the record that
+    has that key now. `claimed` is, for a change that waits, the new content of the new address's record, which takes
+    the place of `replaced`.
     """
 
     before: UserRecord | None
@@ -45,7 +47,10 @@ class Renaming(Struct, frozen=True, kw_only=True):
 
 
 def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> bool:
-    """Return True if the change needs a confirmation by the directory or an operator, or an equal person number, and has none."""
+    """Return True if the change still needs a confirmation.
+
+    The directory, an operator or an equal person number can confirm it.
+    """
     if event.confirmed or old is None or not owns_something(old):
         return False
     if event.new_user in {old.email, *old.former_emails}:  # back to an address that this user had
@@ -68,8 +73,9 @@ def _was_rejected(event: Renamed, old: UserRecord) -> bool:
 def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
     """Return the two records of a change that waits.
 
-    Statements that cut the holder of the new address also cut the owner, even if they came before the change was known. They may be about
-    an earlier holder; the owner is stopped all the same until the change is confirmed or the owner is let back in.
+    Statements that cut the holder of the new address also cut the owner, even if they came before the change was known.
+    They may be about an earlier holder; the owner is still stopped until the change is confirmed or an operator
+    restores access.
     """
     asked = WaitingRename(
         new_email=event.new_user, event_id=event.event_id, source=event.source, occurred_at=event.occurred_at
@@ -115,15 +121,18 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 
 
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
-    """Return (the record that stays, the record that gives way): the record that owns something stays; otherwise the old address's."""
+    """Return (the record that stays, the record that gives way).
+
+    The record that owns something stays, otherwise that of the old address.
+    """
     if not owns_something(new):
         return old, new
     if not owns_something(old):
         return new, old
     raise UnsupportedMessageError(
         user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
-        "make one of two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
-        "retention has passed and everything is deleted, then replay this letter.",
+        "merge the two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
+        "retention has passed and everything is deleted, then replay this message.",
         detail=f"{old.user_key} and {new.user_key} both own something",
     )
 
@@ -142,7 +151,7 @@ def owns_something(record: UserRecord) -> bool:
 
 
 def _is_named(record: UserRecord) -> bool:
-    """Return True if resources were named: an environment was wanted once."""
+    """Return True if resources were ever named, because an environment was once wanted."""
     return record.status.notebook.instance_id is not None or record.status.account.account_id is not None
 
 
@@ -232,7 +241,10 @@ def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
 
 
 def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: datetime) -> UserRecord:
-    """Return the record without the waiting change that an operator rejected; the same object if another change, or none, waits."""
+    """Return the record without the waiting change that an operator rejected.
+
+    The same object if no change or another change waits.
+    """
     waits = record.rename
     if waits is None or rename_ref(waits) != ref:
         return record

@@ -1,4 +1,7 @@
-"""The requests for files of an earlier day: which copies there are, and what a restore or its undoing asks for. Pure."""
+"""The requests for files of an earlier day: the available copies, and the requests to restore one or to undo a restore.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from shared.domain.things.snapshots import Restored, RestoreWish, Snapshot
 
 
 def pending(record: UserRecord) -> RestoreWish | None:
-    """Return the restore that was asked for and has not ended, None if there is none."""
+    """Return the requested restore that has not ended yet; None if there is none."""
     wish, last = record.spec.restore, record.status.data.restored
     return None if wish is None or (last is not None and last.wish == wish) else wish
 
@@ -29,26 +32,26 @@ def undoable(record: UserRecord, now: datetime) -> Restored | None:
 
 
 def chosen_at(record: UserRecord, moment: datetime) -> Snapshot:
-    """Return the newest copy at or before a moment. Raise `RefusedError`, which says what there is."""
+    """Return the newest copy at or before a moment. Raise `RefusedError` with the available copies if there is none."""
     found = newest_at(record.status, moment)
     if found is None:
         raise RefusedError(
-            user_message=f"There is no copy of the files from {moment:%Y-%m-%d %H:%M} UTC or before. {offered_text(record)}",
+            user_message=f"There is no copy of the files as of {moment:%Y-%m-%d %H:%M} UTC or before. {offered_text(record)}",
             detail=f"restore at {moment:%Y-%m-%dT%H:%M:%SZ}: no copy",
         )
     return found
 
 
 def offered_text(record: UserRecord) -> str:
-    """Return the copies that there are, in a sentence."""
+    """Return a sentence that lists the available copies."""
     times = [f"{s.asked_at:%Y-%m-%d %H:%M} UTC" for s in reversed(copies_of(record.status))]
     return f"There are copies of: {', '.join(times)}." if times else "There are no copies yet."
 
 
 def with_restore(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record that asks for the files of a copy; the same object while just that is under way.
+    """Return the record with a request to restore a copy; the same object while exactly that restore is under way.
 
-    Raise `RefusedError` for a copy that does not exist, and while another is being restored.
+    Raise `RefusedError` for a copy that does not exist, and while another copy is being restored.
     """
     entitled(record, catalog)
     under_way = pending(record)
@@ -69,9 +72,9 @@ def with_restore(record: UserRecord, snapshot: str, catalog: Catalog, now: datet
 
 
 def with_undo(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record that asks for the files from before the last restore; the same object while just that is under way.
+    """Return the record with a request to undo the last restore; the same object while exactly that is under way.
 
-    Raise `RefusedError` if there is nothing to undo: no restore, one that is long ago, or another than the request meant.
+    Raise `RefusedError` if there is nothing to undo: no restore, an expired one, or a later one than the request meant.
     """
     under_way, last = pending(record), undoable(record, now)
     is_same = under_way is not None and under_way.snapshot == snapshot

@@ -1,4 +1,7 @@
-"""The roles of those who look after others, and what each may do. A role is membership in a Google group that the settings name."""
+"""The roles of users who look after others, and the rights of each.
+
+A role is membership in a Google group that the settings name.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from shared.domain.intent.wish import WishKind
 
 
 class Role(StrEnum):
-    """A role, the mightiest first: somebody in several groups has the first of these."""
+    """A role, the most powerful first. A user in several groups has the first of their roles."""
 
     OWNER = "owner"
     OPERATOR = "operator"
@@ -22,8 +25,9 @@ class Role(StrEnum):
 class Right(StrEnum):
     """A right that a role may have.
 
-    `FIND`: find a person and see how the notebook stands. `READ`: see everything of everybody. `HELP`: start, stop and restart for
-    others. `ACT`: all other acts. `DECIDE`: approve or reject what waits. `OWN`: lift a block.
+    `FIND`: find a person and see the state of the notebook. `READ`: see all data of all people. `HELP`: start, stop and
+    restart notebooks of others. `ACT`: perform all other acts. `DECIDE`: approve or reject waiting changes. `OWN`: lift
+    a block.
     """
 
     FIND = "find"
@@ -44,7 +48,7 @@ _HELP = frozenset({WishKind.START, WishKind.STOP, WishKind.RESTART})
 
 
 class Roles(Struct, frozen=True, kw_only=True):
-    """The group of each role; None: nobody has the role."""
+    """The group of each role; None if nobody has the role."""
 
     owner: str | None = None
     operator: str | None = None
@@ -52,7 +56,7 @@ class Roles(Struct, frozen=True, kw_only=True):
     auditor: str | None = None
 
     def groups(self) -> Iterator[tuple[Role, str]]:
-        """Yield each role that has a group, with the group, in the order in which they are asked."""
+        """Yield each role that has a group, with the group, in the order of the lookups."""
         for role in Role:
             group: str | None = getattr(self, role.value)
             if group is not None:
@@ -60,7 +64,7 @@ class Roles(Struct, frozen=True, kw_only=True):
 
 
 def needed_for(kind: WishKind) -> Right:
-    """Return what somebody must be allowed to request this for another user."""
+    """Return the right that is needed to request this for another user."""
     if kind is WishKind.LIFT:
         return Right.OWN
     return Right.HELP if kind in _HELP else Right.ACT

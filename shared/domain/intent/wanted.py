@@ -49,7 +49,9 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
 def with_event(
     record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
 ) -> UserRecord:
-    """Return the record with the statements of the event; the same object if they add nothing new. A message that is used ends a mark.
+    """Return the record with the statements of the event; the same object if they add nothing new.
+
+    A message that could be used ends a mark.
 
     `entitling` are the addresses of groups that entitle: if there are too many facts, those of other groups are dropped.
     """
@@ -71,8 +73,8 @@ def with_event(
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with its spec derived from its facts at `now`. The content is the same if nothing changed.
 
-    If the configuration lost the requested profile, that is a mistake in the configuration, not news about the user, so the wanted state
-    stays as it was. It also stays while a cut waits (`shared.domain.intent.guard`).
+    If the configuration no longer has the requested profile, that is a mistake in the configuration, not news about the
+    user, so the wanted state does not change. It also does not change while a cut waits (`shared.domain.intent.guard`).
     """
     judged = _entitlement(record, policy, now)
     is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
@@ -181,7 +183,7 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
 
 
 def _news_time(facts: Facts, now: datetime) -> datetime:
-    """Return the moment since when the user waits for a change of presence.
+    """Return the time since which the user waits for a change of presence.
 
     A statement older than a day was imported or repeated, or the assignments changed: then the wait begins now.
     """
@@ -197,7 +199,10 @@ def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRec
 
 
 def with_hold(record: UserRecord, hold: Hold | None) -> UserRecord:
-    """Return the record held, or released (None); the same object if that is the state already. A renewed hold keeps its start time."""
+    """Return the record held, or released (None); the same object if that is already the state.
+
+    A renewed hold keeps its start time.
+    """
     now_held = record.hold.reason if record.hold is not None else None
     if now_held == (hold.reason if hold is not None else None):
         return record
@@ -237,7 +242,10 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 
 
 def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
-    """Return when entitlement ended. A suspension is a pause: a user who leaves during it gets the whole retention."""
+    """Return the time at which entitlement ended.
+
+    A suspension is only a pause: a user who leaves during it gets the whole retention.
+    """
     if old.presence is Presence.PRESENT or old.absent_since is None:
         return now
     pause = Cause.ACCOUNT_SUSPENDED

@@ -1,8 +1,8 @@
 """A request (`Wish`), made by a user's click on the page, kept as an object that the page may create and never change (R20).
 
-The page writes requests. The lifecycle function and the sweep take them up: they verify who asked, and change the record. The
-assertion that Identity-Aware Proxy signed is kept with the request, because the page's own account writes the object: the page's
-own statement about the subject proves nothing, the signature does.
+The page writes requests. The lifecycle function and the sweep take them up: they verify who asked, and change the
+record. The assertion that Identity-Aware Proxy signed is kept with the request, because the page's own account writes
+the object: only the signature proves who the subject is.
 """
 
 from __future__ import annotations
@@ -215,4 +215,4 @@ def _moment(raw: object) -> datetime:
 
 
 def _no_wish(why: str) -> InvalidMessageError:
-    return InvalidMessageError(user_message="This object is no wish.", detail=f"no wish: {why}")
+    return InvalidMessageError(user_message="This object is not a request.", detail=f"no wish: {why}")

@@ -75,7 +75,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
         longest = now + profile.idle.max_keep_on
         if until <= now:
             raise RefusedError(
-                user_message="That moment is over. Choose a later one.",
+                user_message="That time has passed. Choose a later one.",
                 detail=f"keep on until {until:%Y-%m-%dT%H:%M:%SZ}",
             )
         if until > longest:
@@ -102,7 +102,9 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason:
 
 
 def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record whose running notebook is to be restarted; the same object while a restart that was asked for is not done yet.
+    """Return the record whose running notebook is to be restarted.
+
+    The same object while a requested restart is pending.
 
     Raise `RefusedError` for a notebook that does not run.
     """
@@ -136,7 +138,7 @@ def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserR
 
 
 def _is_reached(record: UserRecord, power: Power) -> bool:
-    """Return True if the notebook was last observed in the requested power."""
+    """Return True if the notebook was last observed in the requested power state."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     if ready is None:
         return False

@@ -45,7 +45,7 @@ class StopInstance(Action, frozen=True, kw_only=True):
 class ResetInstance(Action, frozen=True, kw_only=True):
     """The action that restarts a running instance on its machine.
 
-    The record says first that it was sent: the call has no request id, and a second one would restart the notebook again.
+    The record is saved before the call: the call has no request id, and a second one would restart the notebook again.
     """
 
     condition = ConditionType.NOTEBOOK_READY
@@ -58,7 +58,10 @@ class ResetInstance(Action, frozen=True, kw_only=True):
 
 
 class ResizeDisk(Action, frozen=True, kw_only=True):
-    """The action that makes a disk larger. `disk` is "boot" or "data"; `change` is the digest of all larger disks that are wanted."""
+    """The action that makes a disk larger.
+
+    `disk` is "boot" or "data"; `change` is the digest of all wanted larger disks.
+    """
 
     condition = ConditionType.NOTEBOOK_READY
     target = "ref.instance_id"

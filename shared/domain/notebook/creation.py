@@ -53,7 +53,10 @@ _NOTED_FOR = timedelta(days=14)  # how long a page says that files were lost
 
 
 def config_digest(record: UserRecord, policy: Policy) -> str:
-    """Return a digest of what an instance of this user would be made of, and where. It changes when a correction of it is deployed."""
+    """Return a digest of the spec and place of this user's instance.
+
+    It changes when a correction of the configuration is deployed.
+    """
     spec = spec_of(record, policy)
     return hashlib.sha256(encode([spec, policy.zones, policy.project])).hexdigest()[:16]
 
@@ -61,7 +64,7 @@ def config_digest(record: UserRecord, policy: Policy) -> str:
 def held(record: UserRecord, scene: Scene) -> Step | None:
     """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for.
 
-    A configuration that was refused as wrong is tried again once it has changed; this is checked each hour.
+    A configuration that was refused as invalid is tried again once it has changed. The change is looked for each hour.
     """
     notebook = record.status.notebook
     if notebook.not_before is None or notebook.not_before <= scene.now:
@@ -81,7 +84,10 @@ def held(record: UserRecord, scene: Scene) -> Step | None:
 
 
 def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
-    """Return how long to wait after a failed create, start, restore or change: short for what passes, a day for what a person must fix."""
+    """Return the wait after a failed create, start, restore or change.
+
+    It is short for a transient failure, and a day for one that a person must fix.
+    """
     attempts, spread_by = record.status.attempts, record.user_key
     match error:
         case QuotaExhaustedError(is_zero=True) | SetUpError():
@@ -110,7 +116,7 @@ def _is_zonal(error: BenchkeeperError) -> bool:
 def after_failed_create(
     record: UserRecord, error: BenchkeeperError, zone: str, policy: Policy, now: datetime
 ) -> UserRecord:
-    """Return the record after a failed create in this zone: which zones are left, or when the next attempt is."""
+    """Return the record after a failed create in this zone, with the remaining zones or the time of the next attempt."""
     notebook = record.status.notebook
     if isinstance(error, StockoutError):
         record = record.with_status(offered_zones=error.zones)
@@ -135,7 +141,7 @@ def is_wrong_everywhere(record: UserRecord, policy: Policy) -> bool:
 def with_wait(
     record: UserRecord, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
-    """Return the record that tries nothing for this time, or until a wrong configuration is corrected."""
+    """Return the record without further attempts for this time, or until an invalid configuration is corrected."""
     is_wrong = (
         isinstance(error, InvalidSpecError)
         and not error.names_account
@@ -149,14 +155,14 @@ def _added(zones: tuple[str, ...], zone: str) -> tuple[str, ...]:
 
 
 def said_for(record: UserRecord, error: BenchkeeperError) -> str:
-    """Return the error's text for the user; a wrong value is followed by the profile that has it."""
+    """Return the error's text for the user. For an invalid value, the text names the profile that has it."""
     if isinstance(error, InvalidSpecError) and not error.names_account and record.spec.profile is not None:
         return f"{error.user_message} An administrator must correct the profile '{record.spec.profile}'."
     return error.user_message
 
 
 def lost_note(record: UserRecord, now: datetime) -> str:
-    """Return what became of the files of an instance that somebody else deleted; "" if that did not happen lately."""
+    """Return a note on the files of an instance that was deleted from outside; "" if that did not happen lately."""
     notebook = record.status.notebook
     if notebook.lost_at is None or now - notebook.lost_at > _NOTED_FOR:
         return ""
@@ -167,13 +173,16 @@ def lost_note(record: UserRecord, now: datetime) -> str:
 
 
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:
-    """Return the zones that did not fail in this round. Zones that Google named as available come first."""
+    """Return the zones that did not fail in this round. The zones that Google named as available come first."""
     notebook = record.status.notebook
     return [zone for zone in policy.zones_by_offer(notebook.offered_zones) if zone not in notebook.failed_zones]
 
 
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
-    """Return a step that creates the instance of the record, in its zone or the next one, or that waits for what must exist first."""
+    """Return a step that creates the record's instance, in its zone or the next one.
+
+    The step waits if a prerequisite is missing.
+    """
     policy = scene.policy
     waiting = held(record, scene)
     if waiting is not None:

@@ -1,7 +1,8 @@
 """The differences between an instance as it is and as it should be, and the kind of change that each needs.
 
-Only fields that we own count: Google writes dozens of labels and metadata keys of its own. Which fields can be patched, which only
-while stopped, and which never: docs/platform-facts.md#27-what-a-patch-may-change.
+Only fields that we own count: Google writes dozens of labels and metadata keys of its own.
+docs/platform-facts.md#27-what-a-patch-may-change lists the fields that can be patched always, only while stopped, or
+never.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Change(StrEnum):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A property of an instance that is not as it should be."""
+    """A property of an instance whose value differs from the wanted one."""
 
     what: str
     have: str
@@ -90,7 +91,10 @@ def say(items: tuple[Difference, ...]) -> str:
 
 
 def digest(items: tuple[Difference, ...]) -> str:
-    """Return the digest of these changes: of each property and its wanted value, whatever the present value. "" for none."""
+    """Return the digest of these changes: of each property and its wanted value, regardless of the present value.
+
+    "" if there are none.
+    """
     if not items:
         return ""
     wanted = json.dumps(sorted([item.what, item.want] for item in items))
@@ -103,7 +107,7 @@ def is_refused(items: tuple[Difference, ...], remembered: str) -> bool:
 
 
 def _as_once_remembered(items: tuple[Difference, ...]) -> str:
-    """Return the words by which records of versions before 0.2 remember refused changes. These words never change."""
+    """Return the text by which records of versions before 0.2 remember refused changes. This text never changes."""
     how = {Change.RESTART: "stop, patch, start", Change.REPLACE: "replace, files kept"}
     kept = [(item.what, item.have or "nothing", item.want or "nothing", how.get(item.change, "")) for item in items]
     return "; ".join(f"{what} {have} to {want} ({change})" for what, have, want, change in kept)
@@ -157,7 +161,10 @@ def _machine(seen: ObservedNotebook, spec: NotebookSpec, at_rest: Patch, found: 
 
 
 def immutables(spec: NotebookSpec) -> dict[str, str]:
-    """Return the properties that can only be set at creation, as texts that can be compared. An empty text: any value will do."""
+    """Return the properties that can only be set at creation, as texts that can be compared.
+
+    An empty text stands for any value.
+    """
     return {
         OWNER: spec.owner,
         "identity": _identity(managed_euc=spec.identity is Identity.END_USER_CREDENTIALS, account=spec.service_account),
@@ -170,14 +177,15 @@ def immutables(spec: NotebookSpec) -> dict[str, str]:
 
 
 def size_of(disk: str) -> int:
-    """Return the GB of a disk as `_disk` writes it."""
+    """Return the size in GB from the text of a disk that `_disk` wrote."""
     return int(disk.rsplit(" ", 2)[1])
 
 
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
     """Return the differences in properties that can only be set at creation.
 
-    An instance that was created from the wanted value is never replaced, whatever value is read; otherwise replacing would never end.
+    An instance that was created from the wanted value is never replaced, whatever value is read now; otherwise
+    replacing would never end.
     """
     found = []
     readings = _readings(seen, spec)
@@ -198,7 +206,7 @@ def grows(have: str, want: str) -> bool:
 
 
 def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | None]:
-    """Return the same properties as they were read; None if a property cannot be told."""
+    """Return the same properties as they were read; None for an unknown property."""
     identity = None
     if seen.managed_euc:
         identity = _identity(managed_euc=True, account="")
@@ -225,7 +233,9 @@ def _image(image: VmImage) -> str:
 
 
 def _enough(have: Disk | None, want: Disk) -> str | None:
-    """Return the disk as a text; the wanted disk if the type is the same and the size is as large or larger. None if it was not read.
+    """Return the disk as a text, or the wanted disk's text if the type is equal and the size sufficient.
+
+    None if the disk was not read.
 
     A larger disk counts as the wanted one, because a disk is never made smaller.
     """

@@ -22,7 +22,10 @@ def may_disrupt(profile: Profile, now: datetime) -> bool:
 
 
 def next_chance(profile: Profile, now: datetime) -> datetime | None:
-    """Return when a running environment may next be stopped for a change; None if only after it is stopped for another reason."""
+    """Return the next time at which a running environment may be stopped for a change.
+
+    Return None if it must first stop for another reason.
+    """
     if profile.disruption is Disruption.NOW:
         return now
     if profile.disruption is Disruption.WHEN_IDLE or profile.window is None:

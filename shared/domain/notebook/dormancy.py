@@ -1,4 +1,6 @@
-"""A stopped notebook that nobody uses for long: warned about 14, 3 and 1 days before, saved, deleted, and brought back at the next start.
+"""The dormancy of a notebook that is unused for long: its owner is warned 14, 3 and 1 days before.
+
+Then it is saved, deleted, and restored at the next start.
 
 `idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a notebook that is stopped is not used,
 and every start ends its dormancy.
@@ -26,15 +28,18 @@ _AT_REST = frozenset({Reason.STOPPED, Reason.IDLE, Reason.STOPPING})
 
 
 def ends_at(dormancy: Dormancy, limit: timedelta) -> datetime:
-    """Return when the notebook is put away; never before a warning allows."""
+    """Return the time at which the notebook is put away, never earlier than its warnings allow."""
     regular = dormancy.unused_since + limit
     return regular if dormancy.promised is None else max(regular, dormancy.promised)
 
 
 def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record of a notebook at rest with the warnings that are due now, or without dormancy if nothing is to be put away.
+    """Return the record of a stopped notebook with the warnings that are due now.
 
-    A warning that comes late moves the end: after the first there are fourteen days, after the second three, after the last one.
+    The record is without dormancy if the notebook must not be put away.
+
+    A late warning postpones the end: after the first warning there are fourteen days, after the second three, after the
+    last one day.
     """
     limit = _limit(record, scene.policy)
     status = record.status
@@ -53,7 +58,10 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
 
 
 def _unused_since(record: UserRecord, now: datetime) -> datetime:
-    """Return since when the notebook is not used, as far as the record says: the last use before an idle stop, or else the stop."""
+    """Return the time since which the notebook is unused, by the record.
+
+    That is the last use before an idle stop, or else the stop.
+    """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     reason = record.spec.power_reason
     if reason.is_idle and reason.since is not None:
@@ -63,7 +71,7 @@ def _unused_since(record: UserRecord, now: datetime) -> datetime:
 
 
 def next_warning(record: UserRecord, scene: Scene) -> timedelta | None:
-    """Return how long it is until the next warning, or until the notebook is put away; None without dormancy."""
+    """Return the time until the next warning, or until the notebook is put away; None without dormancy."""
     found, limit = record.status.notebook.dormancy, _limit(record, scene.policy)
     if found is None or limit is None:
         return None
@@ -84,7 +92,7 @@ def said_of(record: UserRecord, scene: Scene) -> str:
 
 
 def _lost(record: UserRecord, policy: Policy) -> str:
-    """Return what a notebook that is put away keeps, and what it does not."""
+    """Return a text that says what a put-away notebook keeps and loses."""
     return (
         "Every file of your home directory comes back as it is, when you want it; that takes a few minutes longer than a start. "
         f"{_what_goes(record, policy)}"
@@ -99,7 +107,9 @@ def _what_goes(record: UserRecord, policy: Policy) -> str:
 
 
 def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
-    """Return a step that saves the files of a stopped notebook, or then deletes it; None if it is not to be put away now.
+    """Return the step that saves the files of a stopped notebook, or deletes it after that.
+
+    Return None if it is not to be put away now.
 
     Nothing is deleted before its snapshot was seen READY and its manifest is written.
     """
@@ -138,8 +148,8 @@ def away_step(record: UserRecord, scene: Scene) -> Step:
     files = (
         "Its saved files were deleted outside Benchkeeper; an administrator should look."
         if is_lost
-        else "Every file of your home directory is saved. Bring it back to go on where you stopped: a new machine with these files, in a few "
-        f"minutes more than a start takes. {_what_goes(record, scene.policy)}"
+        else "Every file of your home directory is saved. Bring it back to continue where you stopped: you get a new machine with these files, "
+        f"a few minutes later than by a normal start. {_what_goes(record, scene.policy)}"
     )
     return Step(
         record=record.with_status(

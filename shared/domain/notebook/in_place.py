@@ -1,4 +1,7 @@
-"""The changes of an instance where it stands: a restart that its user asked for, and larger disks. Nothing is stopped or replaced."""
+"""The changes of an instance in place: a restart that its user requested, and larger disks.
+
+The instance is neither stopped nor replaced.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,11 @@ DISKS = {"boot disk": "boot", "data disk": "data"}  # the differences that can g
 
 
 def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step | None:
-    """Return the step that restarts a running instance as its user asked; None if no request is recent, or if the restart was sent already.
+    """Return the step that restarts a running instance as its user asked.
 
-    The machine keeps its place: a stop and a start could lose it to a zone without machines.
+    Return None if there is no recent request, or if the restart was already sent.
+
+    The machine is kept, because after a stop the zone might have no machine for the start.
     """
     asked = record.spec.restart_at
     if asked is None or asked == record.status.notebook.restarted_for or now - asked > RESTART_LAPSES:
@@ -33,12 +38,15 @@ def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy,
         reason=Reason.STARTING,
         message=VERB_TEXT[Verb.RESET],
         requeue_after=policy.poll,
-        because=("A restart was asked for.",),
+        because=("A restart was requested.",),
     )
 
 
 def with_grown(record: UserRecord, notebook: ObservedNotebook, spec: NotebookSpec) -> UserRecord:
-    """Return the record that knows of disks that were made larger: listings show no disk type, and are judged by what is known."""
+    """Return the record updated with enlarged disks.
+
+    Listings show no disk type, so they are compared with the record.
+    """
     built, wanted = dict(record.status.notebook.built_from), immutables(spec)
     for what, have, want in (
         ("boot disk", notebook.boot_disk, spec.boot_disk),
@@ -51,13 +59,13 @@ def with_grown(record: UserRecord, notebook: ObservedNotebook, spec: NotebookSpe
 
 
 def growing(differences: Differences, refused: str) -> bool:
-    """Return True if a disk is to be made larger, and Google Cloud has not refused just that."""
+    """Return True if a disk should be enlarged and Google Cloud has not refused exactly that change."""
     grow = differences.of(Change.GROW)
     return bool(grow) and not is_refused(grow, refused)
 
 
 def growth_step(record: UserRecord, notebook: ObservedNotebook, differences: Differences, policy: Policy) -> Step:
-    """Return the step that makes the first of the disks larger that should be. A running notebook stays ready meanwhile."""
+    """Return the step that enlarges the first disk that should be larger. A running notebook stays ready meanwhile."""
     wanted = differences.of(Change.GROW)
     grow = wanted[0]
     disk = DISKS[grow.what]
@@ -67,7 +75,7 @@ def growth_step(record: UserRecord, notebook: ObservedNotebook, differences: Dif
         actions=(ResizeDisk(ref=notebook.ref, disk=disk, size_gb=size_of(grow.want), change=digest(wanted)),),
         condition=ConditionStatus.TRUE if runs else ConditionStatus.FALSE,
         reason=Reason.READY if runs else Reason.UPDATING,
-        message=f"Your notebook is running. Its {disk} disk is made larger: you have the room after the next start."
+        message=f"Your notebook is running. Its {disk} disk is made larger: the space is available after the next start."
         if runs
         else VERB_TEXT[Verb.RESIZE],
         requeue_after=policy.poll,

@@ -23,9 +23,7 @@ from shared.domain.things.notebook import Absent, InstanceRef, ObservedNotebook
 from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 
 _PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
-_UNDECIDED = (
-    "Access is to end, as for many others. The notebook is stopped and kept with its files until that is approved."
-)
+_UNDECIDED = "Access is due to end, as it is for many others. The notebook is stopped and kept with its files until that is approved."
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
@@ -42,7 +40,7 @@ def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: st
 
 
 def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, because: tuple[str, ...]) -> Step:
-    """Return a step that deletes the instance with its disks; `reason` and `message` tell people why."""
+    """Return a step that deletes the instance with its disks; `reason` and `message` give the cause."""
     return Step(
         record=record,
         actions=(DeleteInstance(ref=ref, request_id=request_id(record, Verb.DELETE)),),
@@ -91,13 +89,16 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
 
 
 def _is_elsewhere(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """Return True if the files were never restored onto this instance: a snapshot of an earlier one holds them."""
+    """Return True if the files were never restored onto this instance: a snapshot of an earlier instance holds them."""
     holds = record.status.snapshot(record.status.data.saved_in)
     return holds is not None and holds.instance_uid != notebook.uid
 
 
 def _with_source(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
-    """Return the record with another snapshot in place of one that is lost; without any, only this disk still has data."""
+    """Return the record with another snapshot in place of a lost one.
+
+    Without any snapshot, only this disk still has data.
+    """
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     has_failed = isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.FAILED
     if not _is_elsewhere(record, notebook) or not (isinstance(sight, Absent) or has_failed):

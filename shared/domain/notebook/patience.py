@@ -1,6 +1,6 @@
-"""The limits of patience: a notebook that stays on its way for too long needs an administrator, whenever that happens.
+"""The limits of patience: a notebook that stays in transition for too long needs an administrator.
 
-For a leaver the same says that access is not cut yet. `notebook_step` applies it to each step.
+For a leaver, it means that access is not cut yet. `notebook_step` applies it to each step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _CUT_WITHIN = timedelta(minutes=15)  # a stop takes a minute or two, and a creat
 
 
 def watched(step: Step, scene: Scene) -> Step:
-    """Return the step, with since when the notebook has been on its way, and with what that means if it is too long."""
+    """Return the step with the time since which the notebook has been in transition.
+
+    If that is too long, the step asks for an administrator.
+    """
     record, notebook = step.record, scene.seen.notebook
     leaves = record.spec.presence is Presence.ABSENT
     match notebook:
@@ -79,7 +82,10 @@ def _is_unsettled(record: UserRecord, notebook: ObservedNotebook) -> bool:
 
 
 def _since(record: UserRecord, first_seen: datetime) -> datetime:
-    """Return since when a leaver's access should have been cut: not since a time at which the user was entitled."""
+    """Return the time since which a leaver's access should have been cut.
+
+    It is never a time at which the user was still entitled.
+    """
     return max(first_seen, record.spec.absent_since or first_seen)
 
 
@@ -99,4 +105,4 @@ def _unseen(step: Step, scene: Scene) -> Step:
     since = step.record.spec.absent_since
     if since is None or scene.now - since <= _CUT_WITHIN:
         return step
-    return replace(step, reason=Reason.ACCESS_NOT_CUT, message=f"Nobody can see whether access is cut. {step.message}")
+    return replace(step, reason=Reason.ACCESS_NOT_CUT, message=f"It is not known if access is cut. {step.message}")

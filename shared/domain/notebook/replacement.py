@@ -30,7 +30,7 @@ _SKEW = timedelta(seconds=30)  # between Google's clock and this machine's
 
 
 def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """Return True if the user's files are in a snapshot of another instance, and not yet on this instance."""
+    """Return True if the user's files are in a snapshot of another instance, but not yet on this instance."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     return snapshot is not None and snapshot.instance_uid != notebook.uid
 
@@ -44,7 +44,10 @@ def may_be_restore(operation: OperationRef, asked: Restoring) -> bool:
 
 
 def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
-    """Return a step that restores the files onto an instance that is ACTIVE or stopped; None if there is nothing to restore any more."""
+    """Return a step that restores the files onto an instance that is ACTIVE or stopped.
+
+    Return None if nothing is left to restore.
+    """
     name = record.status.data.saved_in
     sight = scene.seen.snapshots.get(name, Absent())
     marker = record.status.data.restoring
@@ -85,7 +88,10 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 
 
 def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[Difference, ...], scene: Scene) -> Step:
-    """Return a step that saves the files of a stopped instance, or then creates its replacement under the next name."""
+    """Return the step that saves the files of a stopped instance.
+
+    Once they are saved, it creates the replacement under the next name.
+    """
     wait = held(record, scene)
     if wait is not None:
         return wait
@@ -122,7 +128,9 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
 
 
 def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
-    """Return the record with the predecessor in its place again: the replacement cannot be created, and nothing was lost.
+    """Return the record with the predecessor as the present instance again, because the replacement cannot be created.
+
+    Nothing was lost.
 
     A remnant of the replacement takes the predecessor's field, to be deleted.
     """
@@ -154,7 +162,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 def former_step(
     record: UserRecord, scene: Scene, looked_at: Former | None
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
-    """Return the step for the predecessor: (record, actions, look again in, because).
+    """Return the step for the predecessor: (record, actions, time until the next look, reasons).
 
     `looked_at` is the predecessor that was observed; this same plan may have made another instance the predecessor.
     """
@@ -171,7 +179,7 @@ def former_step(
     if seen.state is NotebookState.ACTIVE and not former.is_remnant:
         # It was started from outside: new data on it is in no snapshot, so it is not deleted automatically any more.
         record = record.with_status(former=replace(former, touched=True))
-        because = "The former instance runs although it was replaced: nobody has two."
+        because = "The former instance runs although it was replaced: a user has only one notebook."
         return record, (StopInstance(ref=seen.ref),), scene.policy.poll, (because,)
     if seen.state not in RESTING and not former.is_remnant:
         return record, (), scene.policy.poll, ()

@@ -1,4 +1,4 @@
-"""The restore that a user asked for: the files of a copy take the place of the present ones, on the same instance.
+"""The restore that a user requested: the files of a copy replace the present ones on the same instance.
 
 The machine is stopped, so that nothing is written meanwhile; the present files are saved in a snapshot; once that is READY, the data
 disk is restored. From the first call to the last, a READY snapshot holds each of the two states. `restoring` says that the restore may
@@ -43,14 +43,14 @@ _ON_ITS_WAY = frozenset({SnapshotState.CREATING, SnapshotState.UPLOADING, Snapsh
 _GONE = frozenset({SnapshotState.FAILED, SnapshotState.DELETING})
 _ENDS = {
     RestoreEnd.COPY_GONE: "The copy that you wanted back does not exist any more, so nothing was changed.",
-    RestoreEnd.NOT_SAVED: "Your present files could not be saved first, so nothing was restored and they are as they were.",
+    RestoreEnd.NOT_SAVED: "Your present files could not be saved first, so nothing was restored and nothing was changed.",
     RestoreEnd.REFUSED: "Google Cloud refused to restore the copy; your files are as they were. An administrator should look.",
     RestoreEnd.PUT_BACK: "Restoring the copy failed, and your files from before it were put back. An administrator should look.",
 }
 
 
 def rollback_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the record and the next step of a restore that was asked for; no step if none is under way, or it has just ended.
+    """Return the record and the next step of a requested restore; no step if none is under way, or it has just ended.
 
     The instance is ACTIVE or stopped.
     """
@@ -113,7 +113,7 @@ def _begun(record: UserRecord, notebook: ObservedNotebook, now: datetime) -> Use
 
 
 def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the step without the snapshot that is to be restored: nothing was changed yet, or the other state is restored."""
+    """Return the step if the snapshot to restore is missing: nothing was changed yet, or the other state is restored."""
     if not rollback.is_hurt:
         return _ended(record, RestoreEnd.COPY_GONE, scene.now), None
     other = rollback.wish.snapshot if rollback.goes_back else rollback.before
@@ -133,7 +133,7 @@ def _save(
         # Not settled: it must end in a running notebook again.
         record = record.with_status(power_settled=False, saved_in="")
         why = "Files are to be restored; the present ones are saved first."
-        return record, stop(record, notebook.ref, ("A restore of files was asked for.",), why, scene)
+        return record, stop(record, notebook.ref, ("A restore of files was requested.",), why, scene)
     saved_in = record.status.data.saved_in
     saving = save_data(record, notebook, scene, SnapshotKind.BEFORE)
     if saving.done:
@@ -149,9 +149,9 @@ def _save(
         actions=saving.actions,
         condition=ConditionStatus.FALSE,
         reason=Reason.RESTORING,
-        message=f"Your present files are being saved before older ones take their place. {WHAT_IS_RESTORED}",
+        message=f"Your present files are being saved before older files replace them. {WHAT_IS_RESTORED}",
         requeue_after=saving.requeue_after,
-        because=("A restore of files was asked for.", *saving.because),
+        because=("A restore of files was requested.", *saving.because),
     )
     return saving.record, step
 
@@ -181,16 +181,16 @@ def _restore(
     step = replace(
         _waiting(record, scene.policy.poll),
         actions=(RestoreData(ref=notebook.ref, snapshot=rollback.target),),
-        because=("A restore of files was asked for.", f"The present ones are in snapshot {rollback.before}."),
+        because=("A restore of files was requested.", f"The present ones are in snapshot {rollback.before}."),
     )
     return record, step
 
 
 def left_during(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
-    """Return the record of a leaver whose instance is stopped, with what became of a restore that was under way.
+    """Return the record of a leaver whose instance is stopped, with the result of a restore that was under way.
 
-    A restore that was observed to succeed has ended: the disk holds what was asked for, and is saved as such. If one failed after it began,
-    the disk may hold nothing of use: the files are those that were saved before it.
+    A restore that was observed to succeed has ended: the disk holds the requested files, and is saved as such. If a
+    restore failed after it began, the disk may hold nothing of use: the files are those that were saved before it.
     """
     data, operation = record.status.data, scene.seen.operation
     rollback, marker = data.rollback, data.restoring
@@ -220,7 +220,10 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 
 
 def _ended(record: UserRecord, end: RestoreEnd, now: datetime) -> UserRecord:
-    """Return the record after the restore. The files that it replaced are kept for a week; else what could be undone before, still can."""
+    """Return the record after the restore. The replaced files are kept for a week.
+
+    If none were replaced, an earlier restore can still be undone.
+    """
     data = record.status.data
     rollback, last = data.rollback, data.restored
     if rollback is None:  # the callers exclude this
@@ -241,7 +244,10 @@ def _ended(record: UserRecord, end: RestoreEnd, now: datetime) -> UserRecord:
 
 
 def after_refused_save(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord | None:
-    """Return the record after the cloud refused for good to save the present files; None if no restore waits for that."""
+    """Return the record after the cloud permanently refused to save the present files.
+
+    Return None if no restore waits for that.
+    """
     rollback = record.status.data.rollback
     if rollback is None or rollback.before or not isinstance(error, PermanentError):
         return None
@@ -249,7 +255,7 @@ def after_refused_save(record: UserRecord, error: BenchkeeperError, now: datetim
 
 
 def after_refused_restore(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record after the cloud refused the call itself, so that it changed nothing."""
+    """Return the record after the cloud refused the restore call itself, so that nothing was changed."""
     rollback = record.status.data.rollback
     if rollback is None:
         return record
@@ -275,7 +281,7 @@ def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[U
 
 
 def failed_note(record: UserRecord, now: datetime) -> str:
-    """Return why the last requested restore failed; "" if it did not, and once that is a day ago."""
+    """Return why the last requested restore failed; "" if it did not fail, or if that is more than a day ago."""
     last = record.status.data.restored
     if last is None or last.is_done or now - last.ended_at >= _TOLD_FOR:
         return ""

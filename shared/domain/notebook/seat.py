@@ -1,4 +1,7 @@
-"""The step of a notebook that has no seat under its groups' limits yet: nothing is created or started before. Pure."""
+"""The step of a notebook that has no seat under its groups' limits yet: until then, nothing is created or started.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _BRINGS = (CreateInstance, StartInstance, UpdateInstance, RestoreData)
 
 
 def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime) -> Step:
-    """Return the notebook's step, or one that waits if it would bring a notebook that has no seat yet. `record` is that before the step."""
+    """Return the notebook's step, or a waiting step if the notebook has no seat yet.
+
+    `record` is the record before the step.
+    """
     if not record.asks_for_seats or (not record.missing_seats and record.status.guard.seat_wait is None):
         return step
     if not any(isinstance(action, _BRINGS) for action in step.actions):

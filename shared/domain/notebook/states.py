@@ -85,7 +85,7 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 
 def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for the stopped instance of a leaver. An operation that may be a restore, and could not be read, is looked at again."""
+    """Return the step for the stopped instance of a leaver. An unread operation that may be a restore is read again."""
     step = retained(left_during(record, notebook, scene), notebook, scene)
     seen = scene.seen.operation
     if step.record.status.data.restoring is None or not isinstance(seen, Unreadable):
@@ -95,7 +95,7 @@ def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return the record with what the observation tells: the instance's uid, and that a disk in use may differ from its snapshot."""
+    """Return the record with the instance's uid, and a note if a disk in use may differ from its snapshot."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
         # save its record.
@@ -149,7 +149,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 
 
 def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for an ACTIVE instance. Ready is one with an address whose JupyterLab is not reported to be down."""
+    """Return the step for an ACTIVE instance, which is ready if it has an address and JupyterLab is not down."""
     step = _running(record, notebook, scene)
     now, answers = scene.now, notebook.answers(scene.now)
     since = None if answers else step.record.status.notebook.unwell_since or now
@@ -157,14 +157,14 @@ def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Ste
     if step.condition is not ConditionStatus.TRUE:
         return step
     if not notebook.proxy_uri:
-        message = "The machine runs; Google Cloud has not given its address yet."
+        message = "The machine runs; Google Cloud has not assigned its address yet."
         return _not_ready(step, Reason.STARTING, message, scene.policy.poll)
     if since is None:
         return step
     if now - since < _ANSWERS_WITHIN:
         message = "The machine runs; JupyterLab does not answer yet."
         return _not_ready(step, Reason.STARTING, message, scene.policy.poll)
-    message = "Your notebook is running, but JupyterLab does not answer. Restart it: your files are kept, what runs in its memory is lost."
+    message = "Your notebook is running, but JupyterLab does not answer. Restart it: your files are kept, everything in its memory is lost."
     return _not_ready(step, Reason.NOT_ANSWERING, message, _ANSWERS_WITHIN)
 
 
@@ -229,7 +229,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
 def _with_planned(
     record: UserRecord, pending: tuple[Difference, ...], profile: Profile | None, scene: Scene
 ) -> UserRecord:
-    """Return the record with the change that waits for the notebook to be stopped, so that its user can be told of it."""
+    """Return the record with the change that waits for a stop of the notebook, for the user's information."""
     planned = None
     if pending and profile is not None and scene.policy.tells:
         replaces = any(item.change is Change.REPLACE for item in pending)
@@ -238,7 +238,7 @@ def _with_planned(
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return the differences that need a stopped instance, without refused ones. A replacement waits until the one before is complete."""
+    """Return the differences that need a stop, without refused ones. One replacement is done at a time."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)
@@ -261,7 +261,7 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
         stays = f" {WHAT_STAYS}" if differences.of(Change.REPLACE) else ""
         return f" A change to its machine is made {say_when(profile, scene.now)}.{stays}"
     if differences.of(Change.LEFT):
-        return " It differs from its profile in what cannot be changed; an administrator should look."
+        return " It differs from its profile in properties that cannot be changed; an administrator should look."
     return ""
 
 
@@ -329,7 +329,7 @@ def _to_start(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
             reason=Reason.WAITING,
             message="Your notebook could not be replaced; it starts as it was in a few minutes.",
             requeue_after=scene.policy.poll,
-            because=("What was begun of a replacement goes first: nobody has two.",),
+            because=("The rest of an unfinished replacement is deleted first: a user has only one notebook.",),
         )
     return Step(
         record=record,
@@ -375,13 +375,13 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """Return the digest of the changes that were asked for. It is remembered if the cloud refuses them: larger disks come first."""
+    """Return the digest of the requested changes, larger disks first, by which a refusal is remembered."""
     differences = differences_of(record, notebook, policy)
     return digest(differences.of(Change.GROW) or differences.disruptive)
 
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
-    """Return the record without the refusal once the change is not wanted any more, or an administrator lets the rollout go on.
+    """Return the record without the refusal, if the change is no longer wanted or the rollout was continued.
 
     The change is then tried again.
     """

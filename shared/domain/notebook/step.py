@@ -52,7 +52,10 @@ _BY_PROFILE = frozenset({Verb.CREATE, Verb.START, Verb.UPDATE})
 
 
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
-    """Return the notebook's half of the plan. What stays as it is for too long needs an administrator, whatever the state."""
+    """Return the notebook's half of the plan.
+
+    A notebook that stays in transition for too long needs an administrator, whatever its state.
+    """
     return watched(_step(record, scene), scene)
 
 
@@ -103,8 +106,9 @@ def _of_this_instance(record: UserRecord, notebook: Absent | ObservedNotebook) -
 def _kept(record: UserRecord, operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
     """Return the finished operation while the instance is still in transition, None otherwise.
 
-    Without the operation's name, all operations of the zone would be listed to find it. One of an earlier instance of this name says
-    nothing about this one: a finished deletion is of an earlier one, and the creation that followed it must be found.
+    Without the operation's name, all operations of the zone would be listed to find it. An operation of an earlier
+    instance of this name says nothing about this one: after a finished deletion, the creation that followed must be
+    found.
     """
     if not isinstance(operation, OperationSeen) or isinstance(notebook, Absent):
         return None
@@ -131,7 +135,7 @@ def _not_ours(record: UserRecord, notebook: ObservedNotebook) -> Step:
         message=f"An instance named {notebook.ref.instance_id} exists that Benchkeeper did not make. "
         "An administrator must rename or remove it.",
         requeue_after=timedelta(hours=1),
-        because=("An instance has our name without our labels: hands off.",),
+        because=("An instance has our name without our labels, so it is not touched.",),
     )
 
 
@@ -143,7 +147,7 @@ def _under_way(record: UserRecord, verb: Verb, notebook: Absent | ObservedNotebo
         record,
         notebook,
         scene.policy.poll,
-        stuck=f"Google Cloud has not finished to {verb.value} the notebook" if stuck else "",
+        stuck=f"Google Cloud takes too long to {verb.value} the notebook" if stuck else "",
         because=f"The operation to {verb.value} the instance is under way.",
     )
 
@@ -238,5 +242,5 @@ def _absent(record: UserRecord, scene: Scene) -> Step:
     if is_lost:
         because = "The instance was deleted from outside; a new one takes its place."
     elif record.status.notebook.former is not None:
-        because = "The one that takes the former's place is not there yet."
+        because = "The replacement does not exist yet."
     return create_step(record, scene, (because,))

@@ -1,4 +1,6 @@
-"""The part of a rollout that is about one user: which change waits for the turn, when it began, when it was observed to work.
+"""The part of a rollout that is about one user.
+
+It has the change that waits for the turn, its start, and the time at which it was observed to work.
 
 Pure.
 """
@@ -22,12 +24,12 @@ from shared.domain.things.notebook import NotebookState, ObservedNotebook
 def in_turn(
     by: Callable[[Policy], Differences | None], policy: Policy, user_key: UserKey, turn: Turn | None
 ) -> Differences | None:
-    """Return the differences by the policy in force; None if the configuration lost the profile.
+    """Return the differences by the policy in force; None if the configuration no longer has the profile.
 
     Differences that need a stop count only once the user's turn has come.
 
-    If the instance is wrong by all earlier policies, too, the rollout does not matter: the user moved, or the machine was
-    changed by hand.
+    If the instance is also wrong by all earlier policies, the rollout does not matter: the user moved, or the machine
+    was changed by hand.
     """
     found, rollout = by(policy), policy.rollout
     if found is None or not found.disruptive or rollout is None or rollout.admits(user_key, turn):
@@ -49,7 +51,7 @@ def builds_by(policy: Policy, profile: str | None) -> Policy:
 
 
 def without_old_turn(record: UserRecord, policy: Policy) -> UserRecord:
-    """Return the record without the turn of a rollout that is not the latest one any more."""
+    """Return the record without the turn of a rollout that is no longer the latest."""
     turn = record.status.notebook.turn
     if turn is None or (policy.rollout is not None and turn.rollout == policy.rollout.rollout_id):
         return record
@@ -67,7 +69,7 @@ def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
 
 
 def with_refusal(record: UserRecord) -> UserRecord:
-    """Return the record of a user who keeps the old notebook, because the cloud refused the change for good."""
+    """Return the record of a user who keeps the old notebook, because the cloud permanently refused the change."""
     turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None:
         return record
@@ -85,7 +87,7 @@ def with_sold_out(record: UserRecord, error: BenchkeeperError, now: datetime) ->
 def with_turn_ended(
     record: UserRecord, notebook: ObservedNotebook, now: datetime, differences: Callable[[], Differences]
 ) -> UserRecord:
-    """Return the record with the end of a change that has worked: nothing of it is left to do, and the notebook is healthy."""
+    """Return the record with the end of a change that has worked: no step is left, and the notebook is healthy."""
     status, turn = record.status, record.status.notebook.turn
     if turn is None or turn.ended_at is not None or turn.refused:
         return record

@@ -1,1 +1,1 @@
-"""The users' entitlements: facts from every source, folded, and what follows from them."""
+"""The users' entitlements: facts from every source, folded, and the conclusions from them."""

@@ -1,4 +1,6 @@
-"""The employment of a user. The rules of leaves: what begins a leave, what ends it, which statements may be forgotten. Pure.
+"""The employment of a user, and the rules of leaves: their begin and end, and the statements that may be forgotten.
+
+Pure.
 
 Timelines of the fact `employment` hold joiners (True), leavers (False) and cancelled leaves (True, `Force.CANCELS`).
 
@@ -150,7 +152,10 @@ def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime)
 
 
 def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
-    """Return the timeline without dominated statements: another one, in effect, does at least as much in every respect."""
+    """Return the timeline without dominated statements.
+
+    For each of these, another one in effect has at least the same effect in every respect.
+    """
     returned_from = leave_before_return(timeline, horizon)
     kept = [
         s
@@ -178,7 +183,7 @@ def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
 
 
 def _outdoes(newer: Statement, older: Statement, horizon: datetime) -> bool:
-    """Return True if `older` decides nothing any more beside `newer`. Both are in effect at the horizon."""
+    """Return True if `older` no longer decides anything beside `newer`. Both are in effect at the horizon."""
     if is_leave(newer) is not is_leave(older) or max(newer.effective_at, older.effective_at) > horizon:
         return False
     at_least = (

@@ -74,7 +74,7 @@ class Entitlement(Struct, frozen=True, kw_only=True):
 
     @property
     def entitled(self) -> bool:
-        """The answer: True if the user should have an environment."""
+        """Return True if the user should have an environment."""
         return self.profile is not None
 
 
@@ -88,9 +88,9 @@ def judge_entitlement(
 ) -> Entitlement:
     """Return the entitlement that the facts give at `now`.
 
-    In this order: a user who left, whose access ended or whose account is not usable gets nothing; a request by hand decides the
-    profile; otherwise the user's group with the highest priority decides (ties by name); otherwise nothing. `mistakes` are the `ref`s of
-    ends of access that an operator marked as mistakes: they do not count, the others do.
+    In this order: a user who left, whose access ended or whose account is not usable gets nothing; a request by hand
+    decides the profile; otherwise the user's group with the highest priority decides (ties by name); otherwise nothing.
+    `mistakes` are the `ref`s of ends of access that an operator marked as mistakes: these do not count.
     """
     for ended in _ends_of_access(facts, now):
         if ended.ref not in mistakes:
@@ -145,7 +145,7 @@ def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
 def _which(statement: Statement) -> str:
     """Return the part of a statement that identifies it: its effective time if the message named one, otherwise the event id.
 
-    A feed repeats a leave with its date under new ids. A leave without a date is another statement each time.
+    A feed repeats a dated leave under new ids, while each leave without a date is a new statement.
     """
     return statement.effective_at.isoformat() if statement.explicit else statement.event_id
 

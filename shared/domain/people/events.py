@@ -37,7 +37,7 @@ from shared.domain.things.identity import UserEmail, UserKey
 
 
 class AccountState(StrEnum):
-    """A state of a Google account. All but `CREATED` deny access until the end of that same state is stated."""
+    """A state of a Google account. Every state but `CREATED` denies access until the end of that state is stated."""
 
     SUSPENDED = SUSPENDED
     ARCHIVED = ARCHIVED
@@ -172,7 +172,10 @@ def is_cut(event: LifecycleEvent) -> bool:
 
 
 def statements_of(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
-    """Yield (fact name, statement) for everything that the event states. A new address is not a fact: it tells whose the facts are."""
+    """Yield (fact name, statement) for everything that the event states.
+
+    A new address is not a fact: it tells to whom the facts belong.
+    """
     yield from _stated(event)
     if isinstance(event, Joined | Moved):
         if event.access_until is not None:

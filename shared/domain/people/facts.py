@@ -83,8 +83,9 @@ Decoder(TIMELINES)
 class Facts(Struct, frozen=True):
     """All timelines of one user, by fact name. Immutable.
 
-    `forgotten` are the digests of dropped statements without a date that might give access. Such a statement looks newer each time it is
-    sent, so a duplicate would overrule later statements. The digests identify these duplicates.
+    `forgotten` are the digests of dropped statements without a date that might give access. Such a statement looks
+    newer each time it is sent, so a duplicate would overrule later statements. By the digests, such duplicates are
+    recognised.
     """
 
     timelines: Mapping[str, Timeline]
@@ -170,13 +171,14 @@ class Facts(Struct, frozen=True):
     def blocked(self) -> Statement | None:
         """Return the statement by which an operator ended access; None if there is none, or an owner lifted it.
 
-        Each such statement holds from when it is made, so no time is asked for: a clock that runs behind changes nothing.
+        Each such statement is in effect from the time when it is made, so no `now` is needed, and a slow clock has no
+        effect.
         """
         said = max(self.timelines.get(BLOCKED, ()), key=Statement.rank, default=None)
         return said if said is not None and said.value is not None else None
 
     def blocks(self) -> Facts:
-        """Return only what operators and owners of the page stated about ended access."""
+        """Return only the statements of operators and owners about ended access."""
         known = self.timelines.get(BLOCKED)
         return Facts(MappingProxyType({BLOCKED: known} if known else {}))
 
@@ -253,7 +255,10 @@ class Facts(Struct, frozen=True):
         return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
 
     def newest(self, now: datetime) -> datetime | None:
-        """Return when the newest statement in effect at `now` was made, or took effect if that was later; None if there is none."""
+        """Return the time at which the newest statement in effect at `now` was made, or took effect if that is later.
+
+        Return None if there is none.
+        """
         return max(
             (
                 max(s.occurred_at, s.effective_at)
@@ -282,8 +287,8 @@ class Facts(Struct, frozen=True):
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
         """Return the facts that end access, now or later, and were not taken back.
 
-        These are leaves, an operator's word, states of the account, and the directory's removals from groups; of the removals only those stated since
-        `groups_since`, if it is given.
+        These are leaves, an operator's block, states of the account, and the directory's removals from groups; of the
+        removals only those stated since `groups_since`, if it is given.
         """
         since = groups_since if groups_since is not None else BEFORE_EVERYTHING
         found: dict[str, Timeline] = {}
@@ -306,8 +311,8 @@ class Facts(Struct, frozen=True):
     def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
         """Return the facts stated until a moment, and those stated later: the facts of two users who had one address in turn.
 
-        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both get it. Both
-        also get an operator's word that access ended: a blocked address gives nothing to its next holder.
+        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both
+        get it. Both also get an operator's block: a blocked address gives nothing to its next holder.
         """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}

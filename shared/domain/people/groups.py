@@ -30,7 +30,7 @@ class GroupEventKind(StrEnum):
 class GroupEvent(Struct, frozen=True, kw_only=True):
     """An event of a group. `new_group` is set for a changed address.
 
-    `waits`: the event would take something from more than one user and is not approved yet, so it has no effect.
+    `waits`: the event would take access from more than one user and is not approved yet, so it has no effect.
     `rejected`: an operator marked the event as a mistake, so it never has an effect.
     """
 
@@ -73,7 +73,10 @@ class GroupBook(Struct, frozen=True):
     others: tuple[GroupEvent, ...] = ()
 
     def with_events(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
-        """Return the book with more events, sorted into those of groups that entitle and others. A known event is kept as it is."""
+        """Return the book with more events, sorted into those of groups that entitle and others.
+
+        A known event is not changed.
+        """
         together = {each.key: each for each in (*events, *self.events, *self.others)}
         ordered = sorted(together.values(), key=GroupEvent.order)
         reached = _reached(ordered, assigned)
@@ -115,7 +118,7 @@ class GroupBook(Struct, frozen=True):
 
     @property
     def waits(self) -> bool:
-        """The need of an approval: True if any event waits for one."""
+        """Return True if any event waits for an approval."""
         return any(each.waits for each in self.events)
 
     def identity(self, group: str, at: datetime) -> _GroupId | None:
@@ -146,7 +149,7 @@ class GroupBook(Struct, frozen=True):
         return None if found in deleted else found
 
     def digest_text(self) -> str:
-        """Return a text that changes whenever the same memberships could mean something else."""
+        """Return a text that changes whenever the same memberships could have another meaning."""
         return "|".join(
             f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{'rejected' if e.rejected else e.waits}"
             for e in self.events

@@ -1,4 +1,7 @@
-"""The sources of messages and what each may state (R13). A source is known by the topic of a message, never by its content."""
+"""The sources of messages, and the facts that each may state (R13).
+
+A source is known by the topic of a message, never by its content.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Joiners(StrEnum):
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A source: its topic's id and what it may state.
+    """A source: the id of its topic, and the facts that it may state.
 
     `profiles` and `domains` are those that the source may request and speak about; None means all of the configuration. A cut is
     accepted about any known user, whatever the domain. `aliases` are names of attributes that mean a field of the schema.

@@ -70,7 +70,7 @@ class Statement(Struct, frozen=True, kw_only=True):
         return self.claimed_at if self.undated and self.claimed_at is not None else self.occurred_at
 
     def is_same(self, other: Statement) -> bool:
-        """Return True for a duplicate: the same source, id and content, whenever it was published."""
+        """Return True for a duplicate: the same source, id and content, regardless of the publish time."""
         return self.source == other.source and self.event_id == other.event_id and self._content() == other._content()
 
     def guard(self, fact: str) -> str:
@@ -100,7 +100,7 @@ class Statement(Struct, frozen=True, kw_only=True):
         )
 
     def ends(self, other: Statement, horizon: datetime) -> bool:
-        """Return True if `other` can decide nothing from `horizon` on, because this statement does.
+        """Return True if `other` can decide nothing from `horizon` on, because this statement decides.
 
         Two lists of the same moment are both kept: for each group the list that leaves the group out wins the tie.
         """
@@ -165,7 +165,7 @@ def bounded(ordered: list[Statement]) -> list[Statement]:
 
 
 def in_effect(timeline: Timeline, now: datetime) -> list[Statement]:
-    """Return the statements that hold at `now`: begun, and not forestalled by a newer statement."""
+    """Return the statements that hold at `now`: those that have begun and were not forestalled by a newer statement."""
     return [s for s in timeline if s.effective_at <= now and not any(other.forestalls(s) for other in timeline)]
 
 
@@ -192,6 +192,9 @@ def as_membership(roster: Statement, *, member: bool) -> Statement:
 
 
 def newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
-    """Return the digests of dropped statements with more of them, at most `MAX_FORGOTTEN`, the oldest dropped; the same if none is new."""
+    """Return the digests of dropped statements with new ones added, at most the newest `MAX_FORGOTTEN`.
+
+    The same tuple if none is new.
+    """
     new = [guard for guard in dict.fromkeys(more) if guard not in forgotten]
     return (*forgotten, *new)[-MAX_FORGOTTEN:] if new else forgotten

@@ -14,7 +14,7 @@ SHOWN_FOR = timedelta(days=30)
 
 
 def states_only_a_leave(facts: Facts) -> bool:
-    """Return True if the facts state a leave or an unusable account, and never gave anything."""
+    """Return True if the facts state a leave or an unusable account, and none ever gave access."""
     timelines = facts.timelines
     ends = {EMPLOYMENT, ACCOUNT, *ACCOUNT_STATES}
     if not ends & timelines.keys():

@@ -11,9 +11,11 @@ A_DAY = timedelta(days=1)
 
 
 def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
-    """Return 30 s doubling up to 30 min, at least `at_least`, plus up to a quarter more, derived from `spread_by` (the user key).
+    """Return a wait that doubles from 30 s up to 30 min, at least `at_least`.
 
-    The spread keeps a thousand users who failed together from coming back together.
+    Up to a quarter is added, which depends on `spread_by` (the user key).
+
+    The spread prevents a thousand users who failed together from being retried together.
     """
     base = max(at_least, min(LONGEST, FIRST * int(2 ** max(0, min(attempts - 1, 10)))))
     share: float = hashlib.sha256(f"{spread_by}:{attempts}".encode()).digest()[0] / 1024
@@ -21,6 +23,9 @@ def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
 
 
 def slow_backoff(attempts: int, *, first: timedelta, longest: timedelta, spread_by: str) -> timedelta:
-    """Return `first` doubling up to `longest`, with the same spread: for failures that last until a person acts."""
+    """Return a wait that doubles from `first` up to `longest`, with the same spread.
+
+    This is for failures that last until a person acts.
+    """
     base = min(longest, first * int(2 ** max(0, min(attempts - 1, 10))))
     return backoff(attempts, at_least=base, spread_by=spread_by)

@@ -18,12 +18,13 @@ _LEAST_PATIENCE = timedelta(minutes=15)
 class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of the guard against mass changes, counted in users.
 
-    In any hour at most `per_hour` users lose access, or `share` of the fleet if that is more, and never more than `most`. Of the users
-    who share a group or a profile, at most `group_share` lose access if the group has `group_from` members or more. A day's limit is
-    `day_factor` times an hour's. `urgent` is a separate window for leaves that a source calls urgent. `creations` is how many environments
-    may be created in an hour. A leaver who waits for an approval longer than `patience` is stopped without one, as far as that can be
-    undone; None: never. `approvers` is how many must approve if no author is verified; a single approver waits `wait_alone`.
-    An approval that is not used ends after `approval_lapses`.
+    In any hour at most `per_hour` users lose access, or `share` of the fleet if that is more, and never more than
+    `most`. Of the users who share a group or a profile, at most `group_share` lose access if the group has `group_from`
+    members or more. A day's limit is `day_factor` times an hour's. `urgent` is a separate window for leaves that a
+    source calls urgent. `creations` is the number of environments that may be created in an hour. If a leaver waits
+    longer than `patience` for an approval, the reversible steps are done without one; None: never. `approvers` is the
+    number of approvals needed if no author is verified; a single approval takes effect after `wait_alone`. An unused
+    approval lapses after `approval_lapses`.
     """
 
     per_hour: Annotated[
@@ -63,7 +64,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = timedelta(minutes=15)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for limits that are not possible; the field is empty if the problem concerns the whole."""
+        """Yield (field, problem) for impossible limits; the field is empty if the problem concerns the whole."""
         if self.patience is not None and self.patience < _LEAST_PATIENCE:
             text = f"{duration_text(self.patience)} is too short for somebody to look at a change"
             yield "patience", f"{text}. Valid: {duration_text(_LEAST_PATIENCE)} or more, or never"
@@ -71,11 +72,14 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             yield "", f"most ({self.most}) must not be smaller than per_hour ({self.per_hour})"
 
     def per_hour_of(self, fleet_size: int) -> int:
-        """Return how many of a fleet of this size may lose access in an hour."""
+        """Return the number of users of a fleet of this size who may lose access in an hour."""
         return min(max(self.per_hour, int(fleet_size * self.share)), self.most)
 
     def per_hour_of_group(self, group_size: int) -> int | None:
-        """Return how many of a group of this size may lose access in an hour; None if the group has no limit of its own."""
+        """Return the number of users of a group of this size who may lose access in an hour.
+
+        Return None if the group has no limit of its own.
+        """
         if group_size < self.group_from or self.group_share >= 1:
             return None
         return max(1, int(group_size * self.group_share))

@@ -1,4 +1,7 @@
-"""The plan: what one pass does for one user, and why. Types only; `shared.domain.reconcile.planner` makes it, `engine` carries it out."""
+"""The plan of one pass for one user: its actions and their reasons.
+
+Types only; `shared.domain.reconcile.planner` makes it, `engine` carries it out.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,12 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 class Policy(Struct, frozen=True, kw_only=True):
     """The administrator's decisions, as far as planning needs them. Times are durations.
 
-    `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a leaver's
-    instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the end of entitlement.
-    `people`, `sources` and `book` say which sources count, about which users, and what became of groups.
-    `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a what-if.
-    While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones` are in order of preference.
-    `tells`: messages to users are switched on, and nothing is deleted of which nobody was warned.
+    `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a
+    leaver's instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the
+    end of entitlement. `people`, `sources` and `book` have the accepted users, the sources, and the changes of groups.
+    `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a
+    preview. While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones`
+    are in order of preference. `tells`: messages to users are switched on, and nothing is deleted without a warning.
     `template_context` changes whenever a rendered template would change for another reason than its master.
     """
 
@@ -99,7 +102,7 @@ OperationSight = OperationSeen | Absent | Unreadable | NotLooked
 
 
 class TemplatesSeen(Struct, frozen=True):
-    """The user's template objects: name -> the digest they were written with ("" if they carry none)."""
+    """The user's template objects, by name: the digest with which each was written ("" if it has none)."""
 
     digests: Mapping[str, str]
 
@@ -107,9 +110,9 @@ class TemplatesSeen(Struct, frozen=True):
 class AccountSeen(Struct, frozen=True, kw_only=True):
     """The user's own service account as it was read.
 
-    `is_ours`: its description says that we made it for this user. `shared_with` are all members that its policy gives a role, by role.
-    `in_groups` says of each queried group whether the account is a direct member. `keys` is how many keys users made for it, None if
-    that was not asked, or could not be read.
+    `is_ours` is True if its description says that we made it for this user. `shared_with` are all members that its
+    policy gives a role, by role. `in_groups` maps each queried group to True if the account is a direct member. `keys`
+    is the number of keys that users made for it, None if unknown.
     """
 
     is_ours: bool
@@ -163,12 +166,12 @@ class Activity(IntEnum):
 
 
 class Action(Struct, frozen=True):
-    """A change to ask of the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
+    """A change to request from the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
 
-    `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed. `activity` is for
-    the audit. `written_first`: the record as it is once the action was started must be saved before the cloud is asked. The reason is that
-    the action cannot be taken back, or that only the record keeps the name of what the action makes. `is_routine`: the action comes every
-    day, so its success is no line of the history.
+    `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed.
+    `activity` is for the audit. `written_first`: the record as it is once the action was started must be saved before
+    the cloud is asked. The reason is that the action cannot be undone, or that only the record keeps the name of the
+    new resource. `is_routine`: the action happens every day, so its success is not a line of the history.
     """
 
     condition: ClassVar[ConditionType]
@@ -193,10 +196,12 @@ class Action(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The plan of one pass: `actions` in order, why (`because`), and the record as it is once the actions have been started.
+    """The plan of one pass.
 
-    `requeue_at` is when to look again, None if nothing is pending. It is the earliest of `waits` and of the next fact that takes effect.
-    `waits` has the time for each half of the plan, by the condition of that half.
+    It has the `actions` in order, the reasons (`because`), and the record after the actions have been started.
+
+    `requeue_at` is the time of the next pass, None if nothing is pending. It is the earliest of `waits` and of the next
+    fact that takes effect. `waits` has the time for each half of the plan, by the condition of that half.
     """
 
     record: UserRecord
@@ -207,6 +212,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
-    """Return a UUID that is the same for the same try, so that a request repeated after a crash counts once."""
+    """Return a UUID that is the same for the same try, so that a request that is repeated after a crash counts once."""
     parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.notebook.zone}{about and ':' + about}"
     return str(uuid.uuid5(_REQUESTS, parts))

@@ -35,7 +35,7 @@ _VERB_REASON = {
 # Of a new machine with the content of the data disk, which is the user's home.
 WHAT_STAYS = "What is in your home directory comes along; packages and environments outside of it do not."
 # Of a restore on request, where only the data disk changes; said before it is asked for, too.
-WHAT_IS_RESTORED = "Your home directory becomes what it was then. Packages and environments outside of it are in no copy: they stay as they are."
+WHAT_IS_RESTORED = "Your home directory returns to its state at that time. Packages and environments outside of it are not in the copies and stay as they are."
 RESTORING_TEXT = f"Your files are being restored; please wait until that is done. {WHAT_IS_RESTORED}"
 VERB_TEXT = {
     Verb.CREATE: "Being created; this takes a few minutes.",
@@ -64,7 +64,10 @@ class Scene(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """A half of a plan: the record after it, the actions, the condition that then holds, when to look again, and why."""
+    """A half of a plan.
+
+    It has the record after it, the actions, the condition that then holds, the time of the next look, and the reasons.
+    """
 
     record: UserRecord
     condition: ConditionStatus
@@ -76,7 +79,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
-    """Return how long to wait before a failed read is repeated; at least `otherwise` if only a person can fix the error."""
+    """Return the wait before a failed read is repeated; at least `otherwise` if only a person can fix the error."""
     at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
     return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
 
@@ -106,7 +109,8 @@ def wait_for(
 ) -> Step:
     """Return a step that looks again after `poll`.
 
-    If `stuck` says what takes too long, the step asks for an administrator and looks only after ten times `poll`.
+    With `stuck`, which names what takes too long, the step asks for an administrator and looks again only after ten
+    times `poll`.
     """
     return Step(
         record=record,

@@ -121,8 +121,9 @@ class Basis(StrEnum):
 class Effect(Struct, frozen=True, kw_only=True):
     """The effect of a change on one user.
 
-    `cause` is why the user is entitled or not, once the change is in force. `interrupts`: the notebook runs now and is
-    stopped for the change. Costs are for a month, None without a price; the cost is 0 for a user without access.
+    `cause` is the reason why the user is entitled or not, once the change is in force. `interrupts` is True if the
+    notebook runs now and is stopped for the change. Costs are for a month, None without a price; the cost is 0 for a
+    user without access.
     """
 
     user_key: UserKey
@@ -141,12 +142,15 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     @property
     def takes(self) -> bool:
-        """The loss: True if the user loses something, or if the notebook is replaced or stopped. The limits count this."""
+        """Return True if the user loses something, or if the notebook is replaced or stopped.
+
+        The limits count such effects.
+        """
         return bool(TAKES & set(self.steps)) or (StepKind.IDLE_SOONER in self.steps and self.interrupts)
 
     @property
     def stops_notebook(self) -> bool:
-        """The temporary stop: True if the notebook is stopped to be changed or replaced, and comes back. Many of these go in waves."""
+        """Return True if the notebook is stopped only to be changed or replaced. Many such effects go in waves."""
         return bool({StepKind.REPLACED, StepKind.UPDATED} & set(self.steps))
 
     @property
@@ -166,7 +170,7 @@ def effect_of(
 ) -> Effect | None:
     """Return the effect of another policy, or of a message (`told` is the record with it), on a user; None if there is none.
 
-    Without `seen` the instance counts as what the record says that it was built from.
+    Without `seen`, the instance is taken to be as it was built by the record.
     """
     # A waiting cut counts as a cut: the effect is what the policy gives, whether there is room for it now or not.
     old = with_wanted(record, replace(before, cuts_wait=False), now)
@@ -325,7 +329,7 @@ def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:
 
 
 def hours_a_month(record: UserRecord, now: datetime) -> tuple[float, Basis]:
-    """Return how many hours the notebook runs in a month, and the source of that number."""
+    """Return the number of hours for which the notebook runs in a month, and the source of that number."""
     usage = record.status.usage.get(NOTEBOOK)
     over = now - max(month_start(now), record.created_at)
     if usage is not None and usage.month == month_of(now) and over >= _ENOUGH:

@@ -1,4 +1,4 @@
-"""The limits of planned changes. If a change exceeds one of them, nothing of it happens before an approval. Pure."""
+"""The limits of planned changes. If a change exceeds one of them, no part of it happens before an approval. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.domain.record.record import Presence, RecordRow, UserRecord
 
 
 class Limit(StrEnum):
-    """The measure of a planned change."""
+    """The kind of limit by which a planned change is measured."""
 
     FLEET = "Fleet"
     GROUP = "Group"
@@ -35,7 +35,10 @@ class Excess(Struct, frozen=True):
 
 
 class Fleet(Struct):
-    """The number of users with access: in all, by group and by profile. `leavers` are those with remaining resources, by profile."""
+    """The number of users with access: in total, by group and by profile.
+
+    `leavers` are those with remaining resources, by profile.
+    """
 
     size: int = 0
     groups: Counter[str] = field(default_factory=Counter)

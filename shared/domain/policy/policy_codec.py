@@ -33,7 +33,7 @@ _DROPPED = frozenset({"cpu_busy_at"})  # of `idle`: until 2026-11-29 the share o
 
 
 class UnknownContentError(ValueError):
-    """A content of a program that this program does not understand: usually a newer one."""
+    """The error of a policy's content that this program does not understand, usually because a newer program wrote it."""
 
 
 def content_of(policy: Policy) -> dict[str, Any]:
@@ -58,13 +58,13 @@ def content_of(policy: Policy) -> dict[str, Any]:
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """Return 16 hex digits of SHA-256 over the content, whatever the order of its keys."""
+    """Return 16 hex digits of SHA-256 over the content, independent of the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shape_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a content that says what a notebook should be, as a content by itself."""
+    """Return the part of a content that describes a notebook, as a content by itself."""
     catalog = {
         "profiles": content["catalog"]["profiles"],
         "assignments": [],
@@ -107,7 +107,7 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
 
 
 def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the catalogue of a content without what earlier versions wrote and none reads any more."""
+    """Return the catalogue of a content without parts of earlier versions that no version reads any more."""
     profiles = {
         name: {**raw, "idle": {key: value for key, value in raw["idle"].items() if key not in _DROPPED}}
         if "idle" in raw
@@ -133,9 +133,10 @@ def plain(value: object) -> float | str | list[int]:
 
 
 def read_plain(raw: object, kind: type[T]) -> T:
-    """Return the value that `plain` made plain. Raise `ValueError` for anything else, also for a key that this program does not know.
+    """Return the value that `plain` made plain. Raise `ValueError` for anything else, and for an unknown key.
 
-    A value outside the bounds of its type is taken: an earlier release, which had other bounds, may have written it.
+    A value outside the bounds of its type is accepted, because an earlier release with other bounds may have written
+    it.
     """
     try:
         return convert(raw, kind, strict=False, dec_hook=_from_plain)  # not strict: a duration is a number of seconds

@@ -1,7 +1,9 @@
-"""The conversion of plain values to a type without the type's bounds, for a policy that a release with other bounds took.
+"""The conversion of plain values to a type without the type's bounds.
 
-`msgspec.convert` looks at bounds (`Meta(ge=…)`, patterns, lengths) wherever it converts. Here every value still has to have its type, and
-an unknown key is still refused.
+This is for a policy that a release with other bounds accepted.
+
+`msgspec.convert` always checks bounds (`Meta(ge=…)`, patterns, lengths). Here only the types are checked, and unknown
+keys are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ _MANY: Mapping[type, Callable[[Any], Any]] = {
 
 
 def read_unbounded(raw: object, kind: type[T], hook: Callable[[type, Any], Any]) -> T:
-    """Return the value of plain values; `hook` makes the types that msgspec does not know. Raise `ValueError` or `TypeError` otherwise."""
+    """Return the typed value; `hook` converts the types that msgspec does not know.
+
+    Raise `ValueError` or `TypeError` for invalid plain values.
+    """
     found: T = _read(raw, inspect.type_info(kind), hook)
     return found
 

@@ -1,7 +1,7 @@
-"""The step from a pass over a leaver to the proof of leaving: what was asked for, and what the observation showed. Pure.
+"""The step from a pass over a leaver to the proof of leaving: the requested cuts, and the observed results. Pure.
 
-A path counts as gone only if this pass observed the cloud and saw nothing; the call that cut the path is no such evidence.
-A failed read proves nothing. What appears again is not gone any more.
+A path counts as gone only if this pass observed the cloud and saw nothing; the call that cut the path is not evidence.
+A failed read proves nothing. A path that reappears is no longer gone.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def is_verified_gone(record: UserRecord) -> bool:
 
 
 def _since(loaded: UserRecord, after: UserRecord, now: datetime) -> datetime:
-    """Return when the news of the leave came. What a joiner still waits for, since other news, is not the beginning of a leave."""
+    """Return the time of the news of the leave. The time since which a joiner waits is not the beginning of a leave."""
     waits = loaded if loaded.spec.presence is Presence.ABSENT else after
     return waits.status.waiting_since or after.spec.absent_since or now
 
@@ -164,7 +164,10 @@ def _account(seen: Observed) -> Look:
 
 
 def _bindings(loaded: UserRecord, after: UserRecord, seen: Observed) -> Look:
-    """Return what gives access by the account: who may act as it, its groups, and its keys, which work only while it is enabled."""
+    """Return the look at the account's bindings.
+
+    They are the users who may act as it, its groups, and its keys, which work only while it is enabled.
+    """
     groups = set(loaded.status.account.data_groups) | set(after.status.account.data_groups)
     match seen.account:
         case NotLooked():

@@ -1,7 +1,8 @@
-"""The decision which mails a user is due, from the record alone. Pure.
+"""The decision about the mails that are due to a user, from the record alone. Pure.
 
-Each writer of a record applies `with_mails` to what it writes (`shared.engine.reconcile.audit.save`), so a mail is decided in the same
-conditional write as the state that it tells of. What is not true any more before it was sent lapses.
+Each writer of a record applies `with_mails` to what it writes (`shared.engine.reconcile.audit.save`), so a mail is
+decided in the same conditional write as the state that it reports. A mail that is no longer true when it is to be sent
+lapses.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _ENDED = frozenset({Reason.RETAINED, Reason.ON_HOLD, Reason.REMOVED})
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """A mail that the record's state gives cause for."""
+    """A mail for which the record's state is the reason."""
 
     stage: Stage
     episode: str
@@ -52,8 +53,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
 def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with the mails that are due now, and a time for the next look at them.
 
-    `before` is the record as it was last written, None for a new one. What it gave cause for when messages were switched on is of the
-    past, and is never told. Without messages the record stays as it is.
+    `before` is the record as it was last written, None for a new one. Mails about the time before messages were
+    switched on are never sent. Without messages, the record does not change.
     """
     if not policy.tells:
         return record
@@ -76,7 +77,7 @@ def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, no
 
 
 def wanted_mails(record: UserRecord, policy: Policy, now: datetime) -> Iterator[Wanted]:
-    """Yield the mails that the record's state gives cause for, told or not. A record without an address gives none."""
+    """Yield the mails for which the record's state is the reason, sent or not; none for a record without an address."""
     if not record.email:
         return
     if record.spec.presence is Presence.PRESENT:
@@ -86,7 +87,7 @@ def wanted_mails(record: UserRecord, policy: Policy, now: datetime) -> Iterator[
 
 
 def with_idle_warning(record: UserRecord, stop_at: datetime, policy: Policy, now: datetime) -> UserRecord:
-    """Return the record of a user who was warned of an idle stop, with the mail that says so."""
+    """Return the record of a user who was warned of an idle stop, with the mail about that warning."""
     if not policy.tells:
         return record
     since = record.status.notebook.idle_warned_at or now
@@ -95,15 +96,16 @@ def with_idle_warning(record: UserRecord, stop_at: datetime, policy: Policy, now
 
 
 def with_mail(record: UserRecord, mail: Mail) -> UserRecord:
-    """Return the record with this mail in place of that of its stage and episode."""
+    """Return the record with this mail, which replaces one of the same stage and episode."""
     kept = tuple(mail if each.is_of(mail.stage, mail.episode) else each for each in record.status.mail.mails)
     return record.with_status(mails=kept)
 
 
 def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
-    """Return an older version of a record that is in force again: nothing is told twice.
+    """Return an older version of a record that is in force again: nothing is sent twice.
 
-    What was due then may have been told since, so an operator decides; what the version does not know counts as of the past.
+    A mail that was due then may have been sent since, so an operator decides. A mail that the version does not know
+    counts as past.
     """
     if record.status.mail.mails_since is None:
         return record
@@ -116,7 +118,7 @@ def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def to_publish(record: UserRecord, before: UserRecord, now: datetime) -> Iterator[Mail]:
-    """Yield the mails to publish now: those decided just now, and those that nobody claimed in time."""
+    """Yield the mails to publish now: those decided just now, and those that no process claimed in time."""
     known = {(mail.stage, mail.episode) for mail in before.status.mail.mails if mail.state is MailState.DUE}
     for mail in record.status.mail.mails:
         if mail.state is not MailState.DUE or (mail.not_before is not None and mail.not_before > now):
@@ -126,7 +128,7 @@ def to_publish(record: UserRecord, before: UserRecord, now: datetime) -> Iterato
 
 
 def is_true(mail: Mail, record: UserRecord, policy: Policy, now: datetime) -> bool:
-    """Return True if what the mail says is still so."""
+    """Return True if the mail's content is still true."""
     return _is_true(mail, record, list(wanted_mails(record, policy, now)), now)
 
 
@@ -232,7 +234,10 @@ def _made(wanted: Wanted, state: MailState, now: datetime) -> Mail:
 
 
 def _looked_at(mail: Mail, record: UserRecord, wanted: list[Wanted], now: datetime) -> Mail:
-    """Return the mail as it is now: a due mail that is not true any more lapses, a claim without an outcome counts as unsure."""
+    """Return the mail in its present state.
+
+    A due mail that is no longer true lapses, and a claim without an outcome counts as unsure.
+    """
     if mail.state is MailState.CLAIMED and now >= mail.at + LAPSES:
         return replace(mail, state=MailState.UNSURE, at=now, trouble=Trouble.CRASHED)
     if mail.state is MailState.DUE and not _is_true(mail, record, wanted, now):
@@ -243,7 +248,8 @@ def _looked_at(mail: Mail, record: UserRecord, wanted: list[Wanted], now: dateti
 def _bounded(mails: list[Mail]) -> tuple[Mail, ...]:
     """Return the mails without the oldest final ones, as far as there are too many.
 
-    What an operator must see stays, and so does the latest mail of each stage, or it would be decided again.
+    Mails that an operator must see stay. The latest mail of each stage stays, because it would otherwise be decided
+    again.
     """
     latest = {mail.stage: id(mail) for mail in mails}
     final = [mail for mail in mails if mail.state not in {MailState.DUE, MailState.CLAIMED, *NOT_TOLD}]

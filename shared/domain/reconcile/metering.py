@@ -1,8 +1,10 @@
-"""The step from what a pass saw and did to the meter of the user (`shared.domain.things.meter`). Pure; called at the end of each pass.
+"""The update of a user's meter by the observations and calls of a pass (`shared.domain.things.meter`).
 
-A machine counts from the moment at which the cloud accepted its create or start, once it was seen running, to that at which the cloud
-accepted its stop or deletion. Without such a call of ours the moment of the observation counts. A machine that could not be observed
-keeps counting.
+Pure; called at the end of each pass.
+
+A machine counts from the moment at which the cloud accepted its create or start, once it was seen running, to the
+moment at which the cloud accepted its stop or deletion. Without a call of ours, the moment of the observation counts. A
+machine that could not be observed keeps counting.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def metered(before: UserRecord, after: UserRecord, seen: Observed, policy: Polic
 
 
 def _begun(meter: Meter, before: UserRecord, catalog: Catalog, at: datetime) -> Meter:
-    """Return the meter; a new one begins with the hours that an earlier version counted this month, as an estimate."""
+    """Return the meter; a new one begins with the hours that an earlier version counted this month, as estimates."""
     if meter.began_at is not None:
         return meter
     lines = []
@@ -65,7 +67,7 @@ def _begun(meter: Meter, before: UserRecord, catalog: Catalog, at: datetime) -> 
 
 
 def _dressed(what: What, record: UserRecord, catalog: Catalog, at: datetime) -> What:
-    """Return the thing with who pays for it now and its present price. A price that is no longer configured stays what it was."""
+    """Return the thing with its present payer and price. A price that is no longer configured does not change."""
     leaves = record.spec.presence is Presence.ABSENT
     what_now = bare(what)
     if leaves and what_now.kind is MeterKind.DISK:
@@ -79,7 +81,7 @@ def _dressed(what: What, record: UserRecord, catalog: Catalog, at: datetime) -> 
 
 
 def department_of(facts: Facts, at: datetime) -> str:
-    """Return the department that HR states of a user, at most 60 characters; empty if none."""
+    """Return the department that HR states for a user, at most 60 characters; "" if there is none."""
     stated = facts.attribute(DEPARTMENT, at)
     return stated.strip()[:_MOST_TEXT] if isinstance(stated, str) else ""
 
@@ -113,12 +115,18 @@ def _with_notebook(
 
 
 def _is_ending(earlier: OperationRef | None, operation: OperationRef | None) -> bool:
-    """Return True while a stop or deletion that was accepted is not known to have failed: the machine may still look as if it ran."""
+    """Return True while an accepted stop or deletion is not known to have failed.
+
+    The machine may still appear to be running.
+    """
     return earlier is not None and earlier == operation and earlier.verb in _ENDS
 
 
 def _started_at(meter: Meter, earlier: OperationRef | None, at: datetime) -> datetime:
-    """Return since when a machine runs that was not seen running before. After a stop that failed it never ceased to run."""
+    """Return the time since which a machine runs that was not seen running before.
+
+    After a failed stop, it has been running all the time.
+    """
     if earlier is not None and earlier.verb in _ENDS:
         return earlier.started_at
     return meter.asked_at or at
@@ -152,7 +160,9 @@ def _disks(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> 
 
 
 def _profile_of(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> Profile | None:
-    """Return the profile by which this machine was built, whatever the record wants next: its price is the machine's.
+    """Return the profile by which this machine was built, because its price applies to the machine.
+
+    The record may want another profile next.
 
     The wanted profile comes first, then that of the open line, then all others; those with the same data disk before the rest.
     """
@@ -170,7 +180,10 @@ def _is_machine_of(profile: Profile, notebook: ObservedNotebook) -> bool:
 def _with_former(
     meter: Meter, before: UserRecord, after: UserRecord, seen: Observed, catalog: Catalog, at: datetime
 ) -> Meter:
-    """Return the meter with the disks of a predecessor: those that were the notebook's, until the predecessor is gone."""
+    """Return the meter with the disks of a predecessor.
+
+    They were the notebook's disks, and count until the predecessor is gone.
+    """
     if after.status.notebook.former is None or isinstance(seen.former, Absent):
         return switched(meter, _FORMER, (), at)
     if before.status.notebook.former == after.status.notebook.former:
@@ -196,13 +209,13 @@ def _with_snapshots(meter: Meter, after: UserRecord, at: datetime) -> Meter:
 
 
 def _payer(meter: Meter, after: UserRecord) -> str:
-    """Return the profile that snapshots count for: the user's, and that of before for a leaver."""
+    """Return the profile to which snapshots are charged: the user's, or for a leaver the former one."""
     known = (line.what.profile for line in meter.open if line.group == _SNAPSHOTS)
     return after.spec.profile or next(known, "")
 
 
 def _with_clusters(meter: Meter, after: UserRecord, at: datetime) -> Meter:
-    """Return the meter with the Spark clusters that run, as the last look at them says."""
+    """Return the meter with the Spark clusters that run, by the last observation."""
     for group in {line.group for line in meter.open if line.group.startswith(_SPARK)} | {
         f"{_SPARK}{name.partition(':')[2]}" for name in after.status.usage if name != NOTEBOOK
     }:

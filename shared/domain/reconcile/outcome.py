@@ -68,11 +68,11 @@ class Asked(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """A call that is complete, or that was not needed because the wanted state was there before."""
+    """A call that is complete, or that was unnecessary because the wanted state already existed."""
 
 
 class Failed(Struct, frozen=True):
-    """A call that the cloud refused, or did not answer. With `sent` False, our own limits held it back."""
+    """A call that the cloud refused or did not answer. With `sent` False, our own limits held it back."""
 
     error: BenchkeeperError
     sent: bool = True
@@ -179,7 +179,10 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
 
 
 def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> bool:
-    """Return True if the cloud will never do the action and there is an earlier state to go back to: the user gets that state at once."""
+    """Return True if the cloud will never carry out the action and an earlier state exists.
+
+    The user returns to that state at once.
+    """
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):
@@ -193,7 +196,7 @@ def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, po
 
 
 def _holds_up(action: Action) -> bool:
-    """Return True for a snapshot that the notebook waits for. It waits for no copy."""
+    """Return True if the notebook waits for the snapshot. It never waits for a copy."""
     return isinstance(action, CreateSnapshot) and not isinstance(action, SaveCopy)
 
 

@@ -1,4 +1,6 @@
-"""The planner: `make_plan` decides what to do, and why, from a record, the observation, the policy and `now`. Pure.
+"""The planner: `make_plan` decides the actions and their reasons from a record, the observation, the policy and `now`.
+
+Pure.
 
 The notebook, the user's account, saved files, clusters, sessions and templates are planned separately, so that trouble with one never
 blocks another: a leaver's access ends even if the instance cannot be read.
@@ -99,7 +101,10 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
 
 
 def _wait_of_account(record: UserRecord, scene: Scene, identity: Step | None) -> dict[ConditionType, datetime]:
-    """Return when to look again at the account, which was planned before the others: none of them may need it after this pass."""
+    """Return the time of the next look at the account.
+
+    It is computed last, because the other halves may no longer need the account.
+    """
     if identity is None or identity.actions:
         return {}
     after, _ = identity_step(record, scene)
@@ -135,7 +140,10 @@ def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord
 
 
 def _is_reached(record: UserRecord, notebook: Step) -> bool:
-    """Return True if what the last news asked for is there: a notebook that is ready, or one that was seen at rest."""
+    """Return True if the state that the last news requested is reached.
+
+    That is a ready notebook, or one that was observed to be stopped.
+    """
     is_to_run = record.spec.presence is Presence.PRESENT and record.spec.power is Power.RUNNING
     return notebook.condition is ConditionStatus.TRUE or (record.status.notebook.power_settled and not is_to_run)
 

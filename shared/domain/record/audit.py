@@ -1,9 +1,9 @@
 """The audit entries: each line of a user's history as an event of OCSF class 3001 (Account Change), chained by SHA-256. Pure.
 
-`audit/<date>/<alias>-<number>.jsonl` holds one or more entries of one user, one a line; the date is that of the copy, the number that of
-the first entry. An object is created once and never changed, so its name decides between two processes that copy at the same time.
-`manifests/<date>.json` lists all objects of a day. Entries name the user by a pseudonym only: wherever a line has the user's address or
-key, the entry has the pseudonym. The record alone joins the two.
+`audit/<date>/<alias>-<number>.jsonl` holds one or more entries of one user, one a line; the date is that of the copy,
+the number that of the first entry. An object is created once and never changed, so its name decides between two
+processes that copy at the same time. `manifests/<date>.json` lists all objects of a day. Entries name the user by a
+pseudonym only: the pseudonym replaces the user's address and key everywhere. Only the record links the two.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _STATUS = {CallState.DONE: 1, CallState.REFUSED: 2, CallState.HELD: _OTHER, Call
 class Entry(Struct, frozen=True, kw_only=True):
     """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it. `repeats`: as in `StoryLine`.
 
-    `state` is None for a line that is no call. `previous` is the digest of the user's entry before, "" for the first one.
+    `state` is None for a line that is not a call. `previous` is the digest of the user's entry before, "" for the first
+    one.
     """
 
     alias: str
@@ -67,12 +68,12 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The text for people, with the number of times."""
+        """The text for people, with the number of occurrences."""
         return with_times(self.text, self.repeats, self.until)
 
 
 class CutCall(Struct, frozen=True, kw_only=True):
-    """A call about a user who has no record to write. `kind` is that of the action, `target` what it is about; `text` names no user."""
+    """A call about a user without a record: the action's `kind`, its resource `target`, and a `text` without names."""
 
     kind: str
     text: str
@@ -116,7 +117,7 @@ def digest_of(content: bytes) -> str:
 
 
 def access_of(record: UserRecord) -> dict[str, str]:
-    """Return what is wanted for the user, and why, as an entry tells it."""
+    """Return the wanted state of the user and its cause, in the form of an entry."""
     spec = record.spec
     told = {
         "presence": spec.presence.value,
@@ -129,7 +130,7 @@ def access_of(record: UserRecord) -> dict[str, str]:
 
 
 def sealed(record: UserRecord, alias: str) -> UserRecord:
-    """Return the record as it is to be saved: each waiting line says what is wanted now, and the user has a pseudonym (`alias`, if none)."""
+    """Return the record to be saved: waiting lines with the wanted state, and a pseudonym (`alias`, if none)."""
     story = record.status.story
     if not any(line.waits for line in story):
         return record
@@ -141,7 +142,7 @@ def sealed(record: UserRecord, alias: str) -> UserRecord:
 
 
 class Scrub:
-    """The replacement of everything that names the user by the pseudonym. Other addresses go, but those in `kept` (of groups)."""
+    """The replacement of the user's address and key by the pseudonym; other addresses are removed, except `kept`."""
 
     def __init__(self, record: UserRecord, kept: frozenset[str]) -> None:
         self._alias = record.status.audit.alias
@@ -152,7 +153,7 @@ class Scrub:
         self._names = (account_id_for(key).removeprefix("nb-"), key, key.rpartition("-")[2])
 
     def __call__(self, text: str) -> str:
-        """Return the text without what names the user."""
+        """Return the text with the pseudonym in place of the user's address and key."""
         for address in self._own:
             text = re.sub(re.escape(address), self._alias, text, flags=re.IGNORECASE)
         if "@" in text:
@@ -166,7 +167,7 @@ class Scrub:
 
 
 def named_again(text: str, record: UserRecord) -> str:
-    """Return the text of an entry with the user's key in the place of the pseudonym, for a reader who may see the user's record."""
+    """Return an entry's text with the user's key for the pseudonym, for a reader who may see the record."""
     alias = record.status.audit.alias
     return text.replace(alias, record.user_key) if alias else text
 
@@ -224,12 +225,12 @@ def entry_of(
 
 
 def alias_of_cuts(key: str, day: date) -> str:
-    """Return the pseudonym of the day's chain of calls about a user who has no record to write. `key` and day give it again."""
+    """Return the pseudonym of the day's chain of calls about a user without a record, from `key` and day alone."""
     return digest_of(f"{ALONE} {key} {day.isoformat()}".encode())[:16]
 
 
 def cut_entries(cuts: Iterable[tuple[str, CutCall]], key: str, chain: AuditStatus, because: str, at: datetime) -> Chain:
-    """Return the entries of these calls (id, call) as the next ones of the chain. A target that does not show the key may name the user: none."""
+    """Return the entries of (id, call), which continue the chain. A target that may name the user is left out."""
     digits = key.rpartition("-")[2]
     names = (account_id_for(UserKey(key)).removeprefix("nb-"), key, digits) if digits != key else (key,)
 
@@ -325,8 +326,9 @@ def without_known(
 ) -> tuple[StoryLine, ...]:
     """Return the lines that are not among the known entries.
 
-    A call is recognised by its id, another line by time, kind and text; a decision of the present pass also without its time, because
-    the pass that told it first was lost. Of a line that stands for several times, those that are told are taken off its count.
+    A call is recognised by its id, another line by time, kind and text; a decision of the present pass also without its
+    time, because the pass that wrote it first was lost. If a line stands for several occurrences, the known ones are
+    subtracted from its count.
     """
     scrub, known = Scrub(record, kept), tuple(known)
     calls, told, decided = set(), set(), set()
@@ -354,7 +356,7 @@ def without_known(
 
 
 def _times(line: StoryLine, known: Iterable[Entry], scrub: Scrub) -> int:
-    """Return how many times the known entries tell what the line tells. Only lines that may be folded are told more than once."""
+    """Return the number of known entries with the content of the line. Only foldable lines can occur more than once."""
     first, last = line.at, line.until or line.at
     state = line.call.state if line.call is not None else None
     told = (line.kind, scrub(line.act if line.call is not None else line.text), scrub(line.ref), state)

@@ -1,4 +1,7 @@
-"""The copies of a user's files as the record knows them: which can be restored, and when the next one may be taken. Pure."""
+"""The copies of a user's files as the record knows them. Pure.
+
+Here are those that can be restored, and the earliest time of the next one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def newest_at(status: Status, moment: datetime) -> Snapshot | None:
 
 
 def next_copy_at(status: Status, ever: datetime) -> datetime | None:
-    """Return from when on a copy may be taken of the present disk; None if it never ran, or if the newest copy holds everything.
+    """Return the earliest time of the next copy of the present disk.
+
+    Return None if the disk was never in use, or if the newest copy has everything.
 
     `ever` stands for "at any time". Whether the profile wants copies is not asked.
     """

@@ -1,4 +1,7 @@
-"""A cut: a user who should have an environment becomes entitled to none. The types here are what a record remembers of a guarded cut."""
+"""A cut: a user who should have an environment becomes entitled to none.
+
+The types describe a record's memory of a guarded cut.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ class StepKind(StrEnum):
 class WaitingCut(Struct, frozen=True, kw_only=True):
     """A cut for which the limits left no room. It waits for room, for an approval, or for the end of the guard's patience.
 
-    `ref` names what ends access (`shared.domain.intent.guard.cut_of`), `source` the source that stated it. `since` is when the wait
-    began. From `undoable_at` on, the part that can be undone is done; the rest still waits. `urgent`: the cut may use the small window
-    for urgent cuts.
+    `ref` identifies the reason for the end of access (`shared.domain.intent.guard.cut_of`), `source` the source that
+    stated it. `since` is when the wait began. From `undoable_at` on, the reversible part is done; the rest still waits.
+    `urgent`: the cut may use the small window for urgent cuts.
     """
 
     ref: str
@@ -53,7 +56,9 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
 
 
 class SeatWait(Struct, frozen=True, kw_only=True):
-    """A user who waits for a seat of each group in `groups`, and since when. `is_full` False: whether there is one is not known yet.
+    """A user's wait for a seat in each group of `groups`, with its start.
+
+    `is_full` is False while it is unknown if there is a seat.
 
     `spent` are groups whose monthly limit is used up.
     """

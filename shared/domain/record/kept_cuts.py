@@ -1,8 +1,9 @@
 """Cuts about users who have no record to write, kept while the audit refuses their entries.
 
-A record is the outbox of its own history. A user without a record that can be written has an object of this kind below `audit-waiting/`
-in the bucket of records. The hourly sweep writes the entries, and removes the object after that. The call ids follow from the content, so
-entries that were written are recognised, whichever process wrote them and wherever it ended.
+A record is the outbox of its own history. A user without a record that can be written has an object of this kind below
+`audit-waiting/` in the bucket of records. The hourly sweep writes the entries, and removes the object after that. The
+call ids depend only on the content, so written entries are recognised, whichever process wrote them and wherever it
+crashed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class KeptCuts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_intent(self) -> bool:
-        """A flag: true if the calls were about to be made, and their outcomes are told apart from this."""
+        """Return True if this was kept before the calls; their outcomes are kept separately."""
         return all(call.state is CallState.ASKED for call in self.calls)
 
 
@@ -49,7 +50,7 @@ def kept_from_json(content: bytes) -> KeptCuts:
 
 
 def kept_name(cuts: KeptCuts) -> str:
-    """Return the object's name: the same cuts have the same one."""
+    """Return the object's name: the same cuts have the same name."""
     return f"{KEPT}{cuts.at:%Y-%m-%dT%H%M%S.%f}-{_digest(cuts)}.json"
 
 

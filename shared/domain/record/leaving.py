@@ -1,4 +1,7 @@
-"""The proof of leaving: for each of the eight paths by which a leaver could still get in, when it was cut, and when the cloud said so."""
+"""The proof of leaving, for each of the eight paths by which a leaver could still have access.
+
+It has the time of the cut, and the time at which the cloud confirmed it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ class PathState(StrEnum):
 
 
 class PathCut(Struct, frozen=True, kw_only=True):
-    """A path: `cut_at` is when its end was asked for, or when it was first seen gone; `gone_at` when the cloud was asked and said so.
+    """A path: `cut_at` is the time at which its end was requested, or it was first seen gone.
+
+    `gone_at` is the time at which the cloud confirmed that.
 
     `reason` says why it is not gone, or could not be observed: the reason of an error, "" for none.
     """
@@ -45,14 +50,16 @@ class PathCut(Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """The result: True if the cloud was asked after the cut, and nothing was there."""
+        """Return True if the cloud was asked after the cut and nothing was left."""
         return self.gone_at is not None
 
 
 class Leaving(Struct, frozen=True, kw_only=True):
-    """The state of a user's leaving. `since` is when the news came; `complete_at` when the last path was verified, None before.
+    """The state of a user's leaving.
 
-    `keys` is how many keys users had made for the person's account when it was asked for them; None if it never was.
+    `since` is the time of the news; `complete_at` is the time at which the last path was verified, None before.
+
+    `keys` is the number of keys that users had made for the person's account at the last check; None if there was none.
     """
 
     since: datetime
@@ -61,5 +68,5 @@ class Leaving(Struct, frozen=True, kw_only=True):
     keys: int | None = None
 
     def path(self, path: LeavingPath) -> PathCut | None:
-        """Return what is known of a path; None if the path was not checked."""
+        """Return the state of a path; None if the path was not checked."""
         return next((each for each in self.paths if each.path is path), None)

@@ -1,7 +1,8 @@
-"""The mails to a user, or about one, as the record keeps them: decided, claimed, and what became of each.
+"""The mails to a user, or about one, as the record keeps them: decided, claimed, and each with its outcome.
 
-A mail is told once for each user, stage and episode. The decision and the claim are parts of the record's own conditional writes, so
-that neither a redelivery nor a crash tells anything twice (docs/adr/0040). Words are made last, by the function `notify`.
+A mail is sent once for each user, stage and episode. The decision and the claim are parts of the record's own
+conditional writes, so that neither a redelivery nor a crash sends anything twice (docs/adr/0040). Words are made last,
+by the function `notify`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WARNED_BEFORE = (14, 3, 1)  # days
 
 
 class MailState(StrEnum):
-    """The state of a mail. All but DUE and CLAIMED are final, except that an operator may take note of a failure."""
+    """The state of a mail. All but DUE and CLAIMED are final, except that an operator may acknowledge a failure."""
 
     DUE = "Due"  # to be sent
     CLAIMED = "Claimed"  # a function began to send it; it is never sent by another one
@@ -74,11 +75,11 @@ class Trouble(StrEnum):
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """A mail of a stage for an episode, which is a text that no other episode of the stage has.
+    """A mail of a stage for an episode. An episode is identified by a text that is unique within the stage.
 
-    `at` is when the mail came into its state, `decided_at` when it was decided. `facts` are times and numbers for its words. `tries`
-    counts attempts that certainly failed; the next one is not made before `not_before`. `refused` counts recipients who were refused
-    while others were not.
+    `at` is the time at which the mail entered its state, `decided_at` the time of the decision. `facts` are times and
+    numbers for its words. `tries` counts attempts that certainly failed; the next one is not made before `not_before`.
+    `refused` counts recipients who were refused while others were not.
     """
 
     stage: Stage
@@ -105,8 +106,8 @@ class Mail(Struct, frozen=True, kw_only=True):
 class PlannedChange(Struct, frozen=True, kw_only=True):
     """A change for which a running notebook will be stopped.
 
-    `what` is its digest, `at` when the maintenance window opens (None: when the notebook is next stopped). `replaces`: a new machine
-    takes the place of the present one.
+    `what` is its digest, `at` the time at which the maintenance window opens (None: at the next stop of the notebook).
+    `replaces` is True if a new machine replaces the present one.
     """
 
     what: str
@@ -115,7 +116,9 @@ class PlannedChange(Struct, frozen=True, kw_only=True):
 
 
 class MailStatus(Struct, frozen=True, kw_only=True):
-    """The mails of a user, oldest first. `mails_since` is when messages were switched on for the user, None if they never were.
+    """The mails of a user, oldest first.
+
+    `mails_since` is the time at which messages were switched on for the user, None if they never were.
 
     `change` is a change of the notebook that waits, with the time at which it is planned.
     """
@@ -126,7 +129,7 @@ class MailStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def is_untold(self) -> bool:
-        """The state of the mails: True if a mail was not delivered, or may not have been, and no operator took note."""
+        """Return True if a mail was not delivered, or may not have been, and no operator has acknowledged that."""
         return any(mail.state in NOT_TOLD for mail in self.mails)
 
     def mail(self, stage: Stage, episode: str) -> Mail | None:
@@ -143,7 +146,7 @@ def last_warning(since: datetime, days: int = min(WARNED_BEFORE)) -> str:
 
 
 def warned_of(status: MailStatus, stage: Stage, since: datetime, now: datetime) -> bool:
-    """Return True if the last warning of that stage was told, and the time that it named has come."""
+    """Return True if the last warning of that stage was sent, and the time that it named has come."""
     mail = status.mail(stage, last_warning(since))
     named = mail.time("at") if mail is not None else None
     return mail is not None and mail.state in WAS_TOLD and (named is None or named <= now)

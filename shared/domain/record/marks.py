@@ -17,7 +17,10 @@ _BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
 
 
 def bounded(reason: str) -> Reason:
-    """Return a dead letter's reason as one of ours. An unknown reason was put on the topic by others and becomes an invalid message."""
+    """Return a dead letter's reason as one of ours.
+
+    An unknown reason, which another sender put on the topic, becomes `InvalidMessage`.
+    """
     return Reason(reason) if reason in _KNOWN else Reason.INVALID_MESSAGE
 
 
@@ -26,7 +29,7 @@ def with_letter(
 ) -> UserRecord:
     """Return the record marked with a dead letter; the same object if this dead letter or a newer one marked it before.
 
-    A dead letter that is delivered twice therefore marks once, even if the mark ended in between.
+    So a dead letter that is delivered twice marks the record once, even if the mark ended in between.
     """
     status = record.status
     if (sent_at, letter_id) <= (status.inbox.last_letter_at or _BEFORE_EVERYTHING, status.inbox.last_letter_id):

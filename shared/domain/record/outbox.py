@@ -8,8 +8,8 @@ from msgspec import Struct
 class AuditStatus(Struct, frozen=True, kw_only=True):
     """The end of the user's chain of audit entries. The lines of the history that wait are the entries to come.
 
-    `alias` is the pseudonym in the entries; the record is all that joins it to the user. `audited` is the number of the last entry,
-    `audit_digest` the SHA-256 of its bytes, `audit_object` the object that has it.
+    `alias` is the pseudonym in the entries; only the record links it to the user. `audited` is the number of the last
+    entry, `audit_digest` the SHA-256 of its bytes, `audit_object` the object that has it.
     """
 
     alias: str = ""

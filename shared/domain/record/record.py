@@ -1,4 +1,7 @@
-"""The record of one user: what is wanted (`spec`, from the facts) and what cannot be read back from the cloud (`status`)."""
+"""The record of one user.
+
+It has the wanted state (`spec`, from the facts) and the state that cannot be read back from the cloud (`status`).
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,14 @@ class Power(StrEnum):
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """The wanted state. `power` is a request that is fulfilled once; `power_reason` says what caused it.
+    """The wanted state. `power` is a request that is fulfilled once; `power_reason` is its cause.
 
-    `absent_since` is when entitlement ended; the retention counts from it. `keep_on_until`: the user asked for no idle stop before
-    this time. `restart_at`: the user asked then for a restart of the running instance. `restore`: a copy of the files
-    is to take the place of the present ones. `clusters` are the Spark clusters that the user requests, at most one for each template. `cause` is why the user is
-    entitled or not. `entitled_by` is the assigned group that entitles, empty if something else does. `limited_by` are all groups of the
-    user with a limit of environments, `paid_by` those with a limit of cost; a leaver keeps these.
+    `absent_since` is the time at which entitlement ended; the retention counts from it. `keep_on_until`: the user
+    requested no idle stop before this time. `restart_at` is the time at which the user requested a restart. `restore`
+    is the request to replace the files by a copy. `clusters` are the Spark clusters that the user requests, at most one
+    for each template. `cause` is the reason why the user is entitled or not. `entitled_by` is the assigned group that
+    entitles, empty if something else does. `limited_by` are all groups of the user with a limit of environments,
+    `paid_by` those with a limit of cost; a leaver keeps these.
     """
 
     presence: Presence
@@ -101,7 +105,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 class Handover(Struct, frozen=True, kw_only=True):
     """A new owner of the address: it was given to a new account, hence to another user. Later messages are about the record `to`.
 
-    `at` is when the old account was deleted.
+    `at` is the time at which the old account was deleted.
     """
 
     to: UserKey
@@ -122,12 +126,13 @@ class Rejected(Struct, frozen=True, kw_only=True):
 
 
 class UserRecord(Struct, frozen=True, kw_only=True):
-    """All data that is kept about one user. The object `records/<user_key>.json`.
+    """All data that is kept about one user, stored in the object `records/<user_key>.json`.
 
-    `user_key` is computed from the first address and stays when the address changes. `email_since` is when the present address was
-    announced, None for the first address. `former_emails` are all other addresses that the user had. `rename` and `claim` are the two
-    sides of an address change that waits. `handover` says who has the address now, `predecessor` is the record that had it before.
-    `rejected` are claims about the user's identity that an operator rejected.
+    `user_key` is computed from the first address and stays when the address changes. `email_since` is the time at which
+    the present address was announced, None for the first address. `former_emails` are all other addresses that the user
+    had. `rename` and `claim` are the two sides of an address change that waits. `handover` names the present holder of
+    the address, `predecessor` the record that had it before. `rejected` are claims about the user's identity that an
+    operator rejected.
     """
 
     user_key: UserKey
@@ -148,12 +153,15 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def waits_for_number(self) -> bool:
-        """The state of a record for a person number: True if it keeps messages about a number that no known user has yet."""
+        """Return True if the record keeps messages about a person number that no known user has yet."""
         return not self.email and PERSON_ID in self.facts.timelines
 
     @property
     def is_undecided(self) -> bool:
-        """The state of a user who was stopped because no decision came in time: nothing is deleted before the decision."""
+        """Return True if the user was stopped because no decision came in time.
+
+        Nothing is deleted before the decision.
+        """
         return self.spec.presence is Presence.ABSENT and self.status.guard.waiting_cut is not None
 
     @property
@@ -163,7 +171,10 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def asks_for_seats(self) -> bool:
-        """The need of seats: True if the user gets an environment only with all of them. An existing environment counts in any case."""
+        """Return True if the user gets an environment only with all seats.
+
+        An existing environment counts in any case.
+        """
         status = self.status
         is_away = status.notebook.dormancy is not None and status.notebook.dormancy.away_since is not None
         has_environment = is_away or bool(
@@ -195,18 +206,23 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return min((moment for moment in moments if moment is not None), default=None)
 
     def with_status(self, **changes: Unpack[StatusChanges]) -> UserRecord:
-        """Return the record with some status fields changed, in whichever part they are."""
+        """Return the record with some status fields changed, whichever part has them."""
         return replace(self, status=self.status.changed(**changes))
 
     def is_due(self, now: datetime) -> bool:
-        """Return True if a pass is needed: its time has come, or no pass has seen the latest change of what is wanted."""
+        """Return True if a pass is needed.
+
+        Either its time has come, or no pass has seen the latest change of the wanted state.
+        """
         if self.status.observed_generation != self.status.generation:
             return True
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
 
 
 class LimitRow(Struct, frozen=True, kw_only=True):
-    """The part of a user in limits by group: `seats` are the limited groups in which the user counts, `wait` what the user waits for.
+    """The part of a user in limits by group.
+
+    `seats` are the limited groups in which the user counts, `wait` is the user's wait for seats.
 
     `is_due`: the existing environment gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
     """
@@ -220,15 +236,17 @@ class LimitRow(Struct, frozen=True, kw_only=True):
 class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
-    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names, without those
-    known to be lost, and `copies` likewise of those for the user; the copy that holds what is on the disk is in both. `copy_from` is from when on the next one may be taken, None if the
-    newest holds everything. `clusters` are the states of Spark clusters by template, "" before the first observation.
-    `audit` is the end of the user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may join these to the user.
-    `meter` is the user's meter as a text (`shared.domain.things.meter_text`), empty before the first line.
-    `marked`: a message about the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it.
-    `access_until` is when access ends by the newest statement, None for no end. `hold_reason` is why the data is held. `proved_at` is when
-    the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no machine for the user who waits for one,
-    `sold_out_since` is since when the notebook is not ready for that reason.
+    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names,
+    without those known to be lost, and `copies` likewise of those for the user; the copy that holds what is on the disk
+    is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
+    states of Spark clusters by template, "" before the first observation. `audit` is the end of the user's chain of
+    audit entries, "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's
+    meter as a text (`shared.domain.things.meter_text`), empty before the first line. `marked`: a message about the user
+    could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it. `access_until`
+    is the end of access by the newest statement, None for no end. `hold_reason` is the reason of the hold. `proved_at`
+    is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no
+    machine for the user who waits for one, `sold_out_since` is the time since which the notebook is not ready for that
+    reason.
     """
 
     user_key: UserKey
@@ -281,7 +299,9 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
-    """Return when an unknown leaver was recorded: a user of whom only a leave was ever stated. None for every other user.
+    """Return the time at which an unknown leaver was recorded; None for all other users.
+
+    For an unknown leaver, only a leave was ever stated.
 
     Once a statement gives something, or the address changes, the record is an ordinary record.
     """

@@ -44,7 +44,7 @@ class Recoverable(Struct, frozen=True, kw_only=True):
 
     @property
     def deleted(self) -> bool:
-        """The absence of a live object: True if there is none."""
+        """Return True if there is no live object."""
         return self.live_generation == 0
 
 

@@ -1,4 +1,4 @@
-"""The typed parts of a user's status, which cannot be read back from the cloud; with conditions and notices."""
+"""The typed parts of a user's status, which cannot be read back from the cloud; including conditions and notices."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Condition(Struct, frozen=True, kw_only=True):
 
 
 class Notice(StrEnum):
-    """A fact about a user that a manager should know, computed from the facts at each pass."""
+    """A notice about a user for managers, computed from the facts at each pass."""
 
     STILL_LISTED = "StillListed"  # HR's feed repeats a user whose leave is still valid
     TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were stated for the same moment
@@ -106,14 +106,14 @@ class OperationRef(Struct, frozen=True, kw_only=True):
 
 
 class RegretKind(StrEnum):
-    """The kind of a sign that an idle stop, or its warning, met somebody who was there."""
+    """The kind of a sign that an idle stop or its warning disturbed a user at work."""
 
     EXTENDED = "Extended"  # within ten minutes of a warning
     STARTED = "Started"  # within ten minutes of an idle stop
 
 
 class Regret(Struct, frozen=True, kw_only=True):
-    """Such a sign, and when it came."""
+    """A sign that an idle stop or its warning disturbed a user at work, with its time."""
 
     kind: RegretKind
     at: datetime
@@ -127,7 +127,7 @@ class TakenWish(Struct, frozen=True, kw_only=True):
 
 
 class StatusChanges(TypedDict, total=False):
-    """The fields of a status and of its parts, so that `with_status` accepts nothing else."""
+    """The fields of a status and of its parts, so that `with_status` accepts no other names."""
 
     generation: int
     observed_generation: int
@@ -206,20 +206,19 @@ class StatusChanges(TypedDict, total=False):
 class NotebookStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the instance.
 
-    `power_settled`: the wanted power was reached once, so a later difference was made from outside and is adopted, not corrected.
-    `settles_at`: `power_settled` is not set before this time, because a pass that was planned before the user was entitled may still
-    stop or delete the instance. `was_active`: this instance was ACTIVE at least once, so it may hold data.
-    `failed_zones` had no machines in this round. Nothing is created or started before `not_before`.
-    `naming` counts the names that the instance has had: a replacement exists beside its predecessor, which is `former`.
-    `built_from` is what the present instance was created with, as far as that can never be changed
-    (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused: the change is not tried
-    again until something else is wanted. `turn` is when the user's change began in the last rollout that reached the user.
-    `offered_zones` are those that Google named as available at the last stockout; `wrong_zones` do not have a value of the profile at all.
-    `refused_spec` is the digest of the configuration that the cloud refused as wrong
-    (`shared.domain.notebook.creation.config_digest`). `unsettled_since`: the instance was first seen then in a state that is not what is
-    wanted and in which nothing can be done. `unwell_since`: since then JupyterLab does not answer. `restarted_for`: the request (`Spec.restart_at`)
-    for which a restart was sent, at most one. `lost_at`: somebody else deleted the instance, with unsaved files; `files_of`: when the files
-    that came back were saved. `dormancy`: it will be or is put away. `regrets` are the last ten extensions and starts soon after a warning or stop.
+    `power_settled`: the wanted power was reached once, so a later difference comes from outside and is adopted.
+    `settles_at`: `power_settled` is not set before this time, because an older pass may still stop or delete the
+    instance. `was_active`: this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines
+    in this round. Nothing is created or started before `not_before`. `naming` counts the instance's names: a
+    replacement exists beside its predecessor, `former`. `built_from` has the unchangeable values of its creation
+    (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused, which is not
+    tried again. `turn` is the start of the user's change in the last rollout. `offered_zones` had machines at the last
+    stockout, as Google said; `wrong_zones` lack a value of the profile. `refused_spec` is the digest of the
+    configuration that the cloud refused as invalid (`shared.domain.notebook.creation.config_digest`).
+    `unsettled_since`: the start of an unwanted state in which nothing can be done. `unwell_since`: the start of a time
+    in which JupyterLab does not answer. `restarted_for`: the request (`Spec.restart_at`) for which a restart was sent,
+    at most one. `lost_at`: the time of a deletion from outside with unsaved files; `files_of`: the time at which the
+    restored files were saved. `dormancy` is set if the notebook will be or is put away. `regrets` has the last ten.
     """
 
     instance_id: InstanceId | None = None
@@ -253,10 +252,10 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
 class DataStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of saved files.
 
-    `snapshots` are all that may exist, oldest first. `saved_in` names the snapshot that has the present content of the data disk, and is
-    empty once the instance may have been used since. `restoring` is set before the cloud is asked to restore data.
-    `rollback` is a requested restore under way, `restored` how the last one ended. `is_copied`: the newest copy was taken of a
-    stopped machine, which was not seen to run since. `copy_failures` counts copies that failed in a row; no copy is taken before `copy_after`.
+    `snapshots` are all that may exist, oldest first. `saved_in` names the snapshot with the present content of the data
+    disk; "" once the instance may have been used since. `restoring` is set before the cloud is asked to restore data.
+    `rollback` is a requested restore under way, `restored` the outcome of the last one. `is_copied`: the newest copy
+    has all files of a stopped machine. `copy_failures` counts failures in a row; `copy_after` is the next try.
     """
 
     snapshots: tuple[Snapshot, ...] = ()
@@ -312,14 +311,15 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """The remembered state that cannot be read back from the cloud, in parts by subject.
 
-    `generation` counts changes of what is wanted, `observed_generation` is the last that a whole pass has seen. `attempts` counts failures
-    in a row. `tries` counts started operations, and is part of request ids.
-    `waiting_since` is the time of the message whose effect is pending: a joiner's notebook to be ready, or a leaver's to be stopped.
-    `ready_took_s` is how long the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template.
-    `usage` says how long the notebook (`shared.domain.things.usage.NOTEBOOK`) and each template's clusters ran this month; `meter` has what is billed.
-    `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is the latest history, oldest first. `notices` are what a manager should know.
+    `generation` counts changes of the wanted state; `observed_generation` is the last that a whole pass saw. `attempts`
+    counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time
+    of the message whose effect (a joiner's notebook ready, a leaver's stopped) is pending. `ready_took_s` is how long
+    the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template. `usage` has this
+    month's running time of the notebook (`shared.domain.things.usage.NOTEBOOK`) and of each template's clusters;
+    `meter` has the billed lines. `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is
+    the latest history, oldest first. `notices` are for managers.
 
-    A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`), so no two parts have a field of the same name.
+    A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`): names are unique.
     """
 
     generation: int = 1
@@ -346,7 +346,7 @@ class Status(Struct, frozen=True, kw_only=True):
     mail: MailStatus = field(default_factory=MailStatus)
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
-        """Return the status with some fields changed, in whichever part they are."""
+        """Return the status with some fields changed, whichever part has them."""
         own, parts = dict[str, object](), dict[str, dict[str, object]]()
         for name, value in changes.items():
             part = PART_OF.get(name)

@@ -13,7 +13,10 @@ class UnknownWordError(Exception):
 
 
 def unknown_word(raw: Any, kind: Any) -> str | None:
-    """Return the first text in JSON data that is not in the closed list that `kind` has at that place; None if there is none."""
+    """Return the first text in JSON data that is not in the closed list of the type `kind` at that place.
+
+    Return None if there is none.
+    """
     return _in(raw, inspect.type_info(kind))
 
 

@@ -1,4 +1,6 @@
-"""The rollout of a change of machines or images: it reaches the fleet in waves, so that a bad change meets few users. Pure.
+"""The rollout of a change of machines or images: it reaches the fleet in waves, so that a bad change affects few users.
+
+Pure.
 
 A `Rollout` is part of the policy in force. A user whose turn has not come keeps a notebook that is right by an earlier policy; all
 other differences are corrected as usual. The drift sweep counts (`counts_of`), judges (`judge`) and opens the next wave
@@ -42,8 +44,8 @@ class RolloutState(StrEnum):
 class Turn(Struct, frozen=True, kw_only=True):
     """The start of a user's change in a rollout, and the time at which it was observed to work (None: not yet).
 
-    `refused`: the cloud refused the change for good, and the user keeps the old notebook. `sold_out`: Google has no machine, or no
-    quota, for it; that says nothing about the change itself.
+    `refused`: the cloud permanently refused the change, and the user keeps the old notebook. `sold_out`: Google has no
+    machine, or no quota, for it; that says nothing about the change itself.
     """
 
     rollout: str
@@ -76,10 +78,11 @@ class Counts(Struct, frozen=True, kw_only=True):
 class Rollout(Struct, frozen=True, kw_only=True):
     """A change that goes in waves.
 
-    `sizes` are the numbers of users up to each wave, all users for the last. `bounds` are the highest ranks of all waves but the last.
-    `first` is the user of the first wave. `before` is the content of the previous policy, to go back to. `earlier` are the
-    shapes (`policy_codec.shape_of`), oldest first, by which a notebook may still be right. `excused_at`: a change that began
-    before this time does not count as failed any more, because an administrator decided to go on.
+    `sizes` are the numbers of users up to each wave, all users for the last. `bounds` are the highest ranks of all
+    waves but the last. `first` is the user of the first wave. `before` is the content of the previous policy, to go
+    back to. `earlier` are the shapes (`policy_codec.shape_of`), oldest first, by which a notebook may still be right.
+    `excused_at`: a change that began before this time no longer counts as failed, because an administrator decided to
+    continue.
     """
 
     rollout_id: str
@@ -97,7 +100,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
 
     @property
     def is_last(self) -> bool:
-        """The last wave: True if the turn of every user has come."""
+        """Return True in the last wave: the turn of every user has come."""
         return self.wave >= len(self.bounds)
 
     @property
@@ -113,11 +116,14 @@ class Rollout(Struct, frozen=True, kw_only=True):
         return self.wave > 0 and rank(self.rollout_id, user_key) <= self.bounds[self.wave]
 
     def excuses(self, turn: Turn) -> bool:
-        """Return True if the change began before an administrator decided to go on: a failure before that is tried again."""
+        """Return True if the change began before an administrator decided to continue.
+
+        Earlier failures are tried again.
+        """
         return turn.rollout == self.rollout_id and self.excused_at is not None and turn.began_at < self.excused_at
 
     def admits(self, user_key: UserKey, turn: Turn | None) -> bool:
-        """Return True if the user's change may begin, or go on."""
+        """Return True if the user's change may begin or continue."""
         match self.state:
             case RolloutState.DONE:
                 return True
@@ -133,7 +139,7 @@ def rank(rollout_id: str, user_key: UserKey) -> int:
 
 
 def sizes_for(people: int) -> tuple[int, ...]:
-    """Return how many users have had the change after each wave, for a change that reaches `people` users."""
+    """Return the total number of users with the change after each wave, for a change that reaches `people` users."""
     return tuple(sorted({1, *(math.ceil(share * people) for share in SHARES)}))
 
 
@@ -146,7 +152,10 @@ def begin(
     earlier: tuple[Mapping[str, Any], ...],
     now: datetime,
 ) -> Rollout:
-    """Return a rollout for these users (at least one) with its first wave open. The first user of `rather` goes first, if there is one."""
+    """Return a rollout for these users (at least one) with its first wave open.
+
+    The first user of `rather`, if there is one, becomes the first user of the rollout.
+    """
     ordered = sorted(set(people), key=lambda key: (rank(rollout_id, key), key))
     sizes = sizes_for(len(ordered))
     bounds = tuple(rank(rollout_id, ordered[size - 1]) for size in sizes[:-1])
@@ -175,10 +184,10 @@ class Standing(StrEnum):
 
 
 class Sight(Struct, frozen=True, kw_only=True):
-    """An observation of a user's notebook from a listing; `in_line` and `works` are None if they cannot be told.
+    """An observation of a user's notebook from a listing; `in_line` and `works` are None if unknown.
 
-    `in_line`: the notebook is as the policy in force wants it, in everything whose change needs a stop. `works`: the notebook runs and is
-    healthy, or is stopped as it should be, and nothing of a replacement is left.
+    `in_line`: the notebook is as the policy in force wants it, in all properties whose change needs a stop. `works`:
+    the notebook runs and is healthy, or is stopped as it should be, and nothing of a replacement is left.
     """
 
     in_line: bool | None

@@ -38,7 +38,7 @@ class DeleteSnapshot(Action, frozen=True, kw_only=True):
 
 
 class SaveCopy(CreateSnapshot, frozen=True, kw_only=True):
-    """The action that takes a copy of a user's files. Its failure holds up nothing else."""
+    """The action that takes a copy of a user's files. Its failure does not delay anything else."""
 
     condition = ConditionType.COPIES_KEPT
     words = "save a copy of the files of {0.source.instance_id} in snapshot {0.name}"
@@ -47,7 +47,7 @@ class SaveCopy(CreateSnapshot, frozen=True, kw_only=True):
 
 
 class DropCopy(DeleteSnapshot, frozen=True, kw_only=True):
-    """The action that deletes a copy that is not needed any more."""
+    """The action that deletes a copy that is no longer needed."""
 
     condition = ConditionType.COPIES_KEPT
     is_routine = True
@@ -64,7 +64,7 @@ class WriteManifest(Action, frozen=True, kw_only=True):
     deleted_at: datetime | None = None
 
     def does(self) -> Activity:
-        """Return whether the manifest tells of what was made, or of its deletion."""
+        """Return the activity that the manifest records: the creation of the snapshot or its deletion."""
         return Activity.DELETE if self.deleted_at is not None else Activity.CREATE
 
     def describe(self) -> str:

@@ -1,7 +1,7 @@
-"""The step for the copies of an entitled user's files: those that were asked for are taken, and old ones are deleted.
+"""The step for the copies of an entitled user's files: requested copies are taken, and old ones are deleted.
 
-The idle sweep asks for copies (`with_copy_asked`), a limited number in each sweep. A pass takes them, and asks for none by itself. For a
-leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
+The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes them, and never
+requests one by itself. For a leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _MANY = 3  # failures in a row after which an administrator must look
 def to_look_at(
     record: UserRecord, notebook: NotebookSight, policy: Policy, now: datetime, *, thorough: bool
 ) -> tuple[str, ...]:
-    """Return the names of the snapshots that a pass must look at. A user whose copies are as they should be costs no look.
+    """Return the names of the snapshots that a pass must look at. A user whose copies are in order costs no read.
 
-    All are looked at for a leaver, a lost disk and a copy on its way, and if `thorough`.
+    All are read for a leaver, a lost disk or a copy in progress, and with `thorough`.
     """
     data = record.status.data
     if (
@@ -60,7 +60,7 @@ def to_look_at(
 
 
 def with_copy_asked(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
-    """Return the record that names one more copy to be taken; the same object if none is due now."""
+    """Return the record with one more requested copy; the same object if none is due now."""
     notebook, data = record.status.notebook, record.status.data
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     due = next_copy_at(record.status, record.created_at)
@@ -82,7 +82,10 @@ def with_copy_asked(record: UserRecord, policy: Policy, now: datetime) -> UserRe
 
 
 def copies_step(record: UserRecord, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the record, and the step for the copies of an entitled user; no step if there are none, and none failed."""
+    """Return the record, and the step for the copies of an entitled user.
+
+    No step if there are no copies and none failed.
+    """
     if record.spec.presence is Presence.ABSENT:
         return record, None
     failures = record.status.data.copy_failures
@@ -101,13 +104,16 @@ def copies_step(record: UserRecord, scene: Scene) -> tuple[UserRecord, Step | No
         reason=reason,
         message=message,
         requeue_after=min(waits, default=None),
-        because=("A copy of the files was asked for.",) if any(isinstance(a, SaveCopy) for a in actions) else (),
+        because=("A copy of the files was requested.",) if any(isinstance(a, SaveCopy) for a in actions) else (),
     )
     return record, step
 
 
 def with_refused_copy(record: UserRecord, name: str, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record after the cloud refused to take a copy; another is taken later. Without an answer the copy may still come."""
+    """Return the record after the cloud refused to take a copy; another is taken later.
+
+    If the cloud did not answer, the copy may still appear.
+    """
     snapshot = record.status.snapshot(name)
     if snapshot is None or isinstance(error, CloudUnavailableError):
         return record.with_status(is_copied=False)
@@ -138,14 +144,14 @@ def _is_open(snapshot: Snapshot) -> bool:
 
 
 def _is_restoring(record: UserRecord) -> bool:
-    """Return True if the disk may be replaced soon: no copy of it is begun."""
+    """Return True if the disk may be replaced soon: no copy of it is started."""
     data, wish = record.status.data, record.spec.restore
     is_asked = wish is not None and (data.restored is None or data.restored.wish != wish)
     return is_asked or data.rollback is not None or data.restoring is not None or bool(data.saved_in)
 
 
 def _named(record: UserRecord) -> set[str]:
-    """Return the names of the snapshots that a restore, or its undoing, needs."""
+    """Return the names of the snapshots that a restore or its undo needs."""
     data, wish = record.status.data, record.spec.restore
     names = {data.saved_in, data.restoring.snapshot if data.restoring is not None else ""}
     if _is_restoring(record) and wish is not None:
@@ -156,7 +162,7 @@ def _named(record: UserRecord) -> set[str]:
 
 
 def _protected(record: UserRecord, now: datetime) -> set[str]:
-    """Return the copies that are kept although there are newer ones: both states of a restore, as long as it can be undone."""
+    """Return the copies that are kept regardless of their age: both states of a restore, as long as it can be undone."""
     names, last = _named(record), record.status.data.restored
     if last is not None and last.undo_until is not None and now < last.undo_until:
         names |= {last.before, last.wish.snapshot}
@@ -164,7 +170,10 @@ def _protected(record: UserRecord, now: datetime) -> set[str]:
 
 
 def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str]:
-    """Return the copies that are not needed any more, with the reason. On hold, and without a profile, nothing is deleted."""
+    """Return the copies that are no longer needed, with the reason.
+
+    On hold, and without a profile, nothing is deleted.
+    """
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     if record.hold is not None or record.spec.presence is Presence.ABSENT or profile is None:
         return {}
@@ -213,7 +222,7 @@ def _with_failure(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _taken(record: UserRecord, scene: Scene) -> tuple[UserRecord, list[Action], list[timedelta]]:
-    """Return the record, the calls for copies that were asked for and do not exist yet, and when to look again."""
+    """Return the record, the calls for requested copies that do not exist yet, and the times until the next look."""
     actions: list[Action] = []
     waits: list[timedelta] = []
     for snapshot in record.status.data.snapshots:
@@ -243,7 +252,10 @@ def _is_of_another(snapshot: Snapshot, scene: Scene) -> bool:
 
 
 def _takeable(record: UserRecord, scene: Scene) -> NotebookState | None:
-    """Return the state of an instance whose disk can be copied now; None for one that is being changed, or whose files come back."""
+    """Return the state of an instance whose disk can be copied now.
+
+    Return None for one that is being changed, or whose files are being restored.
+    """
     notebook = scene.seen.notebook
     if not isinstance(notebook, ObservedNotebook) or _is_restoring(record):
         return None
@@ -252,7 +264,7 @@ def _takeable(record: UserRecord, scene: Scene) -> NotebookState | None:
 
 
 def _dropped(record: UserRecord, scene: Scene) -> tuple[UserRecord, list[Action], list[timedelta]]:
-    """Return the deletions of copies that are not needed any more, and when to look again."""
+    """Return the record, the deletions of copies that are no longer needed, and the times until the next look."""
     actions: list[Action] = []
     waits: list[timedelta] = []
     for name in _over(record, scene.policy, scene.now):
@@ -268,7 +280,7 @@ def _dropped(record: UserRecord, scene: Scene) -> tuple[UserRecord, list[Action]
 
 
 def _dates(record: UserRecord, scene: Scene) -> list[timedelta]:
-    """Return the times until a copy is not needed any more for its age."""
+    """Return the times until copies are no longer needed because of their age."""
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     if record.hold is not None or profile is None:
         return []

@@ -1,4 +1,4 @@
-"""The step for saved files: it saves a data disk before its instance may be deleted, and deletes snapshots that are not needed any more.
+"""The step for saved files: it saves data disks before deletions, and deletes snapshots that are over.
 
 A disk is saved when its snapshot was observed READY and its manifest is written.
 """
@@ -75,7 +75,7 @@ def save_data(
             return Saving(record=record, done=False, requeue_after=wait)
         case Absent():
             action = CreateSnapshot(**creation_of(record, snapshot))
-            because = ("The snapshot was asked for and is not there.",)
+            because = ("The snapshot was requested but does not exist.",)
             return Saving(
                 record=record, done=False, actions=(action,), requeue_after=scene.policy.poll, because=because
             )
@@ -88,7 +88,7 @@ def save_data(
 
 
 def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Return the progress of keeping files that a snapshot of an earlier instance holds, perhaps a copy: it needs its manifest, too."""
+    """Return the progress of keeping files in an earlier instance's snapshot, which needs a manifest, too."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     if snapshot is None or not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
@@ -97,7 +97,7 @@ def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 
 
 def _held_for(record: UserRecord, scene: Scene) -> timedelta | None:
-    """Return how long no snapshot is asked for, because the last one was refused or failed; None if one may be."""
+    """Return the wait before another snapshot is requested after a refusal or failure; None if there is none."""
     not_before = record.status.notebook.not_before
     return not_before - scene.now if not_before is not None and not_before > scene.now else None
 
@@ -134,7 +134,7 @@ def with_named(
 
 
 class Creation(TypedDict):
-    """The fields of an action that takes a snapshot."""
+    """The fields of the request for a snapshot."""
 
     name: str
     source: InstanceRef
@@ -142,7 +142,7 @@ class Creation(TypedDict):
 
 
 def creation_of(record: UserRecord, snapshot: Snapshot) -> Creation:
-    """Return what the cloud is asked for. The labels name the user's key and never an address."""
+    """Return the request for a snapshot. Its labels contain the user's key, never an address."""
     carries = {LABEL_MANAGED_BY: MANAGED_BY}
     if record.cost_center:
         carries[LABEL_COST_CENTER] = label_value(record.cost_center)
@@ -167,7 +167,7 @@ def _ready(
 
 
 def as_ready(snapshot: Snapshot, seen: SnapshotSeen, now: datetime) -> Snapshot:
-    """Return the snapshot with what is known since it was observed READY."""
+    """Return the snapshot with the values that are known once it is observed READY."""
     return replace(
         snapshot,
         ready_at=snapshot.ready_at or now,
@@ -178,7 +178,7 @@ def as_ready(snapshot: Snapshot, seen: SnapshotSeen, now: datetime) -> Snapshot:
 
 
 def _spec_of(notebook: ObservedNotebook, record: UserRecord, snapshot: Snapshot) -> dict[str, str]:
-    """Return what is needed to read the files again, of the disk's instance. No address: it is written into an object."""
+    """Return the properties of the disk's instance that are needed to read the files again, without an address."""
     image = notebook.image
     return {
         "id": snapshot.instance_id,
@@ -206,7 +206,7 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
 
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step:
-    """Return a step that deletes snapshots that are not needed any more, and whose condition says what is kept."""
+    """Return a step that deletes snapshots that are no longer needed. Its condition says what is kept."""
     record = _with_losses(record, scene)
     status = record.status
     actions: list[Action] = []
@@ -254,7 +254,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
     """Return the record with missing snapshots marked as lost, and without those that never held data.
 
-    A sweep then need not come back for them.
+    So a sweep need not examine them again.
     """
     for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
@@ -272,7 +272,9 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
 
 
 def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
-    """Return True for a missing snapshot that the pass that recorded it may not have requested from Google yet.
+    """Return True for a missing snapshot that may still be created.
+
+    The pass that recorded it may not have requested it yet.
 
     If such a snapshot were dropped from the record, it would stay in the cloud for ever.
     """
@@ -292,13 +294,13 @@ def is_paused(record: UserRecord) -> bool:
 
 
 def retention_end(record: UserRecord, scene: Scene) -> datetime | None:
-    """Return until when a leaver's snapshots are kept; None for an entitled user, and while the retention is paused."""
+    """Return the end of the retention of a leaver's snapshots; None for an entitled user, or while paused."""
     since = None if is_paused(record) else record.spec.absent_since
     return None if since is None else since + scene.policy.snapshot_retention
 
 
 def without_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
-    """Return the record that does not name this snapshot any more."""
+    """Return the record without this snapshot."""
     kept = tuple(s for s in record.status.data.snapshots if s.name != snapshot.name)
     saved_in = "" if record.status.data.saved_in == snapshot.name else record.status.data.saved_in
     return record.with_status(snapshots=kept, saved_in=saved_in)
@@ -311,7 +313,7 @@ def without_deleted(record: UserRecord, name: str) -> UserRecord:
 
 
 def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | None:
-    """Return why this snapshot is not needed any more; None while it is needed."""
+    """Return why this snapshot is no longer needed; None while it is needed."""
     if record.hold is not None or record.status.notebook.former is not None or record.status.data.restoring is not None:
         return None
     if snapshot.is_copy and record.spec.presence is Presence.PRESENT:
@@ -358,7 +360,7 @@ def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str
     snapshot = status.snapshot(status.data.saved_in)
     if snapshot is None:
         if status.notebook.not_before is not None and status.notebook.not_before > scene.now:
-            return ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "Saving the files failed; it is tried again."
+            return ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "Saving the files failed; Benchkeeper tries again."
         end = retention_end(record, scene)
         if not status.data.snapshots and (end is None or end > scene.now):
             text = "The notebook was deleted from outside before its files were saved; nothing is kept."
@@ -394,5 +396,5 @@ def _until(record: UserRecord, scene: Scene) -> str:
     if record.spec.presence is not Presence.ABSENT or end is None:
         return ""
     if end <= scene.now and not is_warned(record, scene):
-        return ", kept until the last warning of its deletion was told"
+        return ", kept until the last warning of its deletion was sent"
     return f", kept until {end:%Y-%m-%d %H:%M} UTC"

@@ -1,4 +1,7 @@
-"""The warning before a leaver's files are deleted: nothing is deleted before somebody was told of it, if messages are switched on."""
+"""The warning before a leaver's files are deleted.
+
+If messages are switched on, nothing is deleted before a warning was delivered.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from shared.domain.record.record import UserRecord
 
 
 def is_warned(record: UserRecord, scene: Scene) -> bool:
-    """Return True if a leaver's files may be deleted: the mail server accepted the last warning, or an operator took note."""
+    """Return True if a leaver's files may be deleted.
+
+    That is the case if the mail server accepted the last warning, or an operator acknowledged a failed one.
+    """
     since = record.spec.absent_since
     if not scene.policy.tells or since is None or not record.email:  # nobody can be told of a record without an address
         return True
@@ -18,7 +24,7 @@ def is_warned(record: UserRecord, scene: Scene) -> bool:
 
 
 def wait_for_warned(record: UserRecord, scene: Scene) -> list[timedelta]:
-    """Return how long it is until the time that the last warning names, if that is to come."""
+    """Return the time until the moment that the last warning names; empty if it has passed."""
     since = record.spec.absent_since
     if not scene.policy.tells or since is None:
         return []

@@ -7,7 +7,7 @@ from shared.domain.record.status import ConditionType
 
 
 class CreateCluster(Action, frozen=True, kw_only=True):
-    """The action that creates a Spark cluster of a template; if `zone` is empty, Dataproc picks a zone that has machines."""
+    """The action that creates a Spark cluster of a template; if `zone` is "", Dataproc picks a zone that has machines."""
 
     condition = ConditionType.CLUSTERS_READY
     target = "name"

@@ -1,4 +1,7 @@
-"""The end of a request for a cluster that could not be made: another zone, or its end with a diagnosis. Pure."""
+"""The handling of a cluster that could not be created: another zone, or the end of the request with a diagnosis.
+
+Pure.
+"""
 
 from __future__ import annotations
 

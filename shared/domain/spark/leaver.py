@@ -1,4 +1,7 @@
-"""The step for a leaver's Spark clusters: all are deleted, also those that the list does not show yet; a hold keeps them."""
+"""The step for a leaver's Spark clusters: all are deleted, including those that the list does not show yet.
+
+A hold keeps them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ LAG = timedelta(minutes=10)
 def may_come(known: ClusterStatus, scene: Scene) -> bool:
     """Return True while a requested cluster may still appear although it was not observed.
 
-    Its create goes on, or its operation could not be read: unknown is not over.
+    Its create is still running, or its operation could not be read: unknown does not mean finished.
     """
     if known.asked_at is None or known.seen_running_at is not None or known.deleting:
         return False
@@ -37,7 +40,7 @@ def may_come(known: ClusterStatus, scene: Scene) -> bool:
 def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
     """Return the step that deletes all clusters, unless a hold keeps them, or the end of access is not approved yet.
 
-    A cluster on its way stays in the record until it is gone, in case the user comes back.
+    A cluster that is being created stays in the record until it is gone, in case the user returns.
     """
     record, coming = _remembered(record, seen, scene)
     count = len(seen.clusters) + coming

@@ -1,4 +1,6 @@
-"""The step for a leaver's serverless interactive Spark sessions: all are ended, and looked for until none is left.
+"""The step for a leaver's serverless interactive Spark sessions.
+
+All are ended, and the search is repeated until none is left.
 
 The product does not request sessions: a user who may use a session template starts a session from a notebook or with gcloud, with the
 user's own identity. Sessions are therefore looked for only once the user leaves. Ending a session keeps its history in Dataproc and
@@ -37,7 +39,10 @@ def session_owner(record: UserRecord, project: str) -> SessionOwner:
 
 
 def sessions_to_look_for(record: UserRecord) -> bool:
-    """Return True for a leaver whose sessions may still run. A user who never had an environment started none."""
+    """Return True for a leaver whose sessions may still run.
+
+    A user who never had an environment cannot have started one.
+    """
     if record.spec.presence is Presence.PRESENT or record.status.notebook.instance_id is None:
         return False
     ended = record.status.condition(ConditionType.SESSIONS_ENDED)
@@ -47,7 +52,8 @@ def sessions_to_look_for(record: UserRecord) -> bool:
 def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scene: Scene) -> Step:
     """Return the step for a leaver's sessions, of which `seen` were observed.
 
-    The condition turns true once none was observed after the notebook had stopped: until then a kernel may start another.
+    The condition becomes true once no session is observed after the notebook has stopped; until then, a kernel may
+    start another.
     """
     if isinstance(seen, Unreadable):
         return unreadable(

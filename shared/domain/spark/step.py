@@ -1,4 +1,4 @@
-"""The Spark half of a plan: the clusters that the user requests exist, all others of the user do not.
+"""The Spark half of a plan: requested clusters are created, all other clusters of the user are deleted.
 
 A template has one cluster, with one name, so there are never two at a time. A cluster that ended by itself (idle, too old) is
 not created again. A failed cluster is removed, and Dataproc's message is kept for the user. A leaver loses all clusters.
@@ -54,7 +54,10 @@ _DELETABLE = frozenset(
 
 
 class _Look(Struct, frozen=True, kw_only=True):
-    """The input for planning one template's cluster: the record, the remembered status, the observation, and the plan context."""
+    """The input of planning one template's cluster.
+
+    It has the record, the remembered status, the observation, and the plan context.
+    """
 
     record: UserRecord
     known: ClusterStatus
@@ -127,7 +130,7 @@ def _wanted(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
 
 
 def _moves(record: UserRecord, known: ClusterStatus) -> bool:
-    """Return True while the cluster is not as it is wanted."""
+    """Return True while the cluster is not in the wanted state."""
     if record.spec.wish(known.template) is None:
         return known.is_there
     return known.state not in USABLE
@@ -147,7 +150,7 @@ def _one(look: _Look) -> _Did:
         case ClusterState.DELETING:
             return _deleting(look, wanted=wanted)
         case _ if _is_held(look) and (not wanted or seen.state in FAILED):
-            text = "Kept on hold; its own idle time may end it all the same."
+            text = "Kept because of the hold, but its own idle timeout may still end it."
             known = replace(look.known, reason=Reason.ON_HOLD, message=text)
             return _Did(record=_with(look, known), again=_LOOK_AT_RUNNING)
         case _ if seen.state in FAILED:
@@ -175,7 +178,10 @@ def _one(look: _Look) -> _Did:
 
 
 def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
-    """Return the remembered status, updated by the observation. A cluster that is being deleted was not requested since."""
+    """Return the remembered status, updated by the observation.
+
+    A cluster that is being deleted has not been requested since.
+    """
     runs, goes = seen.state in USABLE, seen.state is ClusterState.DELETING
     is_news = known.seen_running_at is None or _asked_again(look)
     confirmed = look.now if runs and is_news else known.seen_running_at
@@ -193,7 +199,10 @@ def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
 
 
 def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
-    """Return the status of a cluster that is being created or changed. Dataproc deletes nothing before that is over."""
+    """Return the status of a cluster that is being created or changed.
+
+    Dataproc does not delete a cluster before that has ended.
+    """
     known = look.known
     late = known.asked_at is not None and look.now - known.asked_at > look.scene.policy.stuck_after
     if late and known.seen_running_at is None:
@@ -272,7 +281,7 @@ def _absent(look: _Look, *, wanted: bool) -> _Did:
     if error is not None:
         return _after_failed_create(look, error, wanted=wanted)
     if not may_come(known, look.scene):
-        return _Did(record=_forget(look, _fresh(known), drop=True), because="The Spark cluster is not there any more.")
+        return _Did(record=_forget(look, _fresh(known), drop=True), because="The Spark cluster no longer exists.")
     return _Did(record=_with(look, _on_the_way(look, wanted=wanted)), again=look.poll)
 
 
@@ -283,7 +292,7 @@ def _asked_again(look: _Look) -> bool:
 
 
 def _is_unread(look: _Look) -> bool:
-    """Return True while the result of the create cannot be read: unknown is not over.
+    """Return True while the result of the create cannot be read: unknown does not mean finished.
 
     The wait is limited, because a failed cluster costs money.
     """
@@ -297,7 +306,7 @@ def _operation_error(look: _Look) -> BenchkeeperError | None:
 
 
 def _after_failed_create(look: _Look, error: BenchkeeperError, *, wanted: bool) -> _Did:
-    """Return the result for a create that left nothing behind."""
+    """Return the result for a failed create that left no cluster."""
     if not wanted:
         return _Did(record=_forget(look, _fresh(look.known)))
     record, known = after_error(look.record, look.known, error, look.scene.policy)
@@ -313,9 +322,7 @@ def _start(look: _Look) -> _Did:
     known, policy = look.known, look.scene.policy
     wish = look.record.spec.wish(known.template)
     if known.not_before is not None and wish is not None and look.now - wish.since > _PATIENCE:
-        text = (
-            "Google Cloud did not take it for an hour. Start it again later; if that fails too, ask an administrator."
-        )
+        text = "Google Cloud did not accept the request for an hour. Start it again later; if that fails too, ask an administrator."
         if may_come(known, look.scene):  # the answer to the last attempt may have been lost
             return _Did(record=_with(look, known), again=look.poll)
         return _ended(look, known.reason, text)
@@ -349,7 +356,10 @@ def _start(look: _Look) -> _Did:
 
 
 def _fresh(known: ClusterStatus) -> ClusterStatus:
-    """Return the status of a cluster that does not exist any more: its name, the zones that failed in this round, and a diagnosis."""
+    """Return the status of a cluster that no longer exists.
+
+    It has the cluster's name, the zones that failed in this round, and a diagnosis.
+    """
     return ClusterStatus(
         template=known.template,
         name=known.name,

@@ -1,1 +1,1 @@
-"""The template objects and session templates: the actions, and which are wanted."""
+"""The template objects and session templates: the actions, and the wanted objects."""

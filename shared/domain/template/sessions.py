@@ -27,7 +27,10 @@ _HEX = 12
 
 
 class SessionOffer(Struct, frozen=True, kw_only=True):
-    """A session template of a profile. `is_shared`: other profiles offer the template, too, so its name must tell them apart."""
+    """A session template of a profile.
+
+    `is_shared`: other profiles offer the template, too, so its name must contain the profile.
+    """
 
     session_id: str
     profile: str
@@ -51,12 +54,12 @@ class SessionSeen(Struct, frozen=True, kw_only=True):
 
     @property
     def is_ours(self) -> bool:
-        """The ownership: True if the template carries Benchkeeper's label."""
+        """Return True if the template carries Benchkeeper's label."""
         return self.labels.get(LABEL_MANAGED_BY) == MANAGED_BY
 
     @property
     def is_as_named(self) -> bool:
-        """The match of digest and name: False for a copy that was made by export and import, whose digest was made for another name."""
+        """Return True if the digest was made for this name: False for a copy that was made by export and import."""
         return self.labels.get(LABEL_DIGEST, "").endswith(f"-{_name_mark(self.session_id)}")
 
 
@@ -75,7 +78,7 @@ class UpdateSession(Struct, frozen=True, kw_only=True):
 
 
 class RemoveSession(Struct, frozen=True, kw_only=True):
-    """The action that deletes one of our templates; sessions that were started from it go on."""
+    """The action that deletes one of our templates; sessions that were started from it continue."""
 
     session_id: str
     because: str
@@ -131,7 +134,7 @@ def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
 
 
 def digest_label(session_id: str, body: Mapping[str, object]) -> str:
-    """Return the value of the digest label. It changes with the body, and its end tells which name it was made for.
+    """Return the value of the digest label. It changes with the body, and its end depends on the template's name.
 
     A letter comes first, because Dataproc requires of labels what RFC 1035 requires of names.
     """
@@ -181,7 +184,7 @@ def _bring_about(wanted: WantedSession, seen: SessionSeen | None) -> SessionActi
 
 
 def _difference(wanted: object, seen: object, path: str) -> str | None:
-    """Return the path of a field that we wrote and that reads differently; None if there is none.
+    """Return the path of a field that differs from what we wrote; None if there is none.
 
     Fields that the service adds are ignored.
     """

@@ -104,7 +104,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for values that Workbench would refuse, and for limits of no time at all."""
+        """Yield (field, problem) for values that Workbench would refuse, and for limits of zero time."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
                 yield name, f"{name} must be longer than nothing"
@@ -121,12 +121,15 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def workbench_timer(self) -> timedelta:
-        """The time of Workbench's own idle timer. It watches kernels only, so it is a net behind ours and never the first to act."""
+        """The time of Workbench's own idle timer.
+
+        It watches kernels only, so it is only a fallback that acts after ours.
+        """
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
 
 class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The copies of a user's files: the newest `keep` are kept, one a day of a machine that ran."""
+    """The copies of a user's files: the newest `keep` are kept, at most one for each day on which the machine ran."""
 
     keep: Annotated[
         int, Meta(ge=1, le=60, description="How many copies of a person's files are kept; a day has one at most.")
@@ -176,9 +179,11 @@ DiskType = Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXT
 
 
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The list prices of storage that is kept without a running machine, in the billing currency; what has no price is shown without one.
+    """The list prices of storage that is kept without a running machine, in the billing currency.
 
-    A running machine's disks are in its `hourly_cost`, so they are not counted by these.
+    An item without a price is shown without a cost.
+
+    A running machine's disks are in its `hourly_cost`, so these prices do not apply to them.
     """
 
     disk_gb_month: Annotated[
@@ -208,7 +213,10 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Hours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The working hours of a profile: on each of `days` (Monday is 0) from `start` until `end`, by the clock on the wall in `zone`."""
+    """The working hours of a profile: from `start` until `end` on each of `days` (Monday is 0).
+
+    Times are local times in `zone`.
+    """
 
     days: frozenset[int]
     start: time
@@ -219,12 +227,12 @@ class Hours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
-    `hourly_cost` is the list price of a running hour, None if it is not stated. `window` is set with `Disruption.WINDOW`.
-    `data_group` is the Google group whose members may read the data. With a personal service account, the account becomes a member.
-    `snapshots` says how many copies of the files are kept, None for none.
-    `reporter` is the address (`gs://...`) of the script by which the VM tells what it is doing; empty: none.
-    Outside of `hours` an unused environment is stopped sooner; None: it is as at any other time.
-    `templates` are the Spark clusters that a user may start, `session_templates` the serverless sessions that the launcher shows.
+    `hourly_cost` is the list price of a running hour, None if it is not stated. `window` is set with
+    `Disruption.WINDOW`. `data_group` is the Google group whose members may read the data. With a personal service
+    account, the account becomes a member. `snapshots` has the number of copies of the files, None for none. `reporter`
+    is the address (`gs://...`) of the script by which the VM reports its activity; "" for none. Outside of `hours`, an
+    unused environment is stopped sooner; None: there is no such difference. `templates` are the Spark clusters that a
+    user may start, `session_templates` the serverless sessions that the launcher shows.
     """
 
     name: str
@@ -253,7 +261,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def needs_account(self) -> bool:
-        """The need of a personal service account: True if the notebook or the Spark clusters of this profile run as one."""
+        """Return True if the notebook or the Spark clusters of this profile run as a personal service account."""
         return (
             self.identity is Identity.PERSONAL_SERVICE_ACCOUNT
             or self.spark.identity is ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
@@ -273,7 +281,10 @@ class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def assignment_content(assignment: Assignment) -> dict[str, Any]:
-    """Return an assignment as plain values; without limits it is as earlier programs wrote it, so that they still read it."""
+    """Return an assignment as plain values.
+
+    Without limits, the form is that of earlier programs, so that they can still read it.
+    """
     content: dict[str, Any] = to_dict(assignment)
     if assignment.limits is None:
         del content["limits"]
@@ -293,7 +304,10 @@ class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def is_session(self) -> bool:
-        """The kind of the template: True for serverless sessions, recognised by their top-level keys; a cluster template has `config`."""
+        """Return True for a template of serverless sessions, recognised by its top-level keys.
+
+        A cluster template has `config`.
+        """
         return _SESSION_KEY.search(self.text) is not None
 
     @property
@@ -316,7 +330,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prices: Prices = field(default_factory=Prices)
 
     def price_digest(self) -> str:
-        """Return eight hex digits that change whenever any price does."""
+        """Return eight hex digits that change whenever a price changes."""
         text = json.dumps(
             [
                 {name: profile.hourly_cost for name, profile in self.profiles.items()},
@@ -348,7 +362,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_environments is not None)
 
     def room_of(self, group: str) -> int | None:
-        """Return how many members of a group may have an environment at once; None for no limit."""
+        """Return the number of members of a group who may have an environment at once; None for no limit."""
         assigned = self.assignment_for(group)
         return None if assigned is None or assigned.limits is None else assigned.limits.max_environments
 
@@ -358,7 +372,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_monthly_cost is not None)
 
     def budget_of(self, group: str) -> float | None:
-        """Return what the members of a group may cost in a month; None for no limit."""
+        """Return the monthly cost limit of a group's members; None for no limit."""
         assigned = self.assignment_for(group)
         return None if assigned is None or assigned.limits is None else assigned.limits.max_monthly_cost
 

@@ -100,7 +100,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def is_there(self) -> bool:
-        """The existence of the cluster: True while something of the cluster is, or may be, in the cloud."""
+        """Return True while the cluster, or a part of it, exists or may exist in the cloud."""
         return self.asked_at is not None
 
 

@@ -121,7 +121,7 @@ class RetryableError(BenchkeeperError):
 
 
 class CloudUnavailableError(RetryableError):
-    """A failure of Google: an answer of 5xx, or no answer."""
+    """A failure of Google Cloud: a 5xx answer, or no answer."""
 
     reason = Reason.CLOUD_UNAVAILABLE
 
@@ -136,8 +136,8 @@ class RateLimitedError(RetryableError):
 class QuotaExhaustedError(RetryableError):
     """An exhausted resource quota of the region or project; another zone does not help.
 
-    `quota` names it and its limit, for people; "" if Google does not. `is_zero`: the limit is 0, so that nothing succeeds before Google
-    raises it.
+    `quota` names the quota and its limit, for people; "" if Google does not. `is_zero`: the limit is 0, so that nothing
+    succeeds before Google raises it.
     """
 
     reason = Reason.QUOTA_EXHAUSTED
@@ -175,14 +175,17 @@ class BusyError(RetryableError):
 
 
 class OperationFailedError(RetryableError):
-    """A long-running operation that ended with an error of no better class."""
+    """A long-running operation that ended with an error without a more specific class."""
 
     reason = Reason.OPERATION_FAILED
     default_retry_after = timedelta(minutes=2)
 
 
 class UnknownAnswerError(RetryableError):
-    """A failure in words that `shared.cloud.http.words` does not know, and that may pass: tried again ever more slowly."""
+    """A failure whose text `shared.cloud.http.words` does not know, and that may be temporary.
+
+    The call is retried ever more slowly.
+    """
 
     reason = Reason.UNKNOWN_ANSWER
     default_retry_after = timedelta(minutes=30)
@@ -218,7 +221,7 @@ class UnsupportedMessageError(PoisonError):
 
 
 class RosterTellsError(UnsupportedMessageError):
-    """News of a group that names nobody: only the list of the group's members tells whom it is about."""
+    """The error of news about a group that names no user: only the list of the group's members shows whom it concerns."""
 
 
 class UnknownProfileError(PoisonError):
@@ -250,7 +253,7 @@ class InvalidSpecError(PermanentError):
 
 
 class UnknownRefusalError(PermanentError):
-    """A refusal in words that `shared.cloud.http.words` does not know: it is shown and alerted, never guessed."""
+    """A refusal whose text `shared.cloud.http.words` does not know: it is shown and alerted, never guessed."""
 
     reason = Reason.UNKNOWN_ANSWER
 
@@ -283,7 +286,7 @@ class NewerRecordError(PermanentError):
 
 
 class NotOursError(PermanentError):
-    """A resource that has our name but does not carry our label: it is left alone."""
+    """A resource that has our name but does not carry our label: it is never changed."""
 
     reason = Reason.NOT_OURS
 

@@ -45,8 +45,9 @@ class CallState(StrEnum):
 class Call(Struct, frozen=True, kw_only=True):
     """The part of a line that only a call to the cloud has, until it is copied out.
 
-    `id` is made of the generation of the record that the intent was written over, and the number of the action. `activity` is that of
-    OCSF class 3001. `event` is the event or request that caused the call. `before` is what was wanted and seen before.
+    `id` is made of the generation of the record that the intent was written over, and the number of the action.
+    `activity` is that of OCSF class 3001. `event` is the event or request that caused the call. `before` is the wanted
+    and observed state before.
     """
 
     id: str
@@ -61,10 +62,11 @@ class Call(Struct, frozen=True, kw_only=True):
 class StoryLine(Struct, frozen=True, kw_only=True):
     """A line of the history. `text` is for people, `because` the reason, `ref` an event id, an operation's name or an error's reason.
 
-    `act` identifies the call to the cloud (`Action.key`); `refused`: the cloud refused the call. Lines of earlier versions have neither.
-    `by` is who caused the line: a source, the key of a user, or a part of Benchkeeper. `waits`: the line is not copied out yet; until
-    then it has `after`, what was wanted once the line was written, and for a call `call`. `again`: a repeated refusal, or a call of every
-    day, which only the audit keeps. `repeats`: how many times more the same happened, the last time at `until` (`folded`).
+    `act` identifies the call to the cloud (`Action.key`); `refused`: the cloud refused the call. Lines of earlier
+    versions have neither. `by` names the author: a source, the key of a user, or a part of Benchkeeper. `waits`: the
+    line is not copied out yet; until then it has `after`, the wanted state after the line was written, and for a call
+    `call`. `again`: a repeated refusal or a daily call, which only the audit keeps. `repeats`: the number of further
+    equal occurrences, the last one at `until` (`folded`).
     """
 
     at: datetime
@@ -84,24 +86,27 @@ class StoryLine(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The text for people, with the number of times."""
+        """The text for people, with the number of occurrences."""
         return with_times(self.text, self.repeats, self.until)
 
     @property
     def is_under_way(self) -> bool:
-        """The state of a call whose outcome no process has saved yet."""
+        """Return True for a call whose outcome no process has saved yet."""
         return self.call is not None and self.call.state is CallState.ASKED
 
 
 def with_times(text: str, repeats: int, until: datetime | None) -> str:
-    """Return the text of a line or an entry, with how often and until when the same happened, if more than once."""
+    """Return the text of a line or an entry.
+
+    If there are several occurrences, it ends with their number and the time of the last.
+    """
     return text if not repeats or until is None else f"{text} ({repeats + 1} times until {until:%Y-%m-%d %H:%M} UTC)"
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
     """Return the history with more lines, which wait to be copied out.
 
-    The oldest lines are dropped if there are more than `MAX_LINES`, but none that waits.
+    The oldest lines are dropped if there are more than `MAX_LINES`, but never waiting ones.
     """
     return latest((*story, *(_cut(replace(line, waits=True), _MAX_WAITING_TEXT) for line in lines)))
 
@@ -117,8 +122,9 @@ def latest(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
 def folded(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
     """Return the history in which repeated lines that wait are one line each, with a count, if more than `MAX_WAITING` lines wait.
 
-    Calls that changed nothing fold with equal ones since the last success of that call; a changed condition folds with equal ones while
-    what is wanted stays the same. News, requests, changes, and calls whose outcome is unknown are never folded.
+    Calls that changed nothing fold with equal ones since the last success of that call; a changed condition folds with
+    equal ones while the wanted state stays the same. News, requests, changes, and calls whose outcome is unknown are
+    never folded.
     """
     if sum(line.waits for line in story) <= MAX_WAITING:
         return story
@@ -145,7 +151,7 @@ def folded(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
 
 
 def _same(line: StoryLine) -> tuple[str, ...] | None:
-    """Return what equal lines have in common; None for a line that stays alone."""
+    """Return the key that equal lines share; None for a line that is never folded."""
     if line.kind is StoryKind.DECISION:
         return (line.kind, line.text, line.because)
     if line.call is not None and line.call.state in {CallState.REFUSED, CallState.HELD}:
@@ -160,7 +166,7 @@ def _one_more(first: StoryLine, line: StoryLine) -> StoryLine:
 
 
 def once_copied(line: StoryLine) -> StoryLine:
-    """Return the line as the record keeps it once the audit has all of it."""
+    """Return the line as the record keeps it once the audit has its full content."""
     return _cut(replace(line, waits=False, again=False, after={}, call=None), _MAX_TEXT)
 
 

@@ -34,7 +34,9 @@ _DROPPED_QUOTES = str.maketrans("", "", "'\u2019`\"")
 
 
 def parse_email(raw: object) -> UserEmail:
-    """Return the normalised address: NFC, lower case, trimmed. Raise `InvalidMessageError`, which says what is wrong with it.
+    """Return the normalised address: NFC, lower case, trimmed.
+
+    Raise `InvalidMessageError`, with the fault, for an invalid one.
 
     Local parts outside ASCII, apostrophes, plus tags and inner spaces are kept, because the address is a key here; no mail is sent
     to it. Two addresses that differ after normalisation are two users.
@@ -99,7 +101,7 @@ def instance_id_for(email: UserEmail) -> InstanceId:
 
 
 def first_instance_id(user_key: UserKey) -> InstanceId:
-    """Return the first instance id, computed from the key, which a user keeps when the address changes."""
+    """Return the first instance id, computed from the key, which a user keeps even if the address changes."""
     return InstanceId(f"nb-{user_key}")
 
 

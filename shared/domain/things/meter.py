@@ -1,8 +1,9 @@
-"""The meter of a user: how long each billed thing existed, in lines of one month, in whole seconds. Pure.
+"""The meter of a user: the time for which each billed thing existed, in lines of one month, in whole seconds. Pure.
 
-A line names what is billed (`What`) and counts seconds. The line is closed, and another opened, when anything in `What` or the
-quantity changes. Nothing is written while nothing changes: the seconds of an open line are computed when they are read.
-A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are calendar months in UTC.
+A line names the billed thing (`What`) and counts seconds. The line is closed, and another opened, when anything in
+`What` or the quantity changes. Nothing is written while nothing changes: the seconds of an open line are computed when
+they are read. A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are
+calendar months in UTC.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class MeterKind(StrEnum):
 
 
 class What(Struct, frozen=True, kw_only=True):
-    """A billed thing: its kind, its profile (of `SPARK`: the template), machine, disk, who pays for it, and its price.
+    """A billed thing: its kind, its profile (for `SPARK`: the template), machine, disk, payer, and price.
 
     `price` is the price that was configured when the line was opened, as a decimal text; empty if none was.
     """
@@ -70,7 +71,10 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Open(Struct, frozen=True, kw_only=True):
-    """The line that is still counting. `group` names the thing that it belongs to, so that one change closes all lines of it."""
+    """The line that is still counting.
+
+    `group` names the thing that it belongs to, so that one change closes all its lines.
+    """
 
     group: str
     what: What
@@ -81,8 +85,8 @@ class Open(Struct, frozen=True, kw_only=True):
 class Meter(Struct, frozen=True, kw_only=True):
     """The lines of the present and the last month, and the open lines. `began_at` is None before the first line.
 
-    `asked_at` is when the cloud accepted the create or start of a machine that does not run yet. `priced` is the digest of the prices
-    of the open lines (`Catalog.price_digest`).
+    `asked_at` is the time at which the cloud accepted the create or start of a machine that does not run yet. `priced`
+    is the digest of the prices of the open lines (`Catalog.price_digest`).
     """
 
     began_at: datetime | None = None
@@ -125,7 +129,7 @@ def by_month(since: datetime, until: datetime) -> Iterator[tuple[str, int]]:
 
 
 def bare(what: What) -> What:
-    """Return the thing without who pays for it and its price; the disks of a leaver are those of a stopped notebook."""
+    """Return the thing without payer and price; the disks of a leaver are those of a stopped notebook."""
     kind = MeterKind.DISK if what.kind is MeterKind.LEAVER else what.kind
     return replace(what, kind=kind, cost_center="", department="", price="")
 
@@ -156,7 +160,10 @@ def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: d
 
 
 def changed(meter: Meter, change: Callable[[What], What], at: datetime, known: Sequence[Open]) -> Meter:
-    """Return the meter with the change of each open line: from `at` on of a line in `known`, and from its beginning of a new one."""
+    """Return the meter with `change` applied to each open line.
+
+    It applies from `at` on to a line in `known`, otherwise from the line's beginning.
+    """
     ended: list[Open] = []
     lines: list[Open] = []
     for line in meter.open:
@@ -177,7 +184,10 @@ def changed(meter: Meter, change: Callable[[What], What], at: datetime, known: S
 
 
 def with_ended(lines: tuple[Line, ...], ended: Sequence[Open], at: datetime) -> tuple[Line, ...]:
-    """Return the closed lines with these, ended at `at`: of the present and the last month, merged if they are too many."""
+    """Return the closed lines of the present and the last month, including these, which end at `at`.
+
+    Too many lines are merged.
+    """
     month = month_of(at)
     kept = [*lines, *(each for line in ended for each in closed(line, at))]
     present = [line for line in kept if line.month >= month_before(month)]
@@ -189,7 +199,7 @@ def with_ended(lines: tuple[Line, ...], ended: Sequence[Open], at: datetime) -> 
 
 
 def closed(line: Open, at: datetime) -> Iterator[Line]:
-    """Yield the lines, one a month, of an open line that ends at `at`."""
+    """Yield the closed lines, one for each month, of an open line that ends at `at`."""
     for month, seconds in by_month(line.since, at):
         yield Line(month=month, what=line.what, seconds=seconds, units=seconds * line.quantity)
 
@@ -203,7 +213,10 @@ def _oldest_with(month: str) -> str:
 
 
 def lines_until(meter: Meter, now: datetime) -> tuple[Line, ...]:
-    """Return all lines up to `now`, with the open ones, equal ones added up: at most of the last `MONTHS` months."""
+    """Return all lines up to `now`, including the open ones, of at most the last `MONTHS` months.
+
+    Equal lines are added up.
+    """
     now = whole(now)
     oldest = _oldest_with(month_of(now))
     found = [*meter.lines, *(each for line in meter.open for each in closed(line, now))]
@@ -229,12 +242,15 @@ def _by_kind(line: Line) -> object:
 
 
 def is_priced(line: Line) -> bool:
-    """Return True if the line has a price, or the sum of several."""
+    """Return True if the line has a price, or a sum of priced lines."""
     return bool(line.what.price or line.charge)
 
 
 def merged(lines: Sequence[Line], key: Callable[[Line], object]) -> tuple[Line, ...]:
-    """Return the lines of each month with those of an equal key added up. Where they differ, the sum says `VARIOUS`."""
+    """Return the lines of each month with those of an equal key added up.
+
+    If other fields differ, the sum has `VARIOUS` there.
+    """
     sums: dict[object, Line] = {}
     for line in lines:
         at = (line.month, line.estimated, key(line))

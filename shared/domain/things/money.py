@@ -17,7 +17,7 @@ _GIB = 2**30  # Google bills snapshots by GiB
 def price_of(what: What, catalog: Catalog) -> str:
     """Return the configured price of a thing as a decimal text; empty if there is none.
 
-    Of a machine or cluster it is the price of an hour, of a disk that of a GB and month, of snapshots that of a GiB and month.
+    For a machine or cluster, it is the price per hour; for a disk, per GB and month; for snapshots, per GiB and month.
     """
     match what.kind:
         case MeterKind.NOTEBOOK:
@@ -39,7 +39,10 @@ def price_text(price: float | None) -> str:
 
 
 def cost_of(line: Line, catalog: Catalog) -> Fraction | None:
-    """Return the exact cost of a line by its own price. A line without one has today's; None if there is none either."""
+    """Return the exact cost of a line by its own price.
+
+    A line without a price gets the present one; None if there is none.
+    """
     if is_priced(line):
         charge = charge_of(line)
     elif price := price_of(line.what, catalog):
@@ -50,7 +53,7 @@ def cost_of(line: Line, catalog: Catalog) -> Fraction | None:
 
 
 def _seconds_of_a_unit(line: Line) -> int:
-    """Return the seconds that a price is for: an hour, or this very month, however long it is."""
+    """Return the seconds to which a price applies: an hour, or the length of this month."""
     if line.what.kind in {MeterKind.NOTEBOOK, MeterKind.SPARK}:
         return _HOUR_S
     start, end = bounds_of(line.month)
@@ -59,7 +62,10 @@ def _seconds_of_a_unit(line: Line) -> int:
 
 
 def rounded(amount: Fraction, digits: int = 2) -> Decimal:
-    """Return an amount rounded half up (away from zero). Round only what is shown, never what is added up later."""
+    """Return an amount rounded half up (away from zero).
+
+    Round only displayed amounts, never those that are added up later.
+    """
     scale = 10**digits
     scaled = (2 * abs(amount.numerator) * scale + amount.denominator) // (2 * amount.denominator)
     return Decimal(-scaled if amount < 0 else scaled).scaleb(-digits)

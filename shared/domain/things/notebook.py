@@ -102,8 +102,9 @@ class NotebookSpec(Struct, frozen=True, kw_only=True):
 class ObservedNotebook(Struct, frozen=True, kw_only=True):
     """An instance as it was read; unknown values are empty texts or None.
 
-    `health_at` is when the VM last reported its health, and `proxy_agent_up` what it said of the proxy's agent.
-    `gce_instance_id` is the VM's numeric id, by which Cloud Monitoring names it; `uid` is the instance's own UUID.
+    `health_at` is the time of the VM's last health report, and `proxy_agent_up` the reported state of the proxy's
+    agent. `gce_instance_id` is the VM's numeric id, by which Cloud Monitoring names it; `uid` is the instance's own
+    UUID.
     """
 
     ref: InstanceRef
@@ -132,19 +133,22 @@ class ObservedNotebook(Struct, frozen=True, kw_only=True):
 
     @property
     def is_well(self) -> bool:
-        """The health of the instance: False if it runs and Google reports that it does not work.
+        """Return False if the instance runs and Google reports that it does not work.
 
         The health of a stopped instance is outdated, so a stopped instance counts as healthy.
         """
         return self.state is not NotebookState.ACTIVE or self.health not in NOT_WELL
 
     def answers(self, now: datetime) -> bool:
-        """Return False if it runs, and a fresh report says that JupyterLab does not answer. An old report says nothing."""
+        """Return False if it runs, and a fresh report says that JupyterLab does not answer.
+
+        An old report does not count.
+        """
         return self.state is not NotebookState.ACTIVE or not is_down(self.health, self.health_at, now)
 
 
 def is_down(health: str, health_at: datetime | None, now: datetime) -> bool:
-    """Return True if this report says that JupyterLab does not answer, and is fresh or of no known time."""
+    """Return True if this report says that JupyterLab does not answer, and is recent or undated."""
     return health == _UNHEALTHY and (health_at is None or now - health_at <= _FRESH)
 
 
@@ -174,7 +178,7 @@ class Unreadable(Struct, frozen=True):
 
 
 class NotLooked(Struct, frozen=True):
-    """A resource that was not observed, because the record says that it cannot exist yet."""
+    """The absence of an observation: the resource was not looked up, because the record shows that it cannot exist yet."""
 
 
 NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
@@ -201,7 +205,7 @@ def metadata_for(profile: Profile) -> dict[str, str]:
 def runs_as(profile: Profile, account_id: AccountId | None, project: str) -> str:
     """Return the address of the service account that code runs as.
 
-    The text is empty with end-user credentials, and until the account has an id.
+    Return "" with end-user credentials, and until the account has an id.
     """
     if profile.identity is not Identity.PERSONAL_SERVICE_ACCOUNT or account_id is None:
         return ""
@@ -240,7 +244,7 @@ def spec_for(
 def is_ours(seen: ObservedNotebook, user_key: UserKey, known_uid: str) -> bool:
     """Return True if the instance has the `uid` that we know, or if its labels say that we made it for this user.
 
-    The uid is compared first, so that removing a label does not make us give up a running instance.
+    The uid is compared first, so that a removed label does not make us abandon a running instance.
     """
     if known_uid and seen.uid == known_uid:
         return True

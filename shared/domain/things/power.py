@@ -32,7 +32,7 @@ _WORDS = {
     PowerCause.NOT_ENTITLED: "not entitled",
     PowerCause.STARTED_BY_PERSON: "started by the person",
     PowerCause.STOPPED_BY_PERSON: "stopped by the person",
-    PowerCause.STARTED_AHEAD: "started before its owner comes, by the working hours",
+    PowerCause.STARTED_AHEAD: "started in advance for the owner's working hours",
     PowerCause.STARTED_BY_ADMINISTRATOR: "started by an administrator",
     PowerCause.STOPPED_BY_ADMINISTRATOR: "stopped by an administrator",
     PowerCause.STARTED_OUTSIDE: "started from outside",
@@ -49,7 +49,10 @@ _STOPPED = {
 
 
 class PowerReason(Struct, frozen=True, kw_only=True):
-    """The cause, its time (idle or unseen since then, else None), and the words of a record of an earlier version, else ""."""
+    """A cause with its time (idle or unobserved since then, else None).
+
+    For a record of an earlier version, it also has the record's text, else "".
+    """
 
     cause: PowerCause
     since: datetime | None = None
@@ -57,14 +60,14 @@ class PowerReason(Struct, frozen=True, kw_only=True):
 
     @property
     def is_idle(self) -> bool:
-        """The idle stop: True if the notebook was stopped because no use of it was observed."""
+        """Return True for an idle stop: no use of the notebook was observed."""
         return self.cause in {PowerCause.IDLE, PowerCause.UNSEEN}
 
     def stopped(self) -> str:
         """Return a sentence to the owner that says why the notebook is stopped."""
         if self.since is not None and self.is_idle:
             unseen = self.cause is PowerCause.UNSEEN
-            why = "nothing could be seen of its use since" if unseen else "nobody has used it since"
+            why = "no activity data has been available since" if unseen else "nobody has used it since"
             return f"Your notebook was stopped: {why} {self.since:%Y-%m-%d %H:%M} UTC."
         return _STOPPED.get(self.cause, f"Your notebook is stopped: {self}.")
 
@@ -77,7 +80,7 @@ class PowerReason(Struct, frozen=True, kw_only=True):
             case PowerCause.IDLE:
                 return f"idle since {since}"
             case PowerCause.UNSEEN:
-                return f"idle: nothing could be seen of it since {since}"
+                return f"idle: no activity data since {since}"
             case _:
                 return _WORDS.get(self.cause, "")
 
@@ -99,7 +102,7 @@ _ONCE_UNSEEN = "idle: nothing could be seen of it since "
 
 
 def as_once_kept(words: str) -> PowerReason:
-    """Return the reason for the words that a record of an earlier version kept."""
+    """Return the reason for the text that a record of an earlier version kept."""
     known = _ONCE_KEPT.get(words)
     if known is not None:
         return PowerReason(cause=known)

@@ -17,11 +17,11 @@ DATA_DISK_SUFFIX = (
 
 
 class Former(Struct, frozen=True, kw_only=True):
-    """The predecessor: an instance that a replacement takes the place of.
+    """The predecessor: the instance that a replacement replaces.
 
-    It is stopped, saved, and deleted once the new instance has its data. `touched`: it was observed to run after it was saved, so it may
-    hold data that no snapshot has. `is_remnant`: it was left by a failed replacement and never held data. `built_from` is what it
-    was created with, as in the record's status.
+    It is stopped, saved, and deleted once the new instance has its data. `touched`: it was observed to run after it was
+    saved, so it may hold data that no snapshot has. `is_remnant`: it was left by a failed replacement and never held
+    data. `built_from` has the values with which it was created, as in the record's status.
     """
 
     instance_id: InstanceId
@@ -48,7 +48,7 @@ _LETTERS = {SnapshotKind.LAST: "s", SnapshotKind.DAILY: "d", SnapshotKind.BEFORE
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """A requested snapshot of the data disk of the instance `instance_uid`, whatever instance has that name now.
+    """A requested snapshot of the data disk of the instance `instance_uid`, even if another instance has its name now.
 
     `ready_at` is set once the snapshot was observed READY. With it come its size in bytes as stored, Compute Engine's numeric id, and the
     properties of the instance (`spec`, for the manifest). `manifest` is True once its manifest was written. `lost`: the snapshot was
@@ -71,7 +71,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def is_copy(self) -> bool:
-        """The kind of the snapshot: True for a copy that its user may choose to restore."""
+        """Return True for a copy that its user may choose to restore."""
         return self.kind is not SnapshotKind.LAST
 
 
@@ -84,7 +84,7 @@ class Restoring(Struct, frozen=True, kw_only=True):
 
 
 class RestoreWish(Struct, frozen=True, kw_only=True):
-    """A request to put the files of a copy in place of the present ones. `asked_at` tells one request from the next."""
+    """A request to put the files of a copy in place of the present ones. `asked_at` distinguishes requests."""
 
     snapshot: str
     asked_at: datetime
@@ -93,9 +93,9 @@ class RestoreWish(Struct, frozen=True, kw_only=True):
 class Rollback(Struct, frozen=True, kw_only=True):
     """A requested restore under way on the instance `instance_uid`.
 
-    `wish` is what was asked for. `before` is the snapshot of the present files, "" until it is READY. `failures` counts failed attempts.
-    `is_hurt`: an attempt failed after it began, so the disk may hold neither state; one of the two snapshots must be restored.
-    `goes_back`: the one to restore is `before`.
+    `wish` is the request. `before` is the snapshot of the present files, "" until it is READY. `failures` counts failed
+    attempts. `is_hurt`: an attempt failed after it began, so the disk may hold neither state; one of the two snapshots
+    must be restored. `goes_back`: the one to restore is `before`.
     """
 
     wish: RestoreWish
@@ -123,7 +123,7 @@ class RestoreEnd(StrEnum):
 
 
 class Restored(Struct, frozen=True, kw_only=True):
-    """The end of the last requested restore: of which files (`of`: when they were saved), and when it ended.
+    """The end of the last requested restore: its outcome and time, and the time at which its files were saved (`of`).
 
     `before` holds the files that it replaced, until `undo_until`; both are empty if nothing was replaced.
     """
@@ -137,15 +137,18 @@ class Restored(Struct, frozen=True, kw_only=True):
 
     @property
     def is_done(self) -> bool:
-        """The success of the restore: True if the files are those that were asked for."""
+        """Return True if the restore succeeded: the files are the requested ones."""
         return self.end is RestoreEnd.DONE
 
 
 class Dormancy(Struct, frozen=True, kw_only=True):
-    """A notebook that nobody uses: it is put away, its files in a snapshot and its instance deleted, until its owner starts it.
+    """The dormancy of an unused notebook.
 
-    `unused_since`: it was last used, or stopped. `warned`: the days before for which the owner was told. `promised`: it is not put away
-    before this moment, because of a warning that came late. `away_since`: the deletion was decided then; None before.
+    When it is put away, its files are in a snapshot and its instance is deleted until its owner starts it.
+
+    `unused_since` is the time of its last use, or of its stop. `warned` has the days before the end for which the owner
+    was warned. `promised`: it is not put away before this moment, because of a late warning. `away_since` is the time
+    at which the deletion was decided, None before.
     """
 
     unused_since: datetime

@@ -1,4 +1,7 @@
-"""The kinds of sweep. A new kind is a row here; mypy and a test of jobs, metrics and alerts name what else it needs."""
+"""The kinds of sweep.
+
+A new kind is a row here; mypy and a test of jobs, metrics and alerts report what else it needs.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ class Sweep(StrEnum):
 
     @property
     def tends_dead_letters(self) -> bool:
-        """The care for dead letters: True if this sweep handles them at its end.
+        """Return True if this sweep handles dead letters at its end.
 
-        The due sweep does not: it should cost a single listing if nothing is due. Nor does the roster sweep, which has enough to do.
+        The due sweep does not: it should cost a single listing if nothing is due. The roster sweep does not either,
+        because it takes long enough.
         """
         return self in {Sweep.IDLE, Sweep.DRIFT}

@@ -8,7 +8,7 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def parse_time(text: str) -> datetime:
-    """Return an RFC 3339 text as an aware UTC time; nanoseconds are cut to microseconds.
+    """Return the aware UTC time of an RFC 3339 text; nanoseconds are truncated to microseconds.
 
     Raise `ValueError` for any other text, and for a time without a zone.
     """

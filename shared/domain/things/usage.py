@@ -42,7 +42,7 @@ def month_start(now: datetime) -> datetime:
 def with_running(usage: Mapping[str, Usage], name: str, now: datetime, *, runs: bool) -> Mapping[str, Usage]:
     """Return the usage after `name` was observed to run or not; the same object if nothing changes, so that nothing is written.
 
-    A run ends when its end is observed. It therefore counts too long by at most the time between two observations.
+    A run ends when its end is observed. So a run is counted too long by at most the time between two observations.
     """
     known = usage.get(name)
     if runs == (known is not None and known.since is not None):

@@ -135,7 +135,7 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
 
 
 def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Carry out the decision about one user or group."""
+    """Carry out a decision about one user or group."""
     content, question = deps.decisions.read_list(digest), None
     if content is not None:
         with contextlib.suppress(InvalidMessageError):
@@ -172,7 +172,10 @@ def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecisi
 
 
 def _one_letter(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Replay or dismiss a dead letter, as the first administrator asked who may; what others asked after that is removed."""
+    """Replay or dismiss a dead letter, as decided by the first administrator who may decide.
+
+    Later decisions are removed.
+    """
     row = waiting_letter(digest, deps)
     if row is None:  # replayed meanwhile, or before a crash
         for waiting, _ in given:
@@ -183,7 +186,7 @@ def _one_letter(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
         return
     first = min(votes, key=lambda vote: vote.waiting.created_at)
     became = carry_out_letter(row, first.decision.verdict, first.subject, deps)
-    deps.log.warning("Decided about a letter", letter=row.letter_id, by=first.subject, became=became.value)
+    deps.log.warning("Decided about a dead letter", letter=row.letter_id, by=first.subject, became=became.value)
     for vote in votes:
         deps.decisions.remove(vote.waiting)
 
@@ -230,7 +233,7 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Continue a halted rollout, or take it back. If the deploying user is known, one other administrator is enough."""
+    """Continue a halted rollout, or roll it back. If the deploying user is known, one other administrator is enough."""
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:
@@ -257,7 +260,10 @@ def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]],
 
 
 def author_of(current: PolicyInForce) -> frozenset[UserKey]:
-    """Return the users who may not decide about a rollout: the one who deployed it, who can still deploy the earlier files."""
+    """Return the users who may not decide about a rollout: the one who deployed it.
+
+    That user can always deploy the earlier files instead.
+    """
     try:
         return frozenset({user_key_for(parse_email(current.by))})
     except InvalidMessageError:
@@ -269,13 +275,16 @@ def _decided_by(current: PolicyInForce) -> str:
 
 
 def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
-    """Put the policy in force for the users of the list. Return True if nothing is left to do, also if the change differs by now."""
+    """Put the policy in force for the users of the list.
+
+    Return True if nothing is left to do, even if the change has become a different one.
+    """
     try:
         put = policy_change.put_in_force(
             proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
         )
     except RefusedError as error:
-        deps.log.warning("Approved policy is another one by now", digest=proposal.digest, detail=error.detail)
+        deps.log.warning("Approved policy has changed since", digest=proposal.digest, detail=error.detail)
         return True
     return _cleared(put.approved, proposal.digest, tuple(by), deps)
 

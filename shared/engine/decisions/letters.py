@@ -1,4 +1,4 @@
-"""The execution of what an administrator asked for about one dead letter on the page: replay it, or dismiss it.
+"""The execution of an administrator's decision about one dead letter: replay it or dismiss it.
 
 Called by `shared.engine.decisions.decisions`. One administrator is enough: a replay states only what the message's own source may
 state, and a dismissed message is kept and can be replayed by the command line. An administrator whom the message names may do neither.
@@ -34,21 +34,21 @@ def letter_digest(row: LetterRow) -> str:
 
 
 def letter_named(digest: str, rows: Sequence[LetterRow]) -> LetterRow | None:
-    """Return the dead letter of a digest, or None."""
+    """Return the dead letter with that digest; None if there is none."""
     return next((row for row in rows if letter_digest(row) == digest), None)
 
 
 def waiting_letter(digest: str, deps: Deps) -> LetterRow | None:
-    """Return the dead letter of a digest by one listing; None if none of that digest waits."""
+    """Return the waiting dead letter with that digest, by one listing; None if there is none."""
     return next(
         (row for row in deps.dead_letters.rows() if row.replayed_at is None and letter_digest(row) == digest), None
     )
 
 
 def carry_out_letter(row: LetterRow, verdict: Verdict, by: str, deps: Deps) -> Became:
-    """Replay or dismiss a dead letter. Safe to repeat: known news changes nothing.
+    """Replay or dismiss a dead letter. Safe to repeat: known news has no effect.
 
-    A replay that fails is noted on the dead letter, which waits on; the page shows the new reason.
+    A replay that fails is noted on the dead letter, which keeps waiting; the page shows the new reason.
     """
     if verdict is Verdict.REJECT:
         end_marks(row, deps)

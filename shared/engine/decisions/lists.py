@@ -1,4 +1,7 @@
-"""The execution of a decision about a list of users: each record is cleared or kept, by its state now."""
+"""The execution of a decision about a list of users.
+
+Each record gets a clearance, or the cut is marked as a mistake, by the record's present state.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANG
 _END = "The end of access"
 
 
-_WHAT = {CREATE: "Making the environment", IDLE_STOP: "The stop for idleness"}
+_WHAT = {CREATE: "Creating the environment", IDLE_STOP: "The stop for idleness"}
 
 
 class Outcome(StrEnum):
@@ -67,7 +70,9 @@ class Standing(StrEnum):
 def standing_of(
     votes: Sequence[Vote], guard: GuardSettings, now: datetime, *, author_is_known: bool = False, alone: bool = True
 ) -> Standing:
-    """Return the state of a list. One rejection is enough; approval needs two votes, or one without objection for long enough.
+    """Return the state of a list.
+
+    One rejection is enough; approval needs two votes, or one that stood long enough without objection.
 
     Without `alone` one approval is never enough, however long it stands without objection. With a verified author one approval of
     another user is enough; `approvers: 1` is a team of one, whose approval counts at once.
@@ -119,7 +124,7 @@ def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps:
 
 
 class _Decided(Struct, frozen=True, kw_only=True):
-    """A decided list: the users who decided, and the time of the oldest vote."""
+    """The decision about a list: the users who decided, and the time of the oldest vote."""
 
     batch: Batch
     digest: str

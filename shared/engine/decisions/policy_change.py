@@ -1,4 +1,4 @@
-"""A change of policy: its impact on all users, whether it waits, and how it is put in force. ADR 19.
+"""A change of policy: its impact on all users, the wait for approval, and its coming into force (ADR 19).
 
 The hourly drift sweep proposes the files that its revision was deployed with (`keep_policy`); the command line reads the impact
 (`impact_of_policy`). A change below the limits is put in force at once, by compare-and-set on the policy that it was judged by. A change
@@ -105,8 +105,9 @@ def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
 def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Proposed:
     """Put a policy in force if it is harmless; otherwise let it wait. Idempotent.
 
-    `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only if that was after
-    the deployment of the one in force. A waiting proposal is judged again if the policy in force has changed since.
+    `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only
+    if it was deployed after the one in force. A waiting proposal is judged again if the policy in force has changed
+    since.
     """
     author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)
@@ -187,7 +188,7 @@ def _follow(
     if put is None:
         return None
     if put.rollout is not None:
-        deps.log.info("Rollout goes on" if put.rollout.wave else "Rollout began", **facts_of(put.rollout))
+        deps.log.info("Rollout continues" if put.rollout.wave else "Rollout began", **facts_of(put.rollout))
     for digest in (*older, proposal.digest):
         deps.policies.withdraw(digest)
     deps.log.info("Policy put in force", approvers=len(approved_by), **_facts(proposal))
@@ -266,7 +267,10 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """Raise `RefusedError` if there are too few approvals by the guard in force: a proposed guard cannot lower its own hurdle."""
+    """Raise `RefusedError` if there are too few approvals by the guard in force.
+
+    So a proposed guard cannot lower the number that it needs itself.
+    """
     if impact_digest != proposal.impact.digest:
         raise _refused(
             "The change is another one by now: look at the new list, and agree to that.",
@@ -280,7 +284,7 @@ def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, b
 def _report_left_out(digest: str, left_out: tuple[Effect, ...], deps: Deps) -> None:
     if left_out:
         named: list[UserKey] = [each.user_key for each in left_out[:_MOST_NAMED]]
-        deps.log.warning("Left out of an approved change", digest=digest, people=len(left_out), users=named)
+        deps.log.warning("Left users out of an approved change", digest=digest, people=len(left_out), users=named)
 
 
 def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Sequence[str]) -> PolicyInForce | None:
@@ -345,6 +349,6 @@ def _gone() -> PermanentError:
 
 def _lost_the_race() -> ConflictError:
     return ConflictError(
-        user_message="The policy in force is being changed by somebody else just now; it is tried again.",
+        user_message="The policy in force is being changed by somebody else just now; Benchkeeper tries again.",
         detail=f"the policy in force changed under {_TRIES} attempts to write it",
     )

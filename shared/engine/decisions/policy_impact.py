@@ -95,7 +95,10 @@ def _judged(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> Judg
 
 
 def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
-    """Return the instances by zone and name; empty if they cannot be listed, because the records say what they were built from."""
+    """Return the instances by zone and name.
+
+    Empty if they cannot be listed, because the records have the values from which they were built.
+    """
     try:
         return {(n.ref.zone, n.ref.instance_id): n for n in deps.notebooks.listing().notebooks}
     except BenchkeeperError as error:

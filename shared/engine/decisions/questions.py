@@ -74,7 +74,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 def carry_out(answer: Answer, deps: Deps) -> Effect:
-    """Carry out the answer. Raise while that fails; the next tick tries again."""
+    """Carry out the answer and return its effect. Raise an error if that fails; the next tick tries again."""
     approved = answer.verdict is Verdict.APPROVE
     match answer.question.about:
         case About.RENAME:
@@ -109,7 +109,7 @@ def is_open(question: Question, deps: Deps) -> bool:
 
 
 def finish(question: Question, deps: Deps) -> None:
-    """Make an address's key lead to its record if a crash left that out and the decision is gone since."""
+    """Make an address's key lead to its record if a crash prevented that and the decision no longer exists."""
     if question.about is About.RENAME:
         _lead_again(question, deps)
     elif question.about is About.SAME_PERSON:
@@ -243,7 +243,7 @@ def _join(answer: Answer, deps: Deps) -> Effect:
 
 
 def _other_person(answer: Answer, deps: Deps) -> Effect:
-    """Store that the two holders are different people. HR's number may still say later that they are one."""
+    """Store that the two holders are different people. HR's number may still show later that they are one person."""
     found = holders(answer.question, deps)
     if found is None or found[0].record.handover is None:
         return Effect.DIFFERENT
@@ -283,9 +283,9 @@ def _release(answer: Answer, deps: Deps) -> Effect:
 
 
 def _group(answer: Answer, deps: Deps) -> Effect:
-    """Make the change of the group count, or never count; then judge all users on the list.
+    """Make the change of the group count, or never count; then judge all users on the list again.
 
-    All users who lose access by it must be on the list: with another user the question is a different one.
+    All users who lose access by it must be on the list: with a further user, it is another question.
     """
     question, agreed = answer.question, answer.verdict is Verdict.APPROVE
     for _ in range(_TRIES):
@@ -362,7 +362,7 @@ def rename_question(record: UserRecord) -> Question | None:
 
 
 def same_person_question(old: UserRecord, new: UserRecord) -> Question | None:
-    """Return the question whether an address's two holders are the same person; None if it does not arise or was answered."""
+    """Return the question if an address's two holders are the same person; None if it does not arise or was answered."""
     if old.handover is None or new.predecessor != old.user_key or is_other_person(new):
         return None
     if not is_to_be_joined(old, new, handover_ref(old.handover)):

@@ -40,7 +40,8 @@ from shared.engine.ports.deps import Deps
 def next_rollout(current: PolicyInForce, proposal: Proposal, now: datetime) -> Rollout | None:
     """Return the rollout of a policy that replaces `current`; None if it needs none.
 
-    A policy that changes few notebooks continues the rollout under way. A return to where that rollout came from ends it.
+    A policy that changes few notebooks continues the rollout under way. A return to the policy from before that rollout
+    ends it.
     """
     shaped = [each for each in proposal.impact.entries if each.stops_notebook]
     under_way = (
@@ -96,7 +97,7 @@ def _keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: dateti
         case RolloutState.DONE:
             deps.log.info("Rollout done", **facts_of(judged))
         case RolloutState.OPEN if judged.wave != rollout.wave:
-            deps.log.info("Rollout goes on", **facts_of(judged))
+            deps.log.info("Rollout continues", **facts_of(judged))
         case RolloutState.OPEN:
             deps.log.info("Rollout is under way", **facts_of(judged))
 
@@ -114,7 +115,7 @@ def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
         return
     open_again = replace(rollout, state=RolloutState.OPEN, excused_at=now)
     deps.policies.put(replace(current, rollout=open_again), expected=current)
-    deps.log.info("Rollout goes on", **facts_of(open_again))
+    deps.log.info("Rollout continues", **facts_of(open_again))
 
 
 def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
@@ -128,7 +129,7 @@ def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
 def count(
     rollout: Rollout, rows: Iterable[RecordRow], seen: Seen, unreachable: frozenset[str], policy: Policy, now: datetime
 ) -> Counts:
-    """Return the counts of the users whose turn has come, as far as listings tell."""
+    """Return the counts of the users whose turn has come, as far as listings show."""
     return counts_of(
         standing
         for row in rows

@@ -1,4 +1,7 @@
-"""The acknowledgements of an operator: of an unknown leaver, who is no longer shown under "Needs attention", and of untold mails."""
+"""The acknowledgements of an operator: of an unknown leaver, and of undelivered mails.
+
+The user is then no longer shown under "Needs attention".
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from shared.engine.reconcile.changing import Accepted, change_record
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
-    """Note that an operator saw this leaver. Return None if there is no record; `changed` is False if the user is no unknown leaver.
+    """Note that an operator saw this leaver.
+
+    Return None if there is no record; `changed` is False if the user is not an unknown leaver.
 
     Safe to repeat.
     """
@@ -23,7 +28,7 @@ def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
         if unknown_leaver_since(record) is None:
             return record
         now = deps.clock.now()
-        line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged as a leaver of whom nobody knows", because=by)
+        line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged as an unknown leaver", because=by)
         return record.with_status(acknowledged_at=now, story=told(record.status.story, [line]))
 
     accepted = change_record(user_key, seen, deps, wakes=False)
@@ -33,9 +38,9 @@ def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
 
 
 def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
-    """Note that an operator knows who was not told; return how many mails that was, None if there is no record.
+    """Note that an operator has acknowledged undelivered mails. Return their number; None if there is no record.
 
-    A deletion that waited for such a warning goes on. Safe to repeat.
+    A deletion that waited for such a warning continues. Safe to repeat.
     """
     noted = 0
 
@@ -49,12 +54,12 @@ def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
         for mail in untold:
             record = with_mail(record, replace(mail, state=MailState.NOTED, at=now))
         because = f"Nobody was told: {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
-        line = StoryLine(at=now, kind=StoryKind.WISH, text="Took note of messages", because=because, by=by)
+        line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged messages", because=because, by=by)
         return record.with_status(story=told(record.status.story, [line]))
 
     accepted = change_record(user_key, change, deps, wakes=True)
     if accepted is None:
         return None
     if noted:
-        deps.log.warning("Took note of mails", user=user_key, mails=noted)
+        deps.log.warning("Acknowledged undelivered mails", user=user_key, mails=noted)
     return noted

@@ -58,7 +58,8 @@ def attributes_for(
 ) -> dict[str, str]:
     """Return the attributes of a message for the dead-letter topic: the reason, the data for a replay, and the message's own attributes.
 
-    An attribute that would make it look like Pub/Sub's own forwarding is left out, and our attributes overrule the message's.
+    An attribute that would make it look like Pub/Sub's own forwarding is left out, and our attributes replace those of
+    the message.
     """
     ours = {
         REASON: error.reason.value,
@@ -124,10 +125,13 @@ def _moment(text: str | None, otherwise: datetime) -> datetime:
 
 
 def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
-    """Store a dead letter and mark the records of the users whom it names; return how many were marked now. Safe to repeat.
+    """Store a dead letter and mark the records of the users whom it names; return the number of newly marked records.
 
-    Raise only while the dead letter is not stored. A failed mark stays pending on the dead letter, and the sweep tries it again.
-    `named` has the address for each key: a record is marked only if it has that address, never for a key alone.
+    Safe to repeat.
+
+    Raise an error only while the dead letter is not stored. A failed mark stays pending on the dead letter, and the
+    sweep tries it again. `named` has the address for each key: a record is marked only if it has that address, never
+    for a key alone.
     """
     letter = replace(letter, row=replace(letter.row, marks_pending=bool(letter.row.users)))
     deps.dead_letters.store(letter)
@@ -166,7 +170,7 @@ def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail
 
 
 def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
-    deps.log.warning("Left a mark to the sweep", letter=row.letter_id, reason=reason, detail=detail)
+    deps.log.warning("Mark of a dead letter is left to the sweep", letter=row.letter_id, reason=reason, detail=detail)
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
@@ -264,7 +268,10 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """Return the changes that a replay would make, each folded upon the one before, with the plans that would follow. Changes nothing."""
+    """Return the changes that a replay would make, each folded onto the previous one, with the plans that would follow.
+
+    Changes nothing.
+    """
     folded: dict[UserKey, UserRecord] = {}
     changes: list[Change] = []
     for piece in news:
@@ -298,7 +305,9 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
 def fold_one(
     event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
 ) -> list[tuple[UserRecord | None, UserRecord]]:
-    """Return the records that `intake.accept` would write, before and after; the same object twice if nothing would change.
+    """Return the records that `intake.accept` would write, before and after.
+
+    The same object twice for a record that would not change.
 
     `folded` has the records that earlier news of this replay changed.
     """

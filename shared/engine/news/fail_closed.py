@@ -54,12 +54,12 @@ class CutByLabel(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """A flag: true if nothing is left to try."""
+        """Return True if nothing is left to try."""
         return not self.failed and not self.unreachable
 
 
 def is_cut_in_effect(news: LifecycleEvent, now: datetime, *, stated_at: datetime | None = None) -> bool:
-    """Return True for news that plainly states that the user has left, lately and in effect.
+    """Return True for news that plainly states a recent leave of the user that is in effect.
 
     `stated_at` is when the message was first published, if the caller knows it; otherwise the message's own times count.
     Leaving one group does not count: another group may entitle the user, and only the record says so.
@@ -198,7 +198,7 @@ def _enabled_accounts(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call]
 
 
 def _known_as(address: str, deps: Deps) -> set[UserKey]:
-    """Return the keys of the users with this address in the fleet index: a key stays when an address changes."""
+    """Return the keys of the users with this address in the fleet index: a key is kept when an address changes."""
     try:
         fleet = deps.fleet.fleet()
     except BenchkeeperError:

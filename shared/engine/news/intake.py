@@ -249,9 +249,9 @@ def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
     """Give the user's record the new address and make the other key a pointer to it; or let the change wait.
 
-    The record is written first, so that it has all statements made under the other address before the pointer replaces that record. It
-    is written even if it has them already: of two simultaneous renames that would lead to each other, one then meets an unread generation.
-    The redelivery repairs a crash between the two writes.
+    The record is written first, so that it has all statements made under the other address before the pointer replaces
+    that record. It is written even if it has them already: so if two simultaneous renames would lead to each other, one
+    of them fails on the generation. The redelivery repairs a crash between the two writes.
     """
     changed = False
     for _ in range(_TRIES):

@@ -115,7 +115,7 @@ def _first(event: LifecycleEvent, free: list[UserEmail], deps: Deps) -> Target:
 
 
 def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
-    """Return True for the directory's cuts of guests: users of other domains, who lose what they never got here."""
+    """Return True for the directory's cuts of guests: users of other domains, who never had access here."""
     domain = event.user.rpartition("@")[2]
     return is_cut(event) and event.source == DIRECTORY and not deps.policy.people.knows_domain(domain)
 
@@ -204,7 +204,7 @@ def _has_another(target: Target, person_id: str, deps: Deps) -> bool:
 
 
 def _check_number(event: LifecycleEvent, found: list[Target], deps: Deps) -> None:
-    """Log that a leaver's address and number belong to two different users; the address counts."""
+    """Log that a leaver's address and number belong to two different users; the address takes precedence."""
     numbers = {
         number for target in found if target.stored is not None and (number := _number(target.stored.record, deps))
     }

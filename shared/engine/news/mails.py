@@ -1,7 +1,10 @@
-"""The telling of one mail: it is claimed in the record, sent, and its outcome is written. The function `notify` calls this.
+"""The sending of one mail: it is claimed in the record, sent, and its outcome is written.
 
-At most once: a mail is sent only by the process that claimed it, and a claim whose outcome is not known is never taken back. What was
-certainly not accepted is due again, later and later, for a day; a warning, for which a deletion waits, without end.
+The function `notify` calls this.
+
+A mail is sent at most once: only by the process that claimed it, and a claim with an unknown outcome is never undone. A
+mail that was certainly not accepted is retried at growing intervals for a day; a warning, for which a deletion waits,
+without end.
 """
 
 from __future__ import annotations
@@ -38,9 +41,10 @@ MANAGER = "manager"  # the attribute of HR that names the address of a user's ma
 
 
 def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
-    """Send this mail if it is due, and return what became of it. Any number of calls send it once.
+    """Send this mail if it is due, and return its outcome. Any number of calls send it once.
 
-    Raise what `Records.load` and `save` raise: the message is then delivered again. After the claim nothing is raised by the sending.
+    Raise what `Records.load` and `save` raise: the message is then delivered again. After the claim, sending raises no
+    error.
     """
     if deps.mail is None:
         return "messages are switched off"
@@ -71,7 +75,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
 
 
 def _with_time_left(mail: Mail, now: datetime) -> Mail:
-    """Return the mail; a last warning that could not be sent in time leaves a day from now."""
+    """Return the mail. If a last warning could not be sent in time, it grants a day from now."""
     named = mail.time("at")
     if mail.stage not in WARNINGS or mail.facts.get("days") != str(min(WARNED_BEFORE)) or named is None:
         return mail
@@ -79,7 +83,9 @@ def _with_time_left(mail: Mail, now: datetime) -> Mail:
 
 
 def recipients_of(mail: Mail, record: UserRecord, ports: MailPorts, deps: Deps, now: datetime) -> tuple[str, ...]:
-    """Return who is told: the user, or for a leaver the manager, else the configured addresses. Only of the users' domains otherwise.
+    """Return the recipients: the user, or for a leaver the manager, else the configured addresses.
+
+    The former must be of the users' domains.
 
     A manager who has no access any more, or who is the leaver, is not told.
     """
@@ -108,7 +114,7 @@ def _is_ours(address: str, people: People) -> bool:
 def _written(
     mail: Mail, record: UserRecord, recipients: tuple[str, ...], ports: MailPorts, now: datetime
 ) -> Letter | Mail:
-    """Return the mail in words, or the mail with what is in the way."""
+    """Return the mail as text, or the mail with the reason why it cannot be sent."""
     if not recipients and (ports.chat is None or ports.server is not None):
         return replace(mail, state=MailState.FAILED, at=now, trouble=Trouble.NO_ADDRESS)
     try:
@@ -139,12 +145,12 @@ def _sent(mail: Mail, letter: Letter, ports: MailPorts, deps: Deps) -> Mail:
         try:
             ports.chat.post(letter)
         except NotAcceptedError as error:  # the mail told already
-            deps.log.warning("Chat did not take it", stage=mail.stage.value, detail=error.detail)
+            deps.log.warning("Chat room did not accept a message", stage=mail.stage.value, detail=error.detail)
     return replace(mail, state=MailState.SENT, at=deps.clock.now(), trouble=Trouble.NONE, refused=refused)
 
 
 def _after(mail: Mail, error: NotAcceptedError, now: datetime) -> Mail:
-    """Return the mail after an attempt that failed: unsure, failed for good, or due again later."""
+    """Return the mail after an attempt that failed: unsure, failed permanently, or due again later."""
     if error.is_unsure:
         return replace(mail, state=MailState.UNSURE, at=now, trouble=error.trouble)
     is_late = now - mail.decided_at >= GIVES_UP and mail.stage not in WARNINGS
@@ -157,7 +163,10 @@ def _after(mail: Mail, error: NotAcceptedError, now: datetime) -> Mail:
 
 
 def _noted(stored: Stored, claimed: Mail, outcome: Mail, deps: Deps) -> str:
-    """Write the outcome into the newest record. If that fails, the claim stays, and counts as unsure after a while."""
+    """Write the outcome into the newest record.
+
+    If that fails, the claim remains, and counts as unsure after a while.
+    """
     key = stored.record.user_key
     for _ in range(_TRIES):
         record = with_mail(stored.record, outcome)
@@ -173,7 +182,7 @@ def _noted(stored: Stored, claimed: Mail, outcome: Mail, deps: Deps) -> str:
             continue
         _log(key, outcome, deps)
         return outcome.state.value
-    deps.log.warning("Outcome of a mail was not noted", user=key, stage=outcome.stage.value, state=outcome.state.value)
+    deps.log.warning("Outcome of a mail was not saved", user=key, stage=outcome.stage.value, state=outcome.state.value)
     return f"{outcome.state.value}, not noted"
 
 

@@ -109,7 +109,7 @@ def ask(
         assertion=assertion,
     )
     deps.inbox.put(wish)
-    deps.log.info("Asked for on the page", user=wish.user_key, kind=asked.kind.value, by=user_key_for(subject))
+    deps.log.info("Stored a request of the page", user=wish.user_key, kind=asked.kind.value, by=user_key_for(subject))
     return Answer(record=changed, changed=True)
 
 
@@ -163,7 +163,7 @@ def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
     try:
         return take_up(user_key, deps)
     except BenchkeeperError as error:
-        deps.log.warning("Wishes left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Requests are left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
         return None
 
 
@@ -172,7 +172,7 @@ def _id_of(waiting: WaitingWish) -> str:
 
 
 def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
-    """Check all that needs no record: form, signature, kind, and whether the subject is an administrator now."""
+    """Check everything that needs no record: form, signature, kind, and whether the subject is an administrator now."""
     wish_id = _id_of(waiting)
     faulty = _Judged(waiting=waiting, wish_id=wish_id, fault=Fault.NO_WISH)
     if not wish_id or waiting.size > MAX_BYTES:
@@ -191,7 +191,7 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
     try:
         subject = deps.sign_in.subject_of(wish.assertion, waiting.created_at)
     except NotSignedInError as error:
-        deps.log.warning("Wish was not signed", user=waiting.user_key, detail=error.detail)
+        deps.log.warning("Request was not signed", user=waiting.user_key, detail=error.detail)
         fault = Fault.NOT_SIGNED
     if fault is None and not may_ask(wish.asked.kind, as_administrator=wish.as_administrator):
         fault = Fault.NOT_OFFERED
@@ -215,7 +215,7 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
 
 
 def _fault_of_role(subject: UserEmail | None, kind: WishKind, deps: Deps) -> Fault | None:
-    """Return why the subject's role does not allow the request now, regardless of what the page found; None if it does.
+    """Return why the subject's role does not allow the request now, whatever the page had found; None if it does.
 
     Raise if a group cannot be read.
     """
@@ -267,7 +267,7 @@ def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
 
 
 def is_about(record: UserRecord, subject: UserEmail | None) -> bool:
-    """Return True if the record is the subject's own, by the present address, an earlier or a coming one."""
+    """Return True if the record is the subject's own, by the present, an earlier, or an announced address."""
     own = {record.email, *record.former_emails, *((record.rename.new_email,) if record.rename is not None else ())}
     return subject in own or (subject is not None and user_key_for(subject) == record.user_key)
 
@@ -282,7 +282,7 @@ def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], de
     for name, fault in faults.items():
         deps.log.warning("Dropped wish", user=user_key, wish=name, reason=fault.value)
     if fold.left:
-        deps.log.error("Too many wishes", user=user_key, left=len(fold.left))
+        deps.log.error("Too many requests of one user", user=user_key, left=len(fold.left))
     for each in judged:
         if each.waiting.name not in fold.left:
             deps.inbox.remove(each.waiting)
@@ -296,12 +296,12 @@ def _with_one(record: UserRecord, each: _Judged, fault: Fault | None, deps: Deps
         raise AssertionError("a wish without a fault has a subject")
     by = record.user_key if subject == record.email else user_key_for(subject)
     if fault is Fault.LAPSED:
-        late = "It was not taken up within a day, so it counts no more. Ask again if you still want it."
+        late = "The request was not carried out within a day, so it has expired. Ask again if you still want it."
         return _with_line(record, _refusal(asked, late, now))
     try:
         return _with_told(record, asked, deps, by=by)
     except RefusedError as error:
-        deps.log.info("Refused wish", user=record.user_key, kind=asked.kind.value, detail=error.detail, by=by)
+        deps.log.info("Refused a request", user=record.user_key, kind=asked.kind.value, detail=error.detail, by=by)
         return _with_line(record, _refusal(asked, error.user_message, now))
 
 
@@ -327,7 +327,7 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
     if asked.kind in _HOLDS:
         deps.log.warning(asked_text(asked), user=before.user_key, because=asked.reason)
         return with_hold_told(before, after, by, now)
-    deps.log.info("Asked for", user=before.user_key, wish=asked_text(asked), by=by)
+    deps.log.info("Took up a request", user=before.user_key, wish=asked_text(asked), by=by)
     because = "asked for by the person" if by_person else f"asked for by {by}"
     return _with_line(after, StoryLine(at=now, kind=StoryKind.WISH, text=asked_text(asked), because=because, by=by))
 
@@ -345,12 +345,12 @@ def want_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Ac
 
 
 def drop_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:
-    """Take back the request for a Spark cluster of `template`. Return None if there is no record."""
+    """Withdraw the request for a Spark cluster of `template`. Return None if there is no record."""
     return _direct(user_key, Asked(kind=WishKind.DELETE_CLUSTER, template=template), deps, by=by)
 
 
 def keep_on(user_key: UserKey, until: datetime | None, deps: Deps, *, by: str) -> Accepted | None:
-    """Put off the idle stop until `until`; None takes that back. Raise `RefusedError` if `until` is too late."""
+    """Postpone the idle stop until `until`; None withdraws that. Raise `RefusedError` if `until` is too late."""
     kind = WishKind.KEEP_ON if until is not None else WishKind.END_KEEP_ON
     return _direct(user_key, Asked(kind=kind, until=until), deps, by=by)
 

@@ -29,7 +29,10 @@ class LoggedDigest(Struct, frozen=True, kw_only=True):
 
 
 class Audit(Protocol):
-    """The audit's bucket, in which nothing is changed or deleted, and its log. Calls do not wait long: a refusal must delay no cut."""
+    """The audit's bucket, in which nothing is changed or deleted, and its log.
+
+    Calls do not wait long: a refusal must not delay a cut.
+    """
 
     def put(self, name: str, content: bytes) -> bytes:
         """Create the object, with the SHA-256 of its content beside it. Return the stored content: an object that exists already is kept."""

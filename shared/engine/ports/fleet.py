@@ -36,10 +36,12 @@ class FleetDraft(Protocol):
     """A fleet list that is being built. The draft keeps its rows packed, so that memory does not limit their number."""
 
     def add(self, listed: ListedRow) -> None:
-        """Add a row to the draft. Makes no call."""
+        """Add a row to the draft, without a call."""
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
-        """Write the list with the added rows and with all else from `about`, whose rows are ignored. A newer list is not overwritten.
+        """Write the list with the added rows and with everything else from `about`, whose rows are ignored.
+
+        A newer list is not overwritten.
 
         `figures` are the figures of the added rows.
         """
@@ -49,10 +51,10 @@ class MonthDraft(Protocol):
     """The metered lines of a month that is over, while they are stored."""
 
     def add(self, user_key: UserKey, lines: tuple[Line, ...]) -> None:
-        """Add a user's lines; those of other months are left out. Makes no call."""
+        """Add a user's lines without a call; lines of other months are left out."""
 
     def write(self) -> None:
-        """Store the month in place of what was stored for it, and its sum among those of the last twelve months."""
+        """Store the month, replacing its earlier version, and its sum among those of the last twelve months."""
 
 
 class FleetIndex(Protocol):
@@ -68,7 +70,7 @@ class FleetIndex(Protocol):
         """Return the newest list without its rows, for the next sweep and the overview page; None before the first sweep."""
 
     def draft(self) -> FleetDraft:
-        """Begin a list that takes its rows one by one."""
+        """Return an empty list to which rows are added one by one."""
 
     def notes(self) -> Notes | None:
         """Return the newest notes; None before the first sweep."""
@@ -89,7 +91,7 @@ class FleetIndex(Protocol):
         """Return the sums of the months that are stored, oldest first."""
 
     def month_draft(self, month: str, taken_at: datetime) -> MonthDraft:
-        """Begin to store a month. Makes no call."""
+        """Return an empty draft for a month's lines. Makes no call."""
 
     def write_fleet(self, fleet: FleetSnapshot) -> None:
         """Replace an older list with this list; a newer list stays."""

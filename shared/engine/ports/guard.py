@@ -65,7 +65,7 @@ class Guard(Protocol):
         """Claim a free slot (`expected` is None) or replace an expired one. Return False if another process was quicker."""
 
     def all_slots(self) -> Iterator[tuple[str, Slot]]:
-        """Return the slots of all sources, each with the source's folder, by one listing."""
+        """Yield the slots of all sources, each with the source's folder, by one listing."""
 
     def free(self, source: str, slot: Slot) -> None:
         """Remove an expired slot; a slot that was claimed again meanwhile stays."""

@@ -1,4 +1,4 @@
-"""Ports of what comes in: requests from the page, dead letters, sign-ins, and relayed messages.
+"""Ports of incoming data: requests from the page, dead letters, sign-ins, and relayed messages.
 
 Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
 purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
@@ -57,7 +57,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
     @property
     def is_cut(self) -> bool:
-        """A flag: true if only a part of the message was kept."""
+        """Return True if only a part of the message was kept."""
         return len(self.body) < self.size
 
 

@@ -18,7 +18,10 @@ from shared.domain.things.errors import BenchkeeperError
 
 
 class NotAcceptedError(BenchkeeperError):
-    """The error of a mail that was not accepted. `lasts`: the same mail is refused again. `is_unsure`: it may have been accepted."""
+    """The error of a mail that was not accepted. `lasts` is True if the same mail would be refused again.
+
+    `is_unsure` is True if it may have been accepted.
+    """
 
     def __init__(self, trouble: Trouble, detail: str, *, lasts: bool = False, is_unsure: bool = False) -> None:
         super().__init__(user_message="The message could not be sent.", detail=detail)
@@ -28,7 +31,7 @@ class NotAcceptedError(BenchkeeperError):
 
 
 class Letter(Struct, frozen=True, kw_only=True):
-    """A mail in words: plain text and HTML. `message_id` is the same each time for the same user, stage and episode."""
+    """A mail as plain text and HTML. `message_id` is the same each time for the same user, stage and episode."""
 
     recipients: tuple[str, ...]
     subject: str
@@ -57,18 +60,23 @@ class MailServer(Protocol):
     """The mail server of the settings."""
 
     def send(self, letter: Letter) -> int:
-        """Send the mail; return how many recipients were refused, if at least one was accepted. Raise `NotAcceptedError`."""
+        """Send the mail; return the number of refused recipients if at least one was accepted.
+
+        Raise `NotAcceptedError` otherwise.
+        """
 
 
 class Chat(Protocol):
     """The web hook of a chat room of the administrators."""
 
     def post(self, letter: Letter) -> None:
-        """Post the subject and the text. Raise `NotAcceptedError`."""
+        """Post the subject and the text. Raise `NotAcceptedError` if the room does not accept it."""
 
 
 class MailPorts(Struct, frozen=True, kw_only=True):
-    """Messages to users as they are switched on. `about_leavers` are the addresses for mails about a leaver without a known manager.
+    """The ports for messages to users, as far as they are configured.
+
+    `about_leavers` are the addresses for mails about a leaver without a known manager.
 
     Without `server` there is only the chat; without `chat` only the server.
     """

@@ -33,7 +33,7 @@ class ListedRow(Struct, frozen=True):
 
 
 class DueHint(Struct, frozen=True):
-    """An entry of the due index: this user may be due since `at`. The record decides, not the hint."""
+    """An entry of the due index: this user may be due since `at`. Only the record decides."""
 
     at: datetime
     user_key: UserKey
@@ -80,7 +80,7 @@ class Records(Protocol):
         """
 
     def rows(self) -> Iterator[RecordRow]:
-        """Yield the rows of all records, as far as a listing tells."""
+        """Yield the rows of all records, as far as a listing shows."""
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
         """Yield the rows of the same listing, and the keys of objects without a row: damaged ones, and pointers of earlier programs."""

@@ -55,12 +55,15 @@ class Notebooks(Protocol):
         """Return the operation with this name."""
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation on the instance, None if there is none. For a record that lost its reference in a crash."""
+        """Return the newest operation on the instance, None if there is none.
+
+        This is for a record that lost the reference in a crash.
+        """
 
     def create(self, spec: NotebookSpec, zone: str, request_id: str) -> OperationRef | None:
         """Create the instance and return the operation. Return None if the instance exists and is ours.
 
-        Raise `NotOursError` if it belongs to somebody else.
+        Raise `NotOursError` if it exists but is not ours.
         """
 
     def start(self, ref: InstanceRef) -> OperationRef | None:
@@ -92,10 +95,13 @@ class Accounts(Protocol):
         """Return the account with its IAM policy."""
 
     def keys(self, account_id: AccountId) -> int:
-        """Return how many keys users made for the account; those that Google manages never leave Google."""
+        """Return the number of keys that users made for the account.
+
+        Keys that Google manages do not count, because they never leave Google.
+        """
 
     def create(self, account_id: AccountId, user_key: UserKey) -> None:
-        """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
+        """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it is not ours."""
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:
         """Set the account's IAM policy so that only this user (None: no user) may act as it. Read, change, write; retry on conflict."""
@@ -152,19 +158,19 @@ class Clusters(Protocol):
     """The users' Spark clusters."""
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
-        """Return all clusters with this user's label, in whatever state."""
+        """Return all clusters with this user's label, in any state."""
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
         """Create a cluster from the user's rendered template. Return the operation's name; empty if the cluster exists and is ours.
 
-        Raise `NotOursError` if it belongs to somebody else.
+        Raise `NotOursError` if it exists but is not ours.
         """
 
     def operation(self, name: str) -> ClusterOperationSeen | Absent:
         """Return the operation with this name."""
 
     def delete(self, name: str) -> None:
-        """Start to delete the cluster; one that is gone or being deleted is not an error.
+        """Start to delete the cluster; a cluster that is missing or being deleted is not an error.
 
         Raise `BusyError` while the cluster is being created or changed.
         """
@@ -177,10 +183,13 @@ class SessionTemplates(Protocol):
         """Return the session template for an offer, rendered from the configuration. Raise `InvalidSpecError` if its master is invalid."""
 
     def rows(self) -> Iterator[SessionSeen]:
-        """Yield all session templates of the project's region, also those that are not ours."""
+        """Yield all session templates of the project's region, including those that are not ours."""
 
     def create(self, wanted: WantedSession) -> None:
-        """Create the template. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it belongs to somebody else."""
+        """Create the template. Idempotent: succeeds if it exists and is ours.
+
+        Raise `NotOursError` if it is not ours.
+        """
 
     def update(self, wanted: WantedSession) -> None:
         """Replace the template's content; a missing template is left to the next sweep."""
@@ -196,7 +205,7 @@ class LiveSessions(Protocol):
         """Return the ids of this owner's sessions that run or are being created."""
 
     def end(self, name: str) -> None:
-        """Start to terminate the session; one that is gone, ending or ended is not an error."""
+        """Start to terminate the session; a session that is missing, ending or ended is not an error."""
 
 
 class Templates(Protocol):
@@ -224,7 +233,7 @@ class Vm(Protocol):
 
     @property
     def gce_instance_id(self) -> str:
-        """The VM's numeric id; empty: not known."""
+        """The VM's numeric id; "" if unknown."""
 
 
 class ActivitySource(Protocol):
@@ -239,22 +248,28 @@ class ActivitySource(Protocol):
     def transfers(
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
-        """Return by instance id the bytes a second over the network or to the disk in the last `window`; None if they are not known."""
+        """Return the bytes per second over the network or to the disk in the last `window`, by instance id.
+
+        Return None if unknown.
+        """
 
 
 class Reports(Protocol):
-    """The reports that VMs make of themselves. What they say is doubted: the VM's owner may write them."""
+    """The reports that VMs write about themselves. They are not trusted, because the VM's owner may write them."""
 
     def of(self, ref: InstanceRef) -> Report | None:
         """Return the VM's last report; None if there is none, or none that can be understood."""
 
 
 class OutsideJobs(Protocol):
-    """The lists of running jobs outside the instances, of everybody. Each call reads the whole list and raises if it is not complete."""
+    """The lists of all users' running jobs outside the instances.
+
+    Each call reads a whole list, and raises an error if it is incomplete.
+    """
 
     @property
     def projects(self) -> tuple[str, ...]:
-        """The projects whose BigQuery jobs may be listed; empty: none is configured."""
+        """The projects whose BigQuery jobs may be listed; empty if none is configured."""
 
     def queries(self, project: str) -> tuple[OutsideJob, ...]:
         """Return the running BigQuery jobs of a project, without scheduled queries and other transfers."""

@@ -1,4 +1,4 @@
-"""Ports of the roster: where the list of everybody is read, and what the sweep remembers of it.
+"""Ports of the roster: the place from which the list of all people is read, and the sweep's memory of it.
 
 Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
 purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
@@ -18,7 +18,10 @@ from shared.domain.things.identity import UserEmail, UserKey
 
 
 class RosterRefusedError(PermanentError):
-    """The error for a roster that was read and must not be used: `refusal` says why, `faults` say where, a line each."""
+    """The error for a roster that was read but must not be used.
+
+    `refusal` is the reason, `faults` are the places, one line each.
+    """
 
     def __init__(self, refusal: Refusal, faults: Sequence[str], *, user_message: str, detail: str) -> None:
         super().__init__(user_message=user_message, detail=detail)
@@ -26,16 +29,17 @@ class RosterRefusedError(PermanentError):
 
 
 class RosterSource(Protocol):
-    """A place where a roster is read as a whole."""
+    """A place from which a roster is read as a whole."""
 
     @property
     def kind(self) -> RosterKind:
-        """Which roster it is."""
+        """The kind of roster."""
 
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:
         """Return the whole roster, or None if there is none yet. `groups` are the assigned groups, `now` is the start of the read.
 
-        Raise `RosterRefusedError` for a faulty one, and any other of our errors if a part could not be read: a part is never returned.
+        Raise `RosterRefusedError` for a faulty roster, and another of our errors if a part could not be read: a partial
+        roster is never returned.
         """
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:
@@ -60,8 +64,8 @@ class ReportRow(Struct, frozen=True, kw_only=True):
 class RosterReport(Struct, frozen=True, kw_only=True):
     """The result of the last reading, for page and command line.
 
-    `refusal` is empty for an accepted one; `faults` are the places, a line each. `accepted_at` is the `as_of` of the roster in use. `found`
-    counts the differences by outcome; `rows` lists them.
+    `refusal` is empty for an accepted one; `faults` are the places, one line each. `accepted_at` is the `as_of` of the
+    roster in use. `found` counts the differences by outcome; `rows` lists them.
     """
 
     kind: str
@@ -88,10 +92,10 @@ class Rosters(Protocol):
         """Write the memory. Raise `ConflictError` if another process wrote it meanwhile."""
 
     def allowed(self, kind: RosterKind) -> Allowed | None:
-        """Return an operator's word about the size; None if there is none."""
+        """Return an operator's statement about the size; None if there is none."""
 
     def allow(self, kind: RosterKind, allowed: Allowed) -> None:
-        """Write an operator's word about the size; it replaces an earlier one."""
+        """Write an operator's statement about the size; it replaces an earlier one."""
 
     def drop(self, name: str, raw: bytes) -> None:
         """Put a file of employees where the next reading finds it, as HR does."""

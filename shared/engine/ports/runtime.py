@@ -23,7 +23,10 @@ class Clock(Protocol):
         """Return real seconds, to bound the work of one process; never for anything that is saved."""
 
     def speed(self) -> float:
-        """Return how many seconds of `now` pass in a real second: 1, except for the embedded cloud's clock."""
+        """Return the number of seconds by which `now` advances in a real second.
+
+        It is 1, except for the embedded cloud's clock.
+        """
 
 
 class Workers(Protocol):

@@ -1,4 +1,4 @@
-"""The port of the seats: who counts under the limit of a group, and who waits for a place."""
+"""The port of the seats: the users who count under a group's limit, and those who wait for a place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SeatWaiter(Struct, frozen=True, kw_only=True):
 
 
 class Seats(Struct, frozen=True, kw_only=True):
-    """The seats of a limited group and who waits for one, by one listing.
+    """The seats of a limited group and its waiting users, by one listing.
 
     `counted` are the marks of `SeatStore.note_counted`: all members who had an environment have a seat.
     """
@@ -44,7 +44,7 @@ class Seats(Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> tuple[Seat, ...]:
-        """The seats that somebody has."""
+        """The seats that have a holder."""
         return tuple(seat for seat in self.seats if seat.holder)
 
     def of(self, holder: UserKey) -> Seat | None:
@@ -56,7 +56,7 @@ class SeatStore(Protocol):
     """The stored seats. Groups are named by their addresses. Every method may raise `BenchkeeperError`, and nothing else on purpose."""
 
     def look(self, group: str) -> Seats:
-        """Return the seats of a group, and who waits, by one listing."""
+        """Return the seats of a group and its waiting users, by one listing."""
 
     def take(self, group: str, number: int, holder: UserKey, *, expected: Seat | None) -> int | None:
         """Give the seat to a user if it is as `expected` (None: it was never taken), and return the seat's new generation.
@@ -77,10 +77,10 @@ class SeatStore(Protocol):
         """Remove the user's note; a missing note is not an error."""
 
     def spending(self, group: str) -> Spending | None:
-        """Return what the people of a group cost by the last sweep; None before the first. Cached for a minute."""
+        """Return the cost of a group's people by the last sweep; None before the first sweep. Cached for a minute."""
 
     def note_spending(self, group: str, spending: Spending) -> None:
-        """Store what the people of a group cost; the last write wins, as each counts everybody."""
+        """Store the cost of a group's people; the last write wins, because each counts all people."""
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:
         """Yield (group, its seats) for each of these groups, by one listing in all."""

@@ -1,8 +1,8 @@
-"""The lines that alerts are made of, logged before the record that gives cause for them is written.
+"""The log lines on which alerts are based, logged before the record that causes them is written.
 
-`shared.engine.reconcile.audit.save` calls this. A process may end between two lines of code: if the line came after the write, a crash
-would lose the alert for good, since the next pass sees no news. So an alert comes at least once, and a second time if the write was lost
-to another process or to a crash.
+`shared.engine.reconcile.audit.save` calls this. A process may end between two lines of code: if the line came after the
+write, a crash would lose the alert for good, because the next pass sees nothing new. So an alert is raised at least
+once, and a second time if the write was lost to another process or to a crash.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from shared.engine.ports.deps import Deps
 
 
 def log_alerts(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log the alerts about `after`: what administrators should know and `before`, the record as last written, does not show yet."""
+    """Log the alerts about `after`.
+
+    They are the facts for administrators that `before`, the record as last written, does not show yet.
+    """
     _log_needs(before, after, deps)
     _log_broken_promise(before, after, deps)
     _log_dormancy(before, after, deps)
@@ -26,7 +29,7 @@ def log_alerts(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 
 
 def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log what an administrator must put right."""
+    """Log each condition that an administrator must fix."""
     for condition in after.status.conditions:
         earlier = before.status.condition(condition.type)
         if condition.type is ConditionType.RECONCILED or condition.reason not in FOR_ADMINISTRATORS:
@@ -38,7 +41,10 @@ def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 
 
 def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log that a notebook was stopped by somebody else, or by Workbench's own timer, although its user was told it is kept on."""
+    """Log a stop of a notebook although its user was told that it keeps running.
+
+    It was stopped from outside, or by Workbench's own timer.
+    """
     now = deps.clock.now()
     until, cause = before.spec.keep_on_until, after.spec.power_reason.cause
     is_news = cause is not before.spec.power_reason.cause
@@ -47,18 +53,20 @@ def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> No
 
 
 def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log each warning that a notebook will be put away, and that it was."""
+    """Log each warning that a notebook will be put away, and each time that one was put away."""
     known, found = before.status.notebook.dormancy, after.status.notebook.dormancy
     if found is None:
         return
     for days in set(found.warned) - set(known.warned if known is not None else ()):
-        deps.log.warning("Warned that it is put away", user=after.user_key, profile=after.spec.profile or "", days=days)
+        deps.log.warning(
+            "Warned that a notebook will be put away", user=after.user_key, profile=after.spec.profile or "", days=days
+        )
     if found.away_since is not None and (known is None or known.away_since is None):
-        deps.log.warning("Put away", user=after.user_key, profile=after.spec.profile or "")
+        deps.log.warning("Put away a notebook", user=after.user_key, profile=after.spec.profile or "")
 
 
 def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log that a Spark cluster failed, and why."""
+    """Log each failed Spark cluster with the reason."""
     for wish in before.spec.clusters:
         known = after.status.cluster(wish.template)
         if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:

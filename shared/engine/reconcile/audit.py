@@ -1,8 +1,11 @@
-"""The audit's way out: the history in the record is the outbox, and each pass copies what waits to create-only objects (R18).
+"""The copying of the history to the audit (R18).
 
-Every writer of records saves through `save`. A pass copies lines in their order, by one create. A line goes once its outcome is known;
-an intent whose process ended counts as unknown after `LAPSES`. If another process copied first, the object that is there is the truth,
-and the rest follows it in a later pass. A refused copy stops nothing: the lines stay in the record, and a later pass tries again.
+The record is the outbox, and each pass copies waiting lines to create-only objects.
+
+Every writer of records saves through `save`. A pass copies lines in their order, by one create. A line is copied once
+its outcome is known; if the process of an intent has ended, its outcome counts as unknown after `LAPSES`. If another
+process copied first, its object counts, and the remaining lines follow it in a later pass. A refused copy does not stop
+a pass: the lines stay in the record, and a later pass tries again.
 """
 
 from __future__ import annotations
@@ -43,7 +46,10 @@ _TRIES = 6
 
 
 def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
-    """Write the record with its waiting lines complete, and with the mails that are due. Raise what `Records.save` raises."""
+    """Write the record with complete waiting lines, and with the mails that are due.
+
+    Raise what `Records.save` raises.
+    """
     record = with_mails_due(record, expected.record if expected is not None else None, deps)
     if expected is not None:
         log_alerts(expected.record, record, deps)
@@ -61,16 +67,17 @@ def waits(record: UserRecord) -> bool:
 
 
 def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord:
-    """Return the record with the outcomes of calls whose record another process wrote over, by the calls' ids."""
+    """Return the record with the outcomes of calls whose record another process has overwritten, by the calls' ids."""
     story = record.status.story
     joined = tuple(known.get(line.call.id, line) if line.call is not None else line for line in story)
     return record if joined == story else record.with_status(story=joined)
 
 
 def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record without the lines that could be copied out; with a time for the next attempt, if some are left.
+    """Return the record without the lines that could be copied out; with a time for the next attempt if lines are left.
 
-    `saved` is the record as it was last written: the pseudonym must be in it, or a crash would leave entries that lead to nobody.
+    `saved` is the record as it was last written: the pseudonym must be in it, because a crash would otherwise leave
+    entries that no record links to a user.
     """
     record = sealed(record, saved.status.audit.alias)
     waiting = tuple(line for line in record.status.story if line.waits)
@@ -127,10 +134,13 @@ def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecor
 
 
 def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -> None:
-    """Write entries of calls about users who have no record to write: by user and day a chain of their own, found by one listing.
+    """Write entries of calls about users who have no record to write.
 
-    The key is that of the user, or the pseudonym of an erased one. What the audit refuses is kept beside the records, and the hourly
-    sweep writes it (`copy_kept_cuts`). If that is refused, too, the log alone has the calls: the cut is not delayed.
+    Each user and day has a separate chain, found by one listing.
+
+    The key is that of the user, or the pseudonym of an erased one. Entries that the audit refuses are kept beside the
+    records, and the hourly sweep writes it (`copy_kept_cuts`). If that is refused, too, the log alone has the calls:
+    the cut is not delayed.
     """
     now = deps.clock.now()
     for key, calls in cuts.items():
@@ -156,7 +166,7 @@ def _keep_cuts(cuts: KeptCuts, why: BenchkeeperError, deps: Deps) -> None:
 def copy_kept_cuts(deps: Deps) -> None:
     """Write the entries of cuts that the audit refused. The first that is still refused leaves the rest to the next sweep.
 
-    Safe to repeat: entries that are there are recognised, and the object is removed after they are.
+    Safe to repeat: existing entries are recognised, and the object is removed last.
     """
     now = deps.clock.now()
     try:
@@ -169,7 +179,7 @@ def copy_kept_cuts(deps: Deps) -> None:
 
 
 def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
-    """Yield the kept cuts with their objects' names. One that cannot be read stays where it is, and holds up no other."""
+    """Yield the kept cuts with their objects' names. Unreadable cuts stay, and do not delay the others."""
     for name, content in deps.audit.kept():
         try:
             yield name, kept_from_json(content)
@@ -178,7 +188,10 @@ def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
 
 
 def _is_noted(cuts: KeptCuts, deps: Deps, now: datetime) -> bool:
-    """Return True if the entries are in a chain of a day since the cut: their process ended between the entry and the removal."""
+    """Return True if a chain of a day since the cut already has the entries.
+
+    The process then ended between entry and removal.
+    """
     ids, day = set(call_ids(cuts)), cuts.at.date()
     while day <= now.date():
         for found in deps.audit.listed(f"{ENTRIES}{day.isoformat()}/{alias_of_cuts(cuts.key, day)}-"):
@@ -268,7 +281,7 @@ def _with_end(record: UserRecord, audited: int, digest: str, name: str) -> UserR
 
 
 def _with_waiting(record: UserRecord, waiting: tuple[StoryLine, ...]) -> UserRecord:
-    """Return the record in which only these lines wait; of the others, repeated refusals are dropped."""
+    """Return the record in which only these lines wait. Repeated refusals among the other lines are dropped."""
     left = set(map(id, waiting))
     story = tuple(
         line if id(line) in left or not line.waits else once_copied(line)
@@ -279,13 +292,19 @@ def _with_waiting(record: UserRecord, waiting: tuple[StoryLine, ...]) -> UserRec
 
 
 def _with_last_cause(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
-    """Return the history in which, of the lines that do not wait, only the last message or request keeps who caused it, for later calls."""
+    """Return the history in which the last message or request keeps its author, for later calls.
+
+    All other lines that do not wait lose theirs.
+    """
     last = next((line for line in reversed(story) if line.kind in CAUSES), None)
     return tuple(replace(line, by="") if line.by and not line.waits and line is not last else line for line in story)
 
 
 def _next_try(first: datetime, now: datetime) -> datetime:
-    """Return when to try again: later and later, but also when the oldest line is so old that it is an alarm."""
+    """Return the time of the next try, at growing intervals.
+
+    There is also a try at the time at which the oldest line's age raises an alert.
+    """
     later = now + min(max(now - first, _FIRST_RETRY), _LAST_RETRY)
     return later if now >= first + BEHIND else min(later, max(first + BEHIND, now + _FIRST_RETRY))
 

@@ -1,7 +1,8 @@
 """The monthly limits of groups: once one is used up, nothing new is created or started for its people until the next month.
 
-What runs is not stopped. Each sweep that lists everybody stores what each group has cost so far, and starts are judged by that: so the
-limit is passed by what runs between two sweeps. While the sum of a limit cannot be read, the limit does not apply.
+Running environments are not stopped. Each sweep that lists all people stores the present cost of each group, and starts
+are judged by it: so the limit may be exceeded by the costs between two sweeps. While the sum of a limit cannot be read,
+the limit does not apply.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ def check_budget(record: UserRecord, asked: Asked, deps: Deps, now: datetime) ->
 
 
 def keep_spending(found: dict[str, Spending], deps: Deps) -> None:
-    """Store what each group has cost, and say once when 80 % or all of a limit is reached."""
+    """Store the cost of each group, and log once when 80 % or all of a limit is reached."""
     for number, (group, spending) in enumerate(found.items()):
         limit = deps.policy.catalog.budget_of(group)
         try:
             before = deps.seats.spending(group)
             deps.seats.note_spending(group, spending)
         except BenchkeeperError as error:
-            deps.log.warning("Spending was not kept", reason=error.reason.value, detail=error.detail)
+            deps.log.warning("Spending was not saved", reason=error.reason.value, detail=error.detail)
             continue
         if limit is None:
             continue

@@ -53,7 +53,7 @@ def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "t
 
 
 def is_decided(record: UserRecord) -> bool:
-    """Return True if a deletion was decided already: a hold that is set now may be too late."""
+    """Return True if a deletion was already decided, so that a hold set now may be too late."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     return ready is not None and ready.reason is Reason.DELETING
 
@@ -104,6 +104,6 @@ def save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None
 def lost_the_race(user_key: UserKey) -> ConflictError:
     """Return the error for a record that other processes kept changing; the caller tries again later."""
     return ConflictError(
-        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
         detail=f"record of {user_key} changed under {_TRIES} attempts to write it",
     )

@@ -1,4 +1,4 @@
-"""The guard's slots: each cut of a user takes a slot, and a cut that finds none waits visibly.
+"""The guard's slots: each cut of a user takes a slot, and a cut without a free slot waits visibly.
 
 A slot is an object with a fixed name: a window has as many names as users may be cut in it. A name can be claimed again only after
 its window is over, with the generation that was read. So the limit holds in any hour, however many processes claim at the same time and
@@ -220,13 +220,15 @@ def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ..
             return True
         slots = deps.guard.slots(source)
     raise ConflictError(
-        user_message="Many changes are under way just now; it is tried again.",
+        user_message="Many changes are under way just now; Benchkeeper tries again.",
         detail=f"window {window.name} of {source} changed under every claim of {holder}",
     )
 
 
 def tidy_slots(deps: Deps, now: datetime) -> int:
-    """Remove slots that have been over for as long as their window is long; return their number. So first tries seldom find a taken place.
+    """Remove slots that have been over for as long as their window is long; return their number.
+
+    So a first try seldom finds a taken place.
 
     Not sooner: a user may hold a later place because the first was taken. As long as that slot is held, the first place must not be free.
     """
@@ -252,7 +254,7 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
             decided = may_be_created(record, now)
             if decided is None and not _may_create(record.user_key, guard, deps, now):
                 raise GuardWaitsError(
-                    user_message="Many notebooks are being made just now. This one is made when there is room; nothing is to be done.",
+                    user_message="Many notebooks are being made just now. This one is made when there is room; no action is needed.",
                     detail=f"more than {guard.creations} environments in an hour, or three times as many in a day",
                 )
             if decided is False:
@@ -265,7 +267,7 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
             windows = _windows("delete", guard.per_hour_of(sizes_now(deps).everybody), guard)
             if not _has_room(record.user_key, _DELETIONS, windows, deps, now, claims=True):
                 raise GuardWaitsError(
-                    user_message="Much is being deleted just now. This is deleted when there is room; until then it is kept.",
+                    user_message="Many environments are being deleted just now. This one is deleted when there is room; until then it is kept.",
                     detail="more deletions than the guard lets through in an hour, or in a day",
                 )
         case DeleteInstance(ref=ref) if record.status.notebook.dormancy is not None and ref.instance_id == own:

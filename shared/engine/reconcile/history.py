@@ -1,4 +1,7 @@
-"""The lines of a user's history: what came in, the calls to the cloud and their answers, and changed conditions."""
+"""The lines of a user's history.
+
+They are incoming messages and requests, calls to the cloud with their outcomes, and changed conditions.
+"""
 
 from __future__ import annotations
 
@@ -110,8 +113,8 @@ def with_intents(
 ) -> tuple[UserRecord, tuple[StoryLine, ...]]:
     """Return the record with a line for each call that is to be made, and these lines. The record is saved before the first call.
 
-    `over` is the generation of the record that this record is written over: with the number of the call it makes the call's id. `policy`
-    is the digest of the policy in force.
+    `over` is the generation of the record that this record is written over: together with the number of the call, it
+    forms the call's id. `policy` is the digest of the policy in force.
     """
     before, after = {**access_of(base), **_seen_as(seen)}, access_of(plan.record)
     lines = []
@@ -154,7 +157,10 @@ def _seen_as(seen: Observed) -> dict[str, str]:
 
 
 def _caused_by(action: Action, record: UserRecord, story: Sequence[StoryLine]) -> tuple[str, str]:
-    """Return who caused the call, and the event or request: the last news or request, unless Benchkeeper itself stops an unused notebook."""
+    """Return the author of the call, and the event or request.
+
+    That is the last news or request, unless Benchkeeper itself stops an unused notebook.
+    """
     if isinstance(action, StopInstance) and record.spec.power_reason.is_idle:
         return "benchkeeper idle sweep", ""
     line = next((line for line in reversed(story) if line.kind in CAUSES), None)
@@ -195,7 +201,7 @@ def with_chronicle(
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=new.message))
     gone, earlier = after.status.leaving, before.status.leaving
     if gone is not None and gone.complete_at is not None and (earlier is None or earlier.complete_at is None):
-        because = "Each path was asked for again after it was cut, and nothing was there."
+        because = "Each access path was checked again after it was cut, and nothing was left."
         lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text="Verified gone", because=because))
     if not lines and not intents and _access(before) != _access(after):
         text = f"Access: {after.spec.profile or 'yes'}" if after.spec.presence is Presence.PRESENT else "Access: none"
@@ -245,7 +251,7 @@ def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> lis
     for wish in before.spec.clusters:
         if after.spec.wish(wish.template) is None:
             known = after.status.cluster(wish.template)
-            because = (known.diagnosis if known is not None else "") or "It ended by itself and is not made again."
+            because = (known.diagnosis if known is not None else "") or "It ended by itself and is not created again."
             text = f"Spark environment {wish.template}: ended"
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because))
     return lines

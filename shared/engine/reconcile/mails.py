@@ -1,4 +1,7 @@
-"""The publishing of mails that are due. The record is the outbox: a mail that nobody claims is published again, by a later pass."""
+"""The publishing of mails that are due.
+
+The record is the outbox: a mail that no process claims is published again by a later pass.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from shared.engine.ports.deps import Deps
 
 
 def publish_due(record: UserRecord, before: UserRecord, deps: Deps) -> None:
-    """Publish the mails of a saved record that are due. A failure holds up nothing."""
+    """Publish the mails of a saved record that are due. A failure does not stop the pass."""
     if deps.mail is None or not deps.base_policy.tells:
         return
     for mail in to_publish(record, before, deps.clock.now()):

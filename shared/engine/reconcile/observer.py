@@ -40,7 +40,9 @@ from shared.engine.ports.deps import Deps
 
 
 def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observed:
-    """Return the observation of this user's resources now; with `thorough` also of copies that are believed to be as they should.
+    """Return the observation of this user's resources now.
+
+    With `thorough` including copies that are believed to be in order.
 
     Makes at most two reads (the instance, and its operation or the templates) for a user with end-user credentials whose environment
     is as wanted or on its way. All else is read only if the record names it, or for a leaver.
@@ -64,7 +66,7 @@ def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observ
 
 
 def with_snapshots_of(seen: Observed, record: UserRecord, deps: Deps) -> Observed:
-    """Return the observation with the snapshots that a pass over this record would look at, too."""
+    """Return the observation with the snapshots that a pass over this record would also read."""
     return replace(seen, snapshots=_snapshots(record, seen.notebook, seen.snapshots, deps, thorough=False))
 
 
@@ -91,7 +93,7 @@ def _account(record: UserRecord, deps: Deps) -> AccountSight:
             groups[group] = deps.groups.has(group, account_email(account_id, deps.policy.project))
     keys = None
     if record.spec.presence is Presence.ABSENT and seen.disabled and not is_verified_gone(record):
-        with contextlib.suppress(BenchkeeperError):  # then the certificate says that they could not be looked at
+        with contextlib.suppress(BenchkeeperError):  # then the certificate says that they could not be checked
             keys = deps.accounts.keys(account_id)
     return replace(seen, in_groups=groups, keys=keys)
 

@@ -84,7 +84,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, th
             return result
         stored = None
     raise ConflictError(
-        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
         detail=f"record of {user_key} changed under {_TRIES} passes",
     )
 
@@ -171,7 +171,10 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
-    """Log, once each, the events that metrics are made of: a failed operation, and the wanted state reached after news."""
+    """Log, once each, the events on which metrics are based.
+
+    They are a failed operation, and the wanted state reached after news.
+    """
     operation = seen.operation
     if (
         isinstance(operation, OperationSeen)
@@ -200,14 +203,14 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
 
 
 def _log_uncut(after: UserRecord, deps: Deps) -> None:
-    """Log each pass that leaves a leaver's access uncut. An alert is made of it."""
+    """Log each pass that leaves a leaver's access uncut. An alert policy counts these lines."""
     for condition in after.status.conditions:
         if condition.reason is Reason.ACCESS_NOT_CUT and condition.type is not ConditionType.RECONCILED:
             deps.log.error("Access is not cut", user=after.user_key, profile=after.spec.profile or "")
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
-    """Log once that a leaver's service account was disabled, and how long that took."""
+    """Log once that a leaver's service account was disabled, with the time that took."""
     since = before.status.waiting_since or before.spec.absent_since
     if since is None or before.spec.presence is Presence.PRESENT:
         return
@@ -219,7 +222,7 @@ def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], dep
 
 
 def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log once that nothing of a leaver's access is left, and how long that took since the news."""
+    """Log once that a leaver has no access left, with the time since the news."""
     leaving, earlier = after.status.leaving, before.status.leaving
     if leaving is None or leaving.complete_at is None or (earlier is not None and earlier.complete_at is not None):
         return

@@ -56,7 +56,7 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
         if stored is not None or not if_missing or not mend(user_key, deps):
             return stored
     raise ConflictError(
-        user_message="This person's record is being changed by somebody else just now; it is tried again.",
+        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
         detail=f"record of {user_key} is damaged again after {_TRIES} attempts to put it back",
     )
 
@@ -95,7 +95,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
 
 
 def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserRecord:
-    """Return the version with a line in its history. A pass follows soon, because the cloud may differ from the version."""
+    """Return the version with a line in its history. A pass follows soon, because the cloud may differ from it."""
     now = deps.clock.now()
     what = "deleted" if found.deleted else "damaged"
     line = StoryLine(

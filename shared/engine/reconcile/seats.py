@@ -77,7 +77,7 @@ def _with(record: UserRecord, seats: tuple[str, ...], *, wait: SeatWait | None) 
 def _full(
     record: UserRecord, groups: Iterable[str], deps: Deps, now: datetime, *, claims: bool
 ) -> tuple[str, ...] | None:
-    """Claim a seat of each group, or of none; return the groups that are full for this user, None if that is not known yet."""
+    """Claim a seat of each group, or of none; return the groups that are full for this user, None if that is unknown."""
     asks = _Asking(record, deps, now)
     seen = {group: deps.seats.look(group) for group in groups}
     if not all(asks.is_counted(group, seats, claims=claims) for group, seats in seen.items()):
@@ -102,7 +102,7 @@ def _full(
 
 
 class _Asking(Struct, frozen=True):
-    """A user who asks for seats, now."""
+    """The request of one user for seats, at one moment."""
 
     record: UserRecord
     deps: Deps
@@ -115,7 +115,7 @@ class _Asking(Struct, frozen=True):
 
     @property
     def since(self) -> datetime:
-        """The moment since when the user waits."""
+        """The time since which the user waits."""
         wait = self.record.status.guard.seat_wait
         return self.now if wait is None else wait.since
 
@@ -140,7 +140,7 @@ class _Asking(Struct, frozen=True):
         return True
 
     def has_room(self, group: str, seats: Seats) -> bool:
-        """Return True if a seat is free for this user: more are free than users wait who came before."""
+        """Return True if a seat is free for this user: there are more free seats than users who waited before."""
         room = self.deps.policy.catalog.room_of(group)
         if room is None or seats.of(self.key) is not None:
             return True
@@ -155,7 +155,7 @@ class _Asking(Struct, frozen=True):
         return room - len(seats.held) > len(before)
 
     def wait(self, groups: Iterable[str]) -> None:
-        """Note that the user waits, so that nobody who comes later is served before."""
+        """Note that the user waits, so that no later user is served first."""
         for group in groups:
             self.deps.seats.wait(group, SeatWaiter(holder=self.key, since=self.since, at=self.now))
 
@@ -172,7 +172,7 @@ class _Asking(Struct, frozen=True):
 
 
 def _take(group: str, key: UserKey, deps: Deps) -> None:
-    """Take a seat for a user who has an environment, whether there is room or not."""
+    """Take a seat for a user who has an environment, even if there is no room."""
     for _ in range(_ROUNDS):
         if _taken(group, deps.seats.look(group), key, deps) is not None:
             return
@@ -180,7 +180,10 @@ def _take(group: str, key: UserKey, deps: Deps) -> None:
 
 
 def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
-    """Take the user's own seat again, so that no sweep frees it as an old one, or the lowest free seat. None if another process was quicker."""
+    """Take the user's own seat again, so that no sweep frees it as an old one, or the lowest free seat.
+
+    Return None if another process was quicker.
+    """
     known = {seat.number: seat for seat in seats.seats}
     own = seats.of(key)
     number = (
@@ -196,7 +199,7 @@ def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
 
 def _crowded(key: UserKey) -> ConflictError:
     return ConflictError(
-        user_message="Many people of this group join just now; it is tried again.",
+        user_message="Many people of this group join just now; Benchkeeper tries again.",
         detail=f"the seats changed under every claim of {key}",
     )
 
@@ -234,7 +237,7 @@ class SeatKeeper:
             deps.log.warning("Seats could not be listed", reason=error.reason.value, detail=error.detail)
 
     def add(self, row: RecordRow) -> None:
-        """Note the seats that a record names, and those that it waits for."""
+        """Collect the seats that a record names, and those for which it waits."""
         if row.limits.seats:
             self._holders[row.user_key] = frozenset(row.limits.seats)
         if row.limits.wait is not None:
@@ -243,14 +246,14 @@ class SeatKeeper:
     def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
         """Free old seats of users whose records do not name them, take those that are missing, and remove old notes.
 
-        What the records of `rowless` say is not known, so their seats stay.
+        The records of `rowless` could not be read, so their seats stay.
         """
         unknown = frozenset(rowless)
         for group, seats in self._seats.items():
             try:
                 self._keep(group, seats, now, unknown)
             except BenchkeeperError as error:
-                self._deps.log.warning("Seats were not kept", reason=error.reason.value, detail=error.detail)
+                self._deps.log.warning("Seats were not saved", reason=error.reason.value, detail=error.detail)
 
     def _keep(self, group: str, seats: Seats, now: datetime, unknown: frozenset[UserKey]) -> None:
         nobody: frozenset[str] = frozenset()

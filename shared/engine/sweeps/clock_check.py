@@ -16,7 +16,10 @@ TOLERANCE = timedelta(minutes=5)
 
 
 def clock_differs(published_at: datetime, clock: Clock) -> timedelta | None:
-    """Return how far the clock is ahead of a tick's publish time (negative: behind) if that is too far, else None."""
+    """Return the difference between the clock and a tick's publish time if it is too large, else None.
+
+    The difference is negative if the clock is behind.
+    """
     ahead = clock.now() - published_at
     return ahead if abs(ahead) > TOLERANCE and abs(ahead) > _tolerance(clock) else None
 
@@ -43,5 +46,8 @@ class ClockWatch(Struct, frozen=True):
 
 
 def _tolerance(clock: Clock) -> timedelta:
-    """Return how far a clock may be off. The embedded cloud's clock runs faster than the functions: a real second may be a minute there."""
+    """Return the largest accepted difference of clocks.
+
+    The embedded cloud's clock runs faster than the functions: a real second may be a minute there.
+    """
     return TOLERANCE * max(1.0, clock.speed())

@@ -42,7 +42,10 @@ class Copies:
 
 
 def take_copy(user_key: UserKey, deps: Deps) -> bool:
-    """Name a copy in the record, then make a pass, which takes it. Return True if it was asked for; after a crash the tick goes on."""
+    """Add a requested copy to the record, then make a pass, which takes it. Return True if a copy was requested.
+
+    After a crash, the tick continues.
+    """
     accepted = change_record(
         user_key, lambda record: with_copy_asked(record, deps.policy, deps.clock.now()), deps, wakes=True
     )

@@ -73,20 +73,24 @@ def _replayed(row: LetterRow, parse: Parse, deps: Deps, done: LettersSwept) -> b
     else:
         if result.used:
             done.replayed += 1
-            deps.log.info("Replayed a letter", letter=row.letter_id, tries=row.tries + 1, users=list(row.users))
+            deps.log.info("Replayed a dead letter", letter=row.letter_id, tries=row.tries + 1, users=list(row.users))
             return True
         reason, detail = result.reason, result.why
     done.failed[reason] += 1
     poison = reason in POISON
     tries = row.tries + 1
     tried = replace(row, tries=tries, next_try_at=None if poison else deps.clock.now() + _wait(row, tries))
-    deps.log.warning("A letter could not be replayed", letter=row.letter_id, tries=tries, reason=reason, detail=detail)
+    deps.log.warning(
+        "Dead letter could not be replayed", letter=row.letter_id, tries=tries, reason=reason, detail=detail
+    )
     try:
         deps.dead_letters.note_try(
             tried, reason=reason if poison else row.reason, detail=detail if poison else row.detail
         )
     except BenchkeeperError as error:
-        deps.log.warning("A try was not noted", letter=row.letter_id, reason=error.reason.value, detail=error.detail)
+        deps.log.warning(
+            "Replay attempt was not saved", letter=row.letter_id, reason=error.reason.value, detail=error.detail
+        )
     return poison
 
 

@@ -102,12 +102,12 @@ def _folders(deps: Deps) -> InboxFolders:
     try:
         return deps.inbox.folders()
     except BenchkeeperError as error:
-        deps.log.warning("Wishes could not be listed", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Requests could not be listed", reason=error.reason.value, detail=error.detail)
         return InboxFolders(people=())
 
 
 def _living(claims: Iterable[DueClaim], deps: Deps) -> Iterator[DueClaim]:
-    """Yield the claims in force, and remove those that lapsed."""
+    """Yield the claims in force, and remove lapsed ones."""
     for claim in claims:
         if _lapsed(claim, deps):
             _release(claim, deps)
@@ -121,15 +121,18 @@ def _lapsed(claim: DueClaim, deps: Deps) -> bool:
 
 
 def _release(claim: DueClaim, deps: Deps) -> None:
-    """Release the claim; if that fails, the claim lapses by itself."""
+    """Release the claim; if that fails, the claim expires by itself."""
     try:
         deps.records.release_due(claim)
     except BenchkeeperError as error:
-        deps.log.warning("Claim stayed", part=claim.part, reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Claim was not released", part=claim.part, reason=error.reason.value, detail=error.detail)
 
 
 class _Work:
-    """The work of one sweep. `due_since` has the time since which each remaining user is due, for the sweep's measure."""
+    """The work of one sweep.
+
+    `due_since` has the time since which each remaining user is due, for the sweep's metric.
+    """
 
     def __init__(self, deps: Deps, now: datetime, summary: Summary, listed: _Listed) -> None:
         self._deps, self._now, self._summary, self._listed = deps, now, summary, listed
@@ -199,7 +202,10 @@ class _Work:
         return claim.holder != self._holder and not _lapsed(claim, self._deps)
 
     def _claimed(self, part: int) -> tuple[bool, DueClaim | None]:
-        """Return whether to work on the part, and the claim to release. If the claim's owner is unknown, the part is worked on."""
+        """Return True if the part should be worked on, and the claim to release.
+
+        If the claim's owner is unknown, the part is worked on.
+        """
         try:
             claim = self._deps.records.claim_due(part, self._holder)
         except BenchkeeperError as error:
@@ -214,7 +220,7 @@ class _Work:
         try:
             self._listed = _look(self._deps, self._now)
         except BenchkeeperError as error:
-            self._deps.log.warning("Worked from an older list", reason=error.reason.value, detail=error.detail)
+            self._deps.log.warning("Used an older list of due users", reason=error.reason.value, detail=error.detail)
         for key in [key for key in self.due_since if part_of(key) == part]:
             del self.due_since[key]
         keys = [key for key in self._listed.keys if part_of(key) == part]

@@ -70,7 +70,7 @@ class FleetKeeper:
         self._spending.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
-        """Write the fleet list. None for an argument: not observed, so the earlier value stays."""
+        """Write the fleet list. An argument of None was not observed, so the earlier value stays."""
         _kept(lambda: self._write(strays, blind), "fleet", self._deps)
         keep_spending(self._spending.spending(), self._deps)
         if self._month is not None:
@@ -97,7 +97,10 @@ class FleetKeeper:
 
 
 def keep_use(deps: Deps, now: datetime, seen: Notes) -> None:
-    """Store what an idle sweep saw: who will be stopped when, who was seen at work when, and who was observed. Costs stay as they are."""
+    """Store the observations of an idle sweep: the times of planned stops, the last uses, and the examined users.
+
+    Costs are not changed.
+    """
 
     def keep() -> None:
         before = _readable(deps.fleet.notes) or Notes(taken_at=now)
@@ -123,7 +126,7 @@ def notes_before(deps: Deps, now: datetime) -> Notes | None:
     try:
         return _readable(deps.fleet.notes) or Notes(taken_at=now)
     except BenchkeeperError as error:
-        deps.log.warning("Notes not read", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Notes of the sweeps could not be read", reason=error.reason.value, detail=error.detail)
         return None
 
 
@@ -156,4 +159,4 @@ def _kept(keep: Callable[[], None], what: str, deps: Deps) -> None:
     try:
         keep()
     except BenchkeeperError as error:
-        deps.log.warning("Not kept for the pages", what=what, reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Data for the pages was not saved", what=what, reason=error.reason.value, detail=error.detail)

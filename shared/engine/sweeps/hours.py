@@ -1,4 +1,4 @@
-"""The idle sweep's starts by working hours: notebooks of people who come most days run before their owners come."""
+"""The idle sweep's starts by working hours: notebooks of people who come on most days are started in advance."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MAY_START = frozenset({PowerCause.IDLE, PowerCause.UNSEEN, PowerCause.STOPPED_B
 
 
 def hours_of(deps: Deps) -> Mapping[str, Hours]:
-    """Return the working hours of the profiles that have some."""
+    """Return the working hours by profile name, for the profiles that have them."""
     return {name: each.hours for name, each in deps.policy.catalog.profiles.items() if each.hours is not None}
 
 
 def may_start(row: RecordRow, hours: Mapping[str, Hours]) -> bool:
-    """Return True for a notebook at rest of a profile with working hours."""
+    """Return True for a stopped notebook of a profile with working hours."""
     is_at_rest = row.power is Power.STOPPED and row.power_settled and not row.busy and row.reason in _AT_REST
     return is_at_rest and row.presence is Presence.PRESENT and (row.profile or "") in hours
 
@@ -44,9 +44,10 @@ def may_start(row: RecordRow, hours: Mapping[str, Hours]) -> bool:
 def start_ahead(
     resting: Iterable[tuple[UserKey, str]], notes: Notes, summary: Summary, deps: Deps, now: datetime
 ) -> dict[UserKey, datetime]:
-    """Start the notebooks of people who are expected soon, each once a day. Return whose were started, with the time.
+    """Start the notebooks of people who are expected soon, each once a day. Return the start times by user.
 
-    `resting` are users with their profile. Once a start finds no machine or no quota, the others wait for the next sweep.
+    `resting` maps users with a stopped notebook to their profile. If a start finds no machine or no quota, the others
+    wait for the next sweep.
     """
     hours = hours_of(deps)
     waiting = []
@@ -83,7 +84,10 @@ def start_ahead(
 
 
 def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> UserRecord:
-    """Return the record with its notebook to run; the same object if its owner left, moved, or stopped it today."""
+    """Return the record with a request to run the notebook.
+
+    The same object if its owner left, moved, or stopped it today.
+    """
     open_at = hours.get(record.spec.profile or "")
     notebook, cause = record.status.notebook, record.spec.power_reason.cause
     is_at_rest = record.spec.power is Power.STOPPED and notebook.power_settled and notebook.operation is None
@@ -97,5 +101,5 @@ def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> Use
 
 
 def with_started(notes: Notes, started: Mapping[UserKey, datetime]) -> Notes:
-    """Return the notes with whose notebook was started ahead."""
+    """Return the notes with the notebooks that were started in advance."""
     return replace(notes, started_ahead={**notes.started_ahead, **started}) if started else notes

@@ -1,4 +1,7 @@
-"""The idle sweep: look at the running instances that are due, judge each, warn and stop the unused. Unknown activity keeps it running."""
+"""The idle sweep: look at the running instances that are due, judge each, warn about or stop the unused.
+
+Unknown activity keeps an instance running.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from shared.engine.sweeps.idle_look import Judged, judge, machine_of, reports_of
 
 
 def act_on(judged: Judged, deps: Deps) -> bool:
-    """Carry out one verdict; return True if a call changed a resource in the cloud."""
+    """Carry out one verdict. Return True if a call changed a resource in the cloud."""
     match judged.verdict:
         case Keep():
             return False
@@ -155,7 +158,7 @@ def _evidence(activity: Activity, now: datetime) -> dict[str, str]:
 
 
 def reports_text(reported: Reported | None, *, unread: bool, has: bool) -> str:
-    """Return what is known of the machine's own reports, in a few words."""
+    """Return the state of the machine's own reports in a few words."""
     if not has:
         return "none: kernels and terminals are not visible from outside"
     said = "unknown: no report of the last minutes" if reported is None else ""
@@ -166,7 +169,7 @@ def reports_text(reported: Reported | None, *, unread: bool, has: bool) -> str:
 
 
 def _jobs_text(judged: Judged) -> str:
-    """Return what is known of jobs elsewhere, with the lists that could not be read."""
+    """Return the known jobs elsewhere as text, with the lists that could not be read."""
     if not judged.asked_elsewhere:
         return "not asked: other evidence decides"
     jobs = judged.activity.outside_jobs

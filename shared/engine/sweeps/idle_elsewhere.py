@@ -1,7 +1,7 @@
-"""The look of an idle sweep at jobs elsewhere, for the machines that would else be warned about or stopped.
+"""The search of an idle sweep for jobs elsewhere, for the machines that would otherwise be warned about or stopped.
 
-Each list of running jobs is read once a sweep, and only if it may concern one of these machines. A list that cannot be read leaves the
-jobs of everybody whom it may concern unknown; what the other lists show still counts.
+Each list of running jobs is read once a sweep, and only if it may concern one of these machines. If a list cannot be
+read, the jobs of all users whom it may concern are unknown; jobs in the other lists still count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """A machine whose jobs elsewhere are asked for. `has_sessions`: its profile offers serverless sessions."""
+    """A machine whose jobs elsewhere are searched for. `has_sessions`: its profile offers serverless sessions."""
 
     user_key: UserKey
     started_at: datetime | None
@@ -58,7 +58,10 @@ class _Lists:
 
 
 def look_elsewhere(asked: Sequence[Asked], deps: Deps, now: datetime) -> Mapping[UserKey, Elsewhere]:
-    """Return the jobs elsewhere of each user. Costs one listing a BigQuery project, and one of cluster jobs and of sessions if needed."""
+    """Return the jobs elsewhere of each user.
+
+    This costs one listing for each BigQuery project, and one each of cluster jobs and sessions if needed.
+    """
     lists = _Lists(deps)
     owners = deps.workers.run([partial(_owner, each.user_key, deps) for each in asked])
     return {each.user_key: _elsewhere(each, owner, lists, deps, now) for each, owner in zip(asked, owners, strict=True)}
@@ -67,8 +70,8 @@ def look_elsewhere(asked: Sequence[Asked], deps: Deps, now: datetime) -> Mapping
 def with_jobs(activity: Activity, there: Elsewhere, last_used: datetime | None, begin: datetime) -> Activity:
     """Return the evidence with the jobs elsewhere.
 
-    They leave no time stamp when they end, so `last_used`, as earlier sweeps noted it, says when the last of them was seen. An instance
-    whose jobs are unknown is blind since `begin`, at least.
+    They leave no time stamp when they end, so `last_used` from earlier sweeps is the time at which the last of them was
+    seen. An instance whose jobs are unknown is blind at least since `begin`.
     """
     since = activity.blind_since if there.jobs is not None else activity.blind_since or begin
     return replace(activity, outside_jobs=there.jobs, jobs_seen_at=last_used, blind_since=since)

@@ -1,4 +1,7 @@
-"""The look of an idle sweep at running instances: which are due, what Cloud Monitoring shows of them, and the verdict on each."""
+"""The examination of running instances by an idle sweep.
+
+It finds the due instances, reads their data from Cloud Monitoring, and judges them.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +62,9 @@ class _Up(NamedTuple):
 class Machine(Struct, frozen=True, kw_only=True):
     """A running instance with the fields of its owner's row that the verdict needs.
 
-    `agent_up` and `health_at`: what the VM last reported of the proxy's agent, and when. `health`: what was reported, if the record says
-    that it runs, else "". `has_moved`: it has another address than the record says.
+    `agent_up` and `health_at` are the VM's last report on the proxy's agent and its time. `health` is the reported
+    health if the record shows the instance as running, else "". `has_moved` is True if its address differs from the
+    record's.
     """
 
     user_key: UserKey
@@ -77,14 +81,14 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 def up_of(notebook: ObservedNotebook) -> _Up:
-    """Return what a listing says of a running instance."""
+    """Return a running instance as a listing shows it."""
     return _Up(
         notebook.gce_instance_id, notebook.proxy_agent_up, notebook.health_at, notebook.health, notebook.proxy_uri
     )
 
 
 def machine_of(row: RecordRow, ref: InstanceRef, up: _Up) -> Machine:
-    """Return the instance of a user's row, with what the listing says of it."""
+    """Return the instance of a user's row, with its data from the listing."""
     return Machine(
         user_key=row.user_key,
         profile=row.profile or "",
@@ -101,15 +105,16 @@ def machine_of(row: RecordRow, ref: InstanceRef, up: _Up) -> Machine:
 
 
 def is_news(machine: Machine, now: datetime) -> bool:
-    """Return True if the user's record needs a pass: the address is another one, or JupyterLab does not answer any more."""
+    """Return True if the user's record needs a pass: the address has changed, or JupyterLab no longer answers."""
     return machine.has_moved or is_down(machine.health, machine.health_at, now)
 
 
 class Judged(Struct, frozen=True, kw_only=True):
     """A running instance with its evidence and verdict.
 
-    `stops_at` is when the instance will be stopped if it stays unused, as far as known. `last_used` is the last sign of use.
-    `unread` are the lists of jobs elsewhere that could not be read, with the reason. `asked_elsewhere`: jobs elsewhere were asked for.
+    `stops_at` is the time at which the instance will be stopped if it stays unused, None if unknown. `last_used` is the
+    last sign of use. `unread` are the lists of jobs elsewhere that could not be read, with the reason.
+    `asked_elsewhere` is True if jobs elsewhere were searched for.
     """
 
     machine: Machine
@@ -142,7 +147,7 @@ def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
 def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> list[Machine]:
     """Return the machines to look at now: each once an hour, and each that could be idle, was warned or was never observed.
 
-    Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are left alone.
+    Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are not queried.
     """
     policies = _policies(deps, now)
     return [each for each in running if each.profile in policies and _is_due(each, notes, policies[each.profile], now)]
@@ -170,7 +175,7 @@ def reports_of(notes: Notes, deps: Deps, now: datetime) -> Reports:
 
 
 def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, now: datetime) -> Iterator[Judged]:
-    """Yield a verdict for each machine. Raise if no evidence could be read at all."""
+    """Yield a verdict for each machine. Raise an error if no evidence could be read at all."""
     policies = _policies(deps, now)
     machines = [machine for machine in machines if machine.profile in policies]
     if not machines:
@@ -183,13 +188,13 @@ def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, n
     longer: dict[str, Mapping[str, Activity]] = {}
 
     def known(machine: Machine) -> Activity:
-        """Unpack the longest evidence that was read of the machine; all at once would be too much memory."""
+        """Unpack the longest evidence of one machine, because that of all machines is too much memory."""
         name = machine.ref.instance_id
         found, begin = (longer[name], now - longest) if name in longer else (seen, now - window)
         return _known(found[name], machine, policies[machine.profile], counter, begin, now)
 
     def look_back(blind: Iterable[Machine]) -> None:
-        """Read the evidence of the whole bound, to find since when; only of instances that run that long."""
+        """Read the evidence back to the bound, for the start of blindness, of instances that run that long."""
         may_end = [machine for machine in blind if _may_reach_bound(machine, policies[machine.profile], now)]
         if may_end:
             found = deps.activity.read(may_end, longest, now)
@@ -243,7 +248,7 @@ def _asked(machine: Machine, policies: Mapping[str, IdlePolicy], deps: Deps) -> 
 def counter_seen(
     machines: Iterable[Machine], seen: Mapping[str, Activity], notes: Notes, now: datetime
 ) -> dict[str, datetime]:
-    """Return when the proxy's counter last had a point, by profile: what was noted within a week, and what is seen now."""
+    """Return the time of the proxy counter's last point by profile, from this sweep or noted within the last week."""
     found = {name: at for name, at in notes.counter_seen.items() if now - at < _COUNTER_KNOWN}
     for machine in machines:
         requests = seen[machine.ref.instance_id].requests
@@ -258,7 +263,7 @@ def is_at_stake(verdict: IdleVerdict) -> bool:
 
 
 def _is_quiet(verdict: IdleVerdict) -> bool:
-    """Return True if the evidence says that the machine is unused, so far."""
+    """Return True if the machine is unused by the present evidence."""
     match verdict:
         case Keep(reason=reason):
             return reason is Reason.WARNED
@@ -308,14 +313,14 @@ def _may_reach_bound(machine: Machine, policy: IdlePolicy, now: datetime) -> boo
 
 
 def is_night(profile: Profile, now: datetime) -> bool:
-    """Return True outside of the working hours of a profile that has some."""
+    """Return True outside of the working hours of a profile that has working hours."""
     return profile.hours is not None and not is_open(profile.hours, now)
 
 
 def _policies(deps: Deps, now: datetime) -> dict[str, IdlePolicy]:
     """Return the limits of each configured profile; an instance of another profile is kept.
 
-    Outside of its working hours a profile's timeout is an hour at most.
+    Outside of its working hours, a profile's timeout is at most an hour.
     """
     return {
         name: IdlePolicy(
@@ -332,7 +337,7 @@ def _policies(deps: Deps, now: datetime) -> dict[str, IdlePolicy]:
 
 
 def _warned_at(machine: Machine, policy: IdlePolicy) -> datetime | None:
-    """Return when the user was warned; None if an extension came after the warning: its end is warned of anew."""
+    """Return the time of the user's warning; None if an extension came later, because its end needs a new warning."""
     warned, until = machine.idle_warned_at, machine.keep_on_until
     if warned is not None and until is not None and warned < until - policy.warn_idle:
         return None
@@ -347,9 +352,11 @@ def _known(
     begin: datetime,
     now: datetime,
 ) -> Activity:
-    """Return the evidence with what the record and the listing say: a counter without points means no requests if it is known to work.
+    """Return the evidence completed by the record and the listing.
 
-    `begin` is where the evidence begins: an instance that shows too little is blind since then, at least.
+    A counter without points means no requests if the counter is known to work.
+
+    `begin` is the start of the evidence: an instance with too little of it is blind at least since then.
     """
     silence = Silence.MEANS_NONE
     own = activity.requests or ()

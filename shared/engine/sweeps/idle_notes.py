@@ -1,4 +1,4 @@
-"""The notes of an idle sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
+"""The notes of an idle sweep: its observations of the examined machines, and earlier observations of the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.engine.sweeps.idle_look import Judged
 
 
 class Use:
-    """The notes of one sweep: what it saw of the machines that it looked at, and what earlier sweeps saw of the others."""
+    """The notes of one sweep: its observations of the examined machines, and earlier observations of the others."""
 
     def __init__(self, before: Notes, hours: Mapping[str, Hours]) -> None:
         self.before = before
@@ -29,9 +29,9 @@ class Use:
         self._ahead: dict[UserKey, datetime] = {}
 
     def know(self, row: RecordRow) -> None:
-        """Keep what was noted of this user; what was noted of somebody without a record is dropped.
+        """Keep the notes about this user; notes about people without a record are dropped.
 
-        When somebody comes is kept only while their profile has working hours.
+        Arrivals are kept only while the user's profile has working hours.
         """
         user_key, before = row.user_key, self.before
         if user_key in before.last_used:
@@ -43,13 +43,13 @@ class Use:
                 self._ahead[user_key] = before.started_ahead[user_key]
 
     def leave_alone(self, keys: Collection[UserKey]) -> None:
-        """Keep what was noted of running machines that this sweep does not look at."""
+        """Keep the notes about running machines that this sweep does not examine."""
         self.left_alone = frozenset(keys)
         self._looked |= {key: at for key, at in self.before.looked.items() if key in self.left_alone}
         self._stops |= {key: at for key, at in self.before.idle_stops.items() if key in self.left_alone}
 
     def add(self, judged: Judged, now: datetime) -> None:
-        """Note what was seen of a machine."""
+        """Add the observations of a machine."""
         key, last = judged.machine.user_key, judged.last_used
         if last is not None:
             self._last_used[key] = max(last, self._last_used.get(key, last))
@@ -66,7 +66,7 @@ class Use:
             self._arrivals[key] = with_arrival(self._arrivals.get(key, ()), came, hours)
 
     def notes(self, reports: Mapping[UserKey, Reported]) -> Notes:
-        """Return the notes to keep, without costs. `reports` is what is remembered of the machines' own reports."""
+        """Return the notes to keep, without costs. `reports` is the memory of the machines' own reports."""
         return Notes(
             taken_at=self.before.taken_at,
             idle_stops=self._stops,

@@ -1,7 +1,9 @@
-"""The reports that VMs make of themselves, as an idle sweep reads and remembers them. Only profiles with a reporter have any.
+"""The reports that VMs write about themselves, as read and remembered by an idle sweep.
 
-Compute Engine lists no guest attributes, so each report is one call. Those whose instance would be warned about or stopped are always read;
-of the others as many as the quota of reads allows, the longest unread first.
+Only VMs of profiles with a reporter have any.
+
+Compute Engine lists no guest attributes, so each report is one call. Reports of instances that would be warned about or
+stopped are always read. Of the others, as many are read as the quota allows, the longest unread first.
 """
 
 from __future__ import annotations
@@ -62,11 +64,11 @@ class Reports:
         return machine.profile in self._profiles
 
     def failed(self, machine: Reporting) -> bool:
-        """Return True if the report could not be read: what the VM says is not known."""
+        """Return True if the report could not be read: its content is then unknown."""
         return machine.user_key in self._failed
 
     def read(self, machines: Iterable[Reporting]) -> None:
-        """Read the reports of these machines, each once a sweep."""
+        """Read the reports of these machines, each once per sweep."""
         wanted = [m for m in machines if self.has(m) and m.user_key not in self._read]
         self._read |= {machine.user_key for machine in wanted}
         found = self._deps.workers.run([partial(_read, machine.ref, self._deps) for machine in wanted])
@@ -77,7 +79,10 @@ class Reports:
             self._take(machine, None if isinstance(report, BenchkeeperError) else report)
 
     def top_up(self, running: Iterable[Reporting]) -> None:
-        """Read the reports of more machines, as many as the quota allows, and forget those of everybody who does not run."""
+        """Read the reports of more machines, as many as the quota allows.
+
+        Forget the reports of all machines that are not running.
+        """
         mine = [machine for machine in running if self.has(machine)]
         keys = {machine.user_key for machine in mine}
         self._held = {key: held for key, held in self._held.items() if key in keys}
@@ -88,12 +93,12 @@ class Reports:
             self._deps.log.warning("Reports of machines could not be read", reasons=dict(self.unread))
 
     def kernels(self, user_key: UserKey) -> int | None:
-        """Return how many kernels the machine has, by a report of this sweep; None if it did not say."""
+        """Return the number of the machine's kernels by a report of this sweep; None if unknown."""
         held = self._held.get(user_key)
         return held.kernels if held is not None and held.at == self._now else None
 
     def kept(self) -> Mapping[UserKey, Reported]:
-        """Return what is to be remembered."""
+        """Return the memory of reports to store."""
         return self._held
 
     def last_outside(self, machine: Reporting) -> datetime | None:
@@ -106,9 +111,11 @@ class Reports:
     def judge(
         self, machine: Reporting, activity: Activity, policy: IdlePolicy, begin: datetime, now: datetime
     ) -> tuple[Activity, IdleVerdict]:
-        """Return the evidence with what the reports say, and the verdict on it. The reports can only keep, for `max_busy`.
+        """Return the evidence completed by the reports, and the verdict on it.
 
-        A machine whose report could not be read is blind since `begin`, at least.
+        Reports can only keep an instance running, for `max_busy`.
+
+        A machine whose report could not be read is blind at least since `begin`.
         """
         if self.failed(machine):
             activity = replace(activity, report_unread=True, blind_since=activity.blind_since or begin)

@@ -1,4 +1,6 @@
-"""The erasure of personal data of users who have no resources any more: by hand for one user, in the drift sweep for all past the lifetime.
+"""The erasure of personal data of users who no longer have resources.
+
+It is done by hand for one user, and in the drift sweep for all users whose lifetime is over.
 
 Called by `benchkeeper erase` and by `sweep_drift`. Safe to repeat: the data beside the record is erased first. The record is reduced last
 and only if it is as it was read, so that a crash leaves a record that is found again.
@@ -46,12 +48,12 @@ class Erasure(Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """A flag: true if there is nothing to erase."""
+        """Return True if there is nothing to erase."""
         return not (self.record or self.letters or self.manifests or self.templates or self.hints)
 
 
 def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
-    """Return what erasing would remove, and the record as it was read."""
+    """Return the data that erasing would remove, and the record as it was read."""
     stored = deps.records.load(user_key)
     own = stored.record.user_key if stored is not None else user_key
     if stored is not None:
@@ -75,7 +77,10 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
 
 
 def erase(user_key: UserKey, deps: Deps) -> Erasure:
-    """Erase what is left of a user, unless a reason forbids it. Raise `ConflictError` if the record changes meanwhile."""
+    """Erase the remaining data of a user, unless a reason forbids it.
+
+    Raise `ConflictError` if the record changes meanwhile.
+    """
     found, stored = look(user_key, deps)
     if found.kept is not None:
         return found
@@ -165,7 +170,7 @@ def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
 
 
 def _reduce(key: UserKey, deps: Deps) -> bool:
-    """Do what `erase` does, except for the dead letters, which have a lifetime of their own."""
+    """Erase a user's data as `erase` does, except dead letters, which have a lifetime of their own."""
     try:
         stored = deps.records.load(key)
         if stored is None or stored.record.user_key != key or is_erased(stored.record):

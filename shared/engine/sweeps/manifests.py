@@ -1,7 +1,7 @@
 """The daily manifests of the audit: for each day that is over, the list of its objects with their SHA-256, and the digest in the log.
 
-The drift sweep calls this each hour. A manifest is created once. Its digest is written to the log again and again while it is the newest
-one, each time with the same id and time, so that a lost write is made good and a query shows one entry.
+The drift sweep calls this each hour. A manifest is created once. While it is the newest, its digest is written to the
+log repeatedly with the same id and time. So a lost write is repeated, and a query still shows one entry.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def _keep(deps: Deps) -> None:
 
 
 def _first_due(newest: str, over: date, deps: Deps) -> date:
-    """Return the day after the newest manifest, however long no sweep ran; without any manifest, the day of the first entry."""
+    """Return the day after the newest manifest, no matter how long no sweep ran.
+
+    Without any manifest, the day of the first entry.
+    """
     if newest:
         return date.fromisoformat(newest.removeprefix(MANIFESTS).removesuffix(".json")) + timedelta(days=1)
     first = next(iter(deps.audit.listed(ENTRIES)), None)

@@ -1,9 +1,12 @@
-"""The roster sweep: each hour it compares the lists of everybody with the records, and states what no message told.
+"""The roster sweep.
 
-Only differences are stated, through the same door as every message (`deliver_all`), so the guard against mass changes sees each of them.
-A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole; absence counts only for people whom
-the same roster has listed before; each cut is confirmed by one more look; and it is dated to the start of the read, so that news which
-came during the read is newer. The memory is written last: after a crash the next reading finds the same differences.
+Each hour it compares the lists of all people with the records, and states facts for which no message came.
+
+Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
+each of them. A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole;
+absence counts only for people whom the same roster has listed before; each cut is confirmed by one more look; and it is
+dated to the start of the read, so that news which came during the read is newer. The memory is written last: after a
+crash the next reading finds the same differences.
 """
 
 from __future__ import annotations
@@ -54,11 +57,11 @@ class _Run(Struct):
     failed: set[UserKey] = field(default_factory=set)
 
     def cuts(self) -> int:
-        """Return how many people would lose something."""
+        """Return the number of people who would lose something."""
         return sum(1 for each in self.found.values() if each.cuts)
 
     def undone(self) -> set[UserKey]:
-        """Return the people whom the next reading must look at again."""
+        """Return the people whom the next reading must examine again."""
         kept = {RosterOutcome.STILL_THERE, RosterOutcome.FAILED}
         return self.failed | {key for key, each in self.found.items() if each.outcome in kept}
 
@@ -110,7 +113,9 @@ def _keep(kind: RosterKind, report: RosterReport, deps: Deps) -> None:
     try:
         deps.rosters.write_report(kind, report)
     except BenchkeeperError as error:
-        deps.log.warning("Not kept for the pages", what="roster", reason=error.reason.value, detail=error.detail)
+        deps.log.warning(
+            "Data for the pages was not saved", what="roster", reason=error.reason.value, detail=error.detail
+        )
 
 
 def _compared(
@@ -146,7 +151,7 @@ def _compared(
 
 
 def _confirm_all(run: _Run, summary: Summary, deps: Deps) -> None:
-    """Look at the records of all who may differ, and keep the differences that the records confirm."""
+    """Read the records of all people who may differ, and keep the differences that the records confirm."""
     rows = (found.row for found in deps.records.listed() if isinstance(found, ListedRow))
     candidates: dict[UserKey, Difference] = {}
     for each in differences(run.reading, run.stored.state, rows, deps.policy.catalog, run.keys):
@@ -165,7 +170,7 @@ def _confirm_all(run: _Run, summary: Summary, deps: Deps) -> None:
 
 
 def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) -> None:
-    """State what was found, each person's events together. A cut needs one more look first."""
+    """State the confirmed differences, each person's events together. A cut needs one more look first."""
     to_state = [key for key, each in run.found.items() if each.events]
 
     def state(key: UserKey) -> bool:
@@ -176,7 +181,7 @@ def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) ->
             return False
         delivered = deliver_all(found.events, deps, passes_now=len(to_state) <= _FEW)
         for _, error in delivered.refused:
-            deps.log.warning("Roster's news refused", user=key, reason=error.reason.value, detail=error.detail)
+            deps.log.warning("News of a roster was refused", user=key, reason=error.reason.value, detail=error.detail)
         if delivered.refused:
             return False
         found.outcome = RosterOutcome.STATED

@@ -1,4 +1,4 @@
-"""The events that state what a roster says beyond the records. Reads records, writes nothing."""
+"""The events that state the differences between a roster and the records. Reads records, writes nothing."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _of_a_stranger(difference: Difference, reading: Reading, deps: Deps) -> Iter
 
 
 def _groups(facts: _Compared, deps: Deps, *, member: bool) -> Iterator[LifecycleEvent]:
-    """Yield the memberships that the directory's list has and the record has not, or the other way round."""
+    """Yield the memberships that only the directory's list or only the record has."""
     now, book, reading = deps.clock.now(), deps.policy.book, facts.reading
     held = facts.record.facts.groups(now, book)
     identities = {book.identity(group, statement.occurred_at): statement for group, statement in held.items()}
@@ -94,7 +94,7 @@ def _groups(facts: _Compared, deps: Deps, *, member: bool) -> Iterator[Lifecycle
 
 
 def _employment(facts: _Compared, deps: Deps) -> Found | None:
-    """Return what HR's list says beyond the record."""
+    """Return the difference between HR's list and the record; None if they agree."""
     record, reading, now = facts.record, facts.reading, deps.clock.now()
     found = partial(Found, key=record.user_key)
     employment = record.facts.employment(now)

@@ -24,9 +24,10 @@ DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 class Summary(Struct):
     """The result of a sweep. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
 
-    `measures` are numbers for the dashboard that the sweep has anyway; they depend on its kind. `sessions` is the result of a
-    drift sweep's sync of session templates. `unread` are the lists of jobs elsewhere that an idle sweep could not read, with the reason. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic clock: the
-    deadline counts from it, reading included.
+    `measures` are numbers for the dashboard that the sweep has computed; they depend on its kind. `sessions` is the
+    result of a drift sweep's sync of session templates. `unread` are the lists of jobs elsewhere that an idle sweep
+    could not read, with the reason. `clock` watches the clock while the sweep acts. `began_s` is on the monotonic
+    clock: the deadline counts from it, reading included.
     """
 
     kind: Sweep

@@ -304,7 +304,10 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
 
 
 class _IdleRows:
-    """The idle sweep's single pass over the rows: who waits for how long, whose copy is due, who may be started ahead."""
+    """The idle sweep's single pass over the rows.
+
+    It collects waiting times, due copies, and notebooks that may be started in advance.
+    """
 
     def __init__(self, use: Use, keeper: FleetKeeper | None, deps: Deps, now: datetime) -> None:
         self.waits, self.copies = LongestWaits(now), Copies(deps.policy, now)
@@ -329,7 +332,7 @@ class _IdleRows:
 def _carry_out(
     to_act: Mapping[UserKey, Judged], running: Sequence[Machine], summary: Summary, deps: Deps, now: datetime
 ) -> list[UserKey]:
-    """Carry out the verdicts but those that the guard holds back. Return whose notebook was stopped."""
+    """Carry out the verdicts except those that the guard holds back. Return the users whose notebook was stopped."""
     held = held_back(to_act, running, deps, now)
     if held:
         summary.found["held back by the guard"] = len(held)

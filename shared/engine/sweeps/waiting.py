@@ -33,7 +33,7 @@ def keep_waiting(
     try:
         waiting = list(deps.guard.waiting())
     except BenchkeeperError as error:
-        deps.log.warning("Who waits could not be listed", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Waiting users could not be listed", reason=error.reason.value, detail=error.detail)
         return {}
     if not dry_run:
         waiting += _missing(waiting, rows, deps)
@@ -68,7 +68,9 @@ def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: 
                 deps.guard.note_waiting(entry)
                 found.append(entry)
         except BenchkeeperError as error:
-            deps.log.warning("Left out of the index", user=row.user_key, reason=error.reason.value, detail=error.detail)
+            deps.log.warning(
+                "Left a user out of the index", user=row.user_key, reason=error.reason.value, detail=error.detail
+            )
     return found
 
 
@@ -98,5 +100,5 @@ def _is_over(person: WaitingPerson, deps: Deps) -> bool:
             "Left an entry of the index", user=person.user_key, reason=error.reason.value, detail=error.detail
         )
         return False
-    deps.log.info("Forgot an entry of the index", user=person.user_key)
+    deps.log.info("Removed an outdated entry of the index", user=person.user_key)
     return True

@@ -31,7 +31,10 @@ class AuditFault(Struct, frozen=True):
 
 
 class Checked(Struct, kw_only=True):
-    """The result of a check: how much was read, and what is wrong. `logged` counts the days whose digest is in the log."""
+    """The result of a check: the amount of read data, and the faults.
+
+    `logged` counts the days whose digest is in the log.
+    """
 
     objects: int = 0
     entries: int = 0
@@ -52,7 +55,10 @@ class _End(Struct):
 
 
 def verify(deps: Deps) -> Checked:
-    """Read the whole audit and return what is wrong with it. Raise if a page of a listing, or an object, cannot be read."""
+    """Read the whole audit and return its faults.
+
+    Raise an error if a page of a listing, or an object, cannot be read.
+    """
     result = Checked()
     manifests = list(deps.audit.listed(MANIFESTS))
     digests: dict[str, str] = {}
@@ -152,9 +158,9 @@ def _check_listed(
 
 
 def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps) -> dict[str, set[str]]:
-    """Return the digests in the log by day, from the first day of which the bucket has anything until today.
+    """Return the digests in the log by day, from the first day in the bucket until today.
 
-    Not until the last manifest: if somebody removed that one, only the log knows of it.
+    The range does not end with the last manifest, because only the log shows that a later one was removed.
     """
     first = min(
         [
@@ -171,7 +177,7 @@ def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps
 
 
 def _check_ends(ends: Mapping[str, _End], deps: Deps, result: Checked) -> None:
-    """Compare the ends with the records: who deletes the last entries of a chain leaves no gap in it."""
+    """Compare the ends with the records: deleting the last entries of a chain leaves no gap in it."""
     for row in deps.records.rows():
         if not row.audit:
             continue

@@ -1,4 +1,7 @@
-"""The certificate of a leaver: when each path was cut, when the cloud said so, and what the certificate does not cover."""
+"""The certificate of a leaver.
+
+It has the times of each path's cut and of the cloud's confirmation, and the limits of the certificate.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ _TEXTS = {
 _STATES = {
     PathState.GONE: "gone",
     PathState.NONE: "there was none",
-    PathState.THERE: "still there when it was last looked at",
-    PathState.UNREADABLE: "could not be looked at",
-    PathState.NOT_LOOKED: "not looked at yet",
+    PathState.THERE: "still there at the last check",
+    PathState.UNREADABLE: "could not be checked",
+    PathState.NOT_LOOKED: "not checked yet",
 }
 NOT_COVERED = (
     "the person's Google account itself: your identity provider ends it",

@@ -1,8 +1,9 @@
 """The costs of all environments in a month, summed by kind, profile, cost centre, department or user. Pure.
 
-There are two figures that are never mixed. `billed` comes from the labels on the bill; `estimate` is metered time by the prices that
-the administrator configured. What has no price is shown separately; it is in no estimate and does not count as zero.
-Amounts are exact fractions; pages and files round once, when they show one (`shared.domain.things.money.rounded`).
+There are two figures that are never mixed. `billed` comes from the labels on the bill; `estimate` is metered time by
+the prices that the administrator configured. Metered time without a price is shown separately; it is not part of an
+estimate and does not count as zero. Amounts are exact fractions; pages and files round once, when they show one
+(`shared.domain.things.money.rounded`).
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 class Sums(Struct):
     """The sums of some users: seconds of notebooks and of Spark clusters, the part of them without a price, and both cost figures.
 
-    `storage` is the part of `estimate` for disks without a running machine and for snapshots; `unpriced_storage_s` are the seconds of
-    those without a price. `estimate` None: nothing metered has a price. `billed` None: there is no bill for this month.
-    `estimated`: some seconds are from before the meter began.
+    `storage` is the part of `estimate` for disks without a running machine and for snapshots; `unpriced_storage_s` are
+    the seconds of those without a price. `estimate` is None if nothing metered has a price, `billed` is None if there
+    is no bill for this month. `estimated` is True if some seconds are from before the meter began.
     """
 
     people: int = 0
@@ -77,7 +78,7 @@ class Sums(Struct):
 
     @property
     def is_something(self) -> bool:
-        """A flag: true if anything was metered or billed."""
+        """Return True if anything was metered or billed."""
         return bool(self.notebook_s or self.spark_s or self.billed or self.storage or self.unpriced_storage_s)
 
 
@@ -111,7 +112,7 @@ class Month(Struct, frozen=True, kw_only=True):
 
 
 def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
-    """Return this month as of the list of all users: what is open is counted up to then."""
+    """Return this month as of the time of the list of all users: open lines are counted up to then."""
     at = fleet.taken_at
     bill = _bill(notes, month_of(at))
     found = _Groups(catalog, bill)
@@ -122,9 +123,9 @@ def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
 
 
 class RowCosts:
-    """The cost of this month of one user at a time: the same figure as in `month`, without the sums of everybody.
+    """This month's cost of single users: the same figures as in `month`, without the sums of all users.
 
-    What was computed is kept, so that a table can be sorted by it.
+    Results are cached, so that a table can be sorted by them.
     """
 
     def __init__(self, catalog: Catalog, notes: Notes | None, at: datetime) -> None:
@@ -134,7 +135,7 @@ class RowCosts:
 
     @property
     def is_billed(self) -> bool:
-        """A flag: true if the figures are those of the bill."""
+        """Return True if the figures are those of the bill."""
         return self._bill is not None
 
     def __call__(self, row: RecordRow) -> float | None:
@@ -167,7 +168,10 @@ def past_month(kept: MonthLines, fleet: FleetSnapshot, catalog: Catalog) -> Mont
 
 
 def _stranger(key: UserKey, fleet: FleetSnapshot) -> RecordRow | None:
-    """Return a row for a user whose record is gone; None if the list is empty, so that no row shows how one looks."""
+    """Return a row for a user whose record is gone.
+
+    Return None if the list is empty, because the row is made from another one.
+    """
     return replace(fleet.rows[0], user_key=key, email="") if fleet.rows else None
 
 

@@ -1,7 +1,9 @@
-"""The evidence for an auditor, as tables: one user's or everybody's, from the records and the audit. And who had what on a past day.
+"""The evidence for an auditor as tables, about one user or all, from the records and the audit.
 
-The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an error: evidence with a
-gap would look whole.
+And the access of users on a past day.
+
+The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an
+error, because evidence with a gap would look complete.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Period(Struct, frozen=True, kw_only=True):
 
     @property
     def end(self) -> datetime:
-        """The first moment after the period; the last one that there is, for a period without an end."""
+        """The first moment after the period; the greatest possible time for a period without an end."""
         if self.last == date.max:
             return datetime.max.replace(tzinfo=UTC)
         return datetime.combine(self.last, time.min, UTC) + timedelta(days=1)
@@ -205,7 +207,10 @@ def _approvals(record: UserRecord) -> Iterator[tuple[Cell, ...]]:
 
 
 def as_of(day: date, records: Iterable[Sequence[UserRecord]], deps: Deps) -> Iterator[AccessThen]:
-    """Yield what each user had at the end of a day (UTC), by the audit's entries: of everybody whose record is that old."""
+    """Yield each user's access at the end of a day (UTC), by the audit's entries.
+
+    All users whose record existed then are included.
+    """
     end = Period(first=day, last=day).end
     for some in records:
         old = [record for record in some if record.created_at < end]
@@ -238,9 +243,9 @@ def _then(record: UserRecord, story: Sequence[StoryLine], end: datetime) -> Acce
 
 
 def _why(told: Sequence[StoryLine], begin: int) -> str:
-    """Return why the access is as it is since the line at `begin`: the news that it followed from, else what was said of it first.
+    """Return the reason of the access since the line at `begin`: the news that caused it, else the first explanation.
 
-    News is written before what follows from it, and a later line names it: a leave that was announced takes effect days after it.
+    News is written before its effects, and later lines name it: an announced leave takes effect days later.
     """
     since = told[begin:]
     first = next((line for line in since if line.after), None)

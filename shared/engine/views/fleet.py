@@ -1,4 +1,7 @@
-"""The data of the manager's page: rows chosen, sorted and counted from one snapshot of the fleet. Pure; makes no reads."""
+"""The data of the manager's page: rows that are selected, sorted and counted from one snapshot of the fleet.
+
+Pure, without reads.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class Column(StrEnum):
 
 
 class View(StrEnum):
-    """A view of the table of users: who has access, whose notebook runs, who does not use it, who left, who is an exception."""
+    """A view of the table of users.
+
+    The views are users with access, with a running notebook, without recent use, leavers, and exceptions.
+    """
 
     ACCESS = "access"
     RUNNING = "running"
@@ -100,7 +106,7 @@ def chosen(fleet: FleetSnapshot, choice: Choice, extra: Extra = NO_EXTRA) -> lis
 
 
 def in_view(view: View, at: datetime, extra: Extra) -> Callable[[RecordRow], bool]:
-    """Return the test for one view. Whose last use is not known does not count as unused."""
+    """Return the test for one view. A user whose last use is unknown does not count as unused."""
     long_ago = at - UNUSED_FOR
 
     def is_unused(row: RecordRow) -> bool:

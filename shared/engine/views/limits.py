@@ -1,4 +1,7 @@
-"""The limits by group and how much of each is used, from the rows of the list of all users. Pure; pages and commands show it."""
+"""The limits by group with the used part of each, from the rows of the list of all users.
+
+Pure; pages and commands show it.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ SWEEPS_EVERY = timedelta(minutes=10)  # how often a sweep adds up what groups co
 
 
 class LimitUse(Struct, frozen=True, kw_only=True):
-    """A group with a limit: `used` of `room` notebooks, and how many people wait for a place, the first since `waiting_since`.
+    """A group with a limit: `used` of `room` notebooks, and the number of people who wait for a place.
 
-    `room` None: the number of notebooks is not limited. `used` may be more than `room`: nobody loses a notebook to a limit.
-    `budget` is what its people may cost in a month, None for no limit; `spending` is what they cost.
+    The first of them waits since `waiting_since`.
+
+    `room` is None if the number of notebooks is not limited. `used` may exceed `room`, because nobody loses a notebook
+    to a limit. `budget` is the monthly limit of its people's cost, None for no limit; `spending` is their present cost.
     """
 
     group: str
@@ -37,19 +42,22 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
     @property
     def is_used_up(self) -> bool:
-        """A flag: true once the month's money is used up."""
+        """Return True once the month's budget is used up."""
         return (
             self.budget is not None and self.spending is not None and self.spending.spent >= Fraction(str(self.budget))
         )
 
     @property
     def is_near(self) -> bool:
-        """A flag: true from 80 % of the month's money on."""
+        """Return True from 80 % of the month's budget on."""
         return self.budget is not None and self.spending is not None and self.spending.is_near(self.budget)
 
     @property
     def overshoot(self) -> Fraction:
-        """The most that what runs now costs between two sweeps: by so much the limit is passed before starts end."""
+        """The most that running environments cost between two sweeps.
+
+        The limit may be exceeded by this amount before starts are refused.
+        """
         return (
             Fraction(0)
             if self.spending is None

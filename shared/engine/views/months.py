@@ -1,4 +1,6 @@
-"""Thirteen months of costs, and one month against another: what changed most, and why. Pure; pages and commands show it.
+"""Thirteen months of costs, and the comparison of two months: the largest changes and their causes.
+
+Pure; pages and commands show it.
 
 Example: `compare(earlier, later)` takes two results of `month` or `past_month` (`shared.engine.views.costs`).
 """
@@ -22,7 +24,10 @@ _DAY = timedelta(days=1)
 
 
 class MonthSum(Struct, frozen=True, kw_only=True):
-    """The sums of one of the thirteen months. `sums` is None if nothing is stored for it. `is_over`: the month has ended."""
+    """The sums of one of the thirteen months. `sums` is None if nothing is stored for it.
+
+    `is_over` is True if the month has ended.
+    """
 
     month: str
     sums: Sums | None
@@ -42,7 +47,7 @@ def thirteen(now: Month, totals: Iterable[MonthTotal], catalog: Catalog) -> tupl
 
 
 def not_before(months: Iterable[MonthSum]) -> str:
-    """Return the first month of which anything is known (`2026-11`): nothing was metered before. Empty if all thirteen are known."""
+    """Return the first month with data (`2026-11`), before which nothing was metered; "" if all thirteen have data."""
     oldest = list(months)[::-1]
     if oldest and oldest[0].sums is not None:
         return ""
@@ -54,7 +59,7 @@ def months_of_person(
 ) -> tuple[MonthSum, ...]:
     """Return thirteen months of one user, the newest first. `lines` are those of the record, `of_month` reads a month that is over.
 
-    A month of which the record has lines is not read. Of a month of which nothing is stored `sums` is None.
+    A month for which the record has lines is not read. `sums` is None for a month that is not stored.
     """
     known: dict[str, list[Line]] = {now: []}
     for line in lines:
@@ -82,9 +87,10 @@ def sums_of(total: MonthTotal, catalog: Catalog) -> Sums:
 class CostChange(Struct, frozen=True, kw_only=True):
     """The change of one user, profile, cost centre, department or kind from one month to another.
 
-    `label` names it (of a user: the address, or the key if there is none), `key` is the user's key, else the label. `before` and `after`
-    are the amounts of the two months, `a_day` the change of the amount of a day: a month that is not over is compared fairly by it.
-    `hours` is the change of running hours of a day, `storage_a_day` the part of `a_day` that is storage.
+    `label` is its name (for a user the address, or the key if there is none), `key` is the user's key, else the label.
+    `before` and `after` are the amounts of the two months, `a_day` the change of the amount per day, which is a fair
+    comparison with a month that is not over. `hours` is the change of running hours per day, `storage_a_day` the part
+    of `a_day` that is storage.
     """
 
     label: str
@@ -102,7 +108,7 @@ class CostChange(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """A comparison of one month with another: the change of all together, and of each group the ten that changed most.
+    """A comparison of one month with another: the total change, and the ten largest changes of each group.
 
     `is_whole` is False while the later month is not over.
     """
@@ -119,7 +125,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def compare(before: Month, after: Month, *, is_whole: bool = False, top: int = TOP) -> Comparison:
-    """Return what changed from one month to another; the largest change of a day first, more and less alike."""
+    """Return the changes from one month to another, sorted by the absolute change per day."""
     days = _days(before, whole=True), _days(after, whole=is_whole)
 
     def groups(one: Iterable[tuple[str, Sums]], other: Iterable[tuple[str, Sums]]) -> tuple[CostChange, ...]:
@@ -141,7 +147,7 @@ def compare(before: Month, after: Month, *, is_whole: bool = False, top: int = T
 
 
 def _days(month: Month, *, whole: bool) -> Fraction:
-    """Return how many days of the month have passed, at least one hour of one."""
+    """Return the number of days of the month that have passed, at least one hour."""
     start, end = bounds_of(month.name)
     passed = (end if whole else month.at) - start
     return max(Fraction(passed // timedelta(seconds=1), _DAY // timedelta(seconds=1)), Fraction(1, 24))

@@ -27,11 +27,11 @@ _WORDS = {
     "Approve or reject it under Changes. For this person alone: benchkeeper publish leaver {user}",
     Notice.CUT_WAITS: "The end of access waits, because it ends for many people at once. Decide under Changes. "
     "Everyone who waits: benchkeeper guard",
-    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message brings it back. "
+    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message can restore it. "
     "An owner can lift it on this page.",
     Notice.KEPT_IN: "An administrator marked the end of access as a mistake. New statements about this person count.",
-    Notice.NOT_TOLD: "A message to this person, or about them, may have reached nobody ({not_told}). Files are not deleted meanwhile. "
-    "Tell them yourself, then take note: benchkeeper acknowledge {user}",
+    Notice.NOT_TOLD: "A message to this person, or about them, may not have been delivered ({not_told}). Files are not deleted meanwhile. "
+    "Tell them yourself, then acknowledge that: benchkeeper acknowledge {user}",
 }
 
 

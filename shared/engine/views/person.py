@@ -82,7 +82,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def _is_ready(sight: SnapshotSight | None) -> bool:
-    """Return True if the snapshot was seen READY just now: only then is it said to hold the files."""
+    """Return True if the snapshot was observed READY in this pass: only then does the view say that it has the files."""
     return isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 
 
@@ -107,7 +107,7 @@ def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
 
 
 def _blocked(record: UserRecord) -> dict[str, str] | None:
-    """Return when and why an operator ended the access; None if none did, or an owner lifted it."""
+    """Return the time and the reason of an operator's block; None if none did, or an owner lifted it."""
     said = record.facts.blocked()
     return None if said is None else {"at": said.occurred_at.isoformat(), "because": str(said.value)}
 
@@ -180,7 +180,7 @@ def last_uses(deps: Deps) -> Mapping[UserKey, datetime]:
     try:
         notes = deps.fleet.notes()
     except BenchkeeperError as error:
-        deps.log.warning("Notes not read", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Notes of the sweeps could not be read", reason=error.reason.value, detail=error.detail)
         return {}
     return notes.last_used if notes is not None else {}
 

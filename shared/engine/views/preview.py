@@ -22,7 +22,7 @@ Change = Callable[[UserRecord], UserRecord]
 class Foreseen(Struct, frozen=True, kw_only=True):
     """The plan now, and the plan after the action. `after` is None if the action is refused; `refused` says why.
 
-    `changes` is False if the action would change nothing in what is wanted.
+    `changes` is False if the action would not change the wanted state.
     """
 
     found: Preview

@@ -1,4 +1,4 @@
-"""The words in which page and command line tell of the rosters."""
+"""The texts about rosters for the page and the command line."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TITLES: Mapping[RosterKind, str] = {
 REFUSALS: Mapping[Refusal, str] = {
     Refusal.EMPTY: "It lists nobody.",
     Refusal.SHRUNK: "It lists far fewer people than before.",
-    Refusal.MANY_GONE: "More people would lose something at once than may in an hour.",
+    Refusal.MANY_GONE: "More people would lose something than the guard allows in an hour.",
     Refusal.OLDER: "It is older than the one in use.",
     Refusal.STALE: "It is older than two days: the export may have stopped.",
-    Refusal.UNREADABLE: "It could not be read whole.",
+    Refusal.UNREADABLE: "It could not be read completely.",
     Refusal.FAULTY: "It has faults.",
     Refusal.CHANGED: "It changed while it was read.",
 }
@@ -26,7 +26,7 @@ REFUSALS: Mapping[Refusal, str] = {
 ALLOWABLE = frozenset({Refusal.SHRUNK, Refusal.MANY_GONE})
 OUTCOMES: Mapping[RosterOutcome, str] = {
     RosterOutcome.STATED: "found, and stated",
-    RosterOutcome.STILL_THERE: "not listed, but there at a second look: nothing done",
+    RosterOutcome.STILL_THERE: "not listed, but found at a second check: no action",
     RosterOutcome.LEFT: "listed, but left according to another source: ask HR",
     RosterOutcome.FAILED: "could not be stated; tried again in an hour",
     RosterOutcome.WAITS: "would be stated",

@@ -46,7 +46,7 @@ STATUS: Mapping[Reason, str] = {
     Reason.RESTORING: "Restoring files",
     Reason.REPLACING: "Being replaced",
     Reason.CLOUD_UNAVAILABLE: "Google Cloud does not answer",
-    Reason.RATE_LIMITED: "Slowed down by Google",
+    Reason.RATE_LIMITED: "Rate-limited by Google",
     Reason.QUOTA_EXHAUSTED: "Waiting for quota",
     Reason.STOCKOUT: "Waiting for a machine",
     Reason.CONFLICT: "Trying again",
@@ -156,7 +156,9 @@ def states_named(text: str) -> frozenset[str]:
 
 
 def in_words(text: str) -> str:
-    """Return a sentence of the engine with words instead of names: `Spark sessions: AccessDenied` as `Spark sessions: Permission missing`.
+    """Return a sentence of the engine with words instead of names.
+
+    `Spark sessions: AccessDenied` becomes `Spark sessions: Permission missing`.
 
     A name that is an English word (`Ready`) stays, because a sentence may mean the word.
     """
@@ -187,7 +189,7 @@ def line_in_words(line: StoryLine) -> StoryLine:
 
 
 def because_words(text: str) -> str:
-    """Return why something happened: in words, and `source hr` as `by HR`. A source of another name keeps it."""
+    """Return the reason of an event in words: `source hr` becomes `by HR`. The name of any other source is kept."""
     return _SOURCE.sub(lambda found: _SOURCES[found[1]], in_words(text))
 
 
@@ -199,12 +201,12 @@ def access_words(row: RecordRow) -> str:
 
 
 def exception_words(row: RecordRow) -> str:
-    """Return why the user is treated otherwise than the rules say; empty if nothing is exceptional."""
+    """Return why the user is an exception to the rules; "" for a user who is none."""
     return "; ".join(exceptions(row))
 
 
 def exceptions(row: RecordRow) -> tuple[str, ...]:
-    """Return each reason why the user is treated otherwise than the rules say."""
+    """Return each reason why the user is an exception to the rules."""
     found = [
         f"Profile {row.profile or 'none'} requested by name" if row.cause is Cause.REQUEST else "",
         "End of access marked as a mistake" if row.cause is Cause.KEPT_IN else "",
@@ -337,7 +339,10 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[\d:.]*(?:\+00:00|Z)", re.AS
 
 
 def verdict_words(because: str) -> str:
-    """Return what a verdict rests on in words: `Idle: since 2026-11-30T03:36:00+00:00` as `nobody uses it: since 2026-11-30 03:36 UTC`."""
+    """Return the basis of a verdict in words.
+
+    `Idle: since 2026-11-30T03:36:00+00:00` becomes `nobody uses it: since 2026-11-30 03:36 UTC`.
+    """
     reason, colon, detail = because.partition(": ")
     detail = _MOMENT.sub(r"\1 \2 UTC", detail)
     return f"{_SIGNS.get(reason, _OTHER)}{colon}{detail}"
@@ -354,19 +359,22 @@ def fact_words(name: str) -> str:
 
 
 def reason_words(condition: Condition) -> str:
-    """Return the reason of a condition; of all but the notebook's own, `Ready` means that it is in order."""
+    """Return the reason of a condition.
+
+    For conditions other than the notebook's, `Ready` means that the aspect is in order.
+    """
     return reason_words_of(condition.type, condition.reason)
 
 
 def reason_words_of(condition: str, reason: str) -> str:
-    """Return the reason of a condition, both by their values."""
+    """Return the words for the reason of a condition, both given by their values."""
     if condition == ConditionType.NOTEBOOK_READY:
         return status_words(reason)
     return _IN_ORDER.get(reason) or _CAPITAL.sub(" ", reason).capitalize()
 
 
 def target_words(record: UserRecord) -> str:
-    """Return the wanted state of the notebook, and why: `running, since access was granted`."""
+    """Return the wanted state of the notebook with its reason: `running, since access was granted`."""
     wanted, reason = record.spec.power, record.spec.power_reason
     if record.spec.presence is Presence.ABSENT:
         return "no notebook"
