@@ -256,7 +256,7 @@ def _counter(app: App) -> tuple[State, str, str]:
 
 
 def _jobs(app: App) -> tuple[State, str, str]:
-    """Return state, text and remedy of listing the running BigQuery jobs.
+    """Return the state, text and remedy for the permission to list running BigQuery jobs.
 
     Each project of `idle.bigquery_projects` is asked, with this command's login.
     """

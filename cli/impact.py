@@ -58,7 +58,7 @@ _COLUMNS = (
 )
 @click.option(
     "--file", "paths", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="News of people instead, as `publish file` takes it; may be given several times.",
+    help="A file of messages to judge instead, in the format of `publish file`; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--as", "source_name", default=OPERATOR, show_default=True, metavar="SOURCE", help="The source that states --file."

@@ -219,7 +219,7 @@ def _advice(row: LetterRow) -> str:
 
 
 def _pretty(body: bytes) -> str:
-    """Return JSON indented, other text as it is, and bytes that are no text escaped."""
+    """Return indented JSON, other text unchanged, and escaped bytes for anything else."""
     try:
         text = body.decode()
     except UnicodeDecodeError:

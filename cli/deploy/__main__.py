@@ -307,10 +307,8 @@ class _Run:
         assigned = [each.group for each in deployment.settings.catalog.assignments]
         if _DIRECTORY not in deployment.apis:
             if assigned:
-                text = (
-                    "Whether the assigned groups exist was not looked up, for the project does not use Cloud Identity"
-                )
-                self.screen.say(f"{text}: benchkeeper validate-config --directory does.", style="dim")
+                text = "The assigned groups were not looked up, because the project does not use Cloud Identity"
+                self.screen.say(f"{text}. To check them, run benchkeeper validate-config --directory.", style="dim")
             return
         with self.screen.working("Looking up the assigned groups"):
             odd = list(look_at(assigned, self.questions.directory))

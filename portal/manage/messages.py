@@ -247,7 +247,7 @@ def _read(row: LetterRow) -> DeadLetter | None:
 
 
 def _body(letter: DeadLetter) -> str:
-    """Return JSON indented, other text as it is, and bytes that are no text escaped; only the beginning of a long body."""
+    """Return indented JSON, other text unchanged, and escaped bytes for anything else; of a long body only the beginning."""
     text = letter.body.decode(errors="backslashreplace")
     with contextlib.suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)

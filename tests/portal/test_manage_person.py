@@ -327,7 +327,7 @@ class TestActs:
         assert act(ana, "reconcile").headers["Location"].endswith("said=reconcile")
         assert ana.woken == [KEY]
         assert wishes(ana) == [("Look again now", f"asked for by {BY}")]
-        assert ana.lines("Asked for") == [{"user": KEY, "wish": "Look again now", "by": BY}]
+        assert ana.lines("Took up a request") == [{"user": KEY, "wish": "Look again now", "by": BY}]
         passes(ana)
         assert stored.exists()
 

@@ -270,7 +270,7 @@ def after_refused_restore(record: UserRecord, error: BenchkeeperError, now: date
 
 
 def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[UserRecord, bool]:
-    """Return the record after a restore that began and failed, and True if the files from before are to be put back from now on."""
+    """Return the record after a restore that began and failed, and True if the earlier files must be restored now."""
     rollback = record.status.data.rollback
     if rollback is None:
         return record, False

@@ -43,7 +43,7 @@ _ENDED = frozenset({Reason.RETAINED, Reason.ON_HOLD, Reason.REMOVED})
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """A mail for which the record's state is the reason."""
+    """A mail that the present state of the record requires."""
 
     stage: Stage
     episode: str
@@ -77,7 +77,7 @@ def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, no
 
 
 def wanted_mails(record: UserRecord, policy: Policy, now: datetime) -> Iterator[Wanted]:
-    """Yield the mails for which the record's state is the reason, sent or not; none for a record without an address."""
+    """Yield the mails that the record's state requires, sent or not; none for a record without an address."""
     if not record.email:
         return
     if record.spec.presence is Presence.PRESENT:

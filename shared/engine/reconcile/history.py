@@ -246,7 +246,7 @@ def _with_answers(
 
 
 def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> list[StoryLine]:
-    """Return a line with the reason for each Spark cluster that the pass no longer keeps, though its user did not take the request back."""
+    """Return a line with the reason for each Spark cluster that ended without a request of its user."""
     lines = []
     for wish in before.spec.clusters:
         if after.spec.wish(wish.template) is None:

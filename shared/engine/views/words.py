@@ -349,7 +349,7 @@ def verdict_words(because: str) -> str:
 
 
 def fact_words(name: str) -> str:
-    """Return the name of a fact; a group or an attribute with its own name."""
+    """Return the words for a fact. For a group or an attribute, they include its own name."""
     kind, _, rest = name.partition(":")
     if kind == "attribute" and rest in _ATTRIBUTES:
         return _ATTRIBUTES[rest]
