@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     jupyter.add_argument(
         "--jupyter", type=Path, metavar="PYTHON", help="the Python that has it (.venv-jupyter/bin/python)"
     )
-    jupyter.add_argument("--jupyter-port", type=_port, default=0, help="port of the way to them (default: a free one)")
+    jupyter.add_argument(
+        "--jupyter-port", type=_port, default=0, help="port of the gateway to the JupyterLabs (default: a free one)"
+    )
     return parser
 
 

@@ -99,7 +99,7 @@ def check_metadata(metadata: dict[str, str]) -> None:
 
 
 def check_tags(tags: list[str]) -> None:
-    """Raise 400 for tags that are no RFC 1035 names."""
+    """Raise 400 for tags that are not RFC 1035 names."""
     for tag in tags:
         if not _TAG.match(tag):
             raise invalid(f"Invalid tag: '{tag}'. Tags must match [a-z]([-a-z0-9]{{0,61}}[a-z0-9])?.")

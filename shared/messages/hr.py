@@ -27,7 +27,7 @@ def parse_neutral(body: dict[str, Any], twice: frozenset[str], message: Message,
         if not is_leaver(body):
             raise
         raise InvalidMessageError(
-            user_message=f"{error.user_message} It is the news of a leaver, who keeps access until it is sent as it should be.",
+            user_message=f"{error.user_message} The message is about a leaver, who keeps access until a correct message is sent.",
             detail=error.detail,
             reason=Reason.LEAVER_NOT_UNDERSTOOD,
         ) from error

@@ -235,7 +235,7 @@ class RosterFile(Strict, frozen=True, kw_only=True):
 
 
 class HubFile(Strict, frozen=True, kw_only=True):
-    """The page: who may see all users, and whom to contact."""
+    """The settings of the page: the groups with roles, and the contact for users."""
 
     admin_group: Annotated[
         Email | None,

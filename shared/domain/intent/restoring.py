@@ -24,7 +24,7 @@ def pending(record: UserRecord) -> RestoreWish | None:
 
 
 def undoable(record: UserRecord, now: datetime) -> Restored | None:
-    """Return the last restore if the files that it replaced still exist and may be put back; None otherwise."""
+    """Return the last restore if the files that it replaced still exist and may be restored; None otherwise."""
     last = record.status.data.restored
     if last is None or not last.before or last.undo_until is None or last.undo_until <= now:
         return None

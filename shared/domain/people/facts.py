@@ -285,7 +285,7 @@ class Facts(Struct, frozen=True):
         return min((moment for moment in moments if moment is not None), default=None)
 
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
-        """Return the facts that end access, now or later, and were not taken back.
+        """Return the facts that end access, now or later, and were not withdrawn.
 
         These are leaves, an operator's block, states of the account, and the directory's removals from groups; of the
         removals only those stated since `groups_since`, if it is given.

@@ -1,4 +1,6 @@
-"""News about groups themselves: deleted, renamed, created. Stored in one object beside the policy; no user's record is written.
+"""The news about groups themselves: deleted, renamed, created.
+
+It is stored in one object beside the policy; no user's record is written.
 
 A user who loses access by a group change loses it as a planned change. A group change that takes access from more than one user waits
 until administrators decide (`shared.engine.decisions.questions`), and names the users concerned.
