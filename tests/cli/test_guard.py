@@ -168,7 +168,7 @@ def test_who_waits_is_not_said_to_be_without_access(flood: Typing) -> None:
 
 def test_two_administrators_approve(flood: Typing) -> None:
     people = flood.batch.people
-    assert "taken up within a minute" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
+    assert "processed within a minute" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
     assert "decided so before" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
     assert "1 approved" in flood.run("guard").stdout
     assert "takes effect at" in flood.run("guard", "show", flood.batch.digest).stdout
@@ -227,7 +227,7 @@ def test_what_could_not_be_read_is_said(flood: Typing) -> None:
     error = {"code": "PERMISSION_DENIED", "message": "no"}
     flood.hub.bench.fault(call="storage.objects.list", resource="*", error=error, times=1)
     result = flood.run("guard")
-    assert "not complete: who waits could not be read" in result.stderr
+    assert "not complete: the list of waiting people could not be read" in result.stderr
     assert "Nothing waits." not in result.stdout
 
 

@@ -54,7 +54,7 @@ def test_a_list_shows_what_there_is(saved):
 def test_files_come_back_and_the_undo_brings_the_others_back(saved):
     said = saved.run("restore", BEN, "--at", "today", "--yes").stdout
     assert "gets the files of 2026-11-23 08:0" in said
-    assert "Packages and environments outside of it are in no copy" in said
+    assert "Packages and environments outside of it are not in the copies" in said
     assert "kept for seven days, until about 2026-11-30" in said
     assert "--undo" in said
     minutes(saved, 15)

@@ -27,7 +27,7 @@ def ticks(terminal: Terminal, minutes: int) -> None:
 
 
 def test_without_a_change_there_is_nothing_to_show(terminal: Terminal) -> None:
-    assert "No change of notebooks" in terminal.run("waves").stdout
+    assert "No rollout is under way" in terminal.run("waves").stdout
     assert json.loads(terminal.run("waves", "--output", "json").stdout) == {"rollout": None}
 
 

@@ -361,7 +361,7 @@ def _said_to_the_person(world: Drifting, user: str, changed: Any) -> None:
     assert world.methods() == []
     ready = world.life(user).condition(ConditionType.NOTEBOOK_READY)
     assert ready is not None
-    assert "differs from its profile in what cannot be changed" in ready.message
+    assert "differs from its profile in properties that cannot be changed" in ready.message
     assert ready.reason is (Reason.STOPPED if user == RESTS else Reason.DRIFTED)
 
 

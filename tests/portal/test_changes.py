@@ -142,7 +142,7 @@ def test_two_who_approve_on_the_page_let_the_list_pass(hub: Hub) -> None:
         answer = browser.post(f"/manage/changes/{batch.digest}/approve")
         assert answer.status_code == 303
         assert answer.headers["Location"] == f"/manage/changes/{batch.digest}?said=approved"
-        assert "taken up within a minute" in browser.text(answer.headers["Location"])
+        assert "processed within a minute" in browser.text(answer.headers["Location"])
     ticks(hub, 3)
     assert all(is_cut(hub, key) for key in batch.people)
     assert given(hub) == []
@@ -300,11 +300,11 @@ class TestWhatCannotBeRead:
         mia.text("/manage/changes")
         hub.bench.fault(call="storage.objects.list", resource="*", error=DENIED, times=1)
         html = mia.text("/manage/changes")
-        assert "Who waits could not be read just now" in html
+        assert "The list of waiting people could not be read just now" in html
         assert "No change waits for approval." not in html
         hub.bench.fault(call="storage.objects.list", resource="*", error=DENIED, times=1)
         one = plain(mia.text(f"/manage/changes/{batch.digest}"))
-        assert "Who waits could not be read" in one
+        assert "The list of waiting people could not be read" in one
         hub.bench.fault(call="storage.objects.list", resource="*", error=DENIED, times=1)
         assert mia.post(f"/manage/changes/{batch.digest}/reject").headers["Location"].endswith("?said=rejected")
         ticks(hub, 2)
@@ -356,7 +356,7 @@ def test_who_was_stopped_after_the_guards_patience_is_counted() -> None:
         sweep("due", hub.bench.deps)
     found = [each for each in hub.browser(MIA).get("/api/changes").json["changes"] if each["undone"]]
     assert found
-    assert "stopped already may work again." in " ".join(found[0]["rejecting"])
+    assert "already stopped can be used again." in " ".join(found[0]["rejecting"])
 
 
 class TestScripts:

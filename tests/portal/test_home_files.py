@@ -39,7 +39,7 @@ def test_the_page_says_when_files_were_saved_and_what_a_restore_replaces(saved: 
     text = plain(saved.browser(ANA).text("/"))
     assert "Saved 08:08 UTC (1 h ago), 1 day kept" in text
     assert "Your home directory returns to its state at that time." in text
-    assert "Packages and environments outside of it are in no copy" in text
+    assert "Packages and environments outside of it are not in the copies" in text
     assert "saved first and kept for seven days" in text
     assert "nb-ana-silva-7bda2560ce1b-" not in text, "names of snapshots are for administrators"
 

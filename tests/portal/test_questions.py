@@ -133,7 +133,7 @@ class TestNewAddress:
         found = the_one(hub)
         mia = hub.browser(MIA)
         text = mia.text(f"/manage/changes/{found['digest']}")
-        assert "nothing makes one of two" in plain(text)
+        assert "two environments cannot be merged" in plain(text)
         assert "Approve …" not in text
         assert "Approve this" not in mia.text(f"/manage/changes/{found['digest']}/approve")
         assert click(hub, found["digest"], "approve") == "cannot"

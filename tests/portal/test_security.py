@@ -306,7 +306,7 @@ class TestSilence:
         two.bench.fault(call="storage.objects.get", error={"code": "PERMISSION_DENIED"}, times=0)
         answer = two.browser(ANA).get("/", Accept=accept)
         assert answer.status_code == 500
-        assert "An administrator must look" in answer.get_data(as_text=True)
+        assert "Tell an administrator the reference below" in answer.get_data(as_text=True)
         assert answer.content_type.startswith("application/problem+json" if "json" in accept else "text/html")
 
 

@@ -81,7 +81,7 @@ def test_a_halted_one_is_shown_with_what_either_verdict_does_and_goes_back() -> 
     assert "Rollout halted" in listing
     assert "too many were not ready in time: 1 person waits" in listing
     assert "No other notebook is touched." in listing
-    assert "The configuration of before is put in force again" in listing
+    assert "The whole previous configuration is put in force again" in listing
     assert "not ready in time" in plain(browser.text(f"/manage/changes/{digest}"))
     assert "1 person waits for a change to be approved" in plain(browser.text("/manage"))
     assert browser.post(f"/manage/changes/{digest}/reject").status_code == 303

@@ -318,7 +318,7 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
         deps.guard.note_waiting(entry)
     except BenchkeeperError as error:  # the next pass tries again
         deps.log.error(
-            "Who waits could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
+            "Waiting user could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
         )
         return record.with_status(waiting_listed="")
     if not record.status.guard.waiting_listed or entry.undoable_done:
