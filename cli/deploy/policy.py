@@ -37,7 +37,7 @@ def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
         judged = impact_of_policy(settings.policy(), deps)
     except (BenchkeeperError, DeployError) as error:
         why = error.user_message if isinstance(error, BenchkeeperError) else error.cause
-        yield f"Whom the files change something for was not looked at: {why} {look}"
+        yield f"The effect of the files on people was not computed: {why} {look}"
         return
     found = judged.impact
     if not found.entries and not judged.excesses:

@@ -52,7 +52,9 @@ def test_two_administrators_let_a_list_pass() -> None:
         assert seen == {"cause": "Employment", "source": "hr", "people": 6, "undone": 0}
         assert re.search(r"Employment +hr +6 ", benchkeeper(local, "guard"))
         for admin in ADMINISTRATORS:
-            assert "processed within a minute" in benchkeeper(local, "approve", change["digest"], "--yes", "--as", admin)
+            assert "processed within a minute" in benchkeeper(
+                local, "approve", change["digest"], "--yes", "--as", admin
+            )
         local.control("POST", "clock", {"speed": 20})
         until(lambda: running(local) == 0, seconds=120, what="everybody is stopped")
         until(lambda: waiting(local) == [], seconds=60, what="nobody waits")

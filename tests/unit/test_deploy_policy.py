@@ -78,5 +78,5 @@ def test_what_touches_nobody_is_one_line(bench: Bench) -> None:
 
 def test_what_cannot_be_looked_at_holds_up_no_deployment(bench: Bench) -> None:
     (said,) = lines(settings("x@example.com"), Google(fault="You are not logged in."))
-    assert "was not looked at: You are not logged in." in said
+    assert "was not computed: You are not logged in." in said
     assert lines(settings("x@example.com"), Google(real=False)) == []
