@@ -503,7 +503,7 @@ def test_an_announcement_is_a_list_that_another_administrator_approves(hub: Hub)
     assert answer.json["people"] == 2
     page = plain(otto.text(f"/manage/changes/{answer.json['digest']}"))
     assert "People are announced to lose access" in page
-    assert "takes no slot" in page
+    assert "without taking a slot" in page
     assert otto.post(f"/manage/changes/{answer.json['digest']}/approve").status_code == 303
     ticks(hub, 2)
     approved = [line for line in hub.lines("Approved list") if line["cause"] == "Announced"]
