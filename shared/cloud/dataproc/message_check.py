@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from shared.cloud.dataproc.plain_form import plain_form
 from shared.cloud.dataproc.types import message_type
 from shared.faults import Finding, Loc, nearest
 
@@ -39,6 +40,8 @@ def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) 
 
 def problem_of(data: Mapping[str, Any], name: str) -> str | None:
     """Return the problem that the Dataproc API's own type has with the data; None if there is none."""
+    if plain_form(data, name) is not None:
+        return None
     from google.protobuf import json_format
 
     try:
@@ -53,6 +56,9 @@ def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
     Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
     """
+    plain = plain_form(data, name, ignore_unknown=True)
+    if plain is not None:
+        return plain
     from google.protobuf import json_format
 
     message = parsed(data, name, ignore_unknown=True)
