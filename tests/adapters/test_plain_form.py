@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.cloud.dataproc import plain_form as module
-from shared.cloud.dataproc.message_check import canonical, problem_of
+from shared.cloud.dataproc.message_check import _message, canonical, problem_of
 from shared.cloud.dataproc.plain_form import plain_form
 from shared.cloud.dataproc.types import CLUSTER, SESSION_TEMPLATE, TYPES, fields, message_type
 
@@ -41,8 +41,8 @@ def of_protobuf(data: dict[str, Any], name: str, *, ignore_unknown: bool) -> str
 RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text(),
     "bool": st.booleans(),
-    "int32": st.integers(-(2**31), 2**31 - 1),
-    "int64": st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**17), 10**17).map(str),
+    "int32": st.integers(-1, 2**31 - 1),
+    "int64": st.integers(-1, 2**63 - 1) | st.integers(-1, 10**17).map(str),
     "double": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6),
     "duration": st.integers(-(10**11), 10**11).map(lambda seconds: f"{seconds}s"),
     "timestamp": st.datetimes().map(lambda when: f"{when.isoformat()}Z"),
@@ -97,6 +97,10 @@ def check(data: dict[str, Any], name: str, *, ignore_unknown: bool) -> bool:
     if found is None:
         return False
     assert json.dumps(found) == of_protobuf(data, name, ignore_unknown=ignore_unknown), data
+    if not ignore_unknown and name in TYPES:
+        assert list(_message(data, message_type(name).DESCRIPTOR, ())) == [], (
+            data
+        )  # the check of masters is stricter than protobuf
     return True
 
 

@@ -55,6 +55,15 @@ def rendered(text: str, address: str = "ana.silva@example.com", target: RenderTa
     return yaml.safe_load(render(master(text), record_of(address), target))
 
 
+@pytest.mark.parametrize("name", sorted(CLUSTERS))
+def test_what_a_deployment_parsed_is_rendered_to_the_same_bytes(name):
+    record = record_of("Ñandú.O'Neil+test@sub.example.co", "CC-1", "analyst")
+    content = yaml.safe_load(CLUSTERS[name].text)
+    parsed = replace(TARGET, parsed={CLUSTERS[name].digest: content}.get)
+    assert render(CLUSTERS[name], record, parsed) == render(CLUSTERS[name], record, TARGET)
+    assert content == yaml.safe_load(CLUSTERS[name].text)  # a copy was changed, not this
+
+
 def faults(text: str):
     return check_masters({"spark": master(text)}, "templates")
 

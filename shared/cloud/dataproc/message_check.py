@@ -69,6 +69,8 @@ def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 def shape_findings(data: Mapping[str, Any], name: str, *, left_out: Iterable[str] = ()) -> Iterator[Finding]:
     """Yield a fault for each unknown field and each value of another kind than the message type's; top-level keys `left_out` are skipped."""
     rest = {key: value for key, value in data.items() if key not in set(left_out)}
+    if plain_form(rest, name) is not None:
+        return
     found = list(_message(rest, message_type(name).DESCRIPTOR, ()))
     yield from found
     if not found and (problem := problem_of(rest, name)) is not None:  # a rule that the walk does not know

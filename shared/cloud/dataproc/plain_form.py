@@ -1,7 +1,7 @@
 """The recognition of data that a Dataproc message type plainly accepts, without protobuf. Anything else is protobuf's to judge.
 
 The data of shipped and of usual templates is plain: fields by their JSON names, each value in the one form that protobuf writes. A
-second form of a value, a fault, or a type that the table does not describe makes it "not plain", which says nothing about it.
+second form of a value, a negative number, a fault, or a type that the table does not describe makes it "not plain", which says nothing about it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DURATION = re.compile(r"0s|-?[1-9][0-9]{0,10}s")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.(?!000)[0-9]{3}|\.[0-9]{3}(?!000)[0-9]{3})?Z"
 )
-_INT64 = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_INT64 = re.compile(r"0|[1-9][0-9]{0,17}")
 _UNKNOWN = re.compile(
     r"[a-z][A-Za-z0-9]*"
 )  # the name of a field that a newer API may have; others may be second spellings
@@ -133,10 +133,10 @@ def _moment(value: str, kind: str) -> str:
 def _number(value: Any, kind: str) -> int | float | str:
     """Return the number as protobuf's JSON has it: a large whole number is a text there."""
     if kind == "int64":
-        if (type(value) is int and -(2**63) <= value < 2**63) or (type(value) is str and _INT64.fullmatch(value)):
+        if (type(value) is int and 0 <= value < 2**63) or (type(value) is str and _INT64.fullmatch(value)):
             return str(value)
     elif kind == "int32":
-        if type(value) is int and -(2**31) <= value < 2**31:
+        if type(value) is int and 0 <= value < 2**31:
             return value
     elif type(value) in {int, float} and value != 0 and abs(value) < _LARGEST:  # a zero may be a negative one
         return float(value)
