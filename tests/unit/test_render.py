@@ -16,7 +16,7 @@ from kit.making import NOW
 from msgspec.structs import replace
 
 from shared.cloud.dataproc import templates
-from shared.cloud.dataproc.cluster_check import PERSONAL_AUTH_USER
+from shared.cloud.dataproc.cluster_fields import PERSONAL_AUTH_USER
 from shared.cloud.dataproc.cluster_render import render
 from shared.cloud.dataproc.masters import check_masters, judge_masters
 from shared.cloud.dataproc.target import RenderTarget

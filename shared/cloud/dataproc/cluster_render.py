@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shared.cloud.dataproc.cluster_check import JUPYTER, OUTPUT_ONLY, PERSONAL_AUTH_USER, SET_HERE
+from shared.cloud.dataproc.cluster_fields import JUPYTER, OUTPUT_ONLY, PERSONAL_AUTH_USER, SET_HERE
 from shared.cloud.dataproc.message_check import problem_of, section_of, within
 from shared.cloud.dataproc.plain_yaml import plain_yaml
 from shared.cloud.dataproc.target import RenderTarget
