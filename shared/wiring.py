@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from shared.cloud.costs import BigQueryCosts
 from shared.cloud.dataproc.clusters import DataprocClusters
 from shared.cloud.dataproc.live_sessions import DataprocLiveSessions
 from shared.cloud.dataproc.sessions import DataprocSessions
-from shared.cloud.dataproc.target import RenderTarget
+from shared.cloud.dataproc.target import RenderTarget, not_parsed
 from shared.cloud.dataproc.templates import StorageTemplates
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.http.clock import EndpointClock, SystemClock
@@ -57,6 +57,7 @@ from shared.messages.mail_words import MailWords
 from shared.messages.notification import notification
 from shared.messages.parse import wake_message
 from shared.settings import ConfigError, MailSettings, Settings, load_settings
+from shared.settings.checked import parsed_masters
 from shared.telemetry import JsonLog
 
 if TYPE_CHECKING:
@@ -104,8 +105,10 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
     def catalog() -> Catalog:
         return policies.in_force(own).catalog
 
+    parsed = _parsed_by_the_deployment(settings)
+
     def target() -> RenderTarget:
-        return _render_target(policies.in_force(own), settings.bucket)
+        return _render_target(policies.in_force(own), settings.bucket, parsed)
 
     place = {"project": settings.project, "region": settings.region}
     return Deps(
@@ -282,10 +285,15 @@ def _canonical(people: People, raw: object) -> UserEmail:
 
 def render_target(settings: Settings) -> RenderTarget:
     """Return the part of the settings that rendering a user's cluster needs."""
-    return _render_target(settings.policy(), settings.bucket)
+    return _render_target(settings.policy(), settings.bucket, not_parsed)
 
 
-def _render_target(policy: Policy, bucket: str) -> RenderTarget:
+def _parsed_by_the_deployment(settings: Settings) -> Callable[[str], Any]:
+    masters = cache(partial(parsed_masters, settings.config_dir, settings.env))
+    return lambda digest: masters().get(digest)
+
+
+def _render_target(policy: Policy, bucket: str, parsed: Callable[[str], Any]) -> RenderTarget:
     own = ClusterIdentity.PERSONAL_SERVICE_ACCOUNT
     profiles = policy.catalog.profiles
     return RenderTarget(
@@ -293,6 +301,7 @@ def _render_target(policy: Policy, bucket: str) -> RenderTarget:
         bucket=bucket,
         subnet=policy.network.subnet,
         own_accounts=frozenset(name for name, profile in profiles.items() if profile.spark.identity is own),
+        parsed=parsed,
     )
 
 

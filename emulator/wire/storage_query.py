@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from werkzeug.sansio.utils import get_current_url
+
 from emulator.model.storage_listing import PAGE, ListQuery
 from emulator.model.storage_rules import Preconditions, invalid
 
@@ -86,12 +88,17 @@ def object_json(call: Call, stored: StoredObject) -> dict[str, Any]:
 
 
 def _links(call: Call, stored: StoredObject) -> dict[str, str]:
-    base = call.request.host_url.rstrip("/")
+    base = _origin(call.request.scheme, call.request.host)
     path = f"b/{stored.bucket}/o/{quote(stored.name, safe='')}"
     return {
         "selfLink": f"{base}/storage/v1/{path}",
         "mediaLink": f"{base}/download/storage/v1/{path}?generation={stored.generation}&alt=media",
     }
+
+
+@functools.lru_cache(64)  # a client uses one, and werkzeug parses it each time
+def _origin(scheme: str, host: str) -> str:
+    return get_current_url(scheme, host).rstrip("/")
 
 
 def object_list(call: Call, found: Iterable[StoredObject]) -> list[dict[str, Any]]:

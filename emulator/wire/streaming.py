@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -132,9 +133,22 @@ def _nothing() -> None:
     """Do nothing: the client was already asked for the body before the first read."""
 
 
+class _Headers(HTTPMessage):
+    """The headers of a request. Their parser is told of no parts below them: it would compile an expression for each upload's boundary."""
+
+    def get_content_type(self) -> str:
+        """Return the type without parts; what a request says of its body is read from the header itself."""
+        return "text/plain"
+
+    def get_content_maintype(self) -> str:
+        """Return the first half of that type."""
+        return "text"
+
+
 class Handler(BaseHTTPRequestHandler):
     """A connection of HTTP/1.1 with keep-alive."""
 
+    MessageClass = _Headers
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # headers and body are sent in one packet

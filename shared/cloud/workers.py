@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,5 +18,7 @@ class ThreadWorkers:
         """
         if not jobs:
             return []
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(max_workers=min(at_once, len(jobs))) as pool:
             return list(pool.map(lambda job: job(), jobs))

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from datetime import datetime, time
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from msgspec import field
 
@@ -16,7 +15,7 @@ from shared.domain.people.events import (
 from shared.domain.people.sources import May
 from shared.domain.things.errors import InvalidMessageError, PoisonError
 from shared.domain.things.identity import UserEmail
-from shared.domain.things.times import to_utc
+from shared.domain.things.times import to_utc, zone_of
 from shared.messages.addresses import forms_of_cut
 from shared.messages.allowed import allowed
 from shared.messages.hr_reader import (
@@ -135,7 +134,7 @@ class Leaver(Reader):
         is_day = len(text) <= len("2026-12-01+00:00") or re.search(
             r"[T ]00:00(:00(\.0+)?)?(Z|z|[+-]\d\d:?\d\d)?$", text
         )
-        is_midnight = said.astimezone(ZoneInfo(self.rules.people.time_zone)).time() == time()
+        is_midnight = said.astimezone(zone_of(self.rules.people.time_zone)).time() == time()
         return (self.published(), said) if is_day or is_midnight else (said, None)
 
     def _effective(self) -> datetime | None:
@@ -171,7 +170,7 @@ class Leaver(Reader):
         if LOCAL_TIME.fullmatch(text):
             zone = self.rules.people.time_zone
             try:
-                moment = to_utc(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)))
+                moment = to_utc(datetime.fromisoformat(text).replace(tzinfo=zone_of(zone)))
             except (ValueError, OverflowError):
                 return raw
             self.faults.append(f"effective_time: '{text}' has no zone; it is read as of {zone}")

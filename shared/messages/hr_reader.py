@@ -7,12 +7,11 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from shared.domain.things.errors import InvalidMessageError
-from shared.domain.things.times import parse_time, to_utc
+from shared.domain.things.times import parse_time, to_utc, zone_of
 from shared.messages.message import Message, Rules
 
 MAX_EVENT_ID, MAX_REASON, MAX_PERSON_ID = 256, 1000, 128
@@ -134,7 +133,7 @@ class Reader(Struct):
             raise breaks(f"{name}: '{text[:40]}' is no time with a zone and no date: {error}") from error
 
     def _day(self, day: date, *, day_ends: bool) -> datetime:
-        zone = ZoneInfo(self.rules.people.time_zone)
+        zone = zone_of(self.rules.people.time_zone)
         return to_utc(datetime.combine(day + timedelta(days=1) if day_ends else day, time(), zone))
 
     def bounded(self, occurred_at: datetime) -> tuple[datetime, datetime | None]:

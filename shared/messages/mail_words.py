@@ -11,13 +11,13 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from shared.domain.record.mails import ABOUT_A_LEAVER, Mail, Stage, Trouble
 from shared.domain.record.record import UserRecord
+from shared.domain.things.times import zone_of
 from shared.engine.ports.mail import Letter, NotAcceptedError
 from shared.faults import ConfigFault, nearest
 
@@ -65,7 +65,7 @@ class MailWords:
             "person": person_of(record, now),
             "page": self._page,
             "contact": self._contact,
-            "zone": zone.key,
+            "zone": str(zone),
             **{name: said(name, mail.facts.get(name, ""), zone, language) for name in FACTS[mail.stage]},
         }
         try:
@@ -100,12 +100,12 @@ class MailWords:
         has_it = bool(_LANGUAGE.fullmatch(wanted)) and (self._folder / wanted / f"{mail.stage.value}.txt").exists()
         return wanted if has_it else self._language
 
-    def _zone_of(self, mail: Mail, record: UserRecord, now: datetime) -> ZoneInfo:
+    def _zone_of(self, mail: Mail, record: UserRecord, now: datetime) -> tzinfo:
         said = None if mail.stage in ABOUT_A_LEAVER else record.facts.attribute("time_zone", now)
         try:
-            return ZoneInfo(said if isinstance(said, str) and said else self._zone)
+            return zone_of(said if isinstance(said, str) and said else self._zone)
         except (ValueError, OSError, KeyError):  # what HR states may be anything
-            return ZoneInfo(self._zone)
+            return zone_of(self._zone)
 
 
 def message_id(user_key: str, mail: Mail) -> str:
@@ -138,7 +138,7 @@ def plain(text: str) -> str:
     return " ".join("".join(each for each in shown if unicodedata.category(each)[0] != "C").split())
 
 
-def said(name: str, value: str, zone: ZoneInfo, language: str) -> str:
+def said(name: str, value: str, zone: tzinfo, language: str) -> str:
     """Return a fact as text: a time in that zone, to the minute, or the unchanged value."""
     if name not in TIMES or not value:
         return value

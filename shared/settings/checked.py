@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from shared.domain.policy.policy_codec import plain, read_plain
 from shared.domain.things.structs import to_dict
@@ -58,7 +60,11 @@ def write(settings: Settings) -> Path:
     """Store these settings, which were just checked, and return the file's path."""
     values = {name: value for name, value in to_dict(settings).items() if name not in _NOT_KEPT}
     path = file_of(settings.config_dir, settings.env)
-    made = {"digest": digest_of(settings.config_dir, settings.env), "settings": values}
+    made = {
+        "digest": digest_of(settings.config_dir, settings.env),
+        "settings": values,
+        "masters": {each.digest: data for each in settings.catalog.masters.values() if (data := _as_json(each.text))},
+    }
     path.write_text(json.dumps(made, default=plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
@@ -66,9 +72,34 @@ def write(settings: Settings) -> Path:
 def read(folder: Path, env: str) -> Settings | None:
     """Return the stored settings without those from the environment; None if there are none or a file changed since."""
     try:
-        kept = json.loads(file_of(folder, env).read_text(encoding="utf-8"))
-        if kept["digest"] != digest_of(folder, env):
-            return None
-        return read_plain({**kept["settings"], "config_dir": str(folder), "env": env}, Settings)
+        kept = _kept(folder, env)
+        return (
+            None if kept is None else read_plain({**kept["settings"], "config_dir": str(folder), "env": env}, Settings)
+        )
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def parsed_masters(folder: Path, env: str) -> Mapping[str, Any]:
+    """Return the content of the master templates by their digests, as it was parsed when the settings were checked; empty as `read` is None."""
+    try:
+        kept = _kept(folder, env)
+        return dict(kept["masters"]) if kept else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _kept(folder: Path, env: str) -> dict[str, Any] | None:
+    kept: dict[str, Any] = json.loads(file_of(folder, env).read_text(encoding="utf-8"))
+    return kept if kept["digest"] == digest_of(folder, env) else None
+
+
+def _as_json(text: str) -> dict[str, Any] | None:
+    """Return the data of a YAML text if JSON keeps it exactly: a time or a number as a key would come back as a text."""
+    from shared.yaml_lines import YamlFaultError, load_yaml  # noqa: PLC0415 - a cold start has no use for it
+
+    try:
+        data, _ = load_yaml(text)
+        return data if repr(json.loads(json.dumps(data))) == repr(data) else None
+    except (YamlFaultError, TypeError, ValueError):
         return None

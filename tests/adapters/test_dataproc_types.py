@@ -13,6 +13,12 @@ def test_the_kept_types_are_those_of_the_installed_client():
     )
 
 
+def test_the_kept_fields_are_those_of_the_kept_types():
+    assert dataproc_types.FIELDS_FILE.read_text(encoding="utf-8") == dataproc_types.fields_text(), (
+        "run: python -m shared.cloud.dataproc.types"
+    )
+
+
 @pytest.mark.parametrize("name", dataproc_types.TYPES)
 def test_without_the_kept_file_the_client_gives_the_same_fields(monkeypatch, tmp_path, name):
     with_file = dataproc_types.message_type(name).DESCRIPTOR

@@ -7,7 +7,7 @@ import yaml
 from kit.making import ANALYSTS, NOW, joined, with_event
 from kit.official import storage_bucket
 
-from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER
+from shared.cloud.dataproc.cluster_fields import PERSONAL_AUTH_USER
 from shared.domain.intent.wanted import new_record
 from shared.domain.template.actions import PutTemplate
 from shared.domain.things.errors import AccessDeniedError

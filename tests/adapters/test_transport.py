@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from kit.inprocess import impatient
 from shared.cloud.http import connections
 from shared.cloud.http.connections import Answer, NoAnswerError
 from shared.cloud.http.transport import Transport
+from shared.cloud.http.trust import hashed_folder
 
 Reply = Callable[["Handler"], None]
 
@@ -318,6 +320,40 @@ def test_a_certificate_that_nobody_vouches_for_is_no_answer_and_one_of_the_syste
                 one.send("GET", url.replace("127.0.0.1", "localhost"))  # it is another's
         assert len(server.seen) == 2
         assert len({port for *_, port in server.seen}) == 1
+
+
+SUBJECT_HASH = "88d0bdcb"  # of the subject CN=127.0.0.1: openssl x509 -subject_hash
+
+
+def test_a_certificate_of_the_hashed_folder_is_trusted_and_one_of_the_bundle_alone_is_too(tmp_path, monkeypatch):
+    certificate, key = authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    paths = ssl.get_default_verify_paths()._replace(openssl_capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    assert hashed_folder() is None  # nothing in it has a hash for its name
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        url = url_of(server).replace("http://", "https://")
+        shutil.copy(certificate, folder / f"{SUBJECT_HASH}.0")
+        assert hashed_folder() == str(folder)
+        with made() as one:
+            assert one.send("GET", url).content == b"ok"
+            with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
+                one.send("GET", url.replace("127.0.0.1", "localhost"))  # it is another's
+        (folder / f"{SUBJECT_HASH}.0").rename(folder / "00000000.0")
+        whole = ssl.create_default_context
+        bundle = lambda capath=None: whole(capath=capath) if capath else whole(cafile=str(certificate))  # noqa: E731
+        monkeypatch.setattr(ssl, "create_default_context", bundle)
+        with made() as one:
+            for _ in range(2):
+                assert one.send("GET", url).content == b"ok"
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert hashed_folder() is None
 
 
 def test_a_hundred_calls_of_many_threads_use_as_many_connections_as_there_are_threads():

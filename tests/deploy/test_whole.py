@@ -16,7 +16,7 @@ from tests.kit.acme import BUCKET, COMPUTE, ONCALL, ORGANIZATION, PROJECT, PUBLI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.gcloud]
 
-_ALLOWED = (".py", ".yaml", ".binpb", "requirements.txt", "checked.prod.json")
+_ALLOWED = (".py", ".yaml", ".binpb", "dataproc/types.json", "requirements.txt", "checked.prod.json")
 _TEXTS = "config/messages/"
 
 

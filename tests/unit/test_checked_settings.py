@@ -6,8 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from shared.domain.things.catalog import MasterTemplate
 from shared.settings import ConfigError, checked, load_settings
+from shared.yaml_lines import load_yaml
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -62,6 +65,24 @@ def test_a_fault_made_after_the_check_is_found(folder):
 def test_a_new_template_is_seen(folder):
     (folder / "templates" / "another.yaml").write_text("config: {}\n")
     assert "another" in load(folder).catalog.masters
+
+
+def test_masters_are_kept_as_they_are_parsed(folder):
+    wanted = {each.digest: load_yaml(each.text)[0] for each in load(folder).catalog.masters.values()}
+    assert checked.parsed_masters(folder, "example") == wanted
+    (folder / "templates" / "another.yaml").write_text("config: {}\n")
+    assert checked.parsed_masters(folder, "example") == {}  # a file changed
+
+
+@pytest.mark.parametrize(
+    "text", ["config: {a: 2026-12-01}", "config: {1: a}", "config: {a: !!set {b, c}}", "[]", "config: ["]
+)
+def test_what_json_would_keep_as_something_else_is_not_kept(folder, text):
+    wanted = load(folder, trust_checked=False)
+    masters = {"odd": MasterTemplate(name="odd", text=text), **wanted.catalog.masters}
+    checked.write(replace(wanted, catalog=replace(wanted.catalog, masters=masters)))
+    assert masters["odd"].digest not in checked.parsed_masters(folder, "example")
+    assert len(checked.parsed_masters(folder, "example")) == len(wanted.catalog.masters)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"digest": 1}', "\x00"])

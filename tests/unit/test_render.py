@@ -16,7 +16,7 @@ from kit.making import NOW
 from msgspec.structs import replace
 
 from shared.cloud.dataproc import templates
-from shared.cloud.dataproc.cluster_check import PERSONAL_AUTH_USER
+from shared.cloud.dataproc.cluster_fields import PERSONAL_AUTH_USER
 from shared.cloud.dataproc.cluster_render import render
 from shared.cloud.dataproc.masters import check_masters, judge_masters
 from shared.cloud.dataproc.target import RenderTarget
@@ -53,6 +53,15 @@ def master(text: str, name: str = "spark") -> MasterTemplate:
 
 def rendered(text: str, address: str = "ana.silva@example.com", target: RenderTarget = TARGET):
     return yaml.safe_load(render(master(text), record_of(address), target))
+
+
+@pytest.mark.parametrize("name", sorted(CLUSTERS))
+def test_what_a_deployment_parsed_is_rendered_to_the_same_bytes(name):
+    record = record_of("Ñandú.O'Neil+test@sub.example.co", "CC-1", "analyst")
+    content = yaml.safe_load(CLUSTERS[name].text)
+    parsed = replace(TARGET, parsed={CLUSTERS[name].digest: content}.get)
+    assert render(CLUSTERS[name], record, parsed) == render(CLUSTERS[name], record, TARGET)
+    assert content == yaml.safe_load(CLUSTERS[name].text)  # a copy was changed, not this
 
 
 def faults(text: str):

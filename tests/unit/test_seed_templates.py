@@ -6,7 +6,7 @@ import pytest
 import yaml
 from kit.inprocess import ROOT
 
-from shared.cloud.dataproc.cluster_render import PERSONAL_AUTH_USER, SET_HERE
+from shared.cloud.dataproc.cluster_fields import PERSONAL_AUTH_USER, SET_HERE
 from shared.cloud.dataproc.masters import check_masters
 from shared.domain.things.catalog import MasterTemplate
 from shared.domain.things.identity import UserEmail

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from shared.cloud.dataproc.cluster_fields import GROUPS, JUPYTER, OUTPUT_ONLY, PERSONAL_AUTH_USER, SET_HERE
 from shared.cloud.dataproc.message_check import GONE, seconds_of, section_of, shape_findings
 from shared.cloud.dataproc.template_context import (
-    GROUPS,
     TemplateContext,
     bucket_findings,
     machine_findings,
@@ -23,17 +23,6 @@ from shared.cloud.dataproc.versions import cluster_image
 from shared.domain.things.catalog import SESSION_KINDS
 from shared.faults import Finding, Loc
 
-PERSONAL_AUTH_USER = "dataproc:dataproc.personal-auth.user"
-JUPYTER = "JUPYTER"
-# The fields that Benchkeeper sets for each user, or that only the API writes; old hub files and exports have them.
-SET_HERE = ("clusterName", "projectId", "labels", "clusterUuid", "status", "statusHistory", "metrics")
-# Within `config`: written by the API alone ("Output only" in its messages), as a describe of a cluster shows them.
-_OUTPUT = ("instanceNames", "instanceReferences", "isPreemptible", "managedGroupConfig")
-OUTPUT_ONLY: tuple[Loc, ...] = (
-    ("endpointConfig", "httpPorts"),
-    ("lifecycleConfig", "idleStartTime"),
-    *((group, field) for group in GROUPS for field in _OUTPUT),
-)
 _DAY_S = 86_400
 _MOST_S = 14 * _DAY_S
 # Seconds: the least of each time to live [PY: clusters.py LifecycleConfig].

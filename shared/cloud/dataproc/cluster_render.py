@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from typing import Any
 
-from shared.cloud.dataproc.cluster_check import JUPYTER, OUTPUT_ONLY, PERSONAL_AUTH_USER, SET_HERE
+from shared.cloud.dataproc.cluster_fields import JUPYTER, OUTPUT_ONLY, PERSONAL_AUTH_USER, SET_HERE
 from shared.cloud.dataproc.message_check import problem_of, section_of, within
+from shared.cloud.dataproc.plain_yaml import plain_yaml
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import CLUSTER
 from shared.domain.record.record import UserRecord
@@ -26,20 +28,25 @@ from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, L
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
     """Return the user's cluster template as YAML (cluster-export form), valid for the Dataproc API."""
+    cluster = personal_cluster(master, record, target)
+    return (plain_yaml(cluster) or _as_yaml(cluster)).encode()
+
+
+def _as_yaml(data: dict[str, Any]) -> str:
     import yaml
 
-    cluster = personal_cluster(master, record, target)
     # libyaml's writer gives the same data ten times as fast; its reader has a limit (`shared.yaml_lines`).
     writer = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
-    text = yaml.dump(cluster, Dumper=writer, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10_000)
-    return str(text).encode()
+    return str(
+        yaml.dump(data, Dumper=writer, sort_keys=True, allow_unicode=True, default_flow_style=False, width=10_000)
+    )
 
 
 def personal_cluster(
     master: MasterTemplate, record: UserRecord, target: RenderTarget, *, zone: str = ""
 ) -> dict[str, Any]:
     """Return the user's cluster in the Dataproc API's form (JSON of `Cluster`), in `zone` if one is named."""
-    cluster = copy.deepcopy(_parsed(master.name, master.text))
+    cluster = copy.deepcopy(_checked(master, target.parsed))
     cluster["projectId"] = target.project
     known = record.status.cluster(master.name)
     cluster["clusterName"] = known.name if known is not None else cluster_name(master.name, record.user_key)
@@ -64,14 +71,10 @@ def personal_cluster(
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(name: str, text: str) -> dict[str, Any]:
+def _checked(master: MasterTemplate, parsed: Callable[[str], Any]) -> dict[str, Any]:
     """Return the content of a master, read and checked once per process. Callers must not change it: each user's cluster is a copy."""
-    from shared.yaml_lines import YamlFaultError, load_yaml
-
-    try:
-        data, _ = load_yaml(text)
-    except YamlFaultError as error:
-        raise _invalid(name, error.problem) from error
+    name = master.name
+    data = copy.deepcopy(parsed(master.digest)) or _read(master)
     cluster = {key: value for key, value in data.items() if key not in SET_HERE}
     for *path, field in OUTPUT_ONLY:
         section_of(cluster, "config", *map(str, path)).pop(str(field), None)
@@ -79,6 +82,15 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
     if problem is not None:
         raise _invalid(name, problem)
     return cluster
+
+
+def _read(master: MasterTemplate) -> dict[str, Any]:
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
+    try:
+        return load_yaml(master.text)[0]
+    except YamlFaultError as error:
+        raise _invalid(master.name, error.problem) from error
 
 
 def _set_jupyter(config: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from shared.cloud.dataproc.plain_form import plain_form
 from shared.cloud.dataproc.types import message_type
 from shared.faults import Finding, Loc, nearest
 
@@ -41,6 +42,8 @@ def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) 
 
 def problem_of(data: Mapping[str, Any], name: str) -> str | None:
     """Return the problem that the Dataproc API's own type has with the data; None if there is none."""
+    if plain_form(data, name) is not None:
+        return None
     from google.protobuf import json_format
 
     try:
@@ -55,6 +58,9 @@ def canonical(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
     Names are sorted: protobuf gives a map's entries in an order that differs from process to process.
     """
+    plain = plain_form(data, name, ignore_unknown=True)
+    if plain is not None:
+        return plain
     from google.protobuf import json_format
 
     message = parsed(data, name, ignore_unknown=True)
@@ -68,6 +74,8 @@ def shape_findings(data: Mapping[str, Any], name: str, *, left_out: Iterable[str
     The top-level keys `left_out` are skipped.
     """
     rest = {key: value for key, value in data.items() if key not in set(left_out)}
+    if plain_form(rest, name) is not None:
+        return
     found = list(_message(rest, message_type(name).DESCRIPTOR, ()))
     yield from found
     if not found and (problem := problem_of(rest, name)) is not None:  # a rule that the walk does not know

@@ -8,6 +8,7 @@ another identity is a fault.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from shared.cloud.dataproc.types import SESSION_TEMPLATE
 from shared.domain.template.sessions import LABEL_DIGEST, SessionOffer, WantedSession, digest_label
 from shared.domain.things.catalog import SESSION_KINDS, MasterTemplate
 from shared.domain.things.errors import InvalidSpecError
+from shared.faults import Loc
 
 
 def render_session(
@@ -33,15 +35,10 @@ def render_session(
 
     Raise `InvalidSpecError` for a master in which `session_findings` finds faults.
     """
-    from shared.yaml_lines import YamlFaultError, load_yaml
-
-    try:
-        data, lines = load_yaml(master.text)
-    except YamlFaultError as error:
-        raise _invalid(master.name, error.problem) from error
+    data = copy.deepcopy(target.parsed(master.digest)) or _read(master)[0]
     fault = next((each for each in session_findings(data) if not each.is_note), None)
     if fault is not None:
-        raise _invalid(master.name, str(fault.at(master.name, lines)))
+        raise _invalid(master.name, str(fault.at(master.name, _read(master)[1])))
     kept = {key: value for key, value in data.items() if key not in SESSION_SET_HERE}
     body = {**kept, "name": name, "labels": dict(labels)}
     _set_kind(body, f" ({title})" if offer.is_shared else "")
@@ -57,6 +54,15 @@ def render_session(
     made = canonical(body, SESSION_TEMPLATE)
     made["labels"] = {**labels, LABEL_DIGEST: digest_label(offer.session_id, made)}
     return WantedSession(session_id=offer.session_id, body=made)
+
+
+def _read(master: MasterTemplate) -> tuple[dict[str, Any], dict[Loc, int]]:
+    from shared.yaml_lines import YamlFaultError, load_yaml
+
+    try:
+        return load_yaml(master.text)
+    except YamlFaultError as error:
+        raise _invalid(master.name, error.problem) from error
 
 
 def _set_kind(body: dict[str, Any], suffix: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from shared.cloud.dataproc.cluster_fields import GROUPS
 from shared.cloud.dataproc.message_check import section_of, shown
 from shared.compute_table import Table, Verdict
 from shared.faults import Finding, Loc
 
-GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
 _LEAST_DISK_GB = 10
 _REGION_IN = re.compile(r"(?:^|/)(?:regions/(?P<region>[^/]+)|zones/(?P<zone>[^/]+))(?:/|$)")
 _ADDRESS = re.compile(r"(?<![\w.+-])(?!_HOST@)[\w.+-]+@[\w-]+(\.[\w-]+)+")

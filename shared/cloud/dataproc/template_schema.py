@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shared.cloud.dataproc.cluster_check import SET_HERE
+from shared.cloud.dataproc.cluster_fields import SET_HERE
 from shared.cloud.dataproc.session_check import SESSION_SET_HERE
 from shared.domain.things.catalog import SESSION_KINDS
 

@@ -7,20 +7,23 @@ compressed or not.
 from __future__ import annotations
 
 import http.client
+import os
 import select
 import ssl
+import sys
 import threading
 import weakref
 import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
     import urllib3
+
+    from shared.cloud.http.trust import Trust
 
 Headers = Mapping[str, str]
 MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand users
@@ -63,7 +66,7 @@ class Connections:
         self._kept: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
         self._proxies: dict[str, urllib3.ProxyManager] = {}
         self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
+        self._trust: Trust | None = None
         weakref.finalize(self, _close, self._kept)  # closes the connections when the object is garbage-collected
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
@@ -79,11 +82,13 @@ class Connections:
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswerError(f"{type(error).__name__}: {error}") from error
 
-    def tls(self) -> ssl.SSLContext:
-        """Return the context of all secure connections, with the certificates that the system trusts: made once, in 20 ms."""
+    def trust(self) -> Trust:
+        """Return the TLS contexts of all secure connections, with the certificates that the system trusts."""
+        from shared.cloud.http.trust import Trust
+
         with self._lock:
-            self._context = self._context or ssl.create_default_context()
-        return self._context
+            self._trust = self._trust or Trust()
+        return self._trust
 
     def close(self) -> None:
         """Close the kept connections; the next call opens a new one."""
@@ -109,19 +114,28 @@ class Connections:
         return Answer(status=response.status, headers=said, content=content)
 
     def _opened(self, parts: SplitResult) -> http.client.HTTPConnection:
-        connect_s = min(self._timeout_s, _CONNECT_S)
-        made = (
-            http.client.HTTPSConnection(parts.netloc, timeout=connect_s, context=self.tls())
-            if parts.scheme == "https"
-            else http.client.HTTPConnection(parts.netloc, timeout=connect_s)
-        )
+        if parts.scheme != "https":
+            return self._connected(http.client.HTTPConnection(parts.netloc))
+        context = self.trust().first()
+        try:
+            return self._connected(http.client.HTTPSConnection(parts.netloc, context=context))
+        except ssl.SSLCertVerificationError:  # nothing was sent yet
+            other = self.trust().instead_of(context)
+            if other is None:
+                raise
+            return self._connected(http.client.HTTPSConnection(parts.netloc, context=other))
+
+    def _connected(self, made: http.client.HTTPConnection) -> http.client.HTTPConnection:
+        made.timeout = min(self._timeout_s, _CONNECT_S)
         made.connect()
         made.sock.settimeout(self._timeout_s)
         return made
 
     def _proxy(self, parts: SplitResult) -> str:
-        if not self._trust_env:
+        if not self._trust_env or not _may_name_a_proxy():
             return ""
+        from urllib.request import getproxies, proxy_bypass
+
         proxy = getproxies().get(parts.scheme, "")
         if not proxy or proxy_bypass(parts.hostname or ""):
             return ""
@@ -172,6 +186,12 @@ def _alive(kept: list[http.client.HTTPConnection]) -> http.client.HTTPConnection
             return connection
         connection.close()
     return None
+
+
+def _may_name_a_proxy() -> bool:
+    """Return False where urllib would find no proxy; a cold start then does not import it. On macOS and Windows the system may name one."""
+    names = os.environ  # noqa: TID251 - as urllib reads it
+    return sys.platform != "linux" or any(name.lower().endswith("_proxy") for name in names)
 
 
 def _target(parts: SplitResult) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct, ValidationError, convert
 from msgspec.json import Decoder
@@ -25,6 +24,7 @@ from shared.domain.plan.plan import Policy
 from shared.domain.things.catalog import Catalog, assignment_content
 from shared.domain.things.notebook import Network
 from shared.domain.things.structs import to_dict
+from shared.domain.things.times import zone_of
 
 T = TypeVar("T")
 # Raise this number when a content means something else to older programs. A program refuses a key that it does not know.
@@ -124,8 +124,8 @@ def plain(value: object) -> float | str | list[int]:
             return value.total_seconds()
         case time():
             return value.isoformat()
-        case ZoneInfo():
-            return value.key
+        case tzinfo():
+            return str(value)  # of a ZoneInfo its name
         case frozenset():
             return sorted(value)
         case _:
@@ -148,7 +148,7 @@ def read_plain(raw: object, kind: type[T]) -> T:
 
 def _from_plain(kind: type, raw: Any) -> object:
     if kind is tzinfo:
-        return ZoneInfo(raw)
+        return zone_of(raw)
     if kind is Path:
         return Path(raw)
     raise NotImplementedError(kind)

@@ -1,0 +1,60 @@
+"""The TLS contexts of a process: with the folder of certificates that OpenSSL looks into by name, and with everything that it trusts.
+
+Reading all certificates of the system takes 20 ms, a folder whose names are hashes of subjects takes none: OpenSSL opens the one file
+that it needs. Debian and Ubuntu make both from the same certificates (update-ca-certificates(8)).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import threading
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # how openssl-rehash(1) names certificates
+_CHOSEN = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)  # OpenSSL's variables: whoever sets one trusts what it names and nothing else
+
+
+def hashed_folder() -> str | None:
+    """Return the system's folder of certificates; None if it has none with hashed names, or if the environment names other ones."""
+    if any(os.environ.get(name) for name in _CHOSEN):  # noqa: TID251 - as OpenSSL reads them
+        return None
+    folder = ssl.get_default_verify_paths().openssl_capath
+    try:
+        with os.scandir(folder) as found:
+            return folder if any(_HASHED.fullmatch(each.name) for each in found) else None
+    except OSError:
+        return None
+
+
+class Trust:
+    """The contexts of all secure connections, each made once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: ssl.SSLContext | None = None
+        self._whole: ssl.SSLContext | None = None
+
+    def first(self) -> ssl.SSLContext:
+        """Return the context to try first: that of the folder, if there is one and `instead_of` was never needed."""
+        with self._lock:
+            if self._first is None:
+                folder = hashed_folder()
+                self._first = ssl.create_default_context(capath=folder) if folder else self._all()
+            return self._first
+
+    def instead_of(self, tried: ssl.SSLContext) -> ssl.SSLContext | None:
+        """Return the context to try, and to begin with from now on, where `tried` did not trust a server; None if `tried` was all.
+
+        An organization may have added its own authority to the bundle alone.
+        """
+        with self._lock:
+            self._first = self._all()
+            return None if tried is self._first else self._first
+
+    def _all(self) -> ssl.SSLContext:
+        self._whole = self._whole or ssl.create_default_context()
+        return self._whole
