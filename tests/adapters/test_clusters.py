@@ -269,7 +269,7 @@ def test_a_create_that_is_refused_says_why(bench, clusters, error, kind):
         ),
         ({"code": "INTERNAL", "message": ""}, UnknownAnswerError, "Start it again"),
         ({"code": "INTERNAL", "message": "Internal error."}, OperationFailedError, "could not finish. Start it again"),
-        ({"code": "INVALID_ARGUMENT", "message": "bad disk"}, InvalidSpecError, "refused the request as wrong"),
+        ({"code": "INVALID_ARGUMENT", "message": "bad disk"}, InvalidSpecError, "refused the request as invalid"),
     ],
 )
 def test_what_a_create_failed_of_is_in_its_operation(bench, clusters, error, kind, said):

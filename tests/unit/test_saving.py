@@ -369,7 +369,7 @@ SAID = [
     (gone(absent_for=KEPT, **saved()), {FIRST: READY}, Absent(), NOW, ConditionStatus.FALSE, Reason.REMOVED, "deleted"),
     (
         gone(**two(saved_in=""), not_before=NOW + TICK), BOTH, RESTS, NOW,
-        ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "tried again",
+        ConditionStatus.FALSE, Reason.SNAPSHOT_FAILED, "tries again",
     ),
     (gone(**two(saved_in=""), not_before=NOW), BOTH, RESTS, NOW, ConditionStatus.TRUE, Reason.SAVED, "own disk"),
 ]  # fmt: skip
