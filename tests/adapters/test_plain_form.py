@@ -45,7 +45,11 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "int64": st.integers(-1, 2**63 - 1) | st.integers(-1, 10**17).map(str),
     "double": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6),
     "duration": st.integers(-(10**11), 10**11).map(lambda seconds: f"{seconds}s"),
-    "timestamp": st.datetimes().map(lambda when: f"{when.isoformat()}Z"),
+    "timestamp": st.builds(
+        lambda when, nanos: f"{when.replace(microsecond=0).isoformat()}.{nanos}Z",
+        st.datetimes(),
+        st.text("0123456789", min_size=1, max_size=9),
+    ),
 }
 
 

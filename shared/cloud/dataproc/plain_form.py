@@ -14,9 +14,7 @@ from typing import Any
 from shared.cloud.dataproc.types import fields
 
 _DURATION = re.compile(r"0s|-?[1-9][0-9]{0,10}s")
-_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.(?!000)[0-9]{3}|\.[0-9]{3}(?!000)[0-9]{3})?Z"
-)
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z")
 _INT64 = re.compile(r"0|[1-9][0-9]{0,17}")
 _UNKNOWN = re.compile(
     r"[a-z][A-Za-z0-9]*"
@@ -126,7 +124,10 @@ def _moment(value: str, kind: str) -> str:
             datetime.fromisoformat(f"{match[1]}+00:00")
         except ValueError:
             raise _NotPlainError from None
-        return value
+        nanos = (match[2] or "").ljust(9, "0")  # written in three, six or nine digits, or in none
+        while nanos.endswith("000"):
+            nanos = nanos[:-3]
+        return f"{match[1]}{'.' if nanos else ''}{nanos}Z"
     raise _NotPlainError
 
 

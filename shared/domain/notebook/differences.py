@@ -74,7 +74,7 @@ class Differences(Struct, frozen=True, kw_only=True):
     @property
     def disruptive(self) -> tuple[Difference, ...]:
         """The differences for which the instance must be stopped."""
-        return self.of(Change.RESTART) + self.of(Change.REPLACE)
+        return self.of(Change.RESTART) + self.of(Change.REPLACE) if self.items else ()
 
     def without_disruptive(self) -> Differences:
         """Return the differences that can be changed while the user waits for the turn; the disruptive ones become `held`."""

@@ -101,6 +101,8 @@ NO_METER = Meter()
 
 def whole(moment: datetime) -> datetime:
     """Return the moment without fractions of a second. All moments of a meter are cut alike, so their differences add up exactly."""
+    if moment.tzinfo is UTC and not moment.microsecond:
+        return moment
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
@@ -251,6 +253,8 @@ def merged(lines: Sequence[Line], key: Callable[[Line], object]) -> tuple[Line, 
 
     If other fields differ, the sum has `VARIOUS` there.
     """
+    if len(lines) <= 1:  # of most people: a sweep asks for everybody's
+        return tuple(lines)
     sums: dict[object, Line] = {}
     for line in lines:
         at = (line.month, line.estimated, key(line))
