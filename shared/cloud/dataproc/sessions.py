@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shared.cloud.dataproc.message_check import canonical
-from shared.cloud.dataproc.session_render import render_session
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import SESSION_TEMPLATE
 from shared.cloud.http.clients import Clients
@@ -42,6 +41,8 @@ class DataprocSessions:
 
     def render(self, offer: SessionOffer) -> WantedSession:
         """Return the template made from the master and the profile. Makes no call."""
+        from shared.cloud.dataproc.session_render import render_session  # the checks it needs are for sweeps alone
+
         catalog = self._catalog()
         profile = catalog.profiles[offer.profile]
         return render_session(
