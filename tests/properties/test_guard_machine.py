@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kit import planted
+from kit.beginnings import begun
 from kit.guard_judge import Click, GuardJudge
 from kit.histories import ARE_THE_SAME, RUNS
 from kit.hub import ADMINS, MIA, Hub, hub_settings, make_hub
@@ -79,6 +80,11 @@ class GuardMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Everybody is at work."""
+        begun(self.hub.bench, type(self).__name__, self._settle)
+        for person in self.people:
+            person.serial = 1
+
+    def _settle(self) -> None:
         for person in self.people:
             person.tell(Joined, profile="analyst")
         for _ in range(6):

@@ -1,0 +1,58 @@
+"""The world that the histories of a test begin with: it comes to be once, and is copied from then on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from emulator.journal import Entry
+from kit.inprocess import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What a beginning left: the cloud, its journal, what was logged, changes by other hands, and what its maker knows."""
+
+    world: str
+    calls: list[Entry]
+    lines: list[tuple[str, str, dict[str, Any]]]
+    foreign: list[dict[str, Any]]
+    known: Any
+
+
+_BEGUN: dict[Hashable, _Begun] = {}  # of the test that runs: in another one, a planted fault may have had a part in it
+_TEST = [""]
+
+
+def begun(bench: Bench, named: Hashable, work: Callable[[], Any]) -> Any:
+    """Let `work` change a world that nothing has happened in yet, or bring back what came of it the first time.
+
+    `named` names all that the work depends on. Return what the work returned the first time, which nobody may change. What the
+    product's process kept in memory is not brought back: it is as after a start.
+    """
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")  # noqa: TID251 - pytest says so
+    if [test] != _TEST:
+        _TEST[:] = [test]
+        _BEGUN.clear()
+    found = _BEGUN.get(named)
+    journal = bench.cloud.world.journal
+    if found is None:
+        known = work()
+        found = _Begun(
+            json.dumps(bench.cloud.world.save()),
+            list(journal._entries),
+            list(bench.log.lines),
+            list(bench.foreign),
+            known,
+        )
+        _BEGUN[named] = found
+        return known
+    bench.cloud.world.load(json.loads(found.world))
+    for call in found.calls:
+        journal.record(call)
+    bench.log.lines += found.lines
+    bench.foreign += found.foreign
+    return found.known
