@@ -1,10 +1,10 @@
-"""The world that the histories of a test begin with: it comes to be once, and is copied from then on."""
+"""The world that many histories begin with: it comes to be once, and is copied from then on."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from kit.inprocess import Bench
 class _Begun:
     """What a beginning left: the cloud, its journal, what was logged, changes by other hands, and what its maker knows."""
 
+    named: object
     world: str
     calls: list[Entry]
     lines: list[tuple[str, str, dict[str, Any]]]
@@ -23,32 +24,29 @@ class _Begun:
     known: Any
 
 
-_BEGUN: dict[Hashable, _Begun] = {}  # of the test that runs: in another one, a planted fault may have had a part in it
+_OF_ALL: list[_Begun] = []
+_OF_ONE: list[_Begun] = []  # of the test that runs: in another one, a planted fault may have had a part in it
 _TEST = [""]
 
 
-def begun(bench: Bench, named: Hashable, work: Callable[[], Any]) -> Any:
+def begun(bench: Bench, named: object, work: Callable[[], Any], *, for_all: bool = False) -> Any:
     """Let `work` change a world that nothing has happened in yet, or bring back what came of it the first time.
 
-    `named` names all that the work depends on. Return what the work returned the first time, which nobody may change. What the
-    product's process kept in memory is not brought back: it is as after a start.
+    `named` equals all that the work depends on; with `for_all`, that is all in every test of this process. Return what the work
+    returned the first time, which nobody may change. What the product's process kept in memory is not brought back: it is as
+    after a start.
     """
     test = os.environ.get("PYTEST_CURRENT_TEST", "")  # noqa: TID251 - pytest says so
     if [test] != _TEST:
         _TEST[:] = [test]
-        _BEGUN.clear()
-    found = _BEGUN.get(named)
+        _OF_ONE.clear()
+    made = _OF_ALL if for_all else _OF_ONE
     journal = bench.cloud.world.journal
+    found = next((each for each in made if each.named == named), None)
     if found is None:
         known = work()
-        found = _Begun(
-            json.dumps(bench.cloud.world.save()),
-            list(journal._entries),
-            list(bench.log.lines),
-            list(bench.foreign),
-            known,
-        )
-        _BEGUN[named] = found
+        world = json.dumps(bench.cloud.world.save())
+        made.append(_Begun(named, world, list(journal._entries), list(bench.log.lines), list(bench.foreign), known))
         return known
     bench.cloud.world.load(json.loads(found.world))
     for call in found.calls:
