@@ -264,9 +264,13 @@ class MonitoringModel:
 
     def _values(self, query: Query, series: _Series) -> list[tuple[datetime, float]]:
         """Return the values by the end of their minute or period, oldest first."""
-        metric, machine = series.metric, series.machine
+        metric, code, value_of = series.metric, series.code, series.metric.value
         zero = 0 if metric.by_code and self.counter == "zeros" else None
-        values = ((m, metric.value(machine, m, vcpus, series.code)) for m, vcpus in self._minutes(query, machine))
+        minutes = list(self._minutes(query, series.machine))
+        if not minutes:
+            return []
+        machine = series.machine.during(minutes[0][0] - MINUTE, minutes[-1][0])
+        values = ((minute, value_of(machine, minute, vcpus, code)) for minute, vcpus in minutes)
         raw = [(minute, known) for minute, value in values if (known := zero if value is None else value) is not None]
         if query.aligner == "ALIGN_NONE":
             return raw

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import itertools
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -138,12 +137,16 @@ def periods(
     last: datetime, period: timedelta, raw: list[tuple[datetime, float]]
 ) -> Iterator[tuple[datetime, list[float]]]:
     """Yield the alignment periods, counted back from the end of the interval, without those that have no point."""
-
-    def period_end(entry: tuple[datetime, float]) -> datetime:
-        return last - ((last - entry[0]) // period) * period
-
-    for end, entries in itertools.groupby(raw, period_end):
-        yield end, [value for _, value in entries]
+    end: datetime | None = None
+    found: list[float] = []
+    for at, value in raw:  # oldest first, so a period is looked for only after the end of the one before
+        if end is None or at > end:
+            if end is not None:
+                yield end, found
+            end, found = last - ((last - at) // period) * period, []
+        found.append(value)
+    if end is not None:
+        yield end, found
 
 
 def aligned(aligner: str, period: timedelta, values: list[float]) -> float:
@@ -166,8 +169,8 @@ def _point(end: datetime, value: float, kind: str, value_type: str, period: time
 
 
 def _text(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}Z" if not utc.microsecond else f"{utc:%Y-%m-%dT%H:%M:%S.%f}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat().removesuffix("+00:00") + "Z"
 
 
 def page_token_of(key: str, first: int) -> str:

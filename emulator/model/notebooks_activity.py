@@ -7,7 +7,7 @@ instance stay readable, as in the real Cloud Monitoring.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -112,6 +112,18 @@ class Machine:
         if self.spans and self.spans[-1].ended is None:
             self.spans[-1] = self.spans[-1]._replace(ended=at)
 
+    def during(self, since: datetime, until: datetime) -> Machine:
+        """Return the machine with the scripts of a time only: who asks for each of its minutes looks through fewer."""
+        scripts = [
+            script
+            for script in self.scripts
+            if script.since <= until and (script.until is None or script.until > since)
+        ]
+        return replace(self, scripts=scripts)
+
+    def _measured_at(self, moment: datetime) -> Measured | None:
+        return self.measured.get(_minute_of(moment)) if self.measured else None
+
     def codes(self) -> list[str]:
         """Return the response codes that any script names, sorted."""
         scripted = {code for script in self.scripts for code in script.requests_per_minute or ()}
@@ -125,7 +137,7 @@ class Machine:
         said = next((s.cpu for s in reversed(self.scripts) if s.cpu is not None and s.covers(moment)), None)
         if said is not None:
             return said
-        held = self.measured.get(_minute_of(moment))
+        held = self._measured_at(moment)
         return min(1.0, default + held.busy / held.seconds) if held is not None and held.seconds else default
 
     def bytes_per_second(self, moment: datetime, default: float) -> float:
@@ -143,7 +155,7 @@ class Machine:
             for s in reversed(self.scripts)
             if s.requests_per_minute is not None and s.covers(moment)
         )
-        held = self.measured.get(_minute_of(moment))
+        held = self._measured_at(moment)
         return next(said, held.responses if held is not None else {}).get(code, 0)
 
     def kernels(self, moment: datetime) -> Kernels | None:

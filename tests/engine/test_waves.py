@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from kit.beginnings import begun
 from kit.inprocess import KitClock, make_bench
 from kit.life import disruptive
 from kit.oracle import instances
@@ -58,7 +59,10 @@ class World:
         self.bench = make_bench(settings=settings or files())
         self.people = people
         self.deps = self.bench.deps
-        for number in range(people):
+        begun(self.bench, ("waves", self.bench.settings, people), self.settle, for_all=True)
+
+    def settle(self):
+        for number in range(self.people):
             self.join(number)
         self.minutes(8)
         sweep("drift", self.deps)

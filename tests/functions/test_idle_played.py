@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from kit.activity import say, tell
-from kit.joining import ACK, join, state
+from kit.joining import ACK, join
 from kit.life import settings_with
+from kit.oracle import instances
 from kit.spark import SMALL
 from msgspec import Struct
 from msgspec.structs import replace
@@ -136,8 +137,9 @@ def played(
                 report(name, ref, bench.now - begin)
         for kind in ("idle", "due"):
             assert functions.deliver("tick", {"sweep": kind}) == ACK
+        states = {each.short: each.state for each in instances(bench.cloud).values()}
         for name, ref in refs.items():
-            if stopped[name] is None and state(functions, ref) is not NotebookState.ACTIVE:
+            if stopped[name] is None and states[ref.instance_id] != NotebookState.ACTIVE:
                 stopped[name] = bench.now
     return {**stopped, "": begin}
 

@@ -7,6 +7,7 @@ bill is read (`when: billing_export`).
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from string import Template
 from typing import Any
@@ -52,6 +53,12 @@ Derived = dict[str, dict[str, Needs]]
 
 
 def roles_file() -> dict[str, Any]:
+    """What the file says, anew for each who asks: some change it."""
+    return copy.deepcopy(_parsed())
+
+
+@functools.cache
+def _parsed() -> dict[str, Any]:
     text = (ROOT / "config" / "deploy" / "roles.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(Template(text).substitute(NAMES))
 
@@ -186,7 +193,7 @@ def permissions_of_roles() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("role", "permission"), permissions_of_roles())
 def test_a_permission_that_is_taken_away_is_missed_by_name(derived, role, permission):
-    raw = copy.deepcopy(roles_file())
+    raw = roles_file()
     raw["roles"][role]["permissions"].remove(permission)
     held = [
         (account, setting)
@@ -205,13 +212,13 @@ def test_a_permission_that_is_taken_away_is_missed_by_name(derived, role, permis
 )
 @pytest.mark.parametrize("role", sorted(roles_file()["roles"]))
 def test_a_permission_too_many_is_found_by_name(derived, role, permission):
-    raw = copy.deepcopy(roles_file())
+    raw = roles_file()
     raw["roles"][role]["permissions"].append(permission)
     assert any(f"{permission} on " in fault and "no call needs it" in fault for fault in differences(raw, derived))
 
 
 def test_a_grant_on_more_than_is_used_is_found(derived):
-    raw = copy.deepcopy(roles_file())
+    raw = roles_file()
     wide = next(grant for grant in raw["grants"] if grant["on"] == "bucket/records")
     wide["on"] = "project"
     faults = differences(raw, derived)

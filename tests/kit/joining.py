@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.making import ANALYSTS
+from kit.oracle import instances
 from shared.domain.people.events import Joined
 from shared.domain.things.identity import UserKey, parse_email
 from shared.domain.things.notebook import InstanceRef, NotebookState
@@ -31,6 +32,6 @@ def join(functions: Any, address: str = "ana.silva@example.com") -> tuple[UserKe
 
 
 def state(functions: Any, ref: InstanceRef) -> NotebookState:
-    """Return the state of an instance as the API says it."""
-    found: NotebookState = functions.bench.deps.notebooks.get(ref).state
-    return found
+    """Return the state of an instance as the embedded cloud has it, without a call."""
+    (found,) = (each for each in instances(functions.bench.cloud).values() if each.short == ref.instance_id)
+    return NotebookState(found.state)

@@ -21,11 +21,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kit import planted
+from kit.beginnings import begun
 from kit.guard_judge import Click, GuardJudge
 from kit.histories import ARE_THE_SAME, RUNS
 from kit.hub import ADMINS, MIA, Hub, hub_settings, make_hub
+from kit.inprocess import OneAfterAnother
 from kit.life import Life
 from kit.oracle import instances
+from msgspec.structs import replace
 
 from shared.domain.intent.batches import Batch, batches_of, to_json
 from shared.domain.intent.decision import About, Decision, Verdict
@@ -58,6 +61,7 @@ class GuardMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.hub = make_hub(settings=hub_settings(guard=GUARD))
+        self.hub.bench.deps = replace(self.hub.bench.deps, workers=OneAfterAnother())
         for admin in sorted(_ADMINS):
             self.hub.bench.deps.groups.join(ADMINS, admin)
         self.people = [Life(self.hub.bench, parse_email(name)) for name in NAMES]
@@ -79,6 +83,11 @@ class GuardMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Everybody is at work."""
+        begun(self.hub.bench, type(self).__name__, self._settle)
+        for person in self.people:
+            person.serial = 1
+
+    def _settle(self) -> None:
         for person in self.people:
             person.tell(Joined, profile="analyst")
         for _ in range(6):

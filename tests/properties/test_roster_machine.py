@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from kit import planted
 from kit.histories import ARE_THE_SAME, RUNS
+from kit.inprocess import OneAfterAnother
 from kit.rosters import ANALYSTS, Absences, LeavesOut, Roster
 from msgspec.structs import replace
 
@@ -36,7 +37,8 @@ class RosterMachine(RuleBasedStateMachine):
     def begin(self, walked: bool) -> None:
         self.roster = Roster.build()
         bench = self.roster.bench
-        self.deps = replace(bench.deps, base_policy=replace(bench.deps.base_policy, guard=ROOM))
+        policy = replace(bench.deps.base_policy, guard=ROOM)
+        self.deps = replace(bench.deps, base_policy=policy, workers=OneAfterAnother())
         self.roster.group(NESTED)
         self.roster.add(NESTED)
         self.direct: set[str] = set()

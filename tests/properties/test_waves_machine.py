@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from kit.beginnings import begun
 from kit.histories import ARE_THE_SAME, RUNS
-from kit.inprocess import KitClock, make_bench
+from kit.inprocess import KitClock, OneAfterAnother, make_bench
 from kit.life import Life, settings_with
 from kit.oracle import instances
 from msgspec.structs import replace
@@ -58,17 +59,23 @@ class WavesMachine(RuleBasedStateMachine):
     def begin(self, mode: Disruption) -> None:
         self.mode = mode
         self.bench = make_bench(settings=files("image0", mode))
-        self.deps = self.bench.deps
+        self.deps = replace(self.bench.deps, workers=OneAfterAnother())
         self.people = [Life(self.bench, parse_email(name)) for name in NAMES]
+        begun(self.bench, (type(self).__name__, mode), self._settle)
+        for person in self.people:
+            person.serial = 1
+        self.away: set[int] = set()  # who has nothing, or was touched by something else since the last rollout began
+        self.rested: set[int] = set()  # whose notebook was stopped by themselves since then
+        self._note()
+
+    def _settle(self) -> None:
+        """Everybody is at work, with files of their own."""
         for person in self.people:
             person.join(profile="analyst", minutes=0)
         self._minutes(8)
         for number, person in enumerate(self.people):
             person.write(f"files of {number}".encode())
         sweep("drift", self.deps)
-        self.away: set[int] = set()  # who has nothing, or was touched by something else since the last rollout began
-        self.rested: set[int] = set()  # whose notebook was stopped by themselves since then
-        self._note()
 
     # --- what happens
 
@@ -76,7 +83,7 @@ class WavesMachine(RuleBasedStateMachine):
     def deploys(self, fails: Any) -> None:
         self.names += 1
         wired = wire(files(f"image{self.names}", self.mode), log=self.bench.log, clients=self.bench.clients)
-        self.deps = replace(wired, clock=KitClock(self.bench.cloud))
+        self.deps = replace(wired, clock=KitClock(self.bench.cloud), workers=OneAfterAnother())
         if keep_policy(self.deps).outcome is Outcome.WAITS:
             (proposal,) = waiting(self.deps)
             put_in_force(proposal.digest, self.deps, impact_digest=proposal.impact.digest, approved_by=("boss",))
