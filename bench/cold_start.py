@@ -218,8 +218,8 @@ def secured(environment: dict[str, str]) -> tuple[float, float]:
 
 _SECURED = """
 import functions_framework, json, time
-from shared.cloud.http.connections import Connections
-from shared.cloud.http.token import MetadataToken
+from shared.cloud.http.transport import Connections
+from shared.cloud.http.clients import MetadataToken
 from shared.cloud.http.transport import Transport
 wall, cpu = time.perf_counter(), time.process_time()
 headers = {}

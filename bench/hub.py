@@ -32,7 +32,7 @@ from emulator.iap.signing import claims_of
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.record.record import RecordRow, UserRecord, row_of
 from shared.domain.things.identity import UserEmail, instance_id_for, parse_email, user_key_for
-from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+from shared.domain.things.power import NOTEBOOK, Usage, month_of
 from shared.settings import Settings, project_override_variables
 
 AUDIENCE = "/projects/123456789012/locations/europe-west1/services/benchkeeper-hub"

@@ -7,8 +7,8 @@ import click
 from cli.context import App, guarded, output_option, pass_app
 from cli.output import print_json, say
 from cli.users import say_unknown, user_key
-from shared.engine.news.acknowledging import acknowledge as acknowledged
-from shared.engine.news.acknowledging import take_note
+from shared.engine.news.dead_letters import acknowledge as acknowledged
+from shared.engine.news.dead_letters import take_note
 
 
 @click.command()

@@ -18,7 +18,7 @@ from shared.domain.fleet.spent import lines_of_record
 from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import MONTHS, Line, month_before
 from shared.domain.things.money import cost_of, rounded
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 from shared.engine.ports.deps import Deps
 from shared.engine.views.costs import Month, Sums, month, past_month
 from shared.engine.views.limits import LimitUse, limits_used

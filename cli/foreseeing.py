@@ -21,7 +21,7 @@ from shared.domain.people.events import (
     Woken,
 )
 from shared.domain.people.groups import GroupEvent
-from shared.domain.people.nearest import nearest_addresses
+from shared.domain.people.unknown_leaver import nearest_addresses
 from shared.domain.things.errors import DamagedRecordError, NewerRecordError, PoisonError
 from shared.engine.news.dead_letters import Change, foreseen
 from shared.engine.news.lookup import find

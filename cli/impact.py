@@ -15,8 +15,7 @@ from cli.publishing_files import read_content, say_faults, source_named
 from shared.domain.people.sources import OPERATOR
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.effect import ASSUMED_HOURS, Basis, Effect, StepKind
-from shared.domain.policy.impact import Impact
-from shared.domain.policy.impact_limits import Excess, Limit
+from shared.domain.policy.impact import Excess, Impact, Limit
 from shared.domain.policy.policy_change import Proposal
 from shared.domain.policy.policy_codec import policy_digest
 from shared.domain.record.record import Presence

@@ -25,7 +25,7 @@ from shared.domain.things.catalog import MasterTemplate
 from shared.domain.things.errors import BenchkeeperError, PoisonError
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for
 from shared.messages.addresses import parse_person
-from shared.messages.hr_reader import SCHEMA
+from shared.messages.hr_strict import SCHEMA
 from shared.seed_templates import collisions, draft_of, is_as_made
 from shared.seed_users import Listed, read_users
 from shared.settings import ConfigError

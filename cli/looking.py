@@ -15,7 +15,7 @@ from cli.users import did_you_mean, known_addresses, known_rows
 from shared.domain.intent.changes import ChangeKind
 from shared.domain.people.events import AccountUsable, Joined, LifecycleEvent, Moved
 from shared.domain.people.facts import ACCOUNT, ACCOUNT_STATES, ARCHIVED, DELETED, DISABLED, SUSPENDED, Facts
-from shared.domain.people.nearest import nearest_addresses
+from shared.domain.people.unknown_leaver import nearest_addresses
 from shared.domain.record.record import Presence, UserRecord, unknown_leaver_since
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import (

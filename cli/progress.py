@@ -8,7 +8,7 @@ from typing import Self
 from rich.status import Status
 
 from cli.output import console, say
-from shared.engine.ports.runtime import Clock
+from shared.engine.ports.deps import Clock
 
 _QUIET_S = 1.0  # shorter work shows no progress
 _EVERY_S = 5.0  # between two lines if there is no terminal

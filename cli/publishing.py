@@ -26,7 +26,7 @@ from shared.domain.people.events import Joined, LifecycleEvent, Moved
 from shared.domain.people.sources import OPERATOR
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.identity import parse_user_key
-from shared.messages.hr_reader import SCHEMA
+from shared.messages.hr_strict import SCHEMA
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message
 

@@ -17,7 +17,7 @@ import click
 from cli.context import FAILED, App, stop
 from cli.output import complain, say
 from shared.domain.people.domains import People
-from shared.domain.people.nearest import nearest_addresses
+from shared.domain.people.unknown_leaver import nearest_addresses
 from shared.domain.record.record import RecordRow
 from shared.domain.things.errors import (
     BenchkeeperError,

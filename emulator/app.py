@@ -20,8 +20,8 @@ from emulator.wire.access import routes as access_routes
 from emulator.wire.bigquery import routes as bigquery_routes
 from emulator.wire.cloudidentity import routes as cloudidentity_routes
 from emulator.wire.compute import routes as compute_routes
+from emulator.wire.dataproc import DataprocGrpc
 from emulator.wire.dataproc import routes as dataproc_routes
-from emulator.wire.dataproc_grpc import DataprocGrpc
 from emulator.wire.guest_attributes import routes as guest_routes
 from emulator.wire.http import HttpFront
 from emulator.wire.iam import routes as iam_routes

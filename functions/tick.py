@@ -13,8 +13,8 @@ from shared.domain.things.errors import BenchkeeperError, Reason
 from shared.domain.things.sweep import Sweep
 from shared.domain.things.times import rfc3339
 from shared.engine.ports.inbox import DeadLetter
-from shared.engine.sweeps.clock_check import clock_differs
 from shared.engine.sweeps.dead_letters import sweep_letters
+from shared.engine.sweeps.sweeping import clock_differs
 from shared.engine.sweeps.sweeps import sweep
 from shared.messages.letters import parse_letter
 from shared.messages.parse import parse_tick

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from werkzeug.wrappers import Response
 
-from portal.headers import CSP
+from portal.guard import CSP
 
 _TEXT = """\
 <!doctype html>

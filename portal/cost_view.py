@@ -15,7 +15,7 @@ from shared.domain.record.record import UserRecord
 from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.meter import Line, MeterKind, is_priced, merged
 from shared.domain.things.money import cost_of, price_of, rounded
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 
 _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.domain.things.identity import UserKey
-from shared.engine.ports.runtime import Clock
+from shared.engine.ports.deps import Clock
 
 _MAX_KEPT = 10_000
 

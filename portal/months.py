@@ -13,7 +13,7 @@ from shared.domain.fleet.spent import lines_of_record
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.meter import Line
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 from shared.engine.views.months import MonthSum, months_of_person, not_before
 
 

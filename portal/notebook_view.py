@@ -13,7 +13,7 @@ from portal.machine import machine_of_now, named_machine, size_text
 from portal.reader import duration_text, local
 from shared.domain.fleet.idle import WARN_IDLE
 from shared.domain.fleet.report import Reported, Work, counts_until
-from shared.domain.notebook.disruption import next_chance
+from shared.domain.notebook.waiting import next_chance
 from shared.domain.record.record import Power, UserRecord
 from shared.domain.record.status import Condition, ConditionStatus, ConditionType, Verb
 from shared.domain.things.catalog import Hours, Identity, Profile

@@ -12,7 +12,7 @@ from portal.routes import Access
 from shared.domain.intent.roles import MAY, Right, Role
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserEmail, user_key_for
-from shared.engine.news.roles import role_of
+from shared.engine.news.groups import role_of
 from shared.engine.ports.deps import Deps
 
 # A user who leaves a group loses the role within a minute. Cloud Identity is asked at most once a minute for each user.

@@ -16,28 +16,23 @@ from shared.cloud.dataproc.templates import StorageTemplates
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.http.clock import EndpointClock, SystemClock
 from shared.cloud.identity.accounts import IamAccounts
-from shared.cloud.identity.groups import CloudIdentityGroups
+from shared.cloud.identity.groups import CloudIdentityGroups, CloudIdentityRoster
 from shared.cloud.identity.iap import IapSignIn
-from shared.cloud.identity.members import CloudIdentityRoster
 from shared.cloud.mail.chat import ChatRoom
 from shared.cloud.mail.notifications import PubSubNotifications
-from shared.cloud.notebook.activity import MonitoringActivity
+from shared.cloud.notebook.activity import GuestReports, MonitoringActivity
 from shared.cloud.notebook.notebooks import WorkbenchNotebooks
-from shared.cloud.notebook.reports import GuestReports
 from shared.cloud.notebook.snapshots import ComputeSnapshots
 from shared.cloud.outside_jobs import RestOutsideJobs
 from shared.cloud.publish import publish
 from shared.cloud.storage.audit import StorageAudit
 from shared.cloud.storage.dead_letters import PubSubDeadLetters
-from shared.cloud.storage.decisions import StorageDecisions
 from shared.cloud.storage.fleet_index import StorageFleetIndex
-from shared.cloud.storage.guard import StorageGuard
+from shared.cloud.storage.guard import StorageGuard, StorageSeats
 from shared.cloud.storage.inbox import StorageInbox
-from shared.cloud.storage.people import StorageGroupBooks, StoragePersons
-from shared.cloud.storage.policies import StoragePolicies
-from shared.cloud.storage.records import StorageRecords
+from shared.cloud.storage.policies import StorageDecisions, StoragePolicies
+from shared.cloud.storage.records import StorageGroupBooks, StoragePersons, StorageRecords
 from shared.cloud.storage.rosters import StorageRosterFile, StorageRosters
-from shared.cloud.storage.seats import StorageSeats
 from shared.cloud.workers import ThreadWorkers
 from shared.domain.people.domains import People
 from shared.domain.people.events import News
@@ -47,11 +42,10 @@ from shared.domain.policy.policy_codec import policy_digest
 from shared.domain.things.catalog import Catalog, ClusterIdentity
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserEmail, UserKey, parse_email
-from shared.engine.ports.deps import Deps
+from shared.engine.ports.deps import Clock, Deps, Log
 from shared.engine.ports.inbox import DeadLetter, SignIn, Wake
 from shared.engine.ports.mail import Letter, MailPorts
 from shared.engine.ports.roster import RosterSource
-from shared.engine.ports.runtime import Clock, Log
 from shared.messages.addresses import parse_address, parse_person
 from shared.messages.mail_words import MailWords
 from shared.messages.notification import notification

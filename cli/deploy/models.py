@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from cronsim import CronSim, CronSimError
 from msgspec import Meta, field
 
-from shared.settings.fields import Strict, check, one_of
+from shared.settings.values import Strict, check, one_of
 
 _Id = Annotated[str, Meta(pattern=r"^[a-zA-Z][a-zA-Z0-9._~%+-]{2,254}$")]  # a Pub/Sub topic's or subscription's id
 _FunctionName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]

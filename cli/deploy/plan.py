@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from cli.deploy.kinds import access, accounts, agents, billing, buckets, functions, messaging, observing, secrets, spark
+from cli.deploy.kinds import access, billing, buckets, functions, messaging, observing, secrets, spark
 from cli.deploy.step import Step
 from cli.deploy.target import Target
 
 _READERS = 4
 # In the order in which they are shown. The steps themselves name the steps that they need.
 _KINDS: tuple[Callable[[Target], Iterable[Step]], ...] = (
-    agents.agents,
-    accounts.accounts,
-    accounts.roles,
+    access.agents,
+    access.accounts,
+    access.roles,
     buckets.buckets,
     messaging.topics,
     messaging.subscriptions,

@@ -1,31 +1,134 @@
-"""The keeper of one JupyterLab for each running environment. It polls, because states follow from the virtual clock without events."""
+"""The keeper of one JupyterLab for each running environment. It polls, because states follow from the virtual clock without events.
+
+The CPU time of a JupyterLab and everything below it is read from /proc: kernels, terminals, and what cells left behind. Without /proc
+(macOS), nothing is measured.
+
+A machine with a reporter script gets the text that config/vm/reporter.py would write, made from the state of the local JupyterLab. The
+script itself does not run, because the `/proc` of this machine covers all users' processes. Ages are in real seconds.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 import tempfile
 import threading
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.clock import real_now
+from emulator.clock import parse_rfc3339, real_now, rfc3339, wall_now
 from emulator.errors import ApiError
 from emulator.jupyter.folders import Folders, held
 from emulator.jupyter.lab import Lab, Site
 from emulator.jupyter.places import Place, look
-from emulator.jupyter.reports import ATTRIBUTE, EVERY, report_of, reports
-from emulator.jupyter.usage import cpu_seconds, snapshot
 from emulator.model.machine_types import vcpus_of
 from emulator.model.notebooks_fleet import Observed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from emulator.model.notebooks_activity import Kernels
+    from emulator.model.notebooks_fresh import Instance
     from emulator.services import Services
+
+
+_PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+# The fields of /proc/PID/stat after the command's name: ppid, and utime, stime, cutime, cstime (proc(5)).
+_PARENT, _TIMES = 1, slice(11, 15)
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    parent: int
+    seconds: float
+
+
+def snapshot() -> dict[int, _Process]:
+    """Return all processes by id, with their parent and the CPU seconds of themselves and of their ended children."""
+    found: dict[int, _Process] = {}
+    for folder in _PROC.glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # a process may end in between
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            found[int(folder.name)] = _Process(int(fields[_PARENT]), sum(map(int, fields[_TIMES])) / _TICKS)
+    return found
+
+
+def cpu_seconds(processes: dict[int, _Process], root: int) -> float:
+    """Return the CPU seconds of a process and of all below it."""
+    children: dict[int, list[int]] = {}
+    for pid, process in processes.items():
+        children.setdefault(process.parent, []).append(pid)
+    total, waiting = 0.0, [root]
+    while waiting:
+        pid = waiting.pop()
+        if pid in processes:
+            total += processes[pid].seconds
+        waiting += children.get(pid, [])
+    return total
+
+
+ATTRIBUTE = "benchkeeper/activity"
+EVERY = timedelta(minutes=2)  # as the script's timer
+_SCRIPT = "post-startup-script"
+_GB = 1024**2  # of the kB in /proc/meminfo
+
+
+def reports(instance: Instance) -> bool:
+    """Return True if the machine has a script that runs after its start."""
+    return bool(instance.metadata().get(_SCRIPT))
+
+
+def report_of(lab: Lab, *, folder: Path, cores: float | None, since: datetime, now: datetime) -> str:
+    """Return the report as JSON. `since` is the start of the machine, `now` its clock. Unknown fields are left out."""
+    kernels, terminals = lab.listing("kernels"), lab.listing("terminals")
+    busy = sum(1 for each in kernels or () if each.get("execution_state") in ("busy", "unknown"))
+    parts = {
+        "kernels": None if kernels is None else {"busy": busy, "idle": len(kernels) - busy, **_age(kernels)},
+        "terminals": None if terminals is None else {"count": len(terminals), **_age(terminals)},
+        "cores": None if cores is None else round(cores, 2),
+        "killed": _counter("vmstat", "oom_kill"),
+        "memory_gb": None if (kb := _counter("meminfo", "MemTotal:")) is None else round(kb / _GB, 1),
+        "disk": _fill(folder),
+    }
+    boot = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{folder.name} {since}"))
+    at = rfc3339(now.replace(microsecond=0))
+    found = {"v": 1, "at": at, "boot": boot, "up": int((now - since).total_seconds()), **parts}
+    return json.dumps({name: value for name, value in found.items() if value is not None}, separators=(",", ":"))
+
+
+def _age(found: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the seconds since the latest `last_activity`, which is in real time; an empty mapping if there is none."""
+    ages, now = [], datetime.fromtimestamp(wall_now(), UTC)
+    for each in found:
+        with suppress(KeyError, TypeError, ValueError):
+            ages.append(max(0, int((now - parse_rfc3339(str(each["last_activity"]))).total_seconds())))
+    return {"age": min(ages)} if ages else {}
+
+
+def _counter(name: str, key: str) -> int | None:
+    """Return the number behind a key of a file in /proc; None if there is no such file or key."""
+    with suppress(OSError, ValueError):
+        for line in (Path("/proc") / name).read_text().splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == key:
+                return int(words[1])
+    return None
+
+
+def _fill(folder: Path) -> int | None:
+    """Return the used share of the folder's disk in percent, computed as by df."""
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    room = disk.used + disk.free
+    return None if room <= 0 else -(-100 * disk.used // room)
+
 
 _log = logging.getLogger(__name__)
 _LEAST_S = 0.05  # of real time between two measurements

@@ -1,7 +1,8 @@
 """The model of Cloud Scheduler: jobs, their due times, and the outcomes of their attempts. All under the world's lock.
 
 Runs follow the virtual clock. If the clock is moved past several runs of a job, they become one run: the real service also
-starts no second run for a past time. A refused attempt is repeated according to the job's `retryConfig`.
+starts no second run for a past time. A refused attempt is repeated according to the job's `retryConfig`. `cronsim` computes the next
+run of a unix-cron schedule; this module refuses schedules that Cloud Scheduler does not accept.
 """
 
 from __future__ import annotations
@@ -10,18 +11,46 @@ import base64
 import binascii
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
 
 from emulator.clock import parse_rfc3339, rfc3339
 from emulator.errors import ApiError, not_served
 from emulator.model.pages import listed
 from emulator.model.pubsub_names import parse_duration
-from emulator.model.scheduler_cron import next_run
 
 if TYPE_CHECKING:
     from emulator.world import World
+
+
+_ITEM = r"(?:\*|[0-9]{1,2}|[A-Z]{3})(?:-(?:[0-9]{1,2}|[A-Z]{3}))?(?:/[0-9]{1,3})?"
+_FIELD = re.compile(rf"{_ITEM}(?:,{_ITEM})*")
+_FIELDS = 5
+
+
+def next_run(schedule: str, time_zone: str, after: datetime) -> datetime:
+    """Return the first moment after `after` at which `schedule` fires in `time_zone`.
+
+    Raise INVALID_ARGUMENT for an invalid schedule.
+    """
+    fields = schedule.upper().split()
+    if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
+        raise _invalid()
+    try:
+        local = after.astimezone(ZoneInfo(time_zone or "Etc/UTC"))
+        found: datetime = next(CronSim(" ".join(fields), local))
+    except (CronSimError, StopIteration, ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise _invalid() from error
+    return found.astimezone(UTC)
+
+
+def _invalid() -> ApiError:
+    return ApiError("INVALID_ARGUMENT", "Schedule or time zone is invalid.")
+
 
 Job = dict[str, Any]
 
@@ -29,7 +58,7 @@ _PARENT = re.compile(r"projects/[^/]+/locations/[a-z0-9-]+")
 _NAME = re.compile(r"(projects/[^/]+/locations/[a-z0-9-]+)/jobs/([A-Za-z0-9_-]{1,500})")
 _TOPIC = re.compile(r"projects/[^/]+/topics/[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}")
 _METHODS = {"POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"}
-_FIELDS: dict[str, type | tuple[type, ...]] = {
+_JOB_FIELDS: dict[str, type | tuple[type, ...]] = {
     "name": str, "description": str, "pubsubTarget": dict, "appEngineHttpTarget": dict, "httpTarget": dict,
     "schedule": str, "timeZone": str, "userUpdateTime": str, "state": str, "status": dict, "scheduleTime": str,
     "lastAttemptTime": str, "retryConfig": dict, "attemptDeadline": str, "satisfiesPzs": bool,
@@ -120,7 +149,7 @@ class SchedulerModel:
         old = self.get(name)
         new = _input(job)
         kept = {key: value for key, value in old.items() if key not in _OUTPUT_ONLY}
-        for path in paths or [key for key in _FIELDS if key not in _OUTPUT_ONLY and key != "name"]:
+        for path in paths or [key for key in _JOB_FIELDS if key not in _OUTPUT_ONLY and key != "name"]:
             _take(kept, new, path)
         return self._keep(
             _checked(kept), self._world.clock.now(), state=old["state"], attempt=old.get("lastAttemptTime")
@@ -245,7 +274,7 @@ def _bad(message: str) -> ApiError:
 
 def _input(job: Job) -> Job:
     """Return the fields that a caller may set. Unknown fields give 400; output-only fields are dropped, as the service does."""
-    _known(job, _FIELDS, "job")
+    _known(job, _JOB_FIELDS, "job")
     return {key: value for key, value in job.items() if key not in _OUTPUT_ONLY}
 
 
@@ -259,7 +288,7 @@ def _known(value: Job, fields: dict[str, type | tuple[type, ...]], at: str) -> N
 
 def _take(kept: Job, new: Job, path: str) -> None:
     head, _, inner = path.partition(".")
-    if head not in _FIELDS or head in _OUTPUT_ONLY or head == "name":
+    if head not in _JOB_FIELDS or head in _OUTPUT_ONLY or head == "name":
         raise _bad(f"Invalid update mask: {path}")
     if inner and isinstance(kept.get(head), dict):
         kept[head] = dict(kept[head])

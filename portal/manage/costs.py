@@ -25,12 +25,12 @@ from portal.visit import visit
 from shared.domain.fleet.figures import figures_of
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleSaving, about, saving_of
-from shared.domain.fleet.months import MonthTotal
+from shared.domain.fleet.spent import MonthTotal
 from shared.domain.record.status import RegretKind
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.meter import month_before
 from shared.domain.things.money import rounded
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 from shared.engine.views.costs import Month, Sums, month, past_month
 from shared.engine.views.months import Comparison, CostChange, MonthSum, compare, not_before, thirteen
 from shared.sheet import Value

@@ -22,10 +22,10 @@ from portal.routes import Access, Route
 from portal.visit import visit
 from shared.domain.fleet.figures import Figures, Today
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing
-from shared.domain.fleet.months import MonthTotal
+from shared.domain.fleet.spent import MonthTotal
 from shared.domain.record.status import Notice
 from shared.domain.things.errors import BenchkeeperError
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 from shared.engine.views.fleet import View, point_days
 from shared.engine.views.months import sums_of
 from shared.engine.views.words import day_words, sold_out_words

@@ -9,7 +9,7 @@ from typing import Any
 from shared.cloud.http.clients import Clients
 from shared.domain.things.errors import CloudUnavailableError, PermanentError, Reason
 from shared.domain.things.identity import UserKey
-from shared.engine.ports.runtime import Log
+from shared.engine.ports.deps import Log
 
 # The view has a row for each service and profile; the query sums them up to one row per user and currency.
 _QUERY = """\

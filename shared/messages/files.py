@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from shared.domain.things.errors import InvalidMessageError
-from shared.messages.hr_reader import SCHEMA
+from shared.messages.hr_strict import SCHEMA
 from shared.messages.message import read_json
 
 MOST_ROWS = 10_000

@@ -38,9 +38,8 @@ from shared.messages.addresses import (
     parse_address,
     parse_person,
 )
-from shared.messages.allowed import allowed
 from shared.messages.log_entry import digest, entry_id, entry_time, has_failed, is_refused, parameter
-from shared.messages.message import Fault, Message, Parsed, Rules
+from shared.messages.message import Fault, Message, Parsed, Rules, allowed
 from shared.messages.table import ADMIN, ANY_DISABLED, BY_NAME, CLOUD_IDENTITY, LOGIN, NOTEBOOKS, LogEvent, States
 
 NOT_A_PERSON = "NotAPerson"

@@ -1,20 +1,216 @@
 """The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, all else strictly.
 
-A known user is cut by a message that plainly states the leave, even if other parts of it are faulty; the faulty rest is reported.
+A known user is cut by a message that plainly states the leave, even if other parts of it are faulty; the faulty rest is reported. Every
+usable part of a leaver's message counts, so that no leave is lost.
 Fields: schema, event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time,
 access_until, attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from datetime import datetime, time
 from typing import Any
 
-from shared.domain.things.errors import InvalidMessageError, Reason
-from shared.messages.hr_leaver import Leaver
-from shared.messages.hr_reader import PLAIN, SCHEMA, breaks
-from shared.messages.hr_strict import Strict
-from shared.messages.message import Message, Parsed, Rules, keys_twice, too_large
+from msgspec import field
+
+from shared.domain.people.events import Left
+from shared.domain.people.sources import May
+from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason
+from shared.domain.things.identity import UserEmail
+from shared.domain.things.times import to_utc, zone_of
+from shared.messages.addresses import forms_of_cut
+from shared.messages.hr_strict import (
+    BASIC_DATE,
+    CLOCKS_DIFFER,
+    LOCAL_TIME,
+    MAX_EVENT_ID,
+    MAX_REASON,
+    MONTHS,
+    OTHER_DATE,
+    PLAIN,
+    SCHEMA,
+    UNREADABLE,
+    Reader,
+    Strict,
+    breaks,
+)
+from shared.messages.message import (
+    Fault,
+    Message,
+    Parsed,
+    Rules,
+    Several,
+    allowed,
+    keys_twice,
+    read_leniently,
+    too_large,
+)
 from shared.messages.unknown import looks_like_a_leaver
+
+
+class Leaver(Reader):
+    """A leaver's message: only the user is needed. All other faults are collected and reported."""
+
+    twice: frozenset[str]
+    faults: list[str] = field(default_factory=list)
+
+    def parsed(self) -> Parsed:
+        """Return the leave, and a fault for all else that is wrong with the message."""
+        allowed(self.rules, May.EMPLOYMENT)
+        self.faults += [f"the key '{key[:60]}' stands twice" for key in sorted(self.twice)]
+        if len(self.message.data) > self.rules.max_bytes:
+            self.faults.append(
+                f"the message is {len(self.message.data):,} bytes; at most {self.rules.max_bytes:,} are read"
+            )
+        person_id = self._tried(self.person_id, "")
+        forms: tuple[UserEmail, ...] = ()
+        raw_user = self.body.get("user")
+        try:
+            if UNREADABLE in str(raw_user):
+                raise breaks("user: holds characters that could not be read")
+            forms = forms_of_cut(self.user(), self.rules.people)
+        except InvalidMessageError as error:
+            if not person_id:
+                raise
+            if raw_user is not None:
+                self.faults.append(error.user_message.rstrip("."))
+        said_at, day = self._occurred()
+        occurred_at, claimed = self.bounded(said_at)
+        effective = self._effective()
+        left = Left(
+            event_id=self._tried(self._event_id, self.message.origin_id),
+            user=forms[0] if forms else UserEmail(""),
+            also_known_as=forms[1:],
+            occurred_at=occurred_at,
+            effective_at=effective or occurred_at,
+            source=self.rules.source.name,
+            says=self.says(),
+            published_at=self.published(),
+            claimed_at=claimed or day,
+            explicit=effective is not None,
+            undated=claimed is None and occurred_at == self.published(),
+            person_id=person_id,
+            cause=self._tried(lambda: self.text("reason", MAX_REASON), ""),
+            urgent=self._urgent(),
+        )
+        self._look_at_the_rest()
+        if claimed is not None and effective is None:
+            self.faults.append("occurred_at lies in the future; the leave begins at once")
+        senders = () if claimed is None else ("OccurredInFuture",)
+        return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
+
+    def _urgent(self) -> bool:
+        """Return True if the message states urgency and its source may do so. The leave counts in any case."""
+        raw, source = self.body.get("urgent"), self.rules.source
+        if raw is None or isinstance(raw, bool):
+            if raw is not True or source.may(May.URGENT):
+                return raw is True
+            self.faults.append(f"urgent: the source '{source.name}' may not say so; config/sources.yaml says who may")
+        else:
+            self.faults.append("urgent: is true or false")
+        return False
+
+    def plain_number(self, raw: str) -> str:
+        """Return the number as the base class does, and without invisible characters."""
+        plain = unicodedata.normalize("NFKC", raw)
+        return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
+
+    def _event_id(self) -> str:
+        raw = self.body.get("event_id")
+        if isinstance(raw, int) and not isinstance(raw, bool):
+            return str(raw)
+        return self.text("event_id", MAX_EVENT_ID) or self.message.origin_id
+
+    def _tried(self, read: Any, otherwise: str) -> str:
+        try:
+            return str(read())
+        except PoisonError as error:
+            self.faults.append(error.detail)
+            return otherwise
+
+    def _occurred(self) -> tuple[datetime, datetime | None]:
+        """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
+
+        A bare date or a midnight states a day, not a moment: then, and if it cannot be read, the moment is the publish time.
+        """
+        raw = self.body.get("occurred_at")
+        if raw is None:
+            return self.published(), None
+        try:
+            said = self.moment("occurred_at", raw, day_ends=False)
+        except InvalidMessageError as error:
+            self.faults.append(error.detail)
+            return self.published(), None
+        if said > self.published() + CLOCKS_DIFFER:
+            return said, None
+        text = str(raw).strip()
+        is_day = len(text) <= len("2026-12-01+00:00") or re.search(
+            r"[T ]00:00(:00(\.0+)?)?(Z|z|[+-]\d\d:?\d\d)?$", text
+        )
+        is_midnight = said.astimezone(zone_of(self.rules.people.time_zone)).time() == time()
+        return (self.published(), said) if is_day or is_midnight else (said, None)
+
+    def _effective(self) -> datetime | None:
+        """Return the effective time; None, so that the leave begins at once, if it is missing or cannot be read."""
+        said = [self.field("effective_time")]
+        if "effective_time" in self.twice:  # a duplicate key: the earliest value counts
+            every = read_leniently(self.message.data, all_values=True).value.get("effective_time")
+            said = every if isinstance(every, Several) else said
+        moments: list[datetime] = []
+        for raw in said:
+            if raw is None:
+                return None
+            try:
+                moments.append(self.moment("effective_time", self._local(raw), day_ends=True))
+            except InvalidMessageError as error:
+                self.faults.append(f"{error.detail}; the leave begins at once")
+                return None
+        return min(moments)
+
+    def _local(self, raw: object) -> object:
+        """Return a date in another spelling as an ISO date, and a time without a zone in the users' zone; any other value unchanged."""
+        text = raw.strip() if isinstance(raw, str) else ""
+        if BASIC_DATE.fullmatch(text):
+            return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+        written = OTHER_DATE.fullmatch(text)
+        if written is not None:
+            first, second, year = int(written[1]), int(written[2]), written[3]
+            day, month = max(first, second), min(first, second)
+            if month > MONTHS or (day <= MONTHS and day != month):  # no valid reading, or two
+                return raw
+            self.faults.append(f"effective_time: '{text}' is read as {year}-{month:02}-{day:02}")
+            return f"{year}-{month:02}-{day:02}"
+        if LOCAL_TIME.fullmatch(text):
+            zone = self.rules.people.time_zone
+            try:
+                moment = to_utc(datetime.fromisoformat(text).replace(tzinfo=zone_of(zone)))
+            except (ValueError, OverflowError):
+                return raw
+            self.faults.append(f"effective_time: '{text}' has no zone; it is read as of {zone}")
+            return moment.isoformat()
+        return raw
+
+    def _look_at_the_rest(self) -> None:
+        """Collect the faults for which a grant would be refused; a leaver needs none of these fields."""
+        strict = Strict(self.body, self.message, self.rules)
+        try:
+            strict._details()  # noqa: SLF001 - the same parsing, but a fault is only reported
+        except PoisonError as error:
+            self.faults.append(error.detail)
+        if self.body.get("new_user") is not None:
+            self.faults.append("new_user goes with type 'renamed' only")
+
+    def _reported(self) -> tuple[Fault, ...]:
+        if not self.faults:
+            return ()
+        why = "; ".join(dict.fromkeys(self.faults))[:900]
+        error = InvalidMessageError(
+            user_message=f"The leaver was used. The rest of the message breaks {SCHEMA}: {why}.", detail=why
+        )
+        return (Fault(error=error, body=self.message.data, part="rest"),)
+
 
 TYPES = ("joiner", "mover", "leaver", "leave_cancelled", "renamed", "account")
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.domain.record.mails import ABOUT_A_LEAVER, Mail, Stage, Trouble
+from shared.domain.record.parts import ABOUT_A_LEAVER, Mail, Stage, Trouble
 from shared.domain.record.record import UserRecord
 from shared.domain.things.times import zone_of
 from shared.engine.ports.mail import Letter, NotAcceptedError

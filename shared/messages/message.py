@@ -1,4 +1,7 @@
-"""The message types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result."""
+"""The message types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result.
+
+`allowed` checks the kinds of facts that a source may state.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from msgspec import Struct
 
 from shared.domain.people.domains import People
 from shared.domain.people.events import News
-from shared.domain.people.sources import Source
-from shared.domain.things.errors import InvalidMessageError, PoisonError
+from shared.domain.people.sources import May, Source
+from shared.domain.things.errors import InvalidMessageError, PoisonError, Reason, UnsupportedMessageError
 from shared.domain.things.times import parse_time
 
 # Pub/Sub's limit. The limit in the settings is for grants; a leaver is parsed up to this size.
@@ -242,3 +245,17 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is too large a number")
     return number
+
+
+def allowed(rules: Rules, what: May) -> None:
+    """Raise `UnsupportedMessageError` with reason `NOT_ALLOWED` if the source may not state that kind of fact."""
+    source = rules.source
+    if source.may(what):
+        return
+    may = ", ".join(sorted(source.may_state)) or "nothing: it only wakes"
+    raise UnsupportedMessageError(
+        user_message=f"The source '{source.name}' (topic {source.topic}) may not state {what.value}. It may state {may}. "
+        "config/sources.yaml says who may say what.",
+        detail=f"source {source.name} may not state {what.value}",
+        reason=Reason.NOT_ALLOWED,
+    )

@@ -10,7 +10,7 @@ import json
 
 from msgspec import Struct
 
-from shared.domain.record.mails import Mail, Stage
+from shared.domain.record.parts import Mail, Stage
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_user_key

@@ -19,7 +19,7 @@ from shared.domain.things.identity import UserKey, parse_user_key
 from shared.domain.things.sweep import Sweep
 from shared.messages.google_logs import KNOWN_SERVICES, parse_entry
 from shared.messages.hr import parse_neutral
-from shared.messages.hr_reader import SCHEMA
+from shared.messages.hr_strict import SCHEMA
 from shared.messages.message import (
     HARD_LIMIT,
     Fault,

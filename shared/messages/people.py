@@ -19,7 +19,7 @@ from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.messages.addresses import addresses_in, forms_of_cut
 from shared.messages.google_logs import member_of_removal
 from shared.messages.hr import is_leaver
-from shared.messages.hr_reader import SCHEMA
+from shared.messages.hr_strict import SCHEMA
 from shared.messages.message import HARD_LIMIT, Message, Rules, Several, read_leniently
 from shared.messages.parse import parse_message
 from shared.messages.table import ADMIN, BY_NAME, CLOUD_IDENTITY, LOGIN

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from shared.domain.things.errors import BenchkeeperError
 from shared.faults import ConfigFault, Loc, Place, dotted, line_of, nearest
-from shared.settings.fields import read_duration
+from shared.settings.values import read_duration
 from shared.yaml_lines import YamlFaultError, load_yaml
 
 M = TypeVar("M")

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, field
 
 from shared.domain.things.identity import Email
-from shared.settings.fields import Strict, check, one_of
-from shared.settings.values import MailSettings, Security
+from shared.settings.values import MailSettings, Security, Strict, check, one_of
 
 _BLOCKED = 25
 _TLS_PORT = 465

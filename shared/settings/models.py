@@ -16,9 +16,9 @@ from shared.domain.things.catalog import Assignment, Environment, Prices
 from shared.domain.things.identity import Email
 from shared.domain.things.notebook import Network
 from shared.domain.things.times import duration_text
-from shared.settings.fields import Strict, check
 from shared.settings.messages import MessagesFile
 from shared.settings.profile import ProfileFile
+from shared.settings.values import Strict, check
 
 SHORTEST = timedelta(days=7)  # the shortest retention: a week gives time to notice a mistake
 _MAX_BUCKET = 63

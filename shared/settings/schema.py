@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from shared.domain.things.times import duration_text
-from shared.settings.fields import DURATION_SCHEMA
+from shared.settings.values import DURATION_SCHEMA
 
 _ISO_LENGTH = re.compile(r"P(?=[\dT])(\d+D)?(T\d+S)?")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.domain.people.sources import FROM_ROSTER, NEEDED, Joiners, May, Shape, Source
-from shared.settings.fields import Strict, check, one_of
+from shared.settings.values import Strict, check, one_of
 
 TopicId = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", examples=["workbench-lifecycle"])]
 # Names, or `all`, which is None to the domain.

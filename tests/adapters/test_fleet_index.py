@@ -22,7 +22,7 @@ from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.record.record import Power, Presence, RecordRow, row_of
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.identity import AccountId, InstanceId, UserKey, parse_email, user_key_for
-from shared.domain.things.usage import Usage
+from shared.domain.things.power import Usage
 from shared.engine.ports.fleet import FleetAbout
 
 FLEET, NOTES = "index/fleet.json.gz", "index/notes.json.gz"

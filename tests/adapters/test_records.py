@@ -20,8 +20,8 @@ from shared.domain.record.status import Condition, ConditionStatus, ConditionTyp
 from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.things.errors import CloudUnavailableError, ConflictError, PermanentError, RateLimitedError
 from shared.domain.things.identity import InstanceId, parse_email, user_key_for
+from shared.domain.things.power import Usage
 from shared.domain.things.snapshots import Former, Snapshot
-from shared.domain.things.usage import Usage
 from shared.engine.ports.records import DueHint, Stored
 
 

@@ -18,7 +18,7 @@ from kit.mail import MailHost, mail_host, mailed
 from msgspec.structs import replace
 
 from shared.cloud.mail.smtp import Server, SmtpServer
-from shared.domain.record.mails import MailState, Trouble
+from shared.domain.record.parts import MailState, Trouble
 from shared.engine.ports.mail import Letter, NotAcceptedError
 
 LETTER = Letter(

@@ -9,7 +9,7 @@ from kit.official import storage_bucket
 
 from shared.cloud.dataproc.cluster_fields import PERSONAL_AUTH_USER
 from shared.domain.intent.wanted import new_record
-from shared.domain.template.actions import PutTemplate
+from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.errors import AccessDeniedError
 from shared.domain.things.identity import parse_email, user_key_for
 

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 from kit.inprocess import impatient
 
-from shared.cloud.http import token as tokens
-from shared.cloud.http.clients import Clients, CloudConfig
-from shared.cloud.http.connections import Answer, NoAnswerError
-from shared.cloud.http.token import MetadataToken, is_on_google_cloud
-from shared.cloud.http.transport import Transport
+from shared.cloud.http import clients as tokens
+from shared.cloud.http.clients import Clients, CloudConfig, MetadataToken, is_on_google_cloud
+from shared.cloud.http.transport import Answer, NoAnswerError, Transport
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
 
 ASKED = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"

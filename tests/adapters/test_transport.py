@@ -16,9 +16,8 @@ import pytest
 from kit.certificate import authority
 from kit.inprocess import impatient
 
-from shared.cloud.http import connections
-from shared.cloud.http.connections import Answer, NoAnswerError
-from shared.cloud.http.transport import Transport
+from shared.cloud.http import transport
+from shared.cloud.http.transport import Answer, NoAnswerError, Transport
 from shared.cloud.http.trust import hashed_folder
 
 Reply = Callable[["Handler"], None]
@@ -173,7 +172,7 @@ def test_what_is_packed_is_unpacked():
 
 
 def test_an_answer_has_a_bound(monkeypatch):
-    monkeypatch.setattr(connections, "MOST_BYTES", 1000)
+    monkeypatch.setattr(transport, "MOST_BYTES", 1000)
     bomb = gzip.compress(b"0" * 10_000_000)
     with serving(answers(content=b"0" * 1001), answers(content=bomb, content_encoding="gzip")) as server, made() as one:
         for _ in range(2):

@@ -18,7 +18,7 @@ from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.storage.records import StorageRecords
 from shared.domain.intent.wanted import new_record
 from shared.domain.record.record import UserRecord, row_of
-from shared.domain.template.actions import PutTemplate
+from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.errors import ConflictError
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
 from shared.engine.ports.records import DueHint

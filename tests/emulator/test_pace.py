@@ -10,7 +10,7 @@ import pytest
 
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
-from emulator.jupyter.usage import cpu_seconds, snapshot
+from emulator.jupyter.labs import cpu_seconds, snapshot
 from emulator.model.notebooks_activity import Machine
 from emulator.pace import FAST, Pace
 from tests.emulator.data_kit import PROJECT, ZONE, DataCloud

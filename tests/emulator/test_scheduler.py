@@ -15,7 +15,7 @@ import requests
 from emulator.clock import VirtualClock
 from emulator.errors import ApiError
 from emulator.faults import Fault
-from emulator.model.scheduler_cron import next_run
+from emulator.model.scheduler import next_run
 from tests.emulator.pubsub_kit import PROJECT, START, PubSubCloud, Seen, endpoint, pubsub_cloud
 
 if TYPE_CHECKING:

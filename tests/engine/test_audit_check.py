@@ -13,7 +13,7 @@ from kit.official import storage_bucket
 from shared.domain.people.events import Left
 from shared.domain.things.identity import parse_email
 from shared.engine.sweeps.sweeps import sweep
-from shared.engine.views.audit_check import verify
+from shared.engine.views.audit import verify
 
 
 @pytest.fixture(autouse=True)

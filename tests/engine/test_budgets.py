@@ -13,8 +13,8 @@ from kit.oracle import instances
 from kit.policies import in_force
 from msgspec.structs import replace
 
-from shared.cloud.storage.seats import StorageSeats
-from shared.domain.fleet.budgets import Spending
+from shared.cloud.storage.guard import StorageSeats
+from shared.domain.fleet.spent import Spending
 from shared.domain.people.events import Joined, Left
 from shared.domain.record.record import Power, row_of
 from shared.domain.things.errors import AccessDeniedError, Reason, RefusedError

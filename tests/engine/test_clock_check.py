@@ -11,7 +11,7 @@ from kit.oracle import instances
 from shared.domain.people.events import Joined, Left
 from shared.domain.things.identity import parse_email
 from shared.engine.news.deliver import deliver
-from shared.engine.sweeps.clock_check import ClockWatch, clock_differs
+from shared.engine.sweeps.sweeping import ClockWatch, clock_differs
 from shared.engine.sweeps.sweeps import sweep
 
 

@@ -10,7 +10,7 @@ from kit.spark import SMALL
 from msgspec.structs import replace
 
 from shared.domain.people.events import Left
-from shared.domain.record.leaving import LeavingPath, PathState
+from shared.domain.record.parts import LeavingPath, PathState
 from shared.domain.things.identity import parse_email
 from shared.engine.news.requests import want_cluster
 from shared.engine.reconcile.reconciler import reconcile

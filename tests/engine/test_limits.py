@@ -15,7 +15,7 @@ from kit.policies import in_force
 from msgspec.structs import replace
 
 from cli.impact import limit_lines
-from shared.cloud.storage.seats import StorageSeats
+from shared.cloud.storage.guard import StorageSeats
 from shared.domain.people.events import Joined, Left, Moved
 from shared.domain.record.cuts import SeatWait
 from shared.domain.record.record import Presence, row_of
@@ -23,7 +23,7 @@ from shared.domain.things.errors import AccessDeniedError, Reason
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.domain.things.limits import GroupLimits
 from shared.engine.ports.deps import Deps
-from shared.engine.ports.seats import Seats
+from shared.engine.ports.guard import Seats
 from shared.engine.reconcile import seats
 from shared.engine.reconcile.reconciler import preview, reconcile
 from shared.engine.sweeps.sweeps import sweep

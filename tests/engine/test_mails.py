@@ -14,14 +14,14 @@ from msgspec.structs import replace
 
 from shared.domain.fleet.idle import Reason as IdleReason
 from shared.domain.fleet.idle import Warn
-from shared.domain.record.mails import MailState, Stage
+from shared.domain.record.parts import MailState, Stage
 from shared.domain.record.record import Power
 from shared.domain.record.status import Notice
 from shared.domain.things.catalog import Disruption
 from shared.domain.things.errors import CloudUnavailableError
 from shared.domain.things.identity import parse_email
 from shared.domain.things.power import PowerCause, PowerReason
-from shared.engine.news.acknowledging import take_note
+from shared.engine.news.dead_letters import take_note
 from shared.engine.news.mails import tell
 from shared.engine.ports.mail import Letter
 from shared.engine.reconcile.changing import want_hold, want_power

@@ -14,8 +14,7 @@ from shared.domain.record.record import Power
 from shared.domain.things.catalog import Prices
 from shared.domain.things.meter import Line, MeterKind, bounds_of, lines_until
 from shared.domain.things.money import cost_of, rounded
-from shared.domain.things.power import PowerCause, PowerReason
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import PowerCause, PowerReason, month_of
 from shared.engine.reconcile.changing import want_power
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.sweeps.sweeps import sweep

@@ -15,12 +15,12 @@ from shared.domain.notebook.actions import ResizeDisk, UpdateInstance
 from shared.domain.people.events import Joined, Left
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.policy.effect import StepKind
-from shared.domain.policy.impact_limits import Limit
+from shared.domain.policy.impact import Limit
 from shared.domain.policy.policy_change import Noted, Outcome
 from shared.domain.policy.policy_codec import digest_of, policy_digest
 from shared.domain.record.record import Power, Presence
 from shared.domain.snapshot.actions import CreateSnapshot
-from shared.domain.template.actions import RemoveTemplate
+from shared.domain.template.wanted import RemoveTemplate
 from shared.domain.things.catalog import Assignment, Disk, Disruption
 from shared.domain.things.errors import PermanentError, RefusedError
 from shared.domain.things.identity import parse_email, user_key_for

@@ -28,7 +28,7 @@ from shared.engine.reconcile.audit import copy_kept_cuts
 from shared.engine.reconcile.changing import want_hold
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.sweeps import sweep
-from shared.engine.views.audit_check import verify
+from shared.engine.views.audit import verify
 
 ANA, NEW = parse_email("ana.silva@example.com"), parse_email("ana.souza@example.com")
 BEN = parse_email("ben@example.com")

@@ -12,7 +12,7 @@ from shared.domain.people.events import AccountChanged, AccountState, GroupChang
 from shared.domain.record.record import Presence
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import parse_email, user_key_for
-from shared.engine.news.acknowledging import acknowledge
+from shared.engine.news.dead_letters import acknowledge
 from shared.engine.news.deliver import deliver
 from shared.engine.sweeps.sweeps import sweep
 from shared.engine.views.fleet import in_need, nearest_known

@@ -44,7 +44,7 @@ from shared.domain.intent.decision import About
 from shared.domain.people.events import Joined, Left, LifecycleEvent, Moved
 from shared.domain.people.sources import HR, OPERATOR
 from shared.domain.record.copies import copies_of
-from shared.domain.record.mails import MailState, Stage
+from shared.domain.record.parts import MailState, Stage
 from shared.domain.template.sessions import offers
 from shared.domain.things.catalog import ClusterIdentity, Disruption, Identity, SparkSettings
 from shared.domain.things.errors import Reason

@@ -24,7 +24,7 @@ import main
 from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from functions import hub as entry
-from portal.headers import CSP
+from portal.guard import CSP
 from shared.cloud.identity.iap import HEADER
 from shared.domain.record.record import UserRecord
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for

@@ -317,7 +317,7 @@ def test_memory_that_ran_out_and_a_full_disk_are_remembered_until_the_next_start
 
 @with_reporter
 def test_the_quota_of_reads_bounds_what_a_sweep_asks_and_nobody_is_left_out_for_long(functions, monkeypatch):
-    monkeypatch.setattr("shared.engine.sweeps.idle_reports._AT_ONCE", 2)
+    monkeypatch.setattr("shared.engine.sweeps.idle_elsewhere._AT_ONCE", 2)
     people = [Person(functions, name) for name in ("ana", "ben", "cara", "dan", "eva")]
     seen: set[UserKey] = set()
     for _ in range(3):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from shared import wiring
 from shared.cloud.mail.smtp import Server, SmtpServer
 from shared.domain.people.events import Joined
-from shared.domain.record.mails import Stage
+from shared.domain.record.parts import Stage
 from shared.domain.things.identity import parse_email, user_key_for
 from shared.engine.news.deliver import deliver
 from shared.engine.sweeps.sweeps import sweep

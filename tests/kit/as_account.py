@@ -21,7 +21,7 @@ from cli.deploy.archive import Archive
 from cli.deploy.data import Deployment, load_deployment
 from cli.deploy.failures import NotThereError
 from cli.deploy.gcloud import Call, Command, FileWord, Gcloud
-from cli.deploy.kinds import access, accounts, observing
+from cli.deploy.kinds import access, observing
 from cli.deploy.run import carry_out
 from cli.deploy.target import Target
 from emulator.wire.http import JUDGED_TOKEN
@@ -204,7 +204,7 @@ def deploy_access(bench: Bench, *, publishers: Sequence[str] = ()) -> Target:
         archive=Archive(Path("/upload"), "0" * 32),
         now=bench.now,
     )
-    for kinds in ((accounts.accounts, accounts.roles), (access.grants, observing.sinks)):
+    for kinds in ((access.accounts, access.roles), (access.grants, observing.sinks)):
         steps = [step for kind in kinds for step in kind(target)]
         _carry_out(target, [step for step in steps if step.acts])
         target = replace(target, _kept=type(target._kept)())  # what was read is old by now

@@ -19,7 +19,7 @@ from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.things.meter import NO_METER
-from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+from shared.domain.things.power import NOTEBOOK, Usage, month_of
 from tests.e2e.local_run import Local
 
 REASONS = (Reason.READY, Reason.READY, Reason.STOPPED, Reason.IDLE, Reason.STUCK)

@@ -25,7 +25,7 @@ from emulator.clock import VirtualClock
 from emulator.faults import Fault
 from kit.skipped_time import impatient
 from shared.cloud.http.clients import Clients, CloudConfig
-from shared.cloud.http.connections import Answer
+from shared.cloud.http.transport import Answer
 from shared.engine.ports.deps import Deps
 from shared.settings import Settings, load_settings
 from shared.wiring import patience_s, wire

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from kit.life import Life, life, settings_with
 from shared.cloud.mail.smtp import Server, SmtpServer
-from shared.domain.record.mails import Mail, Stage
+from shared.domain.record.parts import Mail, Stage
 from shared.engine.news.mails import tell
 from shared.settings.values import MailSettings, Security
 

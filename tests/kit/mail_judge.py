@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.domain.record.mails import NOT_TOLD, Mail, MailState
+from shared.domain.record.parts import NOT_TOLD, Mail, MailState
 
 RUNNING = frozenset({"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"})
 FAILURES: tuple[tuple[str, str | None], ...] = (

@@ -20,7 +20,7 @@ from shared.domain.record.status import Notice
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import instance_id_for, parse_email, user_key_for
 from shared.domain.things.limits import GroupLimits
-from shared.domain.things.usage import NOTEBOOK, Usage
+from shared.domain.things.power import NOTEBOOK, Usage
 from shared.engine.ports.inbox import LetterRow
 from shared.engine.views.fleet import Column, View
 

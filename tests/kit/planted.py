@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.domain.reconcile import mails as deciding
-from shared.domain.record.mails import MailState
+from shared.domain.record.parts import MailState
 from shared.domain.snapshot import step as saving
 from shared.engine.decisions import decisions
 from shared.engine.news import mails as telling

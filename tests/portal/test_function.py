@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from kit.hub import ANA, AUDIENCE, Hub, hub_settings, make_hub
 
 from functions import hub as entry
-from portal.headers import CSP
+from portal.guard import CSP
 from shared import wiring
 from shared.cloud.identity.iap import HEADER
 from shared.domain.things.identity import user_key_for

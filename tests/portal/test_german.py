@@ -32,7 +32,7 @@ SENTENCES = [
     ROOT / "shared/domain/plan/step.py",
     ROOT / "shared/domain/things/power.py",
     ROOT / "shared/domain/snapshot/copies.py",
-    ROOT / "shared/domain/intent/wishes.py",
+    ROOT / "shared/domain/intent/wish.py",
     ROOT / "shared/domain/intent/restoring.py",
     ROOT / "shared/cloud/http/translate.py",
     *(ROOT / "shared/cloud/notebook").glob("*.py"),

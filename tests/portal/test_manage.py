@@ -29,8 +29,8 @@ from shared.domain.record.record import RecordRow, row_of
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.identity import InstanceId, instance_id_for, parse_email, user_key_for
 from shared.domain.things.limits import GroupLimits
+from shared.domain.things.power import NOTEBOOK, Usage
 from shared.domain.things.snapshots import Snapshot
-from shared.domain.things.usage import NOTEBOOK, Usage
 from shared.engine.decisions.letters import letter_digest
 from shared.engine.ports.inbox import DeadLetter, LetterRow
 from shared.engine.ports.roster import ReportRow, RosterReport

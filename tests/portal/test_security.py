@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from portal import app as app_module
 from portal.app import ROUTES, create_app
 from portal.assets import FOLDER
-from portal.headers import CSP
+from portal.guard import CSP
 from shared.cloud.storage.inbox import StorageInbox
 from shared.domain.things.catalog import Environment
 from shared.domain.things.identity import user_key_for

@@ -32,7 +32,7 @@ from shared.domain.record.record import Power
 from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.news import mails as telling
-from shared.engine.news.acknowledging import take_note
+from shared.engine.news.dead_letters import take_note
 from shared.engine.reconcile.changing import want_hold, want_power
 from shared.engine.reconcile.reconciler import reconcile
 

@@ -19,7 +19,7 @@ from real_cloud.prices import DATA_GB, GROWN_GB
 from real_cloud.reference import unlike
 from real_cloud.report import Answer, Asked, Verdict, judged
 
-from shared.cloud.http.connections import NoAnswerError
+from shared.cloud.http.transport import NoAnswerError
 from shared.cloud.notebook.activity import CORES, REQUESTS
 from shared.domain.fleet.idle import IdlePolicy
 from shared.domain.things.errors import (
@@ -106,7 +106,7 @@ def agent_policy(run: Run) -> Answer:
 
     Its policy is read and written back as it is: nothing changes.
 
-    Rests on it: cli/deploy/kinds/accounts.py (binds on the agent), docs/operations.md ("Who may act as the agent").
+    Rests on it: cli/deploy/kinds/access.py (binds on the agent), docs/operations.md ("Who may act as the agent").
     Costs: nothing.
     Waits: 0 min
     Assumes: yes, an owner of the project may.

@@ -28,7 +28,7 @@ from emulator.app import EmbeddedCloud
 from emulator.clock import VirtualClock
 from emulator.faults import Fault
 from shared.cloud.http.clients import Clients, CloudConfig
-from shared.cloud.http.connections import Answer as HttpAnswer
+from shared.cloud.http.transport import Answer as HttpAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT_ID, ZONE, IDENT = "quiet-otter-4711", "europe-west1-b", "5eed0001"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.plan.backoff import FIRST, LONGEST, backoff
+from shared.domain.plan.step import FIRST, LONGEST, backoff
 
 ZERO = timedelta(0)
 

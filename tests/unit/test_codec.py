@@ -16,8 +16,17 @@ from msgspec.structs import replace
 from shared.cloud.storage.record_rows import from_texts, to_texts
 from shared.domain.record import codec
 from shared.domain.record.cuts import Clearance, CutClass, KeptIn, WaitingCut
-from shared.domain.record.leaving import Leaving, LeavingPath, PathCut, PathState
-from shared.domain.record.mails import Mail, MailState, PlannedChange, Stage, Trouble
+from shared.domain.record.parts import (
+    Leaving,
+    LeavingPath,
+    Mail,
+    MailState,
+    PathCut,
+    PathState,
+    PlannedChange,
+    Stage,
+    Trouble,
+)
 from shared.domain.record.record import Hold, Power, Presence, Spec, row_of
 from shared.domain.record.status import (
     PARTS,
@@ -39,7 +48,7 @@ from shared.domain.things.history import Call, CallState, StoryKind, StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
 from shared.domain.things.meter import Line, Meter, Open, What
 from shared.domain.things.power import _ONCE_KEPT as _ONCE
-from shared.domain.things.power import PowerCause, PowerReason
+from shared.domain.things.power import PowerCause, PowerReason, Usage
 from shared.domain.things.snapshots import (
     Dormancy,
     Former,
@@ -51,7 +60,6 @@ from shared.domain.things.snapshots import (
     Snapshot,
     SnapshotKind,
 )
-from shared.domain.things.usage import Usage
 
 _TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis takes naive bounds
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

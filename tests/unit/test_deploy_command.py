@@ -23,7 +23,7 @@ import pytest
 
 from cli.deploy import __main__ as deploy
 from cli.local import __main__ as local
-from shared.domain.people.nearest import edit_distance
+from shared.domain.people.unknown_leaver import edit_distance
 from tests.e2e.local_run import HEARS_CTRL_C
 
 ROOT = Path(__file__).resolve().parents[2]

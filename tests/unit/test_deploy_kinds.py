@@ -45,7 +45,7 @@ from msgspec.structs import replace
 
 from cli.deploy.failures import NoAccessError, NotYetError
 from cli.deploy.gcloud import Call, FileWord, shown
-from cli.deploy.kinds import access, accounts, agents, apis, buckets, messaging
+from cli.deploy.kinds import access, apis, buckets, messaging
 from cli.deploy.plan import make_plan
 from cli.deploy.step import Mark, Step
 
@@ -110,7 +110,7 @@ def test_a_project_with_no_service_at_all():
 def test_agents_are_made_where_they_hold_nothing(world):
     agent = "roles/pubsub.serviceAgent", PUBSUB
     world.answers["projects get-iam-policy"] = policy(agent)
-    plan = world.plan(agents.agents)
+    plan = world.plan(access.agents)
     assert marks(plan) == {"agent pubsub": Mark.SAME, "agent eventarc": Mark.CREATE, "agent notebooks": Mark.CREATE}
     assert commands(plan["agent eventarc"])[0] == "beta services identity create --service=eventarc.googleapis.com"
 
@@ -118,7 +118,7 @@ def test_agents_are_made_where_they_hold_nothing(world):
 def test_an_agent_that_is_made_on_request_is_given_its_role(world):
     """Google: "service agents that are created at a user's request aren't automatically granted roles" (IAM, Create service agents)."""
     world.answers["projects get-iam-policy"] = {}
-    for service, step in world.plan(agents.agents).items():
+    for service, step in world.plan(access.agents).items():
         role = f"--role=roles/{service.removeprefix('agent ')}.serviceAgent"
         assert any(
             line.startswith(f"projects add-iam-policy-binding {PROJECT} ") and role in line for line in commands(step)
@@ -142,7 +142,7 @@ def test_an_agent_that_is_made_on_request_is_given_its_role(world):
 )  # fmt: skip
 def test_an_account(world, there, mark, because, does):
     world.answers["iam service-accounts list"] = there
-    step = world.plan(accounts.accounts)["account benchkeeper-push"]
+    step = world.plan(access.accounts)["account benchkeeper-push"]
     assert step.mark is mark
     assert because in step.because
     assert len(commands(step)) == len(does)
@@ -172,7 +172,7 @@ HELD = ["compute.snapshots.list", "dataproc.jobs.list", "monitoring.timeSeries.l
 )  # fmt: skip
 def test_a_role(world, listed, described, mark, because, does):
     world.answers |= {"iam roles list": listed, "iam roles describe benchkeeper_sweeps": described}
-    step = world.plan(accounts.roles)["role benchkeeper_sweeps"]
+    step = world.plan(access.roles)["role benchkeeper_sweeps"]
     assert (step.mark, step.because) == (mark, because)
     assert [line.split()[:4] for line in commands(step)] == [
         ["iam", "roles", each, "benchkeeper_sweeps"] for each in does
@@ -181,7 +181,7 @@ def test_a_role(world, listed, described, mark, because, does):
 
 def test_a_roles_file_has_exactly_its_permissions(world):
     world.answers["iam roles list"] = []
-    body = body_of(world.plan(accounts.roles)["role benchkeeper_sweeps"])
+    body = body_of(world.plan(access.roles)["role benchkeeper_sweeps"])
     assert body == {
         "title": SWEEPS["title"],
         "description": SWEEPS["description"],
@@ -555,8 +555,8 @@ def test_a_grant_that_personal_accounts_need_is_made(world):
 
 def test_a_role_that_nothing_needs_is_not_made(world):
     world.answers["iam roles list"] = []
-    assert "role benchkeeper_accounts" not in world.plan(accounts.roles)
-    assert world.plan(accounts.roles)["role benchkeeper_data"].mark is Mark.CREATE
+    assert "role benchkeeper_accounts" not in world.plan(access.roles)
+    assert world.plan(access.roles)["role benchkeeper_data"].mark is Mark.CREATE
 
 
 READERS = "readers@example.com"

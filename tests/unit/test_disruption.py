@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.making import NOW, profile
 
-from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
+from shared.domain.notebook.waiting import may_disrupt, next_chance, say_when
 from shared.domain.things.catalog import Disruption, Window
 
 BERLIN = ZoneInfo("Europe/Berlin")

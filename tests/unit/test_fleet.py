@@ -15,7 +15,7 @@ from shared.domain.fleet.fleet import MAX_POINTS, FleetPoint, Standing, needs_pe
 from shared.domain.record.record import Presence, row_of
 from shared.domain.things.clusters import ClusterState, ClusterStatus, ClusterWish
 from shared.domain.things.errors import Reason
-from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+from shared.domain.things.power import NOTEBOOK, Usage, month_of
 
 ROW = row_of(person())
 KEY = ROW.user_key

@@ -12,14 +12,13 @@ from msgspec.structs import replace
 
 from shared.domain.fleet.figures import FigureCount, figures_of, nearest_rank
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes, Standing
-from shared.domain.fleet.months import MonthTotal
+from shared.domain.fleet.spent import MonthTotal
 from shared.domain.people.entitlement import Cause
 from shared.domain.record.record import Power, Presence, RecordRow
 from shared.domain.things.catalog import Environment
 from shared.domain.things.identity import UserKey, instance_id_for, parse_email, user_key_for
-from shared.domain.things.meter import Line, Meter, MeterKind, What, bare, switched
-from shared.domain.things.meter_text import meter_text
-from shared.domain.things.usage import NOTEBOOK, Usage
+from shared.domain.things.meter import Line, Meter, MeterKind, What, bare, meter_text, switched
+from shared.domain.things.power import NOTEBOOK, Usage
 from shared.engine.views.costs import RowCosts, month
 from shared.engine.views.fleet import (
     ANY_NEED,

@@ -18,7 +18,7 @@ from kit.inprocess import ListLog
 from emulator.clock import wall_now
 from emulator.iap.signing import claims_of, new_key, sign_es256
 from shared.cloud.http.clients import Clients, CloudConfig
-from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.cloud.http.transport import Answer, NoAnswerError
 from shared.cloud.identity.iap import HEADER, KEYS_URL, IapSignIn
 from shared.domain.things.errors import CloudUnavailableError, NotSignedInError
 

@@ -17,12 +17,11 @@ from shared.domain.people.events import Joined, Left
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.policy import impact
 from shared.domain.policy.effect import Basis, Part, StepKind, effect_of
-from shared.domain.policy.impact import differing, impact_of
-from shared.domain.policy.impact_limits import Excess, Fleet, Limit, excesses, policy_excesses
+from shared.domain.policy.impact import Excess, Fleet, Limit, differing, excesses, impact_of, policy_excesses
 from shared.domain.things.catalog import Assignment, Disk, Identity
 from shared.domain.things.identity import parse_email
 from shared.domain.things.notebook import Network
-from shared.domain.things.usage import NOTEBOOK, Usage
+from shared.domain.things.power import NOTEBOOK, Usage
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 GROUP = "analysts@example.com"

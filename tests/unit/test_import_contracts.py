@@ -52,7 +52,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
         _add(folder, f"shared.{name}", "import google.auth")
     _add(folder, "portal.assets", "def late():\n    import google.auth")
     _add(folder, "shared.domain.things.times", "from shared.faults import ConfigFault")
-    _add(folder, "shared.domain.plan.backoff", "import google.auth")
+    _add(folder, "shared.domain.plan.step", "import google.auth")
     _add(folder, "shared.engine.news.deliver", "import yaml")
     _add(folder, "shared.faults", "import shared.yaml_lines")
     _add(folder, "shared.messages.hr", "from shared.messages import parse")
@@ -60,9 +60,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
     _add(folder, "shared.sheet", "import shared.visible")
     _add(folder, "shared.telemetry", "import portal.assets")
     _add(folder, "shared.cloud.http.clock", "import emulator.clock")
-    _add(folder, "shared.domain.things.usage", "import shared.domain.people.facts")
-    _add(folder, "shared.engine.ports.runtime", "import shared.engine.news.intake")
-    _add(folder, "shared.cloud.http.token", "import shared.cloud.publish")
+    _add(folder, "shared.domain.things.power", "import shared.domain.people.facts")
+    _add(folder, "shared.engine.ports.deps", "import shared.engine.news.intake")
+    _add(folder, "shared.cloud.http.clients", "import shared.cloud.publish")
     code, said = _lint(folder)
     assert code == 1, said
     assert "0 kept, 10 broken" in said, said
@@ -79,10 +79,10 @@ def test_google_is_refused_in_every_module_that_is_no_adapter(planted, name):
     [
         "portal.assets -> google (l.",
         "shared.domain.things.times -> shared.faults (l.",
-        "shared.domain.things.usage -> shared.domain.people.facts (l.",
-        "shared.engine.ports.runtime -> shared.engine.news.intake (l.",
-        "shared.cloud.http.token -> shared.cloud.publish (l.",
-        "shared.domain.plan.backoff -> google (l.",
+        "shared.domain.things.power -> shared.domain.people.facts (l.",
+        "shared.engine.ports.deps -> shared.engine.news.intake (l.",
+        "shared.cloud.http.clients -> shared.cloud.publish (l.",
+        "shared.domain.plan.step -> google (l.",
         "shared.engine.news.deliver -> yaml (l.",
         "shared.faults -> shared.yaml_lines (l.",
         "No cycles are allowed in shared.messages.",

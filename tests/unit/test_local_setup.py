@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from cli.demo import demo
 from cli.local.__main__ import main as local
 from cli.local.errors import LocalError
-from cli.local.folder import data_folder
 from cli.local.jupyter import REQUIREMENTS, ensure_jupyter
 from cli.local.people import ADMINISTRATORS, NOBODY, name_of, offered
 from cli.local.ports import Ports
+from cli.local.running import data_folder
 from emulator.iap.sign_in import read_people
 from shared.domain.intent.roles import Roles
 from shared.settings import load_settings

@@ -21,7 +21,7 @@ from shared.cloud.mail.smtp import as_bytes
 from shared.domain.intent.wanted import new_record
 from shared.domain.people.facts import ATTRIBUTE, Facts
 from shared.domain.people.statements import Statement
-from shared.domain.record.mails import Mail, MailState, Stage
+from shared.domain.record.parts import Mail, MailState, Stage
 from shared.domain.record.record import UserRecord
 from shared.domain.things.identity import parse_email
 from shared.domain.things.power import PowerCause

@@ -29,7 +29,7 @@ from shared.domain.people.groups import GroupEvent
 from shared.domain.people.sources import DIRECTORY, HR
 from shared.domain.things.errors import InvalidMessageError, Reason, UnsupportedMessageError
 from shared.domain.things.identity import parse_email, user_key_for
-from shared.messages.hr_reader import SCHEMA
+from shared.messages.hr_strict import SCHEMA
 from shared.messages.message import Message
 from shared.messages.parse import WAKE_SCHEMA, parse_message, parse_tick, wake_message
 

@@ -28,10 +28,12 @@ from shared.domain.things.meter import (
     by_month,
     changed,
     lines_until,
+    meter_from,
+    meter_text,
     month_before,
+    price_digest_in,
     switched,
 )
-from shared.domain.things.meter_text import meter_from, meter_text, price_digest_in
 from shared.domain.things.money import cost_of, price_of, price_text, rounded
 
 PRICES = Prices(disk_gb_month={"PD_SSD": 0.187, "PD_BALANCED": 0.11}, snapshot_gb_month=0.055)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.people.nearest import edit_distance, nearest_addresses
+from shared.domain.people.unknown_leaver import edit_distance, nearest_addresses
 
 
 @cache

@@ -51,7 +51,7 @@ from shared.domain.record.record import Power, Presence
 from shared.domain.record.status import ConditionStatus, ConditionType, Verb
 from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest
 from shared.domain.spark.actions import CreateCluster, DeleteCluster, EndSession
-from shared.domain.template.actions import PutTemplate, RemoveTemplate
+from shared.domain.template.wanted import PutTemplate, RemoveTemplate
 from shared.domain.things.clusters import ClusterStatus, ClusterWish
 from shared.domain.things.errors import (
     AccessDeniedError,

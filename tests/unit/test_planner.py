@@ -47,7 +47,7 @@ from shared.domain.reconcile.outcome import Done, Failed, Started, with_outcomes
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Power, Presence
 from shared.domain.record.status import ConditionStatus, ConditionType, Verb
-from shared.domain.template.actions import PutTemplate, RemoveTemplate
+from shared.domain.template.wanted import PutTemplate, RemoveTemplate
 from shared.domain.things.errors import (
     AccessDeniedError,
     CloudUnavailableError,

@@ -20,9 +20,9 @@ from shared.domain.policy.policy_codec import (
     plain,
     policy_digest,
     read_plain,
+    read_unbounded,
     with_content,
 )
-from shared.domain.policy.unbounded import read_unbounded
 from shared.domain.things.notebook import Network
 from shared.domain.things.structs import to_dict
 from shared.settings.values import Settings

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from shared.domain.intent.wanted import new_record
 from shared.domain.people.events import Joined, Left
-from shared.domain.template.actions import PutTemplate
+from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.catalog import MasterTemplate
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for
 from shared.engine.news.deliver import deliver

@@ -6,7 +6,7 @@ import pytest
 from kit.making import ANA, person
 from msgspec.structs import replace
 
-from shared.domain.spark.sessions import session_owner
+from shared.domain.spark.leaver import session_owner
 from shared.domain.things.identity import AccountId, account_email, parse_email
 
 OLD = parse_email("ana.old@example.com")

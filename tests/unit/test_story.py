@@ -17,7 +17,7 @@ from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Hold
 from shared.domain.record.status import ConditionStatus, ConditionType, OperationRef, Verb, set_condition
 from shared.domain.spark.actions import CreateCluster, DeleteCluster
-from shared.domain.template.actions import PutTemplate
+from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.clusters import ClusterStatus, ClusterWish
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, Reason
 from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine, latest, once_copied, told

@@ -9,7 +9,7 @@ from kit.making import NOW, notebook, person, policy
 from msgspec.structs import replace
 
 from shared.domain.notebook.differences import Differences
-from shared.domain.notebook.turns import with_turn_ended, without_old_turn
+from shared.domain.notebook.waiting import with_turn_ended, without_old_turn
 from shared.domain.record.record import Power
 from shared.domain.record.waves import Counts, Rollout, RolloutState, Turn, judge
 from shared.domain.things.identity import InstanceId, UserKey

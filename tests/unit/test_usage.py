@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.things.usage import Usage, cluster_usage, month_of, month_start, with_running
+from shared.domain.things.power import Usage, cluster_usage, month_of, month_start, with_running
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -9,7 +9,7 @@ from kit.making import ANALYSTS, ENGINEERS, NOW, ZONES, catalog, group, left, pe
 from msgspec.structs import replace
 
 from shared.domain.intent.wanted import with_wanted
-from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_wish, without_wish
+from shared.domain.intent.wish import with_asked_power, with_keep_on, with_wish, without_wish
 from shared.domain.record.record import Power, Presence
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.things.catalog import IdleSettings, MasterTemplate, SparkSettings

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.cloud.http.connections import Answer
 from shared.cloud.http.translate import error_of, from_operation, from_status
+from shared.cloud.http.transport import Answer
 from shared.cloud.http.words import TABLE, Service
 from shared.domain.things.errors import (
     AccessDeniedError,

@@ -1,13 +1,18 @@
-"""The role bindings. Each is added to the present policy by itself; a policy is never replaced as a whole."""
+"""The identities of a deployment and their roles: service accounts, custom roles, Google's service agents, role bindings.
+
+Each binding is added to the present policy by itself; a policy is never replaced as a whole. Service agents are created
+before they are granted roles.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.deploy.failures import NoAccessError, NotThereError
-from cli.deploy.gcloud import Do
-from cli.deploy.models import GrantModel
+from cli.deploy.gcloud import Do, FileWord
+from cli.deploy.models import GrantModel, RoleModel
 from cli.deploy.step import Mark, Step, same
 from cli.deploy.target import Target
 from shared.domain.things.catalog import Identity
@@ -272,4 +277,103 @@ def identity(target: Target) -> Iterator[Step]:
             because = "may act as the environments' agent, on that account only"
             yield Step(
                 key=key, mark=Mark.CREATE, because=because, work=work, needs=("account", "agent"), lane="identity"
+            )
+
+
+_IAM = "iam.googleapis.com"
+
+
+def accounts(target: Target) -> Iterator[Step]:
+    """Yield a step for each service account."""
+    listed = target.read(_IAM, "iam", "service-accounts", "list", otherwise=[])
+    seen = {each["email"]: each for each in listed}
+    for key, wanted in target.deployment.wanted(target.deployment.accounts).items():
+        email, step = target.account(key), f"account {wanted.id}"
+        words = (f"--display-name={wanted.title}", f"--description={wanted.purpose}")
+        found = seen.get(email)
+        if found is None:
+            work: list[tuple[str, ...]] = [("iam", "service-accounts", "create", wanted.id, *words)]
+            yield Step(key=step, mark=Mark.CREATE, because=wanted.purpose, work=work)
+            continue
+        work, why = [], []
+        if (found.get("displayName"), found.get("description")) != (wanted.title, wanted.purpose):
+            work.append(("iam", "service-accounts", "update", email, *words))
+            why.append("its description differs")
+        if found.get("disabled"):
+            work.append(("iam", "service-accounts", "enable", email))
+            why.append("it is disabled")
+        yield Step(key=step, mark=Mark.CHANGE, because=", ".join(why), work=work) if work else same(step)
+
+
+def roles(target: Target) -> Iterator[Step]:
+    """Yield a step for each custom role; a deleted role is restored."""
+    listed = target.read(_IAM, "iam", "roles", "list", "--show-deleted", otherwise=[])
+    seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
+    for name, wanted in target.deployment.roles.items():
+        step = f"role {name}"
+        file = FileWord("--file", _body(wanted))
+        if name not in seen:
+            because = f"{len(wanted.permissions)} permissions"
+            yield Step(key=step, mark=Mark.CREATE, because=because, work=[("iam", "roles", "create", name, file)])
+        elif seen[name].get("deleted"):
+            undo = [("iam", "roles", "undelete", name), ("iam", "roles", "update", name, file)]
+            yield Step(key=step, mark=Mark.CHANGE, because="it was deleted", work=undo)
+        else:
+            found = target.read(_IAM, "iam", "roles", "describe", name, otherwise={})
+            why = _difference(wanted, found)
+            change = [("iam", "roles", "update", name, file)]
+            yield Step(key=step, mark=Mark.CHANGE, because=why, work=change) if why else same(step)
+
+
+def _body(role: RoleModel) -> str:
+    return json.dumps(
+        {
+            "title": role.title,
+            "description": role.description,
+            "includedPermissions": sorted(role.permissions),
+            "stage": "GA",
+        }
+    )
+
+
+def _difference(wanted: RoleModel, found: dict[str, Any]) -> str:
+    has, needs = set(found.get("includedPermissions", [])), set(wanted.permissions)
+    why = [
+        *(f"lacks {each}" for each in sorted(needs - has)),
+        *(f"has {each} too many" for each in sorted(has - needs)),
+    ]
+    if (found.get("title"), found.get("description")) != (wanted.title, wanted.description):
+        why.append("its description differs")
+    return ", ".join(why)
+
+
+# The service and the end of its agent's address. An agent that exists holds its service's agent role on the project.
+_AGENTS = {
+    "pubsub.googleapis.com": "@gcp-sa-pubsub.iam.gserviceaccount.com",
+    "eventarc.googleapis.com": "@gcp-sa-eventarc.iam.gserviceaccount.com",
+    "notebooks.googleapis.com": "@gcp-sa-notebooks.iam.gserviceaccount.com",
+}
+
+
+def agents(target: Target) -> Iterator[Step]:
+    """Yield a step for each agent that holds no role yet."""
+    policy = target.read("project", "projects", "get-iam-policy", target.project, otherwise={}, project=False)
+    members = {member for binding in policy.get("bindings", []) for member in binding.get("members", [])}
+    for service, end in _AGENTS.items():
+        short = service.removesuffix(".googleapis.com")
+        if f"serviceAccount:service-{target.number}{end}" in members:
+            yield same(f"agent {short}")
+        else:
+            member = f"--member=serviceAccount:service-{target.number}{end}"
+            # An agent that is created on request gets no role (IAM, Create and grant roles to service agents).
+            grant = ("projects", "add-iam-policy-binding", target.project, member, f"--role=roles/{short}.serviceAgent")
+            work = [
+                ("beta", "services", "identity", "create", f"--service={service}"), (*grant, "--condition=None"),
+            ]  # fmt: skip
+            yield Step(
+                key=f"agent {short}",
+                mark=Mark.CREATE,
+                because="Google's own account for the service",
+                work=work,
+                lane="project",
             )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.cloud.http.clients import Clients
-from shared.domain.spark.sessions import SessionOwner
+from shared.domain.spark.leaver import SessionOwner
 from shared.domain.things.errors import BusyError, InvalidSpecError, UnknownRefusalError
 from shared.domain.things.notebook import LABEL_USER
 

@@ -16,7 +16,7 @@ from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.http.clients import Clients
 from shared.domain.plan.plan import TemplatesSeen
 from shared.domain.record.record import UserRecord
-from shared.domain.template.actions import PutTemplate
+from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.identity import UserKey
 

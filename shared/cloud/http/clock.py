@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from shared.cloud.http.connections import Headers
 from shared.cloud.http.json import JsonSession
+from shared.cloud.http.transport import Headers
 from shared.domain.things.times import parse_time
 
 TIME_HEADER = "x-emulator-time"  # a header of the embedded cloud's answers, RFC 3339

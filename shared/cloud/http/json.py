@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 from msgspec.json import Decoder
 
-from shared.cloud.http.connections import Answer
 from shared.cloud.http.translate import error_of, from_status, translated
-from shared.cloud.http.transport import Transport
+from shared.cloud.http.transport import Answer, Transport
 from shared.cloud.http.words import Service
 
 _NOT_FOUND = 404

@@ -19,9 +19,8 @@ import google_crc32c
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from shared.cloud.http.connections import Answer, Headers
 from shared.cloud.http.translate import error_of, from_status, translated
-from shared.cloud.http.transport import Transport
+from shared.cloud.http.transport import Answer, Headers, Transport
 from shared.cloud.http.words import Service
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError
 from shared.domain.things.times import parse_time

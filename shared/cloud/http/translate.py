@@ -11,9 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from shared.cloud.http.connections import Answer, NoAnswerError
-from shared.cloud.http.said import Said, facts_in, find, limit_of, reasons_in, texts_in, zones_with_capacity
-from shared.cloud.http.words import Meaning, Service
+from shared.cloud.http.transport import Answer, NoAnswerError
+from shared.cloud.http.words import (
+    Meaning,
+    Said,
+    Service,
+    facts_in,
+    find,
+    limit_of,
+    reasons_in,
+    texts_in,
+    zones_with_capacity,
+)
 from shared.domain.things.errors import (
     AccessDeniedError,
     BenchkeeperError,

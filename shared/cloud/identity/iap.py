@@ -19,10 +19,10 @@ from typing import Any, NoReturn
 from msgspec import Struct
 
 from shared.cloud.http.clients import Clients
-from shared.cloud.http.connections import Answer, NoAnswerError
+from shared.cloud.http.transport import Answer, NoAnswerError
 from shared.domain.things.errors import CloudUnavailableError, InvalidMessageError, InvalidSpecError, NotSignedInError
 from shared.domain.things.identity import UserEmail, parse_email
-from shared.engine.ports.runtime import Clock, Log
+from shared.engine.ports.deps import Clock, Log
 
 HEADER = "x-goog-iap-jwt-assertion"
 ISSUER = "https://cloud.google.com/iap"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from shared.cloud.http.clients import Clients
-from shared.domain.record.mails import Trouble
+from shared.domain.record.parts import Trouble
 from shared.domain.things.errors import BenchkeeperError
 from shared.engine.ports.mail import Letter, NotAcceptedError
 

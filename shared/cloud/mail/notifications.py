@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shared.cloud.http.clients import Clients
 from shared.cloud.publish import publish
-from shared.domain.record.mails import Mail
+from shared.domain.record.parts import Mail
 from shared.domain.record.record import UserRecord
 
 _TIMEOUT_S = 8.0  # a pass waits for it; what is not published is published by a later pass

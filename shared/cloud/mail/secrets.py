@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from shared.cloud.http.clients import Clients
-from shared.domain.record.mails import Trouble
+from shared.domain.record.parts import Trouble
 from shared.domain.things.errors import BenchkeeperError
 from shared.engine.ports.mail import NotAcceptedError
 

@@ -21,7 +21,7 @@ from email.utils import format_datetime
 
 from msgspec import Struct
 
-from shared.domain.record.mails import Trouble
+from shared.domain.record.parts import Trouble
 from shared.engine.ports.mail import Letter, NotAcceptedError
 
 TIMEOUT_S = 20.0  # for each answer

@@ -1,14 +1,18 @@
-"""The evidence of use from Cloud Monitoring: the VM's CPU cores, the responses of Workbench's proxy, bytes over network and to disk.
+"""The evidence of use from Cloud Monitoring, and the reports that VMs write about themselves. Plain REST.
 
 `compute.googleapis.com/instance/cpu/usage_time` as a rate is the number of cores in use, without an agent.
 `notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy, one series a response code and
 no point in a minute without any (google/inverting-proxy, agent/metrics/metrics.go). An open tab polls, so it counts as use here, because
-kernels cannot be observed. All are joined by the VM's numeric id. Monitoring bills time series returned, so every query names its VMs and
-sums what belongs to one. Plain REST: the monitoring client has no REST transport and costs a third of a second.
+kernels cannot be observed. Bytes over network and to disk are read, too. All are joined by the VM's numeric id. Monitoring bills time
+series returned, so every query names its VMs and sums what belongs to one. Its client has no REST transport and costs a third of a second.
+
+A report is in the guest attribute `benchkeeper/activity`: one call for each VM. Any process of the VM may write the attribute, so the
+text is not trusted: one that is too long, not JSON, or of another version is no report.
 """
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,6 +21,8 @@ from typing import Any
 
 from shared.cloud.http.clients import Clients
 from shared.domain.fleet.idle import Activity, Sample
+from shared.domain.fleet.report import MOST_BYTES, Report, report_of
+from shared.domain.things.notebook import InstanceRef
 from shared.domain.things.times import parse_time
 from shared.engine.ports.resources import Vm
 
@@ -195,3 +201,35 @@ def _number(value: Mapping[str, object]) -> float | None:
 
 def _rfc3339(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
+
+
+NAMESPACE, KEY = "benchkeeper", "activity"
+
+
+class GuestReports:
+    """The adapter of the port `Reports`."""
+
+    def __init__(self, clients: Clients, *, project: str) -> None:
+        self._clients = clients
+        self._project = f"/compute/v1/projects/{project}"
+
+    def of(self, ref: InstanceRef) -> Report | None:
+        """Return the report by one GET; None for 404, the answer for a VM without the attribute and for a missing VM."""
+        path = f"{self._project}/zones/{ref.zone}/instances/{ref.instance_id}/getGuestAttributes"
+        found = self._clients.json("compute").call_or_none("GET", path, params={"queryPath": f"{NAMESPACE}/"})
+        return None if found is None else _report(found)
+
+
+def _report(found: dict[str, Any]) -> Report | None:
+    query = found.get("queryValue")
+    items = query.get("items") if isinstance(query, dict) else None
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and (item.get("namespace"), item.get("key")) == (NAMESPACE, KEY):
+            value = item.get("value")
+            if not isinstance(value, str) or len(value.encode(errors="replace")) > MOST_BYTES:
+                return None
+            try:
+                return report_of(json.loads(value))
+            except (ValueError, RecursionError):
+                return None
+    return None

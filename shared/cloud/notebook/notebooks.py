@@ -33,8 +33,8 @@ from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import LABEL_USER as _LABEL_USER
 from shared.domain.things.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch, is_ours
 from shared.domain.things.times import parse_time
+from shared.engine.ports.deps import Clock
 from shared.engine.ports.resources import NotebookListing
-from shared.engine.ports.runtime import Clock
 
 _PAGE = 500
 

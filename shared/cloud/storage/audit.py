@@ -20,7 +20,7 @@ from shared.domain.record.audit import digest_of
 from shared.domain.record.kept_cuts import KEPT
 from shared.domain.things.errors import AccessDeniedError, BenchkeeperError, CloudUnavailableError
 from shared.engine.ports.audit import AuditObject, LoggedDigest
-from shared.engine.ports.runtime import Clock
+from shared.engine.ports.deps import Clock
 
 _LOG = "audit-manifests"
 _REST = timedelta(seconds=30)

@@ -29,7 +29,7 @@ from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import Figures, figures_of
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Notes
 from shared.domain.fleet.idle_days import IdleDay
-from shared.domain.fleet.months import MonthLines, MonthTotal
+from shared.domain.fleet.spent import MonthLines, MonthTotal
 from shared.domain.record.record import RecordRow
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.identity import UserKey

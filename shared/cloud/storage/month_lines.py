@@ -16,7 +16,7 @@ from msgspec import DecodeError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, encode
 
 from shared.cloud.http.clients import Clients
-from shared.domain.fleet.months import SETTLES_DAYS, MonthLines, MonthTotal, added_up, with_total
+from shared.domain.fleet.spent import SETTLES_DAYS, MonthLines, MonthTotal, added_up, with_total
 from shared.domain.things.errors import PermanentError, Reason
 from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import MONTHS, Line, bounds_of, month_before

@@ -15,7 +15,7 @@ from shared.domain.record.record import LimitRow, Power, Presence, RecordRow
 from shared.domain.record.status import Notice, Regret, RegretKind
 from shared.domain.record.waves import Turn
 from shared.domain.things.identity import AccountId, InstanceId, UserKey
-from shared.domain.things.usage import Usage
+from shared.domain.things.power import Usage
 
 AUDIT = "audit"  # the text that stays with the record: the fleet index has none
 _PRESENCES = {word.value: word for word in Presence}

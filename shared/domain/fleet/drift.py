@@ -14,8 +14,7 @@ from msgspec import Struct, field
 
 from shared.domain.fleet.seen import Labelled, SeenNotebook
 from shared.domain.notebook.differences import OWNER, Change, Differences, compare, is_refused
-from shared.domain.notebook.disruption import may_disrupt
-from shared.domain.notebook.turns import in_turn
+from shared.domain.notebook.waiting import in_turn, may_disrupt
 from shared.domain.plan.plan import Policy
 from shared.domain.record.record import Power, Presence, RecordRow
 from shared.domain.record.waves import RolloutState
@@ -23,7 +22,7 @@ from shared.domain.template.wanted import wanted_templates
 from shared.domain.things.catalog import Profile
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserEmail, UserKey, is_user_key, user_key_of_instance
-from shared.domain.things.meter_text import price_digest_in
+from shared.domain.things.meter import price_digest_in
 from shared.domain.things.notebook import (
     LABEL_MANAGED_BY,
     LABEL_USER,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from shared.domain.spark.sessions import session_owner
+from shared.domain.spark.leaver import session_owner
 from shared.domain.things.identity import UserKey
 
 if TYPE_CHECKING:

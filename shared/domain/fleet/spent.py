@@ -1,14 +1,34 @@
-"""The metered lines of users up to a moment, and their sums over all users: every page shows costs from these. Pure."""
+"""The metered lines of users up to a moment, and their sums over all users: every page shows costs from these. Pure.
+
+Beside them the lines of months that are over, as the drift sweep stores them, and the costs of each group with a monthly
+limit, summed row by row over its people.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from msgspec import Struct
 
 from shared.domain.record.record import RecordRow, UserRecord
-from shared.domain.things.meter import Line, Meter, MeterKind, What, is_priced, lines_until, merged
-from shared.domain.things.meter_text import meter_from
-from shared.domain.things.usage import NOTEBOOK, Usage, month_of
+from shared.domain.things.catalog import Catalog
+from shared.domain.things.identity import UserKey
+from shared.domain.things.meter import (
+    MONTHS,
+    Line,
+    Meter,
+    MeterKind,
+    What,
+    bounds_of,
+    is_priced,
+    lines_until,
+    merged,
+    meter_from,
+)
+from shared.domain.things.money import cost_of, price_of
+from shared.domain.things.power import NOTEBOOK, Usage, month_of
 
 _MERGED_AT_ONCE = 500
 
@@ -77,3 +97,109 @@ class SpentCount:
 def _key(line: Line) -> object:
     what = line.what
     return (what.kind, True) if is_priced(line) else (what.kind, False, what.profile, what.disk_type)
+
+
+SETTLES_DAYS = (
+    3  # for so many days of a month, each drift sweep stores the month before anew: late news may still change it
+)
+
+
+class MonthLines(Struct, frozen=True, kw_only=True):
+    """The lines of each user in `month` (`2026-11`), as of `taken_at`. Users without a line are not in it."""
+
+    month: str
+    taken_at: datetime
+    lines: Mapping[UserKey, tuple[Line, ...]]
+
+
+class MonthTotal(Struct, frozen=True, kw_only=True):
+    """The lines of a month, added up by kind, profile, cost centre and department; `people` had at least one."""
+
+    month: str
+    people: int
+    lines: tuple[Line, ...]
+
+    @property
+    def is_estimated(self) -> bool:
+        """Return True if it contains seconds from before metering began."""
+        return any(line.estimated for line in self.lines)
+
+
+def added_up(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """Return the lines of many users, added up so that seconds and money stay exact.
+
+    Lines without a price stay separate, so that they can be priced later.
+    """
+
+    def key(line: Line) -> object:
+        what = line.what
+        priced = is_priced(line)
+        return what.kind, what.profile, what.cost_center, what.department, priced, "" if priced else what.disk_type
+
+    return merged(list(lines), key)
+
+
+def with_total(totals: Iterable[MonthTotal], new: MonthTotal) -> tuple[MonthTotal, ...]:
+    """Return the totals with a month inserted or replaced: the last twelve months that are over, oldest first."""
+    by_month = {total.month: total for total in totals} | {new.month: new}
+    return tuple(by_month[month] for month in sorted(by_month))[-(MONTHS - 1) :]
+
+
+def is_to_store(now: datetime, last_sweep: datetime) -> bool:
+    """Return True if the last month is to be stored now: in the first days, or later if no sweep ran in these days."""
+    settled = bounds_of(month_of(now))[0] + timedelta(days=SETTLES_DAYS)
+    return now < settled or last_sweep < settled
+
+
+_RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
+NEAR = Fraction(8, 10)  # of the limit: from there on people are warned
+
+
+class Spending(Struct, frozen=True, kw_only=True):
+    """The cost of a group's people in `month` up to `at`, and the hourly cost of what they run at that time.
+
+    In the billing currency.
+    """
+
+    month: str
+    at: datetime
+    spent: Fraction
+    hourly: Fraction
+
+    def is_used_up(self, limit: float, now: datetime) -> bool:
+        """Return True if the limit of the month of `now` is reached."""
+        return self.month == month_of(now) and self.spent >= Fraction(str(limit))
+
+    def is_near(self, limit: float) -> bool:
+        """Return True from 80 % of the limit on."""
+        return self.spent >= NEAR * Fraction(str(limit))
+
+
+class SpendingCount:
+    """The running sums, one for each group with a monthly limit. Rows of users in none of these groups are ignored."""
+
+    def __init__(self, catalog: Catalog, at: datetime) -> None:
+        self._catalog, self._at = catalog, at
+        self._sums = {each.group: [Fraction(0), Fraction(0)] for each in catalog.budgeted}
+
+    def add(self, row: RecordRow) -> None:
+        """Add a row to the groups that pay for the user."""
+        groups = [group for group in row.limits.paid_by if group in self._sums]
+        if not groups:
+            return
+        month = month_of(self._at)
+        lines = (line for line in lines_of_row(row, self._at) if line.month == month)
+        spent = sum((cost_of(line, self._catalog) or Fraction(0) for line in lines), Fraction(0))
+        running = (each.what for each in meter_from(row.meter).open if each.what.kind in _RUNNING)
+        hourly = sum((Fraction(what.price or price_of(what, self._catalog) or 0) for what in running), Fraction(0))
+        for group in groups:
+            self._sums[group][0] += spent
+            self._sums[group][1] += hourly
+
+    def spending(self) -> dict[str, Spending]:
+        """Return the sums by group, in the order of the configuration."""
+        month = month_of(self._at)
+        return {
+            group: Spending(month=month, at=self._at, spent=spent, hourly=hourly)
+            for group, (spent, hourly) in self._sums.items()
+        }

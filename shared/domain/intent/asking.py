@@ -1,4 +1,8 @@
-"""The effect of a request on a record, and its words. Pure, and the same for requests of the page and of the command line."""
+"""The effect of a request on a record, and its words. Pure, and the same for requests of the page and of the command line.
+
+A request may also show that an idle stop or its warning disturbed a user at work: an extension or a start within ten
+minutes. An operator's request may block a user: access ends now, whatever any source states, until the block is lifted.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,83 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from shared.domain.intent.blocking import with_block, without_block
-from shared.domain.intent.regret import with_regret
 from shared.domain.intent.restoring import with_restore, with_undo
-from shared.domain.intent.wanted import with_hold
-from shared.domain.intent.wish import Asked, WishKind
-from shared.domain.intent.wishes import with_asked_power, with_keep_on, with_restart, with_wish, without_wish
+from shared.domain.intent.wanted import HORIZON, with_hold
+from shared.domain.intent.wish import (
+    Asked,
+    WishKind,
+    with_asked_power,
+    with_keep_on,
+    with_restart,
+    with_wish,
+    without_wish,
+)
+from shared.domain.people.facts import BLOCKED, Statement
 from shared.domain.record.record import Hold, Power, UserRecord
-from shared.domain.record.status import TakenWish
+from shared.domain.record.status import ConditionStatus, ConditionType, Regret, RegretKind, TakenWish
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.power import PowerCause, PowerReason
+
+_SOON = timedelta(minutes=10)
+_KEPT_FOR = timedelta(days=30)
+_MOST = 10
+
+
+def with_regret(before: UserRecord, after: UserRecord, now: datetime) -> UserRecord:
+    """Return the record after a request, with a note if the request came soon after a warning or an idle stop."""
+    kind = _kind(before, after, now)
+    if kind is None:
+        return after
+    known = [each for each in after.status.notebook.regrets if now - each.at < _KEPT_FOR]
+    return after.with_status(regrets=(*known, Regret(kind=kind, at=now))[-_MOST:])
+
+
+def _kind(before: UserRecord, after: UserRecord, now: datetime) -> RegretKind | None:
+    warned, until = before.status.notebook.idle_warned_at, after.spec.keep_on_until
+    extends = until is not None and until != before.spec.keep_on_until
+    if extends and warned is not None and timedelta(0) <= now - warned <= _SOON:
+        return RegretKind.EXTENDED
+    starts = before.spec.power is Power.STOPPED and after.spec.power is Power.RUNNING
+    ready = before.status.condition(ConditionType.NOTEBOOK_READY)
+    if not starts or not before.spec.power_reason.is_idle or ready is None or ready.status is not ConditionStatus.FALSE:
+        return None
+    return RegretKind.STARTED if now - ready.last_transition_time <= _SOON else None
+
+
+_LEAST = timedelta(microseconds=1)
+
+
+def with_block(record: UserRecord, reason: str, now: datetime) -> UserRecord:
+    """Return the record of a user who has no access from now on; the same object if the user is already blocked.
+
+    The first reason stays, because a second block would not change anybody's access.
+    """
+    if record.facts.blocked() is not None:
+        return record
+    return _stated(record, reason, now)
+
+
+def without_block(record: UserRecord, now: datetime) -> UserRecord:
+    """Return the record for which the statements of the sources count again; the same object if it is not blocked."""
+    return record if record.facts.blocked() is None else _stated(record, None, now)
+
+
+def _stated(record: UserRecord, reason: str | None, now: datetime) -> UserRecord:
+    """Return the record with the newest statement about the block.
+
+    Its time is moved forward if a slow clock would make it older than the last.
+    """
+    known = [said.occurred_at + _LEAST for said in record.facts.timelines.get(BLOCKED, ())]
+    at = max([now, *known])
+    statement = Statement(
+        event_id=f"page-{at:%Y%m%dT%H%M%S.%f}",
+        occurred_at=at,
+        effective_at=now,
+        value=reason,
+        withdraws=reason is not None,
+    )
+    return replace(record, facts=record.facts.with_statement(BLOCKED, statement, now - HORIZON))
+
 
 # The page computes the longest time by its own clock, a moment before another machine takes the request up.
 _CLOCKS_DIFFER = timedelta(minutes=1)

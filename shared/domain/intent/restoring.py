@@ -9,7 +9,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from shared.domain.intent.wishes import entitled
+from shared.domain.intent.wish import entitled
 from shared.domain.record.copies import copies_of, newest_at
 from shared.domain.record.record import UserRecord
 from shared.domain.things.catalog import Catalog

@@ -9,10 +9,9 @@ from msgspec.json import encode
 
 from shared.domain.notebook.actions import CreateInstance
 from shared.domain.notebook.differences import immutables
-from shared.domain.notebook.turns import builds_by
-from shared.domain.plan.backoff import A_DAY, backoff, slow_backoff
+from shared.domain.notebook.waiting import builds_by
 from shared.domain.plan.plan import Policy, request_id
-from shared.domain.plan.step import VERB_TEXT, Scene, Step, wait_for_identity
+from shared.domain.plan.step import A_DAY, VERB_TEXT, Scene, Step, backoff, slow_backoff, wait_for_identity
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, Verb
 from shared.domain.things.errors import (

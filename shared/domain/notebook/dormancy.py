@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from shared.domain.notebook.leaver import delete
 from shared.domain.plan.plan import Policy
 from shared.domain.plan.step import Scene, Step
-from shared.domain.record.mails import WARNED_BEFORE, Stage, warned_of
+from shared.domain.record.parts import WARNED_BEFORE, Stage, warned_of
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.snapshot.step import save_data

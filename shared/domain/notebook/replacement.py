@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from shared.domain.notebook.actions import DeleteInstance, RestoreData, StopInstance
 from shared.domain.notebook.creation import create_step, held
 from shared.domain.notebook.differences import Difference, digest, say
-from shared.domain.notebook.turns import with_refusal
+from shared.domain.notebook.waiting import with_refusal
 from shared.domain.plan.plan import Action, OperationSeen, request_id
 from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, patience, wait_for_identity
 from shared.domain.record.record import Presence, UserRecord

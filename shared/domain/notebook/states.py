@@ -15,19 +15,30 @@ from shared.domain.notebook.differences import (
     Differences,
     compare,
     digest,
+    growing,
+    growth_step,
     is_refused,
+    joined,
+    restart_step,
     say,
+    with_grown,
 )
-from shared.domain.notebook.disruption import may_disrupt, next_chance, say_when
 from shared.domain.notebook.dormancy import dormancy_step, next_warning, said_of, with_dormancy
-from shared.domain.notebook.in_place import growing, growth_step, restart_step, with_grown
 from shared.domain.notebook.leaver import retained, stop
 from shared.domain.notebook.replacement import is_to_restore, may_be_restore, replace_step, restore_step
 from shared.domain.notebook.rollback import failed_note, left_during, rollback_step
-from shared.domain.notebook.turns import in_turn, with_turn, with_turn_ended, without_old_turn
+from shared.domain.notebook.waiting import (
+    in_turn,
+    may_disrupt,
+    next_chance,
+    say_when,
+    with_turn,
+    with_turn_ended,
+    without_old_turn,
+)
 from shared.domain.plan.plan import OperationSeen, Policy, request_id
 from shared.domain.plan.step import VERB_TEXT, WHAT_STAYS, Scene, Step, patience, wait_for, wait_for_identity
-from shared.domain.record.mails import PlannedChange
+from shared.domain.record.parts import PlannedChange
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.things.catalog import Profile
@@ -288,7 +299,7 @@ def _resting(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
         if step is not None:
             return step
     record = record.with_status(saved_in="")  # the user is entitled and the files are on the disk: no copy is needed
-    patch = _joined(differences.patch, differences.patch_at_rest if pending else Patch())
+    patch = joined(differences.patch, differences.patch_at_rest if pending else Patch())
     if patch != Patch():
         items = differences.of(Change.PATCH) + tuple(pending)
         return Step(
@@ -339,16 +350,6 @@ def _to_start(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
         message=VERB_TEXT[Verb.START],
         requeue_after=scene.policy.poll,
         because=(f"To run: {record.spec.power_reason}.",),
-    )
-
-
-def _joined(now: Patch, at_rest: Patch) -> Patch:
-    return replace(
-        now,
-        metadata={**now.metadata, **at_rest.metadata},
-        machine_type=at_rest.machine_type,
-        accelerators=at_rest.accelerators,
-        shielded=at_rest.shielded,
     )
 
 

@@ -21,11 +21,10 @@ from shared.domain.notebook.creation import (
 )
 from shared.domain.notebook.dormancy import away_step
 from shared.domain.notebook.leaver import delete, gone
-from shared.domain.notebook.patience import CUT_AGAIN_AFTER, watched
 from shared.domain.notebook.replacement import go_back
 from shared.domain.notebook.rollback import after_failed_restore
 from shared.domain.notebook.states import observed_step, refusable
-from shared.domain.notebook.turns import with_refusal, with_sold_out
+from shared.domain.notebook.waiting import CUT_AGAIN_AFTER, watched, with_refusal, with_sold_out
 from shared.domain.plan.plan import OperationSeen, OperationSight
 from shared.domain.plan.step import Scene, Step, unreadable, wait_for
 from shared.domain.record.record import Power, Presence, UserRecord

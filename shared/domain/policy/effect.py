@@ -21,7 +21,7 @@ from shared.domain.template.wanted import wanted_templates
 from shared.domain.things.catalog import Profile
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import InstanceRef, NotebookSpec, NotebookState, ObservedNotebook
-from shared.domain.things.usage import NOTEBOOK, month_of, month_start
+from shared.domain.things.power import NOTEBOOK, month_of, month_start
 
 ASSUMED_HOURS = 160.0  # twenty days of eight hours: for a user whose hours were not measured yet
 

@@ -18,8 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from shared.domain.policy import impact as impacts
-from shared.domain.policy.impact import Impact
-from shared.domain.policy.impact_limits import Excess, Limit
+from shared.domain.policy.impact import Excess, Impact, Limit
 from shared.domain.policy.policy_codec import digest_of
 from shared.domain.record import waves
 from shared.domain.record.waves import Rollout

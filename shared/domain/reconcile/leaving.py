@@ -13,11 +13,11 @@ from shared.domain.account.actions import DeleteAccount, DisableAccount, LeaveGr
 from shared.domain.notebook.actions import DeleteInstance, StopInstance
 from shared.domain.plan.plan import AccountSeen, Action, ClustersSeen, Observed, SparkSessionsSeen, TemplatesSeen
 from shared.domain.reconcile.outcome import Failed, Outcome
-from shared.domain.record.leaving import Leaving, LeavingPath, PathCut, PathState
+from shared.domain.record.parts import Leaving, LeavingPath, PathCut, PathState
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.spark.actions import DeleteCluster, EndSession
-from shared.domain.template.actions import RemoveTemplate
+from shared.domain.template.wanted import RemoveTemplate
 from shared.domain.things.notebook import RESTING, Absent, NotebookSight, NotLooked, ObservedNotebook, Unreadable
 
 _CUTS: dict[LeavingPath, tuple[type[Action], ...]] = {

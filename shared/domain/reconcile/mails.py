@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.plan.plan import Policy
-from shared.domain.record.mails import (
+from shared.domain.record.parts import (
     LAPSES,
     NOT_TOLD,
     WARNED_BEFORE,

@@ -21,7 +21,7 @@ from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.meter import Line, Meter, MeterKind, What, bare, changed, switched, whole, with_ended
 from shared.domain.things.money import price_of
 from shared.domain.things.notebook import RESTING, Absent, NotebookState, ObservedNotebook
-from shared.domain.things.usage import NOTEBOOK, cluster_usage, month_of
+from shared.domain.things.power import NOTEBOOK, cluster_usage, month_of
 
 DEPARTMENT = "department"  # the attribute of HR that names it
 _MOST_TEXT = 60

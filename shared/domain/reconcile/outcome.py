@@ -19,10 +19,9 @@ from shared.domain.notebook.actions import (
     UpdateInstance,
 )
 from shared.domain.notebook.creation import after_failed_create, goes_elsewhere, said_for, wait_after, with_wait
-from shared.domain.notebook.patience import CUT_AGAIN_AFTER, NOT_CUT
 from shared.domain.notebook.replacement import go_back
 from shared.domain.notebook.rollback import after_refused_restore, after_refused_save
-from shared.domain.notebook.turns import with_refusal, with_sold_out
+from shared.domain.notebook.waiting import CUT_AGAIN_AFTER, NOT_CUT, with_refusal, with_sold_out
 from shared.domain.plan.plan import Action, Plan, Policy
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, OperationRef, set_condition

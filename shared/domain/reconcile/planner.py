@@ -14,25 +14,23 @@ from msgspec.structs import replace
 
 from shared.domain.account.step import identity_step
 from shared.domain.intent.guard import next_look
-from shared.domain.intent.limits import next_seat_look
-from shared.domain.intent.wanted import with_wanted
+from shared.domain.intent.wanted import next_seat_look, with_wanted
 from shared.domain.notebook.replacement import former_step
-from shared.domain.notebook.seat import held_for_seat
 from shared.domain.notebook.step import notebook_step
+from shared.domain.notebook.waiting import held_for_seat
 from shared.domain.plan.plan import Action, Observed, Plan, Policy, TemplatesSeen
 from shared.domain.plan.step import Scene, Step, unreadable
 from shared.domain.record.record import Power, Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
 from shared.domain.snapshot.copies import copies_step
 from shared.domain.snapshot.step import keeping_step
-from shared.domain.spark.sessions import sessions_step
+from shared.domain.spark.leaver import sessions_step
 from shared.domain.spark.step import spark_step
-from shared.domain.template.actions import PutTemplate, RemoveTemplate
-from shared.domain.template.wanted import wanted_templates
+from shared.domain.template.wanted import PutTemplate, RemoveTemplate, wanted_templates
 from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import NotebookState, NotLooked, ObservedNotebook, Unreadable
+from shared.domain.things.power import NOTEBOOK, with_running
 from shared.domain.things.snapshots import Former
-from shared.domain.things.usage import NOTEBOOK, with_running
 
 _SOON = timedelta(hours=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.domain.record.outbox import AuditStatus
+from shared.domain.record.parts import AuditStatus
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.history import Call, CallState, StoryKind, StoryLine, with_times

@@ -16,9 +16,7 @@ from msgspec.structs import fields
 
 from shared.domain.people import facts_json
 from shared.domain.people.facts import TIMELINES
-from shared.domain.record.leaving import Leaving
-from shared.domain.record.mails import Mail, MailStatus, PlannedChange
-from shared.domain.record.outbox import AuditStatus
+from shared.domain.record.parts import AuditStatus, Leaving, Mail, MailStatus, PlannedChange
 from shared.domain.record.record import Spec, UserRecord
 from shared.domain.record.status import (
     PARTS,

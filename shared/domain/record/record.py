@@ -23,10 +23,9 @@ from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterWish
 from shared.domain.things.errors import Reason
 from shared.domain.things.identity import AccountId, InstanceId, UserEmail, UserKey
-from shared.domain.things.meter_text import meter_text
-from shared.domain.things.power import PowerReason
+from shared.domain.things.meter import meter_text
+from shared.domain.things.power import PowerReason, Usage
 from shared.domain.things.snapshots import RestoreWish
-from shared.domain.things.usage import Usage
 
 _AT_LAST = datetime.max.replace(tzinfo=UTC)  # what holds once every statement has taken effect
 
@@ -241,7 +240,7 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
     states of Spark clusters by template, "" before the first observation. `audit` is the end of the user's chain of
     audit entries, "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's
-    meter as a text (`shared.domain.things.meter_text`), empty before the first line. `marked`: a message about the user
+    meter as a text (`shared.domain.things.meter`), empty before the first line. `marked`: a message about the user
     could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it. `access_until`
     is the end of access by the newest statement, None for no end. `hold_reason` is the reason of the hold. `proved_at`
     is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no

@@ -11,17 +11,15 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from shared.domain.record.cuts import Clearance, KeptIn, SeatWait, WaitingCut
-from shared.domain.record.leaving import Leaving
-from shared.domain.record.mails import Mail, MailStatus, PlannedChange
-from shared.domain.record.outbox import AuditStatus
+from shared.domain.record.parts import AuditStatus, Leaving, Mail, MailStatus, PlannedChange
 from shared.domain.record.waves import Turn
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.errors import Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import AccountId, InstanceId
 from shared.domain.things.meter import NO_METER, Meter
+from shared.domain.things.power import Usage
 from shared.domain.things.snapshots import Dormancy, Former, Restored, Restoring, Rollback, Snapshot
-from shared.domain.things.usage import Usage
 
 
 class ConditionType(StrEnum):
@@ -315,7 +313,7 @@ class Status(Struct, frozen=True, kw_only=True):
     counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time
     of the message whose effect (a joiner's notebook ready, a leaver's stopped) is pending. `ready_took_s` is how long
     the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template. `usage` has this
-    month's running time of the notebook (`shared.domain.things.usage.NOTEBOOK`) and of each template's clusters;
+    month's running time of the notebook (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters;
     `meter` has the billed lines. `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is
     the latest history, oldest first. `notices` are for managers.
 

@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from shared.domain.plan.backoff import A_DAY, slow_backoff
 from shared.domain.plan.plan import Action, Policy
-from shared.domain.plan.step import Scene, Step, patience
+from shared.domain.plan.step import A_DAY, Scene, Step, patience, slow_backoff
 from shared.domain.record.copies import UNDO_FOR, dailies_of, next_copy_at
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType

@@ -13,9 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.people.entitlement import Cause
-from shared.domain.plan.backoff import backoff
 from shared.domain.plan.plan import Action, SnapshotSight
-from shared.domain.plan.step import Scene, Step, patience
+from shared.domain.plan.step import Scene, Step, backoff, patience
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
 from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, WriteManifest

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from shared.domain.plan.step import Scene
-from shared.domain.record.mails import Stage, last_warning, warned_of
+from shared.domain.record.parts import Stage, last_warning, warned_of
 from shared.domain.record.record import UserRecord
 
 

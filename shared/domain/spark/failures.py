@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from shared.domain.intent.wishes import without_wish
+from shared.domain.intent.wish import without_wish
 from shared.domain.plan.plan import Policy
 from shared.domain.record.record import UserRecord
 from shared.domain.things.clusters import AUTO_ZONE, ClusterStatus

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.domain.intent.wishes import without_wish
+from shared.domain.intent.wish import without_wish
 from shared.domain.plan.plan import Action, ClustersSeen, request_id
 from shared.domain.plan.step import Scene, Step, unreadable
 from shared.domain.record.record import Presence, UserRecord
@@ -35,7 +35,7 @@ from shared.domain.things.errors import (
     Reason,
 )
 from shared.domain.things.notebook import Absent, Unreadable
-from shared.domain.things.usage import cluster_usage, with_running
+from shared.domain.things.power import cluster_usage, with_running
 
 # A running cluster may end by itself; its owner sees that within this time, and at once after a click.
 _LOOK_AT_RUNNING = timedelta(minutes=15)

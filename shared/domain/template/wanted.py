@@ -1,11 +1,15 @@
-"""The template objects that a user should have. Rendering itself needs YAML and the Dataproc API's types: `shared.cloud`."""
+"""The template objects that a user should have, and the actions on them.
+
+Rendering itself needs YAML and the Dataproc API's types: `shared.cloud`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 
-from shared.domain.plan.plan import Policy
+from shared.domain.plan.plan import Action, Activity, Policy
 from shared.domain.record.record import Presence, RecordRow, UserRecord
+from shared.domain.record.status import ConditionType
 
 RENDERER = "4"  # raise this number when the same master renders differently
 
@@ -31,3 +35,26 @@ def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str
         ).hexdigest()[:16]
         for name in profile.templates
     }
+
+
+class PutTemplate(Action, frozen=True, kw_only=True):
+    """The action that renders a master for this user and writes the object."""
+
+    condition = ConditionType.TEMPLATES_READY
+    target = "template"
+    activity = Activity.CREATE
+    words = "write template {0.template}"
+
+    template: str
+    digest: str
+
+
+class RemoveTemplate(Action, frozen=True, kw_only=True):
+    """The action that removes one of the user's template objects."""
+
+    condition = ConditionType.TEMPLATES_READY
+    target = "template"
+    activity = Activity.DELETE
+    words = "remove template {0.template}"
+
+    template: str

@@ -4,20 +4,25 @@ A line names the billed thing (`What`) and counts seconds. The line is closed, a
 `What` or the quantity changes. Nothing is written while nothing changes: the seconds of an open line are computed when
 they are read. A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are
 calendar months in UTC.
+
+`meter_text` makes it a part of the row that sweeps list, of at most 4,000 bytes: the digest of the prices, a space, and
+JSON: the moment of the beginning, closed lines and open lines as arrays.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 
 MOST_LINES = 12  # closed lines of a month, in a record; more are merged, which keeps seconds and money
 VARIOUS = "various"  # what merged lines say where they differ
@@ -282,3 +287,85 @@ def _common(one: What, other: What) -> What:
 def charge_of(line: Line) -> Fraction:
     """Return units times price; 0 without a price."""
     return Fraction(line.charge) if line.charge else line.units * Fraction(line.what.price or 0)
+
+
+_MOST_BYTES = 4000  # an object's custom metadata has 8 KiB for the whole row
+_FEW = 4
+_Flat = tuple[str, str, str, str, int, str, str, str]
+_TEXT = Decoder(tuple[int, list[tuple[str, _Flat, int, int, int, str]], list[tuple[str, _Flat, int, int]]])
+_KINDS = {kind.value: kind for kind in MeterKind}
+
+
+def meter_text(meter: Meter) -> str:
+    """Return the text; empty for a meter without a line. If it would be too long, closed lines are merged further."""
+    if not meter.lines and not meter.open:
+        return ""
+    text = _text(meter, meter.lines)
+    if len(text.encode()) <= _MOST_BYTES:
+        return text
+    months = sorted({line.month for line in meter.lines})
+    lines = (bounded([line for line in meter.lines if line.month == month], _FEW) for month in months)
+    return _text(meter, tuple(line for each in lines for line in each))
+
+
+def _text(meter: Meter, lines: tuple[Line, ...]) -> str:
+    began = int(meter.began_at.timestamp()) if meter.began_at is not None else 0
+    content = [
+        began,
+        [[x.month, _flat(x.what), x.seconds, x.units, int(x.estimated), x.charge] for x in lines],
+        [[x.group, _flat(x.what), x.quantity, int(x.since.timestamp())] for x in meter.open],
+    ]
+    return f"{meter.priced} {json.dumps(content, separators=(',', ':'), ensure_ascii=False)}"
+
+
+def _flat(what: What) -> list[str | int]:
+    kind = what.kind.value
+    return [
+        kind, what.profile, what.machine, what.disk_type, what.disk_gb, what.cost_center, what.department, what.price
+    ]  # fmt: skip
+
+
+def price_digest_in(text: str) -> str:
+    """Return the digest of the prices of the open lines, without reading the rest; empty if there are none."""
+    return text.partition(" ")[0]
+
+
+def meter_from(text: str) -> Meter:
+    """Return the meter of a row's text, without `asked_at`; the empty meter for an empty or unreadable text."""
+    priced, _, content = text.partition(" ")
+    if not content:
+        return NO_METER
+    try:
+        began, lines, opened = _TEXT.decode(content)
+        return Meter(
+            began_at=_moment(began),
+            lines=tuple(
+                Line(month=month, what=_what(what), seconds=seconds, units=units, estimated=bool(guess), charge=charge)
+                for month, what, seconds, units, guess, charge in lines
+            ),
+            open=tuple(
+                Open(group=group, what=_what(what), quantity=quantity, since=_moment(since))
+                for group, what, quantity, since in opened
+            ),
+            priced=priced,
+        )
+    except (DecodeError, ValidationError, KeyError, ValueError, OverflowError, OSError):
+        return NO_METER
+
+
+def _what(flat: _Flat) -> What:
+    kind, profile, machine, disk_type, disk_gb, cost_center, department, price = flat
+    return What(
+        kind=_KINDS[kind],
+        profile=profile,
+        machine=machine,
+        disk_type=disk_type,
+        disk_gb=disk_gb,
+        cost_center=cost_center,
+        department=department,
+        price=price,
+    )
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -42,7 +42,7 @@ from shared.engine.decisions.lists import (
 )
 from shared.engine.decisions.questions import Answer
 from shared.engine.decisions.waves import facts_of, go_on, halted
-from shared.engine.news.roles import role_of
+from shared.engine.news.groups import role_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.guard import WaitingDecision
 

@@ -18,8 +18,7 @@ from msgspec.structs import replace
 
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.effect import Effect
-from shared.domain.policy.impact import Impact, differing, impact_of
-from shared.domain.policy.impact_limits import excesses
+from shared.domain.policy.impact import Impact, differing, excesses, impact_of
 from shared.domain.policy.policy_change import Approved, Noted, Outcome, PolicyInForce, Proposal
 from shared.domain.policy.policy_codec import UnknownContentError, content_of, digest_of, with_content
 from shared.domain.record.waves import Rollout

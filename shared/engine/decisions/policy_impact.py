@@ -13,8 +13,7 @@ from shared.domain.people.events import News, Woken
 from shared.domain.people.groups import GroupEvent
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.effect import Effect, Part, changed_parts, effect_of
-from shared.domain.policy.impact import Impact, impact_of
-from shared.domain.policy.impact_limits import Excess, Fleet, excesses, policy_excesses
+from shared.domain.policy.impact import Excess, Fleet, Impact, excesses, impact_of, policy_excesses
 from shared.domain.record.record import RecordRow, UserRecord
 from shared.domain.things.errors import (
     BenchkeeperError,

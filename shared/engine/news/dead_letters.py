@@ -1,7 +1,8 @@
-"""Dead letters: their attributes, how they are stored, their marks on records, and their replay.
+"""Dead letters: their attributes, how they are stored, their marks on records, their replay, and acknowledgements.
 
 `functions` writes and stores them, the CLI replays them. A replay takes the same path as a delivery, with the message's own id and time.
-So the rules of the facts make it safe: known news changes nothing, and newer news overrules older news.
+So the rules of the facts make it safe: known news changes nothing, and newer news overrules older news. An operator acknowledges an
+unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from shared.domain.intent.renaming import renaming
 from shared.domain.intent.wanted import new_record, with_event
 from shared.domain.people.events import Joined, LifecycleEvent, Moved, News, Renamed, Woken
 from shared.domain.people.groups import GroupEvent
+from shared.domain.reconcile.mails import with_mail
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.marks import bounded, with_letter, with_letter_used
-from shared.domain.record.record import UserRecord
+from shared.domain.record.parts import NOT_TOLD, MailState
+from shared.domain.record.record import UserRecord, unknown_leaver_since
 from shared.domain.things.errors import BenchkeeperError, Reason
+from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserEmail, UserKey
 from shared.domain.things.times import parse_time, rfc3339
 from shared.engine.news.deliver import deliver
 from shared.engine.news.lookup import find, targets
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import DeadLetter, LetterRow
-from shared.engine.reconcile.changing import change_record
+from shared.engine.reconcile.changing import Accepted, change_record
 from shared.engine.reconcile.guard import wanted_in_a_pass
 from shared.engine.reconcile.observer import observe
 
@@ -333,3 +337,52 @@ def end_marks(row: LetterRow, deps: Deps) -> None:
     """End the marks of a dead letter on the records of all users whom it names. Safe to repeat."""
     for user_key in row.users:
         _changed(user_key, lambda record: with_letter_used(record, row.letter_id, deps.clock.now()), deps)
+
+
+def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
+    """Note that an operator saw this leaver.
+
+    Return None if there is no record; `changed` is False if the user is not an unknown leaver.
+
+    Safe to repeat.
+    """
+
+    def seen(record: UserRecord) -> UserRecord:
+        if unknown_leaver_since(record) is None:
+            return record
+        now = deps.clock.now()
+        line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged as an unknown leaver", because=by)
+        return record.with_status(acknowledged_at=now, story=told(record.status.story, [line]))
+
+    accepted = change_record(user_key, seen, deps, wakes=False)
+    if accepted is not None and accepted.changed:
+        deps.log.info("Acknowledged an unknown leaver", user=user_key, by=by)
+    return accepted
+
+
+def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
+    """Note that an operator has acknowledged undelivered mails. Return their number; None if there is no record.
+
+    A deletion that waited for such a warning continues. Safe to repeat.
+    """
+    noted = 0
+
+    def change(record: UserRecord) -> UserRecord:
+        nonlocal noted
+        now = deps.clock.now()
+        untold = [mail for mail in record.status.mail.mails if mail.state in NOT_TOLD]
+        noted = len(untold)
+        if not untold:
+            return record
+        for mail in untold:
+            record = with_mail(record, replace(mail, state=MailState.NOTED, at=now))
+        because = f"Nobody was told: {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
+        line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged messages", because=because, by=by)
+        return record.with_status(story=told(record.status.story, [line]))
+
+    accepted = change_record(user_key, change, deps, wakes=True)
+    if accepted is None:
+        return None
+    if noted:
+        deps.log.warning("Acknowledged undelivered mails", user=user_key, mails=noted)
+    return noted

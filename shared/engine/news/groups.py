@@ -1,9 +1,8 @@
-"""The news about groups themselves: deleted, renamed, created.
+"""The news about groups themselves (deleted, renamed, created), and the role that a user has by the groups of the settings.
 
-It is stored in one object beside the policy; no user's record is written.
-
-A user who loses access by a group change loses it as a planned change. A group change that takes access from more than one user waits
-until administrators decide (`shared.engine.decisions.questions`), and names the users concerned.
+News of a group is stored in one object beside the policy; no user's record is written. A user who loses access by a group change loses
+it as a planned change. A group change that takes access from more than one user waits until administrators decide
+(`shared.engine.decisions.questions`), and names the users concerned.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from shared.domain.intent.roles import Role
 from shared.domain.people.entitlement import Cause, judge_entitlement
 from shared.domain.people.groups import GroupBook, GroupEvent
 from shared.domain.record.record import Presence, RecordRow
 from shared.domain.things.errors import ConflictError
-from shared.domain.things.identity import UserKey
+from shared.domain.things.identity import UserEmail, UserKey
 from shared.engine.ports.deps import Deps
 
 _TRIES = 8
@@ -114,3 +114,12 @@ def _concerned(
         ):
             concerned.append(key)
     return concerned
+
+
+def role_of(email: UserEmail, deps: Deps) -> Role | None:
+    """Return the first role in whose group the user is a direct member; None if there is none.
+
+    Raise `BenchkeeperError` if an earlier group could not be read: the role is then unknown, and an unknown role gives
+    no right.
+    """
+    return next((role for role, group in deps.roles.groups() if deps.groups.has(group, email)), None)

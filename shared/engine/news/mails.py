@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from shared.domain.people.domains import People
 from shared.domain.reconcile.mails import is_true, with_mail
-from shared.domain.record.mails import (
+from shared.domain.record.parts import (
     ABOUT_A_LEAVER,
     NOT_TOLD,
     WARNED_BEFORE,

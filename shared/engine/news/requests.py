@@ -31,12 +31,12 @@ from shared.domain.record.record import Power, UserRecord
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError, NotSignedInError, Reason, RefusedError
 from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
-from shared.engine.news.roles import role_of
+from shared.engine.news.groups import role_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.inbox import WaitingWish
-from shared.engine.reconcile.budgets import check_budget
 from shared.engine.reconcile.changing import Accepted, change_record
 from shared.engine.reconcile.history import with_hold_told
+from shared.engine.reconcile.seats import check_budget
 
 _HOLDS = frozenset({WishKind.HOLD, WishKind.RELEASE})
 

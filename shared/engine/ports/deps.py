@@ -1,9 +1,14 @@
-"""The engine's dependencies, `Deps`. Built by `shared.wiring` or by a test."""
+"""The engine's dependencies, `Deps`, and the ports of the process itself: its clock, its log, its workers.
+
+`shared.wiring` or a test builds `Deps`. Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
+purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -16,7 +21,7 @@ from shared.domain.policy.policy_change import Noted
 from shared.domain.policy.policy_codec import policy_digest
 from shared.engine.ports.audit import Audit
 from shared.engine.ports.fleet import Costs, FleetIndex
-from shared.engine.ports.guard import Decisions, Guard, Policies
+from shared.engine.ports.guard import Decisions, Guard, Policies, SeatStore
 from shared.engine.ports.inbox import DeadLetter, DeadLetters, Inbox, Relay, SignIn
 from shared.engine.ports.mail import MailPorts
 from shared.engine.ports.records import GroupBooks, Persons, Records
@@ -34,10 +39,47 @@ from shared.engine.ports.resources import (
     Templates,
 )
 from shared.engine.ports.roster import Rosters, RosterSource
-from shared.engine.ports.runtime import Clock, Log, Workers
-from shared.engine.ports.seats import SeatStore
 
 T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """The clock: the current time, and the real seconds of this process."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+
+    def monotonic_s(self) -> float:
+        """Return real seconds, to bound the work of one process; never for anything that is saved."""
+
+    def speed(self) -> float:
+        """Return the number of seconds by which `now` advances in a real second.
+
+        It is 1, except for the embedded cloud's clock.
+        """
+
+
+class Workers(Protocol):
+    """A runner of independent jobs. Only this port starts threads, so that a simulator can order them."""
+
+    def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
+        """Run all jobs, at most `at_once` at a time, and return their results in the order of the jobs.
+
+        If a job raises an exception, raise it; jobs that have not begun by then are left out.
+        """
+
+
+class Log(Protocol):
+    """A structured log: constant messages and facts."""
+
+    def info(self, message: str, **facts: Any) -> None:
+        """Log normal work."""
+
+    def warning(self, message: str, **facts: Any) -> None:
+        """Log something that an administrator should look at."""
+
+    def error(self, message: str, **facts: Any) -> None:
+        """Log something that an administrator must act on."""
 
 
 class Deps(Struct, frozen=True, kw_only=True):

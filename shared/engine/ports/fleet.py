@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from shared.domain.fleet.figures import Figures
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
-from shared.domain.fleet.months import MonthLines, MonthTotal
+from shared.domain.fleet.spent import MonthLines, MonthTotal
 from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import Line
 from shared.engine.ports.records import ListedRow

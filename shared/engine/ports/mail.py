@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from shared.domain.record.mails import Mail, Trouble
+from shared.domain.record.parts import Mail, Trouble
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
 

@@ -20,9 +20,9 @@ from shared.domain.record.record import UserRecord
 from shared.domain.record.status import OperationRef
 from shared.domain.snapshot.actions import WriteManifest
 from shared.domain.spark.actions import CreateCluster
-from shared.domain.spark.sessions import SessionOwner
-from shared.domain.template.actions import PutTemplate
+from shared.domain.spark.leaver import SessionOwner
 from shared.domain.template.sessions import SessionOffer, SessionSeen, WantedSession
+from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.clusters import Cluster, ClusterOperationSeen
 from shared.domain.things.identity import AccountId, UserEmail, UserKey
 from shared.domain.things.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch

@@ -7,7 +7,7 @@ once, and a second time if the write was lost to another process or to a crash.
 
 from __future__ import annotations
 
-from shared.domain.record.mails import NOT_TOLD, Mail, Trouble
+from shared.domain.record.parts import NOT_TOLD, Mail, Trouble
 from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import FOR_ADMINISTRATORS

@@ -30,7 +30,7 @@ from shared.domain.record.audit import (
     without_known,
 )
 from shared.domain.record.kept_cuts import KeptCuts, call_ids, kept_from_json, kept_json, kept_name
-from shared.domain.record.outbox import AuditStatus
+from shared.domain.record.parts import AuditStatus
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError, ConflictError, InvalidMessageError
 from shared.domain.things.history import CAUSES, CallState, StoryLine, folded, latest, once_copied

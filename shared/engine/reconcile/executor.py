@@ -30,7 +30,7 @@ from shared.domain.reconcile.outcome import Asked, Done, Failed, Outcome, Starte
 from shared.domain.record.status import OperationRef
 from shared.domain.snapshot.actions import CreateSnapshot, DeleteSnapshot, SnapshotAction, WriteManifest
 from shared.domain.spark.actions import CreateCluster, DeleteCluster, EndSession
-from shared.domain.template.actions import PutTemplate, RemoveTemplate
+from shared.domain.template.wanted import PutTemplate, RemoveTemplate
 from shared.domain.things.errors import BenchkeeperError, NotOursError
 from shared.domain.things.identity import account_email
 from shared.engine.ports.deps import Deps

@@ -21,7 +21,7 @@ from shared.domain.reconcile.leaving import is_verified_gone
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType, Verb
 from shared.domain.snapshot.copies import to_look_at
-from shared.domain.spark.sessions import session_owner, sessions_to_look_for
+from shared.domain.spark.leaver import session_owner, sessions_to_look_for
 from shared.domain.things.clusters import FAILED, ClusterOperationSeen
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import account_email

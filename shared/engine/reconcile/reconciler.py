@@ -1,4 +1,8 @@
-"""The pass `reconcile(user)`, which makes the cloud match the record. Portal, CLI, sweeps and messages change the cloud only through it."""
+"""The pass `reconcile(user)`, which makes the cloud match the record. Portal, CLI, sweeps and messages change the cloud only through it.
+
+A pass publishes the mails that are due. The record is the outbox: a mail that no process claims is published again by a
+later pass.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ from shared.domain.account.actions import DisableAccount
 from shared.domain.intent.wanted import with_wanted
 from shared.domain.plan.plan import Action, Observed, OperationSeen, Plan
 from shared.domain.reconcile.leaving import with_leaving
+from shared.domain.reconcile.mails import to_publish
 from shared.domain.reconcile.metering import metered
 from shared.domain.reconcile.outcome import Done, Outcome, with_outcomes
 from shared.domain.reconcile.planner import make_plan
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.record.status import ConditionStatus, ConditionType
-from shared.domain.things.errors import ConflictError, Reason
+from shared.domain.things.errors import BenchkeeperError, ConflictError, Reason
 from shared.domain.things.history import StoryLine
 from shared.domain.things.identity import UserKey
 from shared.domain.things.notebook import NotLooked
@@ -26,10 +31,28 @@ from shared.engine.reconcile.changing import due_soon
 from shared.engine.reconcile.executor import carry_out
 from shared.engine.reconcile.guard import wanted_in_a_pass, with_listing, with_room
 from shared.engine.reconcile.history import with_chronicle, with_intents
-from shared.engine.reconcile.mails import publish_due
 from shared.engine.reconcile.observer import observe
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.reconcile.seats import give_back, with_seats
+
+
+def publish_due(record: UserRecord, before: UserRecord, deps: Deps) -> None:
+    """Publish the mails of a saved record that are due. A failure does not stop the pass."""
+    if deps.mail is None or not deps.base_policy.tells:
+        return
+    for mail in to_publish(record, before, deps.clock.now()):
+        try:
+            deps.mail.notifications.publish(record, mail)
+        except BenchkeeperError as error:
+            deps.log.warning(
+                "Mail waits",
+                user=record.user_key,
+                stage=mail.stage.value,
+                reason=error.reason.value,
+                detail=error.detail,
+            )
+            return
+
 
 _TRIES = 6
 # A planned wake-up is not moved for less than this: an early pass costs little, a new hint costs a call.

@@ -23,8 +23,7 @@ from shared.engine.ports.inbox import InboxFolders
 from shared.engine.ports.records import DueClaim, DueHint
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
-from shared.engine.sweeps.clock_check import ClockWatch
-from shared.engine.sweeps.sweeping import DEADLINE, Summary, finish, for_each
+from shared.engine.sweeps.sweeping import DEADLINE, ClockWatch, Summary, finish, for_each
 
 FEW = 200  # one sweep finishes this many users before the next one begins
 PARTS = 16  # with five thousand users, a part takes less than half a minute, and its claim two calls

@@ -8,22 +8,20 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from shared.domain.fleet.budgets import SpendingCount
 from shared.domain.fleet.drift import Stray
 from shared.domain.fleet.figures import FigureCount
 from shared.domain.fleet.fleet import FleetSnapshot, Notes, with_point
 from shared.domain.fleet.idle_days import IdleCount
-from shared.domain.fleet.months import is_to_store
+from shared.domain.fleet.spent import SpendingCount, is_to_store
 from shared.domain.things.errors import BenchkeeperError, PermanentError, Reason
 from shared.domain.things.identity import UserKey
-from shared.domain.things.meter import lines_until, month_before
-from shared.domain.things.meter_text import meter_from
-from shared.domain.things.usage import month_of
+from shared.domain.things.meter import lines_until, meter_from, month_before
+from shared.domain.things.power import month_of
 from shared.engine.ports.deps import Deps
 from shared.engine.ports.fleet import FleetDraft, MonthDraft
 from shared.engine.ports.records import ListedRow
-from shared.engine.reconcile.budgets import keep_spending
 from shared.engine.reconcile.guard import SizeCount, tidy_slots
+from shared.engine.reconcile.seats import keep_spending
 
 T = TypeVar("T")
 

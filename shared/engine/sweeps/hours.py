@@ -17,9 +17,9 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserKey
 from shared.domain.things.power import PowerCause, PowerReason
 from shared.engine.ports.deps import Deps
-from shared.engine.reconcile.budgets import used_up
 from shared.engine.reconcile.changing import change_record
 from shared.engine.reconcile.reconciler import reconcile
+from shared.engine.reconcile.seats import used_up
 from shared.engine.sweeps.sweeping import Summary, for_each
 
 _MOST = 60  # starts of one sweep: the APIs' quotas of writes are for everybody

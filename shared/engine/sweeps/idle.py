@@ -1,27 +1,28 @@
 """The idle sweep: look at the running instances that are due, judge each, warn about or stop the unused.
 
-Unknown activity keeps an instance running.
+Unknown activity keeps an instance running. If most running instances look idle at once, the evidence is probably wrong:
+no instance is stopped until an administrator approves or the guard's patience is over. A stop can be undone, and an
+instance that is truly idle must not cost money forever. The notes of a sweep have its observations of the examined
+machines, and earlier observations of the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
 from shared.domain.fleet.fleet import Notes
-from shared.domain.fleet.idle import (
-    Activity,
-    IdleVerdict,
-    Keep,
-    Reason,
-    Silence,
-    Stop,
-    Warn,
-)
+from shared.domain.fleet.hours import arrival_of, with_arrival
+from shared.domain.fleet.idle import Activity, IdleVerdict, Keep, Reason, Silence, Stop, Warn
 from shared.domain.fleet.report import Reported
+from shared.domain.intent.batches import WaitingPerson
+from shared.domain.intent.guard import may_be_stopped_idle
 from shared.domain.reconcile.mails import with_idle_warning
-from shared.domain.record.record import Power, row_of
+from shared.domain.record.cuts import IDLE_STOP, CutClass, StepKind
+from shared.domain.record.record import Power, Presence, RecordRow, row_of
 from shared.domain.record.status import ConditionStatus, ConditionType, set_condition
+from shared.domain.things.catalog import Hours
 from shared.domain.things.errors import ConflictError
 from shared.domain.things.errors import Reason as Ready
 from shared.domain.things.identity import UserKey
@@ -33,7 +34,7 @@ from shared.engine.reconcile.changing import want_power
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.sweeps.fleet import notes_before
-from shared.engine.sweeps.idle_look import Judged, judge, machine_of, reports_of, up_of
+from shared.engine.sweeps.idle_look import Judged, Machine, is_night, judge, machine_of, reports_of, up_of
 
 
 def act_on(judged: Judged, deps: Deps) -> bool:
@@ -175,3 +176,110 @@ def _jobs_text(judged: Judged) -> str:
     jobs = judged.activity.outside_jobs
     known = "unknown" if jobs is None else ", ".join(jobs) or "none"
     return f"{known} (could not be read: {'; '.join(judged.unread)})" if judged.unread else known
+
+
+def held_back(
+    to_act: Mapping[UserKey, Judged], running: Sequence[Machine], deps: Deps, now: datetime
+) -> frozenset[UserKey]:
+    """Return the users whose instances are idle but must not be stopped by this sweep.
+
+    `to_act` has the verdicts other than `Keep` on `running` machines. Outside of working hours, most machines are
+    expected to be idle. The index of waiting users is also brought up to date, with one listing.
+    """
+    profiles = deps.policy.catalog.profiles
+    by_day = {m.user_key for m in running if m.profile not in profiles or not is_night(profiles[m.profile], now)}
+    stops = {key: each for key, each in to_act.items() if isinstance(each.verdict, Stop) and key in by_day}
+    known = {each.user_key: each for each in deps.guard.waiting() if each.cause is CutClass.IDLE}
+    is_mass = len(stops) >= deps.policy.guard.group_from and 2 * len(stops) > len(by_day)
+    held = {key for key in stops if _waits(key, known.get(key), deps, now)} if is_mass else set()
+    for key in known.keys() - held:
+        deps.guard.forget_waiting(key, idle=True)
+    for key in sorted(held - known.keys()):
+        deps.guard.note_waiting(
+            WaitingPerson(
+                user_key=key,
+                ref=IDLE_STOP,
+                steps=(StepKind.STOP,),
+                cause=CutClass.IDLE,
+                source="",
+                since=now,
+                profile=stops[key].machine.profile or "",
+            )
+        )
+    if held:
+        deps.log.error("Idle stops wait", people=len(held), running=len(by_day))
+    return frozenset(held)
+
+
+def _waits(key: UserKey, known: WaitingPerson | None, deps: Deps, now: datetime) -> bool:
+    patience = deps.policy.guard.patience
+    stored = deps.records.load(key)
+    decided = None if stored is None else may_be_stopped_idle(stored.record, now)
+    if decided is not None:
+        return not decided
+    return known is None or patience is None or now - known.since < patience
+
+
+class Use:
+    """The notes of one sweep: its observations of the examined machines, and earlier observations of the others."""
+
+    def __init__(self, before: Notes, hours: Mapping[str, Hours]) -> None:
+        self.before = before
+        self.left_alone: frozenset[UserKey] = frozenset()
+        self._last_used: dict[UserKey, datetime] = {}
+        self._looked: dict[UserKey, datetime] = {}
+        self._stops: dict[UserKey, datetime] = {}
+        self._counter = dict(before.counter_seen)
+        self._hours = hours
+        self._arrivals: dict[UserKey, tuple[datetime, ...]] = {}
+        self._ahead: dict[UserKey, datetime] = {}
+
+    def know(self, row: RecordRow) -> None:
+        """Keep the notes about this user; notes about people without a record are dropped.
+
+        Arrivals are kept only while the user's profile has working hours.
+        """
+        user_key, before = row.user_key, self.before
+        if user_key in before.last_used:
+            self._last_used[user_key] = before.last_used[user_key]
+        if row.presence is Presence.PRESENT and (row.profile or "") in self._hours:
+            if user_key in before.arrivals:
+                self._arrivals[user_key] = before.arrivals[user_key]
+            if user_key in before.started_ahead:
+                self._ahead[user_key] = before.started_ahead[user_key]
+
+    def leave_alone(self, keys: Collection[UserKey]) -> None:
+        """Keep the notes about running machines that this sweep does not examine."""
+        self.left_alone = frozenset(keys)
+        self._looked |= {key: at for key, at in self.before.looked.items() if key in self.left_alone}
+        self._stops |= {key: at for key, at in self.before.idle_stops.items() if key in self.left_alone}
+
+    def add(self, judged: Judged, now: datetime) -> None:
+        """Add the observations of a machine."""
+        key, last = judged.machine.user_key, judged.last_used
+        if last is not None:
+            self._last_used[key] = max(last, self._last_used.get(key, last))
+        self._looked[key] = now
+        if judged.stops_at is not None:
+            self._stops[key] = judged.stops_at
+        requests = judged.activity.requests
+        if requests:
+            profile, at = judged.machine.profile, requests[-1].at
+            self._counter[profile] = max(at, self._counter.get(profile, at))
+        hours = self._hours.get(judged.machine.profile)
+        came = arrival_of(requests or (), hours, now) if hours is not None else None
+        if hours is not None and came is not None:
+            self._arrivals[key] = with_arrival(self._arrivals.get(key, ()), came, hours)
+
+    def notes(self, reports: Mapping[UserKey, Reported]) -> Notes:
+        """Return the notes to keep, without costs. `reports` is the memory of the machines' own reports."""
+        return Notes(
+            taken_at=self.before.taken_at,
+            idle_stops=self._stops,
+            last_used=self._last_used,
+            looked=self._looked,
+            counter_seen=self._counter,
+            reports=reports,
+            arrivals=self._arrivals,
+            started_ahead=self._ahead,
+        )

@@ -34,8 +34,7 @@ from shared.domain.things.errors import Reason as Ready
 from shared.domain.things.identity import InstanceId, UserKey
 from shared.domain.things.notebook import InstanceRef, NotebookState, ObservedNotebook, is_down
 from shared.engine.ports.deps import Deps
-from shared.engine.sweeps.idle_elsewhere import Asked, look_elsewhere, with_jobs
-from shared.engine.sweeps.idle_reports import Reports
+from shared.engine.sweeps.idle_elsewhere import Asked, Reports, look_elsewhere, with_jobs
 
 # Metrics become visible minutes late and come in steps of five minutes.
 _FRESHNESS = timedelta(minutes=20)

@@ -37,9 +37,8 @@ from shared.engine.ports.deps import Deps
 from shared.engine.ports.records import ListedRow
 from shared.engine.ports.roster import ReportRow, RosterRefusedError, RosterReport, RosterSource, StoredRoster
 from shared.engine.reconcile.guard import sizes_now
-from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.roster_news import Found, confirmed
-from shared.engine.sweeps.sweeping import Summary, finish, for_each
+from shared.engine.sweeps.sweeping import ClockWatch, Summary, finish, for_each
 
 _MOST_ROWS = 5_000  # of a report; the rest are counted
 _FEW = (

@@ -40,13 +40,11 @@ from shared.engine.reconcile.audit import copy_kept_cuts
 from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.reconcile.repair import load_mended
 from shared.engine.reconcile.seats import SeatKeeper
-from shared.engine.sweeps.clock_check import ClockWatch
 from shared.engine.sweeps.copies import Copies, take_copy
 from shared.engine.sweeps.due import sweep_due
 from shared.engine.sweeps.fleet import FleetKeeper, keep_costs, keep_use, notes_before
 from shared.engine.sweeps.hours import hours_of, may_start, start_ahead, with_started
-from shared.engine.sweeps.idle import act_on, is_blind, verdict_text, verdict_word
-from shared.engine.sweeps.idle_guard import held_back
+from shared.engine.sweeps.idle import Use, act_on, held_back, is_blind, verdict_text, verdict_word
 from shared.engine.sweeps.idle_look import (
     Judged,
     Machine,
@@ -57,12 +55,11 @@ from shared.engine.sweeps.idle_look import (
     reports_of,
     running_machines,
 )
-from shared.engine.sweeps.idle_notes import Use
 from shared.engine.sweeps.lifetimes import Over, keep_lifetimes
 from shared.engine.sweeps.manifests import keep_manifests
 from shared.engine.sweeps.roster import sweep_roster
 from shared.engine.sweeps.session_templates import sync_sessions
-from shared.engine.sweeps.sweeping import Summary, finish, for_each
+from shared.engine.sweeps.sweeping import ClockWatch, Summary, finish, for_each
 from shared.engine.sweeps.waiting import keep_waiting
 
 MOST_LOST = 500  # records that one drift sweep tries to restore; the rest follow in the next one

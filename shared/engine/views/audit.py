@@ -1,17 +1,34 @@
-"""The reading of the audit: one user's whole history, and everything of a day. Called by the command line and the page."""
+"""The reading of the audit: one user's whole history, everything of a day, and the check of the audit by itself.
+
+Called by the command line and the page. The check (`benchkeeper audit verify`) covers every chain, every manifest, the digests in the
+log, and the ends of the chains in the records. An entry that was altered, removed or added is found by its neighbours in the chain, by
+the day's manifest, or by the record; a manifest that was altered is found by the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date, datetime
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from shared.domain.record.audit import ENTRIES, Entry, as_line, entries_in, place_of
+from shared.domain.record.audit import (
+    ENTRIES,
+    MANIFESTS,
+    Entry,
+    as_line,
+    digest_of,
+    entries_in,
+    manifest_name,
+    place_of,
+)
 from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError, DamagedRecordError
 from shared.domain.things.history import MAX_LINES, StoryLine
+from shared.engine.ports.audit import AuditObject
 from shared.engine.ports.deps import Deps
 
 PAGE = 80  # lines; a page has whole objects, so it may have a few more
@@ -106,3 +123,174 @@ def _broken(name: str, what: str) -> DamagedRecordError:
         user_message=f"The audit is not complete: {name} is {what}. Check it: benchkeeper audit verify",
         detail=f"audit object {name} is {what}",
     )
+
+
+_AT_ONCE = 200
+_MANIFEST_DUE = timedelta(hours=3)  # after midnight
+
+
+class AuditFault(Struct, frozen=True):
+    """A fault of an object of the audit, for an administrator."""
+
+    place: str
+    says: str
+
+
+class Checked(Struct, kw_only=True):
+    """The result of a check: the amount of read data, and the faults.
+
+    `logged` counts the days whose digest is in the log.
+    """
+
+    objects: int = 0
+    entries: int = 0
+    manifests: int = 0
+    records: int = 0
+    logged: int = 0
+    faults: list[AuditFault] = field(default_factory=list)
+
+    def fault(self, place: str, says: str) -> None:
+        """Add a fault."""
+        self.faults.append(AuditFault(place, says))
+
+
+class _End(Struct):
+    number: int = 0
+    digest: str = ""
+    place: str = ""
+
+
+def verify(deps: Deps) -> Checked:
+    """Read the whole audit and return its faults.
+
+    Raise an error if a page of a listing, or an object, cannot be read.
+    """
+    result = Checked()
+    manifests = list(deps.audit.listed(MANIFESTS))
+    digests: dict[str, str] = {}
+    ends: dict[str, _End] = {}
+    for found, content in _contents(deps.audit.listed(ENTRIES), deps):
+        result.objects += 1
+        digests[found.name] = digest_of(content)
+        _check_object(found.name, content, ends, result)
+    _check_manifests(manifests, digests, deps, result)
+    _check_ends(ends, deps, result)
+    result.faults.sort(key=lambda fault: (fault.place, fault.says))
+    return result
+
+
+def _contents(objects: Iterable[AuditObject], deps: Deps) -> Iterator[tuple[AuditObject, bytes]]:
+    left = iter(objects)
+    while some := list(islice(left, _AT_ONCE)):
+        read = deps.workers.run([partial(deps.audit.get, found.name) for found in some])
+        for found, content in zip(some, read, strict=True):
+            yield found, content or b""
+
+
+def _check_object(name: str, content: bytes, ends: dict[str, _End], result: Checked) -> None:
+    try:
+        entries = tuple(entries_in(content, name))
+    except BenchkeeperError:
+        result.fault(name, "it cannot be read as entries")
+        return
+    result.entries += len(entries)
+    place = place_of(name)
+    if place is None:
+        return  # entries of calls about users whose record could not be used: in no chain
+    end = ends.setdefault(place.alias, _End())
+    if entries[0].number != place.number:
+        result.fault(name, f"its first entry has the number {entries[0].number}")
+    if entries[0].previous_object != end.place:
+        result.fault(name, "it does not follow the user's object before")
+    for entry in entries:
+        if entry.alias != place.alias:
+            result.fault(name, "it has an entry of another user")
+        if entry.number != end.number + 1:
+            what = "is there twice" if entry.number <= end.number else "follows missing ones"
+            result.fault(name, f"entry {entry.number} {what}: the last one is {end.number}")
+        elif entry.previous != end.digest:
+            result.fault(name, f"entry {entry.number} does not follow entry {end.number}: one of them was altered")
+        end.number, end.digest = entry.number, entry.digest
+    end.place = name
+
+
+def _check_manifests(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps, result: Checked) -> None:
+    over = (deps.clock.now() - _MANIFEST_DUE).date()
+    logged = _logged(manifests, digests, deps)
+    result.logged = len(logged)
+    seen: dict[str, str] = {}
+    for found, content in _contents(manifests, deps):
+        result.manifests += 1
+        digest = digest_of(content)
+        try:
+            manifest = json.loads(content)
+            day, previous = date.fromisoformat(manifest["day"]), manifest["previous"]
+            listed, day_before = dict(manifest["objects"]), manifest_name(day - timedelta(days=1))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            result.fault(found.name, "it cannot be read as a manifest")
+            continue
+        seen[manifest_name(day)] = digest
+        if found.name != manifest_name(day):
+            result.fault(found.name, f"it is of another day: {day}")
+        if previous != seen.get(day_before, ""):
+            result.fault(found.name, "the manifest of the day before is missing, or was altered")
+        said = logged.get(day.isoformat())
+        if said is not None and said != {digest}:
+            result.fault(found.name, "its digest is not the one in the log")
+        _check_listed(found.name, day, listed, digests, result)
+    for name in digests:
+        day_of = name.removeprefix(ENTRIES).partition("/")[0]
+        if day_of < over.isoformat() and f"{MANIFESTS}{day_of}.json" not in seen:
+            result.fault(f"{MANIFESTS}{day_of}.json", "it is missing, or cannot be read")
+    for day_of in logged:
+        name = f"{MANIFESTS}{day_of}.json"
+        if day_of < over.isoformat() and name not in seen and deps.audit.get(name) is None:
+            result.fault(name, "it is missing; its digest is in the log")
+    result.faults[:] = dict.fromkeys(result.faults)
+
+
+def _check_listed(
+    place: str, day: date, listed: Mapping[str, str], digests: Mapping[str, str], result: Checked
+) -> None:
+    for name, digest in listed.items():
+        if name not in digests:
+            result.fault(name, f"it is missing; {place} lists it")
+        elif digests[name] != digest:
+            result.fault(name, f"it was altered since {place} listed it")
+    prefix = f"{ENTRIES}{day.isoformat()}/"
+    for name in digests:
+        if name.startswith(prefix) and name not in listed:
+            result.fault(name, f"{place} does not list it: it came later")
+
+
+def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps) -> dict[str, set[str]]:
+    """Return the digests in the log by day, from the first day in the bucket until today.
+
+    The range does not end with the last manifest, because only the log shows that a later one was removed.
+    """
+    first = min(
+        [
+            *(found.name.removeprefix(MANIFESTS).removesuffix(".json") for found in manifests),
+            *(name.removeprefix(ENTRIES).partition("/")[0] for name in digests),
+        ],
+        default=date.min.isoformat(),
+    )
+    last = deps.clock.now().date().isoformat()
+    logged: dict[str, set[str]] = {}
+    for each in deps.audit.logged(first, last):
+        logged.setdefault(each.day, set()).add(each.digest)
+    return logged
+
+
+def _check_ends(ends: Mapping[str, _End], deps: Deps, result: Checked) -> None:
+    """Compare the ends with the records: deleting the last entries of a chain leaves no gap in it."""
+    for row in deps.records.rows():
+        if not row.audit:
+            continue
+        result.records += 1
+        alias, number, digest = row.audit.split(" ")
+        end = ends.get(alias, _End())
+        if end.number < int(number):
+            result.fault(f"record {row.user_key}", f"entries {end.number + 1} to {number} are missing")
+        elif end.number == int(number) and end.digest != digest:
+            result.fault(end.place, f"entry {number} was altered: the record of {row.user_key} knows another")

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.domain.record.leaving import LeavingPath, PathState
+from shared.domain.record.parts import LeavingPath, PathState
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.times import rfc3339
 

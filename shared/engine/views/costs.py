@@ -17,14 +17,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.fleet.fleet import FleetSnapshot, Notes
-from shared.domain.fleet.months import MonthLines
-from shared.domain.fleet.spent import lines_of_row
+from shared.domain.fleet.spent import MonthLines, lines_of_row
 from shared.domain.record.record import RecordRow
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import Line, MeterKind, What, bounds_of
 from shared.domain.things.money import cost_of
-from shared.domain.things.usage import month_of
+from shared.domain.things.power import month_of
 
 _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 

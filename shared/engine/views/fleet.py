@@ -14,10 +14,10 @@ from typing import assert_never
 from msgspec import Struct, field
 
 from shared.domain.fleet.fleet import FleetPoint, FleetSnapshot, Standing, needs_person, standing
-from shared.domain.people.nearest import nearest_addresses
+from shared.domain.people.unknown_leaver import nearest_addresses
 from shared.domain.record.record import Presence, RecordRow
 from shared.domain.things.identity import UserEmail, UserKey, user_key_for
-from shared.domain.things.usage import NOTEBOOK
+from shared.domain.things.power import NOTEBOOK
 from shared.engine.views.words import access_words, exception_words, status_words
 
 ANY_NEED = "any"

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from msgspec import Struct
 
-from shared.domain.fleet.budgets import Spending, SpendingCount
+from shared.domain.fleet.spent import Spending, SpendingCount
 from shared.domain.record.record import RecordRow
 from shared.domain.things.catalog import Catalog
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from msgspec import Struct
 
-from shared.domain.fleet.months import MonthTotal
+from shared.domain.fleet.spent import MonthTotal
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.meter import MONTHS, Line, bounds_of, month_before
 from shared.domain.things.money import cost_of

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from shared.domain.people import facts_json
 from shared.domain.people.entitlement import judge_entitlement
 from shared.domain.plan.plan import AccountSeen, ClustersSeen, Plan, SnapshotSight, TemplatesSeen
-from shared.domain.record.mails import NOT_TOLD
+from shared.domain.record.parts import NOT_TOLD
 from shared.domain.record.record import RecordRow, UserRecord, unknown_leaver_since
 from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import UserKey

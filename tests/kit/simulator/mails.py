@@ -17,11 +17,11 @@ from kit.mail import MESSAGES, mail_host
 from kit.mail_judge import FAILURES, Judged, MailJudge
 from kit.oracle import wanted_profile
 from kit.simulator.scenes import Scene
-from shared.domain.record.mails import NOT_TOLD, Mail
+from shared.domain.record.parts import NOT_TOLD, Mail
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.errors import CloudUnavailableError
 from shared.domain.things.identity import parse_email, user_key_for
-from shared.engine.news.acknowledging import take_note
+from shared.engine.news.dead_letters import take_note
 from shared.messages.mail_words import message_id
 from shared.messages.notification import notification
 

@@ -1,8 +1,13 @@
-"""The mails to a user, or about one, as the record keeps them: decided, claimed, and each with its outcome.
+"""Parts of a record's status: the proof of leaving, the mails, and the end of the chain of audit entries.
+
+The proof has, for each of the eight paths by which a leaver could still have access, the time of the cut and the time at
+which the cloud confirmed it.
 
 A mail is sent once for each user, stage and episode. The decision and the claim are parts of the record's own
 conditional writes, so that neither a redelivery nor a crash sends anything twice (docs/adr/0040). Words are made last,
 by the function `notify`.
+
+The history is the outbox of the audit (`shared.domain.record.audit`).
 """
 
 from __future__ import annotations
@@ -12,6 +17,67 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct, field
+
+
+class LeavingPath(StrEnum):
+    """A path by which a user has access. The order is that of a certificate."""
+
+    PROXY = "proxy-session"
+    VM = "vm"
+    ACCOUNT = "account"
+    BINDINGS = "keys-and-bindings"
+    CLUSTERS = "clusters"
+    SESSIONS = "serverless-sessions"
+    TEMPLATES = "template-objects"
+    PAGE = "page"
+
+
+class PathState(StrEnum):
+    """The result of the last look at a path."""
+
+    GONE = "gone"
+    NONE = "none"  # there never was anything
+    THERE = "there"
+    UNREADABLE = "unreadable"
+    NOT_LOOKED = "not-looked"
+
+
+class PathCut(Struct, frozen=True, kw_only=True):
+    """A path: `cut_at` is the time at which its end was requested, or it was first seen gone.
+
+    `gone_at` is the time at which the cloud confirmed that.
+
+    `reason` says why it is not gone, or could not be observed: the reason of an error, "" for none.
+    """
+
+    path: LeavingPath
+    state: PathState
+    cut_at: datetime | None = None
+    gone_at: datetime | None = None
+    reason: str = ""
+
+    @property
+    def is_verified(self) -> bool:
+        """Return True if the cloud was asked after the cut and nothing was left."""
+        return self.gone_at is not None
+
+
+class Leaving(Struct, frozen=True, kw_only=True):
+    """The state of a user's leaving.
+
+    `since` is the time of the news; `complete_at` is the time at which the last path was verified, None before.
+
+    `keys` is the number of keys that users had made for the person's account at the last check; None if there was none.
+    """
+
+    since: datetime
+    paths: tuple[PathCut, ...]
+    complete_at: datetime | None = None
+    keys: int | None = None
+
+    def path(self, path: LeavingPath) -> PathCut | None:
+        """Return the state of a path; None if the path was not checked."""
+        return next((each for each in self.paths if each.path is path), None)
 
 
 class Stage(StrEnum):
@@ -150,3 +216,16 @@ def warned_of(status: MailStatus, stage: Stage, since: datetime, now: datetime) 
     mail = status.mail(stage, last_warning(since))
     named = mail.time("at") if mail is not None else None
     return mail is not None and mail.state in WAS_TOLD and (named is None or named <= now)
+
+
+class AuditStatus(Struct, frozen=True, kw_only=True):
+    """The end of the user's chain of audit entries. The lines of the history that wait are the entries to come.
+
+    `alias` is the pseudonym in the entries; only the record links it to the user. `audited` is the number of the last
+    entry, `audit_digest` the SHA-256 of its bytes, `audit_object` the object that has it.
+    """
+
+    alias: str = ""
+    audited: int = 0
+    audit_digest: str = ""
+    audit_object: str = ""
