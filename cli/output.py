@@ -77,6 +77,7 @@ def _on_one_line(shown: Any) -> Any:
             return _line(shown)
         case Padding():
             shown.renderable = _on_one_line(shown.renderable)
+            shown.expand = False  # a pipe is 100,000 columns wide
             return shown
         case _:
             return shown

@@ -41,11 +41,7 @@ from shared.domain.things.identity import UserKey, parse_user_key
 from shared.domain.things.times import parse_time, rfc3339
 
 LONGEST = timedelta(days=31)  # the longest time that an announcement may cover
-
-
 _MOST_ANNOUNCED = 4_000_000  # bytes: enough for about 100,000 users
-
-
 _MOST_ROWS = 1_000  # the most rows of a list in a response of the API; the file export has all rows
 
 
@@ -201,20 +197,10 @@ _PROPERTIES: Mapping[str, Any] = {
 
 
 _ROW = _object({"user_key": TEXT, "address": TEXT, "steps": _array(TEXT), "waits": FLAG})
-
-
 _ALL = _object({"taken_at": TIME, "approvers": NUMBER, "unread": _array(TEXT), "changes": _array(_object(_PROPERTIES))})
-
-
 _ONE = _object({**_PROPERTIES, "why_not": TEXT, "rows": _array(_ROW)})
-
-
 _ANNOUNCED = _object({"digest": TEXT, "people": NUMBER, "until": TIME})
-
-
 _DECIDED = _object({"digest": TEXT, "verdict": TEXT, "outcome": TEXT, "says": TEXT})
-
-
 _API = "/api/changes/<digest>"
 ROUTES: tuple[Route, ...] = (
     Route(

@@ -34,33 +34,21 @@ MAX_EVENT_ID, MAX_REASON, MAX_PERSON_ID = 256, 1000, 128
 MAX_ATTRIBUTES, MAX_NAME, MAX_TEXT = 64, 128, 1024
 MAX_LIST, MAX_ITEM, MAX_GROUPS = 100, 256, 200
 SCHEMA = "workbench.lifecycle/v1"
-
-
 CLOCKS_DIFFER = timedelta(minutes=5)
-
-
 # The keys that must be unique in a leaver: a duplicate of one leaves open who leaves.
 PLAIN = frozenset({"schema", "type", "user", "person_id"})
-
-
 UNREADABLE = "\ufffd"
-
-
 BASIC_DATE = re.compile(r"\d{8}", re.ASCII)
-
-
 OTHER_DATE = re.compile(r"(\d\d?)[./](\d\d?)[./](\d{4})", re.ASCII)
-
-
 LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
-
-
 MONTHS = 12
-
-
+_FIELDS = (
+    "schema", "event_id", "type", "user", "person_id", "occurred_at", "effective_time", "access_until", "attributes", "reason",
+    "new_user", "account", "by",
+)  # fmt: skip
+_IN_ATTRIBUTES = ("groups", "add_groups", "remove_groups", "profile", "cost_center")
+_TYPED_WRONG = 0.85  # of difflib: one or two letters of a field's name
 DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-
-
 DATE_WITH_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -170,6 +158,11 @@ def shown_name(name: str) -> str:
     return name
 
 
+def _plain(name: str) -> str:
+    """Return a field's name without case and separators: `effectiveTime` and `Effective time` are `effective_time`."""
+    return "".join(filter(str.isalnum, name.lower()))
+
+
 def is_shown(text: str) -> bool:
     """Return True for a text without control characters and halves of surrogate pairs."""
     return text.isprintable()
@@ -180,6 +173,7 @@ class Strict(Reader):
 
     def parsed(self, kind: str) -> Parsed:
         """Return the news of a joiner, a mover, a cancelled leave, a changed address or an account's state."""
+        self._check_names()
         occurred_raw = self.body.get("occurred_at")
         if occurred_raw is None:
             occurred_at, claimed = self.published(), None
@@ -213,6 +207,25 @@ class Strict(Reader):
             self._check_domain(user)
             news = [self._about(kind, common)]
         return Parsed(news=tuple(news), sender_faults=() if claimed is None else ("OccurredInFuture",))
+
+    def _check_names(self) -> None:
+        """Refuse a field in the wrong place or with a misspelled name, which would otherwise be ignored.
+
+        A feed's own fields, whose names are like none of ours, are ignored.
+        """
+        others = [name for name in self.body if name not in _FIELDS]
+        if not others:
+            return
+        import difflib  # noqa: PLC0415 - a cold start has no use for it
+
+        plain = {_plain(name): name for name in (*_FIELDS, *_IN_ATTRIBUTES)}
+        for name in others:
+            meant = plain.get(_plain(name))
+            if meant in _IN_ATTRIBUTES:
+                raise breaks(f'{shown_name(name)} belongs into attributes: {{"attributes": {{"{meant}": …}}}}')
+            close = difflib.get_close_matches(_plain(name), map(_plain, _FIELDS), n=1, cutoff=_TYPED_WRONG)
+            if close:
+                raise breaks(f"there is no field {shown_name(name)}; did you mean {plain[close[0]]}?")
 
     def _exact(self, name: str, raw: object) -> datetime:
         try:

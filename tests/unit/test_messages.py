@@ -345,6 +345,43 @@ def test_what_breaks_the_neutral_schema_is_named(change, says):
     assert KOFI not in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("profile", "analyst", '{"attributes": {"profile": …}}'),
+        ("profile", "analist", '{"attributes": {"profile": …}}'),
+        ("Profile", "analyst", '{"attributes": {"profile": …}}'),
+        ("groups", ["data-analysts@example.com"], '{"attributes": {"groups": …}}'),
+        ("addGroups", [], '{"attributes": {"add_groups": …}}'),
+        ("remove-groups", [], '{"attributes": {"remove_groups": …}}'),
+        ("costCenter", "7", '{"attributes": {"cost_center": …}}'),
+        ("cost center", "7", '{"attributes": {"cost_center": …}}'),
+        ("effectiveTime", "2027-03-02T00:00:00Z", "no field effectiveTime; did you mean effective_time?"),
+        ("effective_tme", "2027-03-02T00:00:00Z", "no field effective_tme; did you mean effective_time?"),
+        ("atributes", {"groups": []}, "no field atributes; did you mean attributes?"),
+        ("personID", "7", "no field personID; did you mean person_id?"),
+        ("access_untill", "2027-03-02", "did you mean access_until?"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["joiner", "mover"])
+def test_a_field_in_the_wrong_place_or_with_a_misspelled_name_is_refused(kind, name, value, says):
+    with pytest.raises(InvalidMessageError) as caught:
+        parse(hr(type=kind, **{name: value}))
+    assert says in caught.value.user_message
+
+
+@pytest.mark.parametrize("name", ["profile", "effectiveTime", "atributes", "groups"])
+def test_a_leaver_is_cut_whatever_stands_beside_it(name):
+    (news,) = parse(hr(type="leaver", **{name: ["x"]}))
+    assert isinstance(news, Left)
+
+
+@pytest.mark.parametrize("name", ["group", "department", "source_system", "userName", "event_type", "manager", "事業"])
+def test_a_feeds_own_field_is_ignored(name):
+    (news,) = parse(hr(**{name: "x"}))
+    assert news.user == parse_email(KOFI)
+
+
 def test_unknown_fields_are_ignored_and_unknown_attributes_kept():
     (news,) = parse(hr(planet="earth", attributes={"shoe_size": 44, "tags": ["a", 1], "no": None}))
     assert news.attributes == {"shoe_size": 44, "tags": ("a", "1"), "no": None}

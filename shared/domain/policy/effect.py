@@ -24,14 +24,8 @@ from shared.domain.things.notebook import InstanceRef, NotebookSpec, NotebookSta
 from shared.domain.things.power import NOTEBOOK, month_of, month_start
 
 ASSUMED_HOURS = 160.0  # twenty days of eight hours: for a user whose hours were not measured yet
-
-
 MONTH = timedelta(days=30)
-
-
 _ENOUGH = timedelta(days=7)  # the part of a month that must be over before it is scaled to the whole
-
-
 _DISKS = frozenset({"boot disk", "data disk"})
 
 
@@ -88,8 +82,6 @@ class Part(StrEnum):
 
 
 _ENTITLING = frozenset({Part.ASSIGNMENTS, Part.DEFAULT_PROFILE, Part.PROFILES, Part.GROUPS})
-
-
 _SHAPING = frozenset({Part.PROFILES, Part.NETWORK, Part.ASSIGNMENTS, Part.DEFAULT_PROFILE, Part.GROUPS})
 
 

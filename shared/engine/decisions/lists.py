@@ -31,14 +31,8 @@ from shared.engine.reconcile.changing import change_record
 
 # A policy changes what groups and profiles entitle to; a user's leave is not its effect.
 BY_POLICY = frozenset({CutClass.GROUP, CutClass.POLICY})
-
-
 ACCESS = frozenset({StepKind.LOSES_ACCESS, StepKind.GAINS_ACCESS, StepKind.CHANGES_PROFILE})
-
-
 _END = "The end of access"
-
-
 _WHAT = {CREATE: "Creating the environment", IDLE_STOP: "The stop for idleness"}
 
 
