@@ -5,38 +5,54 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'TEXT'
-usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--speed N] [--data DIR] [--no-examples]
-                           [--with-jupyter] [--jupyter-port PORT] [--allow-host NAME]
-       ./deploy.sh gcp     --project P --region R [--env NAME] [--organization N] [--dry-run] [--verbose] [--yes]
-       ./deploy.sh destroy --project P [--region R] [--env NAME] [--dry-run] [--verbose] [--yes]
+usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--with-jupyter]
+                           [--jupyter-port PORT] [--allow-host NAME]
+                           [--speed N] [--data DIR] [--no-examples]
+       ./deploy.sh gcp     --project P --region R [--env NAME]
+                           [--organization N] [--dry-run] [--verbose] [--yes]
+       ./deploy.sh destroy --project P [--region R] [--env NAME]
+                           [--dry-run] [--verbose] [--yes]
        ./deploy.sh sbom
 
-  local    the whole system on this machine: the embedded cloud, the functions, the scheduled ticks
-  gcp      the whole system on Google Cloud: plans first, changes only what differs, safe to run again
-  destroy  takes down what gcp made; the bucket, the environments and their data stay
-  sbom     what it is made of, into dist/: a CycloneDX list, the licences, known weaknesses (where that service is reached)
+  local    run the whole system on this machine: the embedded cloud, the
+           functions, the scheduled ticks
+  gcp      deploy to Google Cloud: make a plan first, change only what differs;
+           safe to run again
+  destroy  remove what gcp made; the buckets, the environments and their data
+           stay
+  sbom     write the list of components to dist/: CycloneDX, licences, and known
+           weaknesses where that service is reached
 
 local
-  --port PORT     the embedded cloud's port on 127.0.0.1 (default 8900)
-  --hub-port PORT the sign-in and the hub page (default: the next port)
-  --with-jupyter  a real JupyterLab for each environment that runs; installs it once, in .venv-jupyter
-  --jupyter-port PORT  the way to the JupyterLabs (default: the port after the hub page's)
-  --allow-host NAME  a further name by which a container calls the port (default: this machine's own names alone)
-  --speed N       virtual seconds per real second, always (default: 60 while an operation is under way, so that a
-                  create of four minutes takes four seconds, else 1)
-  --data DIR      keep the state in DIR, so that it survives a restart (default: a fresh temporary folder)
-  --no-examples   do not announce the people of config/examples/
+  --port PORT          the embedded cloud's port on 127.0.0.1 (default 8900)
+  --hub-port PORT      the sign-in and the hub page (default: the next port)
+  --with-jupyter       run a real JupyterLab for each environment that runs;
+                       installs it once, in .venv-jupyter
+  --jupyter-port PORT  the way to the JupyterLabs (default: the port after the
+                       hub page's)
+  --allow-host NAME    another name by which a container calls the port
+                       (default: only this machine's own names)
+  --speed N            virtual seconds per real second, always (default: 60
+                       while an operation is under way, so that a create of
+                       four minutes takes four seconds, else 1)
+  --data DIR           keep the state in DIR, so that it survives a restart
+                       (default: a new temporary folder)
+  --no-examples        do not announce the people of config/examples/
 
-gcp and destroy (they run gcloud, as whoever is logged in there)
-  --project P     the project's id
-  --region R      the region of functions and environments, for example europe-west1
-  --env NAME      reads config/settings.NAME.yaml, and writes it when there is none (default prod)
-  --organization N  gcp only: the organization's number, whose logs tell of groups and accounts; kept in the settings file
-  --dry-run       print the plan and change nothing: + create, ~ change, = same, - delete, ! left alone
-  --verbose, -v   print every command, and what stays the same
-  --yes, -y       do not ask before changing anything
+gcp and destroy, which run gcloud as the user who is logged in there
+  --project P          the project's id
+  --region R           the region of functions and environments, for example
+                       europe-west1; destroy can do without
+  --env NAME           read config/settings.NAME.yaml; gcp writes the file if
+                       there is none (default prod)
+  --organization N     gcp only: the number of the organization whose logs have
+                       the news of groups and accounts; kept in the settings
+  --dry-run            print the plan and change nothing: + create, ~ change,
+                       = same, - delete, ! left alone
+  --verbose, -v        print every command, and what stays the same
+  --yes, -y            do not ask before changing anything
 
-What is deployed is data: config/deploy/*.yaml. What to do when: docs/operations.md.
+The deployment is data: config/deploy/*.yaml. Operations: docs/operations.md.
 TEXT
 }
 

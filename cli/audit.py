@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import click
 from rich.text import Text
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.context import FAILED, App, Day, guarded, output_option, pass_app, stop
 from cli.output import PlainGroup, complain, console, print_csv, print_json, say, say_folded, table
 from cli.users import say_unknown, user_key
 from shared.domain.record.audit import Entry
@@ -59,8 +59,8 @@ def _checked(result: Checked) -> dict[str, object]:
 
 
 @audit_group.command(name="list")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), default=None, help="The first day (UTC). Default: today.")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), default=None, help="The last day (UTC). Default: today.")
+@click.option("--since", type=Day(), default=None, help="The first day (UTC). Default: today.")
+@click.option("--until", type=Day(), default=None, help="The last day (UTC). Default: today.")
 @output_option("table", "json", "csv")
 @pass_app
 @guarded

@@ -24,6 +24,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 FAILED, WRONG_USE = 1, 2
 
 
+class Day(click.ParamType[Any]):
+    """A day, or with `times` also a time in UTC. The value is an aware datetime's naive form, as click gives it."""
+
+    name = "day"
+
+    def __init__(self, *, times: bool = False) -> None:
+        self._forms = ["%Y-%m-%d", *(["%Y-%m-%dT%H:%M:%SZ"] if times else [])]
+        self._example = "2026-11-30" + (" or 2026-11-30T08:00:00Z" if times else "")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the day; fail with an example."""
+        try:
+            return click.DateTime(self._forms).convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"'{value}' is not a day. Write it as {self._example}.", param, ctx)
+
+
 class App(Struct):
     """The settings and dependencies, built when a command needs them."""
 

@@ -14,14 +14,14 @@ from zipfile import BadZipFile
 
 import click
 
-from cli.context import FAILED, App, guarded, output_option, pass_app, stop
+from cli.context import FAILED, App, Day, guarded, output_option, pass_app, stop
 from cli.output import complain, console, print_csv, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.things.times import rfc3339
 from shared.engine.views.evidence import AccessThen, Period, all_records, as_of, gather, one_record
 from shared.evidence import digest_of, faults_of, package, read_package, zipped
 
-_DAY = click.DateTime(["%Y-%m-%d"])
+_DAY = Day()
 _COLUMNS = ("user_key", "user", "known", "access", "profile", "cause", "group", "since", "why")
 _VERIFY = "verify"
 
@@ -126,7 +126,7 @@ def _verify(path: Path, digest: str, output: str) -> None:
 
 
 @click.command(name="as-of")
-@click.argument("day", type=_DAY)
+@click.argument("day", type=_DAY, metavar="DAY")
 @click.option("--with-none", is_flag=True, help="Also show people without access.")
 @output_option("table", "json", "csv")
 @pass_app

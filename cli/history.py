@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from cli.context import App, guarded, output_option, pass_app
+from cli.context import App, Day, guarded, output_option, pass_app
 from cli.output import Terminal, console, print_csv, print_json, say
 from cli.users import say_unknown, user_key
 from shared.domain.things.history import MAX_LINES, StoryKind, StoryLine
@@ -49,7 +49,7 @@ class _Kinds(click.Choice[str]):
     help="Show only lines of this kind; can be given more than once. Default: all.",
 )  # fmt: skip
 @click.option(
-    "--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]), default=None,
+    "--since", type=Day(times=True), default=None,
     help="Show everything since this day or time (UTC), from the audit. Default: the latest lines, from the record.",
 )  # fmt: skip
 @output_option("table", "json", "csv")

@@ -142,6 +142,12 @@ def say_folded(message: str, *, err: bool = False) -> None:
     click.echo(_folded(one_line(message), err=err), err=err)
 
 
+def _folded_error(text: str) -> str:
+    """Return an error's text as click prints it behind `Error: `."""
+    prefix = "Error: "
+    return _folded(prefix + text, err=True).removeprefix(prefix)
+
+
 def _folded(text: str, *, err: bool) -> str:
     if not (sys.stderr if err else sys.stdout).isatty():
         return text
@@ -211,10 +217,10 @@ def _plain_errors() -> Iterator[None]:
             raise
         # One line: what is wrong, and where the valid use is described. The usage text before it would hide both.
         told = f"{one_line(error.format_message())} ({error.ctx.command_path} --help tells more.)"
-        raise click.UsageError(told) from error
+        raise click.UsageError(_folded_error(told)) from error
     except click.ClickException as error:
-        vars(error)["message"] = one_line(
-            error.message
+        vars(error)["message"] = _folded_error(
+            one_line(error.message)
         )  # click prints this attribute; it is declared final, and there is no other way to change it
         raise
 
@@ -262,8 +268,8 @@ class PlainGroup(PlainCommand, click.Group):
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
             near = get_close_matches(name, self.list_commands(ctx), n=2, cutoff=0.5)
-            asked = f"Did you mean {' or '.join(near)}?" if near else f"Commands: {ctx.command_path} --help"
-            raise click.UsageError(f"there is no command '{name}'. {asked}", ctx)
+            asked = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"there is no command '{name}'.{asked}", ctx)
         return super().resolve_command(ctx, args)
 
 

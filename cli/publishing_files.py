@@ -16,15 +16,16 @@ from msgspec import Struct, field
 
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
 from cli.foreseeing import PersonPlan, about, foresee, unknown_people
-from cli.output import agreed, complain, console, print_csv, print_json, say, table
+from cli.output import agreed, complain, console, print_csv, print_json, say, say_next, table
 from cli.progress import Progress
 from cli.publishing import somebody_there
 from cli.users import did_you_mean
 from shared.cloud.publish import publish_all
 from shared.domain.intent.changes import ChangeKind
-from shared.domain.people.events import Joined, Moved, News
+from shared.domain.people.events import Joined, Left, Moved, News
 from shared.domain.people.sources import OPERATOR, Shape, Source
 from shared.domain.things.errors import BenchkeeperError, PoisonError, Reason, UnsupportedMessageError
+from shared.engine.reconcile.guard import sizes_now
 from shared.messages.files import MOST_ROWS, Row, RowFault, read_rows
 from shared.messages.message import Message, Rules
 from shared.messages.parse import parse_message
@@ -192,6 +193,8 @@ def _dry_run(app: App, content: Content, output: str) -> None:
     else:
         _print_plans(plans)
         say(_summary(len(content.rows), len(plans), counts, refused))
+        for line in _limits(app, content):
+            say(line)
     if refused:
         stop(FAILED)
 
@@ -249,7 +252,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
         stop(WRONG_USE)
     err = output == "json"
     kinds = Counter(type(piece).__name__.lower() for _, news in content.rows for piece in news)
-    for line in _what_is_known(app, content):
+    for line in (*_what_is_known(app, content), *_limits(app, content)):
         say(line, err=err)
     counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "no news of anybody"
     count = len(content.rows)
@@ -270,6 +273,20 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
         yield f"No such person: {user}. {did_you_mean(near) if near else ''}".rstrip()
     if len(unknown) > _MOST_NAMED:
         yield f"Nor of {len(unknown) - _MOST_NAMED:,} more; --dry-run shows all."
+
+
+def _limits(app: App, content: Content) -> Iterator[str]:
+    """Yield a sentence on the guard's limit if the file says that more than one user leaves."""
+    leaving = {piece.user or piece.person_id for _, news in content.rows for piece in news if isinstance(piece, Left)}
+    if len(leaving) < 2:  # noqa: PLR2004 - a single leaver needs no limit
+        return
+    try:
+        limit = app.deps.policy.guard.per_hour_of(sizes_now(app.deps).everybody)
+    except BenchkeeperError as error:
+        yield f"The limit of an hour was not looked up: {error.user_message}"
+        return
+    share = f"{app.deps.policy.guard.group_share:.0%} of a group"
+    yield f"{len(leaving):,} people leave. At most {limit:,} people, and {share}, lose access in an hour; others wait for an approval."
 
 
 def _waves(content: Content) -> list[list[Row]]:
@@ -314,3 +331,4 @@ def _send(app: App, content: Content, source: Source, output: str) -> None:
         print_json({"published": total, "topic": source.topic, "messages": messages})
     else:
         say(f"Published {total:,} message{'' if total == 1 else 's'} to {source.topic}.")
+        say_next("Each change: benchkeeper history USER. Whoever waits for an approval: benchkeeper guard")

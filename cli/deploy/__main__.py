@@ -42,15 +42,15 @@ _FAILED, _WRONG_USE = 1, 2
 _NO_NUMBER = "PROJECT_NUMBER"  # in a plan against nothing
 
 
-def _shaped(pattern: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that refuses a value that does not match the pattern.
+def _shaped(pattern: str, valid: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return a callback that refuses a value that does not match the pattern. `valid` says for people what does.
 
     The value becomes part of commands.
     """
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None and re.fullmatch(pattern, value) is None:
-            raise click.BadParameter(f"'{value}' cannot be one")
+            raise click.BadParameter(f"'{value}' cannot be one. Valid: {valid}.")
         return value
 
     return check
@@ -65,20 +65,22 @@ _COMMON: list[Callable[[Any], Any]] = [
     click.option(
         "--project",
         required=True,
-        callback=_shaped(r"[a-z][a-z0-9-]{4,28}[a-z0-9]"),
+        callback=_shaped(
+            r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "6 to 30 lower-case letters, digits and hyphens, such as acme-analytics"
+        ),
         metavar="P",
         help="The project's id.",
     ),
     click.option(
         "--region",
-        callback=_shaped(r"[a-z]+-[a-z]+\d+"),
+        callback=_shaped(r"[a-z]+-[a-z]+\d+", "a region such as europe-west1"),
         metavar="R",
         help="The region of functions and environments, for example europe-west1.",
     ),
     click.option(
         "--env",
         default="prod",
-        callback=_shaped(r"[a-z0-9][a-z0-9_-]{0,30}"),
+        callback=_shaped(r"[a-z0-9][a-z0-9_-]{0,30}", "lower-case letters, digits, - and _, such as prod"),
         show_default=True,
         metavar="NAME",
         help="Reads config/settings.NAME.yaml.",
@@ -98,7 +100,7 @@ def _common(command: Any) -> Any:
 @main.command()
 @click.option(
     "--organization",
-    callback=_shaped(r"\d{6,20}"),
+    callback=_shaped(r"\d{6,20}", "digits only, such as 123456789012"),
     metavar="N",
     help="The organization's number. News about groups and accounts comes from its logs.",
 )

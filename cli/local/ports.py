@@ -13,6 +13,7 @@ HOST = "127.0.0.1"
 HIGHEST = 65_535
 _FIRST_OPEN = 1024  # lower ports are for root only
 _SUGGESTED = 8950
+_STEP = 10
 
 
 class Ports(Struct, frozen=True):
@@ -51,10 +52,25 @@ def _refuse_used_port(port: int, option: str) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            other = port + 1 if _FIRST_OPEN <= port < HIGHEST - 1 else _SUGGESTED
+            other = _free_beside(port)
             what = (
                 "is in use. End what uses it, or"
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be opened ({error.strerror}):"
             )
             raise LocalError(f"Port {port} of {HOST} {what} choose another: {option} {other}") from error
+
+
+def _free_beside(port: int) -> int:
+    """Return a port with two free ones after it, since the hub page and the gateway take the next numbers."""
+    first = port + _STEP if _FIRST_OPEN <= port < HIGHEST - 2 * _STEP else _SUGGESTED
+    for other in range(first, min(first + 50 * _STEP, HIGHEST - 2), _STEP):
+        if all(_is_free(each) for each in (other, other + 1, other + 2)):
+            return other
+    return _SUGGESTED
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex((HOST, port)) != 0

@@ -58,6 +58,14 @@ def test_a_dry_run_counts_and_says_what_each_person_gets(terminal, file):
     assert text.splitlines()[-1].startswith("4 messages about 3 people. Joins: 2, moves: 1,")
 
 
+def test_a_dry_run_of_several_leavers_names_the_limit_of_an_hour(terminal, file):
+    leavers = "type,user\n" + "".join(f"leaver,p{number}@example.com\n" for number in range(3))
+    text = terminal.run("publish", "file", file(leavers), "--dry-run").stdout
+    limit = "At most 20 people, and 50% of a group, lose access in an hour; others wait for an approval."
+    assert text.splitlines()[-1] == f"3 people leave. {limit}"
+    assert "people leave." not in terminal.run("publish", "file", file(PEOPLE), "--dry-run").stdout
+
+
 def test_what_is_sent_is_what_the_dry_run_said(terminal, file):
     done = json.loads(terminal.run("publish", "file", file(PEOPLE), "--yes", "-o", "json").stdout)
     assert (done["published"], done["topic"]) == (4, "workbench-operator")
@@ -106,7 +114,9 @@ def test_a_person_is_asked_and_told_of_whom_nothing_is_known(known, file, monkey
     monkeypatch.setattr("cli.publishing_files.somebody_there", lambda: True)
     monkeypatch.setattr("cli.publishing_files.agreed", lambda question, **_how: bool(asked.append(question)))
     result = known.run("publish", "file", file(f"type,user\nleaver,{SLIP}\nleaver,{ANA}\n"), code=1)
-    assert result.stdout.splitlines() == [f"No such person: {SLIP}. Did you mean {ANA}?"]
+    slip, limit = result.stdout.splitlines()
+    assert slip == f"No such person: {SLIP}. Did you mean {ANA}?"
+    assert limit.startswith("2 people leave. At most 20 people")
     assert asked == ["Publish 2 messages (2 left) as operator?"]
     assert known.deliver() == 0
 
