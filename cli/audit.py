@@ -20,9 +20,16 @@ from shared.engine.views.words import line_words
 COLUMNS = ("at", "user", "number", "kind", "text", "because", "by", "event", "state", "activity", "policy", "ref")
 
 
-@click.group(name="audit", cls=PlainGroup)
-def audit_group() -> None:
-    """Verify and read the audit trail: each message, request, decision and cloud call, once and unchanged."""
+@click.group(name="audit", cls=PlainGroup, invoke_without_command=True)
+@output_option("table", "json", "csv")
+@click.pass_context
+def audit_group(context: click.Context, output: str) -> None:
+    """Verify and read the audit trail: each message, request, decision and cloud call, once and unchanged.
+
+    Without a subcommand: `audit list`.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_entries, output=output)
 
 
 @audit_group.command(name="verify")

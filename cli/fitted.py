@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -32,10 +33,10 @@ class FittedTable(Table):
             self.add_row(*row)
         columns = [[heading, *(row[index].plain for row in rows)] for index, heading in enumerate(headings)]
         self._needed = [
-            max(len(text) if is_whole else _longest_word(text) for text in column)
+            max(cell_len(text) if is_whole else _longest_word(text) for text in column)
             for column, is_whole in zip(columns, whole, strict=True)
         ]
-        self._wanted = [max(map(len, column)) for column in columns]
+        self._wanted = [max(map(cell_len, column)) for column in columns]
 
     def __rich_console__(self, console: Any, options: ConsoleOptions) -> RenderResult:
         """Yield the table, or a block of lines for each row if the terminal is too narrow for its words."""
@@ -63,7 +64,7 @@ class FittedTable(Table):
 
         A value is folded between words; a value with a word that does not fit gets lines of its own.
         """
-        named = max((len(row[0]) for row in self._cells), default=0) + _GAP
+        named = max((row[0].cell_len for row in self._cells), default=0) + _GAP
         for name, *cells in self._cells:
             value = Text("  ").join(cells)
             own_lines = bool(name.plain) and _longest_word(value.plain) > width - named
@@ -75,13 +76,13 @@ class FittedTable(Table):
             for number, part in enumerate(folded):
                 said = value if len(folded) == 1 else Text(part, style=value.style)
                 head = name if number == 0 and not own_lines else Text("")
-                line = Text.assemble(head, " " * (indent - len(head)), said)
+                line = Text.assemble(head, " " * (indent - head.cell_len), said)
                 line.no_wrap, line.overflow = True, "ignore"
                 yield line
 
 
 def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+    return max(map(cell_len, text.split()), default=0)
 
 
 def _widths(needed: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:

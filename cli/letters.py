@@ -48,9 +48,16 @@ _ADVICE = {
 _PROGRESS_EVERY = 100
 
 
-@click.group(name="messages", cls=PlainGroup)
-def messages_group() -> None:
-    """List, view and replay messages that could not be processed."""
+@click.group(name="messages", cls=PlainGroup, invoke_without_command=True)
+@output_option("table", "json")
+@click.pass_context
+def messages_group(context: click.Context, output: str) -> None:
+    """List, view and replay messages that could not be processed.
+
+    Without a subcommand: `messages list`.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_letters, output=output)
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):

@@ -33,7 +33,8 @@ from cli.output import PlainGroup
 _HELP = """One personal Jupyter environment for every entitled person, and none for anybody else.
 
 \b
-USER is an address (ana.silva@example.com) or a user key (ana-silva-3f0c9a1b2c3d).
+USER is an address (ana.silva@example.com) or a user key
+(ana-silva-3f0c9a1b2c3d).
 Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
 """
 

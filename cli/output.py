@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.segment import Segment
@@ -290,7 +291,7 @@ def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | Non
     if out.width >= _WIDE:
         out.print(table([*columns, ("URL", "")], [(*cell, url) for cell, url in zip(cells, addresses, strict=True)]))
         return
-    needs = [max([len(name), *(len(cell[i]) for cell in cells)]) for i, (name, _) in enumerate(columns)]
+    needs = [max([len(name), *(cell_len(str(cell[i])) for cell in cells)]) for i, (name, _) in enumerate(columns)]
     beside = next(n for n in (4, 3, 1) if n == 1 or sum(needs[:n]) + 2 * (n - 1) <= out.width)
     out.print(_in_line([Text(name, style="bold") for name, _ in columns[:beside]], needs), soft_wrap=True)
     for cell, address in zip(cells, addresses, strict=True):
@@ -305,7 +306,9 @@ def print_fleet(rows: Sequence[tuple[str, str | None, str | None, str, str | Non
 
 def _in_line(texts: Sequence[Text], widths: Sequence[int]) -> Text:
     """Return the texts in columns, without trailing blanks."""
-    parts = [each for text, width in zip(texts, widths, strict=False) for each in (text, " " * (width - len(text) + 2))]
+    parts = [
+        each for text, width in zip(texts, widths, strict=False) for each in (text, " " * (width - text.cell_len + 2))
+    ]
     return Text.assemble(*parts[:-1])
 
 

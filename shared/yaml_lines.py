@@ -55,10 +55,40 @@ def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
     try:
         return _load(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise YamlFaultError(mark.line + 1 if mark is not None else 0, str(error.problem)) from error
+        raise _in_words(error, text.splitlines()) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise YamlFaultError(0, f"not YAML: {error}") from error
+        raise YamlFaultError(0, f"not YAML: {str(error).partition(chr(10))[0]}") from error
+
+
+# A part of the parser's sentence, whether the fault is where the construct begins, and the words for people.
+_WORDS = (
+    ("mapping values are not allowed", False, "a second ': ', or an indentation that no line before has. Put a value with ': ' into quotes"),
+    ("expected <block end>", False, "the indentation is that of no line before. Indent each key like those beside it"),
+    ("could not find expected ':'", True, "a key without a colon. Write key: value"),
+    ("found unexpected end of stream", True, "a quotation mark that is never closed"),
+    ("expected ',' or", True, "a bracket that is never closed"),
+    ("expected the node content", False, "a value is missing, or it begins with a bracket that belongs elsewhere"),
+    ("found unknown escape character", False, "an unknown escape in double quotes. Use single quotes"),
+    ("found undefined alias", False, "a value that begins with *. Put it into quotes"),
+    ("could not determine a constructor for the tag", False, "a value that begins with !. Put it into quotes"),
+    ("but found another document", False, "a second document begins here (---). Only one is read"),
+)  # fmt: skip
+
+
+def _in_words(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlFaultError:
+    """Return the parser's fault in words that say what to do; a fault without words keeps the parser's."""
+    problem, mark = str(error.problem), error.problem_mark
+    number = mark.line + 1 if mark is not None else 0
+    line = lines[number - 1] if 0 < number <= len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return YamlFaultError(number, "the line is indented with a tab. Use spaces")
+    if "cannot start any token" in problem and mark is not None and mark.column < len(line):
+        return YamlFaultError(number, f"a value cannot begin with {line[mark.column]}. Put it into quotes")
+    for part, at_its_begin, words in _WORDS:
+        if part in problem:
+            begin = error.context_mark if at_its_begin else None
+            return YamlFaultError(begin.line + 1 if begin is not None else number, words)
+    return YamlFaultError(number, problem)
 
 
 def _load(text: str, loader: type[yaml.SafeLoader]) -> tuple[dict[str, Any], dict[Loc, int]]:

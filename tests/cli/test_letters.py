@@ -35,6 +35,12 @@ def test_nothing_there_is_said(terminal):
     assert json.loads(terminal.run("dead-letter", "replay", "--all", "-o", "json").stdout) == []
 
 
+def test_without_a_subcommand_messages_and_audit_list(terminal, letters):
+    letters("1", hr(ANA, profile="pilot"))
+    assert terminal.run("messages").stdout == terminal.run("messages", "list").stdout
+    assert terminal.run("audit").stdout == terminal.run("audit", "list").stdout
+
+
 def test_list_filters_by_time_reason_and_user(terminal, letters):
     letters("1", hr(ANA, profile="pilot"))
     letters("2", b"joiner kofi", BROKEN, minutes=5)
@@ -96,9 +102,9 @@ def test_a_person_with_a_letter_is_shown_with_it(terminal, letters):
 
 def test_replay_wants_to_be_told_which(terminal, letters):
     letters("1", hr(ANA))
-    assert "Say which" in terminal.run("dead-letter", "replay", code=2).stderr
-    assert "Say which" in terminal.run("dead-letter", "replay", "1", "--all", code=2).stderr
-    assert "Say which" in terminal.run("dead-letter", "replay", "1", "--user", ANA, code=2).stderr
+    assert "Name the messages" in terminal.run("dead-letter", "replay", code=2).stderr
+    assert "Name the messages" in terminal.run("dead-letter", "replay", "1", "--all", code=2).stderr
+    assert "Name the messages" in terminal.run("dead-letter", "replay", "1", "--user", ANA, code=2).stderr
     terminal.run("dead-letter", "replay", "--since", "yesterday", code=2)
     terminal.run("dead-letter", "replay", "--reason", "Ready", code=2)
     assert ids(terminal) == ["1"]

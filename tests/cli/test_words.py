@@ -14,8 +14,12 @@ import pytest
 from click.testing import CliRunner
 from kit.kept_letters import PILOT, hr
 from kit.wording import RAW, faults_of_output
+from rich.cells import cell_len
+from rich.padding import Padding
+from rich.text import Text
 
 from cli.main import main
+from cli.output import Terminal, print_fleet, table
 from emulator.faults import Fault
 from shared.domain.policy.effect import StepKind as Effect
 from shared.domain.record.cuts import StepKind as CutStep
@@ -176,3 +180,25 @@ def test_a_source_is_said_in_words():
 
 def test_every_step_of_a_change_has_words():
     assert {*CutStep, *Effect} <= set(STEPS)
+
+
+def test_a_name_of_wide_characters_moves_no_column():
+    out = Terminal(width=80)
+    rows = [
+        ("李.小龙@example.com", "analyst", "nb-x", "ACTIVE", None),
+        ("ana@example.com", "analyst", "nb-a", "ACTIVE", None),
+    ]
+    with out.capture() as fleet:
+        print_fleet(rows, out)
+    with out.capture() as shown:
+        out.print(table([("USER", "whole"), ("X", "")], [(user, "analyst") for user, *_ in rows]))
+    for text in (fleet.get(), shown.get()):
+        found = {cell_len(line.partition("analyst")[0]) for line in text.splitlines()[1:]}
+        assert len(found) == 1, text
+
+
+def test_what_is_indented_is_not_filled_up_in_a_pipe():
+    out = Terminal(width=100_000)
+    with out.capture() as shown:
+        out.print(Padding(Text("words"), (0, 0, 0, 2)))
+    assert shown.get() == "  words\n"

@@ -228,7 +228,7 @@ IN_SETTINGS = [
     ("7: seven\n", 5, "", "", ""),
     ("? [a, b]\n: c\n", 5, "", "", ""),
     ("x: [\n", 6, "", "", ""),
-    ("x: !!python/object:os.system {}\n", 5, "", "could not determine a constructor", ""),
+    ("x: !!python/object:os.system {}\n", 5, "", "begins with !. Put it into quotes", ""),
     ("x: &a [*a]\n", 0, "", "not YAML", ""),
     ("---\nanother: document\n", 5, "", "", ""),
     ("x: \x07\n", 0, "", "not YAML", ""),
