@@ -160,7 +160,7 @@ def _repair(app: App, key: UserKey, user: str, found: Recoverable, *, dry_run: b
     if stored is None:
         _say_gone(user)
     reconcile(stored.record.user_key, app.deps)
-    _say_repair(output, view, f"{what} is restored. See the plan: benchkeeper show  {user}")
+    _say_repair(output, view, f"{what} is restored. See the plan: benchkeeper show {user}")
 
 
 _ACCESS = {Presence.PRESENT: "with access", Presence.ABSENT: "without access"}

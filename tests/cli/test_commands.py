@@ -165,7 +165,7 @@ def test_somebody_at_work_is_kept(terminal):
 def test_wrong_use_is_exit_code_2_and_says_what_is_right(terminal):
     assert "ana.silva@example.com" in terminal.run("show", "no-address-@", code=2).stderr
     assert "is not a user key" in terminal.run("plan", "nobody", code=2).stderr
-    assert "Say what changed" in terminal.run("publish", "mover", "ana.silva@example.com", code=2).stderr
+    assert "Name a change" in terminal.run("publish", "mover", "ana.silva@example.com", code=2).stderr
     terminal.run("publish", "joiner", "two words", code=2)
     terminal.run("publish", "joiner", "ana.silva@example.com", "--effective-time", "tomorrow", code=2)
     terminal.run("sweep", "everything", code=2)

@@ -43,7 +43,7 @@ def test_what_cannot_be_shown_is_said(terminal):
     ready(terminal)
     terminal.run("sweep", "drift")
     assert "Nothing is stored of 2020-01" in costs(terminal, "--month", "2020-01", code=1).stderr
-    assert "'soon' is no month" in costs(terminal, "--month", "soon", code=2).stderr
+    assert "'soon' is not a month" in costs(terminal, "--month", "soon", code=2).stderr
     assert "Nothing is stored of 2026-10" in costs(terminal, "--changes").output
     assert json.loads(costs(terminal, "--changes", "-o", "json").output)["rows"] == []
 

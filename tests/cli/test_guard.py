@@ -169,7 +169,7 @@ def test_who_waits_is_not_said_to_be_without_access(flood: Typing) -> None:
 def test_two_administrators_approve(flood: Typing) -> None:
     people = flood.batch.people
     assert "processed within a minute" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
-    assert "decided so before" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
+    assert "already decided this" in flood.run("approve", flood.batch.digest[:12], "--yes").stdout
     assert "1 approved" in flood.run("guard").stdout
     assert "takes effect at" in flood.run("guard", "show", flood.batch.digest).stdout
     flood.run("approve", flood.batch.digest, "--yes", "--as", TOM)
@@ -349,7 +349,7 @@ class TestRelease:
         shown = quiet.run("guard", "show", found[1][:8]).stdout
         assert "takes effect once another administrator approves it" in shown
         assert "case 4711" in shown
-        assert "decided so before" in quiet.run("approve", found[1], "--yes").stdout
+        assert "already decided this" in quiet.run("approve", found[1], "--yes").stdout
         assert self.is_held(quiet)
         quiet.run("approve", found[1], "--yes", "--as", TOM)
         assert not self.is_held(quiet)

@@ -56,7 +56,7 @@ def test_files_in_force_change_nothing(twelve: Terminal) -> None:
     said = twelve.run("impact").stdout
     assert "changes nothing for anyone" in said
     assert "are in force." in twelve.run("policy").stdout
-    assert "Nothing waits" in twelve.run("policy").stdout
+    assert "No change waits" in twelve.run("policy").stdout
 
 
 def test_a_typo_says_whom_it_would_stop_and_that_it_waits(twelve: Terminal) -> None:
@@ -101,7 +101,7 @@ def test_a_typo_stops_nobody_and_is_shown_as_waiting(twelve: Terminal) -> None:
     assert "It waits for another administrator's approval" in said
     assert "lose access" not in twelve.run("validate-config", "--no-impact").stdout
     twelve.run("sweep", "drift")
-    assert "Nothing waits" in twelve.run("policy").stdout  # files of a workstation are not proposed by the way
+    assert "No change waits" in twelve.run("policy").stdout  # files of a workstation are not proposed by the way
     twelve.run("sweep", "drift", "--propose")
     twelve.run("sweep", "due", "--propose", code=2)
     twelve.run("sweep", "due")

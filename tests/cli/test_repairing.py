@@ -52,7 +52,7 @@ def test_a_record_comes_back_after_a_look_and_a_yes(joined, how):
     assert "--yes" in asked.stderr
     if how == "damaged":
         assert read(joined) == b"{"
-    assert "is back" in joined.run("repair", ANA, "--yes").stdout
+    assert "is restored" in joined.run("repair", ANA, "--yes").stdout
     assert json.loads(joined.run("show", ANA, "-o", "json").stdout)["presence"] == "PRESENT"
     assert "Record put back" in joined.run("history", ANA).stdout
     assert "Nothing is damaged" in joined.run("repair", ANA).stdout
@@ -70,7 +70,7 @@ def test_what_cannot_be_repaired_is_said_and_left_as_it_is(joined):
 def test_an_unknown_leaver_is_acknowledged_once(joined):
     joined.run("publish", "leaver", "ana.slva@example.com", "--yes", "--new")
     joined.deliver()
-    assert "not shown any more" in joined.run("acknowledge", "ana.slva@example.com").stdout
+    assert "no longer shown" in joined.run("acknowledge", "ana.slva@example.com").stdout
     assert json.loads(joined.run("acknowledge", "ana.slva@example.com", "-o", "json").stdout)["changed"] is False
     assert "Nothing to acknowledge" in joined.run("acknowledge", ANA).stdout
     assert "No such person" in joined.run("acknowledge", "ben@example.com", code=1).stderr
