@@ -12,8 +12,21 @@ from rich.text import Text
 
 from cli.asking import length
 from cli.context import FAILED, App, guarded, output_option, pass_app, stop
-from cli.output import Terminal, coloured, complain, console, print_csv, print_fleet, print_json, said_size, say, table
+from cli.output import (
+    Terminal,
+    coloured,
+    complain,
+    console,
+    print_csv,
+    print_fleet,
+    print_json,
+    said_size,
+    say,
+    say_folded,
+    table,
+)
 from cli.users import no_state, say_unknown, user_key
+from shared.domain.policy.policy_codec import policy_digest
 from shared.domain.record.record import Presence
 from shared.domain.record.status import ConditionType
 from shared.domain.things.errors import Reason
@@ -304,6 +317,9 @@ def plan(app: App, user: str, output: str) -> None:
         print_json(view)
     else:
         print_plan(view, console())
+        current = app.deps.policies.load()
+        if current is not None and current.digest != policy_digest(app.deps.base_policy):
+            say_folded("The plan is by the policy in force; the files differ from it. Their effect: benchkeeper impact")
 
 
 @click.command(name="reconcile")

@@ -94,6 +94,13 @@ def test_a_file_of_people_is_judged_without_being_sent(twelve: Terminal, tmp_pat
     assert twelve.deliver() == 0
 
 
+def test_a_plan_says_that_the_files_are_not_in_force(twelve: Terminal) -> None:
+    user = people(1)[0]
+    assert "the files differ" not in twelve.run("plan", user).stdout
+    with_typo(twelve)
+    assert "the files differ from it" in twelve.run("plan", user).stdout
+
+
 def test_a_typo_stops_nobody_and_is_shown_as_waiting(twelve: Terminal) -> None:
     with_typo(twelve)
     said = twelve.run("validate-config").stdout
