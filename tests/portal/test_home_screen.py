@@ -105,7 +105,7 @@ def test_a_move_says_what_comes_and_what_a_stop_begins(mode: Disruption, *, begi
     assert f"{machine} ({size_text(machine).replace(' · ', ', ')}) from the next start" in plain(html)
     now = hub.bench.settings.catalog.profiles["analyst"]
     assert facts(html).startswith(f"{size_text(now.machine_type)} · {now.data_disk.size_gb} GB disk"), "what runs now"
-    assert ("Stopping begins it" in html) is begins
+    assert ("It begins when you stop the notebook" in html) is begins
     assert ('aria-describedby="stop-note"' in html) is begins
 
 
