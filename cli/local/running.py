@@ -184,7 +184,7 @@ def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: 
         lines = follow(people, deps, out, stop, limit_s=_FOLLOW_LIMIT_S)
         if not stop.is_set():
             print_fleet(final_rows(lines), out)
-            _say_what_next(settings, out, asked.then)
+            _say_what_next(settings, out, asked.then, system.hub_url if system.has_page else "")
     while not stop.wait(0.5):
         if not system.running():
             raise LocalError(f"The embedded cloud ended. Its last words ({system.log_file}):\n{system.tail()}")
@@ -200,11 +200,13 @@ def _publish_examples(settings: Settings, clients: Clients) -> list[tuple[UserKe
     return people
 
 
-def _say_what_next(settings: Settings, out: Terminal, then: str) -> None:
+def _say_what_next(settings: Settings, out: Terminal, then: str, page: str) -> None:
     where = (
         "" if settings.api_endpoint == "http://127.0.0.1:8900" else f"BENCHKEEPER_API_ENDPOINT={settings.api_endpoint} "
     )
     out.print()
+    if page:
+        out.print(f"The page: {page}", soft_wrap=True)
     out.print("Try it in another terminal:")
     for command in ("list", "show ana.silva@example.com", "publish leaver ana.silva@example.com"):
         out.print(f"  {where}{then} {command}", soft_wrap=True)

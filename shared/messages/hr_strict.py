@@ -70,12 +70,12 @@ class Reader(Struct):
         if raw is None and not needed:
             return ""
         if not isinstance(raw, str):
-            raise breaks(f"{name}: Input should be a valid string" if raw is not None else f"{name}: Field required")
+            raise breaks(f"{name} must be text" if raw is not None else f"{name} is missing")
         text = raw.strip()
         if needed and not text:
-            raise breaks(f"{name}: String should have at least 1 character")
+            raise breaks(f"{name} must not be empty")
         if len(text) > most:
-            raise breaks(f"{name}: String should have at most {most} characters")
+            raise breaks(f"{name} must have at most {most} characters")
         if not is_shown(text):
             raise breaks(f"{name}: holds control or invisible characters")
         return text
@@ -108,7 +108,7 @@ class Reader(Struct):
     def user(self) -> object:
         """Return the address of the user as it was written."""
         if self.body.get("user") is None:
-            raise breaks("user: Field required, the person's address")
+            raise breaks("user is missing, the address of the person")
         return self.body["user"]
 
     def says(self) -> str:
@@ -123,7 +123,7 @@ class Reader(Struct):
     def moment(self, name: str, raw: object, *, day_ends: bool) -> datetime:
         """Return a time with its zone; for a bare date, the beginning or the end of that day in the users' time zone."""
         if not isinstance(raw, str):
-            raise breaks(f"{name}: Input should be a time, for example 2026-12-01T08:00:00Z, or a date, 2026-12-01")
+            raise breaks(f"{name} must be a time such as 2026-12-01T08:00:00Z, or a date such as 2026-12-01")
         text = raw.strip()
         try:
             if DATE.fullmatch(text):
@@ -289,9 +289,9 @@ class Strict(Reader):
         if raw is None:
             raw = {}
         if not isinstance(raw, dict):
-            raise breaks("attributes: Input should be a valid dictionary")
+            raise breaks("attributes must be an object with names and values")
         if len(raw) > MAX_ATTRIBUTES:
-            raise breaks(f"attributes: Dictionary should have at most {MAX_ATTRIBUTES} items, not {len(raw)}")
+            raise breaks(f"attributes must have at most {MAX_ATTRIBUTES} items, not {len(raw)}")
         attributes = {name: value for name, value in raw.items() if name not in {"access_until", "person_id"}}
         groups = self._groups("groups", attributes.pop("groups", None))
         changes = {
@@ -339,7 +339,7 @@ class Strict(Reader):
                 detail=f"attributes.{name} is no list",
             )
         if len(raw) > MAX_GROUPS:
-            raise breaks(f"attributes.{name}: List should have at most {MAX_GROUPS} items, not {len(raw)}")
+            raise breaks(f"attributes.{name} must have at most {MAX_GROUPS} items, not {len(raw)}")
         return tuple(sorted({parse_address(item, self.rules.people) for item in raw}))
 
     def _renamed(self, common: dict[str, Any], *, begins_later: bool) -> list[LifecycleEvent]:
