@@ -644,7 +644,7 @@ class TestIdleStops:
         text = " ".join(plain(hub.browser(MIA).text("/manage/costs")).split())
         assert "At most 180 EUR saved since 2026-11-20" in text
         assert "9, about 1,000 hours stopped" in text
-        assert "Disks cost on" in text
+        assert "Disks still cost money" in text
         assert "About 2 hours: their profile has no hourly_cost." in text
         assert "4 with 2 stops; not known for 7" in text
         hub.edit(ANA, idle_warned_at=hub.bench.now)
