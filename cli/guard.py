@@ -212,11 +212,25 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  {found['undone']:,} are stopped already")
     if found["since"]:
         lines.append(f"  the first waits since {_moment(found['since'])}")
+    if found["takes_access"] and found["since"]:
+        lines.append(
+            "  without a decision: as the limits of the hour and of the day get room, people lose access one by one"
+        )
     if found["patience_ends"]:
         lines.append(
-            f"  from {_moment(found['patience_ends'])} on, those who wait long enough are stopped as far as it can be undone"
+            f"  from {_moment(found['patience_ends'])} on, those who still wait are stopped as far as it can be undone, "
+            "and wait for administrators"
         )
+    if found["is_outdated"]:
+        lines.append("  out of date" + (f"; the present list: {found['present']}" if found["present"] else ""))
     lines += [f"  {vote['verdict'].lower()}: {vote['by']} at {_moment(vote['at'])}" for vote in found["votes"]]
+    lines += [
+        f"  {'approved' if each['verdict'] == 'APPROVE' else 'rejected'} with list {each['digest'][:_SHORT]}: applies to "
+        f"{each['people']:,} who wait"
+        for each in found["bound_by"]
+    ]
+    if found["is_decided"]:
+        lines.append("  decided: it takes effect for one person after the other, within minutes")
     if found["needs_another"]:
         lines.append("  takes effect once another administrator approves it")
     if found["cannot_approve"]:

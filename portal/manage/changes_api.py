@@ -153,8 +153,16 @@ def _view(change: Change) -> dict[str, Any]:
         "rejecting": list(change.rejecting),
         "votes": [
             {"by": vote.by, "verdict": vote.verdict.value, "at": rfc3339(vote.at), "is_own": vote.is_own}
-            for vote in change.votes
+            for vote in (*change.given, *change.votes)
         ],
+        "bound_by": [
+            {"digest": each.digest, "verdict": each.verdict.value, "at": rfc3339(each.at), "people": each.people}
+            for each in change.bound_by
+        ],
+        "takes_access": change.takes_access,
+        "is_outdated": change.is_outdated,
+        "is_decided": change.is_decided,
+        "present": change.present,
     }
 
 
@@ -193,6 +201,11 @@ _PROPERTIES: Mapping[str, Any] = {
     "approving": _array(TEXT),
     "rejecting": _array(TEXT),
     "votes": _array(_object({"by": TEXT, "verdict": TEXT, "at": TIME, "is_own": FLAG})),
+    "bound_by": _array(_object({"digest": TEXT, "verdict": TEXT, "at": TIME, "people": NUMBER})),
+    "takes_access": FLAG,
+    "is_outdated": FLAG,
+    "is_decided": FLAG,
+    "present": TEXT,
 }
 
 

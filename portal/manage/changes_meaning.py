@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -11,13 +11,14 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from portal.deps import current
-from portal.visit import visit
+from portal.visit import signed_in, visit
 from shared.domain.intent.batches import Batch, WaitingPerson, announced_until, batches_of
 from shared.domain.intent.decision import About, Verdict
 from shared.domain.intent.question import QUESTIONS
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.cuts import IMPATIENT, CutClass, StepKind
 from shared.domain.things.identity import UserKey
+from shared.engine.ports.guard import DecidedList
 
 # The title of a batch, by the cause that ends access.
 TITLES = {
@@ -46,6 +47,7 @@ class Seen(Struct, kw_only=True):
 
     waiting: tuple[WaitingPerson, ...] | None = None
     votes: dict[str, list[Vote]] = field(default_factory=dict)
+    decided: tuple[DecidedList, ...] = ()
     unread: list[Unread] = field(default_factory=list)
 
     def by_key(self) -> Mapping[UserKey, WaitingPerson]:
@@ -69,6 +71,15 @@ class Vote(Struct, frozen=True, kw_only=True):
     at: datetime
     is_own: bool
     about: About = About.CUTS
+
+
+class Bound(Struct, frozen=True, kw_only=True):
+    """A decision that was carried out about the list `digest`, and the number of users who wait and are bound by it."""
+
+    digest: str
+    verdict: Verdict
+    at: datetime
+    people: int
 
 
 class Listed(Protocol):
@@ -97,6 +108,10 @@ class Change(Struct, frozen=True, kw_only=True):
     `author` is the user who deployed a configuration. The users in `concerned` may not decide; None means all users on the
     list. `cannot_approve` is the reason why the change cannot be approved by anyone. `needs_another` is True if a second
     administrator must approve, even if there is no objection for a long time.
+
+    `given` are the decisions about this list that were carried out, `bound_by` the carried out decisions about this or an
+    earlier list that bind users who still wait. `is_outdated` is True if another list replaced this one; `present` is the
+    digest of the one that waits now for the same reason, "" if there is none.
     """
 
     about: About
@@ -118,6 +133,15 @@ class Change(Struct, frozen=True, kw_only=True):
     concerned: frozenset[UserKey] | None = None
     cannot_approve: str = ""
     needs_another: bool = False
+    given: tuple[Vote, ...] = ()
+    bound_by: tuple[Bound, ...] = ()
+    present: str = ""
+    is_outdated: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Return True if decisions that were carried out bind all who still wait; it takes effect with each user's next pass."""
+        return bool(self.still) and sum(each.people for each in self.bound_by) >= (self.still or 0)
 
     @property
     def is_question(self) -> bool:
@@ -149,12 +173,18 @@ class Change(Struct, frozen=True, kw_only=True):
         return next((vote.verdict for vote in reversed(self.votes) if vote.is_own), None)
 
 
-def change_of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "") -> Change:
-    """Return a batch as the page shows it: the waiting users, the effect of approving and rejecting, the decisions so far."""
+def change_of_batch(
+    batch: Batch, found: Seen, *, is_kept: bool, digest: str = "", earlier: Sequence[tuple[DecidedList, Batch]] = ()
+) -> Change:
+    """Return a batch as the page shows it: the waiting users, the effect of approving and rejecting, the decisions so far.
+
+    `earlier` are lists of the same reason and source about which decisions were carried out.
+    """
     digest, guard, waiting = digest or batch.digest, current().deps.engine.policy.guard, found.by_key()
     wait = [e for e in batch.entries if waits_for(e, waiting.get(e.user_key))]
     still = [waiting[e.user_key] for e in wait if e.user_key in waiting]
-    is_current = found.waiting is not None and any(each.digest == digest for each in batches_of(found.waiting))
+    alike = [each for each in batches_of(found.waiting or ()) if _kind(each) == _kind(batch)]
+    is_current = any(each.digest == digest for each in alike)
     since = batch.since if is_current else None
     undone = sum(person.undoable_done for person in still)
     votes = tuple(found.votes.get(digest, ()))
@@ -176,7 +206,53 @@ def change_of_batch(batch: Batch, found: Seen, *, is_kept: bool, digest: str = "
         is_kept=is_kept,
         takes_effect_at=takes_effect_at(votes, guard) if batch.cause is not CutClass.ANNOUNCED else None,
         needs_another=batch.cause is CutClass.ANNOUNCED and needs_another(votes, guard.approvers),
+        given=_given(digest, found),
+        bound_by=tuple(bound_by(still, earlier, guard)),
+        present="" if is_current or not alike else alike[0].digest,
+        is_outdated=found.waiting is not None and not is_current and batch.cause is not CutClass.ANNOUNCED,
     )
+
+
+def _kind(batch: Batch | DecidedList) -> tuple[CutClass, str]:
+    return batch.cause, batch.source
+
+
+def _given(digest: str, found: Seen) -> tuple[Vote, ...]:
+    _, own = signed_in()
+    return tuple(
+        Vote(by=vote.by, verdict=vote.verdict, at=vote.at, is_own=vote.by == own)
+        for each in found.decided
+        if each.digest == digest
+        for vote in each.votes
+    )
+
+
+def bound_by(
+    still: Iterable[WaitingPerson], earlier: Sequence[tuple[DecidedList, Batch]], guard: GuardSettings
+) -> Iterator[Bound]:
+    """Yield the decisions that bind users who still wait, the newest first; each user counts for the newest that binds.
+
+    The rule is that of the process which carries a decision out: the user waited since before it, for the same reason by the
+    same source, and an approval also names what the user loses and has not lapsed.
+    """
+    left = {person.user_key: person for person in still}
+    for decided, batch in sorted(earlier, key=lambda each: each[0].at, reverse=True):
+        steps = {entry.user_key: entry.steps for entry in batch.entries}
+        is_rejected = decided.verdict is Verdict.REJECT
+        if not is_rejected and visit().now() >= decided.at + guard.approval_lapses:
+            continue
+        bound = [
+            key
+            for key, person in left.items()
+            if key in steps
+            and person.since <= decided.at
+            and (person.cause, person.source) == _kind(decided)
+            and (is_rejected or person.steps == steps[key])
+        ]
+        for key in bound:
+            del left[key]
+        if bound:
+            yield Bound(digest=decided.digest, verdict=decided.verdict, at=decided.at, people=len(bound))
 
 
 def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:

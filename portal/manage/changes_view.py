@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import flask
@@ -25,8 +26,11 @@ from shared.domain.intent.decision import About
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserKey, user_key_for
 from shared.engine.ports.deps import Deps
+from shared.engine.ports.guard import DecidedList
 
 _MOST_OLDER = 20  # the most lists with a decision that are no longer a batch; each costs a read
+_MOST_EARLIER = 5  # the most decided lists of one reason that are compared with those who wait
+_DECIDED_FOR = timedelta(days=8)
 _KEPT_LISTS = 20
 _STORED_S = 3600.0  # the inbox deletes old objects, so a list is stored again after this time
 _EXTENSION = "benchkeeper.changes"
@@ -115,13 +119,14 @@ def seen() -> Seen:
 
 
 def cuts(found: Seen) -> list[Change]:
-    """Return the batches of waiting cuts: the present batches, then earlier lists that have a decision.
+    """Return the batches of waiting cuts: the present batches, then earlier lists with a decision that is not carried out yet.
 
     Each batch is stored as it is shown, so that a click is about exactly the list on the page.
     """
-    changes = [
-        change_of_batch(batch, found, is_kept=_is_stored(batch, found)) for batch in batches_of(found.waiting or ())
-    ]
+    batches = batches_of(found.waiting or ())
+    if batches:
+        _look_at_decided(found)
+    changes = [_present(batch, found) for batch in batches]
     current_ones = {change.digest for change in changes}
     older = [
         digest for digest, votes in found.votes.items() if digest not in current_ones and votes[0].about is About.CUTS
@@ -139,11 +144,43 @@ def cuts(found: Seen) -> list[Change]:
 
 def cuts_of(digest: str, found: Seen) -> Change | None:
     """Return the list of a digest: the present batch if its digest matches, else the stored list, else None."""
+    _look_at_decided(found)
     for batch in batches_of(found.waiting or ()):
         if batch.digest == digest:
-            return change_of_batch(batch, found, is_kept=_is_stored(batch, found))
+            return _present(batch, found)
     stored = stored_list(digest)
-    return None if stored is None else change_of_batch(stored, found, is_kept=True, digest=digest)
+    if stored is None:
+        return None
+    return change_of_batch(stored, found, is_kept=True, digest=digest, earlier=_earlier(stored, found))
+
+
+def _present(batch: Batch, found: Seen) -> Change:
+    return change_of_batch(batch, found, is_kept=_is_stored(batch, found), earlier=_earlier(batch, found))
+
+
+def _look_at_decided(found: Seen) -> None:
+    """Read the lists that were decided lately, by one listing."""
+    try:
+        found.decided = _engine().guard.decided(since=visit().now() - _DECIDED_FOR)
+    except BenchkeeperError as error:
+        missing(found, Unread.DECISIONS, error)
+
+
+def _earlier(batch: Batch, found: Seen) -> list[tuple[DecidedList, Batch]]:
+    """Return the decided lists of the same reason and source that may bind users of this batch; each costs a read."""
+    alike = [each for each in found.decided if (each.cause, each.source) == (batch.cause, batch.source)]
+    earlier = []
+    for each in alike[-_MOST_EARLIER:]:
+        if each.at < batch.since:  # everybody came to wait later
+            continue
+        try:
+            stored = stored_list(each.digest)
+        except BenchkeeperError as error:
+            missing(found, Unread.LISTS, error)
+            continue
+        if stored is not None:
+            earlier.append((each, stored))
+    return earlier
 
 
 def stored_list(digest: str) -> Batch | None:

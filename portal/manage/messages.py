@@ -115,12 +115,12 @@ def letters_or_none() -> Letters | None:
 
 def _in_order(rows: Sequence[LetterRow]) -> tuple[LetterRow, ...]:
     newest_first = rows[::-1]
-    return tuple(sorted(newest_first, key=lambda row: not (row.cuts and row.replayed_at is None)))
+    return tuple(sorted(newest_first, key=lambda row: not (row.ends_access and row.replayed_at is None)))
 
 
 def meant_words(row: LetterRow) -> str:
     """Return the effect that a message would have had, as far as its row shows."""
-    if row.cuts:
+    if row.ends_access:
         return "End access"
     if row.function == "tick":
         return "Run a scheduled check"

@@ -79,7 +79,7 @@ def index() -> flask.Response:
         need_of=need_of,
         strays=len(seen.strays),
         letters=None if found is None else len(found.waiting),
-        leaver_letters=0 if found is None else sum(row.cuts for row in found.waiting),
+        leaver_letters=0 if found is None else sum(row.ends_access for row in found.waiting),
         rosters=refused,
         changes=changes,
         changes_unread=looked.unread,

@@ -19,10 +19,14 @@ from shared.domain.intent.batches import Batch, batches_of
 from shared.domain.intent.decision import Verdict
 from shared.domain.people.events import Joined, LeaveCancelled, Left, Moved
 from shared.domain.plan.guard_settings import GuardSettings
+from shared.domain.record.cuts import CutClass
 from shared.domain.record.record import Presence
 from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.engine.decisions.decisions import take_up_decisions
 from shared.engine.decisions.policy_change import note_deployed
 from shared.engine.decisions.policy_change import waiting as policy_waiting
+from shared.engine.ports.guard import DecidedList, GivenVote
+from shared.engine.reconcile.reconciler import reconcile
 from shared.engine.sweeps.sweeps import sweep
 from shared.wiring import wire
 
@@ -71,6 +75,10 @@ def is_cut(hub: Hub, key: UserKey) -> bool:
     return stored.record.spec.presence is Presence.ABSENT
 
 
+def clock(hub: Hub) -> str:
+    return f"{hub.bench.now:%H:%M}"
+
+
 def given(hub: Hub) -> list[tuple[str, Verdict, str]]:
     """The decisions that wait: by whom, what, about which list."""
     return [(d.shown.by, d.shown.verdict, d.shown.digest) for d in hub.bench.deps.decisions.waiting() if d.shown]
@@ -102,7 +110,7 @@ def test_a_batch_is_on_the_overview_in_the_navigation_and_on_its_own_page(hub: H
     one = mia.text(f"/manage/changes/{batch.digest}")
     for entry in batch.entries:
         assert f"/manage/people/{entry.user_key}" in one
-    assert "After 4 h each notebook is stopped" in plain(one)
+    assert "Those who still wait after 4 h are stopped" in plain(one)
 
 
 def test_the_overview_has_a_line_for_the_batch_and_none_for_its_people(hub: Hub) -> None:
@@ -208,7 +216,7 @@ def test_a_click_is_about_the_list_that_was_shown_whatever_waits_by_then(hub: Hu
         assert answer.status_code == 303
     assert {digest for _, _, digest in given(hub)} == {shown.digest}
     text = plain(hub.browser(MIA).text(f"/manage/changes/{shown.digest}"))
-    assert "This list is out of date." in text
+    assert "This list is out of date" in text
     assert "5 still waiting" in text
     assert sorted(each["digest"] for each in mia.get("/api/changes").json["changes"]) == sorted(
         [shown.digest, now.digest]
@@ -217,6 +225,87 @@ def test_a_click_is_about_the_list_that_was_shown_whatever_waits_by_then(hub: Hu
     assert all(is_cut(hub, key) for key in shown.people - {back.key})
     assert not is_cut(hub, back.key)
     assert not is_cut(hub, late.key)
+
+
+def test_a_decided_list_shows_its_decisions_and_the_next_one_names_them_where_they_bind() -> None:
+    """A decision is written to each record, and each person leaves the list with their own next pass."""
+    hub = flooded(emails=[parse_email(f"user{number}@example.com") for number in range(16)])
+    shown, mia, otto = batch_of(hub), hub.browser(MIA), hub.browser(OTTO)
+    mia.post(f"/manage/changes/{shown.digest}/approve")
+    hub.bench.advance(minutes=1)
+    otto.post(f"/manage/changes/{shown.digest}/reject")
+    take_up_decisions(hub.bench.deps)  # written to every record; nobody has had a pass yet
+    decided = plain(mia.text(f"/manage/changes/{shown.digest}"))
+    assert "Approved by you" in decided
+    assert f"Rejected by {user_key_for(OTTO)}" in decided
+    assert "This was decided. It takes effect for one person after the other, within minutes." in decided
+    assert "Approve …" not in decided
+    first = min(shown.people)
+    reconcile(first, hub.bench.deps)
+    now = batch_of(hub)
+    assert now.people == shown.people - {first}
+    after = plain(mia.text(f"/manage/changes/{now.digest}"))
+    assert f"An earlier list was rejected {clock(hub)}" in after
+    assert f"That applies to {len(now.people)} people here." in after
+    assert "Decided so far Nothing" not in after
+    assert "Approve …" not in after
+    old_html = otto.text(f"/manage/changes/{shown.digest}")
+    old = plain(old_html)
+    assert "Rejected by you" in old
+    assert "This list is out of date, so nothing can be decided here. See the present list" in old
+    assert f'href="/manage/changes/{now.digest}"' in old_html
+    assert "Approve …" not in old
+    assert "Reject …" not in old
+    assert "Approve this list" not in otto.text(f"/manage/changes/{shown.digest}/approve")
+    one = mia.get(f"/api/changes/{now.digest}").json
+    assert (one["is_decided"], one["bound_by"][0]["digest"]) == (True, shown.digest)
+    ticks(hub, 2)
+    assert not any(is_cut(hub, key) for key in shown.people)
+    over = plain(mia.text(f"/manage/changes/{shown.digest}"))
+    assert "Approved by you" in over
+    assert "no one waits for this reason any more" in over
+
+
+def test_a_person_who_waits_anew_is_bound_by_no_earlier_decision(hub: Hub) -> None:
+    """The same people leave again after a rejection: that is another matter, and the page says nothing of the old decision."""
+    shown, mia = batch_of(hub), hub.browser(MIA)
+    mia.post(f"/manage/changes/{shown.digest}/reject")
+    ticks(hub, 2)
+    for number, email in enumerate(each for each in PEOPLE if user_key_for(each) in shown.people):
+        life = Life(hub.bench, email)
+        life.serial = 700 + number
+        life.tell(Left, source="hr")
+    now = batch_of(hub)
+    text = plain(mia.text(f"/manage/changes/{now.digest}"))
+    assert now.digest != shown.digest
+    assert "Decided so far Nothing" in text
+    assert "Approve …" in text
+
+
+def test_old_notes_of_decisions_are_removed_by_the_next(hub: Hub) -> None:
+    guard, like = hub.bench.deps.guard, DecidedList(
+        digest="a" * 32, verdict=Verdict.REJECT, at=hub.bench.now, cause=CutClass.EMPLOYMENT, source="hr",
+        votes=(GivenVote(by=user_key_for(MIA), verdict=Verdict.REJECT, at=hub.bench.now),),
+    )  # fmt: skip
+    guard.note_decided(like)
+    guard.note_decided(like)
+    assert guard.decided(since=hub.bench.now - timedelta(days=1)) == (like,)
+    later = replace(like, digest="b" * 32, at=hub.bench.now + timedelta(days=20))
+    guard.note_decided(later)
+    assert guard.decided(since=hub.bench.now - timedelta(days=90)) == (later,)
+
+
+def test_without_a_decision_people_leave_the_list_as_the_limits_get_room(hub: Hub) -> None:
+    """What the page says about waiting is what happens."""
+    before = batch_of(hub)
+    text = plain(hub.browser(MIA).text(f"/manage/changes/{before.digest}"))
+    assert "As the limits of the hour and of the day get room, people lose access one after the other." in text
+    assert "Those who still wait after 4 h are stopped" in text
+    assert hub.browser(MIA).get(f"/api/changes/{before.digest}").json["takes_access"] is True
+    ticks(hub, 95)
+    after = batch_of(hub)
+    assert before.people > after.people
+    assert all(is_cut(hub, key) for key in before.people - after.people)
 
 
 def test_the_list_that_was_shown_is_found_by_another_process(hub: Hub) -> None:
@@ -345,7 +434,7 @@ def test_people_who_lost_a_group_wait_without_end() -> None:
     for life in lives:
         life.tell(Moved, groups=(), profile=None, profile_said=True)
     text = plain(hub.browser(MIA).text("/manage/changes"))
-    assert "They keep their access." in text
+    assert "As the limits of the hour and of the day get room, people lose access one after the other." in text
     assert hub.browser(MIA).get("/api/changes").json["changes"][0]["patience_ends"] is None
 
 

@@ -82,6 +82,23 @@ def test_a_leaver_comes_first_and_the_page_says_what_it_would_have_done_to_whom(
     assert ana.record().spec.presence is Presence.PRESENT  # looking does nothing
 
 
+def test_a_leaver_that_could_not_be_read_comes_first_too(ana: Hub) -> None:
+    """Such a message names nobody that could be understood, so it is no `cuts`; it still is about a leaver."""
+    unread = LetterRow(
+        letter_id="unread", sent_at=ana.bench.now, reason="LeaverNotUnderstood", detail="No time.", function="lifecycle",
+        users=(user_key_for(ANA),),
+    )  # fmt: skip
+    ana.keep_letter(unread)
+    ana.bench.advance(minutes=5)
+    newer = keep(ana, "mover", profile="engineer")
+    ana.swept()
+    html = ana.browser(MIA).text("/manage/messages")
+    assert html.index(path(unread)) < html.index(path(newer))
+    assert "End access" in html
+    assert "It would have End access" in plain(ana.browser(MIA).text(path(unread)))
+    assert "1 message about a leaver not processed" in plain(ana.browser(MIA).text("/manage"))
+
+
 def test_replay_is_carried_out_by_the_tick_and_once(ana: Hub) -> None:
     row = keep(ana, "leaver")
     answer = ana.browser(MIA).post(f"{path(row)}/replay")

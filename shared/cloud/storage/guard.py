@@ -2,6 +2,7 @@
 
 `guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time is the time of the claim
 `guard/waiting/<user_key>[.idle]`          empty; metadata describes the waiting cut, so that one listing shows all users
+`guard/decided/<time>-<digest>`            empty; metadata has the decisions about a list that took effect, for pages
 `guard/sizes`                              JSON; the size of the fleet, from the last sweep that counted
 `guard/limits/<digest of the group>/…`     empty, one folder for each limited group:
 `…/seats/<number>`                         metadata names the holder, if there is one
@@ -17,7 +18,7 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -26,10 +27,11 @@ from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Listed
 from shared.domain.fleet.spent import Spending
 from shared.domain.intent.batches import WaitingPerson
+from shared.domain.intent.decision import Verdict
 from shared.domain.record.cuts import CutClass, StepKind
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_user_key
-from shared.engine.ports.guard import FleetSizes, Seat, Seats, SeatWaiter, Slot
+from shared.engine.ports.guard import DecidedList, FleetSizes, GivenVote, Seat, Seats, SeatWaiter, Slot
 
 if TYPE_CHECKING:
     from shared.engine.ports.deps import Clock
@@ -39,6 +41,8 @@ _SLOTS = "guard/slots/"
 _WAITING = "guard/waiting/"
 _IDLE = ".idle"
 _SIZES = "guard/sizes"
+_DECIDED = "guard/decided/"
+_DECIDED_KEPT = timedelta(days=8)  # a little longer than the inbox keeps the lists themselves
 _SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
 _NOBODY = "_"  # the folder's name for slots that earlier versions stored without a source
 _FIELDS = "name,generation,timeCreated,metadata"
@@ -164,6 +168,49 @@ class StorageGuard:
             found = _waiting(listed.name.removeprefix(_WAITING).removesuffix(_IDLE), listed.metadata)
             if found is not None:
                 yield found
+
+    def note_decided(self, decided: DecidedList) -> None:
+        """Write the note by one call, and remove those that are too old to be shown."""
+        bucket = self._clients.bucket()
+        votes = " ".join(f"{vote.by}/{vote.verdict.value}/{vote.at.isoformat()}" for vote in decided.votes)
+        about = {"verdict": decided.verdict.value, "cause": decided.cause.value, "source": decided.source}
+        name = f"{_day(decided.at)}-{decided.digest}"
+        bucket.write(
+            f"{_DECIDED}{name}", b"", content_type=_EMPTY, what="note a decided list",
+            metadata={**about, "at": decided.at.isoformat(), "votes": votes},
+        )  # fmt: skip
+        oldest = f"{_DECIDED}{_day(decided.at - _DECIDED_KEPT)}"
+        for old in bucket.objects(prefix=_DECIDED, end_offset=oldest, what="list old decided lists"):
+            bucket.delete(old.name, what="forget an old decided list")
+
+    def decided(self, *, since: datetime) -> tuple[DecidedList, ...]:
+        """Return the notes by one listing; an unreadable note is left out."""
+        listed = self._clients.bucket().objects(
+            prefix=_DECIDED, start_offset=f"{_DECIDED}{_day(since)}", fields=_FIELDS, what="list decided lists"
+        )
+        found = (_decided(each.name.removeprefix(_DECIDED), each.metadata) for each in listed)
+        return tuple(sorted((each for each in found if each is not None), key=lambda each: each.at))
+
+
+def _day(moment: datetime) -> str:
+    return moment.strftime("%Y%m%d")
+
+
+def _decided(name: str, metadata: Mapping[str, str]) -> DecidedList | None:
+    try:
+        votes = [vote.split("/") for vote in metadata["votes"].split()]
+        return DecidedList(
+            digest=name.partition("-")[2],
+            verdict=Verdict(metadata["verdict"]),
+            at=datetime.fromisoformat(metadata["at"]),
+            cause=CutClass(metadata["cause"]),
+            source=metadata["source"],
+            votes=tuple(
+                GivenVote(by=by, verdict=Verdict(verdict), at=datetime.fromisoformat(at)) for by, verdict, at in votes
+            ),
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _slot_name(source: str, window: str, number: int) -> str:

@@ -26,7 +26,7 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.history import StoryKind, StoryLine, told
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
-from shared.engine.ports.guard import WaitingDecision
+from shared.engine.ports.guard import DecidedList, GivenVote, WaitingDecision
 from shared.engine.reconcile.changing import change_record
 
 # A policy changes what groups and profiles entitle to; a user's leave is not its effect.
@@ -86,7 +86,7 @@ def standing_of(
 
 
 def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
-    """Write the decision to every record of the list; return False if some could not be written yet."""
+    """Write the decision to every record of the list, then note it for pages; return False if some could not be written yet."""
     verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
     by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
     voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
@@ -104,7 +104,15 @@ def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[V
         people=len(batch.entries),
         **{outcome.value: outcomes[outcome] for outcome in Outcome},
     )
-    return not outcomes[Outcome.FAILED]
+    if outcomes[Outcome.FAILED]:
+        return False
+    given = [GivenVote(by=v.subject, verdict=v.decision.verdict, at=v.waiting.created_at) for v in votes]
+    deps.guard.note_decided(
+        DecidedList(
+            digest=digest, verdict=verdict, at=voted_at, cause=batch.cause, source=batch.source, votes=tuple(given)
+        )
+    )
+    return True
 
 
 def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> Outcome:

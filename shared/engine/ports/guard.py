@@ -14,9 +14,10 @@ from msgspec import Struct, field
 
 from shared.domain.fleet.spent import Spending
 from shared.domain.intent.batches import WaitingPerson
-from shared.domain.intent.decision import Decision, ShownDecision
+from shared.domain.intent.decision import Decision, ShownDecision, Verdict
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Approved, Noted, PolicyInForce, Proposal
+from shared.domain.record.cuts import CutClass
 from shared.domain.things.identity import UserKey
 
 
@@ -43,6 +44,28 @@ class Slot(Struct, frozen=True, kw_only=True):
     holder: UserKey
     at: datetime
     generation: int
+
+
+class GivenVote(Struct, frozen=True, kw_only=True):
+    """A decision that counted: by whom (a user key), the verdict, and Cloud Storage's time of it."""
+
+    by: str
+    verdict: Verdict
+    at: datetime
+
+
+class DecidedList(Struct, frozen=True, kw_only=True):
+    """A list that was decided, for pages. `verdict` was written to the records; `at` is the time of its oldest vote.
+
+    `cause` and `source` are those of the list, which its digest does not tell.
+    """
+
+    digest: str
+    verdict: Verdict
+    at: datetime
+    cause: CutClass
+    source: str
+    votes: tuple[GivenVote, ...]
 
 
 class FleetSizes(Struct, frozen=True, kw_only=True):
@@ -85,6 +108,12 @@ class Guard(Protocol):
 
     def waiting(self) -> Iterator[WaitingPerson]:
         """Yield the entries of all waiting users, by one listing."""
+
+    def note_decided(self, decided: DecidedList) -> None:
+        """Store that a list was decided, and forget the oldest of such notes. Idempotent."""
+
+    def decided(self, *, since: datetime) -> tuple[DecidedList, ...]:
+        """Return the lists decided since that time, the oldest first, by one listing."""
 
 
 class Policies(Protocol):

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from shared.domain.intent.wish import Wish
+from shared.domain.things.errors import Reason
 from shared.domain.things.identity import UserEmail, UserKey
 
 
@@ -38,6 +39,11 @@ class LetterRow(Struct, frozen=True, kw_only=True):
     marks_pending: bool = False
     tries: int = 0
     next_try_at: datetime | None = None
+
+    @property
+    def ends_access(self) -> bool:
+        """Return True if the message states that a user leaves, or looks like it and could not be read as far as that."""
+        return self.cuts or self.reason == Reason.LEAVER_NOT_UNDERSTOOD.value
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
