@@ -187,11 +187,12 @@ def print_person(seen: dict[str, Any], out: Terminal) -> None:
     rows = [
         (
             words.CONDITIONS.get(c["type"], c["type"]),
-            Text(words.HOLDS[c["status"]], style=coloured(c["status"]).style),
+            Text(words.HOLDS[in_order], style=coloured(in_order.value).style),
             Text(words.reason_words_of(c["type"], c["reason"]), style=coloured(c["reason"]).style),
             c["message"],
         )
         for c in seen["conditions"]
+        for in_order in [words.is_in_order(c["status"], c["reason"])]
     ]
     out.print(table([("PART", "whole"), ("OK", ""), ("STATUS", "fold"), ("WHY", "fold")], rows))
     out.print()

@@ -23,7 +23,7 @@ from shared.domain.record.status import Notice
 from shared.domain.things.errors import BenchkeeperError, RefusedError
 from shared.domain.things.history import StoryKind, StoryLine
 from shared.engine.news.requests import ask
-from shared.engine.views.words import line_in_words
+from shared.engine.views.words import line_in_words, owner_words
 
 blueprint = flask.Blueprint("home", __name__)
 _NOTEBOOK = "notebook"
@@ -58,6 +58,11 @@ TEXTS = {
     Said.ALREADY: "Already requested: nothing was changed.",
     Said.BUSY: "Your last click is still in progress, so this one did nothing.",
 }
+# What is said while something is under way, and what is about a Spark environment.
+_UNDER_WAY = frozenset(
+    {Said.START, Said.STOP, Said.RESTART, Said.RESTORE, Said.UNDO, Said.SPARK_START, Said.SPARK_DELETE}
+)
+_OF_SPARK = frozenset({Said.SPARK_START, Said.SPARK_DELETE})
 
 
 @blueprint.get("/")
@@ -66,8 +71,11 @@ def index() -> flask.Response:
     record, waiting = my_page()
     if record is None or not is_entitled(record):
         return _nothing_here(record)
-    said = flask.request.args.get("said", "")
-    return _whole(mine(record, waiting), TEXTS[Said(said)] if said in set(Said) else "")
+    found, asked = mine(record, waiting), flask.request.args.get("said", "")
+    said = Said(asked) if asked in set(Said) else None
+    if said in _UNDER_WAY and not found.moves:  # it is done: the page's own words say what came of it
+        said = None
+    return _whole(found, said)
 
 
 @blueprint.get("/parts/notebook")
@@ -110,7 +118,7 @@ def _for_owner(line: StoryLine, record: UserRecord) -> StoryLine:
     """Return the history line for the owner, without other users' keys, which only administrators may see."""
     line = line_in_words(line)
     if not line.by or line.by == record.user_key:
-        return line
+        return replace(line, because=owner_words(line.because))
     return replace(line, because="by an administrator", by="")
 
 
@@ -243,8 +251,9 @@ def _part(template: str) -> flask.Response:
     return pages.fragment(template, mine=mine(record, waiting), said="")
 
 
-def _whole(found: Mine, said: str) -> flask.Response:
-    return pages.page("home/index.html", mine=found, said=said)
+def _whole(found: Mine, said: Said | None) -> flask.Response:
+    """Return the page. What a click says stands in the part that it is about, and goes when the script renews that part."""
+    return pages.page("home/index.html", mine=found, said=TEXTS[said] if said else "", is_of_spark=said in _OF_SPARK)
 
 
 def _nothing_here(record: UserRecord | None) -> flask.Response:

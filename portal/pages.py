@@ -218,7 +218,7 @@ def _context() -> dict[str, Any]:
     portal, present = current(), visit()
     return {
         "person": present.person,
-        "contact": portal.deps.contact,
+        "contact": word(portal.deps.contact),
         "env": portal.deps.env,
         "language": present.language,
         "languages": LANGUAGES,

@@ -12,6 +12,7 @@ from portal.language import LANGUAGES
 from portal.mine import my_record
 from portal.reader import CONSENT, COOKIE, YEAR_S, consent_for, zone_named
 from portal.routes import Access, Param, Place, Route
+from portal.visit import visit
 from shared.domain.things.errors import RefusedError
 
 blueprint = flask.Blueprint("preferences", __name__)
@@ -19,14 +20,13 @@ blueprint = flask.Blueprint("preferences", __name__)
 
 @blueprint.post("/preferences/time-zone")
 def time_zone() -> flask.Response:
-    """Store the zone in a cookie, and redirect to the page of the form."""
-    zone = zone_named(flask.request.form.get("zone", ""))
+    """Store the zone in a cookie, and redirect to the page of the form. Ask again for a zone that does not exist."""
+    typed, back = flask.request.form.get("zone", ""), _own_path(flask.request.form.get("back", "/"))
+    zone = zone_named(typed)
     if zone is None:
-        raise RefusedError(
-            user_message="That is not a time zone. Write one like Europe/Berlin, America/Sao_Paulo or UTC.",
-            detail="a time zone that is not known",
-        )
-    response = pages.go(_own_path(flask.request.form.get("back", "/")))
+        visit().reason, visit().detail = "Refused", "a time zone that is not known"
+        return pages.page("time-zone.html", status=409, typed=typed[:64], back=back)
+    response = pages.go(back)
     response.set_cookie(COOKIE, zone.key, max_age=YEAR_S, samesite="Lax", path="/")
     return response
 

@@ -40,7 +40,8 @@ WORDS = {
 class SparkView(Struct, frozen=True, kw_only=True):
     """The view of a template. `diagnosis` says why the last cluster is gone.
 
-    If `offered` is False, a left-over cluster can only be deleted. `size_text` and `price_class` are "" if the template does
+    `unused_for` is the time without a job after which a running cluster is deleted, `ends_at` the time at which it is deleted
+    in any case; None if the template does not state them, or none runs. If `offered` is False, a left-over cluster can only be deleted. `size_text` and `price_class` are "" if the template does
     not state them.
     """
 
@@ -54,6 +55,8 @@ class SparkView(Struct, frozen=True, kw_only=True):
     word: str
     why: str
     since: datetime | None
+    unused_for: timedelta | None
+    ends_at: datetime | None
     open_url: str
     cluster_name: str
     diagnosis: str
@@ -93,6 +96,7 @@ def _view(
     phase = _phase(known, wish)
     offered = template in profile.templates
     price = size.price_class if size is not None else None
+    since, runs = _since(known, wish, phase), phase is SparkPhase.RUNNING and size is not None
     return SparkView(
         template=template,
         title=environment.title,
@@ -103,7 +107,9 @@ def _view(
         phase=phase,
         word=WORDS[phase],
         why=_why(known, phase),
-        since=_since(known, wish, phase),
+        since=since,
+        unused_for=size.unused_for if size is not None and runs else None,
+        ends_at=since + size.longest if size is not None and runs and since is not None and size.longest else None,
         open_url=url_of(known.jupyter_url) if known is not None and phase is SparkPhase.RUNNING else "",
         cluster_name=known.name if known is not None else "",
         diagnosis=known.diagnosis if known is not None and phase is SparkPhase.OFF else "",

@@ -61,6 +61,9 @@ class SignIn:
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             path = str(request.environ["RAW_URI"])
             return redirect(f"/_sign_in?{urlencode({'continue': path if self._is_ours(path) else '/'})}", 302)
+        if "text/html" in request.headers.get("Accept", ""):  # a form that was sent after signing out
+            text = "You are signed out, so nothing was changed. Sign in, and do it again on the page."
+            return notice_page("Sign in first", text, status=401, links=[("Sign in", "/_sign_in?continue=/")])
         return Response("Sign in first.\n", 401, content_type="text/plain; charset=utf-8")
 
     def respond(self, request: Request) -> Response:

@@ -28,7 +28,7 @@ from shared.engine.ports.inbox import WaitingWish
 from shared.messages.addresses import parse_address
 
 _WHO = "who"
-_NOT_FOUND = "no-one"
+_NOT_FOUND, _NOT_WHOLE = "no-one", "not-whole"
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,8 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
 @blueprint.get("/manage/help")
 def help_desk() -> flask.Response:
     """Show the search form."""
-    return pages.page("manage/help.html", is_unknown=flask.request.args.get("said") == _NOT_FOUND)
+    said = flask.request.args.get("said")
+    return pages.page("manage/help.html", is_unknown=said == _NOT_FOUND, is_part=said == _NOT_WHOLE)
 
 
 @blueprint.post("/manage/help")
@@ -56,7 +57,7 @@ def find() -> flask.Response:
     try:
         record = holder_of(parse_address(typed, current().deps.engine.policy.people))
     except InvalidMessageError:
-        record = None
+        return pages.go(flask.url_for("manage.help_desk", said=_NOT_WHOLE))
     if record is None:
         return pages.go(flask.url_for("manage.help_desk", said=_NOT_FOUND))
     return pages.go(flask.url_for("manage.person", user_key=record.user_key))
@@ -114,7 +115,10 @@ _ADDRESS = Param(
     name=_WHO, place=Place.FORM, text="The person's whole address.", schema={"type": "string"}, required=True
 )
 _SAID = Param(
-    name="said", place=Place.QUERY, text="What the page says on top.", schema={"type": "string", "enum": [_NOT_FOUND]}
+    name="said",
+    place=Place.QUERY,
+    text="What the page says on top.",
+    schema={"type": "string", "enum": [_NOT_FOUND, _NOT_WHOLE]},
 )
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -132,6 +136,8 @@ ROUTES: tuple[Route, ...] = (
         summary="Find a person by address.",
         access=Access.FIND,
         params=(_ADDRESS,),
-        answers={303: "The person's page, or the form, which says that nobody has this address, is at Location."},
+        answers={
+            303: "The person's page, or the form, which says that nobody has this address or that it is none, is at Location."
+        },
     ),
 )

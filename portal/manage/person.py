@@ -32,7 +32,7 @@ from shared.engine.reconcile.reconciler import preview
 from shared.engine.views import words
 from shared.engine.views.audit import history_page
 from shared.engine.views.certificate import NOT_COVERED, certificate_of
-from shared.engine.views.notices import to_know
+from shared.engine.views.notices import to_know_on_page
 from shared.engine.views.person import address_view, observed_view, plan_view, url_of
 
 
@@ -149,7 +149,7 @@ def person(user_key: str) -> flask.Response:
         entitlement=judge_entitlement(record.facts, engine.policy.catalog, now, engine.policy.book),
         blocked=record.facts.blocked(),
         groups=sorted(record.facts.groups(now)),
-        notices=to_know(address_view(record, now)),
+        notices=to_know_on_page(address_view(record, now)),
         observed=observed_view(found),
         report=report_view(reported, profile, now),
         plan=plan_view(found.plan),

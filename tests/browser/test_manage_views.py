@@ -54,7 +54,7 @@ ANSWERS = {
     "who has access": r"\d+\s+with access",
     "what runs": r"\d+\s+running",
     "what it costs": "this month, estimated",
-    "which leavers wait": "leavers waiting",
+    "which leavers wait": "leavers with kept data",
     "is Google sold out": "europe-west1-b sold out since",
     "what is dangerous": "message about a leaver not processed",
     "what went wrong": "messages could not be processed",
@@ -116,7 +116,7 @@ def test_the_answers_of_ten_seconds_lie_where_one_looks_first(
 CLICKS = [
     ("who has access now and why", "with access", "People", "HR, default profile"),
     ("what does it cost and why did it jump", "this month, estimated", "Costs", "What changed"),
-    ("who left and what is kept", "leavers waiting", "People", "Not verified"),
+    ("who left and what is kept", "leavers with kept data", "People", "Not verified"),
     ("who does not use it", "Not used for 60 days", "People", "people match."),
     ("who is an exception", "Exceptions", "People", "Data on hold: case 4711"),
     ("what went wrong this week", "messages could not be processed", "Messages", "Leaver not understood"),

@@ -109,6 +109,13 @@ def test_nobody_is_sent_to_the_page_and_comes_back_signed_in(front: str) -> None
     assert browser.get(f"{front}/?gcp-iap-mode=IDENTITY").text.count(f"accounts.google.com:{ANA}") == 1
 
 
+def test_a_form_sent_after_signing_out_is_answered_by_a_page_with_a_link(front: str) -> None:
+    answer = Browser().get(f"{front}/notebook/stop", method="POST", headers={"Accept": "text/html,*/*"})
+    assert answer.status == 401
+    assert "nothing was changed" in answer.text
+    assert 'href="/_sign_in?continue=/"' in answer.text
+
+
 @pytest.mark.parametrize(
     ("method", "accept"), [("GET", "application/json"), ("GET", "*/*"), ("POST", "text/html"), ("DELETE", "text/html")]
 )

@@ -150,7 +150,7 @@ def test_a_dry_run_of_a_leaver_plans_the_stop_and_of_poison_still_says_why(bench
         bench.advance(minutes=1)
         tell(bench, body("mover", f"m{bench.now.minute}", hours=bench.now.minute / 60, n=bench.now.minute))
     (change,) = replay(kept(bench, body("leaver", "e5", hours=0)), parse, bench.deps, dry_run=True).changes
-    assert change.text == "left: left (event e5)"
+    assert change.text == "loses access: left (event e5)"
     assert change.actions[0].startswith("stop instance nb-ana-silva-")
     still = replay(kept(bench, body(profile="pilot"), letter_id="8"), parse, bench.deps, dry_run=True)
     assert (still.used, still.reason) == (False, "UnknownProfile")

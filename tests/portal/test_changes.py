@@ -129,6 +129,22 @@ def test_the_page_of_somebody_who_waits_says_so_and_later_that_they_were_kept_in
     assert "An administrator marked the end of access as a mistake" in plain(mia.text(path))
 
 
+def test_the_page_of_somebody_who_waits_does_not_contradict_itself(hub: Hub) -> None:
+    key = min(batch_of(hub).people)
+    html = hub.browser(MIA).text(f"/manage/people/{key}")
+    text = plain(html)
+    assert "Access Still has access: its end waits. Left the company Target running" in text
+    assert "No access." not in text
+    assert "benchkeeper guard" not in html
+    assert '<a href="/manage/changes">See what waits under Changes</a>' in html
+    assert "End access now" in text
+    hub.browser(MIA).post(f"/manage/changes/{batch_of(hub).digest}/reject")
+    ticks(hub, 2)
+    assert "Access Kept by an administrator, although access would have ended." in plain(
+        hub.browser(MIA).text(f"/manage/people/{key}")
+    )
+
+
 def test_the_whole_list_is_a_file(hub: Hub) -> None:
     batch = batch_of(hub)
     mia = hub.browser(MIA)

@@ -82,9 +82,11 @@ class TestNotebook:
         assert "Stopping. Your files are kept." in text
         assert (state_of(text), REFRESH in text) == ("Stopping", True)
         assert 'id="open-notebook"' not in text
+        assert text.index('id="notebook"') < text.index('class="said"')  # it goes when the script renews the part
         two.life().minutes(4)
         text = ana.text("/")
         assert (state_of(text), REFRESH in text) == ("Stopped", False)
+        assert "Stopping. Your files are kept." not in ana.text("/?said=stop")  # it is done
         assert "You stopped your notebook." in text
         assert ana.post("/notebook/start").headers["Location"] == "/?said=start#notebook"
         assert state_of(ana.text("/")) == "Starting"
@@ -170,6 +172,7 @@ class TestKeepOn:
         assert ana.post("/notebook/keep-on", until="2h").headers["Location"] == "/?said=keep#notebook"
         assert two.record().spec.keep_on_until == two.bench.now + timedelta(hours=2)
         assert "Extended until 10:08 UTC (in 2 h)" in plain(ana.text("/"))
+        assert "unused" not in plain(ana.text("/").partition('id="facts"')[2].partition("</p>")[0])
         assert ana.post("/notebook/keep-on/cancel").headers["Location"] == "/?said=keep-not#notebook"
         assert two.record().spec.keep_on_until is None
         assert "Extended until" not in ana.text("/")
@@ -272,6 +275,14 @@ class TestNobody:
         two.bench.advance(days=40)
         assert "at least until" not in two.browser(ANA).text("/")
 
+    def test_who_has_a_role_and_no_notebook_sees_their_work_first(self, hub: Hub) -> None:
+        html = hub.browser(MIA).get("/").get_data(as_text=True)
+        text = plain(html.partition("<main")[2])
+        assert text.index("All people and their notebooks") < text.index("You have no notebook of your own")
+        assert 'class="button" href="/manage"' in html
+        assert "not on the access list" not in text
+        assert "Your work here" not in hub.browser(NOBODY).get("/").get_data(as_text=True)
+
     def test_without_a_contact_no_sentence_breaks(self) -> None:
         hub = make_hub(hub_settings(contact=""))
         text = plain(hub.browser(NOBODY).text("/"))
@@ -322,8 +333,12 @@ class TestZone:
     )
     def test_what_is_no_zone_is_refused_and_as_a_cookie_ignored(self, two: Hub, zone: str) -> None:
         ana = two.browser(ANA)
-        answer = ana.post("/preferences/time-zone", zone=zone)
+        answer = ana.post("/preferences/time-zone", zone=zone, back="/history")
         assert (answer.status_code, "Set-Cookie" in answer.headers) == (409, False)
+        html = answer.get_data(as_text=True)
+        assert "<h1>No such time zone</h1>" in html
+        assert f'id="zone-again" name="zone" value="{zone[:64].strip()}' in html
+        assert '<input type="hidden" name="back" value="/history">' in html
         ana.client.set_cookie("tz", zone)
         assert "08:04 UTC" in ana.text("/")
 

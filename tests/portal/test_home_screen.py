@@ -177,7 +177,9 @@ class TestHistory:
         two.browser(MIA).post(f"/manage/people/{KEY}/acts/start")
         two.life().minutes(6)
         text = plain(two.browser(ANA).text("/history"))
-        assert "Stop the notebook asked for by the person" in text
+        assert "Stop the notebook asked for by you" in text
+        assert "You stopped your notebook. The notebook is being stopped." in text
+        assert "by the person" not in text
         assert "Start the notebook by an administrator" in text
         for word in (str(user_key_for(MIA)), "mia.chen", "instances.create"):
             assert word not in text

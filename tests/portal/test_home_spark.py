@@ -29,6 +29,9 @@ def test_started_seen_coming_opened_and_deleted_by_forms_alone(two: Hub) -> None
     assert known.name in text
     assert REFRESH not in text
     assert "as you, not BigQuery" in text
+    assert re.search(
+        r"Deleted after 1 h without a job, at the latest .*\d\d:\d\d.* Files in Cloud Storage stay\.", plain(text)
+    )
     assert f"enable-personal-auth-session {known.name} --region=europe-west1" in text
     assert ana.post("/spark/single-node/delete").headers["Location"] == "/?said=spark-delete#spark"
     assert "Deleting" in ana.text("/")

@@ -185,6 +185,26 @@ class TestPage:
         assert f"{PAGE}/acts/start" not in html
         assert f"{PAGE}/acts/release" in html
 
+    def test_the_checks_of_a_leaver_who_had_spark_are_in_order_and_do_not_contradict(self, ana: Hub) -> None:
+        want_cluster(KEY, SMALL, ana.bench.deps, by="operator")
+        ana.life().minutes(6)
+        assert ana.record().status.condition(ConditionType.CLUSTERS_READY) is not None
+        assert "End access now" in section(ana.browser(MIA).text(PAGE), "status")
+        ana.left(ANA)
+        ana.life().minutes(15)
+        assert ana.record().status.condition(ConditionType.CLUSTERS_READY) is None
+        html = ana.browser(MIA).text(f"{PAGE}?tab=technical")
+        checks = section(html, "conditions-heading")
+        assert "1 Spark cluster running" not in checks
+        assert "Spark templates Yes Removed" in checks
+        assert "Notebook Yes Stopped, data kept" in checks
+        assert "Saved at " in checks
+        assert "End access now" not in section(html, "status")
+        story = section(ana.browser(MIA).text(f"{PAGE}?tab=history"), "story")
+        assert "Access is not cut yet. The notebook is being stopped." in story
+        assert "Access has ended. The notebook is being stopped." not in story
+        assert "No access: left (event" in story
+
     @pytest.mark.parametrize("key", [user_key_for(BEN), "nonsense", "a" * 300, "ana-silva-0123456789ab%0a"])
     def test_unknown_people_are_not_found(self, ana: Hub, key: str) -> None:
         mia = ana.browser(MIA)

@@ -40,7 +40,7 @@ def after(*events, start=None):
         ([], left(), "noted; still not entitled (left (event l))"),
         ([], group("g", STRANGERS, -1, member=True), "noted; still not entitled (member of 1 group, none of which"),
         ([left(hours=-20)], joined(hours=-2), "joined: profile analyst"),
-        ([joined()], left(), "left: left (event l)"),
+        ([joined()], left(), "loses access: left (event l)"),
         ([joined()], group("g", ENGINEERS, -1, member=True), "moved: profile analyst to engineer"),
         ([joined()], moved(attributes=CC), "cost centre none to CC-1"),
         (

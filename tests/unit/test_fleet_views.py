@@ -33,6 +33,7 @@ from shared.engine.views.fleet import (
     offered,
     ordered,
     point_days,
+    searched,
 )
 from shared.engine.views.months import sums_of
 from shared.engine.views.words import access_words, exception_words
@@ -293,6 +294,18 @@ class TestCosts:
             assert sum(sums.people for _, sums in groups) == found.total.people
             estimates = sum(sums.estimate or 0 for _, sums in groups)
             assert estimates == pytest.approx(found.total.estimate or 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("ñandu", "Ñandú.O'Neil+test@sub.example.co"), ("NANDU", "ñandú"), ("ZOE", "zoë@example.com"), ("zoë", "zoe@example.com"),
+        ("lodz", "Łódź"), ("soren", "søren"), ("strasse", "Straße"), ("αθηνα", "Αθήνα"), ("ελενης", "Ελένης"), ("алена", "Алёна"),
+        ("thuy", "Thủy"), ("istanbul", "İstanbul"), ("محمد", "مُحَمَّد"), ("김", "김민수"),
+    ],
+)  # fmt: skip
+def test_a_search_does_not_tell_marks_or_case_apart(typed, written):
+    assert searched(typed) in searched(written)
 
 
 class TestViews:

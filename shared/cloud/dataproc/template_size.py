@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +34,7 @@ _SHARED_CORE = {
 _PREDEFINED = re.compile(r"([a-z]\d[a-z]?)-(standard|highmem|highcpu)-(\d{1,3})(-lssd)?")
 _CUSTOM = re.compile(r"(?:([a-z]\d[a-z]?)-)?custom-(\d{1,3})-(\d{3,7})(-ext)?")
 _OTHER = re.compile(r"[a-z]\d[a-z]?-[a-z]+-(\d{1,3})")
+_SECONDS = re.compile(r"(\d{1,9})(?:\.\d+)?s", re.ASCII)
 _WITHOUT_WORKERS = "dataproc:dataproc.allow.zero.workers"
 _USUAL_WORKERS = 2  # Dataproc's default if a template names no number of workers [PY: clusters.py InstanceGroupConfig]
 
@@ -51,7 +53,8 @@ _LOW_UP_TO, _MEDIUM_UP_TO = 8, 32  # vCPUs of the whole cluster
 class ClusterSize(Struct, frozen=True, kw_only=True):
     """The size of a cluster as its template describes it. None means unknown.
 
-    `grows` is True if an autoscaling policy may add workers.
+    `unused_for` is the time without a job after which Dataproc deletes the cluster, `longest` the time after which it deletes
+    any. `grows` is True if an autoscaling policy may add workers.
     """
 
     machines: int
@@ -59,6 +62,8 @@ class ClusterSize(Struct, frozen=True, kw_only=True):
     memory_gb: float | None
     gpus: int = 0
     grows: bool = False
+    unused_for: timedelta | None = None
+    longest: timedelta | None = None
 
     @property
     def price_class(self) -> PriceClass | None:
@@ -99,7 +104,15 @@ def size_of(master: MasterTemplate) -> ClusterSize | None:
         memory_gb=None if None in memory else sum(each or 0.0 for each in memory),
         gpus=sum(size.gpus for size in known),
         grows=bool(_section(config, "autoscalingConfig").get("policyUri")),
+        unused_for=_time(_section(config, "lifecycleConfig").get("idleDeleteTtl")),
+        longest=_time(_section(config, "lifecycleConfig").get("autoDeleteTtl")),
     )
+
+
+def _time(value: object) -> timedelta | None:
+    """Return a duration as Dataproc writes it, such as `7200s`; None for any other value."""
+    found = _SECONDS.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(seconds=int(found[1])) if found is not None else None
 
 
 def machine_size(machine_type: str) -> tuple[int | None, float | None]:

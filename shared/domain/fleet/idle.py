@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,6 +228,11 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
     if working is not None:
         return now, working.reason
     return max(_signs(activity, policy, now), default=(None, Reason.IDLE), key=lambda sign: sign[0])
+
+
+def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
+    """Return the last moment at which the instance was used: as `last_sign`, but the start of the machine is no use."""
+    return last_sign(replace(activity, started_at=None), policy, now)[0]
 
 
 def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, since: datetime) -> IdleVerdict:

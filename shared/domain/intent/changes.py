@@ -97,7 +97,7 @@ def _differences(before: UserRecord | None, after: UserRecord) -> list[str]:
     if is_present and not was_present:
         said.append(f"joined: profile {after.spec.profile}")
     elif was_present and not is_present:
-        said.append(f"left: {after.spec.because}")
+        said.append(f"loses access: {after.spec.because}")
     elif before is not None and is_present and before.spec.profile != after.spec.profile:
         said.append(f"moved: profile {before.spec.profile} to {after.spec.profile}")
     if before is not None and before.cost_center != after.cost_center:

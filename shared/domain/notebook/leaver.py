@@ -27,13 +27,13 @@ _UNDECIDED = "Access is due to end, as it is for many others. The notebook is st
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
-    """Return a step that stops a running instance; the user reads `why`."""
+    """Return a step that stops a running instance; the user reads `why`, if there is one."""
     return Step(
         record=record,
         actions=(StopInstance(ref=ref),),
         condition=ConditionStatus.FALSE,
         reason=Reason.STOPPING,
-        message=f"{why[:1].upper()}{why[1:].rstrip('.')}. The notebook is being stopped.",
+        message=f"{why[:1].upper()}{why[1:].rstrip('.')}. The notebook is being stopped.".removeprefix(". "),
         requeue_after=scene.policy.poll,
         because=because,
     )

@@ -68,8 +68,8 @@ def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
         )
     if record.spec.presence is Presence.ABSENT:
         if state is NotebookState.ACTIVE:
-            because = f"Not entitled: {record.spec.because}."
-            return stop(record, notebook.ref, (because,), "Access has ended.", scene)
+            because = f"No access: {record.spec.because}."
+            return stop(record, notebook.ref, (because,), "", scene)
         return _left(record, notebook, scene)
     if is_to_restore(record, notebook):
         step = restore_step(record, notebook, scene)
@@ -188,8 +188,8 @@ def _not_ready(step: Step, reason: Reason, message: str, wait: timedelta) -> Ste
 def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
     if record.spec.power is Power.STOPPED:
         if not record.status.notebook.power_settled:
-            why = str(record.spec.power_reason)
-            return stop(record, notebook.ref, (f"To be stopped: {why}.",), why, scene)
+            why = record.spec.power_reason
+            return stop(record, notebook.ref, (f"To be stopped: {why}.",), why.stopping(), scene)
         record = _adopt(record, Power.RUNNING, PowerCause.STARTED_OUTSIDE)
     restart = restart_step(record, notebook, scene.policy, scene.now)
     if restart is not None:

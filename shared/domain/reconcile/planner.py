@@ -53,9 +53,10 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
     record = _with_condition(record, keeping, ConditionType.DATA_SAVED, now)
     record, copies = copies_step(record, scene)
     record = _with_condition(record, copies, ConditionType.COPIES_KEPT, now)
-    clusters = None if isinstance(seen.clusters, NotLooked) else spark_step(record, seen.clusters, scene)
     about, other = (ConditionType.CLUSTERS_REMOVED, ConditionType.CLUSTERS_READY)[:: 1 if leaves else -1]
-    record = _with_condition(_with_condition(record, None, other, now), clusters, about, now)
+    record = _with_condition(record, None, other, now)
+    clusters = None if isinstance(seen.clusters, NotLooked) else spark_step(record, seen.clusters, scene)
+    record = _with_condition(record, clusters, about, now)
     sessions = None if isinstance(seen.sessions, NotLooked) else sessions_step(record, seen.sessions, scene)
     if sessions is not None or not leaves:
         record = _with_condition(record, sessions, ConditionType.SESSIONS_ENDED, now)
@@ -64,8 +65,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
         templates = _template_step(record, seen.templates, policy)
         record = _with_condition(record, templates, ConditionType.TEMPLATES_READY, now)
     record = _with_usage(record, seen, now)
-    if _is_reached(record, notebook):
-        record = _with_end_of_waiting(record, now)
+    record = _with_end_of_waiting(record, now) if _is_reached(record, notebook) else record
     if not isinstance(seen.notebook, Unreadable):
         record = record.with_status(observed_generation=record.status.generation)
     halves = {

@@ -384,7 +384,7 @@ def _say(record: UserRecord, scene: Scene) -> tuple[ConditionStatus, Reason, str
     return (
         ConditionStatus.TRUE,
         Reason.SAVED,
-        f"Saved on {snapshot.ready_at:%Y-%m-%d %H:%M} UTC in snapshot {snapshot.name}{_until(record, scene)}.",
+        f"Saved at {snapshot.ready_at:%Y-%m-%d %H:%M} UTC in snapshot {snapshot.name}{_until(record, scene)}.",
     )
 
 

@@ -75,6 +75,10 @@ class PowerReason(Struct, frozen=True, kw_only=True):
             return f"Your notebook was stopped: {why} {self.since:%Y-%m-%d %H:%M} UTC."
         return _STOPPED.get(self.cause, f"Your notebook is stopped: {self}.")
 
+    def stopping(self) -> str:
+        """Return a sentence to the owner that says why the notebook is being stopped."""
+        return _STOPPED[self.cause] if self.cause is PowerCause.STOPPED_BY_PERSON else f"{self}"
+
     def __str__(self) -> str:
         """Return the reason for people, as a part of a sentence."""
         if self.words:

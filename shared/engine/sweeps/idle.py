@@ -257,6 +257,8 @@ class Use:
     def add(self, judged: Judged, now: datetime) -> None:
         """Add the observations of a machine."""
         key, last = judged.machine.user_key, judged.last_used
+        if last is None and key not in self._last_used:
+            last = judged.activity.started_at  # never used: a notebook counts as unused from its first start on
         if last is not None:
             self._last_used[key] = max(last, self._last_used.get(key, last))
         self._looked[key] = now

@@ -24,7 +24,7 @@ from shared.domain.fleet.idle import (
     Stop,
     Warn,
     judge_idle,
-    last_sign,
+    last_use,
     stops_at,
 )
 from shared.domain.fleet.report import counts_until
@@ -229,7 +229,7 @@ def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, n
             activity=activity,
             verdict=verdict,
             stops_at=_stops_at(machine, activity, policy, verdict, now),
-            last_used=last_sign(activity, policy, now)[0],
+            last_used=last_use(activity, policy, now),
             unread=() if there is None else there.unread,
             asked_elsewhere=there is not None,
         )

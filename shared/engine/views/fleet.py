@@ -148,14 +148,31 @@ def _tests(fleet: FleetSnapshot, choice: Choice) -> list[Callable[[RecordRow], b
     elif choice.needs:
         tests.append(lambda row: needs_person(row, fleet.blind, fleet.taken_at) == choice.needs)
     if choice.text:
-        wanted = folded(choice.text)
-        tests.append(lambda row: wanted in folded(f"{row.email} {row.user_key} {row.instance_id or ''}"))
+        wanted = searched(choice.text)
+        tests.append(lambda row: wanted in searched(f"{row.email} {row.user_key} {row.instance_id or ''}"))
     return tests
 
 
 def folded(text: str) -> str:
-    """Return the text in the form that searches compare: without case, composed."""
+    """Return the text in the form by which rows are sorted: without case, composed."""
     return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
+# Letters that Unicode does not decompose into a plain letter and a mark.
+_PLAIN = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ŧ": "t", "þ": "th", "æ": "ae", "œ": "oe"}
+)
+
+
+def searched(text: str) -> str:
+    """Return the text in the form that searches compare: without case and without marks, so `Ñandú` is found by `nandu`.
+
+    Both sides are folded in the same way, in any alphabet.
+    """
+    if text.isascii():
+        return text.casefold()
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(each for each in apart if not unicodedata.combining(each)).casefold().translate(_PLAIN)
 
 
 def ordered(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.record.status import Notice
 
@@ -35,16 +37,40 @@ _WORDS = {
 }
 
 
+# On a page a link stands for the command that shows something.
+_ON_PAGE = {
+    Notice.SAME_PERSON: "This address was given to a new Google account. Decide under Changes whether it is the same person. "
+    "The earlier holder's data is kept.",
+    Notice.CUT_WAITS: "The end of access waits, because it ends for many people at once. Decide under Changes.",
+}
+_UNDER_CHANGES = frozenset(
+    {Notice.SAME_PERSON, Notice.RENAME_WAITS, Notice.ADDRESS_WAITS, Notice.GROUP_WAITS, Notice.CUT_WAITS}
+)
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """A notice on a page. `in_changes` is True if it is decided under Changes; `person` is the user key of another person, or ""."""
+
+    text: str
+    in_changes: bool = False
+    person: str = ""
+
+
 def to_know(seen: dict[str, Any]) -> list[str]:
     """Return the notices for the result of `shared.engine.views.person.address_view`; empty if there are none."""
-    return list(_sentences(seen))
+    return [each.text for each in _sentences(seen, _WORDS)]
 
 
-def _sentences(seen: dict[str, Any]) -> Iterator[str]:
+def to_know_on_page(seen: dict[str, Any]) -> list[Told]:
+    """Return the same for a page, which has links instead of commands that show something."""
+    return list(_sentences(seen, {**_WORDS, **_ON_PAGE}, is_page=True))
+
+
+def _sentences(seen: dict[str, Any], words: Mapping[Notice, str], *, is_page: bool = False) -> Iterator[Told]:
     rename = seen["rename"] or {"new_email": "", "source": ""}
     blocked = seen.get("blocked") or {"at": "", "because": ""}
     for notice in seen["notices"]:
-        yield _WORDS[Notice(notice)].format(
+        text = words[Notice(notice)].format(
             user=seen["user"] or seen["user_key"],
             predecessor=seen["predecessor"],
             not_told=", ".join(seen.get("not_told", ())),
@@ -53,13 +79,15 @@ def _sentences(seen: dict[str, Any]) -> Iterator[str]:
             rename_to=rename["new_email"],
             rename_source=rename["source"] or "A source",
         )
+        person = seen["predecessor"] if notice == Notice.SAME_PERSON else ""
+        yield Told(text=text, in_changes=notice in _UNDER_CHANGES, person=person or "")
     if seen["access_until"] is not None:
         moment = f"{seen['access_until'][:16].replace('T', ' ')} UTC"
         over = seen["access_until"] <= seen["now"]
-        yield f"Access ended on {moment}." if over else f"Access ends on {moment}."
+        yield Told(text=f"Access ended on {moment}." if over else f"Access ends on {moment}.")
     if seen["handed_over_to"] is not None:
-        yield (
-            f"The address was given to a new account on {seen['handed_over_at'][:10]}: benchkeeper show {seen['handed_over_to']}"
-        )
+        text = f"The address was given to a new account on {seen['handed_over_at'][:10]}"
+        other = str(seen["handed_over_to"])
+        yield Told(text=f"{text}." if is_page else f"{text}: benchkeeper show {other}", person=other)
     if seen["former_addresses"]:
-        yield f"Earlier addresses: {', '.join(seen['former_addresses'])}."
+        yield Told(text=f"Earlier addresses: {', '.join(seen['former_addresses'])}.")

@@ -93,6 +93,7 @@ _IN_ORDER: Mapping[str, str] = {Reason.READY.value: "In order", Reason.SETTLED.v
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SOURCES = {"hr": "by HR", "directory": "by the directory", "operator": "by an operator"}
 _SOURCE = re.compile(r"^source (hr|directory|operator)(?=$|;)")
+_BY_PERSON = re.compile(r"\bby the person\b")
 _NAME = re.compile(
     r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b|(?<=: )[A-Z][a-z]+(?=\.(?:\s|$))"
 )  # AccessDenied; `failed: Stockout.`
@@ -277,6 +278,11 @@ HOLDS: Mapping[ConditionStatus, str] = {
     ConditionStatus.FALSE: "No",
     ConditionStatus.UNKNOWN: "Not known",
 }
+# Reasons with which a part that is not there, or does not run, is as it should be.
+_AS_WANTED = frozenset([
+    Reason.STOPPED, Reason.IDLE, Reason.DORMANT, Reason.REMOVED, Reason.RETAINED, Reason.SAVED, Reason.REVOKED, Reason.ON_HOLD,
+    Reason.NOT_ENTITLED, Reason.SETTLED,
+])  # fmt: skip
 POWER: Mapping[PowerCause, str] = {
     PowerCause.UNKNOWN: "",
     PowerCause.JOINED: "since access was granted",
@@ -316,9 +322,9 @@ _FACTS = {
 
 
 # The verdict of the idle rule, and what it rests on.
-VERDICTS: Mapping[str, str] = {"KEEP": "Kept on", "WARN": "Will be stopped, warned", "STOP": "To be stopped now"}
+VERDICTS: Mapping[str, str] = {"KEEP": "Kept running", "WARN": "Will be stopped, warned", "STOP": "To be stopped now"}
 _SIGNS: Mapping[str, str] = {
-    Sign.STARTED_RECENTLY: "it started lately",
+    Sign.STARTED_RECENTLY: "it started recently",
     Sign.KERNEL_BUSY: "a kernel is at work",
     Sign.KERNEL_ACTIVITY: "a kernel was at work",
     Sign.TERMINAL_ACTIVITY: "a terminal was used",
@@ -356,6 +362,17 @@ def fact_words(name: str) -> str:
     if rest:
         return f"{'Member of' if kind == 'group' else 'Attribute'} {rest}"
     return _FACTS.get(name, _OTHER)
+
+
+def is_in_order(status: str, reason: str) -> ConditionStatus:
+    """Return True, too, for a part that is not there or does not run, as for a leaver or after a stop. By the condition's values."""
+    known = ConditionStatus(status)
+    return ConditionStatus.TRUE if known is ConditionStatus.FALSE and reason in _AS_WANTED else known
+
+
+def owner_words(text: str) -> str:
+    """Return a text of the history for the person whom it is about: `stopped by the person` becomes `stopped by you`."""
+    return _BY_PERSON.sub("by you", text)
 
 
 def reason_words(condition: Condition) -> str:
