@@ -22,6 +22,8 @@ from shared.domain.fleet.idle import (
     Terminal,
     Warn,
     judge_idle,
+    last_sign,
+    last_use,
     stops_at,
 )
 
@@ -52,6 +54,18 @@ QUIET_JUPYTER = Activity(
     cpu=samples(0.02),
 )
 QUIET_METRICS = Activity(started_at=ago(600), cpu=samples(0.01), requests=samples(0))
+
+
+def test_the_start_of_a_machine_is_no_use_of_it():
+    fresh = replace(
+        QUIET_JUPYTER, started_at=ago(30), server_last_activity=ago(29), cpu=samples(0.9, upto=28, back=32), kernels=(), terminals=(),
+    )  # fmt: skip
+    assert last_sign(fresh, POLICY, NOW)[0] is not None
+    assert last_use(fresh, POLICY, NOW) is None
+    used = replace(fresh, kernels=(Kernel(KernelState.IDLE, ago(27), 1),))
+    assert last_use(used, POLICY, NOW) == ago(27)
+    assert last_use(QUIET_JUPYTER, POLICY, NOW) == ago(120)
+    assert last_use(replace(fresh, started_at=None), POLICY, NOW) == ago(28)
 
 
 def test_all_quiet_stops_since_the_last_thing_that_happened():

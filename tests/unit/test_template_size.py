@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from shared.cloud.dataproc.template_size import ClusterSize, PriceClass, machine_size, size_of
@@ -45,6 +47,13 @@ def test_master_and_workers_are_added_up() -> None:
   secondaryWorkerConfig: {numInstances: 3, machineTypeUri: n2-standard-2}
 """
     assert of(text) == ClusterSize(machines=6, vcpus=4 + 16 + 6, memory_gb=16 + 128 + 24)
+
+
+def test_when_dataproc_deletes_a_cluster_by_itself() -> None:
+    text = f"config:\n  masterConfig: {{machineTypeUri: n2-standard-4}}\n  lifecycleConfig: {{idleDeleteTtl: 3600s, autoDeleteTtl: soon}}\n{ALONE}"
+    found = of(text)
+    assert found is not None
+    assert (found.unused_for, found.longest) == (timedelta(hours=1), None)
 
 
 def test_one_machine_is_one_machine() -> None:

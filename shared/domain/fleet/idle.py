@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WARN_IDLE = timedelta(minutes=30)  # before every stop for idleness its user is warned
 
+_BOOTS = timedelta(minutes=5)  # after a start, for what the machine does by itself
+
 
 class Reason(StrEnum):
     """The reason of a verdict. The list is closed, for conditions and metrics."""
@@ -231,8 +233,25 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the last moment at which the instance was used: as `last_sign`, but the start of the machine is no use."""
-    return last_sign(replace(activity, started_at=None), policy, now)[0]
+    """Return the last moment at which the instance was used: as `last_sign`, but the start of the machine is no use.
+
+    JupyterLab's server counts its own start as activity, and a machine that boots computes and loads data.
+    """
+    if activity.started_at is None:
+        return last_sign(activity, policy, now)[0]
+    booted, server = activity.started_at + _BOOTS, activity.server_last_activity
+
+    def later(samples: tuple[Sample, ...] | None) -> tuple[Sample, ...] | None:
+        return None if samples is None else tuple(sample for sample in samples if sample.at > booted)
+
+    used = replace(
+        activity,
+        started_at=None,
+        server_last_activity=server if server is not None and server > booted else None,
+        cpu=later(activity.cpu),
+        transfers=later(activity.transfers),
+    )
+    return last_sign(used, policy, now)[0]
 
 
 def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, since: datetime) -> IdleVerdict:
