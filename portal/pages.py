@@ -26,6 +26,7 @@ from shared.domain.things.times import rfc3339
 PROBLEM_JSON = "application/problem+json"
 ADMIN_PAGE = "manage.index"  # the first page of who sees everything
 # A cookie that only keeps the link to these pages in sight: who has a role is asked for on the pages themselves.
+_NAMES = frozenset({"Google", "Spark"})  # first words of texts that keep their capital behind a number
 LOOKS_AFTER = "looks-after"
 FIND_PAGE = "manage.help_desk"  # that of the help desk
 _WRITTEN_TIME = re.compile(
@@ -40,6 +41,7 @@ def install(app: flask.Flask) -> None:
     app.jinja_env.filters["day"] = day
     app.jinja_env.filters["told"] = told
     app.jinja_env.filters["word"] = word
+    app.jinja_env.filters["counted"] = counted
     app.jinja_env.filters["figures"] = figures
     app.jinja_env.filters["number"] = lambda count: figures(f"{count:,}")
     app.jinja_env.filters["of_sentence"] = of_sentence
@@ -178,6 +180,13 @@ def told(text: str, *, clock: bool = True) -> Markup:
 def word(text: str) -> str:
     """Return a word or a sentence in the reader's language, as text: for attributes, and for texts without a time."""
     return words().short(text)
+
+
+def counted(text: str) -> str:
+    """Return a text that stands behind a number: in English without its first capital, unless that belongs to a name."""
+    found, first = word(text), text.partition(" ")[0]
+    is_plain = visit().language == ENGLISH and first[1:] == first[1:].lower() and first not in _NAMES
+    return f"{found[:1].lower()}{found[1:]}" if is_plain else found
 
 
 def figures(text: str) -> str:

@@ -149,6 +149,8 @@ def test_what_waits_in_a_table_that_fits(flood: Typing) -> None:
 
 def test_one_list_by_the_first_digits_of_its_digest(flood: Typing) -> None:
     said = flood.run("guard", "show", flood.batch.digest[:6]).stdout
+    assert "without a decision: as the limits of the hour and of the day get room, people lose access one by" in said
+    assert "those who still wait are stopped as far as it can be undone" in " ".join(said.split())
     assert "People are reported to have left (Employment, said by hr): 6 people" in said
     assert "6 people lose access." in said
     assert "if rejected:" in said

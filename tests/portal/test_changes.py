@@ -256,6 +256,7 @@ def test_a_decided_list_shows_its_decisions_and_the_next_one_names_them_where_th
     assert f"Rejected by {user_key_for(OTTO)}" in decided
     assert "This was decided. It takes effect for one person after the other, within minutes." in decided
     assert "Approve …" not in decided
+    assert "Without a decision" not in decided
     first = min(shown.people)
     reconcile(first, hub.bench.deps)
     now = batch_of(hub)

@@ -303,6 +303,12 @@ class TestSearch:
         answer = seen.browser(MIA).post("/manage/people", q=ANA)
         assert shown(seen, answer.headers["Location"]) == [ANA]
 
+    @pytest.mark.parametrize("typed", ["ñandu", "NANDU", "nandú", "o'neil", "ÑANDÚ.O"])
+    def test_accents_and_case_are_not_told_apart(self, seen: Hub, typed: str) -> None:
+        odd = "ñandú.o'neil+test@sub.example.co"
+        show(seen, people(seen, odd, "zoe@example.com"))
+        assert shown(seen, seen.browser(MIA).post("/manage/people", q=typed).headers["Location"]) == [odd]
+
     def test_who_was_renamed_is_found_by_the_address_of_today(self, seen: Hub) -> None:
         today = parse_email("ana.souza@example.com")
         show(seen, [replace(row_of(seen.record(ANA)), email=today)])
@@ -469,6 +475,7 @@ class TestAttention:
         assert table == ["stuck@example.com"]
         assert "nb-left-behind" in html
         assert "1 orphan: an instance or snapshot without an owner" in plain(seen.browser(MIA).text("/manage"))
+        assert "1 notebooks delayed" in plain(seen.browser(MIA).text("/manage"))
         only = seen.browser(MIA).text("/manage/attention?why=Stuck")
         assert [row[0] for row in Cells(only).rows if len(row) == 4] == ["stuck@example.com"]
         made = seen.browser(MIA).get("/manage/attention.json").json["rows"]
