@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from emulator.errors import ApiError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _EVERY_REAL_S = 2.0
+_REST = 10.0  # after a save, so many times as long as it took: a world of many people would else be saved all the time
 
 
 class BadDataError(Exception):
@@ -26,8 +28,9 @@ class BadDataError(Exception):
 class Keeper:
     """The keeper of `folder/world.json`: it loads the file at once if it exists, and saves changes between `start` and `stop`.
 
-    It saves about every 2 real seconds, if `World.changes` grew. A change by time alone (an instance that became ACTIVE) is
-    saved with the next change and by `stop`. After a crash the last two seconds may be missing.
+    It saves about every 2 real seconds, if `World.changes` grew, and spends a tenth of the time with it at most. A change by time
+    alone (an instance that became ACTIVE) is saved with the next change and by `stop`. After a crash the last two seconds may be
+    missing, or ten times what a save takes.
     """
 
     def __init__(self, world: World, folder: Path) -> None:
@@ -67,12 +70,15 @@ class Keeper:
         self._saved = changes
 
     def _run(self) -> None:
-        while not self._ending.wait(_EVERY_REAL_S):
+        rest_s = _EVERY_REAL_S
+        while not self._ending.wait(rest_s):
             if self._world.changes != self._saved:
+                begun = time.monotonic()
                 try:
                     self.save()
                 except OSError:
                     _log.exception("World could not be saved")
+                rest_s = max(_EVERY_REAL_S, _REST * (time.monotonic() - begun))
 
     def _load(self) -> None:
         try:
