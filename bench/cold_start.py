@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,8 @@ def _first_answer(port: int, body: str, headers: dict[str, str]) -> int:
 
 
 def join(number: int) -> dict[str, Any]:
-    return pubsub_message(news("joiner", f"cold.start{number}@example.com"))
+    # Of yesterday: the embedded cloud's clock stands still, and a join of a time that has not come would only be kept.
+    return pubsub_message(news("joiner", f"cold.start{number}@example.com", datetime.now(UTC) - timedelta(days=1)))
 
 
 def letter(number: int) -> dict[str, Any]:

@@ -32,7 +32,6 @@ from shared.domain.things.errors import (
 )
 from shared.domain.things.sweep import Sweep
 from shared.domain.things.times import parse_time, rfc3339
-from shared.engine.news.dead_letters import attributes_for
 from shared.engine.ports.deps import Deps
 from shared.messages.message import PART_OF, PART_PUBLISHED, Message, Rules
 from shared.settings import Settings
@@ -188,6 +187,8 @@ def _dead_letter(error: BenchkeeperError, delivery: Delivery) -> None:
 
 
 def _publish_letter(error: BenchkeeperError, message: Message, delivery: Delivery) -> None:
+    from shared.engine.news.dead_letters import attributes_for  # noqa: PLC0415 - a usual delivery has no use for it
+
     if isinstance(error, RosterTellsError) and delivery.reads_groups:
         delivery.ask_for_roster()
         return

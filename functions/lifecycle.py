@@ -37,7 +37,7 @@ def lifecycle(event: CloudEvent) -> None:
         if parsed.ignored:
             delivery.facts["ignored"] = sorted(set(parsed.ignored))
         delivered = deliver_all(parsed.news, delivery.deps)
-        if delivery.reads_groups and any(_ends_a_group(piece) for piece in parsed.news):
+        if any(_ends_a_group(piece) for piece in parsed.news) and delivery.reads_groups:
             delivery.ask_for_roster()
         delivery.facts["users"] = list(delivered.users)
         delivery.facts["news"] = [type(piece).__name__ for piece in parsed.news]

@@ -7,32 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from shared.cloud.costs import BigQueryCosts
-from shared.cloud.dataproc.clusters import DataprocClusters
-from shared.cloud.dataproc.live_sessions import DataprocLiveSessions
-from shared.cloud.dataproc.sessions import DataprocSessions
+from shared import late_adapters
 from shared.cloud.dataproc.target import RenderTarget, not_parsed
 from shared.cloud.dataproc.templates import StorageTemplates
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.http.clock import EndpointClock, SystemClock
-from shared.cloud.identity.accounts import IamAccounts
-from shared.cloud.identity.groups import CloudIdentityGroups, CloudIdentityRoster
-from shared.cloud.identity.iap import IapSignIn
-from shared.cloud.mail.chat import ChatRoom
-from shared.cloud.mail.notifications import PubSubNotifications
-from shared.cloud.notebook.activity import GuestReports, MonitoringActivity
 from shared.cloud.notebook.notebooks import WorkbenchNotebooks
-from shared.cloud.notebook.snapshots import ComputeSnapshots
-from shared.cloud.outside_jobs import RestOutsideJobs
 from shared.cloud.publish import publish
 from shared.cloud.storage.audit import StorageAudit
-from shared.cloud.storage.dead_letters import PubSubDeadLetters
-from shared.cloud.storage.fleet_index import StorageFleetIndex
 from shared.cloud.storage.guard import StorageGuard, StorageSeats
 from shared.cloud.storage.inbox import StorageInbox
 from shared.cloud.storage.policies import StorageDecisions, StoragePolicies
 from shared.cloud.storage.records import StorageGroupBooks, StoragePersons, StorageRecords
-from shared.cloud.storage.rosters import StorageRosterFile, StorageRosters
 from shared.cloud.workers import ThreadWorkers
 from shared.domain.people.domains import People
 from shared.domain.people.events import News
@@ -42,15 +28,13 @@ from shared.domain.policy.policy_codec import policy_digest
 from shared.domain.things.catalog import Catalog, ClusterIdentity
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserEmail, UserKey, parse_email
+from shared.domain.things.late import late
 from shared.engine.ports.deps import Clock, Deps, Log
 from shared.engine.ports.inbox import DeadLetter, SignIn, Wake
-from shared.engine.ports.mail import Letter, MailPorts
 from shared.engine.ports.roster import RosterSource
-from shared.messages.addresses import parse_address, parse_person
-from shared.messages.mail_words import MailWords
-from shared.messages.notification import notification
+from shared.messages.addresses import parse_address
 from shared.messages.parse import wake_message
-from shared.settings import ConfigError, MailSettings, Settings, load_settings
+from shared.settings import ConfigError, Settings, load_settings
 from shared.settings.checked import parsed_masters
 from shared.telemetry import JsonLog
 
@@ -59,7 +43,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from shared.domain.fleet.roster import Reading
 
 _LOCK = threading.Lock()
 _PATIENCE_S = 120.0
@@ -104,27 +87,23 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
     def target() -> RenderTarget:
         return _render_target(policies.in_force(own), settings.bucket, parsed)
 
-    place = {"project": settings.project, "region": settings.region}
+    project, chosen = settings.project, settings.messages
     return Deps(
         records=StorageRecords(clients),
-        notebooks=WorkbenchNotebooks(clients, project=settings.project, clock=clock),
+        notebooks=WorkbenchNotebooks(clients, project=project, clock=clock),
         templates=StorageTemplates(clients, catalog=catalog, target=target),
-        accounts=IamAccounts(clients, project=settings.project),
-        groups=CloudIdentityGroups(clients),
-        snapshots=ComputeSnapshots(clients, project=settings.project),
-        clusters=DataprocClusters(clients, **place, catalog=catalog, target=target),
-        fleet=StorageFleetIndex(clients),
-        sessions=DataprocSessions(clients, **place, catalog=catalog, target=target),
-        live_sessions=DataprocLiveSessions(clients, **place),
-        costs=BigQueryCosts(
-            clients, project=settings.project, view=settings.cost_view, currency=settings.currency, log=log
-        ),
-        activity=MonitoringActivity(clients, project=settings.project),
-        reports=GuestReports(clients, project=settings.project),
-        outside_jobs=_outside_jobs(settings, clients, own),
-        dead_letters=PubSubDeadLetters(
-            clients, project=settings.project, topic=settings.topic_dead_letter, bucket=settings.letters_bucket
-        ),
+        accounts=late(lambda: late_adapters.accounts(clients, project)),
+        groups=late(lambda: late_adapters.groups(clients)),
+        snapshots=late(lambda: late_adapters.snapshots(clients, project)),
+        clusters=late(lambda: late_adapters.clusters(clients, settings, catalog, target)),
+        fleet=late(lambda: late_adapters.fleet(clients)),
+        sessions=late(lambda: late_adapters.sessions(clients, settings, catalog, target)),
+        live_sessions=late(lambda: late_adapters.live_sessions(clients, settings)),
+        costs=late(lambda: late_adapters.costs(clients, settings, log)),
+        activity=late(lambda: late_adapters.activity(clients, project)),
+        reports=late(lambda: late_adapters.reports(clients, project)),
+        outside_jobs=late(lambda: late_adapters.outside_jobs(clients, settings, partial(_canonical, own.people))),
+        dead_letters=late(lambda: late_adapters.dead_letters(clients, settings)),
         inbox=StorageInbox(clients, bucket=settings.inbox_bucket),
         decisions=StorageDecisions(clients, bucket=settings.inbox_bucket),
         sign_in=sign_in(settings, clients, clock=clock, log=log),
@@ -139,10 +118,10 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
         audit=StorageAudit(
             clients, bucket=settings.audit_bucket, records=settings.bucket, project=settings.project, clock=clock
         ),
-        relay=partial(_relay, clients, settings.project),
+        relay=partial(_relay, clients, project),
         policies=policies,
-        mail=_mail_ports(settings, clients),
-        rosters=StorageRosters(clients, inbox=settings.inbox_bucket),
+        mail=None if chosen is None else late_adapters.mail_ports(settings, chosen, clients),
+        rosters=late(lambda: late_adapters.rosters(clients, settings.inbox_bucket)),
         roster_sources=tuple(_roster_sources(settings, clients, lambda: policies.in_force(own).people)),
         base_policy=own,
         parse_letter=partial(_parse_letter, settings.max_message_bytes),
@@ -152,79 +131,9 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
 
 def _roster_sources(settings: Settings, clients: Clients, people: Callable[[], People]) -> Iterator[RosterSource]:
     if settings.roster_groups:
-        yield CloudIdentityRoster(clients, people=people, person=parse_person)
+        yield late(lambda: late_adapters.group_roster(clients, people))
     if settings.roster_employees:
-        yield StorageRosterFile(clients, bucket=settings.inbox_bucket, parse=partial(_read_roster, people))
-
-
-def _read_roster(people: Callable[[], People], raw: bytes, **about: Any) -> Reading:
-    from shared.messages.roster_file import read_roster  # noqa: PLC0415 - a cold start has no use for a file's reader
-
-    now = people()
-    return read_roster(raw, person=lambda address: parse_person(address, now), **about)
-
-
-def _mail_ports(settings: Settings, clients: Clients) -> MailPorts | None:
-    """Return the ports of messages to users; None if they are switched off. The code that sends is imported only by a function that sends mails."""
-    chosen = settings.messages
-    if chosen is None:
-        return None
-    secret = partial(_secret, clients, settings.project)
-    return MailPorts(
-        notifications=PubSubNotifications(
-            clients,
-            project=settings.project,
-            topic=settings.topic_notifications,
-            event=partial(notification, project=settings.project),
-        ),
-        words=MailWords(
-            settings.config_dir / "messages",
-            language=chosen.language,
-            zone=settings.people.time_zone,
-            page=chosen.page,
-            contact=settings.contact,
-        ),
-        server=LateServer(chosen, secret) if chosen.host else None,
-        chat=ChatRoom(clients, partial(secret, chosen.chat_secret)) if chosen.chat_secret else None,
-        about_leavers=chosen.about_leavers,
-    )
-
-
-class LateServer:
-    """The mail server of the settings. Its client is imported with the first mail."""
-
-    def __init__(self, chosen: MailSettings, secret: Callable[[str], str]) -> None:
-        self._chosen, self._secret = chosen, secret
-
-    def send(self, letter: Letter) -> int:
-        """Send the mail; return the number of refused recipients if at least one was accepted."""
-        from shared.cloud.mail.smtp import Server, SmtpServer  # noqa: PLC0415 - a cold start has no use for it
-
-        chosen = self._chosen
-        server = Server(
-            host=chosen.host,
-            port=chosen.port,
-            security=chosen.security.value,
-            user=chosen.user,
-            sender=chosen.sender,
-        )
-        return SmtpServer(server, lambda: self._secret(chosen.secret)).send(letter)
-
-
-def _secret(clients: Clients, project: str, name: str) -> str:
-    from shared.cloud.mail.secrets import read_secret  # noqa: PLC0415 - a cold start has no use for it
-
-    return read_secret(clients, project, name)
-
-
-def _outside_jobs(settings: Settings, clients: Clients, own: Policy) -> RestOutsideJobs:
-    return RestOutsideJobs(
-        clients,
-        project=settings.project,
-        region=settings.region,
-        bigquery_projects=settings.bigquery_projects,
-        canonical=partial(_canonical, own.people),
-    )
+        yield late(lambda: late_adapters.employee_roster(clients, settings.inbox_bucket, people))
 
 
 def _deployed(settings: Settings, own: Policy) -> Noted | None:
@@ -266,7 +175,7 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
 def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> SignIn:
     """Return the check that identifies the user of a page. With the embedded cloud, the same check uses that cloud's own keys."""
     canonical = partial(_canonical, settings.policy().people)
-    return IapSignIn(clients, audience=settings.iap_audience, clock=clock, log=log, canonical=canonical)
+    return late(lambda: late_adapters.sign_in(clients, settings, clock=clock, log=log, canonical=canonical))
 
 
 def _canonical(people: People, raw: object) -> UserEmail:

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from shared.domain.people.domains import People
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.identity import MAX_EMAIL_BYTES, UserEmail, parse_email
+from shared.domain.things.late import late
 
 MAX_LOCAL_BYTES = 64  # RFC 5321 4.5.3.1.1
 MAX_DOMAIN = 253
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]+)>")
+_NAMED = late(lambda: re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]+)>"))
 # Bounded, so that a long text without an @ is scanned once, not once for each letter.
-_ADDRESS = re.compile(r"[^\s<>()\[\]{},;:\"?|/\\=@]{1,64}@[^\s<>()\[\]{},;:\"?|/\\=@]{1,253}")
+_ADDRESS = late(lambda: re.compile(r"[^\s<>()\[\]{},;:\"?|/\\=@]{1,64}@[^\s<>()\[\]{},;:\"?|/\\=@]{1,253}"))
 _IN_LOCAL = frozenset("._-'&+\u2019")
 # Invisible letters and marks (Default_Ignorable_Code_Point beside the format characters).
 _IGNORABLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u180b\u180c\u180d\u180f") | {

@@ -26,6 +26,7 @@ from shared.domain.people.facts import Value
 from shared.domain.people.sources import DIRECTORY, OPERATOR, Joiners, May
 from shared.domain.things.errors import InvalidMessageError, Reason, UnsupportedMessageError
 from shared.domain.things.identity import UserEmail
+from shared.domain.things.late import late
 from shared.domain.things.times import parse_time, to_utc, zone_of
 from shared.messages.addresses import other_forms, parse_address, parse_person
 from shared.messages.message import Message, Parsed, Rules, allowed
@@ -38,9 +39,9 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 # The keys that must be unique in a leaver: a duplicate of one leaves open who leaves.
 PLAIN = frozenset({"schema", "type", "user", "person_id"})
 UNREADABLE = "\ufffd"
-BASIC_DATE = re.compile(r"\d{8}", re.ASCII)
-OTHER_DATE = re.compile(r"(\d\d?)[./](\d\d?)[./](\d{4})", re.ASCII)
-LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
+BASIC_DATE = late(lambda: re.compile(r"\d{8}", re.ASCII))
+OTHER_DATE = late(lambda: re.compile(r"(\d\d?)[./](\d\d?)[./](\d{4})", re.ASCII))
+LOCAL_TIME = late(lambda: re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII))
 MONTHS = 12
 _FIELDS = (
     "schema", "event_id", "type", "user", "person_id", "occurred_at", "effective_time", "access_until", "attributes", "reason",
@@ -48,8 +49,8 @@ _FIELDS = (
 )  # fmt: skip
 _IN_ATTRIBUTES = ("groups", "add_groups", "remove_groups", "profile", "cost_center")
 _TYPED_WRONG = 0.85  # of difflib: one or two letters of a field's name
-DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-DATE_WITH_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII)
+DATE = late(lambda: re.compile(r"\d{4}-\d\d-\d\d", re.ASCII))
+DATE_WITH_ZONE = late(lambda: re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)", re.ASCII))
 
 
 def breaks(why: str) -> InvalidMessageError:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from shared.domain.things.late import late
+
 # Subtrees about the person who acted, not about the user concerned.
 _DOERS = frozenset(
     {
@@ -14,17 +16,19 @@ _DOERS = frozenset(
         "principalemail", "operator", "by", "author", "sender", "request", "manager", "source",
     }
 )  # fmt: skip
-_LEAVES = re.compile(
-    r"deactivat|suspend|terminat|leaver|offboard|disabl|deprovision|archive|"
-    r"(delete|remove)_?(user|account|member)|(user|account|member\w*)\.?_?(delete|remove)",
-    re.IGNORECASE,
+_LEAVES = late(
+    lambda: re.compile(
+        r"deactivat|suspend|terminat|leaver|offboard|disabl|deprovision|archive|"
+        r"(delete|remove)_?(user|account|member)|(user|account|member\w*)\.?_?(delete|remove)",
+        re.IGNORECASE,
+    )
 )
 _WORDS = frozenset(
     {"eventtype", "event_type", "type", "eventname", "event", "action", "name", "op", "reason", "status", "kind"}
 )
 # Bounded, so that long bytes are scanned once, not once for each letter.
-_KEY = re.compile(r"""\b(\w{1,40})["']?\s{0,8}[:=]\s{0,8}["']([^"']{1,80})""")
-_USER = re.compile(r"""["']?\b(?:user|email)["']?\s{0,8}[:=]\s{0,8}["']([^"']{3,320})""", re.IGNORECASE)
+_KEY = late(lambda: re.compile(r"""\b(\w{1,40})["']?\s{0,8}[:=]\s{0,8}["']([^"']{1,80})"""))
+_USER = late(lambda: re.compile(r"""["']?\b(?:user|email)["']?\s{0,8}[:=]\s{0,8}["']([^"']{3,320})""", re.IGNORECASE))
 _MOST = 400  # values that are read
 
 

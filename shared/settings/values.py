@@ -25,6 +25,7 @@ from shared.domain.people.sources import DIRECTORY, HR, OPERATOR, SHIPPED, WAKE,
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.plan.plan import Policy
 from shared.domain.things.catalog import Catalog
+from shared.domain.things.late import late
 from shared.domain.things.notebook import Network
 from shared.faults import ConfigFault
 
@@ -177,7 +178,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.zones[0].rpartition("-")[0]
 
 
-_DURATION = re.compile(r"^(\d+)\s*([smhd])$")
+_DURATION = late(lambda: re.compile(r"^(\d+)\s*([smhd])$"))
 _LONGEST = timedelta(days=3650)  # durations are added to dates, which overflow above it
 _UNIT = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 DURATION_SCHEMA = {"type": "string", "pattern": r"^\d+\s*[smhd]$"}

@@ -33,6 +33,15 @@ HEAVY = (
     "smtplib",
     "shared.cloud.mail.smtp",
 )
+# What `shared.late_adapters` imports at its first use, and what only these bring.
+SELDOM = {
+    "shared.cloud.costs",
+    "shared.cloud.identity.iap",
+    "shared.cloud.mail.chat",
+    "shared.cloud.storage.fleet_index",
+    "shared.domain.fleet.report",
+    "shared.domain.template.sessions",
+}
 JOINER, LEAVER = (
     json.loads((ROOT / f"tests/events/hr-{kind}.json").read_text(encoding="utf-8")) for kind in ("joiner", "leaver")
 )
@@ -104,6 +113,7 @@ def test_after_its_first_event_a_function_has_imported_nothing_heavy(target, mes
     heavy = [name for name in modules if name.startswith(HEAVY) and not name.startswith(LIGHT)]
     assert set(heavy) <= {"google.cloud"}
     assert not {f"functions.{name}" for name in main.__all__ if name != target} & set(modules)
+    assert target != "lifecycle" or SELDOM & set(modules) == set()
     assert target == "tick" or not [name for name in modules if name.startswith("shared.engine.sweeps")]
 
 

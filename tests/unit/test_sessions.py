@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from shared.domain.template.sessions import (
     LABEL_DIGEST,
-    LABEL_TEMPLATE,
     CreateSession,
     LeaveSession,
     RemoveSession,
@@ -25,6 +24,7 @@ from shared.domain.template.sessions import (
     plan_sessions,
     session_id_for,
 )
+from shared.domain.things.notebook import LABEL_TEMPLATE
 
 # Dataproc on ids of sessions: 4 to 63 of a-z, 0-9 and dash. On labels: RFC 1035.
 SESSION_ID = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]")

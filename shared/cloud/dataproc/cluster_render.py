@@ -18,12 +18,18 @@ from shared.cloud.dataproc.plain_yaml import plain_yaml
 from shared.cloud.dataproc.target import RenderTarget
 from shared.cloud.dataproc.types import CLUSTER
 from shared.domain.record.record import UserRecord
-from shared.domain.template.sessions import LABEL_TEMPLATE
 from shared.domain.things.catalog import MasterTemplate
 from shared.domain.things.clusters import cluster_name
 from shared.domain.things.errors import InvalidSpecError
 from shared.domain.things.identity import account_email, account_id_for, label_value
-from shared.domain.things.notebook import LABEL_COST_CENTER, LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_USER, MANAGED_BY
+from shared.domain.things.notebook import (
+    LABEL_COST_CENTER,
+    LABEL_MANAGED_BY,
+    LABEL_PROFILE,
+    LABEL_TEMPLATE,
+    LABEL_USER,
+    MANAGED_BY,
+)
 
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:

@@ -17,14 +17,15 @@ from typing import Any
 
 from shared.cloud.dataproc.plain_form import plain_form
 from shared.cloud.dataproc.types import message_type
+from shared.domain.things.late import late
 from shared.faults import Finding, Loc, nearest
 
 _WELL_KNOWN = "google.protobuf."
 _DURATION, _TIMESTAMP = "google.protobuf.Duration", "google.protobuf.Timestamp"
-_SECONDS = re.compile(r"-?\d+(\.\d{1,9})?s")
-_SHORT = re.compile(r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s?)?")
+_SECONDS = late(lambda: re.compile(r"-?\d+(\.\d{1,9})?s"))
+_SHORT = late(lambda: re.compile(r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s?)?"))
 _UNIT_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})")
+_TIME = late(lambda: re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})"))
 _INT32, _INT64 = (5, 13, 15, 17), (3, 4, 6, 16, 18)  # FieldDescriptor.TYPE_*
 _DOUBLE, _FLOAT, _BOOL, _STRING = 1, 2, 8, 9
 _WRAPPED = {"DoubleValue": _DOUBLE, "BoolValue": _BOOL, "StringValue": _STRING, "Int32Value": 5, "Int64Value": 3}

@@ -19,9 +19,10 @@ from shared.domain.record.record import UserRecord
 from shared.domain.template.wanted import PutTemplate
 from shared.domain.things.catalog import Catalog
 from shared.domain.things.identity import UserKey
+from shared.domain.things.late import late
 
 _PREFIX = "templates/"
-_NAME = re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$")
+_NAME = late(lambda: re.compile(r"^templates/([a-z0-9-]+)/([A-Za-z0-9._-]+)\.yaml$"))
 _DIGEST = "benchkeeper-digest"
 _CONTENT = "benchkeeper-md5"  # of the content as it was written, as Cloud Storage lists it; objects of 0.1 have none
 _LIST_FIELDS = "name,metadata,md5Hash"

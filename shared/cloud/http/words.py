@@ -21,6 +21,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from shared.domain.things.late import late
+
 
 class Service(StrEnum):
     """The Google service that answered; OTHER if the caller does not say."""
@@ -279,12 +281,16 @@ def limit_of(said: Said) -> tuple[str, str]:
     return said.facts.get("limit", ""), ""
 
 
-_ZONE = re.compile(r"\b[a-z]+-[a-z]+\d+-[a-z]\b")
-_OFFERED = re.compile(
-    r"(?:request in the|zonesAvailable|zonesWithCapacity)((?:[^A-Za-z]{1,12}|value|zones?|and|or|[a-z]+-[a-z]+\d+-[a-z]\b){1,60})"
+_ZONE = late(lambda: re.compile(r"\b[a-z]+-[a-z]+\d+-[a-z]\b"))
+_OFFERED = late(
+    lambda: re.compile(
+        r"(?:request in the|zonesAvailable|zonesWithCapacity)((?:[^A-Za-z]{1,12}|value|zones?|and|or|[a-z]+-[a-z]+\d+-[a-z]\b){1,60})"
+    )
 )
-_LIMIT = re.compile(
-    r"Limit: (?P<limit>[\d.]{1,20})(?: (?P<where>globally|in (?:region|zone) [\w\-]{1,40}))?", re.IGNORECASE
+_LIMIT = late(
+    lambda: re.compile(
+        r"Limit: (?P<limit>[\d.]{1,20})(?: (?P<where>globally|in (?:region|zone) [\w\-]{1,40}))?", re.IGNORECASE
+    )
 )
 
 

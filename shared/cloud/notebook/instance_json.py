@@ -13,13 +13,14 @@ from msgspec import Struct, convert, field
 
 from shared.domain.things.catalog import Accelerator, Disk, Identity, ShieldedVm, VmImage
 from shared.domain.things.identity import InstanceId
+from shared.domain.things.late import late
 from shared.domain.things.notebook import InstanceRef, Network, NotebookSpec, NotebookState, ObservedNotebook, Patch
 from shared.domain.things.times import parse_time
 
 _MOST_KEPT = 256  # values that many instances share are made once
 # A state newer than this product is none of these; it is treated as "in transition".
 _STATES = {state.value: state for state in NotebookState}
-_HOST = re.compile(r"^https?://[^/]+/(?:compute/)?v1/")
+_HOST = late(lambda: re.compile(r"^https?://[^/]+/(?:compute/)?v1/"))
 
 
 def instance_body(spec: NotebookSpec) -> dict[str, Any]:

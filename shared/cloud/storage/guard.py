@@ -31,6 +31,7 @@ from shared.domain.intent.decision import Verdict
 from shared.domain.record.cuts import CutClass, StepKind
 from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_user_key
+from shared.domain.things.late import late
 from shared.engine.ports.guard import DecidedList, FleetSizes, GivenVote, Seat, Seats, SeatWaiter, Slot
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _IDLE = ".idle"
 _SIZES = "guard/sizes"
 _DECIDED = "guard/decided/"
 _DECIDED_KEPT = timedelta(days=8)  # a little longer than the inbox keeps the lists themselves
-_SLOT = re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)")
+_SLOT = late(lambda: re.compile(r"guard/slots/(?P<source>[^/]+)/(?P<window>[^/]+)/(?P<number>[0-9]+)"))
 _NOBODY = "_"  # the folder's name for slots that earlier versions stored without a source
 _FIELDS = "name,generation,timeCreated,metadata"
 _EMPTY = "application/octet-stream"
@@ -258,7 +259,9 @@ def _waiting(name: str, metadata: Mapping[str, str]) -> WaitingPerson | None:
 
 _SEATS_KEEP_S = 60.0
 _FOLDER = "guard/limits/"
-_NAME = re.compile(r"guard/limits/(?P<group>[0-9a-f]{16})/(?P<kind>seats|waiting|counted)/(?P<name>[^/]+)")
+_NAME = late(
+    lambda: re.compile(r"guard/limits/(?P<group>[0-9a-f]{16})/(?P<kind>seats|waiting|counted)/(?P<name>[^/]+)")
+)
 
 
 class StorageSeats:

@@ -15,11 +15,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from shared.domain.things.late import late
 from shared.domain.things.times import parse_time
 
 FRESH = timedelta(minutes=3)  # a report comes every two minutes
 MOST_BYTES = 4_096
-_BOOT = re.compile(r"^[0-9a-f-]{1,64}\Z")
+_BOOT = late(lambda: re.compile(r"^[0-9a-f-]{1,64}\Z"))
 _LONGEST_TIME = 40  # characters
 _LONGEST_S = 10 * 366 * 86_400
 _COUNT = 100_000

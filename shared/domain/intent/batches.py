@@ -18,12 +18,13 @@ from msgspec import Struct
 from shared.domain.record.cuts import CutClass, StepKind
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.identity import UserKey, parse_user_key
+from shared.domain.things.late import late
 
 VERSION = 1
 MAX_ENTRIES = 200_000
 _UNTIL = "until:"
-_NAME = re.compile(r"[A-Za-z0-9._-]{0,100}")
-_REF = re.compile(r"[A-Za-z0-9.:+-]{1,60}")
+_NAME = late(lambda: re.compile(r"[A-Za-z0-9._-]{0,100}"))
+_REF = late(lambda: re.compile(r"[A-Za-z0-9.:+-]{1,60}"))
 
 
 class Entry(Struct, frozen=True, kw_only=True):

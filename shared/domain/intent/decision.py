@@ -15,12 +15,13 @@ from enum import StrEnum
 from msgspec import Struct
 
 from shared.domain.things.errors import InvalidMessageError
+from shared.domain.things.late import late
 
 VERSION = 1
 MAX_BYTES = 20_000
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_ID = re.compile(r"[0-9a-f]{16,32}")
-DIGEST = re.compile(r"[0-9a-f]{16,64}")
+_ID = late(lambda: re.compile(r"[0-9a-f]{16,32}"))
+DIGEST = late(lambda: re.compile(r"[0-9a-f]{16,64}"))
 
 
 class About(StrEnum):

@@ -23,12 +23,13 @@ from shared.domain.people.groups import GroupEvent
 from shared.domain.record.record import Handover, Hold, Rejected, UserRecord, WaitingRename
 from shared.domain.things.errors import InvalidMessageError
 from shared.domain.things.identity import UserEmail, UserKey, parse_user_key
+from shared.domain.things.late import late
 
 VERSION = 1
 MAX_REJECTED = 10
 QUESTIONS = frozenset({About.RENAME, About.SAME_PERSON, About.RELEASE, About.GROUP})
 _PEOPLE = {About.RENAME: 2, About.SAME_PERSON: 2, About.RELEASE: 1}
-_REF = re.compile(r"[0-9a-f]{16}")
+_REF = late(lambda: re.compile(r"[0-9a-f]{16}"))
 
 
 class Question(Struct, frozen=True, kw_only=True):

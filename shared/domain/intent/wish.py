@@ -25,6 +25,7 @@ from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.clusters import ClusterStatus, ClusterWish, cluster_name
 from shared.domain.things.errors import InvalidMessageError, Reason, RefusedError
 from shared.domain.things.identity import UserKey, parse_user_key
+from shared.domain.things.late import late
 from shared.domain.things.power import PowerReason
 
 VERSION = 1
@@ -33,9 +34,9 @@ MAX_REASON = 200
 # A request of yesterday may not be wanted today. A request that was not taken up by then lapses, and is reported.
 LAPSES_AFTER = timedelta(hours=24)
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_ID = re.compile(r"[0-9a-f]{16,32}")
-_TEMPLATE = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_SNAPSHOT = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_ID = late(lambda: re.compile(r"[0-9a-f]{16,32}"))
+_TEMPLATE = late(lambda: re.compile(r"[A-Za-z0-9._-]{1,100}"))
+_SNAPSHOT = late(lambda: re.compile(r"[a-z][a-z0-9-]{0,62}"))
 
 
 class WishKind(StrEnum):

@@ -24,6 +24,7 @@ from shared.domain.record.record import UserRecord
 from shared.domain.record.status import ConditionStatus, Verb
 from shared.domain.things.catalog import Disk, Identity, VmImage
 from shared.domain.things.errors import Reason
+from shared.domain.things.late import late
 from shared.domain.things.notebook import LABEL_COST_CENTER, NotebookSpec, NotebookState, ObservedNotebook, Patch
 
 OWNER = "owner"
@@ -251,7 +252,7 @@ def _enough(have: Disk | None, want: Disk) -> str | None:
     return _disk(want if have.type == want.type and have.size_gb >= want.size_gb else have)
 
 
-_DISK = re.compile(r"(\w+) of (\d+) GB")  # as `_disk` writes it
+_DISK = late(lambda: re.compile(r"(\w+) of (\d+) GB"))  # as `_disk` writes it
 
 
 def _disk(disk: Disk) -> str:

@@ -15,9 +15,8 @@ from msgspec import Struct
 
 from shared.domain.things.catalog import Catalog, Profile
 from shared.domain.things.identity import label_value
-from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, MANAGED_BY
+from shared.domain.things.notebook import LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_TEMPLATE, MANAGED_BY
 
-LABEL_TEMPLATE = "benchkeeper-template"
 LABEL_DIGEST = "benchkeeper-digest"
 OUR_LABELS = (LABEL_MANAGED_BY, LABEL_PROFILE, LABEL_TEMPLATE, LABEL_DIGEST)
 MAX_LABELS = 32  # [PY: dataproc_v1/types/session_templates.py SessionTemplate.labels]

@@ -17,6 +17,7 @@ MANAGED_BY = "benchkeeper"
 LABEL_MANAGED_BY = "managed-by"
 LABEL_USER = "benchkeeper-user"
 LABEL_PROFILE = "benchkeeper-profile"
+LABEL_TEMPLATE = "benchkeeper-template"
 LABEL_COST_CENTER = "cost-center"
 
 IDLE_TIMEOUT_KEY = "idle-timeout-seconds"

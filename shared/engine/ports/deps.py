@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,26 +19,30 @@ from shared.domain.people.groups import GroupBook
 from shared.domain.plan.plan import Policy
 from shared.domain.policy.policy_change import Noted
 from shared.domain.policy.policy_codec import policy_digest
-from shared.engine.ports.audit import Audit
-from shared.engine.ports.fleet import Costs, FleetIndex
-from shared.engine.ports.guard import Decisions, Guard, Policies, SeatStore
-from shared.engine.ports.inbox import DeadLetter, DeadLetters, Inbox, Relay, SignIn
-from shared.engine.ports.mail import MailPorts
-from shared.engine.ports.records import GroupBooks, Persons, Records
-from shared.engine.ports.resources import (
-    Accounts,
-    ActivitySource,
-    Clusters,
-    Groups,
-    LiveSessions,
-    Notebooks,
-    OutsideJobs,
-    Reports,
-    SessionTemplates,
-    Snapshots,
-    Templates,
-)
-from shared.engine.ports.roster import Rosters, RosterSource
+
+if (
+    TYPE_CHECKING
+):  # `Deps` is never converted, so nothing reads the types of its fields; each brings what a start has no use for
+    from shared.engine.ports.audit import Audit
+    from shared.engine.ports.fleet import Costs, FleetIndex
+    from shared.engine.ports.guard import Decisions, Guard, Policies, SeatStore
+    from shared.engine.ports.inbox import DeadLetter, DeadLetters, Inbox, Relay, SignIn
+    from shared.engine.ports.mail import MailPorts
+    from shared.engine.ports.records import GroupBooks, Persons, Records
+    from shared.engine.ports.resources import (
+        Accounts,
+        ActivitySource,
+        Clusters,
+        Groups,
+        LiveSessions,
+        Notebooks,
+        OutsideJobs,
+        Reports,
+        SessionTemplates,
+        Snapshots,
+        Templates,
+    )
+    from shared.engine.ports.roster import Rosters, RosterSource
 
 T = TypeVar("T")
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from shared.domain.fleet.figures import Figures
-from shared.domain.fleet.fleet import FleetSnapshot, Notes
-from shared.domain.fleet.spent import MonthLines, MonthTotal
-from shared.domain.things.identity import UserKey
-from shared.domain.things.meter import Line
-from shared.engine.ports.records import ListedRow
+from shared.domain.fleet.fleet import FleetSnapshot
+
+if TYPE_CHECKING:
+    from shared.domain.fleet.fleet import Notes
+    from shared.domain.fleet.spent import MonthLines, MonthTotal
+    from shared.domain.things.identity import UserKey
+    from shared.domain.things.meter import Line
+    from shared.engine.ports.records import ListedRow
 
 
 class FleetAbout(Struct, frozen=True):

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
-from shared.domain.fleet.spent import Spending
-from shared.domain.intent.batches import WaitingPerson
-from shared.domain.intent.decision import Decision, ShownDecision, Verdict
-from shared.domain.plan.plan import Policy
-from shared.domain.policy.policy_change import Approved, Noted, PolicyInForce, Proposal
+from shared.domain.intent.decision import ShownDecision, Verdict
 from shared.domain.record.cuts import CutClass
 from shared.domain.things.identity import UserKey
+
+if TYPE_CHECKING:
+    from shared.domain.fleet.spent import Spending
+    from shared.domain.intent.batches import WaitingPerson
+    from shared.domain.intent.decision import Decision
+    from shared.domain.plan.plan import Policy
+    from shared.domain.policy.policy_change import Approved, Noted, PolicyInForce, Proposal
 
 
 class WaitingDecision(Struct, frozen=True, kw_only=True):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from shared.domain.intent.wish import Wish
 from shared.domain.things.errors import Reason
-from shared.domain.things.identity import UserEmail, UserKey
+from shared.domain.things.identity import UserKey
+
+if TYPE_CHECKING:
+    from shared.domain.things.identity import UserEmail
 
 
 class LetterRow(Struct, frozen=True, kw_only=True):

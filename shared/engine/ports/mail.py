@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from shared.domain.record.parts import Mail, Trouble
-from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import BenchkeeperError
+
+if TYPE_CHECKING:
+    from shared.domain.record.parts import Mail, Trouble
+    from shared.domain.record.record import UserRecord
 
 
 class NotAcceptedError(BenchkeeperError):

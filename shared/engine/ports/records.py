@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from shared.domain.people.groups import GroupBook
 from shared.domain.record.record import RecordRow, UserRecord
-from shared.domain.record.recovery import Examined, Recoverable
 from shared.domain.things.identity import UserKey
+
+if TYPE_CHECKING:
+    from shared.domain.record.recovery import Examined, Recoverable
 
 
 class Stored(Struct, frozen=True):

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from shared.domain.fleet.idle import Activity, Sample
-from shared.domain.fleet.outside_jobs import OutsideJob
-from shared.domain.fleet.report import Report
-from shared.domain.plan.plan import AccountSeen, OperationSeen, TemplatesSeen
-from shared.domain.record.record import UserRecord
-from shared.domain.record.status import OperationRef
-from shared.domain.snapshot.actions import WriteManifest
-from shared.domain.spark.actions import CreateCluster
-from shared.domain.spark.leaver import SessionOwner
-from shared.domain.template.sessions import SessionOffer, SessionSeen, WantedSession
-from shared.domain.template.wanted import PutTemplate
-from shared.domain.things.clusters import Cluster, ClusterOperationSeen
-from shared.domain.things.identity import AccountId, UserEmail, UserKey
-from shared.domain.things.notebook import Absent, InstanceRef, NotebookSpec, ObservedNotebook, Patch
-from shared.domain.things.snapshots import SnapshotSeen
+from shared.domain.things.notebook import ObservedNotebook
+
+if TYPE_CHECKING:
+    from shared.domain.fleet.idle import Activity, Sample
+    from shared.domain.fleet.outside_jobs import OutsideJob
+    from shared.domain.fleet.report import Report
+    from shared.domain.plan.plan import AccountSeen, OperationSeen, TemplatesSeen
+    from shared.domain.record.record import UserRecord
+    from shared.domain.record.status import OperationRef
+    from shared.domain.snapshot.actions import WriteManifest
+    from shared.domain.spark.actions import CreateCluster
+    from shared.domain.spark.leaver import SessionOwner
+    from shared.domain.template.sessions import SessionOffer, SessionSeen, WantedSession
+    from shared.domain.template.wanted import PutTemplate
+    from shared.domain.things.clusters import Cluster, ClusterOperationSeen
+    from shared.domain.things.identity import AccountId, UserEmail, UserKey
+    from shared.domain.things.notebook import Absent, InstanceRef, NotebookSpec, Patch
+    from shared.domain.things.snapshots import SnapshotSeen
 
 
 class NotebookListing(Struct, frozen=True):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from shared.domain.fleet.roster import Allowed, Reading, Refusal, RosterKind, RosterState
+from shared.domain.fleet.roster import RosterState
 from shared.domain.things.errors import PermanentError
-from shared.domain.things.identity import UserEmail, UserKey
+from shared.domain.things.identity import UserKey
+
+if TYPE_CHECKING:
+    from shared.domain.fleet.roster import Allowed, Reading, Refusal, RosterKind
+    from shared.domain.things.identity import UserEmail
 
 
 class RosterRefusedError(PermanentError):

@@ -1,0 +1,39 @@
+"""Values that are made at their first use, because most starts of a function have no use for them.
+
+A cold start is the wait of a user. Adapters whose module need not be imported and regular expressions that need not be compiled are a
+tenth of it (docs/benchmarks.md, Cold start).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+# One lock for all: modules that are imported late may teach msgspec the same types, which two threads must not do at once (docs/traps.md).
+# No module may use a late value while it is imported: a thread that waits for this lock would hold the lock of that import.
+_LOCK = threading.RLock()
+
+
+class _Late:
+    """A stand-in that has the attributes of what `make` returns. It calls `make` once, whatever thread asks first."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+        self._made: object = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            with _LOCK:
+                if self._made is None:
+                    self._made = self._make()
+        return getattr(self._made, name)
+
+
+def late(make: Callable[[], T]) -> T:
+    """Return a stand-in for what `make` returns, made at the first access to one of its attributes.
+
+    It is another object of another class: use its methods and attributes only.
+    """
+    return cast("T", _Late(make))
