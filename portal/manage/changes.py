@@ -47,6 +47,7 @@ class Said(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     ALREADY = "already"
+    TOO_LATE = "too-late"
     OVER = "over"
     BUSY = "busy"
     CANNOT = "cannot"
@@ -56,6 +57,7 @@ TEXTS = {
     Said.APPROVED: "You approved this. It is processed within a minute, and takes effect once enough administrators agree.",
     Said.REJECTED: "You rejected this. It is processed within a minute.",
     Said.ALREADY: "You had already decided this; nothing was changed.",
+    Said.TOO_LATE: "This was rejected before, and one rejection is enough: an approval does not count any more. Nothing was changed.",
     Said.OVER: "Nobody on this list waits any more, so there is nothing to decide.",
     Said.CANNOT: "This cannot be approved as things are; the page says why. It can be rejected.",
     Said.BUSY: "Another click of yours is still in progress, so this one did nothing.",
@@ -240,6 +242,8 @@ def decided(digest: str, verdict: Verdict) -> Said:
             raise RefusedError(user_message=f"{why_not} Nothing was changed.", detail="may not decide about this list")
         if found.own() is verdict:
             return Said.ALREADY
+        if found.is_rejected and verdict is Verdict.APPROVE:
+            return Said.TOO_LATE
         if found.still == 0:
             return Said.OVER
         if found.cannot_approve and verdict is Verdict.APPROVE:

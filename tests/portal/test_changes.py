@@ -213,6 +213,18 @@ def test_a_second_click_changes_nothing(hub: Hub) -> None:
     assert not any(is_cut(hub, key) for key in batch.people)
 
 
+@pytest.mark.parametrize("second", [OTTO, MIA], ids=["by the same administrator", "by another"])
+def test_an_approval_after_a_rejection_is_no_vote_and_is_told_so(hub: Hub, second) -> None:
+    batch = batch_of(hub)
+    place = f"/manage/changes/{batch.digest}"
+    hub.browser(OTTO).post(f"{place}/reject")
+    assert "/approve" not in hub.browser(second).text(place)
+    late = hub.browser(second).post(f"{place}/approve")
+    assert late.headers["Location"].endswith("?said=too-late")
+    assert "This was rejected before, and one rejection is enough" in hub.browser(second).text(f"{place}?said=too-late")
+    assert given(hub) == [(user_key_for(OTTO), Verdict.REJECT, batch.digest)]
+
+
 def test_a_click_is_about_the_list_that_was_shown_whatever_waits_by_then(hub: Hub) -> None:
     """Between the look and the click one person is let back in, and another one comes to wait."""
     shown, mia = batch_of(hub), hub.browser(MIA)
