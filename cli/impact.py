@@ -93,7 +93,9 @@ def impact(
         print_csv((_cells(each, names) for each in judged.impact.entries), _COLUMNS)
     else:
         _print(judged, settings, names, what=what, limit=limit, is_news=bool(paths))
-        for line in () if paths else limit_lines(settings.policy(), deps):
+        for line in (
+            () if paths else (*price_lines(settings.policy(), deps.policy), *limit_lines(settings.policy(), deps))
+        ):
             say(line)
     if refused:
         say(f"{refused:,} pieces of news cannot be used; see publish file --dry-run.", err=True)
@@ -138,6 +140,26 @@ def count_lines(found: Impact) -> Iterable[str]:
     if stopped >= FROM:
         sizes = ", ".join(f"{size:,}" for size in sizes_for(stopped))
         yield f"The {stopped:,} notebooks are changed in waves, up to {sizes}; benchkeeper waves shows how far it is."
+
+
+def price_lines(policy: Policy, now: Policy) -> Iterable[str]:
+    """Yield a line for each profile whose machine or disks change while its price stays: the computed cost lacks the difference."""
+    for name, profile in policy.catalog.profiles.items():
+        before = now.catalog.profiles.get(name)
+        if before is None or profile.hourly_cost is None or profile.hourly_cost != before.hourly_cost:
+            continue
+        parts = [
+            f"{word} changes"
+            for word, old, new in (
+                ("machine_type", before.machine_type, profile.machine_type),
+                ("accelerator", before.accelerator, profile.accelerator),
+                ("boot_disk", before.boot_disk, profile.boot_disk),
+                ("data_disk", before.data_disk, profile.data_disk),
+            )
+            if old != new
+        ]
+        if parts:
+            yield f"Profile {name}: {', '.join(parts)}, but hourly_cost stays {profile.hourly_cost:g}, so no cost shows it."
 
 
 def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:

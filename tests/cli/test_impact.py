@@ -72,6 +72,18 @@ def test_a_typo_says_whom_it_would_stop_and_that_it_waits(twelve: Terminal) -> N
     assert "10 more" in twelve.run("impact", "--limit", "2").stdout
 
 
+def test_another_machine_at_the_same_price_is_said(twelve: Terminal) -> None:
+    edit(twelve, "hourly_cost: 0.18", "hourly_cost: 0.18  # as before")
+    assert "hourly_cost stays" not in twelve.run("impact").stdout
+    edit(twelve, "machine_type: e2-standard-4", "machine_type: e2-standard-8")
+    assert (
+        "Profile analyst: machine_type changes, but hourly_cost stays 0.18, so no cost shows it."
+        in twelve.run("impact").stdout
+    )
+    edit(twelve, "hourly_cost: 0.18", "hourly_cost: 0.42")
+    assert "hourly_cost stays" not in twelve.run("impact").stdout
+
+
 def test_the_same_as_json_and_csv_for_another_folder(twelve: Terminal, tmp_path: Path) -> None:
     folder = Path(twelve.environ["BENCHKEEPER_CONFIG_DIR"])
     with_typo(twelve)
