@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.context import WRONG_USE, App, answers, guarded, output_option, pass_app, stop
 from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
-from cli.impact import count_lines, limit_lines, verdict_lines
+from cli.impact import count_lines, limit_lines, price_lines, verdict_lines
 from cli.notes import notes, unseen_note
 from cli.output import console, print_json, say, say_folded, table
 from cli.users import address_forms
@@ -111,7 +111,8 @@ def _say_impact(settings: Settings, app: App) -> None:
     found = judged.impact
     say("They are not in force yet. They would change:" if found.entries else "They are not in force yet.")
     verdict = verdict_lines(judged.excesses, empty=not found.entries)
-    for line in (*count_lines(found), *limit_lines(settings.policy(), deps), *verdict):
+    prices = price_lines(settings.policy(), deps.policy)
+    for line in (*count_lines(found), *prices, *limit_lines(settings.policy(), deps), *verdict):
         say(line)
     if found.entries:
         say("Who they are: benchkeeper impact")
