@@ -212,9 +212,9 @@ class MonitoringModel:
         budget = min(query.page_size or _MAX_PAGE, _MAX_PAGE)
         found: list[dict[str, Any]] = []
         token = ""
-        for key, head, points in self._rows(query, metric_type, metric, meant):
+        for key, head, points in self._rows(query, metric_type, metric, meant, begin):
             first = skipped if key == begin else 0
-            if key < begin or not points[first:]:
+            if not points[first:]:
                 continue
             if budget <= 0:
                 token = page_token_of(key, first)
@@ -231,22 +231,30 @@ class MonitoringModel:
         return result | {"unit": metric.unit}
 
     def _rows(
-        self, query: Query, metric_type: str, metric: Metric, meant: Callable[[dict[str, str]], bool]
+        self, query: Query, metric_type: str, metric: Metric, meant: Callable[[dict[str, str]], bool], begin: str
     ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
-        """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several."""
-        groups: dict[str, tuple[dict[str, str], dict[datetime, float]]] = {}
-        for series in self._all_series(metric_type, metric):
-            if not meant(series.fields):
-                continue
-            values = self._values(query, series)
-            if query.group_by is None:
+        """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several.
+
+        Keys before `begin` are left out. Points are made when they are asked for: a page of many series makes its own alone.
+        """
+        every = (series for series in self._all_series(metric_type, metric) if query.group_by is not None or series.key >= begin)
+        found = (series for series in every if meant(series.fields))
+        if query.group_by is None:
+            for series in found:
+                values = self._values(query, series)
                 yield series.key, head_of(query, metric, series.fields), points_of(query, metric, values)
-                continue
+            return
+        groups: dict[str, tuple[dict[str, str], list[_Series]]] = {}
+        for series in found:
             kept = {name: series.fields.get(name, "") for name in query.group_by}
-            _, sums = groups.setdefault(" ".join(kept.values()), ({**whole_of(series.fields), **kept}, {}))
-            for end, value in values:
+            key = " ".join(kept.values())
+            if key >= begin:
+                groups.setdefault(key, ({**whole_of(series.fields), **kept}, []))[1].append(series)
+        for key in sorted(groups):
+            fields, members = groups[key]
+            sums: dict[datetime, float] = {}
+            for end, value in (each for series in members for each in self._values(query, series)):
                 sums[end] = sums.get(end, 0.0) + value
-        for key, (fields, sums) in sorted(groups.items()):
             yield key, head_of(query, metric, fields), points_of(query, metric, sorted(sums.items()))
 
     def _all_series(self, metric_type: str, metric: Metric) -> Iterator[_Series]:
