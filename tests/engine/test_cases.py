@@ -22,7 +22,7 @@ from shared.domain.people.sources import SHIPPED
 from shared.domain.record.codec import from_json, to_json
 from shared.domain.record.record import Presence
 from shared.domain.record.status import ConditionStatus, ConditionType, Notice
-from shared.domain.things.errors import PoisonError
+from shared.domain.things.errors import PoisonError, Reason
 from shared.domain.things.identity import UserEmail, parse_email, user_key_for
 from shared.engine.news.dead_letters import attributes_for, keep, letter_of
 from shared.engine.news.deliver import deliver_all
@@ -283,6 +283,34 @@ def test_a_waiting_change_of_address_is_confirmed(confirms):
     assert len(instances(bench.cloud)) == 1
 
 
+def test_a_number_merges_two_records_once_the_old_environment_is_gone():
+    """While both own something, a number merges nothing; later it does, and the new address keeps what it owns."""
+    bench = make_bench()
+    play(bench, [hr("joiner", USER, bench.now, person_id="P-1"), hr("joiner", MARRIED, bench.now)])
+    play(bench, [hr("renamed", USER, bench.now, new_user=MARRIED)])
+    play(bench, [hr("joiner", MARRIED, bench.now, person_id="P-1"), hr("leaver", USER, bench.now)])
+    assert record_of(bench).user_key != record_of(bench, MARRIED).user_key
+    for _ in range(12):
+        bench.advance(days=60)
+        play(bench, [])
+    assert record_of(bench).status.condition(ConditionType.NOTEBOOK_READY).reason is Reason.REMOVED
+    play(bench, [hr("mover", MARRIED, bench.now, person_id="P-1")])
+    found = record_of(bench, MARRIED)
+    assert (found.user_key, found.former_emails) == (user_key_for(parse_email(MARRIED)), (USER,))
+    assert record_of(bench).user_key == found.user_key
+
+
+def test_a_number_that_the_record_has_costs_no_call():
+    bench = make_bench()
+    calls = []
+    for number in ("P-1", "P-1", "P-2"):
+        play(bench, [hr("mover", USER, bench.now, person_id=number)])
+        bench.cloud.world.journal.clear()
+        give(bench, hr("mover", USER, bench.now, person_id=number))
+        calls.append([call for call in bench.calls() if "persons" in str(call)])
+    assert calls == [[], [], []]
+
+
 def test_an_equal_number_lets_hr_change_an_address_at_once():
     bench = make_bench()
     new = "io.new@example.com"
@@ -495,6 +523,17 @@ def test_a_leaver_by_number_cuts_whoever_gets_that_number_later():
     bench = make_bench()
     play(bench, [hr("leaver", None, bench.now, person_id="P-9"), hr("joiner", USER, bench.now, person_id="P-9")])
     assert verdict(bench)[0] is False
+
+
+def test_the_number_in_a_leaver_with_an_address_is_not_taken_for_the_users():
+    """A sender that mixes up two numbers ends the access of the address alone; the number stays whoever's it is."""
+    bench = make_bench()
+    play(bench, [hr("joiner", USER, bench.now), hr("leaver", None, bench.now, person_id="P-9")])
+    play(bench, [hr("leaver", USER, bench.now, person_id="P-9")])
+    assert verdict(bench)[0] is False
+    assert record_of(bench).facts.person_id(bench.now) == ""
+    play(bench, [hr("joiner", USER, bench.now, source="operator")])
+    assert verdict(bench)[0] is True
 
 
 def test_a_group_with_many_members_is_not_deleted_without_a_second_pair_of_eyes():

@@ -119,6 +119,25 @@ def test_a_damaged_index_is_mended_by_the_next_sweeps(someone, content):
     assert someone.bench.deps.fleet.notes() is not None
 
 
+class Bills:
+    """The port `Costs` of a month of which the bill is known."""
+
+    def __init__(self, month, costs):
+        self.known = {month: costs}
+
+    def month(self, month):
+        return self.known.get(month)
+
+
+def test_the_drift_sweep_keeps_the_bill_with_its_month(someone):
+    """Pages show costs only beside the month that they are of."""
+    month = f"{someone.bench.now:%Y-%m}"
+    someone.bench.deps = replace(someone.bench.deps, costs=Bills(month, {someone.key: 12.5}))
+    sweep("drift", someone.bench.deps)
+    notes = someone.bench.deps.fleet.notes()
+    assert (notes.costs, notes.costs_month, notes.costs_at) == ({someone.key: 12.5}, month, someone.bench.now)
+
+
 # --- idleness
 
 

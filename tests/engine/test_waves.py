@@ -248,8 +248,13 @@ def test_going_on_forgets_who_failed_until_then():
         world.hour()
     rollout_id = world.rollout.rollout_id
     world.bench.cloud.world.faults.clear()
+    go_on("another", world.deps, world.bench.now)
+    assert world.rollout.state is RolloutState.HALTED
     go_on(rollout_id, world.deps, world.bench.now)
+    excused_at = world.rollout.excused_at
+    world.bench.advance(minutes=1)
     go_on(rollout_id, world.deps, world.bench.now)  # nothing is halted any more
+    assert world.rollout.excused_at == excused_at
     for _ in range(8):
         world.hour()
     assert world.rollout.state is not RolloutState.HALTED

@@ -251,6 +251,13 @@ def test_a_leaver_is_brought_forward_by_a_later_leaver():
         assert [profile_at(h, *telling) for h in (0, 5, 10)] == ["analyst", None, None]
 
 
+def test_a_leaver_is_put_off_by_a_later_leaver():
+    """The second leaver was stated while the first was still to come, so the first never takes effect."""
+    events = joined("j", -50), left("l", -5, effective=10), left("later", -4, effective=20)
+    for telling in itertools.permutations(events):
+        assert [profile_at(h, *telling) for h in (0, 10, 19, 20)] == ["analyst", "analyst", "analyst", None]
+
+
 def test_a_leaver_is_put_off_by_a_joiner_and_a_new_leaver():
     events = joined("j", -50), left("l", -5, effective=10), joined("stays", -4), left("then", -3, effective=20)
     for telling in itertools.permutations(events):

@@ -56,6 +56,15 @@ QUIET_JUPYTER = Activity(
 QUIET_METRICS = Activity(started_at=ago(600), cpu=samples(0.01), requests=samples(0))
 
 
+def test_evidence_is_used_until_it_is_ten_minutes_old():
+    """Metrics become visible late, so evidence is used for a while; what is older is none."""
+    assert isinstance(judge_idle(replace(QUIET_METRICS, cpu=samples(0.01, upto=10)), POLICY, NOW), Stop)
+    for late in (timedelta(seconds=1), timedelta(seconds=59)):
+        verdict = judge_idle(replace(QUIET_METRICS, cpu=samples(0.01, upto=10, until=NOW - late)), POLICY, NOW)
+        assert isinstance(verdict, Keep)
+        assert verdict.reason is Reason.NO_FRESH_EVIDENCE
+
+
 def test_the_start_of_a_machine_is_no_use_of_it():
     fresh = replace(
         QUIET_JUPYTER, started_at=ago(30), server_last_activity=ago(29), cpu=samples(0.9, upto=28, back=32), kernels=(), terminals=(),

@@ -108,6 +108,16 @@ def test_a_change_that_waits_takes_the_cuts_over_and_nothing_else_and_once():
     assert again.record is once.record
 
 
+def test_a_change_that_waits_does_not_take_over_a_leaver_that_a_later_one_replaced():
+    """A new contract begins as the old one ends; the earlier last day was replaced before it came."""
+    stays = replace(joined("stays", -6, effective=20), explicit=True)
+    sooner = left("sooner", -5, effective=10)
+    as_agreed = replace(left("as-agreed", -4, effective=20), explicit=True)
+    asked = renaming(WAITS, person(), under_new(after(stays, sooner, as_agreed)), NOW)
+    assert asked.record.rename.new_email == NEW
+    assert asked.record.facts == person().facts
+
+
 def test_a_change_to_an_address_that_owns_something_waits():
     asked = renaming(WAITS, person(), under_new(person()), NOW)
     assert (asked.record.rename.new_email, asked.claimed.claim.owner) == (NEW, KEY)
