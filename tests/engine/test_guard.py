@@ -15,12 +15,14 @@ from kit.activity import visit
 from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import Bench, OneAfterAnother, make_bench
 from kit.life import Life, settings_with
+from kit.making import person
 from kit.official import storage_bucket
 from kit.oracle import instances, template_names
 from msgspec.structs import replace
 
 from shared.domain.intent.batches import Batch, announced, batches_of, to_json
 from shared.domain.intent.decision import About, Decision, Verdict
+from shared.domain.intent.guard import steps_of
 from shared.domain.intent.wanted import with_event, with_wanted
 from shared.domain.people.events import AccountChanged, AccountState, Joined, LeaveCancelled, Left, Moved, Renamed
 from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
@@ -33,6 +35,7 @@ from shared.engine.decisions.policy_change import note_deployed
 from shared.engine.decisions.policy_change import waiting as policy_waiting
 from shared.engine.news.deliver import deliver
 from shared.engine.ports.deps import Deps
+from shared.engine.ports.guard import FleetSizes
 from shared.engine.reconcile import guard
 from shared.engine.reconcile.guard import Window, sizes_of
 from shared.engine.reconcile.reconciler import preview, reconcile
@@ -387,6 +390,20 @@ def test_a_leaver_who_is_alone_costs_a_slot_for_each_window_and_no_listing(bench
     people[0].tell(Left)
     guards = [call["method"] for call in bench.calls() if "/guard/" in call["resource"]]
     assert guards == ["objects.insert"] * 2
+
+
+@pytest.mark.parametrize(("per_hour", "windows"), [(5, ["fleet", "fleet"]), (6, ["fleet", "fleet", "profile"])])
+def test_only_a_profile_with_less_room_than_the_fleet_has_a_window_of_its_own(per_hour, windows):
+    settings = replace(SMALL, per_hour=per_hour, group_share=0.5)
+    sizes = FleetSizes(everybody=10, profiles={"analyst": 10}, groups={})
+    found = guard.windows_of(person(), settings, sizes)
+    assert [window.name.partition("-")[0] for window in found] == windows
+
+
+def test_who_was_at_work_under_a_record_without_the_instances_id_has_a_notebook_to_lose():
+    """A record of an earlier version names no instance; that it was in use is enough for a cut to wait."""
+    assert steps_of(person()) == ()
+    assert steps_of(person(was_active=True)) == (StepKind.STOP,)
 
 
 def test_a_flood_in_one_profile_takes_no_slot_from_another():

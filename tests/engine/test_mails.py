@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from shared.domain.fleet.idle import Reason as IdleReason
 from shared.domain.fleet.idle import Warn
-from shared.domain.record.parts import MailState, Stage
+from shared.domain.record.parts import MailState, Stage, Trouble
 from shared.domain.record.record import Power
 from shared.domain.record.status import Notice
 from shared.domain.things.catalog import Disruption
@@ -102,7 +102,7 @@ def test_what_was_certainly_not_accepted_is_sent_later(
 ) -> None:
     host.answers[verb] = answer
     made = joined(host)
-    (mail,) = made.life.record.status.mail.mails
+    mail = made.life.record.status.mail.mails[0]
     assert (mail.state, mail.trouble.value) == (MailState.DUE, trouble)
     assert mail.tries > 0
     assert host.accepted == []
@@ -140,7 +140,7 @@ def test_a_refused_login_is_tried_again_for_a_day(host: MailHost) -> None:
     for _ in range(30):
         made.life.bench.advance(hours=1)
         made.minutes(1)
-    (mail,) = made.life.record.status.mail.mails
+    mail = made.life.record.status.mail.mails[0]
     assert (mail.state, mail.trouble.value) == (MailState.FAILED, "Login")
 
 
@@ -431,6 +431,20 @@ def test_a_record_of_an_older_version_tells_nothing_twice(host: MailHost) -> Non
     made.minutes(10)
     tell(*named, made.deps)
     assert made.subjects() == ["Your notebook is ready"]
+
+
+def test_a_mail_that_was_due_in_a_record_that_was_put_back_is_the_operators(host: MailHost) -> None:
+    """The lost version may have said that it was sent."""
+    made = mailed(host)
+    made.life.join(minutes=8)
+    blob = storage_bucket(made.life.bench.clients).blob(f"records/{made.life.key}.json")
+    blob.upload_from_string(b"damaged")
+    made.life.bench.advance(hours=1)
+    sweep("drift", made.deps)
+    made.minutes(10)
+    (mail, *_) = made.life.record.status.mail.mails
+    assert (mail.stage, mail.state, mail.trouble) == (Stage.READY, MailState.UNSURE, Trouble.CRASHED)
+    assert made.subjects() == []
 
 
 def test_a_change_that_waits_is_told_with_what_stays(host: MailHost) -> None:

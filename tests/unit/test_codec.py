@@ -496,6 +496,13 @@ def test_a_record_without_one_of_its_fields_is_refused(path):
     assert "damaged" in caught.value.user_message
 
 
+@pytest.mark.parametrize("path", OWN, ids=".".join)
+def test_a_record_with_another_field_in_place_of_one_of_its_own_is_refused(path):
+    with pytest.raises(PermanentError) as caught:
+        codec.from_json(damaged(path, lambda target, key: target.update({f"{key}_": target.pop(key)})))
+    assert "damaged" in caught.value.user_message
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

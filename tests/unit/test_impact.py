@@ -106,6 +106,10 @@ def test_another_profile_is_what_it_takes_to_get_there():
             {StepKind.IDLE_SOONER, StepKind.PATCHED},
         ),
         (
+            with_profile(idle=replace(POLICY.catalog.profiles["analyst"].idle, dormant_after=timedelta(days=40))),
+            {StepKind.IDLE_SOONER},
+        ),
+        (
             replace(POLICY, network=Network(network="projects/p/global/networks/n", subnet="")),
             {StepKind.REPLACED},
         ),
