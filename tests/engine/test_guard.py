@@ -11,11 +11,11 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from kit import making
 from kit.activity import visit
 from kit.hub import ADMINS, BEN, MIA, Hub, hub_settings, make_hub
 from kit.inprocess import Bench, OneAfterAnother, make_bench
 from kit.life import Life, settings_with
-from kit.making import person
 from kit.official import storage_bucket
 from kit.oracle import instances, template_names
 from msgspec.structs import replace
@@ -396,14 +396,14 @@ def test_a_leaver_who_is_alone_costs_a_slot_for_each_window_and_no_listing(bench
 def test_only_a_profile_with_less_room_than_the_fleet_has_a_window_of_its_own(per_hour, windows):
     settings = replace(SMALL, per_hour=per_hour, group_share=0.5)
     sizes = FleetSizes(everybody=10, profiles={"analyst": 10}, groups={})
-    found = guard.windows_of(person(), settings, sizes)
+    found = guard.windows_of(making.person(), settings, sizes)
     assert [window.name.partition("-")[0] for window in found] == windows
 
 
 def test_who_was_at_work_under_a_record_without_the_instances_id_has_a_notebook_to_lose():
     """A record of an earlier version names no instance; that it was in use is enough for a cut to wait."""
-    assert steps_of(person()) == ()
-    assert steps_of(person(was_active=True)) == (StepKind.STOP,)
+    assert steps_of(making.person()) == ()
+    assert steps_of(making.person(was_active=True)) == (StepKind.STOP,)
 
 
 def test_a_flood_in_one_profile_takes_no_slot_from_another():
