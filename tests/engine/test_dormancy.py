@@ -110,6 +110,8 @@ def test_it_is_told_14_3_and_1_days_before_saved_deleted_and_comes_back_byte_for
     assert reason(made) is Reason.DORMANT
     assert made.record.status.next_attempt_at is None
     assert made.manifest()
+    reconcile(made.key, made.bench.deps)
+    assert len([line for line in made.bench.log.lines if line[1] == "Put away a notebook"]) == 1
     start(made)
     assert list(made.states().values()) == ["ACTIVE"]
     assert made.files() == FILES
@@ -205,6 +207,23 @@ def test_a_hold_keeps_it() -> None:
     for _ in range(4):
         made.days(30)
         sweep("drift", made.bench.deps)
+    assert list(made.states().values()) == ["STOPPED"]
+
+
+def test_after_a_hold_the_warnings_begin_anew() -> None:
+    """Whatever was announced before the hold has passed since."""
+    made = stopped(life(settings()))
+    made.days(50)
+    assert told(made) == [14]
+    want_hold(made.key, "case 4711", made.bench.deps)
+    made.minutes(2)
+    assert made.record.status.notebook.dormancy is None
+    made.days(60)
+    want_hold(made.key, None, made.bench.deps)
+    made.minutes(20)
+    assert told(made) == [14, 14]
+    assert list(made.states().values()) == ["STOPPED"]
+    made.days(13)
     assert list(made.states().values()) == ["STOPPED"]
 
 

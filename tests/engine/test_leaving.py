@@ -87,6 +87,18 @@ def test_who_comes_back_has_no_certificate_and_the_next_leave_begins_anew(ana):
     assert leaving.complete_at is not None
 
 
+def test_a_stop_that_is_asked_for_again_is_cut_since_the_first_time(ana):
+    ana.bench.fault(call="notebooks.StopInstance", operation_error={"code": "INTERNAL", "message": "try later"})
+    ana.leave(minutes=1)
+    first = paths(ana)[LeavingPath.VM].cut_at
+    assert first is not None
+    ana.minutes(30)
+    stops = [call for call in ana.bench.calls() if call["method"] == "StopInstance"]
+    assert len(stops) == 2
+    assert paths(ana)[LeavingPath.VM].is_verified
+    assert paths(ana)[LeavingPath.VM].cut_at == first
+
+
 PLANTED = {
     LeavingPath.VM: ("notebooks.StopInstance", "*"),
     LeavingPath.ACCOUNT: ("iam.serviceAccounts.disable", "*"),

@@ -121,6 +121,20 @@ def test_however_much_is_said_little_is_kept_and_every_answer_is_as_if_all_were(
             assert (None if decided is None else decided.value) == said_last(everything, moment)
 
 
+def test_of_three_of_one_moment_the_one_that_decides_until_a_later_one_begins_is_kept():
+    """What is to come is taken back by what is said before it begins; until that begins, the one that had begun decides."""
+    timeline = ()
+    for said, horizon in (
+        (statement("first", 0, 0, member=False), -1),
+        (statement("begins soon", 1, 2, member=True), 0),
+        (statement("to come", 1, 50, member=False), 0),
+        (statement("to come too", 1, 51, member=False), 0),
+        (statement("later", 3, 60, member=False), 1),
+    ):
+        timeline = fold_briefly(timeline, said, hour(horizon))
+    assert answer(timeline, hour(4)).event_id == "begins soon"
+
+
 @given(_STATEMENTS)
 def test_hearing_it_all_again_changes_nothing(statements):
     timeline: tuple[Statement, ...] = ()

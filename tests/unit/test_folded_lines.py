@@ -74,6 +74,16 @@ def test_lines_that_do_not_wait_are_left_alone():
     assert folded((old, *(line(number) for number in range(1, 40))))[0] == old
 
 
+def test_a_decision_of_a_lost_pass_is_told_once_and_another_of_the_same_moment_too():
+    """The pass that made the first entry was lost; the pass of now decides the same again, and one thing more."""
+    record, now = person().with_status(alias="abc"), T0 + timedelta(minutes=9)
+    there = tuple(entries_in(chained((other(0, StoryKind.DECISION, "Access"),), record, NOBODY).content))
+    same, new = other(9, StoryKind.DECISION, "Access"), other(9, StoryKind.DECISION, "Notebook")
+    assert without_known((same, new), there, record, NOBODY, now) == (new,)
+    news = other(9, StoryKind.NEWS, "Access")
+    assert without_known((same, news), there, record, NOBODY, T0) == (same, news)  # of another moment, of another kind
+
+
 LINES = st.lists(
     st.tuples(st.sampled_from("xy"), st.sampled_from([CallState.REFUSED, CallState.DONE, CallState.HELD]), st.booleans()),
     min_size=MAX_WAITING + 1, max_size=60,
