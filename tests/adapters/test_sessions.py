@@ -187,6 +187,7 @@ def test_one_that_fails_holds_up_no_other(bench):
     bench.fault(call="dataproc.CreateSessionTemplate", resource=f"*{ids['analyst']}", error={"code": "UNAVAILABLE"})
     synced = sync_sessions(bench.deps)
     assert (synced.found, synced.failed) == ({"create": 1}, {"CloudUnavailable": 1})
+    assert f"{ids['analyst']}: failed, CloudUnavailable" in synced.lines
     assert set(there(bench)) == {ids["engineer"]}
     assert sync_sessions(bench.deps).found == {"create": 1}
     assert set(there(bench)) == set(ids.values())

@@ -24,7 +24,7 @@ from emulator.faults import Fault
 from shared.domain.policy.effect import StepKind as Effect
 from shared.domain.record.cuts import StepKind as CutStep
 from shared.domain.things.errors import Reason
-from shared.engine.views.words import STATUS, STEPS, because_words, in_words, states_named
+from shared.engine.views.words import STATUS, STEPS, because_words, in_words, line_words, states_named
 
 ANA, BEN = "ana.silva@example.com", "ben@example.com"
 # Each command with words that make it say something. `demo` runs until Ctrl-C.
@@ -170,6 +170,12 @@ def test_a_sentence_with_a_name_says_the_word():
     assert in_words("Ready. McDonald is NotAReason.") == "Ready. McDonald is NotAReason."
     long = {each.value for each in Reason} & RAW
     assert [each for each in long if in_words(each) == each] == []
+
+
+def test_a_line_about_a_condition_says_the_word_and_any_other_line_stays():
+    assert line_words("Notebook: Stockout") == "Notebook: Waiting for a machine"
+    assert line_words("Spark: AccessDenied") == "Spark: Access denied"
+    assert [line_words(text) for text in ("Ready", "Note: a word")] == ["Ready", "Note: a word"]
 
 
 def test_a_source_is_said_in_words():

@@ -87,7 +87,7 @@ def test_an_entry_of_somebody_who_does_not_wait_is_forgotten_once_it_is_old(benc
 def test_who_still_waits_is_not_forgotten_however_old_the_entry_is(bench: Bench) -> None:
     before = {person.user_key for person in bench.deps.guard.waiting()}
     bench.advance(hours=3)
-    keep_waiting(bench.deps, bench.now)
+    assert keep_waiting(bench.deps, bench.now)["cuts_waiting"] == len(before)
     assert {person.user_key for person in bench.deps.guard.waiting()} == before
 
 

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.making import person
 
-from shared.domain.plan.step import FIRST, LONGEST, backoff
+from shared.domain.plan.step import FIRST, LONGEST, backoff, patience
+from shared.domain.things.errors import CloudUnavailableError
 
 ZERO = timedelta(0)
 
@@ -25,6 +27,12 @@ def test_waits_double_up_to_the_longest():
     floors = [timedelta(seconds=s) for s in (30, 30, 60, 120, 240, 480, 960, 1800, 1800)]
     for attempts, floor in enumerate(floors):
         assert floor <= backoff(attempts, at_least=ZERO, spread_by="ana") <= floor * 1.25
+
+
+def test_a_read_that_fails_again_and_again_is_repeated_less_and_less():
+    error = CloudUnavailableError(user_message="down", detail="503")
+    for attempts, floor in enumerate(timedelta(seconds=s) for s in (30, 60, 120, 240)):
+        assert floor <= patience(person(attempts=attempts), error, ZERO) <= floor * 1.25
 
 
 def test_people_who_failed_together_come_back_apart():

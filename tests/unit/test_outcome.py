@@ -204,6 +204,22 @@ def test_a_stop_that_failed_is_not_held_back():
     assert [type(a).__name__ for a in again.actions] == ["StopInstance"]
 
 
+def test_a_stop_of_a_leaver_is_tried_again_every_ten_minutes_at_least():
+    record = person(Presence.ABSENT, Power.STOPPED, settled=False, was_active=True, attempts=20)
+    plan = make_plan(record, seen(notebook(NotebookState.ACTIVE), record=record), policy(), NOW)
+    assert [type(action) for action in plan.actions] == [StopInstance]
+    assert ended(plan, failure(AccessDeniedError)).status.next_attempt_at == NOW + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(("kind", "holds"), [(InvalidSpecError, True), (CloudUnavailableError, False)])
+def test_a_snapshot_that_is_refused_for_long_holds_back_the_notebooks_half_too(kind, holds):
+    """Else that half would ask for the snapshot again each minute."""
+    source = InstanceRef(zone=ZONES[0], instance_id=instance_id_for(ANA))
+    save = CreateSnapshot(name="s", source=source, labels={})
+    record = ended(a_plan(person(), save), failure(kind))
+    assert record.status.notebook.not_before == (record.status.next_attempt_at if holds else None)
+
+
 def test_a_failed_template_blames_the_templates_and_not_the_notebook():
     record = person(settled=False)
     plan = make_plan(record, seen(Absent(), templates=TemplatesSeen({})), policy(), NOW)
@@ -493,6 +509,20 @@ def test_an_action_tells_what_it_is_and_somebody_carries_it_out(action, monkeypa
     assert not isinstance(outcome, Failed)
     called = [name for name, *_ in deps.mock_calls if not name.startswith("log.") and "__" not in name]
     assert len(called) == 1, called
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        (Patch(machine_type="n2-standard-8"), "machine type"),
+        (Patch(labels={"team": "x"}), "label team"),
+        (Patch(tags=("x",), disable_public_ip=True), "network tags, public IP"),
+    ],
+)
+def test_an_update_names_what_it_changes_and_nothing_else(patch, words):
+    ref = InstanceRef(zone=ZONES[0], instance_id=instance_id_for(ANA))
+    action = UpdateInstance(ref=ref, patch=patch, disruptive="", request_id="r")
+    assert action.describe().partition(": ")[2] == words
 
 
 @pytest.mark.parametrize("leaves", [False, True])

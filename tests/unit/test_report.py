@@ -120,6 +120,12 @@ def test_a_missing_or_old_report_changes_nothing_and_a_start_forgets_everything(
     assert (again.worked_at, again.killed_at, again.anchor) == (NOW, NOW, first.anchor)
 
 
+def test_the_number_of_kernels_is_known_if_both_counts_are():
+    said = [{"busy": 2, "idle": 1}, {"busy": 2}, {"idle": 1}, 3]
+    found = [report_of({"v": 1, "kernels": each}) for each in said]
+    assert [(each.busy, each.kernels) for each in found] == [(2, 3), (2, None), (None, None), (3, None)]
+
+
 def test_memory_is_said_as_it_is_sold():
     assert [_as_sold(gb) for gb in (3.8, 7.7, 15.6, 31.3, 62.8, 125.8, 251.7, 23.4, 47.0, 13.1)] == [
         4,
