@@ -99,6 +99,17 @@ def test_a_stop_that_is_asked_for_again_is_cut_since_the_first_time(ana):
     assert paths(ana)[LeavingPath.VM].cut_at == first
 
 
+def test_an_account_that_is_disabled_long_after_the_stop_is_told_once_with_the_time_since_the_news(ana):
+    ana.bench.fault(call="iam.serviceAccounts.disable", error=DENIED, times=0)
+    ana.leave(minutes=8)
+    assert ana.record.status.waiting_since is None, "the notebook has stopped"
+    ana.bench.cloud.world.faults.clear()
+    ana.bench.advance(hours=2)
+    ana.minutes(8)
+    (took,) = [f["event_to_revoked_s"] for _, message, f in ana.bench.log.lines if message == "Revoked for a leaver"]
+    assert took > 7200
+
+
 PLANTED = {
     LeavingPath.VM: ("notebooks.StopInstance", "*"),
     LeavingPath.ACCOUNT: ("iam.serviceAccounts.disable", "*"),

@@ -43,6 +43,17 @@ def test_a_baseline_of_settled_people_states_nothing_and_writes_no_record(roster
     assert not [call for call in methods if call.startswith("notebooks") or "records" in call]
 
 
+def test_the_first_roster_of_settled_people_reads_no_record():
+    made = Roster.build()
+    made.add(*FIVE)
+    made.joins(*FIVE)
+    before = len(made.bench.calls())
+    made.read()
+    assert made.report().is_first
+    reads = [call["resource"] for call in made.bench.calls()[before:] if call["method"] == "objects.get"]
+    assert not [name for name in reads if "/records/" in name]
+
+
 def test_a_lost_joiner_is_found(roster):
     roster.add("fay")
     roster.read()

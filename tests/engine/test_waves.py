@@ -261,6 +261,12 @@ def test_going_on_forgets_who_failed_until_then():
     assert world.images() == {"new": PEOPLE}  # the first one was tried again, too
 
 
+def test_a_rollout_that_nobody_has_begun_counts_nobody():
+    world = World()
+    world.deploy(files(NEW))
+    assert (world.rollout.counts.people, world.rollout.counts.begun) == (0, 0)
+
+
 def test_sold_out_zones_wait_and_do_not_count():
     world = World()
     world.deploy(files(NEW))

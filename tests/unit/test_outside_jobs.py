@@ -8,9 +8,11 @@ import pytest
 from kit.making import ANA, person
 from msgspec.structs import replace
 
+from shared.domain.fleet.idle import Activity
 from shared.domain.fleet.outside_jobs import JobOwner, OutsideJob, job_owner, jobs_of
 from shared.domain.things.clusters import ClusterStatus
 from shared.domain.things.identity import AccountId, UserEmail, user_key_for
+from shared.engine.sweeps.idle_elsewhere import Elsewhere, with_jobs
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STARTED = NOW - timedelta(days=4)
@@ -22,6 +24,18 @@ def job(**fields) -> OutsideJob:
     begun = NOW - timedelta(hours=1)
     made = OutsideJob(name="q", created_at=begun, running_since=begun, addresses=frozenset({"ana@example.com"}))
     return replace(made, **fields)
+
+
+def test_a_machine_whose_jobs_are_unknown_is_blind_since_then_and_one_whose_jobs_are_known_as_it_was():
+    begin, earlier = NOW - timedelta(minutes=20), NOW - timedelta(hours=2)
+    for blind_since, jobs, expected in (
+        (None, None, begin),
+        (earlier, None, earlier),
+        (None, (), None),
+        (earlier, ("q",), earlier),
+    ):
+        found = with_jobs(Activity(blind_since=blind_since), Elsewhere(jobs), None, begin)
+        assert (found.outside_jobs, found.blind_since) == (jobs, expected)
 
 
 def names(*jobs: OutsideJob, started_at: datetime | None = STARTED) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from shared.domain.notebook.actions import CreateInstance, DeleteInstance, RestoreData, StopInstance
 from shared.domain.notebook.differences import Change, Difference, digest
 from shared.domain.notebook.replacement import former_step, go_back, is_to_restore, replace_step, restore_step
+from shared.domain.notebook.rollback import after_refused_restore
+from shared.domain.notebook.states import observed_step
 from shared.domain.plan.plan import OperationSeen
 from shared.domain.plan.step import Scene
 from shared.domain.record.record import Hold, Power, Presence
@@ -21,7 +23,7 @@ from shared.domain.snapshot.actions import CreateSnapshot
 from shared.domain.things.errors import AccessDeniedError, CloudUnavailableError, OperationFailedError, Reason
 from shared.domain.things.identity import instance_id_for
 from shared.domain.things.notebook import Absent, InstanceRef, NotebookState, NotLooked, Unreadable
-from shared.domain.things.snapshots import Former, Restoring, SnapshotState
+from shared.domain.things.snapshots import Former, RestoreWish, Restoring, Rollback, SnapshotState
 
 S = NotebookState
 INSTANCE = instance_id_for(ANA)
@@ -66,6 +68,34 @@ def restored(*, op=None, sight=None, now=NOW, **status):
     record = person(**{**saved(), **status})
     snapshots = {NAME: sight if sight is not None else snapshot_seen(NAME)}
     return restore_step(record, FRESH, scene_of(record, FRESH, snapshots=snapshots, op=op, now=now))
+
+
+@pytest.mark.parametrize(
+    ("presence", "reason"), [(Presence.PRESENT, Reason.RESTORING), (Presence.ABSENT, Reason.STOPPING)]
+)
+def test_a_leaver_whose_notebook_is_stopping_is_not_told_of_files_that_are_brought_back(presence, reason):
+    record = person(presence, Power.STOPPED, restoring=ASKED, was_active=True)
+    sight = notebook(S.STOPPING, uid=NEW)
+    assert observed_step(record, sight, scene_of(record, sight)).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "is_hurt", "target"),
+    [
+        (DENIED, 0, True, "before"),  # for good: the disk may hold neither state
+        (DOWN, 0, True, "wished"),
+        (DOWN, 99, True, "before"),
+        (DENIED, 0, False, None),  # nothing was changed: the wish has ended
+    ],
+)
+def test_a_restore_that_is_refused_goes_back_only_if_the_disk_was_touched(error, failures, is_hurt, target):
+    wish = RestoreWish(snapshot="wished", asked_at=NOW)
+    begun = Rollback(wish=wish, instance_uid=NEW, begun_at=NOW, before="before", failures=failures, is_hurt=is_hurt)
+    found = after_refused_restore(person(rollback=begun, restoring=ASKED), error, NOW).status.data.rollback
+    assert (None if found is None else found.target) == target
+    if found is not None and found.goes_back:
+        again = after_refused_restore(person(rollback=replace(found, failures=0)), DOWN, NOW).status.data.rollback
+        assert again.target == target, "once it goes back, it goes on going back"
 
 
 def test_a_restore_is_noted_before_it_is_asked_for():
