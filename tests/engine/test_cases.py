@@ -682,6 +682,12 @@ def test_news_of_other_groups_is_written_once_for_a_message(monkeypatch):
     monkeypatch.setattr(bench.deps.books, "save", lambda *a, **k: (written.append(1), save(*a, **k))[1])
     play(bench, [log(bench.now, *(event("CREATE_GROUP", GROUP_EMAIL=f"g{n}@example.com") for n in range(50)))])
     assert len(written) == 1
+    logged = [
+        facts["events"] for _, line, facts in bench.log.lines if line == "Stored news of groups that entitle no user"
+    ]
+    assert logged == [50]
+    play(bench, [log(bench.now, event("CREATE_GROUP", GROUP_EMAIL=ANALYSTS))])
+    assert len([line for line in bench.log.lines if line[1] == "Stored news of groups that entitle no user"]) == 1
 
 
 def test_an_old_address_of_a_group_given_to_another_group_is_that_groups():

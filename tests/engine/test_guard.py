@@ -359,6 +359,18 @@ def test_a_crowd_in_a_large_window_lists_seldom():
     assert calls["objects.insert"] < 450
 
 
+def test_in_a_large_window_that_is_full_there_is_a_listing_once_six_places_were_looked_at():
+    bench, others = make_bench(), user_key_for(parse_email("user@example.com"))
+    for number in range(120):
+        assert bench.deps.guard.claim("hr", "fleet-hour", number, others, expected=None)
+    window = (Window(name="fleet-hour", room=120, length=HOUR),)
+    bench.cloud.world.journal.clear()
+    late = user_key_for(parse_email("late@example.com"))
+    assert not guard._has_room(late, "hr", window, bench.deps, bench.now, claims=True)
+    calls = Counter(call["method"] for call in bench.calls())
+    assert (calls["objects.insert"], calls["objects.list"]) == (6, 1)
+
+
 def test_a_claim_that_cannot_be_written_leaves_the_person_as_they_are_and_is_tried_again(bench):
     people = crowd(bench, 3)
     bench.fault(call="storage.objects.insert", resource="*/guard/slots/*", error={"code": "PERMISSION_DENIED"}, times=0)

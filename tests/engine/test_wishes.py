@@ -17,7 +17,7 @@ from shared.domain.intent.roles import Roles
 from shared.domain.intent.wish import LAPSES_AFTER, Asked, Wish, WishKind
 from shared.domain.people.events import Renamed
 from shared.domain.record.record import Power
-from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError, Reason, RefusedError
+from shared.domain.things.errors import AccessDeniedError, BenchkeeperError, CloudUnavailableError, Reason, RefusedError
 from shared.domain.things.history import StoryKind
 from shared.domain.things.identity import UserEmail, user_key_for
 from shared.engine.news import requests as wishes
@@ -350,6 +350,21 @@ class TestUnknownIsNotNo:
         assert (hub.record().spec.power, hub.record().hold, left(hub)) == (Power.STOPPED, None, 1)
         take_up(KEY, hub.bench.deps)
         assert (hub.record().hold is not None, left(hub)) == (True, 0)
+
+    def test_of_two_acts_that_wait_the_cause_of_the_first_is_told(self, hub: Hub) -> None:
+        class Denied:
+            def __init__(self) -> None:
+                self.asked = 0
+
+            def has(self, _group: str, _member: str) -> bool:
+                self.asked += 1
+                raise AccessDeniedError(user_message="Never.", detail=f"403, number {self.asked}")
+
+        one, two = Asked(kind=WishKind.HOLD, reason="case 1"), Asked(kind=WishKind.HOLD, reason="case 2")
+        put(hub, wish(hub, one, by=MIA, admin=True), wish(hub, two, by=MIA, admin=True))
+        with pytest.raises(AccessDeniedError) as told:
+            take_up(KEY, deps_of(hub, groups=Denied()))
+        assert (told.value.detail, hub.record().hold, left(hub)) == ("403, number 1", None, 2)
 
     def test_while_the_keys_cannot_be_read_everything_waits(self, hub: Hub) -> None:
         class NoKeys:
