@@ -16,7 +16,7 @@ from shared.domain.intent.decision import About, Decision, Verdict
 from shared.domain.intent.question import Question, from_json, group_ref, release_of, to_json
 from shared.domain.intent.renaming import confirmed
 from shared.domain.people.events import AccountChanged, AccountState, GroupChanged, Joined, Left, Renamed
-from shared.domain.people.groups import GroupEvent, GroupEventKind
+from shared.domain.people.groups import GroupBook, GroupEvent, GroupEventKind
 from shared.domain.people.groups import from_json as book_from_json
 from shared.domain.people.groups import to_json as book_to_json
 from shared.domain.people.sources import DIRECTORY
@@ -30,6 +30,7 @@ from shared.domain.things.identity import UserKey, parse_email, user_key_for
 from shared.engine.decisions.decisions import take_up_decisions
 from shared.engine.decisions.questions import both_own, rename_question, same_person_question
 from shared.engine.news.deliver import deliver
+from shared.engine.news.groups import concerned_by
 from shared.engine.reconcile.changing import want_hold
 from shared.engine.sweeps.sweeps import sweep
 
@@ -578,6 +579,24 @@ def test_a_word_about_a_group_of_which_nothing_is_known_any_more_changes_nothing
     assert {person.record.spec.presence for person in people} == {Presence.PRESENT}
     assert effects(hub) == ["different"]
     assert given(hub) == 0
+
+
+@pytest.mark.parametrize(("others", "read"), [(199, True), (200, False)])
+def test_of_two_hundred_members_each_is_looked_at_and_of_more_all_count(hub, others, read):
+    """Whoever has no record any more loses nothing; among so many that wait anyway nobody is looked for."""
+    people = group_of(hub, 1)
+    event = GroupEvent(
+        kind=GroupEventKind.DELETED,
+        group=ANALYSTS,
+        occurred_at=hub.bench.now,
+        event_id="g",
+        source=DIRECTORY,
+        waits=True,
+    )
+    (row,) = [each for each in hub.bench.deps.records.rows() if each.user_key == people[0].key]
+    rows = [row, *(replace(row, user_key=UserKey(f"gone-{number}")) for number in range(others))]
+    found = concerned_by(event, GroupBook(events=(event,)), hub.bench.deps, rows)
+    assert found == ([row.user_key] if read else [each.user_key for each in rows])
 
 
 def test_an_approval_that_leaves_somebody_out_changes_nothing(hub):
