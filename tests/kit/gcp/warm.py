@@ -40,7 +40,10 @@ def _start() -> str | None:
     process = subprocess.Popen(
         [str(python), str(_HERE / "warm_server.py"), str(lib), str(listens)],
         env=sdk.plain_environment(
-            CLOUDSDK_CONFIG=str(folder / "config"), CLOUDSDK_PYTHON_SITEPACKAGES="1", HOME=str(folder)
+            CLOUDSDK_CONFIG=str(folder / "config"),
+            CLOUDSDK_CORE_DISABLE_FILE_LOGGING="true",
+            CLOUDSDK_PYTHON_SITEPACKAGES="1",
+            HOME=str(folder),
         ),
         cwd=folder,
         stdin=subprocess.PIPE,
