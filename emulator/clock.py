@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,8 @@ class VirtualClock:
 
     def now(self) -> datetime:
         """Return the virtual time, aware and in UTC."""
+        if not self._speed:
+            return self._base
         return self._base + timedelta(seconds=(time.monotonic() - self._since) * self._speed)
 
     def advance(self, by: timedelta) -> datetime:
@@ -120,6 +123,7 @@ def wall_now() -> int:
     return int(time.time())
 
 
+@functools.lru_cache(64)  # a clock that stands still says the same moment at each call
 def rfc3339(moment: datetime) -> str:
     """Return RFC 3339 with microseconds and `Z`, as Google's APIs write it."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)

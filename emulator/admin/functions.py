@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import io
+import py_compile
 import secrets
 import zipfile
 from pathlib import Path
@@ -17,7 +20,23 @@ from emulator.host import Deployment
 _META = "type.googleapis.com/google.cloud.functions.v2.OperationMetadata"
 _FUNCTION = "type.googleapis.com/google.cloud.functions.v2.Function"
 _STAGES = ("BUILD", "SERVICE", "TRIGGER")
+_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 _ACK_DEADLINE_S = 10  # Eventarc's value for its subscriptions; retries and retention are the host's defaults
+
+
+_compiled: dict[bytes, bytes] = {}  # a module's digest -> what the interpreter keeps of it
+
+
+def _compile(folder: Path) -> None:
+    """Compile the modules of an unpacked archive, each text once a process: every function of every deployment has the same ones."""
+    for module in folder.rglob("*.py"):
+        digest = hashlib.sha256(module.read_bytes()).digest()
+        kept = Path(importlib.util.cache_from_source(str(module)))
+        if digest in _compiled:
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_bytes(_compiled[digest])
+        elif py_compile.compile(str(module), str(kept), quiet=2, invalidation_mode=_UNCHECKED):
+            _compiled[digest] = kept.read_bytes()
 
 
 class Functions:
@@ -134,6 +153,7 @@ class Functions:
                 archive.extractall(folder)
         except zipfile.BadZipFile as error:
             raise rules.bad("Build failed: the source archive is no zip.") from error
+        _compile(folder)
         if not (folder / "main.py").is_file():
             raise rules.bad("Build failed: missing main.py and GOOGLE_FUNCTION_SOURCE not specified.")
         self.archives[made["name"]], self.folders[made["name"]] = sorted(names), folder

@@ -31,7 +31,15 @@ def somebody_else_opens_it(project: Acme) -> None:
     project.gcloud("beta", "iap", "web", "add-iam-policy-binding", *words)
 
 
-def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(tmp_path: Path) -> None:
+def a_domain_leads_elsewhere(project: Acme) -> None:
+    project.admin.domains.verified.add("acme.example")
+    words = ("--service=benchkeeper-tick", f"--domain={DOMAIN}", *HERE)
+    project.gcloud("beta", "run", "domain-mappings", "create", *words)
+
+
+def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(
+    tmp_path: Path,
+) -> None:
     with acme(tmp_path) as project:
         first = project.gcp()
         assert {f"function {HUB}", f"caller {HUB}", f"proxy {HUB}"} <= set(first.lines("+"))
@@ -40,8 +48,10 @@ def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(tmp_path: Path)
 
         somebody_else_opens_it(project)
         assert "opener nobody" not in project.gcp("--dry-run").lines("!")
-        project.settings(f'deployment:\n  hub_access: ["{ANALYSTS}", "{STAFF}"]\n')
+        a_domain_leads_elsewhere(project)
+        project.settings(f'deployment:\n  hub_access: ["{ANALYSTS}", "{STAFF}"]\n  hub_domain: {DOMAIN}\n')
         named = project.gcp()
+        assert "somebody else's" in said_of(named.out, f"domain {DOMAIN}")
         # The settings file goes with the functions: they are deployed anew, and the page's service comes without its proxy.
         assert set(named.lines("+")) == {f"opener {ANALYSTS}", f"opener {STAFF}"}
         assert f"function {HUB}" in named.lines("~")
@@ -62,7 +72,9 @@ def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(tmp_path: Path)
         assert {f"opener {ANALYSTS}", f"opener {STAFF}", f"function {HUB}"} <= set(down.lines("-"))
         (left,) = project.admin.proxy.gone
         assert left.bindings == [{"role": OPENER, "members": [THEIRS]}]
-        assert project.admin.state()["proxied"] == []
+        state = project.admin.state()
+        assert state["proxied"] == []
+        assert list(state["domains"]) == [DOMAIN], "it led elsewhere, and is left there"
 
 
 def test_a_domain_leads_to_the_page_once_its_records_are_set(tmp_path: Path) -> None:
@@ -85,15 +97,3 @@ def test_a_domain_leads_to_the_page_once_its_records_are_set(tmp_path: Path) -> 
 
         assert f"domain {DOMAIN}" in project.destroy().lines("-")
         assert project.admin.state()["domains"] == {}
-
-
-def test_a_domain_that_leads_elsewhere_is_left_there(tmp_path: Path) -> None:
-    with acme(tmp_path) as project:
-        project.gcp()
-        project.admin.domains.verified.add("acme.example")
-        other = ("--service=benchkeeper-tick", f"--domain={DOMAIN}", *HERE)
-        project.gcloud("beta", "run", "domain-mappings", "create", *other)
-        project.settings(f"deployment:\n  hub_domain: {DOMAIN}\n")
-        assert "somebody else's" in said_of(project.gcp().out, f"domain {DOMAIN}")
-        project.destroy()
-        assert list(project.admin.state()["domains"]) == [DOMAIN]

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from emulator.iap.signing import IapSigner, claims_of
 from kit.inprocess import START, Bench, make_bench
 from kit.life import Life, settings_with
+from kit.routes import keep_builders
 from portal.app import create_app
 from portal.csrf import SCRIPT, SCRIPT_HEADER
 from portal.deps import PortalDeps, portal_deps
@@ -257,6 +258,7 @@ def make_hub(settings: Settings | None = None, **changes: Any) -> Hub:
     for _, group in bench.settings.roles.groups():
         make_group(bench, group)
     bench.deps.decisions.put_list(to_json(SHOWN))
+    keep_builders()
     hub = Hub(bench=bench, signer=signer, deps=deps, app=create_app(deps))
     if bench.settings.roles.owner is not None:
         hub.make_admin()

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http
 import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,13 @@ from shared.wiring import patience_s, wire
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 ENDPOINT = "http://127.0.0.1:1"  # never connected to
+
+
+@functools.cache
+def _variable(header: str) -> str:
+    """The name of a header in WSGI."""
+    key = header.upper().replace("-", "_")
+    return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
 
 
 class WsgiAdapter(requests.adapters.BaseAdapter):
@@ -72,23 +80,22 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
     def answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """The product's own door: one request, one answer."""
-        parts = urlsplit(url)
+        _, _, path, query, _ = urlsplit(url)
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
-            "PATH_INFO": parts.path,
-            "RAW_URI": parts.path + (f"?{parts.query}" if parts.query else ""),
-            "QUERY_STRING": parts.query,
+            "PATH_INFO": path,
+            "RAW_URI": f"{path}?{query}" if query else path,
+            "QUERY_STRING": query,
             "SERVER_NAME": "127.0.0.1",
             "SERVER_PORT": "1",
             "SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.url_scheme": "http",
             "wsgi.input": io.BytesIO(body or b""),
-            "wsgi.errors": io.StringIO(),
+            "wsgi.errors": sys.stderr,
             "CONTENT_LENGTH": str(len(body or b"")),
         }
         for name, value in headers.items():
-            key = name.upper().replace("-", "_")
-            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value
+            environ[_variable(name)] = value
         watched = "/_emulator/" not in url
         if watched:
             self.around()

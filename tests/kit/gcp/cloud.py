@@ -61,6 +61,7 @@ class AdminCloud(AdminServices):
             CLOUDSDK_PROXY_PORT=self.url.rpartition(":")[2],
             CLOUDSDK_CONFIG=str(folder / "gcloud"),
             CLOUDSDK_AUTH_ACCESS_TOKEN_FILE=str(token),
+            CLOUDSDK_CORE_DISABLE_FILE_LOGGING="true",
             CLOUDSDK_CORE_DISABLE_PROMPTS="1",
             CLOUDSDK_CORE_DISABLE_USAGE_REPORTING="true",
             CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK="true",

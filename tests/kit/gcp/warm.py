@@ -1,7 +1,7 @@
 """The real gcloud without its start: a `gcloud` for the PATH whose commands run in forks of a process that has it imported.
 
-A command of gcloud takes 0.9 s here, 0.75 s of it imports; a fork 0.1 to 0.3 s. What runs is the same `gcloud_main`, with the caller's
-arguments, environment, folder and standard files. One server a test process, started when it is first wanted, ended with it.
+A command of gcloud takes 0.9 s here, 0.75 s of it imports; a fork 0.04 s of processor time, as it finds its command's parser made. What
+runs is the same `gcloud_main`, with the caller's arguments, environment, folder and standard files. One server a test process, started when it is first wanted, ended with it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def _start() -> str | None:
     process = subprocess.Popen(
         [str(python), str(_HERE / "warm_server.py"), str(lib), str(listens)],
         env=sdk.plain_environment(
-            CLOUDSDK_CONFIG=str(folder / "config"), CLOUDSDK_PYTHON_SITEPACKAGES="1", HOME=str(folder)
+            CLOUDSDK_CONFIG=str(folder / "config"),
+            CLOUDSDK_CORE_DISABLE_FILE_LOGGING="true",
+            CLOUDSDK_PYTHON_SITEPACKAGES="1",
+            HOME=str(folder),
         ),
         cwd=folder,
         stdin=subprocess.PIPE,

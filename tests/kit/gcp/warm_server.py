@@ -1,15 +1,16 @@
 """Runs gcloud commands in forks of a process that has gcloud imported already. Runs under the SDK's own Python, not under ours.
 
 Started by `warm.WarmGcloud` as `python warm_server.py SDK_LIB SOCKET`; ends when its standard input ends. One connection is one
-command: a length, JSON with arguments, environment and folder, and three file descriptors in; an exit code out. A client that goes
-away takes its command with it. What runs is `googlecloudsdk.gcloud_main.main`, as in the SDK's `gcloud.py`.
+command: a length, then folder, number of arguments, arguments and environment with NUL between them, and three file descriptors in;
+an exit code out. A client that goes away takes its command with it. What runs is `googlecloudsdk.gcloud_main.main`, as in the SDK's
+`gcloud.py`.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -18,7 +19,7 @@ import struct
 import sys
 import threading
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # What most commands import, beside the surface of the command itself. One that an SDK does not have is left out.
 _WARM = (
@@ -49,6 +50,26 @@ _CLIENTS = (
     "cloudfunctions.v1", "cloudfunctions.v2", "cloudkms.v1", "cloudresourcemanager.v1", "cloudscheduler.v1", "eventarc.v1", "iam.v1",
     "logging.v2", "monitoring.v1", "pubsub.v1", "run.v1", "serviceusage.v1", "storage.v1",
 )  # fmt: skip
+# The commands of a deployment, whose parsers are made once; those of other commands when they are asked for.
+_COMMANDS = (
+    "auth print-access-token", "beta iap web add-iam-policy-binding", "beta iap web get-iam-policy",
+    "beta iap web remove-iam-policy-binding", "beta run services update", "beta services identity create", "config get",
+    "eventarc triggers list", "functions delete", "functions deploy", "functions describe", "functions list", "iam roles create",
+    "iam roles delete", "iam roles describe", "iam roles list", "iam roles undelete", "iam roles update",
+    "iam service-accounts add-iam-policy-binding", "iam service-accounts create", "iam service-accounts delete",
+    "iam service-accounts get-iam-policy", "iam service-accounts list", "iam service-accounts remove-iam-policy-binding",
+    "logging metrics create", "logging metrics delete", "logging metrics list", "logging metrics update", "logging sinks create",
+    "logging sinks delete", "logging sinks describe", "logging sinks list", "logging sinks update", "monitoring dashboards create",
+    "monitoring dashboards delete", "monitoring dashboards list", "projects add-iam-policy-binding", "projects describe",
+    "projects get-iam-policy", "projects remove-iam-policy-binding", "pubsub subscriptions add-iam-policy-binding",
+    "pubsub subscriptions create", "pubsub subscriptions delete", "pubsub subscriptions describe",
+    "pubsub subscriptions get-iam-policy", "pubsub subscriptions list", "pubsub subscriptions update",
+    "pubsub topics add-iam-policy-binding", "pubsub topics create", "pubsub topics delete", "pubsub topics get-iam-policy",
+    "pubsub topics list", "run services add-iam-policy-binding", "run services describe", "run services get-iam-policy",
+    "scheduler jobs create pubsub", "scheduler jobs delete", "scheduler jobs list", "services enable", "services list",
+    "storage buckets add-iam-policy-binding", "storage buckets create", "storage buckets describe", "storage buckets get-iam-policy",
+    "storage buckets remove-iam-policy-binding", "storage buckets update", "version", "workbench instances list",
+)  # fmt: skip
 _HEADER = struct.Struct("!I")
 
 
@@ -59,6 +80,10 @@ def main(lib: str, path: str) -> None:
     for name in (*_WARM, *clients):
         with suppress(ImportError):
             importlib.import_module(name)
+    cli = _made()
+    # What is here by now is no fork's garbage: a fork that looked through it for garbage would copy all of it.
+    gc.collect()
+    gc.freeze()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(64)
@@ -74,11 +99,19 @@ def main(lib: str, path: str) -> None:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
-            _serve(connection, lib)
+            _serve(connection, lib, cli)
         connection.close()
 
 
-def _serve(connection: socket.socket, lib: str) -> NoReturn:
+def _made() -> Any:
+    """Return gcloud's command line with the parsers of `_COMMANDS`."""
+    cli = importlib.import_module("googlecloudsdk.gcloud_main").CreateCLI([])
+    for command in _COMMANDS:
+        cli.top_element.LoadSubElementByPath(command.split())
+    return cli
+
+
+def _serve(connection: socket.socket, lib: str, cli: Any) -> NoReturn:
     """Run one command and end this process."""
     code = 70
     try:
@@ -89,17 +122,17 @@ def _serve(connection: socket.socket, lib: str) -> NoReturn:
         raw = raw[_HEADER.size :]
         while len(raw) < size:
             raw += connection.recv(1 << 20)
-        asked = json.loads(raw)
+        folder, count, *words = map(os.fsdecode, raw.split(b"\0"))
         for target, given in enumerate(files):
             os.dup2(given, target)
             os.close(given)
         os.environ.clear()  # noqa: TID251 - this process becomes the command, with the command's environment
         os.environ.update({"CLOUDSDK_ROOT_DIR": os.path.dirname(lib), "PYTHONIOENCODING": "UTF-8"})  # noqa: PTH120, TID251 - as the wrapper
-        os.environ.update(asked["environment"])  # noqa: TID251
-        os.chdir(asked["folder"])
-        sys.argv = ["gcloud", *asked["arguments"]]
+        os.environ.update(word.split("=", 1) for word in words[int(count) :])  # noqa: TID251
+        os.chdir(folder)
+        sys.argv = ["gcloud", *words[: int(count)]]
         threading.Thread(target=_end_with_client, args=(connection,), daemon=True).start()
-        code = _run()
+        code = _run(cli)
     finally:
         with suppress(OSError):
             connection.sendall(_HEADER.pack(code & 0xFF))
@@ -113,10 +146,11 @@ def _end_with_client(connection: socket.socket) -> None:
     os._exit(143)
 
 
-def _run() -> int:
-    gcloud_main = importlib.import_module("googlecloudsdk.gcloud_main")
+def _run(cli: Any) -> int:
+    # What was read of the server's own, empty configuration is forgotten: the command reads its own.
+    importlib.import_module("googlecloudsdk.core.configurations.named_configs").ActivePropertiesFile.Invalidate()
     try:
-        code = gcloud_main.main()
+        code = importlib.import_module("googlecloudsdk.gcloud_main").main(gcloud_cli=cli)
     except SystemExit as end:
         code = end.code
     except KeyboardInterrupt:
