@@ -129,7 +129,7 @@ def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
 def count(
     rollout: Rollout, rows: Iterable[RecordRow], seen: Seen, unreachable: frozenset[str], policy: Policy, now: datetime
 ) -> Counts:
-    """Return the counts of the users whose turn has come, as far as listings show."""
+    """Count the users whose turn has come, by standing, from listings alone."""
     return counts_of(
         standing
         for row in rows

@@ -311,7 +311,7 @@ def fold_one(
 ) -> list[tuple[UserRecord | None, UserRecord]]:
     """Return the records that `intake.accept` would write, before and after.
 
-    The same object twice for a record that would not change.
+    Both are the same object if the record would not change.
 
     `folded` has the records that earlier news of this replay changed.
     """

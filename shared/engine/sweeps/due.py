@@ -173,7 +173,7 @@ class _Work:
         return acted
 
     def share(self, living: list[DueClaim]) -> None:
-        """Work on one part after another, except those of other sweeps; the part of the user who is due longest comes first."""
+        """Work on one part after another, skipping parts that other sweeps have claimed. The part whose user is due longest comes first."""
         if len({claim.holder for claim in living}) >= AT_ONCE:
             self.leave(set(range(PARTS)))
             return
@@ -227,7 +227,7 @@ class _Work:
         self.over(keys, until_s=self._deps.clock.monotonic_s() + TURN.total_seconds())
 
     def leave(self, parts: set[int]) -> None:
-        """Count the users who are left to other sweeps."""
+        """Count the users that other sweeps handle."""
         left = sum(part_of(key) in parts for key in self._listed.keys)
         if left:
             self._summary.found[_LEFT_TO_ANOTHER] += left

@@ -1,4 +1,4 @@
-"""The hourly check of users whose cuts wait: one log line for each batch, two measures, and the removal of outdated entries."""
+"""The hourly check of the index of users whose cuts wait. It logs each batch, returns two measures, and removes outdated entries."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The evidence for an auditor as tables, about one user or all, from the records and the audit.
+"""The tables of evidence for an auditor: about one user or all users, from the records and the audit.
 
-And the access of users on a past day.
+They include the access of each user on a past day.
 
 The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an
 error, because evidence with a gap would look complete.
