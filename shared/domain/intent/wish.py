@@ -281,7 +281,7 @@ def without_wish(record: UserRecord, template: str) -> UserRecord:
 
 
 def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record with no idle stop before `until`; the same object if nothing changes.
+    """Return the record that forbids an idle stop before `until`; the same object if nothing changes.
 
     None resumes the normal idle shutdown. Raise `RefusedError` for a time that is over or too far ahead.
     """

@@ -64,7 +64,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = timedelta(minutes=15)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for impossible limits; the field is empty if the problem concerns the whole."""
+        """Yield (field, problem) for impossible limits. The field is empty if several fields contradict each other."""
         if self.patience is not None and self.patience < _LEAST_PATIENCE:
             text = f"{duration_text(self.patience)} is too short for somebody to look at a change"
             yield "patience", f"{text}. Valid: {duration_text(_LEAST_PATIENCE)} or more, or never"
@@ -85,7 +85,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return max(1, int(group_size * self.group_share))
 
     def is_looser_than(self, other: GuardSettings) -> bool:
-        """Return True if these settings let through anything that `other` would hold back."""
+        """Return True if these settings allow a change that `other` would hold back."""
         rising = ("per_hour", "share", "most", "group_share", "group_from", "day_factor", "creations", "urgent")
         return (
             any(getattr(self, name) > getattr(other, name) for name in rising)

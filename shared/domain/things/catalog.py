@@ -32,7 +32,7 @@ class Identity(StrEnum):
 
 
 class Disk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A persistent disk: size in GB (10^9 bytes as the API counts), Compute's type name (`PD_BALANCED`)."""
+    """A persistent disk: its size in GB as the API counts (10^9 bytes), and its type by Compute Engine's name (`PD_BALANCED`)."""
 
     size_gb: Annotated[int, Meta(ge=10, le=65_536)]
     type: Annotated[
@@ -55,7 +55,7 @@ class VmImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for keys that contradict each other; the field is empty if the problem concerns the whole."""
+        """Yield (field, problem) for keys that contradict each other. The field is empty if the problem is not about a single key."""
         if (self.family is None) == (self.name is None):
             yield "", "give either a family or a name"
 
@@ -104,7 +104,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for values that Workbench would refuse, and for limits of zero time."""
+        """Yield (field, problem) for values that Workbench would refuse, and for time limits of zero."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
                 yield name, f"{name} must be longer than nothing"
@@ -123,7 +123,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def workbench_timer(self) -> timedelta:
         """The time of Workbench's own idle timer.
 
-        It watches kernels only, so it is only a fallback that acts after ours.
+        It watches only kernels, so it is a fallback that acts later than our own rule.
         """
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
@@ -167,7 +167,7 @@ HourlyCost = Annotated[
 
 
 class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The texts about a template that users read: its title, a plain description, the price of a running hour (None: not stated)."""
+    """The texts about a template that users read: its title, a plain description, and the price of a running hour (None if not stated)."""
 
     title: Annotated[str, Meta(min_length=1, max_length=60)]
     description: Annotated[str, Meta(max_length=300)] = ""
@@ -181,9 +181,8 @@ DiskType = Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXT
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The list prices of storage that is kept without a running machine, in the billing currency.
 
-    An item without a price is shown without a cost.
-
-    A running machine's disks are in its `hourly_cost`, so these prices do not apply to them.
+    An item without a price is shown without a cost. The disks of a running machine are part of its `hourly_cost`, so
+    these prices do not apply to them.
     """
 
     disk_gb_month: Annotated[
@@ -215,7 +214,7 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Hours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The working hours of a profile: from `start` until `end` on each of `days` (Monday is 0).
 
-    Times are local times in `zone`.
+    Times are local to `zone`.
     """
 
     days: frozenset[int]
@@ -271,7 +270,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies.
 
-    `limits` hold for all members of the group, also for those who get their profile otherwise.
+    `limits` apply to all members of the group, even to those who get their profile from another group.
     """
 
     group: Email

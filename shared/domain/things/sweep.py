@@ -1,6 +1,6 @@
 """The kinds of sweep.
 
-A new kind is a row here; mypy and a test of jobs, metrics and alerts report what else it needs.
+To add a kind, add a row here. mypy and a test of jobs, metrics and alerts then report what else is missing.
 """
 
 from __future__ import annotations
