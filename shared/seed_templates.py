@@ -2,8 +2,9 @@
 
 It makes drafts of master templates, and checks the copies that the example made for each user.
 
-Pure. The example replaced two words in a text. This module parses the text, removes what Benchkeeper sets itself, and notes every change.
-`shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid. Called by `benchkeeper import seed`.
+Pure. The example replaced two placeholders in a text. This module parses the text, removes the fields that Benchkeeper
+sets itself, and notes every change. `shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid.
+Called by `benchkeeper import seed`.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
 
 
 def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any:
-    """Return the value with the bucket's mark filled in. Leave out each entry with the user's mark, and note it."""
+    """Return the value with the bucket's placeholder filled in. Entries with the user's placeholder are left out and noted."""
     match value:
         case dict():
             kept = {}
@@ -159,7 +160,7 @@ def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any
 
 
 def is_as_made(text: str, masters: Mapping[str, str], user: str, bucket: str) -> bool:
-    """Return True if the text is exactly the copy that the example's shell script made of one of the masters for the user."""
+    """Return True if the text is exactly a copy that the example's shell script made from one of the masters for this user."""
     return any(
         _plain(master.replace(USER_MARK, user).replace(BUCKET_MARK, bucket)) == _plain(text)
         for master in masters.values()

@@ -76,7 +76,7 @@ _WORDS = (
 
 
 def _in_words(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlFaultError:
-    """Return the parser's fault in words that say what to do; a fault without words keeps the parser's."""
+    """Return the parser's error in our words, which say what to do; an error without such words is returned unchanged."""
     problem, mark = str(error.problem), error.problem_mark
     number = mark.line + 1 if mark is not None else 0
     line = lines[number - 1] if 0 < number <= len(lines) else ""

@@ -75,7 +75,7 @@ def parse_person(raw: object, people: People) -> UserEmail:
 
 
 def other_forms(raw: object, email: UserEmail) -> tuple[UserEmail, ...]:
-    """Return the forms under which earlier versions may have stored the user."""
+    """Return the other forms of the address under which earlier versions may have stored the user."""
     return tuple(form for form in dict.fromkeys(_older(raw)) if form != email)
 
 
@@ -192,7 +192,7 @@ def _check_local(local: str) -> None:
 
 
 def _marks(first: str) -> tuple[str, ...]:
-    """Return the first character if it is a combining mark, which has no letter to combine with there."""
+    """Return the text's first character if it is a combining mark, because no letter precedes it."""
     return (first,) if first and unicodedata.category(first).startswith("M") else ()
 
 
@@ -208,7 +208,7 @@ def check_scripts(text: str) -> None:
 
 
 def script_of(c: str) -> str:
-    """Return the script of a character: "" if it goes with any script (digits, marks, dots), "?" if it is unusual."""
+    """Return the script of a character: "" if it may occur with any script (digits, marks, dots), "?" if it is unusual."""
     category = unicodedata.category(c)
     if c.isascii():
         return "Latin" if c.isalpha() else ""

@@ -1,7 +1,7 @@
 """The parser of Google's log entries into news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
 
-Each event of an entry stands by itself: an unreadable event does not stop the others. Entries and events that were refused or failed
-state nothing, and only entries of the configured organization are trusted.
+Each event of an entry is parsed by itself, so that an unreadable event does not stop the others. Entries and events
+that were refused or failed state nothing, and only entries of the configured organization are trusted.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _Reading:
         self.says = says[:254] if isinstance(says, str) and says.isprintable() else ""
 
     def events(self, payload: dict[str, Any]) -> Parsed:
-        """Return the news of the events of an admin or login entry, each event by itself."""
+        """Return the news in an admin or login entry. Each of its events is parsed by itself."""
         metadata = payload.get("metadata")
         events = metadata.get("event") if isinstance(metadata, dict) else None
         alone_written = isinstance(events, dict) and bool(events)  # Google writes a list: accept only a cut
@@ -236,7 +236,7 @@ class _Reading:
 
     @property
     def source(self) -> Source:
-        """The source that the entry came from."""
+        """The source from which the entry came."""
         return self.rules.source
 
     def cloud_identity(self, payload: dict[str, Any]) -> Parsed:

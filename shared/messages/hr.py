@@ -57,7 +57,7 @@ class Leaver(Reader):
     faults: list[str] = field(default_factory=list)
 
     def parsed(self) -> Parsed:
-        """Return the leave, and a fault for all else that is wrong with the message."""
+        """Return the leave, and one fault that lists everything else that is wrong with the message."""
         allowed(self.rules, May.EMPLOYMENT)
         self.faults += [f"the key '{key[:60]}' stands twice" for key in sorted(self.twice)]
         if len(self.message.data) > self.rules.max_bytes:
@@ -113,7 +113,7 @@ class Leaver(Reader):
         return False
 
     def plain_number(self, raw: str) -> str:
-        """Return the number as the base class does, and without invisible characters."""
+        """Return the number as the base class does, but without invisible characters."""
         plain = unicodedata.normalize("NFKC", raw)
         return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 

@@ -113,7 +113,7 @@ class Reader(Struct):
         return self.body["user"]
 
     def says(self) -> str:
-        """Return the author that the message claims; no decision depends on it."""
+        """Return the author named in the message. It is not verified, so no decision depends on it."""
         raw = self.body.get("by")
         return raw.strip()[:254] if isinstance(raw, str) and is_shown(raw.strip()) else ""
 
@@ -212,7 +212,7 @@ class Strict(Reader):
     def _check_names(self) -> None:
         """Refuse a field in the wrong place or with a misspelled name, which would otherwise be ignored.
 
-        A feed's own fields, whose names are like none of ours, are ignored.
+        A feed's own fields are ignored if their names are not similar to ours.
         """
         others = [name for name in self.body if name not in _FIELDS]
         if not others:

@@ -59,7 +59,7 @@ class MailWords:
         self._language, self._zone, self._page, self._contact = language, zone, page, contact
 
     def write(self, mail: Mail, record: UserRecord, recipients: Sequence[str], now: datetime) -> Letter:
-        """Return the mail as text and HTML. Raise `NotAcceptedError` if its text cannot be rendered."""
+        """Return the mail as plain text and HTML. Raise `NotAcceptedError` if its text cannot be rendered."""
         language, zone = self._language_of(mail, record, now), self._zone_of(mail, record, now)
         names = {
             "person": person_of(record, now),
@@ -114,10 +114,7 @@ def message_id(user_key: str, mail: Mail) -> str:
 
 
 def person_of(record: UserRecord, now: datetime) -> str:
-    """Return the name of the person in a mail, as one short line.
-
-    It has the attribute `name` of HR, if stated, and the address.
-    """
+    """Return the person's name for a mail, as one short line: HR's attribute `name`, if stated, and the address."""
     stated, address = record.facts.attribute("name", now), _shown(record.email)
     name = _shown(stated) if isinstance(stated, str) else ""
     return f"{name} ({address})" if name and name != address else address
@@ -139,7 +136,7 @@ def plain(text: str) -> str:
 
 
 def said(name: str, value: str, zone: tzinfo, language: str) -> str:
-    """Return a fact as text: a time in that zone, to the minute, or the unchanged value."""
+    """Return a fact as text: a time in that zone to the minute, any other value unchanged."""
     if name not in TIMES or not value:
         return value
     at = datetime.fromisoformat(value) + timedelta(seconds=30)

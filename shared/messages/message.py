@@ -1,4 +1,4 @@
-"""The message types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result.
+"""The types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result.
 
 `allowed` checks the kinds of facts that a source may state.
 """
@@ -41,7 +41,10 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def first_published(self) -> datetime:
-        """The time at which the content was first published; for a part of a batch, the batch's time. A sender can only make it earlier."""
+        """The time at which the content was first published; for a part of a batch, the batch's time.
+
+        A sender cannot make it later than the publish time.
+        """
         try:
             said = parse_time(self.attributes.get(PART_PUBLISHED, ""))
         except ValueError:
@@ -230,7 +233,7 @@ def keys_twice(twice: frozenset[str]) -> InvalidMessageError:
 
 
 def no_object(value: object) -> InvalidMessageError:
-    """Return the error for JSON that is not an object."""
+    """Return the error for a JSON value that is not an object."""
     return InvalidMessageError(
         user_message="The message is JSON, but not an object.", detail=f"JSON {type(value).__name__}, not an object"
     )

@@ -1,8 +1,8 @@
 """The parser of untrusted bytes into news, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
 
-The content decides the shape; the topic decides the source (`Rules.source`). A message that cannot be understood raises
-`InvalidMessageError`, one that is understood but unsupported `UnsupportedMessageError`: both become dead letters with their text.
-A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
+The shape follows from the content, the source from the topic (`Rules.source`). A message that cannot be understood
+raises `InvalidMessageError`, one that is understood but unsupported `UnsupportedMessageError`: both become dead letters
+with their text. A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def _wake(body: dict[str, Any], message: Message) -> Woken:
 
 
 def parse_tick(message: Message) -> Sweep:
-    """Return the sweep that a tick requests."""
+    """Return the sweep that a tick requests. Raise `InvalidMessageError` for anything else."""
     body = json_object(message, 4096)
     asked = body.get("sweep")
     kind = next((each for each in Sweep if each.value == asked), None)

@@ -2,7 +2,7 @@
 
 CSV: the first line names the columns `user`, `person_id`, `groups`; others are ignored. The last line is `#rows,1234`
 or `#sha256,<digest of all bytes before that line>`, or both are the last two, so that a half-written file is noticed. A
-line `#as_of,2026-11-29T06:00:00Z` above gives the moment that the file describes. JSON: `{"schema":
+line `#as_of,2026-11-29T06:00:00Z` above them states the moment that the file describes. JSON: `{"schema":
 "workbench.roster/v1", "as_of": …, "rows": 1234, "people": [{"user": …, "person_id": …, "groups": […]}]}`.
 """
 
@@ -43,7 +43,7 @@ Person = Callable[[object], UserEmail]
 
 
 class RosterFault(Struct, frozen=True, kw_only=True):
-    """A fault on a line of the file (0: the file as a whole), with a hint at what is valid."""
+    """A fault on a line of the file (0: the file as a whole), with a hint at valid values."""
 
     line: int
     problem: str

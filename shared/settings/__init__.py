@@ -46,7 +46,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 class Files(Struct, frozen=True, kw_only=True):
     """The files of a configuration as they were read: their faults, and the settings if there are none.
 
-    `order` are the paths of all files in the order in which their faults are told.
+    `order` has the paths of all files, in the order in which their faults are reported.
     """
 
     faults: list[ConfigFault]
@@ -125,7 +125,7 @@ def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
 
 
 def _said_by(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that come only from the environment, where a deployment sets them."""
+    """Return the settings that come only from environment variables, which a deployment sets."""
     return {
         "iap_audience": environ.get(ENV_AUDIENCE, ""),
         "move_logs_until": _time_in(environ, ENV_MOVE_LOGS),

@@ -24,7 +24,7 @@ def _open(port: int) -> int:
 
 
 class SmtpFile(Strict, frozen=True, kw_only=True):
-    """The mail server: any provider. Without `user` there is no login."""
+    """The settings of the mail server, of any provider. Without `user` there is no login."""
 
     host: Annotated[
         str, Meta(pattern=r"^([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+$|^::1$", max_length=253, examples=["smtp-relay.gmail.com"])
@@ -46,12 +46,12 @@ class SmtpFile(Strict, frozen=True, kw_only=True):
 
     @property
     def how(self) -> Security:
-        """The security of the connection, derived from the port if it is not set."""
+        """The security of the connection to the mail server; derived from the port if it is not set."""
         return Security(self.security or ("tls" if self.port == _TLS_PORT else "starttls"))
 
 
 class ChatFile(Strict, frozen=True, kw_only=True):
-    """A chat room, by a web hook that takes `{"text": …}` (Google Chat, Slack, Mattermost). Its address is a secret."""
+    """The settings of a chat room with a webhook that takes `{"text": …}` (Google Chat, Slack, Mattermost). The webhook's URL is a secret."""
 
     secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the address of the web hook.")]
 
@@ -65,7 +65,7 @@ def _page(value: str) -> str:
 
 
 class MessagesFile(Strict, frozen=True, kw_only=True):
-    """Messages to users. Without this section, users are informed only on the page."""
+    """The settings of messages to users. Without this section, users are informed only on the page."""
 
     sender: Annotated[Email, Meta(description="The address that mails come from; your mail server must allow it.")] = (
         field(name="from")
@@ -84,7 +84,7 @@ class MessagesFile(Strict, frozen=True, kw_only=True):
     ]
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a problem if there is nothing to send messages with."""
+        """Yield a problem if neither a mail server nor a chat room is configured."""
         if self.smtp is None and self.chat is None:
             yield "", "names neither smtp nor chat, so nobody could be told"
 

@@ -104,7 +104,7 @@ class PeopleFile(Strict, frozen=True, kw_only=True):
     time_zone: Annotated[str, check(_zone, description="Where a date without a time begins and ends.")] = "UTC"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for aliases of an unknown domain or of themselves."""
+        """Yield (field, problem) for an alias of a domain that is not configured, or of itself."""
         for alias, domain in self.alias_domains.items():
             if domain not in self.domains:
                 yield "alias_domains", f"'{domain}', of which '{alias}' is an alias, is not one of people.domains"
@@ -119,7 +119,7 @@ class LimitsFile(Strict, frozen=True, kw_only=True):
 
 
 class DeploymentFile(Strict, frozen=True, kw_only=True):
-    """The further values that a deployment to Google Cloud needs; the functions do not read them."""
+    """The additional settings of a deployment to Google Cloud. The functions do not read them."""
 
     organization: Annotated[str, Meta(pattern=r"^\d{6,20}$", examples=["123456789012"])] | None = None
     billing_export: (
@@ -215,10 +215,7 @@ class IdleFile(Strict, frozen=True, kw_only=True):
 
 
 class RosterFile(Strict, frozen=True, kw_only=True):
-    """The lists of all people that are read each hour.
-
-    So a joiner or leaver whose message was lost is still found.
-    """
+    """The rosters, which are read each hour, so that a joiner or leaver whose message was lost is still found."""
 
     groups: Annotated[
         bool,
@@ -284,7 +281,7 @@ class HubFile(Strict, frozen=True, kw_only=True):
 class BucketsFile(Strict, frozen=True, kw_only=True):
     """The buckets other than the one of the records.
 
-    They are separate, so that each function can write only where it must. By default their names are derived.
+    The buckets are separate, so that each function can write only where it must. By default their names are derived.
     """
 
     inbox: (

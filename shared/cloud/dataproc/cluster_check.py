@@ -1,6 +1,7 @@
 """The check of master templates of clusters: the kind of the file, its fields, their values, and how long a cluster lives.
 
-All faults are found at once. What Benchkeeper ignores or adds is a note. The limits are Dataproc's (docs/platform-facts.md, 4.3).
+All faults are found at once. A field that Benchkeeper ignores or adds gives a note. The limits are Dataproc's
+(docs/platform-facts.md, 4.3).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def cluster_findings(data: Mapping[str, Any], context: TemplateContext) -> Itera
 
 
 def other_kind(data: Mapping[str, Any]) -> Finding | None:
-    """Return the finding that the file does not describe one cluster; None if it does."""
+    """Return the finding for a file that does not describe one cluster; None if it does."""
     written = next((kind for kind in SESSION_KINDS if kind in data), None)
     if written is not None:  # the kind is decided by the text alone
         return Finding(
@@ -228,7 +229,7 @@ def _missing_limits(lifecycle: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _added(config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a note for what Benchkeeper adds, as Dataproc Hub did: without these, the page has no link to the cluster."""
+    """Yield a note for each setting that Benchkeeper adds, as Dataproc Hub did. Without them, the page has no link to the cluster."""
     endpoint = config.get("endpointConfig")
     access = endpoint.get("enableHttpPortAccess") if isinstance(endpoint, dict) else None
     if access is None or access is False:

@@ -35,14 +35,17 @@ _LONGEST_SHOWN = 60  # characters of a value that fit on a line
 
 
 def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
-    """Return the data as the message of that name. Raise `ParseError`, `TypeError`, `ValueError` or `AttributeError` for invalid data."""
+    """Return the data parsed as the message type of that name.
+
+    Raise `ParseError`, `TypeError`, `ValueError` or `AttributeError` for invalid data.
+    """
     from google.protobuf import json_format
 
     return json_format.ParseDict(dict(data), message_type(name)(), ignore_unknown_fields=ignore_unknown)
 
 
 def problem_of(data: Mapping[str, Any], name: str) -> str | None:
-    """Return the problem that the Dataproc API's own type has with the data; None if there is none."""
+    """Return the reason why the Dataproc API's own message type refuses the data; None if it accepts the data."""
     if plain_form(data, name) is not None:
         return None
     from google.protobuf import json_format
@@ -222,7 +225,7 @@ def _whole(value: Any, kind: int) -> _Verdict:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a fault shows it: short, and in one line."""
+    """Return a value shortened to one line, for the text of a fault."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | None) else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"this {'list' if isinstance(value, list) else 'value'}"
 

@@ -2,7 +2,8 @@
 
 Called with the whole configuration (`shared.wiring.check_all`).
 
-A size without a bound is a fault: a machine type whose name has no size, or workers that an autoscaling policy adds.
+An unknown or unlimited size is a fault: a machine type whose name has no size, or workers that an autoscaling policy
+adds.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _OF_ONE_PERSON = {"dataproc:dataproc.exclusive.user", "dataproc:dataproc.persona
 
 
 class TemplateContext(Struct, frozen=True, kw_only=True):
-    """The settings' region and zones (empty: unknown), whether they name a subnetwork, and the shipped table."""
+    """The region and zones of the settings (empty if unknown), a flag for a named subnetwork, and the shipped table."""
 
     table: Table
     region: str = ""

@@ -1,4 +1,4 @@
-"""The judgement of the versions that a template names: a cluster's image and a serverless runtime, by the shipped table."""
+"""The check of the versions in a template, a cluster's image or a serverless runtime, against the shipped table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FIRST = "The table may be older; the first start tells."
 
 
 def cluster_image(table: Table, version: str) -> Verdict | None:
-    """Return the judgement of a Dataproc image version, such as `2.2-debian12`; None if it is valid."""
+    """Return the verdict on a Dataproc image version, such as `2.2-debian12`; None if it is valid."""
     match = re.fullmatch(r"(\d+\.\d+)(?:\.\d+)?(?:-([a-z0-9-]+))?", version)
     whole = [f"{number}-{systems[0]}" for number, systems in table.cluster_images.items()]
     if match is None:
@@ -33,7 +33,7 @@ def cluster_image(table: Table, version: str) -> Verdict | None:
 
 
 def session_runtime(table: Table, version: str) -> Verdict | None:
-    """Return the judgement of a serverless runtime version, such as `2.3`; None if it is valid."""
+    """Return the verdict on a serverless runtime version, such as `2.3`; None if it is valid."""
     match = re.fullmatch(r"(\d+\.\d+)(?:\.\d+)?", version)
     if match is not None and match[1] in table.session_runtimes:
         return None

@@ -45,8 +45,8 @@ class _Keys(Struct, frozen=True):
 class IapSignIn:
     """The adapter of the port `SignIn`. Keys are fetched when first needed and cached as long as their answer allows, a day at most.
 
-    `audience` names this one service; "" refuses all users. `canonical` turns a signed address into the form in the records, and
-    raises `InvalidMessageError`. Thread-safe.
+    `audience` identifies this service; with "" nobody can sign in. `canonical` turns a signed address into the form in
+    the records, and raises `InvalidMessageError`. Thread-safe.
     """
 
     def __init__(

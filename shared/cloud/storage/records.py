@@ -85,7 +85,7 @@ class StorageRecords:
             return None, found.generation  # the codec raises the error for a damaged record
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
-        """Write the hint first, then the record: a crash between the two leaves a stale hint, never a record without a pass."""
+        """Write the hint, then the record. A crash between the two leaves a stale hint, never a record for which no pass is due."""
         wake_up = record.status.next_attempt_at
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
@@ -102,7 +102,7 @@ class StorageRecords:
         self._write_pointer(user_key, to, generation=0 if expected is None else expected.generation)
 
     def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
-        """Write the record or pointer over the examined object; for a record the hint first, as always."""
+        """Replace the examined object by the record or pointer. Before a record, its hint is written."""
         if record is None:
             if found.moved_to is None:
                 raise AssertionError("a version that can be put back is a record or a pointer")
@@ -118,7 +118,7 @@ class StorageRecords:
         )
 
     def examine(self, user_key: UserKey) -> Examined:
-        """Judge the versions by one listing, and one read for each that is tried."""
+        """Examine the object by one listing of its versions, and one read for each version until one can be read."""
         versions = self._versions(user_key)
         if not versions:
             return NeverWritten()
@@ -215,7 +215,10 @@ class StorageRecords:
         self._clients.bucket().delete(_hint_name(hint.user_key, hint.at), what=f"drop hint of {hint.user_key}")
 
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
-        """Claim the part by one conditional write, and read the claim in force, which may be ours from a write whose answer was lost."""
+        """Claim the part by one conditional write, then read and return the claim in force.
+
+        It is ours, too, if an earlier write succeeded but its answer was lost.
+        """
         name = _claim_name(part)
         self._clients.bucket().write(
             name, b"", content_type="text/plain", metadata={"holder": holder}, expected=0, what=f"claim part {part}"

@@ -1,8 +1,8 @@
 """The adapters to the rosters' objects.
 
-`roster/<kind>` JSON in the bucket of records; the memory of a roster, written conditionally `roster/<kind>-report`
-JSON; the result of the last reading `roster/<kind>-allowed` JSON; an operator's statement about the size `rosters/…` in
-the inbox: the files that HR drops; the newest one counts
+All are JSON. In the bucket of records: `roster/<kind>`, the memory of a roster, written conditionally;
+`roster/<kind>-report`, the result of the last reading; `roster/<kind>-allowed`, an operator's statement about the size.
+In the inbox: `rosters/…`, the files of HR, of which the newest counts.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class StorageRosterFile:
         return RosterKind.EMPLOYEES
 
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:  # noqa: ARG002 - the file does not depend on them
-        """Return the newest file's roster; None if none was ever dropped."""
+        """Return the roster in the newest file; None if there is no file."""
         newest = self._newest()
         if newest is None:
             return None

@@ -43,7 +43,12 @@ class PathState(StrEnum):
 
 
 class PathCut(Struct, frozen=True, kw_only=True):
-    """A path: `cut_at` is the time at which its end was requested, or at which it was first seen gone. `gone_at` is the time at which the cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be observed, else ""."""
+    """The state of a path.
+
+    `cut_at` is the time at which its end was requested, or at which it was first seen gone. `gone_at` is the time at
+    which the cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be
+    observed, else "".
+    """
 
     path: LeavingPath
     state: PathState
