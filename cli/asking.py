@@ -137,7 +137,7 @@ def delete_cluster(app: App, user: str, template: str, output: str) -> None:
 
 
 def _asked(app: App, user: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> UserRecord | None:
-    """Make the request, then reconcile. Return the record after the pass, or None if the user is unknown."""
+    """Make the request, then reconcile the user. Return the record after the pass; None if the user is unknown."""
     deps = app.deps
     accepted = ask(user_key(app, user), deps)
     if accepted is None:

@@ -99,7 +99,7 @@ def _as_json(fault: ConfigFault) -> dict[str, Any]:
 
 
 def _say_impact(settings: Settings, app: App) -> None:
-    """Print the number of changes that the files would make if they came into force; nothing if they are in force."""
+    """Print the number of changes that the files would make once in force. Print nothing if they are in force already."""
     try:
         deps = App(env=app.env, _settings=settings).deps
         if deps.policy == deps.with_book(settings.policy()):
@@ -184,7 +184,7 @@ class _Book(Struct):
 
     @property
     def people(self) -> People:
-        """The settings with the alias domains; the defaults if the configuration has faults."""
+        """The users' domains and aliases in the settings; the defaults if the configuration has faults."""
         try:
             return self.app.settings.people
         except ConfigError:

@@ -240,7 +240,7 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
 
 
 def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
-    """Return the lines of the months that the record no longer has, with one read for each stored month."""
+    """Return the user's lines of the months that the record no longer has, with one read for each stored month."""
     stored = {each.month for each in deps.fleet.month_totals()} - known
     found: list[Line] = []
     for _ in range(MONTHS - 1):

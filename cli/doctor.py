@@ -36,7 +36,7 @@ _QUOTAS = {"CPUS", "SSD_TOTAL_GB", "DISKS_TOTAL_GB", "INSTANCES", "N2_CPUS", "E2
 
 
 class State(StrEnum):
-    """The state of a part. `UNKNOWN`: the part could not be examined, which is neither good nor bad."""
+    """The state of a part. `UNKNOWN`: the part could not be examined, so it is not known to be faulty."""
 
     OK = "ok"
     WARNING = "warning"

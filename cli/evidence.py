@@ -132,7 +132,7 @@ def _verify(path: Path, digest: str, output: str) -> None:
 @pass_app
 @guarded
 def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
-    """Say who had what at the end of DAY (UTC), since when, and why, by the entries of the audit.
+    """Show each user's access at the end of DAY (UTC), since when and why, from the audit's entries.
 
     A person whose record existed then, but who has no entry, is shown as not known.
     """

@@ -176,7 +176,7 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
 
 
 def _whole(door: Door, digest: str) -> str:
-    """Return the digest that begins with these digits, or the text itself if it is a whole digest."""
+    """Return the full digest that begins with these digits. A full digest is returned unchanged."""
     if len(digest) >= _WHOLE or not digest:
         return digest or "-"
     found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]

@@ -40,7 +40,7 @@ class HubError(PermanentError):
 
 
 class Door(Struct, frozen=True, kw_only=True):
-    """The page for a signed-in caller: JSON in, JSON out."""
+    """A client of the hub page for a signed-in caller. It sends and returns JSON."""
 
     url: str
     session: requests.Session
@@ -50,7 +50,7 @@ class Door(Struct, frozen=True, kw_only=True):
         return self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a change as a script does, and return the JSON response."""
+        """Send a change with the headers that the page requires of scripts, and return the JSON response."""
         return self._answer("POST", path, body or {})
 
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def hub_options(command: Any) -> Any:
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
     """Return the page of this environment, for the user who is signed in with gcloud.
 
-    In the embedded cloud, it is for the address `who`.
+    In the embedded cloud, sign in with the address `who`.
     """
     settings = app.settings
     session = requests.Session()

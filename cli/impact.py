@@ -185,9 +185,9 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
-    """Yield the limits that the change exceeds, and the consequence.
+    """Yield lines that name the exceeded limits and the consequence.
 
-    Messages are judged user by user, a configuration as a whole.
+    Messages are judged for each user separately, a configuration as a whole.
     """
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."

@@ -68,7 +68,7 @@ class _Made(Struct, frozen=True, kw_only=True):
 
 
 class _Report(Struct, kw_only=True):
-    """The report: the planned work, then its results."""
+    """The report of the import: first the planned work, then the results."""
 
     dry_run: bool
     joiners: list[_Joiner]

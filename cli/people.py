@@ -224,7 +224,7 @@ def _print_to_know(sentences: list[str], out: Terminal) -> None:
 
 
 def _said_by(statement: dict[str, Any]) -> str:
-    """Return the source of a statement, with the author that the message claims.
+    """Return the source of a statement, with the author named in the message.
 
     Records of earlier versions name neither.
     """

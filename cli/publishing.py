@@ -1,7 +1,7 @@
 """The steps of sending a message by hand: look up its user, show the changes, ask, send. `publish` and `state` use it.
 
 A message is first read by the intake's own rules for an operator, so that no message is sent that would become a dead
-letter. No decision depends on the shown words: decisions use kinds of change and lists of addresses.
+letter. The shown texts are never parsed: decisions use kinds of change and lists of addresses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class Details(Struct, kw_only=True):
-    """The optional parts of a message. A part that is None or an empty text is not stated."""
+    """The optional fields of a message. A field that is None or an empty text is not stated."""
 
     event_id: str | None = None
     effective_time: str | None = None
@@ -92,7 +92,7 @@ def draft(said: str, user: str, details: Details) -> Draft:
 
 
 def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
-    """Look up, show, ask and send. Without `asks`, it only asks if a known address differs by one or two letters."""
+    """Look up the user, show the changes, ask, and send. Without `asks`, ask only if a known address differs by one or two letters."""
     message = _with_address(app, message)
     event = _read(app, message)
     _check_profile(app, event)

@@ -263,7 +263,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
 
 
 def _what_is_known(app: App, content: Content) -> Iterator[str]:
-    """Yield sentences that name unknown users in leaves and moves, because these may be typing errors."""
+    """Yield sentences about unknown users in leave and mover messages, whose addresses may be typing errors."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
     except BenchkeeperError as error:
@@ -290,10 +290,7 @@ def _limits(app: App, content: Content) -> Iterator[str]:
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """Return the messages in waves. A wave is sent once the previous wave has been accepted.
-
-    So a later row about a user has a later publish time.
-    """
+    """Return the messages in waves. A wave is sent once the previous one was accepted, so that a later row about a user gets a later publish time."""
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
     for row, news in content.rows:

@@ -40,7 +40,7 @@ def roster(context: click.Context, output: str) -> None:
 @pass_app
 @guarded
 def show(app: App, *, output: str = "text") -> None:
-    """Show the last reading of each roster: the verdict on it, and the users whom it found."""
+    """Show the last reading of each roster: if it was accepted, and the differences that it found."""
     found = reports(app.deps)
     if output == "json":
         print_json({kind.value: None if report is None else to_builtins(report) for kind, report in found.items()})

@@ -46,7 +46,7 @@ _ON_THE_PAGE_ONLY = (
 
 
 def me_view(found: Mine) -> dict[str, Any]:
-    """Return the page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
+    """Return the page as JSON: times as RFC 3339, durations in seconds, money in the currency of the field `currency`."""
     notebook = to_dict(found.notebook)
     for name in _ON_THE_PAGE_ONLY:
         del notebook[name]

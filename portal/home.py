@@ -252,7 +252,7 @@ def _part(template: str) -> flask.Response:
 
 
 def _whole(found: Mine, said: Said | None) -> flask.Response:
-    """Return the page. What a click says stands in the part that it is about, and goes when the script renews that part."""
+    """Return the whole page. The message about a click is shown in the part of the page that it concerns, and disappears when the script renews that part."""
     return pages.page("home/index.html", mine=found, said=TEXTS[said] if said else "", is_of_spark=said in _OF_SPARK)
 
 

@@ -1,4 +1,4 @@
-"""The reader's own settings: time zone, language and consent. They work without JavaScript, and are kept in the browser alone."""
+"""The reader's own settings: time zone, language and consent. They work without JavaScript, and only the browser stores them."""
 
 from __future__ import annotations
 

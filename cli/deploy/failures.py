@@ -19,15 +19,15 @@ class DeployError(Exception):
 
 
 class NotThereError(DeployError):
-    """The error of a missing resource. It is raised only if the service itself reports so."""
+    """The error of a missing resource. It is raised only if the service itself reports that the resource is missing."""
 
 
 class ThereAlreadyError(DeployError):
-    """The error of a resource that was to be created but exists."""
+    """The error of a create command whose resource exists already."""
 
 
 class NotYetError(DeployError):
-    """An error that passes by itself: a new account or service is not yet known everywhere, or the cloud did not answer."""
+    """A temporary error: a new account or service is not yet known everywhere, or the cloud did not answer."""
 
 
 class NoAccessError(DeployError):
@@ -169,7 +169,7 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 
 
 def failure(said: str, *, project: str, what: str) -> DeployError:
-    """Return the error for the text that gcloud printed while it did `what`. An unknown error keeps gcloud's own first line."""
+    """Return the error for gcloud's output; `what` describes the command. The cause of an unknown error is gcloud's first line."""
     for known in _KNOWN:
         if known.pattern.search(said):
             words = {

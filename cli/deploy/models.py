@@ -165,7 +165,7 @@ AckDeadline = Annotated[timedelta, check(_answered)]
 
 
 class TopicModel(Strict, frozen=True, kw_only=True):
-    """A topic; published messages stay readable for `retention`."""
+    """A topic. Published messages can be read again for `retention`."""
 
     retention: Retention
     when: When = None
@@ -209,7 +209,7 @@ class DeliveryModel(Strict, frozen=True, kw_only=True):
 
 
 class Heard(NamedTuple):
-    """The topic that triggers a function, and its delivery settings."""
+    """The topic that triggers a function, and the settings of the delivery."""
 
     topic: str
     delivery: DeliveryModel

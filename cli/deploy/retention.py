@@ -26,7 +26,7 @@ _GOES = {
 
 
 def is_noted_at(function: FunctionModel, target: Target) -> bool:
-    """Return True for the one function that carries the label: the function of HR's topic."""
+    """Return True for the function of HR's topic, the only one with the label."""
     return function.topic == target.deployment.settings.topic_lifecycle
 
 

@@ -61,7 +61,7 @@ def carry_out(
 
 
 class _Crew:
-    """The steps that wait, those that run, and those that failed (with the key of the step that caused the failure)."""
+    """The state of a run: the steps that wait, those that run, and those that failed or are blocked, with the key of the failed step."""
 
     def __init__(
         self,

@@ -104,7 +104,7 @@ class MailSink:
 
 
 class _Page(BaseHTTPRequestHandler):
-    """The page: the list, and one mail. It only reads."""
+    """The handler of the sink's page: the list of mails, or one mail. It only reads."""
 
     sink: MailSink
 

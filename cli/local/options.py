@@ -22,7 +22,7 @@ class Port(click.ParamType[int]):
     name = "port"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number."""
+        """Return the port as a number. Fail unless it is a valid port."""
         text = str(value)
         if not (text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST)) and 1 <= int(text) <= HIGHEST):
             self.fail(f"{text!r} is no port: a whole number from 1 to {HIGHEST}, for example 8900.", param, ctx)
@@ -35,7 +35,7 @@ class Speed(click.ParamType[float]):
     name = "speed"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return virtual seconds per real second."""
+        """Return the speed in virtual seconds per real second. Fail for any text that is no valid speed."""
         try:
             speed = float(value)
         except ValueError:

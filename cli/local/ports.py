@@ -25,7 +25,7 @@ class Ports(Struct, frozen=True):
 
     @classmethod
     def chosen(cls, cloud: int, hub: int | None, jupyter: int | None) -> Ports:
-        """Return the three ports; a missing port is the next number.
+        """Return the three ports. A port that was not given is the next number after the one before.
 
         Raises `LocalError` if two are the same or a number is too high.
         """
@@ -39,7 +39,7 @@ class Ports(Struct, frozen=True):
         return made
 
     def refuse_used(self, *, with_jupyter: bool, command: str) -> None:
-        """Raise `LocalError` for the first port that cannot be opened. `command` is the called command, for the advice."""
+        """Raise `LocalError` for the first port that cannot be opened. `command` is the command that the user called, for the advice in the error."""
         _refuse_used_port(self.cloud, f"{command} --port")
         _refuse_used_port(self.hub, f"{command} --hub-port")
         if with_jupyter:

@@ -79,7 +79,7 @@ _FAILED, _WRONG_USE = 1, 2
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """The options that the user gave. `called` is the command as typed, `then` the way to call `benchkeeper` next to it."""
+    """The options that the user gave. `called` is the command as typed; `then` is how to call `benchkeeper` in another terminal."""
 
     called: str
     then: str

@@ -151,7 +151,7 @@ def _words(act: Act) -> Words:
 
 @blueprint.get("/manage/people/<user_key>/acts/<act>")
 def confirm(user_key: str, act: str) -> flask.Response:
-    """Show the present plan, the plan after the act, and the button. Nothing is changed."""
+    """Show the present plan, the plan after the act, and the button that performs it. Nothing is changed."""
     record, chosen = record_of(user_key), _act(act)
     _check(record, chosen)
     template, copy = _template(record, chosen, asked("template")), _copy(record, chosen, asked("copy"))
@@ -222,7 +222,7 @@ def _check(record: UserRecord, act: Act) -> None:
 
 
 def _template(record: UserRecord, act: Act, named: str) -> str:
-    """Return the template whose cluster is to be deleted, or "" for every other act.
+    """Return the name of the template whose cluster is to be deleted; "" for every other act.
 
     A template that the user does not have gives 404.
     """

@@ -45,7 +45,7 @@ PAGE = Param(
 
 @blueprint.record_once
 def _keep(state: BlueprintSetupState) -> None:
-    """Keep the cache with the application, not in this module, so that two applications share nothing."""
+    """Store the cache in the application, not in this module, so that two applications share nothing."""
     state.app.extensions[_KEPT] = Kept()
 
 
@@ -127,12 +127,12 @@ def asked(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a typed text as one printable line of limited length."""
+    """Return a text that a user typed as one printable line of limited length."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT_LENGTH]).split())[:_TEXT_LENGTH]
 
 
 class Cut(Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a long table."""
+    """One page of a long table."""
 
     rows: Sequence[T]
     page: int

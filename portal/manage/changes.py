@@ -65,7 +65,7 @@ TEXTS = {
 
 
 class Act(StrEnum):
-    """The act that a button's page asks for: the last word of its URL."""
+    """The act of a button's page. The value is the last word of its URL."""
 
     APPROVE = "approve"
     REJECT = "reject"
@@ -145,7 +145,7 @@ def guard_settings() -> GuardSettings:
 
 
 def objection(change: Change) -> str:
-    """Return the reason why the reader may not decide, or "" if the reader may."""
+    """Return the reason why the reader may not decide about a change, or "" if the reader may."""
     if not change.is_kept:
         return "The list could not be stored just now, so nobody can decide about it. Open this page again in a minute."
     if guard_settings().approvers > 1 and is_concerned(change, own_keys()):

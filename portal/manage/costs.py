@@ -1,6 +1,7 @@
 """The page `/manage/costs`: the months, what changed, and the costs of a month by user, cost centre, department and profile.
 
-`?month=2026-10` asks for a month that is over; without it, or for a month of which nothing is stored, it is the present month.
+`?month=2026-10` selects a past month. Without it, or if nothing is stored for that month, the page shows the present
+month.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; t
 class MonthLine(Struct, frozen=True, kw_only=True):
     """A month in the list of months, the newest first.
 
-    It has `2026-11`, its cost (None: unknown), and True if the cost is an estimate.
+    `month` has the form `2026-11`; `cost` is None if unknown. `is_estimated` is True if the cost is an estimate.
     """
 
     month: str

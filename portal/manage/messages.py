@@ -119,7 +119,7 @@ def _in_order(rows: Sequence[LetterRow]) -> tuple[LetterRow, ...]:
 
 
 def meant_words(row: LetterRow) -> str:
-    """Return the effect that a message would have had, as far as its row shows."""
+    """Return the effect that a message would have had in words, as far as its row shows it."""
     if row.ends_access:
         return "End access"
     if row.function == "tick":

@@ -58,7 +58,7 @@ class Known(Struct, frozen=True, kw_only=True):
 
 
 def known_now() -> Known:
-    """Return the content of the table, by two calls to the cloud for any number of users."""
+    """Return the content of the table, with two calls to the cloud, however many users there are."""
     seen = fleet()
     notes, _ = notes_now()
     policy = current().deps.engine.policy

@@ -106,7 +106,7 @@ SNAPSHOTS = {
 
 
 def _tab() -> Tab:
-    """Return the tab that the URL asks for. A kind of line, or an older part of the history, selects the history."""
+    """Return the tab in the URL. A parameter of the history (kind of line, older part) selects the tab History."""
     known = next((tab for tab in Tab if tab.value == asked("tab")), None)
     return known or (Tab.HISTORY if asked("kind") or asked("before") else Tab.SUMMARY)
 

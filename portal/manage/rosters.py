@@ -1,7 +1,4 @@
-"""The page `/manage/rosters`: the differences that rosters found although no message told them.
-
-It also shows the reason why a roster is not used.
-"""
+"""The page `/manage/rosters`: the differences that rosters revealed and no message had stated, and why a roster is not used."""
 
 from __future__ import annotations
 

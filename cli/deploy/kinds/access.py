@@ -82,7 +82,7 @@ class _Policies:
         self._read: dict[str, Policy] = {}
 
     def of(self, scope: str) -> Policy:
-        """Return the policy of `project`, `bucket/<which>` or `topic/<name>`; empty if the resource does not exist yet."""
+        """Return the IAM policy of `project`, `bucket/<which>` or `topic/<name>`; empty if the resource does not exist yet."""
         if scope not in self._read:
             self._read[scope] = self._ask(scope)
         return self._read[scope]
@@ -137,7 +137,7 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
 
 
 def _only(grant: GrantModel) -> str:
-    """Return the title of a grant's condition; empty if the grant has none."""
+    """Return the title of the condition that limits a grant; empty if the grant has no condition."""
     if grant.all_but:
         return f"all-but-{grant.all_but.strip('/').replace('/', '-')}"
     return f"{grant.prefix.strip('/').replace('/', '-')}-only" if grant.prefix else ""

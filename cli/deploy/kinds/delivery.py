@@ -55,7 +55,7 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
 
 
 def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
-    """Return the id of the subscription behind a function's trigger when the plan was made.
+    """Return the id of the subscription behind a function's trigger, as it was when the plan was made.
 
     Return None if there was no trigger.
     """

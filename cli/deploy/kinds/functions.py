@@ -218,7 +218,7 @@ def _caller(
 ) -> Step:
     """Return the step that lets only `member` call the service, and removes public access.
 
-    `first` is the work before it.
+    `first` is work that must be done before.
     """
     key, where = f"caller {name}", f"--region={target.region}"
     policy: Mapping[str, Any] = {}

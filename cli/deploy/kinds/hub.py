@@ -40,7 +40,7 @@ def _proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
 
 
 def missing(target: Target, name: str) -> list[Command | Call]:
-    """Return the command that turns the proxy on, if it is off now: a redeployment of the function may have dropped it."""
+    """Return the command that turns the proxy on if it is off now, because a redeployment of the function may have turned it off."""
     if _is_on(target.gcloud.read("run", "services", "describe", name, f"--region={target.region}") or {}):
         return []
     return [("beta", "run", "services", "update", name, f"--region={target.region}", "--iap")]
@@ -60,7 +60,7 @@ def _is_on(service: Mapping[str, Any]) -> bool:
 
 
 def address(target: Target, name: str) -> str:
-    """Return the page's URL without a domain of its own (Cloud Run, deterministic URL)."""
+    """Return the page's URL if it has no domain of its own: Cloud Run's deterministic URL."""
     return f"https://{name}-{target.number}.{target.region}.run.app"
 
 
@@ -137,7 +137,7 @@ def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
 
 
 def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
-    """Return True if the mapping is ours: it leads to our service."""
+    """Return True if the domain mapping leads to our service."""
     return bool(mapping.get("spec", {}).get("routeName") == name)
 
 

@@ -60,7 +60,7 @@ def _seen_sinks(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def scope_words(target: Target, scope: str) -> tuple[str, ...] | None:
-    """Return the arguments that name a sink's parent; None for an organization that is not configured."""
+    """Return gcloud's arguments for a sink's project or organization; None for an organization that is not configured."""
     if scope == "project":
         return ()
     organization = target.deployment.options.organization
@@ -156,12 +156,12 @@ def metrics(target: Target) -> Iterator[Step]:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """Return a label's value that changes with the body."""
+    """Return a label's value that changes with the body: a digest."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def covers(seen: object, wanted: object) -> bool:
-    """Return True if all wanted content is present. Content that a server adds does not count."""
+    """Return True if `seen` has all content of `wanted`. Further content, which a server may add, does not count."""
     if isinstance(wanted, Mapping):
         return isinstance(seen, Mapping) and all(
             covers(seen[key], value) if key in seen else not value for key, value in wanted.items()
