@@ -32,7 +32,7 @@ def listed(
     descending: bool = False,
     view: Callable[[T], Any] = lambda item: item,
 ) -> dict[str, Any]:
-    """Return `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, in the order of `key`.
+    """Return one page of a list as `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, ordered by `key`.
 
     Without items or without a next page, the key is missing. Raise 400 for a negative size and for a token of another
     listing (`scope`).

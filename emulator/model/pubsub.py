@@ -33,7 +33,7 @@ _MAX_EXTENSION_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message on its way to a subscriber. `attempt` is 0 if the subscription has no dead-letter policy."""
+    """A delivery of a message to a subscriber. `attempt` is 0 if the subscription has no dead-letter policy."""
 
     subscription: str
     ack_id: str
@@ -103,7 +103,7 @@ class PubSubModel:
         return topic.config
 
     def delete_topic(self, name: str) -> None:
-        """Remove the topic. Its subscriptions stay, with the topic `_deleted-topic_`, and can still be read."""
+        """Remove the topic. Its subscriptions remain, now with the topic `_deleted-topic_`, and can still be read."""
         self.topic(name)
         del self.topics[name]
         for subscription in self._of_topic(name):
@@ -296,7 +296,7 @@ class PubSubModel:
     # ---- policies
 
     def holder(self, name: str) -> Topic | Subscription:
-        """Return the topic or subscription `name`, which holds an IAM policy."""
+        """Return the topic or subscription of that name, to read or set its IAM policy."""
         return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
 
     def set_policy(self, name: str, policy: Config) -> Config:

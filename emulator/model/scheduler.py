@@ -144,7 +144,7 @@ class SchedulerModel:
     def patch(self, name: str, job: Job, paths: list[str]) -> Job:
         """Replace the fields in `paths` by those of `job`, and return the job.
 
-        `paths` are camel case and dotted; empty means all writable fields.
+        `paths` are dotted names in camelCase; if there are none, all writable fields are replaced.
         """
         old = self.get(name)
         new = _input(job)
