@@ -78,7 +78,7 @@ def check_all(
     notes += [_not_read(path) for path in sorted((folder / "templates").glob("*.y*ml")) if path.suffix != ".yaml"]
     if isinstance(judge, LiveTable) and judge.why_not:
         why = f"the project was not asked for everything: {judge.why_not.rstrip('.')}"
-        notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table judged.", is_note=True))
+        notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table was used instead.", is_note=True))
     return Checked(None if faults else files.settings, faults, notes)
 
 
@@ -92,7 +92,14 @@ def _words(files: Files, folder: Path) -> list[ConfigFault]:
 
 
 def _not_read(path: Path) -> ConfigFault:
-    return ConfigFault(str(path), 0, "", "it is not read: a template's file ends in .yaml", "Rename it.", is_note=True)
+    return ConfigFault(
+        str(path),
+        0,
+        "",
+        "the file is not read: the name of a template's file ends in .yaml",
+        "Rename it.",
+        is_note=True,
+    )
 
 
 def ask_with(clients: Clients) -> Ask:

@@ -74,8 +74,8 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         problem = f"the project has no {what} in {', '.join(absent)}"
         if len(absent) < len(answers):
             there = ", ".join(zone for zone in answers if zone not in absent)
-            return Verdict(problem, f"It is in {there}: elsewhere a start fails.", is_note=True)
-        return Verdict(problem, _hint_of(by_table) or "Choose another, or other zones.")
+            return Verdict(problem, f"It is only in {there}: in other zones, a start fails.", is_note=True)
+        return Verdict(problem, _hint_of(by_table) or "Choose another, or change the zones.")
 
     def zone(self, name: str) -> Verdict | None:
         """Return the project's verdict on a zone's name."""
@@ -131,7 +131,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
     def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:
         found = self._exists(path)
         if found is False:
-            return Verdict(f"there is no {what}", _hint_of(by_table) or "Look at its spelling.")
+            return Verdict(f"there is no {what}", _hint_of(by_table) or "Check the spelling.")
         return None if found else by_table
 
 

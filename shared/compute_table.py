@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct, convert
 
 FILE = Path(__file__).with_name("compute_table.yaml")
-_ASK = "The table may be older: benchkeeper validate-config --live asks the project."
+_ASK = "The table may be outdated: benchkeeper validate-config --live asks the project."
 _FAMILY = re.compile(r"[a-z]\d{1,2}[a-z]?")
 _KINDS = re.compile(r"(pd|hyperdisk|nvidia|ct\d)-", re.IGNORECASE)  # how names of disk and accelerator types begin
 _REGION = re.compile(

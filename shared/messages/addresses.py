@@ -67,10 +67,10 @@ def parse_person(raw: object, people: People) -> UserEmail:
     if is_service_account(email):
         raise bad_address("is a service account's, not a person's")
     if "+" in local:
-        raise bad_address("has a tag after a +. That is another name of a mailbox, not an account: leave +… away")
+        raise bad_address("has a tag after a +. That is another name of a mailbox, not an account: remove +…")
     if not people.knows_domain(domain):
         known = ", ".join(people.domains[:8])
-        raise bad_address(f"is of domain {domain}, which is not one of the organization's (people.domains: {known})")
+        raise bad_address(f"has the domain {domain}, which is not one of the organization's (people.domains: {known})")
     return email
 
 
@@ -146,7 +146,7 @@ def _bare(text: str) -> str:
     named = _NAMED.fullmatch(text.strip())
     if named is not None:
         if "@" in named["name"] or "\uff20" in named["name"]:
-            raise bad_address("stands behind a name that is itself an address; write the address alone")
+            raise bad_address("follows a name that is itself an address; write the address alone")
         text = named["address"]
     text = text.strip().strip("\"'<>").strip()
     prefix, _, rest = text.partition(":")

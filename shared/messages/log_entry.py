@@ -62,7 +62,7 @@ def entry_time(entry: dict[str, Any], message: Message) -> datetime:
         return min(parse_time(str(raw)), published)
     except ValueError as error:
         raise InvalidMessageError(
-            user_message=f"The log entry's timestamp '{str(raw)[:40]}' is no RFC 3339 time.", detail="bad timestamp"
+            user_message=f"The log entry's timestamp '{str(raw)[:40]}' is not an RFC 3339 time.", detail="bad timestamp"
         ) from error
 
 

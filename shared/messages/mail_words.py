@@ -170,7 +170,11 @@ def words_faults(folder: Path, language: str) -> Iterator[ConfigFault]:
     """Yield the faults of all texts: one that is missing, does not parse, names an unknown value, or has no subject."""
     if not (folder / language).is_dir():
         yield ConfigFault(
-            str(folder / language), 0, "", "the folder does not exist", f"Write the texts of '{language}' into it."
+            str(folder / language),
+            0,
+            "",
+            "the folder does not exist",
+            f"Put the texts in the language '{language}' into it.",
         )
     for each in sorted(path for path in folder.glob("*") if path.is_dir()):
         for stage in Stage:
@@ -193,7 +197,7 @@ def _text_faults(path: Path, names: Sequence[str], *, has_subject: bool) -> Iter
     try:
         tree = _environment(path.parent, escapes=not has_subject).parse(text)
     except TemplateSyntaxError as error:
-        yield ConfigFault(str(path), error.lineno, "", f"is no Jinja text: {error.message}", "")
+        yield ConfigFault(str(path), error.lineno, "", f"is not a valid Jinja template: {error.message}", "")
         return
     unknown = find_undeclared_variables(tree) - set(names)
     for name in sorted(unknown):
@@ -202,7 +206,7 @@ def _text_faults(path: Path, names: Sequence[str], *, has_subject: bool) -> Iter
     if unknown:
         return
     if has_subject and not text.startswith(_SUBJECT):
-        yield ConfigFault(str(path), 1, "", "the first line is no subject", "Begin with: Subject: …")
+        yield ConfigFault(str(path), 1, "", "the first line is not a subject", "Begin with: Subject: …")
         return
     yield from _rendering_faults(path, names, has_subject=has_subject)
 

@@ -227,7 +227,7 @@ def keys_twice(twice: frozenset[str]) -> InvalidMessageError:
     """Return the error for an object with a duplicate key."""
     key = min(twice)[:60]
     return InvalidMessageError(
-        user_message=f"The key '{key}' stands twice in the message, so what it says is not plain. Write each key once.",
+        user_message=f"The key '{key}' occurs twice in the message, so its meaning is unclear. Write each key once.",
         detail=f"duplicate JSON key {key!r}",
     )
 
@@ -258,7 +258,7 @@ def allowed(rules: Rules, what: May) -> None:
     may = ", ".join(sorted(source.may_state)) or "nothing: it only wakes"
     raise UnsupportedMessageError(
         user_message=f"The source '{source.name}' (topic {source.topic}) may not state {what.value}. It may state {may}. "
-        "config/sources.yaml says who may say what.",
+        "config/sources.yaml says what each source may state.",
         detail=f"source {source.name} may not state {what.value}",
         reason=Reason.NOT_ALLOWED,
     )

@@ -251,9 +251,7 @@ def _catalog(profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> C
 
 
 def _no_domains(place: Place) -> ConfigFault:
-    fix = (
-        "Name the domains of your people, for example people: {domains: [example.com]}. Nobody else is given anything."
-    )
+    fix = "Name the domains of your people, for example people: {domains: [example.com]}. Only they can get access."
     return place.fault(("people", "domains"), "is missing", fix)
 
 
@@ -265,7 +263,7 @@ def _known_envs(folder: Path) -> str:
 def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
     """Return the master templates of a folder by name; add a fault to `faults` for each unreadable one."""
     if not folder.is_dir():
-        faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it, it may be empty."))
+        faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it; it may be empty."))
         return {}
     masters = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -294,7 +292,7 @@ def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> li
     return [
         ConfigFault(
             where, 0, "api_endpoint", f"'{endpoint}' is not http:// on this machine",
-            "It is for the embedded cloud, for example http://127.0.0.1:8900; leave it out for Google Cloud.",
+            "The setting is for the embedded cloud, for example http://127.0.0.1:8900; remove it for Google Cloud.",
         )
     ]  # fmt: skip
 

@@ -202,7 +202,7 @@ def read_duration(raw: Any) -> timedelta:
     """Return the duration of a text such as `30d`. Raise `ValueError` for any other text."""
     match = _DURATION.match(str(raw))
     if match is None:
-        raise ValueError(f"'{raw}' is no duration; write a number and a unit: 90s, 30m, 3h or 30d")
+        raise ValueError(f"'{raw}' is not a duration; write a number and a unit: 90s, 30m, 3h or 30d")
     try:
         duration = timedelta(**{_UNIT[match[2]]: int(match[1])})
     except OverflowError:

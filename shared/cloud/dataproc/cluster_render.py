@@ -60,7 +60,7 @@ def personal_cluster(
     config = within(cluster, "config")
     if target.bucket in {config.get("configBucket"), config.get("tempBucket")}:
         raise _invalid(
-            master.name, f"clusters cannot stage their files in {target.bucket}: who runs one could rewrite records"
+            master.name, f"clusters cannot stage their files in {target.bucket}: their users could rewrite records"
         )
     _set_identity(config, record, target)
     _set_jupyter(config)

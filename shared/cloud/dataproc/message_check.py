@@ -90,7 +90,7 @@ def _message(value: Any, descriptor: Any, loc: Loc) -> Iterator[Finding]:
     if value is None or value == []:  # the API's own parser takes null and [] for an empty message
         return
     if not isinstance(value, dict):
-        yield Finding(loc, f"{shown(value)} is no section", "Write keys and values below it.")
+        yield Finding(loc, f"{shown(value)} is not a section", "Write keys and values below it.")
         return
     fields = {field.json_name: field for field in descriptor.fields}
     for key, inner in value.items():
@@ -112,7 +112,7 @@ def _field(value: Any, field: Any, loc: Loc) -> Iterator[Finding]:
     if message is not None and message.GetOptions().map_entry:
         if not isinstance(value, dict):
             if value != []:
-                yield Finding(loc, f"{shown(value)} is no section", "Write keys and values below it.")
+                yield Finding(loc, f"{shown(value)} is not a section", "Write keys and values below it.")
             return
         for key, inner in value.items():
             yield from _single(inner, message.fields_by_name["value"], (*loc, str(key)))
@@ -120,7 +120,7 @@ def _field(value: Any, field: Any, loc: Loc) -> Iterator[Finding]:
         if not isinstance(value, list):
             yield Finding(
                 loc,
-                f"{shown(value)} is no list",
+                f"{shown(value)} is not a list",
                 f"Write it as an item: - {value}" if _is_plain(value) else "Write a list.",
             )
             return
@@ -162,7 +162,7 @@ def _duration(value: Any) -> _Verdict:
     ):
         meant = f"{sum(int(number) * _UNIT_S[unit] for unit, number in match.groupdict().items() if number)}s"
     return (
-        f"{shown(value)} is no duration",
+        f"{shown(value)} is not a duration",
         f"Did you mean {meant}?" if meant else "Write seconds with an s, for example 7200s.",
     )
 
@@ -172,7 +172,7 @@ def _timestamp(value: Any) -> _Verdict:
         return None
     if isinstance(value, date):  # YAML reads a time without quotes itself
         return "a time without quotes", 'Write it in quotes, for example "2026-12-01T18:00:00Z".'
-    return f"{shown(value)} is no time", 'Write one such as "2026-12-01T18:00:00Z".'
+    return f"{shown(value)} is not a time", 'Write one such as "2026-12-01T18:00:00Z".'
 
 
 def _enum(value: Any, kind: Any) -> _Verdict:
@@ -190,7 +190,9 @@ def _scalar(value: Any, kind: int) -> _Verdict:
         if isinstance(value, str):
             return None
         plain = str(value).lower() if isinstance(value, bool) else str(value)
-        return f"{shown(value)} is no text", f'Write it in quotes: "{plain}"' if _is_plain(value) else "Write a text."
+        return f"{shown(value)} is not a text", f'Write it in quotes: "{plain}"' if _is_plain(
+            value
+        ) else "Write a text."
     if kind == _BOOL:
         if isinstance(value, bool):
             return None
@@ -201,7 +203,7 @@ def _scalar(value: Any, kind: int) -> _Verdict:
         )
     if kind in {_DOUBLE, _FLOAT}:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if is_number else (f"{shown(value)} is no number", "Write a number without quotes, such as 0.5.")
+        return None if is_number else (f"{shown(value)} is not a number", "Write a number without quotes, such as 0.5.")
     if kind in (*_INT32, *_INT64):
         return _whole(value, kind)
     return None
@@ -216,7 +218,7 @@ def _whole(value: Any, kind: int) -> _Verdict:
     if not isinstance(value, int) or isinstance(value, bool):
         meant = re.fullmatch(r"(\d+)(?:\.0*)?", str(value).strip())
         hint = f"Write {meant[1]}." if meant else "Write a number without quotes, such as 2."
-        return f"{shown(value)} is no whole number", hint
+        return f"{shown(value)} is not a whole number", hint
     return (
         None
         if 0 <= value <= _MOST[not is_large]

@@ -112,10 +112,10 @@ class StorageRosterFile:
             raise _refused(Refusal.FAULTY, f"The file has {newest.size:,} bytes; at most {_MOST_BYTES:,} are read.")
         found = bucket.get(newest.name, generation=newest.generation, what="read HR's roster")
         if found is None:
-            raise _refused(Refusal.CHANGED, "The file was replaced while it was read.")
+            raise _refused(Refusal.CHANGED, "The file was replaced while it was being read.")
         reading = self._parse(found.content, written_at=newest.created_at, version=_version(newest))
         if self._version_now() != reading.version:
-            raise _refused(Refusal.CHANGED, "A newer file came while this one was read.")
+            raise _refused(Refusal.CHANGED, "A newer file arrived while this one was being read.")
         return reading
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:  # noqa: ARG002 - the file has no single entries

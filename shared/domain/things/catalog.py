@@ -57,7 +57,7 @@ class VmImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for keys that contradict each other. The field is empty if the problem is not about a single key."""
         if (self.family is None) == (self.name is None):
-            yield "", "give either a family or a name"
+            yield "", "name either a family or an image"
 
 
 class ShieldedVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,27 +79,29 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     REFUSED: ClassVar[Mapping[str, str]] = {
-        "cpu_busy_at": "is cores_busy_at now, in CPU cores and not as a share of all of them: one busy core of sixteen was "
-        "no work. Leave the line out, or write cores_busy_at: 0.3"
+        "cpu_busy_at": "is cores_busy_at now, in CPU cores and not as a share of all of them: one busy core of sixteen would "
+        "not count as work. Remove the line, or write cores_busy_at: 0.3"
     }
 
     timeout: timedelta = timedelta(hours=3)
     max_blind: timedelta = timedelta(hours=24)
     max_busy: Annotated[
-        timedelta, Meta(description="How long a job elsewhere (BigQuery, Spark) may run and still keep the notebook.")
+        timedelta,
+        Meta(description="How long a job elsewhere (BigQuery, Spark) may run and still keep the notebook running."),
     ] = timedelta(hours=24)
     cores_busy_at: Annotated[
-        float, Meta(gt=0, le=256, description="CPU cores in use from which a machine counts as at work.")
+        float, Meta(gt=0, le=256, description="The number of CPU cores in use from which a machine counts as busy.")
     ] = 0.3
     max_keep_on: Annotated[
-        timedelta, Meta(description="How long ahead somebody may ask not to be stopped for idleness.")
+        timedelta,
+        Meta(description="How far ahead a user may extend the notebook, so that it is not stopped for idleness."),
     ] = timedelta(hours=12)
 
     dormant_after: Annotated[
         timedelta | None,
         Meta(
-            description="A stopped notebook that nobody used for so long is put away: its files in a snapshot, its machine deleted, until "
-            "its owner starts it. Off without this line."
+            description="A stopped notebook that was unused for this time is put away: its files are saved and its machine is deleted, until "
+            "its owner starts it. Without this setting, no notebook is put away."
         ),
     ] = None
 
@@ -132,7 +134,12 @@ class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The copies of a user's files: the newest `keep` are kept, at most one for each day on which the machine ran."""
 
     keep: Annotated[
-        int, Meta(ge=1, le=60, description="How many copies of a person's files are kept; a day has one at most.")
+        int,
+        Meta(
+            ge=1,
+            le=60,
+            description="The number of copies of a person's files that are kept; at most one is taken on a day.",
+        ),
     ] = 7
 
 
@@ -187,7 +194,9 @@ class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     disk_gb_month: Annotated[
         Mapping[DiskType, Price],
-        Meta(description="By disk type: the price of a GB for a calendar month; of stopped notebooks, and of leavers."),
+        Meta(
+            description="The price of a GB of disk for a calendar month, by disk type. It applies to stopped notebooks and to leavers."
+        ),
     ] = field(default_factory=dict)
     snapshot_gb_month: Annotated[
         Price | None, Meta(description="The price of a GB (2^30 bytes) of snapshots for a calendar month.")

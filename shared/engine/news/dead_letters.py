@@ -240,10 +240,10 @@ def _why_not(letter: DeadLetter) -> str:
     if letter.is_cut:
         return (
             f"The message had {letter.size:,} bytes, of which {len(letter.body):,} were kept: it cannot be replayed. "
-            "Ask its sender for a smaller one."
+            "Ask the sender for a smaller message."
         )
     if letter.row.function == "tick":
-        return "A tick is not replayed: the next one does its work."
+        return "A tick is not replayed, because the next tick does the same work."
     return ""
 
 
