@@ -78,8 +78,8 @@ def _refuse_silence(settings: Settings) -> None:
         return
     if not answers(settings.api_endpoint):
         raise CloudUnavailableError(
-            user_message=f"Nothing answers on {settings.api_endpoint}. Start it with ./deploy.sh local, or name another "
-            "with BENCHKEEPER_API_ENDPOINT, or another environment with --env.",
+            user_message=f"Nothing answers on {settings.api_endpoint}. Start the embedded cloud with ./deploy.sh local, or choose another "
+            "endpoint (BENCHKEEPER_API_ENDPOINT) or environment (--env).",
             detail="nothing listens",
         )
 

@@ -35,9 +35,11 @@ _VERIFY = "verify"
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    help="A folder, or a file NAME.zip. Default: evidence-DAY.zip",
+    help="The package to write: a folder, or a file NAME.zip. Default: evidence-DAY.zip",
 )
-@click.option("--digest", default="", help="With verify: the digest of the manifest, as it was printed.")
+@click.option(
+    "--digest", default="", help="With verify: the digest of the manifest, as printed when the package was made."
+)
 @output_option()
 @pass_app
 @guarded

@@ -189,7 +189,7 @@ ROUTES = (
         summary="My page as JSON: times in UTC, durations in seconds.",
         media=JSON,
         schema=ME,
-        answers={200: "What the page shows.", 403: "There is no environment for this person."},
+        answers={200: "The content of the page.", 403: "The person has no environment."},
     ),
     Route(
         method="GET",

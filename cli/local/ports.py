@@ -34,7 +34,7 @@ class Ports(Struct, frozen=True):
         ports = (made.cloud, made.hub, made.jupyter)
         if len(set(ports)) < len(ports) or max(ports) > HIGHEST:
             raise LocalError(
-                f"The ports {ports} will not do: three different ones up to {HIGHEST}. Give --port, --hub-port, --jupyter-port."
+                f"The ports {ports} are not valid: three different numbers up to {HIGHEST} are needed. Give --port, --hub-port, --jupyter-port."
             )
         return made
 
@@ -54,7 +54,7 @@ def _refuse_used_port(port: int, option: str) -> None:
         except OSError as error:
             other = _free_beside(port)
             what = (
-                "is in use. End what uses it, or"
+                "is in use. End the program that uses it, or"
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be opened ({error.strerror}):"
             )

@@ -38,7 +38,7 @@ USER_KEY = Param(
 PAGE = Param(
     name="page",
     place=Place.QUERY,
-    text=f"The page, {PAGE_ROWS} rows each; the last one for any that is too high.",
+    text=f"The page, {PAGE_ROWS} rows each; a number that is too high means the last page.",
     schema={"type": "integer", "minimum": 1},
 )
 

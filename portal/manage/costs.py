@@ -49,7 +49,7 @@ class By(StrEnum):
 GROUPS = {By.PERSON: "Person", By.COST_CENTER: "Cost centre", By.DEPARTMENT: "Department", By.PROFILE: "Profile"}
 T = TypeVar("T")
 _MONTH_NAME = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
-_MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; the present one if it is left out.")
+_MONTH = Param(name="month", place=Place.QUERY, text="The month, for example `2026-10`. Default: the present month.")
 
 
 class MonthLine(Struct, frozen=True, kw_only=True):
@@ -331,7 +331,7 @@ def _offered(name: str, first: Columns, endpoint: str, make: Callable[[], Sheet]
     return offer(
         f"/manage/costs/{name}",
         endpoint,
-        f"A month's cost by {what}.",
+        f"The cost of a month by {what}.",
         {**first, **_FIGURES},
         make,
         params=(_MONTH,),
@@ -350,7 +350,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/costs",
         name="manage.costs",
-        summary="What a month has cost.",
+        summary="The costs of a month.",
         access=Access.READ,
         params=(_BY, PAGE, _MONTH),
     ),
@@ -362,7 +362,7 @@ ROUTES: tuple[Route, ...] = (
     *offer(
         "/manage/costs/months",
         "costs_months",
-        "What each of thirteen months cost.",
+        "The costs of thirteen months.",
         {**_NAME, **_FIGURES},
         _months,
         more={"currency": TEXT},

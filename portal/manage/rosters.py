@@ -81,7 +81,7 @@ def _values(found: dict[RosterKind, RosterReport | None]) -> Iterator[Sequence[V
             )
 
 
-_WHAT = "What the lists of everybody said that no message had told."
+_WHAT = "The differences that rosters revealed and no message had stated."
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
