@@ -55,7 +55,7 @@ def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[Us
         return people_named(message, source, people), states_a_leave(message, source, people)
     except Exception as error:  # noqa: BLE001 - without names is better than lost
         delivery.deps.log.error(
-            "Names in a dead letter not found", message_id=message.message_id, detail=repr(error)[:300]
+            "Names in a dead letter could not be read", message_id=message.message_id, detail=repr(error)[:300]
         )
         return {}, False
 

@@ -78,7 +78,7 @@ def _is_local(env: str) -> ConfigError:
     return ConfigError(
         [
             ConfigFault(
-                f"config/settings.{env}.yaml", 0, "api_endpoint", "it is set, so this environment is for this machine",
+                f"config/settings.{env}.yaml", 0, "api_endpoint", "it is set, so this environment is only for this machine",
                 "Deploy another environment: --env prod",
             )
         ]

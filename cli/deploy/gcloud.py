@@ -65,7 +65,7 @@ Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 def shown(do: Do) -> str:
     """Return a command as a user would type it in a shell, with quotes where needed."""
     if callable(do):
-        return "(what follows is known when that is done)"
+        return "(the next commands depend on the result)"
     if isinstance(do, Call):
         return str(do)
     words = [word if isinstance(word, str) else f"{word.flag}=FILE{word.suffix}" for word in do]
@@ -225,4 +225,4 @@ class NothingThere(Gcloud):
 
 
 def _not_there(what: str) -> NotThereError:
-    return NotThereError(f"Nobody is logged in, so nothing was asked: {what}.", "Run: gcloud auth login")
+    return NotThereError(f"Nobody is logged in, so this was not read: {what}.", "Run: gcloud auth login")

@@ -123,7 +123,7 @@ class Screen:
         text = f"{verb}: {good} done in {self._elapsed()}"
         if outcome.failed or outcome.left:
             text += (
-                f", {len(outcome.failed)} failed, {len(outcome.left)} left. Run it again: it goes on where it stopped"
+                f", {len(outcome.failed)} failed, {len(outcome.left)} left. Run it again: it continues where it stopped"
             )
         self.say(f"{text}.", style="red" if outcome.failed else "bold")
 

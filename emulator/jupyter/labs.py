@@ -290,7 +290,7 @@ class Labs:
                 self.turn()
                 self.measure()
             except OSError:  # a full disk, or no process left: the next poll tries again
-                _log.exception("JupyterLabs could not be brought in line")
+                _log.exception("JupyterLabs could not be started or stopped")
 
     def turn(self) -> None:
         """Poll once: create and remove folders, and start and stop processes, as the models require."""

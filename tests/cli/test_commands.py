@@ -190,7 +190,7 @@ def test_names_needs_nobody(terminal):
     assert all(len(row["instance_id"]) <= 48 for row in rows)
     assert not any(row["recorded"] for row in rows)
     said = " ".join(terminal.run("names", "ann@a.com").stdout.split())
-    assert "The records were not looked at: Nothing answers on http://127.0.0.1:1" in said
+    assert "The records were not read: Nothing answers on http://127.0.0.1:1" in said
     assert "has no name before an @" in terminal.run("names", "nobody", code=2).stderr
 
 

@@ -117,9 +117,9 @@ def test_the_header_is_found_however_it_is_written(door: Door) -> None:
         ({HEADER: ""}, "no signed header"),
         ({"x-goog-authenticated-user-email": f"accounts.google.com:{ANA}"}, "no signed header"),
         ({HEADER: "a.b.c", HEADER.upper(): "a.b.c"}, "several signed headers"),
-        ({HEADER: "a.b.c,a.b.c"}, "the signed header is no token"),
-        ({HEADER: "x" * 10_000}, "the signed header is no token"),
-        ({HEADER: "ä.b.c"}, "the signed header is no token"),
+        ({HEADER: "a.b.c,a.b.c"}, "the signed header is not a token"),
+        ({HEADER: "x" * 10_000}, "the signed header is not a token"),
+        ({HEADER: "ä.b.c"}, "the signed header is not a token"),
     ],
 )
 def test_without_one_header_nobody_is_let_in(door: Door, headers: dict[str, str], why: str) -> None:

@@ -48,7 +48,7 @@ def test_what_was_not_said_is_the_next_port(
 @pytest.mark.parametrize("asked", [(8900, 8900, None), (8900, None, 8901), (65535, None, None), (65534, None, None)])
 def test_ports_that_cannot_be_are_one_clear_line(asked: tuple[int, int | None, int | None]) -> None:
     with pytest.raises(
-        LocalError, match=r"three different numbers up to 65535\. Give --port, --hub-port, --jupyter-port"
+        LocalError, match=r"three different numbers up to 65535 are needed\. Give --port, --hub-port, --jupyter-port"
     ):
         Ports.chosen(*asked)
 

@@ -34,7 +34,7 @@ def _proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
     mark, because = Mark.CREATE, f"people sign in at {address(target, name)}"
     if service:
         # A function that was deployed by other means has no proxy; only the proxy may call the service, so the page is closed until then.
-        mark, because = Mark.CHANGE, "Identity-Aware Proxy is off, so nobody gets in"
+        mark, because = Mark.CHANGE, "Identity-Aware Proxy is off, so nobody can open it"
     needs = (f"function {name}", f"caller {name}")
     return Step(key=key, mark=mark, because=because, work=[lambda: missing(target, name)], needs=needs)
 
@@ -120,7 +120,9 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
         because = f"leads to {name}; the next plan says which DNS records to set"
         yield Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=(f"proxy {name}",))
     elif not leads_to(mapping, name):
-        because = f"it leads to {mapping.get('spec', {}).get('routeName')}: somebody else's, choose another hub_domain"
+        because = (
+            f"it leads to {mapping.get('spec', {}).get('routeName')}, which is not ours: choose another hub_domain"
+        )
         yield Step(key=key, mark=Mark.KEEP, because=because)
     elif _is_ready(mapping):
         yield same(key)
@@ -150,4 +152,4 @@ def _records(mapping: Mapping[str, Any], domain: str) -> str:
     """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas."""
     found = mapping.get("status", {}).get("resourceRecords", [])
     words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
-    return ", ".join(words) or "Google has not said yet which, run this again in a minute"
+    return ", ".join(words) or "Google has not named them yet; run this again in a minute"

@@ -81,7 +81,9 @@ def _sink(
         )
     elif (found.get("destination"), found.get("filter"), bool(found.get("disabled"))) != (goes, wanted.filter, False):
         update = ("logging", "sinks", "update", *words, "--no-disabled")
-        yield Step(key=key, mark=Mark.CHANGE, because="its filter, goal or state differs", work=[update], needs=needs)
+        yield Step(
+            key=key, mark=Mark.CHANGE, because="its filter, destination or state differs", work=[update], needs=needs
+        )
     else:
         yield same(key)
     yield _writer(target, name, wanted, found, where)
@@ -128,7 +130,7 @@ def _former_writer(target: Target, name: str, wanted: SinkModel, found: Mapping[
         return
     words = (f"--member={member}", f"--role={_PUBLISHER}")
     yield Step(
-        key=f"former-writer {name}", mark=Mark.DELETE, because=f"it goes to {wanted.topic} now",
+        key=f"former-writer {name}", mark=Mark.DELETE, because=f"the sink now publishes to {wanted.topic}",
         work=[("pubsub", "topics", "remove-iam-policy-binding", old, *words)], needs=(f"sink {name}",),
         lane=f"topic/{old}",
     )  # fmt: skip
@@ -274,7 +276,7 @@ def alerts(target: Target) -> Iterator[Step]:
         elif covers(found, wanted) and complete and told == set(found.get("notificationChannels", [])):
             yield same(key)
         else:
-            because = "it differs" if not covers(found, wanted) else "whom it tells differs"
+            because = "it differs" if not covers(found, wanted) else "its notification channels differ"
             yield Step(key=key, mark=Mark.CHANGE, because=because, work=work, needs=needs)
 
 

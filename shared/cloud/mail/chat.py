@@ -29,7 +29,7 @@ class ChatRoom:
         parts = urlsplit(address)
         is_local = self._clients.api_endpoint is not None and parts.hostname in _LOOPBACK
         if parts.scheme != "https" and not is_local:
-            raise NotAcceptedError(Trouble.CHAT, "the secret is no https address")
+            raise NotAcceptedError(Trouble.CHAT, "the secret is not an https URL")
         body = json.dumps({"text": _plain(f"{letter.subject}\n\n{letter.text}")}).encode()
         headers = {"content-type": "application/json; charset=utf-8"}
         try:

@@ -271,7 +271,7 @@ def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
         raise
     if record.user_key != user_key:
         raise DamagedRecordError(
-            user_message="This person's record is damaged: it is somebody else's. An administrator can put the last good "
+            user_message="This person's record is damaged: it belongs to another person. An administrator can put the last good "
             "version back: benchkeeper repair USER",
             detail=f"unreadable record: {user_key} holds the record of {record.user_key}",
             user_key=user_key,
@@ -330,7 +330,7 @@ class StorageGroupBooks:
 
     def load(self) -> StoredBook:
         """Return the book by one read; an empty book if none was written yet."""
-        found = self._clients.bucket().get(_BOOK, what="read the book of groups")
+        found = self._clients.bucket().get(_BOOK, what="read the group book")
         if found is None:
             return self._keep(StoredBook(GroupBook(), 0))
         try:
@@ -338,7 +338,7 @@ class StorageGroupBooks:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PermanentError(
                 user_message=f"The object {_BOOK} is damaged. An administrator must restore an older version of it.",
-                detail=f"unreadable book of groups: {type(error).__name__}: {error}",
+                detail=f"unreadable group book: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error
         return self._keep(StoredBook(book, found.generation))
@@ -349,7 +349,7 @@ class StorageGroupBooks:
             _BOOK,
             json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),
             expected=expected.generation,
-            what="write the book of groups",
+            what="write the group book",
         )
         if written is None:
             raise ConflictError(

@@ -285,7 +285,7 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
             proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
         )
     except RefusedError as error:
-        deps.log.warning("Approved policy has changed since", digest=proposal.digest, detail=error.detail)
+        deps.log.warning("Approved policy has changed since the approval", digest=proposal.digest, detail=error.detail)
         return True
     return _cleared(put.approved, proposal.digest, tuple(by), deps)
 

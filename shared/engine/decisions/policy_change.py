@@ -234,7 +234,7 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
         if current is not None and current.digest == digest:
             return _done(current, digest, deps)
         if current is None or proposal is None or deps.policies.rejected(digest) is not None:
-            raise _refused("This change does not wait any more.", f"no policy {digest[:40]} waits")
+            raise _refused("This change is no longer waiting.", f"no policy {digest[:40]} waits")
         before, after = (with_content(deps.base_policy, each) for each in (current.content, proposal.content))
         _check_approval(proposal, before, impact_digest=impact_digest, by=by)
         judged = impact_of_policy(after, deps, before=before)
@@ -243,7 +243,7 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
             fresh = replace(proposal, base=current.digest, impact=judged.impact, excesses=judged.excesses)
             deps.policies.propose(replace(fresh, excesses=fresh.excesses or proposal.excesses))
             raise _refused(
-                "The change is another one by now: look at the new list, and agree to that.",
+                "The change is different by now: check the new list, and approve that.",
                 f"{len(left_out)} people are not in the approved list of {digest}",
             )
         agreed = _agreed(proposal.impact, judged.impact)
@@ -273,12 +273,14 @@ def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, b
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(
-            "The change is another one by now: look at the new list, and agree to that.",
+            "The change is different by now: check the new list, and approve that.",
             f"approved was {impact_digest[:40]}, {proposal.impact.digest} waits",
         )
     others = [each for each in by if each.lower() != proposal.author.lower()]
     if not by or (before.guard.approvers > 1 and not others):
-        raise _refused("Somebody else than who deployed this must agree to it.", "approved by nobody but the author")
+        raise _refused(
+            "It must be approved by a person other than the one who deployed it.", "approved only by the author"
+        )
 
 
 def _report_left_out(digest: str, left_out: tuple[Effect, ...], deps: Deps) -> None:

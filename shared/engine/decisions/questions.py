@@ -304,7 +304,7 @@ def _group(answer: Answer, deps: Deps) -> Effect:
         return _looked_at(answer, deps)
     raise ConflictError(
         user_message="The stored group changes are being updated by another process. Benchkeeper tries again.",
-        detail=f"the book of groups changed under {_TRIES} attempts to write it",
+        detail=f"the group book changed during {_TRIES} attempts to write it",
     )
 
 

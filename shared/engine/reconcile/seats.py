@@ -319,7 +319,7 @@ class SeatKeeper:
         for key, held in self._holders.items():
             if group in held and key not in taken:
                 _take(group, key, self._deps)
-                self._deps.log.info("Took a missing seat", user=key)
+                self._deps.log.info("Claimed a missing seat", user=key)
         for waiter in seats.waiters:
             if group not in self._waits.get(waiter.holder, nobody) and now - waiter.at >= _YOUNG:
                 store.wait_no_more(group, waiter.holder)

@@ -100,7 +100,7 @@ def all_records(deps: Deps) -> Iterator[tuple[UserRecord, ...]]:
     for found in deps.records.listed():
         if not isinstance(found, ListedRow):
             raise DamagedRecordError(
-                user_message=f"The record {found} cannot be read, so the evidence would not be whole. Restore it first: "
+                user_message=f"The record {found} cannot be read, so the evidence would not be complete. Restore it first: "
                 f"benchkeeper repair {found}",
                 detail=f"record {found} has no row",
                 user_key=found,
