@@ -187,7 +187,7 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
             or (not was_limited and row.presence is Presence.PRESENT and row.entitled_by == group)
             for row in (fleet.rows if fleet is not None else ())
         )
-        then = f"{room - count} more may come."
+        then = f"{room - count} more are possible."
         if count >= room:
             then = f"No one loses a notebook. No one else gets one until {count - room + 1} members have left."
         yield f"{group}: {count} have a notebook, {room} may. {then}"

@@ -265,7 +265,7 @@ class DataprocModel:
         return f"projects/{project}/regions/{region}"
 
     def _zones(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, ...]:
-        """Return the named zone, or else (Auto Zone) those that have all machine types; 400 if there is none.
+        """Return the named zone, or else (Auto Zone) those that have all machine types; raise 400 if there is none.
 
         Such a create is refused at once, with Compute Engine's words (hashicorp/terraform-provider-google#5860).
         """
@@ -355,7 +355,7 @@ class DataprocModel:
 
 
 def _place_of(name: str) -> tuple[str, str]:
-    """Return project and region of a full name; 400 if the name is in no region."""
+    """Return project and region of a full name; raise 400 if the name is in no region."""
     match name.split("/"):
         case ["projects", project, "regions", region, _, *_]:
             return project, region

@@ -46,7 +46,7 @@ def message_type(name: str) -> Any:
 
 
 def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for an unknown field, a wrong value, or two fields of a oneof.
+    """Return the body in canonical form; raise 400 for an unknown field, a wrong value, or two fields of a oneof.
 
     Keys are sorted, because protobuf returns a map's entries in an order that differs between processes.
     """
@@ -59,7 +59,7 @@ def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_cluster(body: dict[str, Any], *, project: str, region: str, now: datetime) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for a wrong name, label, zone or time to live, or for contradicting fields."""
+    """Return the body in canonical form; raise 400 for a wrong name, label, zone or time to live, or for contradicting fields."""
     asked = read_message("Cluster", body)
     name = asked.get("clusterName", "")
     if not _NAME.fullmatch(name):

@@ -58,7 +58,7 @@ def _beyond(value: int | str, last: int | str, *, descending: bool) -> bool:
 
 
 def read_token(token: str, scope: str) -> int | str:
-    """Return the key of the last item before the page; 400 for a token of another listing (`scope`)."""
+    """Return the key of the last item before the page; raise 400 for a token of another listing (`scope`)."""
     try:
         of, last = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error, TypeError) as error:

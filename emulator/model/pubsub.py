@@ -82,7 +82,7 @@ class PubSubModel:
     # ---- topics
 
     def create_topic(self, config: Config) -> Config:
-        """Return a new topic; 409 if the name is taken."""
+        """Return a new topic; raise 409 if the name is taken."""
         kept = topic_config(config)
         if kept["name"] in self.topics:
             raise already_exists(kept["name"])
@@ -142,7 +142,7 @@ class PubSubModel:
     # ---- subscriptions
 
     def create_subscription(self, config: Config) -> Config:
-        """Return a new subscription; 404 without its topic or dead-letter topic, 409 if the name is taken."""
+        """Return a new subscription; raise 404 without its topic or dead-letter topic, 409 if the name is taken."""
         for output_only in ("detached", "state", "topicMessageRetentionDuration"):
             config.pop(output_only, None)
         kept = subscription_config(config)

@@ -134,7 +134,7 @@ class StorageModel:
         return self._write(bucket, name, stored.content, fields=fields, kms_key=key, parts=stored.component_count)
 
     def soft_deleted(self, bucket_name: str, name: str, *, generation: int | None) -> StoredObject:
-        """Return a soft-deleted generation; 404 if there is none, its retention is over, or no generation is named.
+        """Return a soft-deleted generation; raise 404 if there is none, its retention is over, or no generation is named.
 
         gcloud asks without a generation before it lists a prefix, and continues after 404.
         """

@@ -33,7 +33,7 @@ class Buckets:
         self.deleted: list[Bucket] = []  # soft-deleted, oldest first; a name can be there several times
 
     def create(self, body: dict[str, Any], *, project: str) -> Bucket:
-        """Return a new bucket from a bucket resource; 409 if the name is taken."""
+        """Return a new bucket from a bucket resource; raise 409 if the name is taken."""
         if not project:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: project", reason="required")
         name = body.get("name")

@@ -186,7 +186,9 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
         message["Content-Language"] = letter.language
         return _subject(letter.subject) + message.as_bytes()
     except (ValueError, TypeError, UnicodeError) as error:
-        raise NotAcceptedError(Trouble.TEXT, f"no mail can be made: {type(error).__name__}", lasts=True) from error
+        raise NotAcceptedError(
+            Trouble.TEXT, f"the mail cannot be composed: {type(error).__name__}", lasts=True
+        ) from error
 
 
 def _subject(text: str) -> bytes:

@@ -113,7 +113,7 @@ class MonthLines(Struct, frozen=True, kw_only=True):
 
 
 class MonthTotal(Struct, frozen=True, kw_only=True):
-    """The lines of a month, added up by kind, profile, cost centre and department; `people` had at least one."""
+    """The lines of a month, added up by kind, profile, cost centre and department. `people` is the number of users with a line."""
 
     month: str
     people: int

@@ -78,7 +78,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     @property
     def decided_by(self) -> str:
-        """The digest that a decision about this proposal names: of the policy and of the list, as both were shown."""
+        """The digest that a decision about this proposal names. It covers the policy and the list of users."""
         return bound_digest(self.digest, self.impact.digest)
 
 

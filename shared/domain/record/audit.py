@@ -130,7 +130,7 @@ def access_of(record: UserRecord) -> dict[str, str]:
 
 
 def sealed(record: UserRecord, alias: str) -> UserRecord:
-    """Return the record to be saved: waiting lines with the wanted state, and a pseudonym (`alias`, if none)."""
+    """Return the record for saving: waiting lines get the wanted state, and a record without a pseudonym gets `alias`."""
     story = record.status.story
     if not any(line.waits for line in story):
         return record

@@ -137,8 +137,8 @@ class RateLimitedError(RetryableError):
 class QuotaExhaustedError(RetryableError):
     """An exhausted resource quota of the region or project; another zone does not help.
 
-    `quota` names the quota and its limit, for people; "" if Google does not. `is_zero`: the limit is 0, so that nothing
-    succeeds before Google raises it.
+    `quota` names the quota and its limit, for people; "" if Google does not name them. `is_zero`: the limit is 0, so
+    that nothing succeeds before Google raises it.
     """
 
     reason = Reason.QUOTA_EXHAUSTED

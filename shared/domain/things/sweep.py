@@ -21,6 +21,6 @@ class Sweep(StrEnum):
         """Return True if this sweep handles dead letters at its end.
 
         The due sweep does not: it should cost a single listing if nothing is due. The roster sweep does not either,
-        because it takes long enough.
+        because it already takes long.
         """
         return self in {Sweep.IDLE, Sweep.DRIFT}
