@@ -177,7 +177,7 @@ def _backlog(app: App) -> tuple[State, str, str]:
     waits = {each["resource"]["labels"].get("subscription_id", "?"): _newest(each) for each in series}
     ours = {name: count for name, count in waits.items() if count is not None}
     if not ours:
-        return State.UNKNOWN, "Cloud Monitoring has no figures of subscriptions.", ""
+        return State.UNKNOWN, "Cloud Monitoring has no metrics of subscriptions.", ""
     late = {name: count for name, count in sorted(ours.items()) if count > _MANY}
     if late:
         said = ", ".join(f"{name}: {count:,}" for name, count in late.items())

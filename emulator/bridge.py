@@ -46,7 +46,7 @@ Lookup = Callable[[str], Destination | None]
 
 
 def event_headers(envelope: dict[str, Any], topic: str) -> dict[str, str]:
-    """Return Eventarc's `ce-` headers for a push envelope. Raises KeyError if `envelope` is no push envelope."""
+    """Return Eventarc's `ce-` headers for a push envelope. Raises KeyError if `envelope` is not a push envelope."""
     message = envelope["message"]
     return {
         "ce-id": str(message["messageId"]),

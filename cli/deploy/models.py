@@ -205,7 +205,7 @@ class DeliveryModel(Strict, frozen=True, kw_only=True):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for keys that contradict each other."""
         if (self.dead_letter_topic is None) != (self.max_delivery_attempts is None):
-            yield "", "dead_letter_topic and max_delivery_attempts need each other"
+            yield "", "dead_letter_topic and max_delivery_attempts must be set together"
 
 
 class Heard(NamedTuple):

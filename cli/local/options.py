@@ -35,7 +35,7 @@ class Speed(click.ParamType[float]):
     name = "speed"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the speed in virtual seconds per real second. Fail for any text that is no valid speed."""
+        """Return the speed in virtual seconds per real second. Fail for any text that is not a valid speed."""
         try:
             speed = float(value)
         except ValueError:

@@ -38,7 +38,7 @@ class Field:
 
 @dataclass(slots=True)
 class Message:
-    """A message: its fields by JSON name. `extra` is the kind of a map's values; None if the message is no map."""
+    """A message: its fields by JSON name. `extra` is the kind of a map's values; None if the message is not a map."""
 
     fields: dict[str, Field] = field(default_factory=dict)
     extra: Field | None = None

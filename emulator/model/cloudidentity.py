@@ -115,7 +115,7 @@ class CloudIdentityModel:
         return _done("Group", self.get(name))
 
     def roles_of(self, email: str, resource: str) -> set[str]:
-        """Return the roles of an address in the group that a resource's name begins with; empty if it is no member."""
+        """Return the roles of an address in the group that a resource's name begins with; empty if it is not a member."""
         group = self._groups.get("/".join(resource.split("/")[:2]))
         held = group.members.get(email, {}) if group is not None else {}
         return {str(each.get("name")) for each in held.get("roles", [])}

@@ -46,7 +46,7 @@ class LogEntries:
         self._serial = 0
 
     def add(self, service: str, line: str, *, region: str = "europe-west1") -> None:
-        """Add a line that a function wrote; an empty line is no entry."""
+        """Add a line that a function wrote; an empty line is ignored."""
         if not line.strip():
             return
         with self._world.lock:
@@ -70,7 +70,7 @@ class LogEntries:
             )
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `entries.write`, as far as the product uses it: each entry names its log, and has a JSON payload."""
+        """Answer `entries.write`. Only the form that the product uses is served: each entry names its log, and has a JSON payload."""
         unknown = sorted(set(body) - {"entries", "logName", "resource", "labels", "partialSuccess", "dryRun"})
         if unknown:
             text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'

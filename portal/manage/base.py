@@ -114,7 +114,7 @@ def fleet_page(template: str, seen: FleetSnapshot, **values: Any) -> flask.Respo
 
 
 def user_key_of(text: str) -> UserKey | None:
-    """Return the user key in a URL of ours, or None if the text is no user key. The caller treats None as an unknown user."""
+    """Return the user key in a URL of ours, or None if the text is not a user key. The caller treats None as an unknown user."""
     try:
         return parse_user_key(text)
     except BenchkeeperError:
@@ -158,6 +158,6 @@ def cut(rows: Sequence[T], page: int) -> Cut[T]:
 
 
 def page_number(args: Mapping[str, str]) -> int:
-    """Return the page number of a query, or 1 if the text is no number."""
+    """Return the page number of a query, or 1 if the text is not a number."""
     text = args.get("page", "")
     return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= 6 else 1  # noqa: PLR2004 - a million pages

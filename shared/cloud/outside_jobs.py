@@ -127,7 +127,7 @@ class RestOutsideJobs:
         )
 
     def _addresses(self, *told: object) -> frozenset[str]:
-        """Return the canonical addresses; a text that is no address, such as a principal of a workforce pool, belongs to no user."""
+        """Return the canonical addresses; a text that is not an address, such as a principal of a workforce pool, belongs to no user."""
         found: set[str] = set()
         for text in told:
             try:

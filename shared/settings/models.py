@@ -1,4 +1,4 @@
-"""The shapes of config/settings.<env>.yaml and config/profiles.yaml, as far as they differ from the domain's types."""
+"""The shapes of config/settings.<env>.yaml and config/profiles.yaml. Parts that equal a type of the domain use that type."""
 
 from __future__ import annotations
 

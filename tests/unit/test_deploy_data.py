@@ -360,11 +360,11 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "functions: attempts without a dead letter": (
         "functions", "      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 100\n", "      max_delivery_attempts: 100\n",
-        "functions.benchkeeper-lifecycle.delivery", "dead_letter_topic and max_delivery_attempts need each other",
+        "functions.benchkeeper-lifecycle.delivery", "dead_letter_topic and max_delivery_attempts must be set together",
     ),
     "functions: a dead letter without attempts": (
         "functions", "      max_delivery_attempts: 100\n", "", "functions.benchkeeper-lifecycle.delivery",
-        "dead_letter_topic and max_delivery_attempts need each other",
+        "dead_letter_topic and max_delivery_attempts must be set together",
     ),
     **{
         f"functions: {attempts} attempts": (

@@ -192,7 +192,7 @@ class _Evidence(Mapping[str, Activity]):
 
 
 def _number(value: Mapping[str, object]) -> float | None:
-    """Return the value of a point; None for one that is no finite number (JSON spells these "NaN" and "Infinity")."""
+    """Return the value of a point; None for "NaN" and "Infinity", JSON's texts for numbers that are not finite."""
     try:
         number = float(str(value.get("doubleValue", value.get("int64Value"))))
     except ValueError:

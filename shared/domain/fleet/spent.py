@@ -171,7 +171,7 @@ class Spending(Struct, frozen=True, kw_only=True):
         return self.month == month_of(now) and self.spent >= Fraction(str(limit))
 
     def is_near(self, limit: float) -> bool:
-        """Return True from 80 % of the limit on."""
+        """Return True once 80 % of the limit is spent."""
         return self.spent >= NEAR * Fraction(str(limit))
 
 

@@ -265,7 +265,7 @@ def is_out_of_patience(waiting: WaitingCut, policy: Policy, now: datetime) -> bo
 
 
 def without_patience(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record for which the undoable part of the waiting cut is done from now on."""
+    """Return the record for which the reversible part of the waiting cut is carried out from now on."""
     waiting = record.status.guard.waiting_cut
     return record if waiting is None else record.with_status(waiting_cut=replace(waiting, undoable_at=now))
 

@@ -139,7 +139,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def cutting(facts: Facts, now: datetime) -> Facts:
-    """Return the newest statement about each fact, as far as it takes something away.
+    """Return the newest statement about each fact, reduced to what it takes away.
 
     A list of groups is kept as an empty list, and a request as withdrawn, each at its own time. An older list or request that comes late
     then gives nothing. A newer statement decides as usual.

@@ -100,7 +100,7 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
 
 
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
-    """Return the result for the records of the two addresses. Raise `UnsupportedMessageError` if both own something."""
+    """Return the result for the records of the two addresses. Raise `UnsupportedMessageError` if both own resources."""
     if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
         if _was_rejected(event, old):
             return Renaming(before=old, record=old)
@@ -133,7 +133,7 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
         user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
         "merge the two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
         "retention has passed and everything is deleted, then replay this message.",
-        detail=f"{old.user_key} and {new.user_key} both own something",
+        detail=f"{old.user_key} and {new.user_key} both own resources",
     )
 
 

@@ -56,7 +56,7 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
 
 
 def _unused_since(record: UserRecord, now: datetime) -> datetime:
-    """Return the time since which the notebook is unused, by the record.
+    """Return the time since which the notebook is unused, according to the record.
 
     That is the last use before an idle stop, or else the stop.
     """

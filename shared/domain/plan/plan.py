@@ -38,7 +38,7 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """The administrator's decisions, as far as planning needs them. Times are durations.
+    """The part of the administrator's decisions that planning needs. Times are durations.
 
     `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a
     leaver's instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the

@@ -110,7 +110,7 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
 
 
 def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the catalogue of a content without parts of earlier versions that no version reads any more."""
+    """Return the catalogue of a content without obsolete parts, which only earlier versions wrote."""
     profiles = {
         name: {**raw, "idle": {key: value for key, value in raw["idle"].items() if key not in _DROPPED}}
         if "idle" in raw

@@ -76,7 +76,7 @@ class Chat(Protocol):
 
 
 class MailPorts(Struct, frozen=True, kw_only=True):
-    """The ports for messages to users, as far as they are configured.
+    """The configured ports for messages to users.
 
     `about_leavers` are the addresses for mails about a leaver without a known manager.
 

@@ -49,7 +49,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
     @property
     def is_near(self) -> bool:
-        """Return True from 80 % of the month's budget on."""
+        """Return True once 80 % of the month's budget is spent."""
         return self.budget is not None and self.spending is not None and self.spending.is_near(self.budget)
 
     @property

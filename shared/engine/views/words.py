@@ -333,13 +333,13 @@ _SIGNS: Mapping[str, str] = {
     Sign.CPU_BUSY: "its CPU was at work",
     Sign.TRANSFER: "it moved data over network or disk",
     Sign.GPU_BUSY: "its GPU was at work",
-    Sign.OUTSIDE_JOB: "a job elsewhere is the owner's",
-    Sign.REPORTED: "its reporter says so",
-    Sign.NO_FRESH_EVIDENCE: "its use cannot be seen",
+    Sign.OUTSIDE_JOB: "a job of its owner runs elsewhere",
+    Sign.REPORTED: "its machine reported work",
+    Sign.NO_FRESH_EVIDENCE: "its use is not known",
     Sign.WARNED: "its owner was warned",
-    Sign.ASKED_FOR: "its owner asked for it",
+    Sign.ASKED_FOR: "its owner extended it",
     Sign.IDLE: "nobody uses it",
-    Sign.MAX_BLIND: "its use could not be seen for too long",
+    Sign.MAX_BLIND: "its use was not known for too long",
 }
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[\d:.]*(?:\+00:00|Z)", re.ASCII)
 
