@@ -91,7 +91,10 @@ class RolesFile(Strict, frozen=True, kw_only=True):
         """Yield (field, problem) for grants that contradict each other."""
         for grant in self.withdrawn:
             if grant.when is not None or not grant.on.startswith(("bucket/", "topic/")):
-                yield "", f"{grant.to} on {grant.on}: only what is on a bucket or a topic is withdrawn, and always"
+                yield (
+                    "",
+                    f"{grant.to} on {grant.on}: only a grant on a bucket or a topic can be withdrawn, and without `when`",
+                )
             if any((grant.to, grant.role, grant.on) == (each.to, each.role, each.on) for each in self.grants):
                 yield "", f"{grant.role} of {grant.to} on {grant.on} is granted and withdrawn"
         for grant in self.grants:  # a role of a withdrawn grant may be one that only earlier versions had

@@ -237,7 +237,11 @@ class MonitoringModel:
 
         Keys before `begin` are left out. Points are made when they are asked for: a page of many series makes its own alone.
         """
-        every = (series for series in self._all_series(metric_type, metric) if query.group_by is not None or series.key >= begin)
+        every = (
+            series
+            for series in self._all_series(metric_type, metric)
+            if query.group_by is not None or series.key >= begin
+        )
         found = (series for series in every if meant(series.fields))
         if query.group_by is None:
             for series in found:

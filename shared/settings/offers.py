@@ -25,7 +25,7 @@ def zones_of(settings: Place) -> tuple[str, ...]:
 
 
 def offer_faults(settings: Place, profiles: Place, judge: Table) -> Iterator[ConfigFault]:
-    """Yield the faults and notes of both files."""
+    """Yield the faults and notes of the settings and of the profiles."""
     zones = zones_of(settings)
     for index, zone in enumerate(settings.items("zones")):
         if isinstance(zone, str) and ZONE.match(zone.strip()):  # any other text is a fault of the file's shape

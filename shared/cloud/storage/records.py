@@ -229,7 +229,7 @@ class StorageRecords:
     def release_due(self, claim: DueClaim) -> None:
         """Release the claim by one conditional delete."""
         name = _claim_name(claim.part)
-        self._clients.bucket().delete(name, expected=claim.generation, what=f"let go of part {claim.part}")
+        self._clients.bucket().delete(name, expected=claim.generation, what=f"release part {claim.part}")
 
     def _put_hint(self, user_key: UserKey, at: datetime) -> None:
         self._clients.bucket().write(

@@ -38,7 +38,7 @@ class ConditionType(StrEnum):
 
 
 class ConditionStatus(StrEnum):
-    """The three values of Kubernetes; UNKNOWN if the aspect could not be read."""
+    """The status of a condition, with the three values of Kubernetes. It is UNKNOWN if the aspect could not be read."""
 
     TRUE = "True"
     FALSE = "False"
