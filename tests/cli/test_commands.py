@@ -141,7 +141,7 @@ def test_a_list_of_jobs_that_is_refused_is_said(terminal):
     refused = {"code": "PERMISSION_DENIED", "message": "Permission 'dataproc.sessions.list' denied"}
     terminal.cloud.world.faults.add(Fault.parse({"call": "dataproc.ListSessions", "error": refused, "times": 2}))
     text = terminal.run("activity", "ana.silva@example.com").stdout
-    assert text.startswith("Kept running: its use cannot be seen")
+    assert text.startswith("Kept running: its use is not known")
     assert "Spark sessions: Permission missing" in text
     swept = terminal.run("sweep", "idle", "--dry-run")
     assert "Jobs elsewhere are unknown" in swept.stderr
