@@ -173,10 +173,10 @@ is_usable() {
 make_venv() {
   rm -rf .venv
   if has_uv; then
-    uv venv --quiet --seed --python "$1" .venv || die 'the .venv could not be made. See the lines above.'
+    uv venv --quiet --seed --python "$1" .venv || die 'the .venv could not be created. See the lines above.'
     return 0
   fi
-  "$1" -m venv .venv || die 'the .venv could not be made. See the lines above.'
+  "$1" -m venv .venv || die 'the .venv could not be created. See the lines above.'
 }
 
 has_uv() {

@@ -1,4 +1,4 @@
 """The command line `benchkeeper`. It makes the same engine calls as the functions and the page.
 
-The only work of its own is to ask, print and set the exit code.
+The command line itself only asks, prints and sets the exit code.
 """

@@ -34,7 +34,7 @@ def length(_context: click.Context, _parameter: click.Parameter, value: str | No
         return None
     found = length_of(value)
     if found is None:
-        raise click.BadParameter("say how long, for example 90m or 4h")
+        raise click.BadParameter("give a length of time, for example 90m or 4h")
     return found
 
 
@@ -86,7 +86,7 @@ def restart(app: App, user: str, output: str) -> None:
 def extend(app: App, user: str, long: timedelta | None, output: str, *, off: bool) -> None:
     """Suspend the idle shutdown of USER's notebook for a while. The profile sets the longest time."""
     if (long is None) != off:
-        raise click.UsageError("say either --for TIME or --off")
+        raise click.UsageError("use either --for TIME or --off")
 
     def ask(key: UserKey, deps: Deps) -> Accepted | None:
         until: datetime | None = deps.clock.now() + long if long is not None else None
@@ -137,7 +137,7 @@ def delete_cluster(app: App, user: str, template: str, output: str) -> None:
 
 
 def _asked(app: App, user: str, ask: Callable[[UserKey, Deps], Accepted | None]) -> UserRecord | None:
-    """Make the request, then reconcile. Return the record after the pass, or None if the user is unknown."""
+    """Make the request, then reconcile the user. Return the record after the pass; None if the user is unknown."""
     deps = app.deps
     accepted = ask(user_key(app, user), deps)
     if accepted is None:
@@ -151,7 +151,7 @@ def _ask(app: App, user: str, output: str, ask: Callable[[UserKey, Deps], Accept
     if record is None:
         say_unknown(app, user)
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
-    message = ready.message if ready is not None else "Nothing was looked at yet."
+    message = ready.message if ready is not None else "No check was made yet."
     until = record.spec.keep_on_until
     if output == "json":
         print_json(

@@ -126,7 +126,7 @@ def view(entry: Entry) -> dict[str, object]:
 def certificate(app: App, user: str, output: str) -> None:
     """Show the certificate of USER, who left.
 
-    For each of eight access paths, it has the times of the cut and of the cloud's last confirmation.
+    The certificate has, for each of eight access paths, the time of the cut and of the cloud's last confirmation.
 
     Exit code 1 if a path is not verified, or USER has access.
     """

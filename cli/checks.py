@@ -99,7 +99,7 @@ def _as_json(fault: ConfigFault) -> dict[str, Any]:
 
 
 def _say_impact(settings: Settings, app: App) -> None:
-    """Print the number of changes that the files would make if they came into force; nothing if they are in force."""
+    """Print the number of changes that the files would make once in force. Print nothing if they are in force already."""
     try:
         deps = App(env=app.env, _settings=settings).deps
         if deps.policy == deps.with_book(settings.policy()):
@@ -109,13 +109,13 @@ def _say_impact(settings: Settings, app: App) -> None:
         say(f"Warning: the effect of the files could not be computed: {error.user_message}", err=True)
         return
     found = judged.impact
-    say("They are not in force yet. They would change:" if found.entries else "They are not in force yet.")
+    say("The files are not in force yet. They would change:" if found.entries else "The files are not in force yet.")
     verdict = verdict_lines(judged.excesses, empty=not found.entries)
     prices = price_lines(settings.policy(), deps.policy)
     for line in (*count_lines(found), *prices, *limit_lines(settings.policy(), deps), *verdict):
         say(line)
     if found.entries:
-        say("Who they are: benchkeeper impact")
+        say("To see each person: benchkeeper impact")
 
 
 def _warn_of_groups(settings: Settings) -> None:
@@ -184,7 +184,7 @@ class _Book(Struct):
 
     @property
     def people(self) -> People:
-        """The settings with the alias domains; the defaults if the configuration has faults."""
+        """The users' domains and aliases in the settings; the defaults if the configuration has faults."""
         try:
             return self.app.settings.people
         except ConfigError:
@@ -214,9 +214,9 @@ class _Book(Struct):
     def notes(self, found: Sequence[_Names]) -> Iterator[str]:
         if self.why_not:
             yield (
-                f"The records were not looked at: {self.why_not}. Who changed address keeps the names of the first "
-                "address, and a replaced notebook has a number behind its name."
+                f"The records were not read: {self.why_not}. A person with a changed address keeps the names of the first "
+                "address, and a replaced notebook has a number after its name."
             )
         for each in found:
             if not each.is_first:
-                yield f"{each.email}: these are from the record; the address alone would give {instance_id_for(each.email)}."
+                yield f"{each.email}: these names are from the record; the address alone would give {instance_id_for(each.email)}."

@@ -1,4 +1,4 @@
-"""The common parts of all commands: settings, dependencies, and how errors become an exit code."""
+"""The common parts of all commands: settings, dependencies, and the exit codes for errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAILED, WRONG_USE = 1, 2
 
 
 class Day(click.ParamType[Any]):
-    """A day, or with `times` also a time in UTC. The value is an aware datetime's naive form, as click gives it."""
+    """The option type for a day or, with `times`, also a time in UTC. The value is a naive datetime, as with click's own type."""
 
     name = "day"
 
@@ -34,7 +34,7 @@ class Day(click.ParamType[Any]):
         self._example = "2026-11-30" + (" or 2026-11-30T08:00:00Z" if times else "")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the day; fail with an example."""
+        """Return the day. For an invalid text, fail with an example of a valid one."""
         try:
             return click.DateTime(self._forms).convert(value, param, ctx)
         except click.BadParameter:
@@ -57,7 +57,7 @@ class App(Struct):
 
     @property
     def clients(self) -> Clients:
-        """The Google clients."""
+        """The Google clients, connected as the chosen environment says."""
         if self._clients is None:
             _refuse_silence(self.settings)
             self._clients = make_clients(self.settings)
@@ -65,7 +65,7 @@ class App(Struct):
 
     @property
     def deps(self) -> Deps:
-        """The engine's dependencies."""
+        """The engine's dependencies, built from the settings and the clients."""
         return wire(self.settings, log=SilentLog(), clients=self.clients, strict=True)
 
 
@@ -78,8 +78,8 @@ def _refuse_silence(settings: Settings) -> None:
         return
     if not answers(settings.api_endpoint):
         raise CloudUnavailableError(
-            user_message=f"Nothing answers on {settings.api_endpoint}. Start it with ./deploy.sh local, or name another "
-            "with BENCHKEEPER_API_ENDPOINT, or another environment with --env.",
+            user_message=f"Nothing answers on {settings.api_endpoint}. Start the embedded cloud with ./deploy.sh local, or choose another "
+            "endpoint (BENCHKEEPER_API_ENDPOINT) or environment (--env).",
             detail="nothing listens",
         )
 

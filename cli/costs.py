@@ -45,7 +45,7 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 @click.argument("user", required=False)
 @click.option("--month", "name", metavar="YYYY-MM", help="The month to show. Default: this month.")
 @click.option(
-    "--by", type=click.Choice(_GROUPS), default="profile", show_default=True, help="The subject of each line."
+    "--by", type=click.Choice(_GROUPS), default="profile", show_default=True, help="What each line stands for."
 )
 @click.option("--changes", is_flag=True, help="Show the largest changes since the previous month.")
 @output_option("table", "json", "csv")
@@ -63,7 +63,7 @@ def costs(app: App, user: str | None, name: str | None, *, by: str, changes: boo
         return
     fleet = app.deps.fleet.fleet()
     if fleet is None:
-        complain("No sweep has listed all people yet; costs are there ten minutes after the first start.")
+        complain("No sweep has listed all people yet. Costs appear ten minutes after the first start.")
         stop(FAILED)
     if by == "limit":
         _print_limits(limits_used(fleet.rows, app.deps.policy.catalog, fleet.taken_at), output)
@@ -88,7 +88,7 @@ def _month(deps: Deps, fleet: FleetSnapshot, name: str | None) -> Month:
     lines = deps.fleet.month(name)
     if lines is None:
         known = [each.month for each in deps.fleet.month_totals()]
-        complain(f"Nothing is stored of {name}. Stored: {', '.join(known) or 'no month that is over'}.")
+        complain(f"No costs of {name} are stored. Stored months: {', '.join(known) or 'none'}.")
         stop(FAILED)
     return past_month(lines, fleet, deps.policy.catalog)
 
@@ -188,7 +188,7 @@ def _print_changes(app: App, fleet: FleetSnapshot, found: Month, by: str, output
         compared = compare(before, found, is_whole=found.name != month_of(fleet.taken_at))
         changes = getattr(compared, f"by_{by.replace('-', '_')}")
     elif output == "table":
-        say(f"Nothing is stored of {against}, so nothing can be compared.")
+        say(f"No costs of {against} are stored, so there is nothing to compare.")
         return
     rows = [
         {
@@ -240,7 +240,7 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
 
 
 def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
-    """Return the lines of the months that the record no longer has, with one read for each stored month."""
+    """Return the user's lines of the months that the record no longer has, with one read for each stored month."""
     stored = {each.month for each in deps.fleet.month_totals()} - known
     found: list[Line] = []
     for _ in range(MONTHS - 1):

@@ -26,7 +26,7 @@ from shared.domain.things.errors import AccessDeniedError, BenchkeeperError, Clo
 from shared.domain.things.times import rfc3339
 from shared.settings import ConfigError
 
-_DEPLOY = "Run ./deploy.sh gcp again: it makes what is missing."
+_DEPLOY = "Run ./deploy.sh gcp again: it creates missing resources."
 _BACKLOG = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 _SINK = "benchkeeper-notebooks"
 _OLD = timedelta(minutes=25)  # of the list of everybody, which an idle sweep writes each ten minutes
@@ -36,7 +36,7 @@ _QUOTAS = {"CPUS", "SSD_TOTAL_GB", "DISKS_TOTAL_GB", "INSTANCES", "N2_CPUS", "E2
 
 
 class State(StrEnum):
-    """The state of a part. `UNKNOWN`: the part could not be examined, which is neither good nor bad."""
+    """The state of a part. `UNKNOWN`: the part could not be examined, so it is not known to be faulty."""
 
     OK = "ok"
     WARNING = "warning"
@@ -120,7 +120,7 @@ def _version() -> str:
 def _login(app: App) -> tuple[State, str, str]:
     app.clients.bucket().look("index/fleet-about.json.gz", what="look at the bucket")
     embedded = app.settings.api_endpoint is not None
-    return State.OK, "The embedded cloud asks for none." if embedded else "Google takes the login.", ""
+    return State.OK, "The embedded cloud requires no login." if embedded else "Google accepts the login.", ""
 
 
 def _records(app: App) -> tuple[State, str, str]:
@@ -150,11 +150,11 @@ def _topics(app: App) -> tuple[State, str, str]:
         n for n in sorted(names) if ask.call_or_none("GET", f"/v1/projects/{settings.project}/topics/{n}") is None
     ]
     if missing:
-        return State.FAILED, f"Topics that are not there: {', '.join(missing)}.", _DEPLOY
+        return State.FAILED, f"Missing topics: {', '.join(missing)}.", _DEPLOY
     read = {topic.rpartition("/")[2] for topic in _read_topics(app)}
     silent = sorted(names - read)
     if silent:
-        return State.FAILED, f"No subscription of: {', '.join(silent)}.", _DEPLOY
+        return State.FAILED, f"Topics without a subscription: {', '.join(silent)}.", _DEPLOY
     return State.OK, f"{len(names)} topics, each with a subscription.", ""
 
 
@@ -177,11 +177,11 @@ def _backlog(app: App) -> tuple[State, str, str]:
     waits = {each["resource"]["labels"].get("subscription_id", "?"): _newest(each) for each in series}
     ours = {name: count for name, count in waits.items() if count is not None}
     if not ours:
-        return State.UNKNOWN, "Cloud Monitoring has no figures of subscriptions.", ""
+        return State.UNKNOWN, "Cloud Monitoring has no metrics of subscriptions.", ""
     late = {name: count for name, count in sorted(ours.items()) if count > _MANY}
     if late:
         said = ", ".join(f"{name}: {count:,}" for name, count in late.items())
-        return State.WARNING, f"Messages that wait: {said}.", "docs/operations.md, the alert oldest-message."
+        return State.WARNING, f"Messages wait: {said}.", "docs/operations.md, the alert oldest-message."
     return State.OK, f"At most {max(ours.values()):,} messages wait at a subscription.", ""
 
 
@@ -205,10 +205,10 @@ def _newest(series: dict[str, Any]) -> int | None:
 
 def _sink(app: App) -> tuple[State, str, str]:
     if app.settings.api_endpoint is not None:
-        return State.UNKNOWN, "The embedded cloud has no sinks; nothing is missed by that.", ""
+        return State.UNKNOWN, "The embedded cloud needs no sinks.", ""
     path = f"/v2/projects/{app.settings.project}/sinks/{_SINK}"
     if app.clients.json("logging").call_or_none("GET", path) is None:
-        return State.FAILED, f"Sink {_SINK} is not there: a finished start is seen a minute later.", _DEPLOY
+        return State.FAILED, f"Sink {_SINK} is missing, so the end of an operation is noticed a minute later.", _DEPLOY
     return State.OK, f"Sink {_SINK} is there.", ""
 
 
@@ -224,7 +224,7 @@ def _quota(app: App) -> tuple[State, str, str]:
     ]
     if full:
         remedy = "Ask Google for more: console, IAM & Admin > Quotas."
-        return State.WARNING, f"Nearly used up in {app.settings.region}: {', '.join(full)}.", remedy
+        return State.WARNING, f"Quotas nearly used up in {app.settings.region}: {', '.join(full)}.", remedy
     return State.OK, f"No quota of {app.settings.region} is nearly used up.", ""
 
 
@@ -246,7 +246,7 @@ def _sweeps(app: App) -> tuple[State, str, str]:
 def _counter(app: App) -> tuple[State, str, str]:
     fleet = app.deps.fleet.fleet()
     if fleet is None:
-        return State.UNKNOWN, "No sweep has looked yet.", ""
+        return State.UNKNOWN, "No sweep has examined the notebooks yet.", ""
     running = [row for row in fleet.rows if standing(row) is Standing.RUNNING]
     blind = [row for row in running if row.user_key in fleet.blind]
     says = f"The use of {len(running) - len(blind)} of {len(running)} running notebooks can be seen."
@@ -273,7 +273,7 @@ def _jobs(app: App) -> tuple[State, str, str]:
     says = " ".join(f"{project}: {error.user_message} ({error.detail})" for project, error in unread)
     if all(isinstance(error, CloudUnavailableError) for _, error in unread):
         return State.UNKNOWN, says, "Try again."
-    return State.WARNING, f"Not known who waits for a query. {says}", _LISTS
+    return State.WARNING, f"It is not known who waits for a query. {says}", _LISTS
 
 
 def _letters(app: App) -> tuple[State, str, str]:
@@ -287,11 +287,15 @@ def _letters(app: App) -> tuple[State, str, str]:
 def _policy(app: App) -> tuple[State, str, str]:
     own, in_force = policy_digest(app.settings.policy()), app.deps.policy_digest
     if own != in_force:
-        return State.WARNING, "These files are not the policy in force.", "benchkeeper policy; benchkeeper impact"
-    return State.OK, f"These files are in force ({own}).", ""
+        return (
+            State.WARNING,
+            "The configuration files are not the policy in force.",
+            "benchkeeper policy; benchkeeper impact",
+        )
+    return State.OK, f"The configuration files are in force ({own}).", ""
 
 
-_LISTS = "docs/operations.md, Jobs elsewhere. Until the list can be read, people whom it may concern are not stopped before idle.max_blind."
+_LISTS = "docs/operations.md, Jobs elsewhere. Until the list can be read, notebooks of people with possible jobs are not stopped before idle.max_blind."
 _ROLES = "docs/operations.md, Permissions, says which role the account needs."
 _PARTS: tuple[tuple[str, Callable[[App], tuple[State, str, str]], str], ...] = (
     ("records", _records, _ROLES),

@@ -14,11 +14,11 @@ from shared.engine.sweeps.lifetimes import Erasure, erase, look
 
 _WHY = {
     Kept.ENTITLED: "{user} is entitled to an environment. Nothing is erased while a person has access: publish a leaver first.",
-    Kept.ANNOUNCED: "Something announced about {user} is still to take effect: benchkeeper show {user} says what. Wait for it.",
+    Kept.ANNOUNCED: "A statement about {user} has yet to take effect. Wait for it: benchkeeper show {user} has the details.",
     Kept.ON_HOLD: "{user} is on hold. End the hold first, if you may: benchkeeper release {user}",
-    Kept.EXISTS: "Something of {user} still exists in the cloud: benchkeeper show {user} says what, and until when it is kept.",
-    Kept.UNDER_WAY: "Something is under way for {user}. Try again in a few minutes; benchkeeper show {user} says what.",
-    Kept.UNREADABLE: "Not everything of {user} could be looked at, so it is not known that nothing exists. Try again later.",
+    Kept.EXISTS: "Resources of {user} still exist in the cloud: benchkeeper show {user} lists them, with the time until which they are kept.",
+    Kept.UNDER_WAY: "An operation is under way for {user}. Try again in a few minutes; benchkeeper show {user} has the details.",
+    Kept.UNREADABLE: "Some resources of {user} could not be read, so it is not known if anything still exists. Try again later.",
 }
 
 
@@ -71,17 +71,17 @@ def has_somebody() -> bool:
 def _ask(user: str) -> None:
     if not has_somebody():
         complain(
-            "This is no terminal, so no question was asked. Say --yes to erase, or --dry-run to see only what would be."
+            "No question was asked, because stdin is not a terminal. Use --yes to erase, or --dry-run to see what would be erased."
         )
         stop(WRONG_USE)
-    if not agreed(f"Erase this of {user}? It cannot be brought back."):
+    if not agreed(f"Erase this data of {user}? It cannot be restored."):
         complain("Nothing was erased.")
         stop(FAILED)
 
 
 def _lines(found: Erasure, user: str) -> list[str]:
     if found.is_empty:
-        return [f"Nothing is left of {user} but the user key with the facts that cut."]
+        return [f"Erased. Only the user key of {user} remains, with the facts that ended access."]
     counts = [
         (len(found.letters), "failed message about no one else", "failed messages about no one else"),
         (len(found.manifests), "manifest of a deleted snapshot", "manifests of deleted snapshots"),
@@ -90,7 +90,7 @@ def _lines(found: Erasure, user: str) -> list[str]:
     ]
     lines = [f"Of {user}:"]
     if found.record:
-        lines.append("  the record's address, history and facts, but for those that cut")
+        lines.append("  the record's address, history and facts, except those that ended access")
     lines += [f"  {count} {one if count == 1 else many}" for count, one, many in counts if count]
     if found.shared_letters:
         lines.append(f"  kept: {found.shared_letters} dead letters that name others, too")

@@ -35,9 +35,11 @@ _VERIFY = "verify"
     "--out",
     type=click.Path(path_type=Path),
     default=None,
-    help="A folder, or a file NAME.zip. Default: evidence-DAY.zip",
+    help="The package to write: a folder, or a file NAME.zip. Default: evidence-DAY.zip",
 )
-@click.option("--digest", default="", help="With verify: the digest of the manifest, as it was printed.")
+@click.option(
+    "--digest", default="", help="With verify: the digest of the manifest, as printed when the package was made."
+)
 @output_option()
 @pass_app
 @guarded
@@ -132,7 +134,7 @@ def _verify(path: Path, digest: str, output: str) -> None:
 @pass_app
 @guarded
 def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
-    """Say who had what at the end of DAY (UTC), since when, and why, by the entries of the audit.
+    """Show each user's access at the end of DAY (UTC), since when and why, from the audit's entries.
 
     A person whose record existed then, but who has no entry, is shown as not known.
     """

@@ -64,7 +64,7 @@ def foresee(
 def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
     """Group the messages by user.
 
-    Two addresses of a changed address are one user, wherever in the file the change appears.
+    The old and the new address of a renamed user are one user, wherever in the file the rename is.
     """
     same: dict[str, str] = {}
 
@@ -127,7 +127,7 @@ def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
 
 
 def unknown_people(news: Sequence[News], deps: Deps) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the unknown users who are said to leave or to change, each with the nearest known addresses."""
+    """Return the unknown users of leave and mover messages, each with the nearest known addresses."""
     known = known_addresses(deps)
     known += [piece.user for piece in news if isinstance(piece, Joined)]
     present = set(known)

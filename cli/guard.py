@@ -43,7 +43,7 @@ def guard(app: App, context: click.Context, hub: str | None, who: str | None, ou
         print_json(found)
         return
     for what in found["unread"]:
-        complain(f"What follows is not complete: {what} could not be read or stored just now. Try again in a minute.")
+        complain(f"This list is not complete: {what} could not be read or stored just now. Try again in a minute.")
     if not found["changes"]:
         say("Nothing waits." if not found["unread"] else "Nothing could be shown.")
         return
@@ -106,7 +106,7 @@ def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: 
         stop(WRONG_USE)
     leaving = [event for _, news in content.rows for event in news if isinstance(event, Left) and event.user]
     if not leaving:
-        raise click.UsageError("no row of the file says that a person leaves.")
+        raise click.UsageError("the file has no row about a leaver.")
     keys = [_key_of(app, event.user) for event in leaving]
     done = open_door(app, hub, who).post("/api/announcements", {"people": keys, "until": until})
     if output == "json":
@@ -150,23 +150,23 @@ def _command(verdict: str, text: str) -> click.Command:
 
 approve = _command(
     "approve",
-    """Approve what waits under DIGEST. It is done once enough administrators agree. A person concerned cannot decide.
+    """Approve the change DIGEST. It takes effect once enough administrators agree. A person concerned cannot decide.
 
-    benchkeeper guard show DIGEST says what approving does: people lose access, an address is changed, a hold is released.
+    benchkeeper guard show DIGEST shows the effect: people lose access, an address is changed, a hold is released.
     """,
 )
 reject = _command(
     "reject",
-    """Reject what waits under DIGEST. One rejection is enough.
+    """Reject the change DIGEST. One rejection is enough.
 
-    benchkeeper guard show DIGEST says what rejecting does: people keep access, whatever was said of them so far, or nothing changes.
+    benchkeeper guard show DIGEST shows the effect: people keep access despite earlier statements, or nothing changes.
     """,
 )
 
 
 def _ask(found: dict[str, Any], verdict: str) -> None:
     if not has_somebody():
-        complain("This is no terminal, so no question was asked. Look with benchkeeper guard show, then say --yes.")
+        complain("No question was asked, because stdin is not a terminal. See benchkeeper guard show, then use --yes.")
         stop(WRONG_USE)
     for line in _lines(found):
         say(line, err=True)
@@ -176,7 +176,7 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
 
 
 def _whole(door: Door, digest: str) -> str:
-    """Return the digest that begins with these digits, or the text itself if it is a whole digest."""
+    """Return the full digest that begins with these digits. A full digest is returned unchanged."""
     if len(digest) >= _WHOLE or not digest:
         return digest or "-"
     found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]
@@ -207,19 +207,19 @@ def _lines(found: dict[str, Any]) -> list[str]:
     said = f", said by {found['source']}" if found["source"] else ""
     lines = [f"{found['title']} ({found['cause']}{said}): {found['people']:,} people, list {found['digest']}"]
     if found["still"] is not None and found["still"] != found["people"]:
-        lines.append(f"  {found['still']:,} of them still wait for just this")
+        lines.append(f"  {found['still']:,} of them still wait for exactly this")
     if found["undone"]:
         lines.append(f"  {found['undone']:,} are stopped already")
     if found["since"]:
-        lines.append(f"  the first waits since {_moment(found['since'])}")
+        lines.append(f"  the first has waited since {_moment(found['since'])}")
     if found["takes_access"] and found["since"]:
         lines.append(
-            "  without a decision: as the limits of the hour and of the day get room, people lose access one by one"
+            "  without a decision: people lose access one by one, as the limits of the hour and of the day allow"
         )
     if found["patience_ends"]:
         lines.append(
-            f"  from {_moment(found['patience_ends'])} on, those who still wait are stopped as far as it can be undone, "
-            "and wait for administrators"
+            f"  from {_moment(found['patience_ends'])} on, the notebooks of those who still wait are stopped, "
+            "and everything else waits for administrators"
         )
     if found["is_outdated"]:
         lines.append("  out of date" + (f"; the present list: {found['present']}" if found["present"] else ""))

@@ -73,7 +73,7 @@ def history(app: App, user: str, kinds: tuple[str, ...], since: datetime | None,
         print_csv([_view(line) for line in lines], _COLUMNS)
     elif not lines:
         nothing = "Nothing has happened yet." if since is None else "Nothing has happened since then."
-        say(nothing if not story else "No line of that sort.")
+        say(nothing if not story else "No line of that kind.")
     else:
         _print_story(lines, console(), is_cut=since is None and len(story) >= MAX_LINES)
 

@@ -29,14 +29,14 @@ _LONGEST = 200
 def _reason(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     text = " ".join(value.split())
     if not text or len(text) > _LONGEST or not text.isprintable():
-        raise click.BadParameter(f"say why in 1 to {_LONGEST} characters")
+        raise click.BadParameter(f"give the reason in 1 to {_LONGEST} characters")
     return text
 
 
 @click.command()
 @click.argument("user")
 @click.option(
-    "--reason", required=True, callback=_reason, help="The reason, which others will read. Leave out names of people."
+    "--reason", required=True, callback=_reason, help="The reason, which other people can read. Do not name people."
 )
 @output_option()
 @pass_app
@@ -95,7 +95,7 @@ def _change(app: App, user: str, reason: str | None, output: str) -> None:
     _say(record, output)
     if reason is not None and is_decided(record):
         complain(
-            "A deletion had been decided already and may not be called back. Look in a few minutes whether it is there."
+            "A deletion had been decided already and may not be called back. Check in a few minutes if the data still exists."
         )
         stop(FAILED)
 
@@ -109,13 +109,13 @@ def _say(record: UserRecord, output: str) -> None:
 
 def _said(record: UserRecord) -> str:
     if record.hold is None:
-        return f"{record.email} is not on hold. See what follows: benchkeeper plan {record.email}"
+        return f"{record.email} is not on hold. To see the next steps: benchkeeper plan {record.email}"
     return f"{record.email} is on hold since {record.hold.since:%Y-%m-%d %H:%M} UTC: {record.hold.reason}"
 
 
 @click.command()
 @click.argument("user")
-@click.option("--dry-run", is_flag=True, help="Show the version that would be restored, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the version that would be restored, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option()
 @pass_app
@@ -155,7 +155,7 @@ def _repair(app: App, key: UserKey, user: str, found: Recoverable, *, dry_run: b
         _say_repair(output, view, f"{what} would be restored. Nothing was done.")
         return
     if not yes:
-        _ask(f"{what} comes back; what was said after it is lost. Go on?")
+        _ask(f"{what} comes back; statements made after it are lost. Continue?")
     stored = load_mended(key, app.deps, if_missing=True)
     if stored is None:
         _say_gone(user)
@@ -188,5 +188,5 @@ def _say_repair(output: str, view: dict[str, object], text: str) -> None:
 
 
 def _say_gone(user: str) -> NoReturn:
-    complain(f"The versions of {user}'s record went away meanwhile.")
+    complain(f"The versions of {user}'s record have disappeared meanwhile.")
     stop(FAILED)

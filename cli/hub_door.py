@@ -40,7 +40,7 @@ class HubError(PermanentError):
 
 
 class Door(Struct, frozen=True, kw_only=True):
-    """The page for a signed-in caller: JSON in, JSON out."""
+    """A client of the hub page for a signed-in caller. It sends and returns JSON."""
 
     url: str
     session: requests.Session
@@ -50,7 +50,7 @@ class Door(Struct, frozen=True, kw_only=True):
         return self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a change as a script does, and return the JSON response."""
+        """Send a change with the headers that the page requires of scripts, and return the JSON response."""
         return self._answer("POST", path, body or {})
 
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -71,14 +71,14 @@ class Door(Struct, frozen=True, kw_only=True):
                 f"{self.url}/manage/changes, or see {_RUNBOOK}, for how scripts get in."
             )
         raise HubError(
-            f"{self.url} answered {answer.status_code}, which no hub page does. Name its address with --hub."
+            f"{self.url} answered {answer.status_code}, so it is not a hub page. Give the hub page's URL with --hub."
         )
 
 
 def _refused(status: int, said: str, request: str) -> str:
     more = f" (number {request} in the log)" if request and status >= 500 else ""  # noqa: PLR2004 - server errors
     if status == 404:  # noqa: PLR2004 - nothing there
-        return "No list of that digest was ever shown. See those that wait: benchkeeper guard"
+        return "No list with that digest was ever shown. List the waiting changes: benchkeeper guard"
     return f"{said}{more}"
 
 
@@ -103,7 +103,7 @@ def hub_options(command: Any) -> Any:
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
     """Return the page of this environment, for the user who is signed in with gcloud.
 
-    In the embedded cloud, it is for the address `who`.
+    In the embedded cloud, sign in with the address `who`.
     """
     settings = app.settings
     session = requests.Session()
@@ -111,7 +111,7 @@ def open_door(app: App, hub: str | None, who: str | None) -> Door:
         return _local(settings.api_endpoint, hub, who or ADMINISTRATOR, session)
     if who is not None:
         raise HubError(
-            "--as is for the embedded cloud alone. On Google Cloud you are who gcloud is signed in as: gcloud auth login"
+            "--as is only for the embedded cloud. On Google Cloud the account of gcloud is used: gcloud auth login"
         )
     url = _address(settings, hub)
     session.headers["Authorization"] = f"Bearer {_identity_token(url)}"
@@ -122,13 +122,15 @@ def _address(settings: Settings, hub: str | None) -> str:
     domain = load_deployment(settings).options.hub_domain
     if hub is None and domain is None:
         raise HubError(
-            "The hub page's address is not known: set deployment.hub_domain in the settings, or say --hub https://… "
+            "The hub page's URL is not known: set deployment.hub_domain in the settings, or use --hub https://… "
             "(gcloud run services describe benchkeeper-hub --format='value(status.url)' prints it)."
         )
     url = (hub or f"https://{domain}").rstrip("/")
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise HubError(f"{url} is no address of a hub page: your identity goes over https alone. Say --hub https://…")
+        raise HubError(
+            f"{url} is not a valid URL of a hub page: your identity is only sent over https. Use --hub https://…"
+        )
     return url
 
 
@@ -169,7 +171,9 @@ def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) 
     session.trust_env = False  # loopback: the request must not go to a proxy that the environment names
     app_url = hub or local_page(endpoint)
     if not app_url:
-        raise HubError("This embedded cloud has no hub page. Start one with ./deploy.sh local, or name it with --hub.")
+        raise HubError(
+            "This embedded cloud has no hub page. Start one with ./deploy.sh local, or give its URL with --hub."
+        )
     url = str(app_url).rstrip("/")
     if urlsplit(url).hostname not in _LOOPBACK:
         raise HubError(f"{url} is not on this machine. Choose the environment of that page with --env.")
@@ -177,7 +181,7 @@ def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) 
     form = {"email": who, "mark": mark[1] if mark is not None else "", "continue": "/"}
     answer = _sent(session, "POST", f"{url}/_sign_in", data=form)
     if answer.status_code != 303:  # noqa: PLR2004 - the redirect back to the page
-        raise HubError(f"{who} could not sign in at {url}. Say --as with an address, for example --as {ADMINISTRATOR}.")
+        raise HubError(f"{who} could not sign in at {url}. Use --as with an address, for example --as {ADMINISTRATOR}.")
     return Door(url=url, session=session)
 
 
@@ -205,6 +209,6 @@ def _sent(session: requests.Session, method: str, url: str, **more: Any) -> requ
         return session.request(method, url, timeout=_TIMEOUT_S, allow_redirects=False, **more)
     except requests.RequestException as error:
         raise HubError(
-            f"{urlunsplit((*urlsplit(url)[:2], '', '', ''))} does not answer ({type(error).__name__}). Name the hub page's address with --hub, and look "
-            "whether it is up."
+            f"{urlunsplit((*urlsplit(url)[:2], '', '', ''))} does not answer ({type(error).__name__}). Check the URL of the hub page (--hub), and "
+            "that the page is running."
         ) from error

@@ -60,10 +60,19 @@ _COLUMNS = (
     help="A file of messages to judge instead, in the format of `publish file`; may be repeated.",
 )  # fmt: skip
 @click.option(
-    "--as", "source_name", default=OPERATOR, show_default=True, metavar="SOURCE", help="The source that states --file."
+    "--as",
+    "source_name",
+    default=OPERATOR,
+    show_default=True,
+    metavar="SOURCE",
+    help="The source of the messages in --file.",
 )
 @click.option(
-    "--limit", default=40, show_default=True, type=click.IntRange(min=0), help="The number of people in the table."
+    "--limit",
+    default=40,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="The largest number of people in the table.",
 )
 @output_option("table", "json", "csv")
 @pass_app
@@ -98,7 +107,7 @@ def impact(
         ):
             say(line)
     if refused:
-        say(f"{refused:,} pieces of news cannot be used; see publish file --dry-run.", err=True)
+        say(f"{refused:,} messages cannot be used; see publish file --dry-run.", err=True)
         stop(FAILED)
 
 
@@ -110,7 +119,7 @@ def _print(
     judged: Judged, settings: Settings, names: Mapping[UserKey, str], *, what: str, limit: int, is_news: bool
 ) -> None:
     found = judged.impact
-    say(f"What {what} would change:" if found.entries else f"{what} changes nothing for anyone.")
+    say(f"Effect of {what}:" if found.entries else f"{what} changes nothing for anyone.")
     for line in count_lines(found):
         say(line)
     if found.entries:
@@ -135,11 +144,11 @@ def count_lines(found: Impact) -> Iterable[str]:
         yield f"  {count:>6,}  {_WORDS[kind]}"
     if found.entries:
         people = len(found.entries)
-        yield f"{people:,} {'person' if people == 1 else 'people'}; {found.interrupts:,} work now and are stopped for it."
+        yield f"{people:,} {'person' if people == 1 else 'people'}; {found.interrupts:,} notebooks run now and are stopped for it."
     stopped = sum(each.stops_notebook for each in found.entries)
     if stopped >= FROM:
         sizes = ", ".join(f"{size:,}" for size in sizes_for(stopped))
-        yield f"The {stopped:,} notebooks are changed in waves, up to {sizes}; benchkeeper waves shows how far it is."
+        yield f"The {stopped:,} notebooks are changed in waves, up to {sizes}; benchkeeper waves shows the progress."
 
 
 def price_lines(policy: Policy, now: Policy) -> Iterable[str]:
@@ -178,25 +187,25 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
             or (not was_limited and row.presence is Presence.PRESENT and row.entitled_by == group)
             for row in (fleet.rows if fleet is not None else ())
         )
-        then = f"{room - count} more may come."
+        then = f"{room - count} more are possible."
         if count >= room:
-            then = f"No one loses theirs. No one new gets one until {count - room + 1} have left."
+            then = f"No one loses a notebook. No one else gets one until {count - room + 1} members have left."
         yield f"{group}: {count} have a notebook, {room} may. {then}"
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
-    """Yield the limits that the change exceeds, and the consequence.
+    """Yield lines that name the exceeded limits and the consequence.
 
-    Messages are judged user by user, a configuration as a whole.
+    Messages are judged for each user separately, a configuration as a whole.
     """
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."
     if above and is_news:
-        yield "As many as there is room for are taken at once; the others wait, and `benchkeeper guard` shows them."
+        yield "The cuts within the limits are made at once. The others wait; `benchkeeper guard` shows them."
     elif above:
         yield "It waits for another administrator's approval; until then nothing changes."
     elif not empty:
-        yield "Below the limits: it is done without being agreed to."
+        yield "Below the limits: it takes effect without an approval."
 
 
 def _limit_text(excess: Excess) -> str:
@@ -223,7 +232,7 @@ def _cost_lines(found: Impact, currency: str) -> Iterable[str]:
     measured = bases[Basis.MEASURED] + bases[Basis.LAST_MONTH]
     yield f"  Hours: measured for {measured:,}, assumed for {bases[Basis.ASSUMED]:,} ({ASSUMED_HOURS:.0f} a month)."
     if unknown:
-        yield f"  Without a price, and not in it: {unknown:,}."
+        yield f"  Not included, because the price is not known: {unknown:,}."
 
 
 def _steps_text(effect: Effect) -> str:
@@ -301,10 +310,10 @@ def show_policy(app: App, output: str) -> None:
         )
         return
     if current is None:
-        say("No policy is in force yet: each part judges by its own files. The next drift sweep puts them in force.")
+        say("No policy is in force yet, so each function uses its own files. The next drift sweep puts them in force.")
     else:
         by = f", deployed by {current.by}" if current.by else ""
-        agreed = f", agreed to by {', '.join(current.approved_by)}" if current.approved_by else ""
+        agreed = f", approved by {', '.join(current.approved_by)}" if current.approved_by else ""
         say(f"In force: {current.digest} since {current.since:%Y-%m-%d %H:%M} UTC{by}{agreed}.")
         same = "are in force" if own == current.digest else f"differ: {own}. See benchkeeper impact"
         say(f"The files of {app.settings.config_dir} {same}.")

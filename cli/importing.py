@@ -68,7 +68,7 @@ class _Made(Struct, frozen=True, kw_only=True):
 
 
 class _Report(Struct, kw_only=True):
-    """The report: the planned work, then its results."""
+    """The report of the import: first the planned work, then the results."""
 
     dry_run: bool
     joiners: list[_Joiner]
@@ -85,7 +85,7 @@ class _Report(Struct, kw_only=True):
 @click.option("--bucket", required=True, metavar="NAME", help="The example's bucket; it is only read.")
 @click.option(
     "--users", "list_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Its user list: .tfvars, .tf, .json, .yaml, .csv, or one address a line.",
+    help="The example's user list: .tfvars, .tf, .json, .yaml, .csv, or one address per line.",
 )  # fmt: skip
 @click.option(
     "--profile", metavar="NAME", help="Request this profile for all. Default: by groups, then the default profile."
@@ -95,10 +95,18 @@ class _Report(Struct, kw_only=True):
     help="The folder for drafts of the templates. Existing files are not overwritten.",
 )  # fmt: skip
 @click.option(
-    "--masters", default=MASTERS, show_default=True, metavar="FOLDER", help="The folder of its master templates."
+    "--masters",
+    default=MASTERS,
+    show_default=True,
+    metavar="FOLDER",
+    help="The folder of the example's master templates in the bucket.",
 )
 @click.option(
-    "--generated", default=GENERATED, show_default=True, metavar="FOLDER", help="The folder of its templates by user."
+    "--generated",
+    default=GENERATED,
+    show_default=True,
+    metavar="FOLDER",
+    help="The folder of the example's templates by user in the bucket.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, without publishing or writing anything.")
 @output_option()
@@ -235,7 +243,7 @@ def _keep(path: Path, content: bytes) -> str:
         with path.open("xb") as file:
             file.write(content)
     except FileExistsError:
-        return "there already" if path.read_bytes() == content else "there already, and differs: left as it is"
+        return "there already" if path.read_bytes() == content else "exists and differs: not changed"
     return "written"
 
 
@@ -310,15 +318,17 @@ def _print(report: _Report, list_name: str) -> None:
     for path in sorted(set(report.saved.values())):
         say(f"Kept for review: {path}")
     for same in report.collided:
-        say(f"The example named these alike, so that at most one of them had an environment: {', '.join(same)}")
+        say(
+            f"The example gave these people the same name, so that at most one of them had an environment: {', '.join(same)}"
+        )
 
 
 def _what(made: _Made) -> str:
     if made.user is None:
-        return "this is no address; not imported"
+        return "this is not an address; not imported"
     said = []
     if made.edited:
-        said.append("differs from what the masters give: edited by hand, or made from an older one")
+        said.append("differs from a copy of the masters: edited by hand, or made from an older master")
     if not made.listed:
         said.append("not on the list; not imported")
     return "; ".join(said)

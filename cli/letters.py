@@ -35,15 +35,15 @@ _REASONS = (
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
 )
 _ADVICE = {
-    Reason.INVALID_MESSAGE: "Its sender must fix it and send it again. Replaying it helps once a version runs that reads it.",
-    Reason.UNSUPPORTED_MESSAGE: "Say in other words what it means: benchkeeper publish joiner, mover, leaver or renamed.",
+    Reason.INVALID_MESSAGE: "The sender must correct it and send it again. A replay only helps after an upgrade that can read it.",
+    Reason.UNSUPPORTED_MESSAGE: "State its content by hand: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper messages replay {id}",
-    Reason.NOT_ALLOWED: "Its source may not say that. If it should, change config/sources.yaml and deploy, then: "
+    Reason.NOT_ALLOWED: "Its source may not state that. If it should be allowed to, change config/sources.yaml and deploy, then: "
     "benchkeeper messages replay {id}",
-    Reason.LEAVER_NOT_UNDERSTOOD: "A leaver may still have access. Find out who, then: benchkeeper publish leaver USER",
+    Reason.LEAVER_NOT_UNDERSTOOD: "A leaver may still have access. Find out who has left, then: benchkeeper publish leaver USER",
     Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
-    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message may well be fine, and is tried again by itself. Find in the function's log what failed "
-    "and fix that; not to wait: benchkeeper messages replay {id}",
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "The message itself may be valid. It is retried automatically. Find the failure in the function's log "
+    "and fix it. To retry now: benchkeeper messages replay {id}",
 }
 _PROGRESS_EVERY = 100
 
@@ -81,7 +81,7 @@ class _Wanted(Struct, frozen=True, kw_only=True):
 
 
 def _keys_of(user: str, app: App) -> frozenset[UserKey]:
-    """Return all keys by which a dead letter may name the user: as typed, the record's own key, and the key of the present address."""
+    """Return all keys by which a dead letter may name the user: the typed one, the record's own, and that of the present address."""
     meant = user_key(app, user)
     asked = {user_key_for(form) for form in address_forms(user, app.settings.people)} if "@" in user else {meant}
     stored = app.deps.records.load(meant)
@@ -114,7 +114,7 @@ _FILTERS: list[Callable[[Any], Any]] = [
     click.option(
         "--reason",
         callback=_reason,
-        help="Only messages with this reason, in words or by name: 'profile missing', UnknownProfile.",
+        help="Only messages with this reason, as shown or by its value: 'profile missing', UnknownProfile.",
     ),
     click.option("--user", metavar="USER", help="Only messages about USER, under any of the addresses."),
 ]
@@ -142,7 +142,7 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
     for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
         _print_row(row, out)
     say(
-        f"{count} message{'' if count == 1 else 's'} could not be processed. One of them: benchkeeper messages show ID"
+        f"{count} message{'' if count == 1 else 's'} could not be processed. Show one: benchkeeper messages show ID"
         if count
         else "No message waits."
     )
@@ -182,7 +182,7 @@ def show(app: App, letter_id: str, output: str) -> None:
 
 
 def _say_unknown(letter_id: str) -> None:
-    complain(f"There is no message {letter_id}. All of them: benchkeeper messages list --all")
+    complain(f"There is no message {letter_id}. List all messages: benchkeeper messages list --all")
 
 
 def _print_letter(letter: DeadLetter, out: Terminal) -> None:
@@ -194,12 +194,12 @@ def _print_letter(letter: DeadLetter, out: Terminal) -> None:
         ("Sent", rfc3339(row.sent_at)),
         ("Received", rfc3339(letter.received_at)),
         ("From", letter.source or "-"),
-        ("Names", ", ".join(row.users) or "no one that could be told from it"),
+        ("Names", ", ".join(row.users) or "no user could be read from it"),
         ("Size", _size(letter)),
     ]
     if row.tries:
         again = f"; again at {rfc3339(row.next_try_at)}" if row.next_try_at is not None else ""
-        lines.append(("Tried", f"{row.tries} times by itself{again}"))
+        lines.append(("Tried", f"{row.tries} times automatically{again}"))
     if row.replayed_at is not None:
         lines.append(("Replayed", f"{rfc3339(row.replayed_at)}: {row.outcome}"))
     lines += [(f"  {name}", value) for name, value in sorted(letter.attributes.items()) if name not in OURS]
@@ -221,7 +221,7 @@ def _size(letter: DeadLetter) -> str:
 
 def _advice(row: LetterRow) -> str:
     if row.function == "tick":
-        return "Nothing: the next tick does its work. Tell those who send such ticks."
+        return "Nothing to do: the next tick does the same work. Inform the sender of such ticks."
     return _ADVICE.get(bounded(row.reason), _ADVICE[Reason.INVALID_MESSAGE]).format(id=row.letter_id)
 
 
@@ -295,7 +295,7 @@ def replay_letters(
 
 
 class _Counted(Struct):
-    """The counts so far. In quiet mode, a line for every hundred dead letters goes to stderr."""
+    """The counts of a replay so far. In quiet mode, a line for every hundred dead letters goes to stderr."""
 
     missing: set[str]
     used: int = 0

@@ -80,7 +80,7 @@ class Looked(Struct, frozen=True, kw_only=True):
             lines.append(f"No such person: {self.event.user}.{hint}")
         for group, near in self.unknown_groups.items():
             hint = f" {did_you_mean(near)}" if near else ""
-            lines.append(f"The group {group} is assigned no profile, and no known person is in it.{hint}")
+            lines.append(f"The group {group} has no assigned profile and no known member.{hint}")
         return lines
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -89,13 +89,13 @@ class Looked(Struct, frozen=True, kw_only=True):
             yield "Who", f"{self.record.email} ({self.record.user_key})"
             yield from _under("Has", list(_has(self.record)))
         else:
-            yield "Who", f"{self.event.user}, of whom nothing is known"
+            yield "Who", f"{self.event.user}, who is not known"
         if isinstance(self.event, AccountUsable):
-            yield "Ends", f"account {', account '.join(self.ends)}" if self.ends else "nothing keeps the account out"
+            yield "Ends", f"account {', account '.join(self.ends)}" if self.ends else "the account is not denied access"
         for change in self.changes:
             about = "" if change.user == self.event.user else f"{change.user}: "
             nothing_new = change.kind is ChangeKind.NOTHING_NEW
-            yield "Change", f"{about}{'none: that is known already' if nothing_new else change.text}"
+            yield "Change", f"{about}{'none: this is already known' if nothing_new else change.text}"
             yield from _under("Plan", change.actions or ("nothing to do",))
             yield from _under("Why", change.because)
 

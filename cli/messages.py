@@ -32,7 +32,7 @@ publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Return a date unchanged, because it is read in the users' time zone (people.time_zone), and a time as RFC 3339."""
+    """Return a time as RFC 3339. A date is returned unchanged, because the intake reads it in the users' time zone."""
     if value is None or value == NEVER:
         return value
     try:
@@ -70,8 +70,12 @@ _effective = click.option(
 )  # fmt: skip
 _sending = _decorated(
     [
-        click.option("--event-id", metavar="ID", help="Default: a new one. The same id twice is one event."),
-        click.option("--yes", is_flag=True, help="Do not ask, and publish even what is already known."),
+        click.option(
+            "--event-id",
+            metavar="ID",
+            help="The event id. Default: a new one. Two messages with the same id are one event.",
+        ),
+        click.option("--yes", is_flag=True, help="Do not ask, and publish even a message that changes nothing."),
         click.option("--new", is_flag=True, help="Confirm that the person or the group is unknown."),
         click.option("--blind", is_flag=True, help="Send the message even if the records cannot be read."),
         output_option(),
@@ -119,9 +123,7 @@ def _attributes(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @publish.command()
-@click.option(
-    "--group", "groups", multiple=True, metavar="ADDRESS", help="A group of the person; repeat it for all groups."
-)
+@click.option("--group", "groups", multiple=True, metavar="ADDRESS", help="A group of the person; may be repeated.")
 @_details
 @_effective
 @_user
@@ -181,7 +183,7 @@ def mover(app: App, user: str, output: str, **options: Any) -> None:
         raise click.UsageError(f"{', '.join(both)} is both added and removed.")
     if not attributes and not options["access_until"] and not options["person_id"]:
         raise click.UsageError(
-            "Name a change: --profile, --no-profile, --add-group, --remove-group, --groups, --cost-center, --access-until or "
+            "Give at least one change: --profile, --no-profile, --add-group, --remove-group, --groups, --cost-center, --access-until or "
             "--person-id."
         )
     publish_by_hand(app, draft("mover", user, _told(options, attributes)), _consent(options), output)

@@ -60,7 +60,7 @@ def unseen_note(settings: Settings) -> str:
         return ""
     word = "Profile" if len(names) == 1 else "Profiles"
     return (
-        f"{word} {', '.join(sorted(names))}: with identity end-user-credentials no reporter can run on the machine, so use is judged from outside. "
+        f"{word} {', '.join(sorted(names))}: with identity end-user-credentials no reporter can run on the machine, so use is only observed from outside. "
         "Not seen: GPU work, a cell that waits or only prints while its tab is closed, memory that ran out, a full disk. "
         'Tell such people to use Extend, or see "A reporter on the VM" in docs/operations.md.'
     )

@@ -57,7 +57,7 @@ class Terminal(Console):
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=False, **how)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print each string or `Text` on one line. What is wider than the terminal is left to the terminal, never cut."""
+        """Print each string or `Text` on one line. Text that is wider than the terminal is not cut; the terminal wraps it."""
         super().print(*map(_on_one_line, objects), **{"crop": False, **how})
 
     def status(self, status: RenderableType, **how: Any) -> Status:
@@ -100,7 +100,7 @@ def _clean(segment: Segment) -> Segment:
 
 
 def _is_address(link: str) -> bool:
-    """Return True if the text can be a link: a control character would end the link's escape sequence."""
+    """Return True if the text can be a link. A control character would end the link's escape sequence."""
     return link.isascii() and link.isprintable() and " " not in link
 
 
@@ -144,7 +144,7 @@ def say_folded(message: str, *, err: bool = False) -> None:
 
 
 def _folded_error(text: str) -> str:
-    """Return an error's text as click prints it behind `Error: `."""
+    """Return an error's text as click prints it after `Error: `."""
     prefix = "Error: "
     return _folded(prefix + text, err=True).removeprefix(prefix)
 
@@ -230,12 +230,12 @@ class PlainCommand(click.Command):
     """A command whose usage errors are printed as plain text, whatever was typed or read."""
 
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
-        """Parse the arguments."""
+        """Parse the arguments. Usage errors are printed as plain text."""
         with _plain_errors():
             return super().make_context(*arguments, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and its subcommands."""
+        """Run the command and its subcommands. Usage errors are printed as plain text."""
         with _plain_errors():
             return super().invoke(ctx)
 

@@ -64,7 +64,7 @@ def show(app: App, user: str | None, output: str) -> None:
 
 @click.command(name="list")
 @click.option("--profile", help="Only people with this profile.")
-@click.option("--state", help="Only this state, in words or by name: running, 'waiting for quota', Stockout.")
+@click.option("--state", help="Only this state, as shown or by its value: running, 'waiting for quota', Stockout.")
 @click.option("--access", type=click.Choice(["yes", "no"]), help="Only people with access, or without.")
 @click.option("--presence", type=click.Choice(["PRESENT", "ABSENT"]), hidden=True)  # the earlier --access
 @click.option(
@@ -224,7 +224,7 @@ def _print_to_know(sentences: list[str], out: Terminal) -> None:
 
 
 def _said_by(statement: dict[str, Any]) -> str:
-    """Return the source of a statement, with the author that the message claims.
+    """Return the source of a statement, with the author named in the message.
 
     Records of earlier versions name neither.
     """
@@ -245,7 +245,7 @@ def _said_former(seen: dict[str, Any]) -> Text:
 def _said_account(seen: dict[str, Any]) -> str:
     account = seen["observed"].get("account")
     if account is None:
-        return f"{seen['account']} (not there, or not to be read)"
+        return f"{seen['account']} (missing, or not readable)"
     shared = "may be used by its owner" if account["shared"] else "may be used by no one"
     return f"{seen['account']} ({'disabled; ' if account['disabled'] else ''}{shared})"
 
@@ -261,7 +261,7 @@ def _snapshot_lines(snapshots: list[dict[str, Any]]) -> list[tuple[str, str]]:
     lines = []
     for heading, snapshot in zip(["Snapshots", *[""] * len(snapshots)], snapshots, strict=False):
         if snapshot["ready_at"] is None:
-            said = f"asked for {_said_moment(snapshot['taken_at'])}, not ready yet"
+            said = f"requested {_said_moment(snapshot['taken_at'])}, not ready yet"
         else:
             said = f"{_said_moment(snapshot['ready_at'])}, {said_size(snapshot['size_bytes'])}"
         said += _SAVED.get(snapshot["kind"], "")
@@ -320,7 +320,9 @@ def plan(app: App, user: str, output: str) -> None:
         print_plan(view, console())
         current = app.deps.policies.load()
         if current is not None and current.digest != policy_digest(app.deps.base_policy):
-            say_folded("The plan is by the policy in force; the files differ from it. Their effect: benchkeeper impact")
+            say_folded(
+                "The plan follows the policy in force, from which the files differ. Their effect: benchkeeper impact"
+            )
 
 
 @click.command(name="reconcile")
@@ -367,7 +369,7 @@ def activity(app: App, user: str, output: str) -> None:
     if seen is None:
         if app.deps.records.load(key) is None:
             say_unknown(app, user)
-        complain(f"{user} has no running notebook to look at.")
+        complain(f"{user} has no running notebook.")
         stop(FAILED)
     if output == "json":
         print_json(seen)

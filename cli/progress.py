@@ -24,7 +24,7 @@ class Progress:
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
-        """Return the counter, which started with its construction."""
+        """Return the counter. It already counts since it was created."""
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
 """The steps of sending a message by hand: look up its user, show the changes, ask, send. `publish` and `state` use it.
 
 A message is first read by the intake's own rules for an operator, so that no message is sent that would become a dead
-letter. No decision depends on the shown words: decisions use kinds of change and lists of addresses.
+letter. The shown texts are never parsed: decisions use kinds of change and lists of addresses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class Details(Struct, kw_only=True):
-    """The optional parts of a message. A part that is None or an empty text is not stated."""
+    """The optional fields of a message. A field that is None or an empty text is not stated."""
 
     event_id: str | None = None
     effective_time: str | None = None
@@ -92,7 +92,7 @@ def draft(said: str, user: str, details: Details) -> Draft:
 
 
 def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
-    """Look up, show, ask and send. Without `asks`, it only asks if a known address differs by one or two letters."""
+    """Look up the user, show the changes, ask, and send. Without `asks`, ask only if a known address differs by one or two letters."""
     message = _with_address(app, message)
     event = _read(app, message)
     _check_profile(app, event)
@@ -106,7 +106,7 @@ def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, 
         return
     refused = looked.refused(is_joiner=isinstance(event, Joined))
     if refused and not consent.new:
-        complain(*refused, "Nothing was sent. If it is meant so, say --new.")
+        complain(*refused, "Nothing was sent. If this is intended, use --new.")
         stop(FAILED)
     if looked.error is not None:
         raise looked.error
@@ -126,7 +126,7 @@ def _with_address(app: App, message: Draft) -> Draft:
         return message
     stored = app.deps.records.load(parse_user_key(key))
     if stored is None or not stored.record.email:
-        complain(f"No address is known of {key}. All people: benchkeeper list")
+        complain(f"The address of {key} is not known. All people: benchkeeper list")
         stop(FAILED)
     return replace(message, body={**message.body, "user": stored.record.email})
 
@@ -162,9 +162,9 @@ def _without_a_look(app: App, message: Draft, consent: Consent, output: str, why
 
     The option is for operators who may publish but not read the records, and for those who cannot wait for an outage to end.
     """
-    said = f"Not looked up: {why}"
+    said = f"The user could not be looked up: {why}"
     if not consent.blind:
-        complain(said, "Nothing was sent. If you are sure of the address, say --blind.")
+        complain(said, "Nothing was sent. If you are sure of the address, use --blind.")
         stop(FAILED)
     say(said, err=True)
     _send(app, message, output, None)
@@ -177,7 +177,7 @@ def _show(looked: Looked, *, err: bool) -> None:
 
 
 def _say_known(message: Draft, looked: Looked, output: str) -> None:
-    said = "That is known already: nothing was sent. To say it again all the same: --yes"
+    said = "This is already known, so nothing was sent. To send it anyway, use --yes."
     if output == "json":
         print_json({"message_id": None, "topic": None, "message": message.body, "looked_up": _view(looked)})
         say(said, err=True)
@@ -189,9 +189,9 @@ def _ask(message: Draft, event: LifecycleEvent, looked: Looked, output: str) -> 
     if not somebody_there():
         if looked.near:
             complain(f"A known address differs by one or two characters. {did_you_mean(looked.near)}")
-        complain("This is no terminal, so no question was asked and nothing was sent. Say --yes to send it.")
+        complain("No question was asked, because stdin is not a terminal, and nothing was sent. Use --yes to send it.")
         stop(WRONG_USE)
-    hint = f"A known address is near: {', '.join(looked.near)}. " if looked.near else ""
+    hint = f"A similar address is known: {', '.join(looked.near)}. " if looked.near else ""
     if not agreed(f"{hint}Publish {message.said} {event.user}?", err=output == "json"):
         complain("Nothing was sent.")
         stop(FAILED)

@@ -37,7 +37,7 @@ _COUNTED = {
     ChangeKind.MOVES: "moves",
     ChangeKind.LEAVES: "leaves",
     ChangeKind.LATER: "takes effect later",
-    ChangeKind.NOTED: "noted, nothing else is wanted",
+    ChangeKind.NOTED: "noted, without another effect",
     ChangeKind.NOTHING_NEW: "nothing new",
 }
 
@@ -166,7 +166,7 @@ def say_faults(content: Content, output: str) -> None:
     count = len(content.faults)
     complain(
         f"{count:,} fault{'' if count == 1 else 's'}; {len(content.rows):,} of {content.seen:,} messages could be used. Nothing was "
-        "sent. Fix these lines and publish again, or take them out."
+        "sent. Correct or remove these lines, and publish again."
     )
 
 
@@ -247,7 +247,7 @@ def _cells(plan: PersonPlan) -> dict[str, str]:
 def _ask(app: App, content: Content, source: Source, output: str) -> None:
     if not somebody_there():
         complain(
-            "This is no terminal, so no question was asked and nothing was sent. Say --yes to send, or look first with --dry-run."
+            "No question was asked, because stdin is not a terminal, and nothing was sent. Use --yes to send, or --dry-run for a preview."
         )
         stop(WRONG_USE)
     err = output == "json"
@@ -258,12 +258,12 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
     count = len(content.rows)
     question = f"Publish {count:,} message{'' if count == 1 else 's'} ({counted}) as {source.name}?"
     if not agreed(question, err=err):
-        complain("Nothing was sent. What each would change: --dry-run")
+        complain("Nothing was sent. To see the effect of each message, use --dry-run.")
         stop(FAILED)
 
 
 def _what_is_known(app: App, content: Content) -> Iterator[str]:
-    """Yield sentences that name unknown users in leaves and moves, because these may be typing errors."""
+    """Yield sentences about unknown users in leave and mover messages, whose addresses may be typing errors."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
     except BenchkeeperError as error:
@@ -272,7 +272,7 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
     for user, near in unknown[:_MOST_NAMED]:
         yield f"No such person: {user}. {did_you_mean(near) if near else ''}".rstrip()
     if len(unknown) > _MOST_NAMED:
-        yield f"Nor of {len(unknown) - _MOST_NAMED:,} more; --dry-run shows all."
+        yield f"{len(unknown) - _MOST_NAMED:,} more are not known; --dry-run shows all."
 
 
 def _limits(app: App, content: Content) -> Iterator[str]:
@@ -283,17 +283,14 @@ def _limits(app: App, content: Content) -> Iterator[str]:
     try:
         limit = app.deps.policy.guard.per_hour_of(sizes_now(app.deps).everybody)
     except BenchkeeperError as error:
-        yield f"The limit of an hour was not looked up: {error.user_message}"
+        yield f"The limit of an hour could not be read: {error.user_message}"
         return
     share = f"{app.deps.policy.guard.group_share:.0%} of a group"
     yield f"{len(leaving):,} people leave. At most {limit:,} people, and {share}, lose access in an hour; others wait for an approval."
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """Return the messages in waves. A wave is sent once the previous wave has been accepted.
-
-    So a later row about a user has a later publish time.
-    """
+    """Return the messages in waves. A wave is sent once the previous one was accepted, so that a later row about a user gets a later publish time."""
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
     for row, news in content.rows:
@@ -320,7 +317,7 @@ def _send(app: App, content: Content, source: Source, output: str) -> None:
     except BenchkeeperError as error:
         complain(
             f"{len(sent):,} of {total:,} messages were sent, then: {error.user_message}",
-            "Publish the same files again: what was sent before is known by its event id, and changes nothing.",
+            "Publish the same files again: messages that were sent before are recognised by their event ids and have no further effect.",
         )
         stop(FAILED)
     if output == "json":

@@ -48,7 +48,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
     are not changed.
     """
     if sum([at is not None, lists, undo]) > 1:
-        raise click.UsageError("say one of --at TIME, --list and --undo")
+        raise click.UsageError("use one of --at TIME, --list and --undo")
     deps = app.deps
     stored = deps.records.load(user_key(app, user))
     if stored is None:
@@ -57,7 +57,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
     if lists or (at is None and not undo):
         _show(record, now, output)
         if not lists:
-            complain(f"Say which: --at TIME, for example {_FOR_EXAMPLE}")
+            complain(f"Name a copy: --at TIME, for example {_FOR_EXAMPLE}")
             stop(WRONG_USE)
         return
     asked, chosen = _undo(record, now) if undo else _copy(record, moment(at or "", now))
@@ -72,7 +72,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
     result = reconcile(accepted.stored.record.user_key, deps)
     after = result.record if result is not None else accepted.stored.record
     ready = after.status.condition(ConditionType.NOTEBOOK_READY)
-    message = ready.message if ready is not None else "Nothing was looked at yet."
+    message = ready.message if ready is not None else "No check was made yet."
     if output == "json":
         print_json(
             {
@@ -106,7 +106,7 @@ def moment(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         near = difflib.get_close_matches(words, _DAYS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise click.UsageError(f"'{text}' is no time.{hint} Say for example {_FOR_EXAMPLE}.") from None
+        raise click.UsageError(f"'{text}' is not a time.{hint} Write it like {_FOR_EXAMPLE}.") from None
 
 
 def _end_of(day: date, now: datetime) -> datetime:
@@ -141,7 +141,7 @@ def _beforehand(record: UserRecord, chosen: Snapshot, now: datetime) -> Iterable
     yield f"{record.email} gets the files of {_when(chosen.asked_at)}."
     yield WHAT_IS_RESTORED
     yield (
-        "The notebook stops for some minutes: what runs in it ends. Its present files are saved first and kept for seven "
+        "The notebook stops for some minutes, and everything that runs in it ends. Its present files are saved first and kept for seven "
         f"days, until about {_when(now + UNDO_FOR)}. Until then: benchkeeper restore {record.email} --undo"
     )
 
@@ -149,7 +149,7 @@ def _beforehand(record: UserRecord, chosen: Snapshot, now: datetime) -> Iterable
 def _ask(user: str, output: str) -> None:
     if not sys.stdin.isatty():
         complain(
-            "This is no terminal, so no question was asked. Say --yes to restore, or --list to see only what there is."
+            "No question was asked, because stdin is not a terminal. Use --yes to restore, or --list to list the copies."
         )
         stop(WRONG_USE)
     if not agreed(f"Replace the present files of {user}?", err=output == "json"):

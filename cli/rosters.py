@@ -40,7 +40,7 @@ def roster(context: click.Context, output: str) -> None:
 @pass_app
 @guarded
 def show(app: App, *, output: str = "text") -> None:
-    """Show the last reading of each roster: the verdict on it, and the users whom it found."""
+    """Show the last reading of each roster: if it was accepted, and the differences that it found."""
     found = reports(app.deps)
     if output == "json":
         print_json({kind.value: None if report is None else to_builtins(report) for kind, report in found.items()})
@@ -103,7 +103,7 @@ def check(app: App, file: Path, *, output: str) -> None:
     if output == "json":
         print_json({"file": str(file), "people": len(reading.people)})
         return
-    say(f"{file}: {len(reading.people):,} people; it can be used.")
+    say(f"{file}: {len(reading.people):,} people; the file is valid.")
 
 
 @roster.command()
@@ -129,7 +129,7 @@ def drop(app: App, file: Path, *, output: str) -> None:
 @click.option(
     "--people", type=click.IntRange(min=1), required=True, help="The number of people on the list, within one per cent."
 )
-@click.option("--by", default="", help="The person who confirms that, for the record.")
+@click.option("--by", default="", help="The person who confirms the size, for the record.")
 @output_option()
 @pass_app
 @guarded

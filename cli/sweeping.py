@@ -16,7 +16,7 @@ from shared.engine.views.words import in_words, status_words
 
 @click.command(name="sweep")
 @click.argument("kind", type=click.Choice(Sweep, case_sensitive=False))
-@click.option("--dry-run", is_flag=True, help="Show what the sweep would do, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what the sweep would do, without doing it.")
 @click.option(
     "--propose", is_flag=True, help="drift: propose these configuration files first, as the deployed function does."
 )
@@ -44,7 +44,7 @@ def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: 
 def _print(summary: Summary, *, dry_run: bool) -> None:
     verb = "would act on" if dry_run else "acted on"
     count = len(summary.decisions) if dry_run else summary.acted
-    say(f"Sweep {summary.kind}: looked at {summary.looked_at}, {verb} {count}.")
+    say(f"Sweep {summary.kind}: examined {summary.looked_at}, {verb} {count}.")
     for what, number in summary.found.most_common():
         say(f"  {number:>6}  {what}")
     if summary.decisions:
@@ -61,4 +61,4 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
     for stray in summary.strays:
         say(f"Orphan instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
     if summary.left_over:
-        say(f"{summary.left_over} were not reached before the deadline; they come first next time.", err=True)
+        say(f"{summary.left_over} were not reached before the deadline; they come first in the next sweep.", err=True)

@@ -1,6 +1,6 @@
-"""The meaning of the argument USER: an address in any accepted form, or a user key.
+"""The lookup of the argument USER, which is an address in any accepted form, or a user key.
 
-The texts for unknown users are here, too.
+It also has the texts for unknown users.
 
 Every command that takes USER uses this module. Reads only: a damaged record is not handled here; the command reports or
 restores it.

@@ -118,12 +118,12 @@ class EmbeddedCloud(Services):
         log_folder: Path | None = None,
         names: Collection[str] = (),
     ) -> Self:
-        """Return a cloud with an empty world; without a clock, one that runs in real time."""
+        """Return a cloud with an empty world. Without a given clock, its clock runs in real time."""
         return cls(World(clock=clock or VirtualClock(), project=project), log_folder=log_folder, names=names)
 
     @property
     def port(self) -> int:
-        """The port that is served, available between `start` and `stop`."""
+        """The port of the API, available between `start` and `stop`."""
         if self._server is None:
             raise RuntimeError("the embedded cloud is not started")
         return self._server.port

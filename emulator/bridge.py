@@ -1,8 +1,9 @@
 """The bridge of Eventarc: a Pub/Sub push becomes a binary CloudEvent for a function, with the body unchanged.
 
-The push endpoint of a function's subscription is `http://<this cloud>/_emulator/eventarc/<function>`. Pushes of our own Pub/Sub
-are converted in place and go straight to the function's process (`Bridge.rewrite`). The same path, served over HTTP
-(`Bridge.routes`), accepts pushes of any other Pub/Sub. There is no authentication; an Authorization header is passed on.
+The push endpoint of a function's subscription is `http://<this cloud>/_emulator/eventarc/<function>`. Pushes of our own
+Pub/Sub are converted in place and go straight to the function's process (`Bridge.rewrite`). The same path, served over
+HTTP (`Bridge.routes`), accepts pushes of any other Pub/Sub. Pushes are not authenticated; an Authorization header is
+passed on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PASSED_ON = ("Authorization", "User-Agent")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The address of a function. `url` is None while its process does not listen. Without `retry`, failures are not retried.
+    """The address of a function. `url` is None while its process does not listen. If `retry` is False, failures are not retried.
 
     `headers` are the headers that its port requires.
     """
@@ -45,7 +46,7 @@ Lookup = Callable[[str], Destination | None]
 
 
 def event_headers(envelope: dict[str, Any], topic: str) -> dict[str, str]:
-    """Return Eventarc's `ce-` headers for a push envelope. Raises KeyError if `envelope` is no push envelope."""
+    """Return Eventarc's `ce-` headers for a push envelope. Raises KeyError if `envelope` is not a push envelope."""
     message = envelope["message"]
     return {
         "ce-id": str(message["messageId"]),
@@ -66,7 +67,7 @@ class Bridge:
     def rewrite(self, request: PushRequest) -> PushRequest | int | None:
         """Return the event for a push to this bridge, 503 while the function does not listen, or 404 if there is no function.
 
-        None for a push to another address.
+        Return None for a push to another address.
         """
         url = urlsplit(request.url)
         if not url.path.startswith(PATH) or url.hostname not in _LOOPBACK:

@@ -63,7 +63,7 @@ class VirtualClock:
         self._paced = True
 
     def pace(self, speed: float) -> None:
-        """Change the speed, unless `set_speed` has fixed it. The present speed is no change."""
+        """Change the speed, unless `set_speed` has fixed it. Setting the present speed again wakes no waiter."""
         with self._changed:
             if self._paced and speed != self._speed:
                 self._turn_to(speed)
@@ -119,7 +119,7 @@ def real_now() -> float:
 
 
 def wall_now() -> int:
-    """Return real Unix seconds, for values that other programs compare with the machine's clock (a signed token's `exp`)."""
+    """Return real Unix seconds, for values that other programs compare with the machine's clock, such as a signed token's `exp`."""
     return int(time.time())
 
 

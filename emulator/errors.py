@@ -29,7 +29,7 @@ class ApiError(Exception):
 
     `code` is a google.rpc.Code name; `http_status` overrides the usual status (Cloud Storage's 412, 429...); `reason`
     is the JSON-API `errors[].reason` (`conditionNotMet`, `rateLimitExceeded`); `details` are google.rpc detail objects.
-    With `both`, the body has `errors[]` and `status`, as in IAM's errors.
+    With `both`, the body has both `errors[]` and `status`, as IAM's errors have.
     """
 
     def __init__(

@@ -17,11 +17,12 @@ _FIELDS = {"call", "resource", "times", "skip", "phase", "error", "operation_err
 class Fault:
     """A scripted fault.
 
-    `call` and `resource` are glob patterns (`notebooks.CreateInstance`, `storage.objects.*`). The first `skip` matches pass,
-    the next `times` matches fire (0 = all following). `error` = {code, message, http_status?, reason?, details?} refuses the
-    call: in phase `before` nothing happens, in phase `after` the work is done and only the response is lost. `operation_error`
-    = {code, message, details?} lets the call start a long-running operation that ends with this error. `unreachable` = true
-    makes a list leave out the matching location and name it in `unreachable[]`. `payload` is free for a service's own use.
+    `call` and `resource` are glob patterns (`notebooks.CreateInstance`, `storage.objects.*`). The fault ignores the
+    first `skip` matching calls, and fires for the next `times` (0 = for all that follow). `error` = {code, message,
+    http_status?, reason?, details?} refuses the call: in phase `before` nothing happens, in phase `after` the work is
+    done and only the response is lost. `operation_error` = {code, message, details?} lets the call start a long-running
+    operation that ends with this error. `unreachable` = true makes a list leave out the matching location and name it
+    in `unreachable[]`. `payload` holds values whose meaning each service defines.
     """
 
     call: str
@@ -114,7 +115,7 @@ class Faults:
         return None
 
     def shown(self, call: str, resource: str, view: dict[str, Any]) -> dict[str, Any]:
-        """Return the view, overridden by the fields of a scripted fault's `payload.shown`; null removes a field."""
+        """Return the view with the fields of a scripted fault's `payload.shown` in place of its own. A null removes a field."""
         fault = self.take(call, resource, wanted="shown")
         return view if fault is None else {k: v for k, v in {**view, **fault.payload["shown"]}.items() if v is not None}
 

@@ -54,7 +54,7 @@ _MOST_INSTANCES = 100
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A requested deployment of a function.
+    """The request to deploy a function.
 
     Times are written as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
 
@@ -95,7 +95,7 @@ class Deployment:
         return made
 
     def check(self) -> None:
-        """Raise `ApiError` (400) for values that no function can have."""
+        """Raise `ApiError` (400) for values that are invalid for a function."""
         if not _NAME.fullmatch(self.name):
             raise _bad(f"name {self.name!r}: small letters, digits and hyphens, at most 63, a letter first")
         if not _IDENTIFIER.fullmatch(self.entry_point):
@@ -114,7 +114,7 @@ class Deployment:
     def launch(self) -> Launch:
         """Return the start parameters of the function's process.
 
-        The environment is Cloud Run's, updated with the function's own.
+        The environment has Cloud Run's variables, overridden by the function's own.
         """
         environment = {
             "K_SERVICE": self.name,
@@ -140,7 +140,7 @@ class _Function:
 class FunctionHost:
     """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without it, output goes to stderr.
 
-    `heard` is called with each line of output, too.
+    `heard` is called with each line of output.
 
     `/_emulator/functions` starts and stops processes only for callers with the `token`; each process's own port only accepts
     calls of this host. `stop` ends every process. A function's subscription stays when the host stops, and is deleted with the

@@ -36,13 +36,13 @@ class _Listening(Protocol):
 
 
 class _Server(Protocol):
-    """The part of gunicorn's arbiter, the argument of the hook `when_ready`, that is used here."""
+    """The attributes of gunicorn's arbiter, which the hook `when_ready` gets, that this module uses."""
 
     LISTENERS: list[_Listening]
 
 
 def locked(app: WSGIApplication, key: str) -> WSGIApplication:
-    """Return an application that only passes requests with the key to `app`, which does not see the key."""
+    """Return an application that passes a request to `app` only if it has the key. The key is removed from the request."""
 
     def only_the_host(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         given = str(environ.pop(_IN_ENVIRON, ""))
@@ -55,7 +55,7 @@ def locked(app: WSGIApplication, key: str) -> WSGIApplication:
 
 
 def _wait_for_words(server: _Server) -> None:
-    """Accept a connection only once data has arrived on it (Linux).
+    """Let the kernel accept a connection only once data has arrived on it (Linux only).
 
     Otherwise each idle connection of a browser would hold a thread for minutes.
     """

@@ -1,4 +1,4 @@
-"""The journal of calls, with one row for each. Tests count calls with it, and users read the changes in it."""
+"""The journal of calls, with one row for each call. Tests count calls with it, and users can see in it which calls changed something."""
 
 from __future__ import annotations
 

@@ -22,15 +22,15 @@ _REST = 10.0  # after a save, so many times as long as it took: a world of many 
 
 
 class BadDataError(Exception):
-    """The error of a data folder whose content is no world of this project."""
+    """The error of a data folder that does not hold a saved world of this project."""
 
 
 class Keeper:
     """The keeper of `folder/world.json`: it loads the file at once if it exists, and saves changes between `start` and `stop`.
 
-    It saves about every 2 real seconds, if `World.changes` grew, and spends a tenth of the time with it at most. A change by time
-    alone (an instance that became ACTIVE) is saved with the next change and by `stop`. After a crash the last two seconds may be
-    missing, or ten times what a save takes.
+    It saves about every 2 real seconds if `World.changes` has grown, and spends at most a tenth of the time on saving.
+    A change that only time causes (an instance becomes ACTIVE) is saved with the next change and by `stop`. After a
+    crash the last two seconds may be missing, or ten times the duration of a save if that is longer.
     """
 
     def __init__(self, world: World, folder: Path) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """The models of all services, registered in a new world under the names by which the world saves them."""
+    """The models of all services. Each is registered in a new world under the name by which the world saves it."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -1,7 +1,7 @@
-"""The token for calls that start processes: new in each run, and known only to those who can read its file.
+"""The token for calls that start processes. Each run has a new one, known only to programs that can read its file.
 
-A function is any code of this machine, run as the user. All users of the machine can reach a loopback port, so access to the
-port alone must not be enough to start one.
+A call that starts a function can run any code on this machine as the user. All users of the machine can reach a
+loopback port, so access to the port alone must not be enough to start one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILE_NAME = "token"
 
 
 class ProcessToken:
-    """The secret of a run."""
+    """The token of a run."""
 
     def __init__(self) -> None:
         self.value = secrets.token_urlsafe(32)

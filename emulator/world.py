@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 
 class Judged(str):
-    """A caller who asked to be judged by the permissions of this account; all other callers may do everything."""
+    """A caller whose calls are checked against the permissions of this account. All other callers may do everything."""
 
     __slots__ = ()
 
 
 class Access(Protocol):
-    """A judge of the calls of a `Judged` caller. Both methods raise PERMISSION_DENIED."""
+    """The check of the calls of a `Judged` caller. Both methods raise PERMISSION_DENIED for a missing permission."""
 
     def judge(self, account: str, spec: CallSpec, resource: str) -> None:
         """Check the call as a whole, before it runs."""
 
     def require(self, account: str, permission: str, service: str, resource: str) -> None:
-        """Check a further permission that depends on the state."""
+        """Check one more permission of the call, which depends on the state."""
 
 
 class Model(Protocol):
@@ -82,14 +82,14 @@ class World:
         )
 
     def touch(self) -> None:
-        """Count a change from a background thread, not from a mutating call, so that it is saved soon."""
+        """Count a change that a background thread made, so that it is saved soon. Mutating calls are counted by themselves."""
         with self.lock:
             self.changes += 1
 
     def need(self, permission: str, *, on: str = "") -> None:
         """Check that the caller also has this permission.
 
-        Models call this if the need depends on the state (an overwrite).
+        Models call this if the state decides which permission a call needs, as for an overwrite.
 
         `on` is the resource of the permission, if it is not the call's own. A judged caller without the permission is refused
         here.

@@ -1,8 +1,8 @@
 """The one place that turns a CloudEvent into a message, and an error into ack or nack.
 
-Returning acks, raising nacks; a cloud_event function has no other way to answer. A message that can never succeed goes
-to the dead-letter topic with its reason and is acked. If that publish fails, or if nothing is durable yet, Pub/Sub
-delivers the message again.
+A function that returns acks the message, and one that raises an exception nacks it; a cloud_event function has no other
+way to answer. A message that can never succeed goes to the dead-letter topic with its reason and is acked. If that
+publish fails, or if nothing is durable yet, Pub/Sub delivers the message again.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Delivery(Struct):
         return any(source.kind is RosterKind.GROUPS for source in self.deps.roster_sources)
 
     def ask_for_roster(self) -> None:
-        """Request the comparison with the rosters now, instead of within the hour."""
+        """Request a roster sweep now, instead of at its next hourly tick."""
         self.deps.relay(self.settings.topic_tick, json.dumps({"sweep": Sweep.ROSTER.value}).encode(), {})
         self.facts["asked_for"] = Sweep.ROSTER.value
 
@@ -210,7 +210,7 @@ def _publish_letter(error: BenchkeeperError, message: Message, delivery: Deliver
 
 
 def _envelope(event: CloudEvent) -> Mapping[str, Any]:
-    """Return the Pub/Sub envelope, or an empty mapping if the data is none.
+    """Return the Pub/Sub envelope in the event's data, or an empty mapping if there is none.
 
     Broken JSON in a binary CloudEvent arrives as bytes, and a foreign event may carry anything.
     """

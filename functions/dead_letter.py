@@ -18,8 +18,8 @@ from shared.messages.people import people_named
 def dead_letter(event: CloudEvent) -> None:
     """Store a dead letter with its reason, then mark the records of the users that it names.
 
-    Both are safe to repeat: a dead letter is stored once and marks a record once. The message is acked once it is stored. The
-    sweep retries a mark that could not be written.
+    Both are safe to repeat: a dead letter is stored once, and marks a record once. The message is acked as soon as the
+    dead letter is stored. If a mark could not be written, the sweep retries it.
     """
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
@@ -55,7 +55,7 @@ def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[Us
         return people_named(message, source, people), states_a_leave(message, source, people)
     except Exception as error:  # noqa: BLE001 - without names is better than lost
         delivery.deps.log.error(
-            "Names in a dead letter not found", message_id=message.message_id, detail=repr(error)[:300]
+            "Names in a dead letter could not be read", message_id=message.message_id, detail=repr(error)[:300]
         )
         return {}, False
 

@@ -20,7 +20,7 @@ _APPS: list[tuple[str, flask.Flask]] = []  # at most one pair (project, applicat
 
 @functions_framework.http
 def hub(request: flask.Request) -> Response:
-    """Return the page application's response to this request, or a page that says so if the configuration is broken."""
+    """Return the page application's response to this request. If the configuration is broken, return a page that says so."""
     try:
         project, app = _app()
     except ConfigError:  # the faults are in the log already

@@ -24,8 +24,8 @@ from shared.messages.parse import parse_tick
 def tick(event: CloudEvent) -> None:
     """Run the sweep that the message requests. After an idle or drift sweep, also sweep the dead letters.
 
-    If a sweep cannot list the records, the failure is logged and the message is acked: the next tick comes anyway, and
-    a redelivery would only add load. If the sweep's clock is far from the tick's own publish time, the sweep does
+    If a sweep cannot list the records, the failure is logged and the message is acked: the next tick repeats the work,
+    and a redelivery would only add load. If the sweep's clock is far from the tick's own publish time, the sweep does
     nothing.
     """
     with handling(event, "tick") as delivery:

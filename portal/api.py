@@ -46,7 +46,7 @@ _ON_THE_PAGE_ONLY = (
 
 
 def me_view(found: Mine) -> dict[str, Any]:
-    """Return the page as JSON: times as RFC 3339, durations in seconds, money in the currency named."""
+    """Return the page as JSON: times as RFC 3339, durations in seconds, money in the currency of the field `currency`."""
     notebook = to_dict(found.notebook)
     for name in _ON_THE_PAGE_ONLY:
         del notebook[name]
@@ -189,7 +189,7 @@ ROUTES = (
         summary="My page as JSON: times in UTC, durations in seconds.",
         media=JSON,
         schema=ME,
-        answers={200: "What the page shows.", 403: "There is no environment for this person."},
+        answers={200: "The content of the page.", 403: "The person has no environment."},
     ),
     Route(
         method="GET",

@@ -28,11 +28,11 @@ _STATIC = Route(
     method="GET",
     rule="/assets/<path:filename>",
     name="static",
-    summary="Style, script and pictures of the page.",
+    summary="The style sheet, script and images of the page.",
     access=Access.ANYONE,
     media="*/*",
     params=(Param(name="filename", place=Place.PATH, text="The file.", required=True),),
-    answers={200: "The file.", 304: "As the browser has it."},
+    answers={200: "The file.", 304: "Unchanged since the browser got it."},
 )
 ROUTES: tuple[Route, ...] = (_STATIC, *(route for part in _PARTS for route in part.ROUTES))
 

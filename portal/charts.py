@@ -63,7 +63,7 @@ def line_chart(
     The times are ascending, one for each value of a line; `name` is unique on the page.
 
     A value holds until the next count. Counts further apart than `gap` are not joined, because the values in between
-    are unknown. `day` puts a day such as `28 Nov` into the reader's language.
+    are unknown. `day` translates a day such as `28 Nov` into the reader's language.
     """
     kept = _sample(len(times))
     scale = _Scale.over([times[index] for index in kept], max((v for line in lines for v in line.values), default=0.0))
@@ -170,7 +170,7 @@ def _spacing(times: Sequence[datetime], kept: Sequence[int]) -> timedelta:
 def _parts(
     points: Sequence[tuple[datetime, float]], gap: timedelta | None, spacing: timedelta
 ) -> list[list[tuple[datetime, float]]]:
-    """Return the points in stretches without a gap."""
+    """Split the points at gaps, and return the parts."""
     parts: list[list[tuple[datetime, float]]] = []
     for point in points:
         if parts and (gap is None or point[0] - parts[-1][-1][0] <= gap + spacing):
@@ -181,7 +181,7 @@ def _parts(
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the corners of the steps: each value holds until the next. A quiet month has a handful of corners."""
+    """Return the corners of a step line, on which each value holds until the next one."""
     corners = [places[0]]
     for (_, before), (x, y) in pairwise(places):
         if y != before:

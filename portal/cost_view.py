@@ -1,4 +1,4 @@
-"""The cost of a user's environments this month: from the bill if there is one, else an estimate that is labelled as one. Pure."""
+"""The cost of a user's environments this month: from the bill if there is one, else an estimate, which is labelled as such. Pure."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def short_cost(view: CostView) -> str:
 def cost_view(
     record: UserRecord, profile: Profile | None, catalog: Catalog, notes: Notes | None, *, currency: str, now: datetime
 ) -> CostView:
-    """Return the costs of one user in the month of `now`. The first line is the notebook's, also if it did not run."""
+    """Return the costs of one user in the month of `now`. The first line is the notebook's, even if it did not run."""
     found = [line for line in lines_of_record(record, now) if line.month == month_of(now)]
     shown = _shown(found, catalog)
     if not any(line.kind is MeterKind.NOTEBOOK for line in shown):
@@ -105,10 +105,7 @@ def cost_view(
 
 
 def _shown(lines: Sequence[Line], catalog: Catalog) -> list[CostLine]:
-    """Return a line for each machine and price, for each kind of storage, and for each cluster.
-
-    The present machine first.
-    """
+    """Return a line for each machine and price, for each kind of storage, and for each cluster, the present machine first."""
     by_what = merged(lines, _key)
     notebooks = [line for line in by_what if line.what.kind is MeterKind.NOTEBOOK]
     order = list(MeterKind)

@@ -52,7 +52,7 @@ def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake
 
 
 class Portal(Struct, frozen=True, kw_only=True):
-    """A running page: its dependencies and the little state that it keeps between requests. Thread-safe."""
+    """A running page: its dependencies and the state that it keeps between requests. Thread-safe."""
 
     deps: PortalDeps
     roles: RolesSeen

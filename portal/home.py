@@ -175,7 +175,7 @@ def _keep_on(record: UserRecord) -> Asked:
     choice = next((choice for choice in offered if choice.code == code), None)
     if choice is None:
         known = ", ".join(f"{each.text}" for each in offered) or "nothing at present"
-        raise RefusedError(user_message=f"You can choose: {known}.", detail="keep on for what is not offered")
+        raise RefusedError(user_message=f"You can choose: {known}.", detail="an extension that is not offered")
     return Asked(kind=WishKind.KEEP_ON, until=choice.until)
 
 
@@ -252,7 +252,7 @@ def _part(template: str) -> flask.Response:
 
 
 def _whole(found: Mine, said: Said | None) -> flask.Response:
-    """Return the page. What a click says stands in the part that it is about, and goes when the script renews that part."""
+    """Return the whole page. The message about a click is shown in the part of the page that it concerns, and disappears when the script renews that part."""
     return pages.page("home/index.html", mine=found, said=TEXTS[said] if said else "", is_of_spark=said in _OF_SPARK)
 
 
@@ -288,28 +288,28 @@ def _nothing_here(record: UserRecord | None) -> flask.Response:
 _TEMPLATE = Param(
     name="template",
     place=Place.PATH,
-    text="A template of the person's profile.",
+    text="The name of a template in the person's profile.",
     schema={"type": "string", "minLength": 1, "maxLength": 100},
     required=True,
 )
 _DONE = {
-    200: "The changed part of the page, for the script.",
-    303: "Done, or asked for already; the page is at Location.",
+    200: "The changed part of the page, for the page's script.",
+    303: "Stored, or requested before. Location is the page.",
 }
-_NOBODY = {403: "There is no environment for this person, or the form is out of date."}
-_REFUSED = {409: "The profile, or the moment, does not allow it; the page says what is allowed."}
-_GONE = {404: "There is no such template for this person."}
-_PART = {200: "The part of the page.", 304: "As the browser has it.", **_NOBODY}
+_NOBODY = {403: "The person has no environment, or the form is out of date."}
+_REFUSED = {409: "The profile or the present state does not allow it. The response says what is allowed."}
+_GONE = {404: "The person's profile has no such template."}
+_PART = {200: "The part of the page.", 304: "Unchanged since the browser got it.", **_NOBODY}
 _SAID = Param(
     name="said",
     place=Place.QUERY,
-    text="What the page says on top, after a click.",
+    text="The code of the message at the top of the page, after a click.",
     schema={"type": "string", "enum": [said.value for said in Said]},
 )
 _UNTIL = Param(
     name="until",
     place=Place.FORM,
-    text="One of the moments that the page offers.",
+    text="One of the times that the page offers.",
     schema={"type": "string", "enum": ["1h", "2h", "4h", "8h", "tonight", "max"]},
     required=True,
 )
@@ -342,7 +342,7 @@ ROUTES = (
         rule="/",
         name="home.index",
         access=Access.SIGNED_IN,
-        summary="My notebook, my Spark environments, this month.",
+        summary="My page: notebook, Spark environments and this month's costs.",
         params=(_SAID,),
         answers={200: "The page.", **_NOBODY},
     ),
@@ -351,7 +351,7 @@ ROUTES = (
         rule="/history",
         name="home.history",
         access=Access.SIGNED_IN,
-        summary="What happened to my notebook, and why.",
+        summary="The history of my notebook, with reasons.",
         answers={200: "The page.", **_NOBODY},
     ),
     Route(
@@ -359,7 +359,7 @@ ROUTES = (
         rule="/costs",
         name="home.months",
         access=Access.SIGNED_IN,
-        summary="What my environments cost in up to thirteen months.",
+        summary="The costs of my environments, for up to thirteen months.",
         answers={200: "The page.", **_NOBODY},
     ),
     Route(
@@ -383,8 +383,8 @@ ROUTES = (
     _post("/notebook/restore", "restore", "Restore the files of an earlier day.", params=(_COPY,), more={}),
     _post("/notebook/restore/undo", "restore_undo", "Undo the last restore of files.", params=(_COPY,), more={}),
     _post("/notebook/stop", "stop", "Stop my notebook.", more={}),
-    _post("/notebook/keep-on", "keep", "Do not stop my notebook before a moment.", params=(_UNTIL,), more={}),
-    _post("/notebook/keep-on/cancel", "keep_not", "Stop my notebook by itself again.", more={}),
+    _post("/notebook/keep-on", "keep", "Extend my notebook until a chosen time.", params=(_UNTIL,), more={}),
+    _post("/notebook/keep-on/cancel", "keep_not", "Withdraw the extension: resume the normal idle shutdown.", more={}),
     _post("/spark/<template>/start", "spark_start", "Start a Spark cluster.", params=(_TEMPLATE,), more=_GONE),
     _post("/spark/<template>/delete", "spark_delete", "Delete a Spark cluster.", params=(_TEMPLATE,), more=_GONE),
 )

@@ -1,8 +1,7 @@
 """The page in the reader's language: English as it is written, or another one translated by `words.yaml`.
 
-`words.yaml` names each English text and its translation. A text may have names in braces. So a sentence that was made
-elsewhere, perhaps a year ago in a record, is recognised in its final form. Text without an entry is shown in English
-and marked as English.
+`words.yaml` names each English text and its translation. A text may have names in braces. So a finished sentence, such
+as an old one in a record, is recognised by its text. Text without an entry is shown in English and marked as English.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Words:
         return self._parts(text)
 
     def told(self, text: str) -> Iterator[tuple[str, bool]]:
-        """Yield the sentences of a text, each translated; with False if it is still in English."""
+        """Yield each sentence of a text as (sentence, True) if it was translated, else as (English sentence, False)."""
         if not self._entries:
             yield text, True
             return
@@ -90,7 +89,7 @@ class Words:
             del sentences[:length]
 
     def figures(self, text: str) -> str:
-        """Return the text with its decimal points and thousands as this language writes them."""
+        """Return the text with numbers as this language writes them: decimal points and thousands separators."""
         if not self._entries:
             return text
         return _AMOUNT.sub(lambda found: found[0].translate(_SWAPPED), text)

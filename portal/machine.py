@@ -1,4 +1,4 @@
-"""The machine of a notebook in words: what runs now, and its size. For the owner's page."""
+"""The machine of a notebook in words, for the owner's page: the present machine and its size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.domain.things.meter import MeterKind, What
 
 
 def machine_of_now(record: UserRecord, profile: Profile | None, *, changes: bool) -> What:
-    """Return the present machine and disk: those of the profile or, while a change waits, those that are metered."""
+    """Return the present machine and disk. While a change waits, they are those that are metered, else those of the profile."""
     if changes:
         metered = machine_in_use(record)
         return replace(metered, machine=metered.machine.partition("+")[0])  # without its GPUs

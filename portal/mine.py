@@ -29,8 +29,9 @@ _RUNS = "Your notebook is running."
 class Mine(Struct, frozen=True, kw_only=True):
     """The page of an entitled user. `profile` is None if the configuration no longer has it, and an administrator must act.
 
-    `account` is the user's own service account if Spark runs as it. `sessions` are offered in the notebook's launcher.
-    `has_consented` is True if the owner confirmed in this browser that Google's consent for this instance is given.
+    `account` is the user's own service account if Spark runs as it. `sessions` are the serverless Spark sessions in the
+    notebook's launcher. `has_consented` is True if the owner confirmed in this browser that Google's consent for this
+    instance is given.
     """
 
     record: UserRecord
@@ -49,7 +50,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The reason for the notebook's state, unless the word beside the heading already gives it."""
+        """The sentence about the notebook's state, without what the word beside the heading already says."""
         view = self.notebook
         rest = view.why.removeprefix(_RUNS).strip() if view.phase is Phase.READY else view.why
         if view.phase is not Phase.READY or view.since is None:
@@ -77,8 +78,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 def my_record() -> UserRecord | None:
     """Return the record of the signed-in user, or None if there is none.
 
-    An address that its owner gave up still leads to that owner's record, but may belong to another user by now. The record is
-    then not returned.
+    Return None, too, if the record belongs to a former owner of the address: the address may have another owner by now.
     """
     email, _ = signed_in()
     record = holder_of(email)

@@ -254,7 +254,7 @@ def notebook_view(
 
 
 def _title(phase: Phase, ready: Condition | None, now: datetime) -> str:
-    """Return the word for the tab's title. Users wait in another tab, so for a while it says that a start is done."""
+    """Return the word for the browser tab's title. For a while after a start it says that the notebook is ready, because users wait in another tab."""
     if phase is Phase.READY and ready is not None and now - ready.last_transition_time < _NEWS:
         return "Ready"
     return WORDS[phase]
@@ -369,10 +369,7 @@ def _why(ready: Condition | None, phase: Phase) -> str:
 
 
 def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
-    """Return the steps that are done and those that follow, according to the record.
-
-    They have no durations, because these are unknown.
-    """
+    """Return the steps of a first creation, done and to come, according to the record. Durations are unknown, so none are shown."""
     conditions = record.status.conditions
     fine = {c.type for c in conditions if c.status is ConditionStatus.TRUE}
     operation = record.status.notebook.operation

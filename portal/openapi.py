@@ -21,19 +21,22 @@ _PROBLEM = {
     },
     "required": ["title", "status", "detail", "reason", "request"],
 }
-_SIGNED_IN = {401: "Identity-Aware Proxy has not signed for anybody.", 429: "Too much at once; see Retry-After."}
-_READ = {503: "The cloud did not answer; see Retry-After."}
+_SIGNED_IN = {
+    401: "The request has no valid signed header of Identity-Aware Proxy.",
+    429: "Too many requests; see Retry-After.",
+}
+_READ = {503: "Google Cloud did not answer; see Retry-After."}
 _CHANGE = {400: "Not a form.", 403: "The form is out of date.", 413: "Too large."}
 _SCRIPT = {400: "Not JSON.", 413: "Too large."}
 _FROM_SCRIPT = {
     "name": SCRIPT_HEADER,
     "in": "header",
-    "description": "Says that a script asks. A browser sends such a header to no other site.",
+    "description": "Marks the request as sent by a script. A browser does not send this header to another site.",
     "required": True,
     "schema": {"type": "string", "enum": [SCRIPT]},
 }
 _EMPTY = {"required": True, "content": {JSON: {"schema": {"type": "object"}}}}
-_ROLE = {403: "No role that may do this.", 503: "The role could not be read."}
+_ROLE = {403: "The user has no role that allows this.", 503: "The role could not be read."}
 _CONVERTER = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
 
 
@@ -47,8 +50,8 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "Benchkeeper hub",
             "version": "1",
-            "description": "Everything that the hub page does. Identity-Aware Proxy stands before it and signs for who asks; "
-            "a POST is a form of the page and carries the token of that form; below /api/ it is JSON of a script and carries the "
+            "description": "All routes of the hub page. Identity-Aware Proxy authenticates the user and signs the identity. "
+            "A POST is a form of the page with that form's token; below /api/ it is JSON from a script with the "
             f"header {SCRIPT_HEADER}: {SCRIPT}.",
         },
         "security": [{"iap": []}],
@@ -97,7 +100,7 @@ def _answers(route: Route) -> dict[int, str]:
     if route.access in NEEDED:
         common |= _ROLE
     if any(param.place is Place.PATH for param in route.params):
-        common[404] = "There is nothing of that name for this person."
+        common[404] = "This person has nothing of that name."
     return dict(sorted({**common, **route.answers}.items()))
 
 
@@ -124,7 +127,7 @@ def _parameter(param: Param) -> dict[str, Any]:
 
 
 def _form(fields: list[Param]) -> dict[str, Any]:
-    token = {"type": "string", "description": "The token of the form, as in the cookie."}
+    token = {"type": "string", "description": "The form's token, equal to that in the cookie."}
     properties = {"csrf": token, **{field.name: {**field.schema, "description": field.text} for field in fields}}
     schema = {
         "type": "object",

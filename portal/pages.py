@@ -183,19 +183,19 @@ def word(text: str) -> str:
 
 
 def counted(text: str) -> str:
-    """Return a text that stands behind a number: in English without its first capital, unless that belongs to a name."""
+    """Return a text for use after a number. In English, its first letter is lower case unless it begins a name."""
     found, first = word(text), text.partition(" ")[0]
     is_plain = visit().language == ENGLISH and first[1:] == first[1:].lower() and first not in _NAMES
     return f"{found[:1].lower()}{found[1:]}" if is_plain else found
 
 
 def figures(text: str) -> str:
-    """Return the text with its numbers as the reader's language writes them."""
+    """Return the text with its numbers in the format of the reader's language."""
     return words().figures(text)
 
 
 def of_sentence(text: str) -> str:
-    """Return a heading as it stands within a sentence: in German, nouns keep their capital."""
+    """Return a heading for use within a sentence. In German, nouns keep their capital letter."""
     return text.lower() if visit().language == ENGLISH else text
 
 
@@ -209,7 +209,7 @@ def _asset(name: str) -> str:
 
 
 def money(amount: float | Fraction, currency: str) -> str:
-    """Return an amount as `1,234.50 EUR`: Amounts are rounded only here."""
+    """Return an amount as `1,234.50 EUR`. Amounts are rounded only here."""
     return f"{rounded(amount) if isinstance(amount, Fraction) else amount:,.2f} {currency}"
 
 

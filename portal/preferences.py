@@ -1,4 +1,4 @@
-"""The reader's own settings: time zone, language and consent. They work without JavaScript, and are kept in the browser alone."""
+"""The reader's own settings: time zone, language and consent. They work without JavaScript, and only the browser stores them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def _own_path(asked: str) -> str:
     return flask.url_for("home.index") if asked == "/" else asked
 
 
-_BACK = Param(name="back", place=Place.FORM, text="The page to go back to.", schema={"type": "string"})
+_BACK = Param(
+    name="back", place=Place.FORM, text="The page to which the response redirects.", schema={"type": "string"}
+)
 
 ROUTES = (
     Route(
@@ -78,7 +80,7 @@ ROUTES = (
         rule="/preferences/time-zone",
         name="preferences.time_zone",
         access=Access.SIGNED_IN,
-        summary="Show times in this zone, in this browser.",
+        summary="Set the time zone for this browser.",
         params=(
             Param(
                 name="zone",
@@ -89,14 +91,18 @@ ROUTES = (
             ),
             _BACK,
         ),
-        answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "That is no time zone."},
+        answers={
+            303: "Stored. Location is the page.",
+            403: "The form is out of date.",
+            409: "The text is not a time zone.",
+        },
     ),
     Route(
         method="POST",
         rule="/preferences/language",
         name="preferences.language",
         access=Access.SIGNED_IN,
-        summary="Write the page in this language, in this browser.",
+        summary="Set the language for this browser.",
         params=(
             Param(
                 name="language",
@@ -107,14 +113,14 @@ ROUTES = (
             ),
             _BACK,
         ),
-        answers={303: "Done; the page is at Location.", 403: "The form is out of date.", 409: "No such language."},
+        answers={303: "Stored. Location is the page.", 403: "The form is out of date.", 409: "No such language."},
     ),
     Route(
         method="POST",
         rule="/preferences/consent",
         name="preferences.consent",
         access=Access.SIGNED_IN,
-        summary="Say that Google's consent for my notebook is given, in this browser.",
-        answers={303: "Done; the page is at Location.", 403: "The form is out of date."},
+        summary="Store in this browser that Google's consent for my notebook is given.",
+        answers={303: "Stored. Location is the page.", 403: "The form is out of date."},
     ),
 )

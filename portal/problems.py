@@ -134,7 +134,7 @@ _MESSAGES = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that an error is shown and logged as. The page shows no detail of an unexpected error."""
+    """Return the problem that stands for an error on the page and in the log. The page shows no detail of an unexpected error."""
     match error:
         case HTTPException():
             return _http(error)

@@ -1,4 +1,4 @@
-"""The reader's own settings, which the browser keeps in cookies: the time zone, and that Google's consent is given."""
+"""The reader's own settings, which the browser keeps in cookies: the time zone, and a mark that Google's consent is given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 def zone_named(name: str) -> ZoneInfo | None:
     """Return the zone of an IANA name, or None for any other text.
 
-    The shape of the name is checked first, because a name becomes a path to a file.
+    The form of the name is checked first, because `zoneinfo` opens a file of that name.
     """
     if not _SHAPE.fullmatch(name):
         return None

@@ -65,7 +65,7 @@ class RolesSeen:
         return role
 
     def remembered(self, email: UserEmail) -> Role | None:
-        """Return the role that the cache knows, else None. No call is made, so links on a page may depend on it."""
+        """Return the role in the cache, else None. No call is made, so it can be used for the links on every page."""
         known = self._fresh(email)
         return known.role if known is not None else None
 

@@ -40,9 +40,10 @@ WORDS = {
 class SparkView(Struct, frozen=True, kw_only=True):
     """The view of a template. `diagnosis` says why the last cluster is gone.
 
-    `unused_for` is the time without a job after which a running cluster is deleted, `ends_at` the time at which it is deleted
-    in any case; None if the template does not state them, or none runs. If `offered` is False, a left-over cluster can only be deleted. `size_text` and `price_class` are "" if the template does
-    not state them.
+    `unused_for` is the time without a job after which a running cluster is deleted, `ends_at` the time at which it is
+    deleted in any case; None if the template does not state them, or none runs. If `offered` is False, the profile no
+    longer offers the template, and its cluster can only be deleted. `size_text` and `price_class` are "" if the
+    template does not state them.
     """
 
     template: str

@@ -1,7 +1,7 @@
 """The requests that wait to be taken up, and the last refused request: for the pages of analysts and managers.
 
-A page shows an environment as if the waiting requests were applied, and says that they wait. So the page does not jump when
-they are taken up.
+A page shows an environment as if the waiting requests were applied, and says that they wait. So the page does not
+change when they are taken up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REFUSAL_SHOWN = timedelta(hours=1)
 
 
 class WaitingClick(Struct, frozen=True, kw_only=True):
-    """A request that waits: the time of the click and the name of its object.
+    """A request that waits: the time of the click, and the request in words.
 
     `template` is "" if the request is about the notebook.
     """

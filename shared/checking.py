@@ -30,7 +30,7 @@ _PATIENCE_S = 8.0  # somebody waits for the answer
 
 
 class Checked(Struct, frozen=True):
-    """The result of the whole check: the settings, None if there are faults; all faults and all notes in the order of files and lines."""
+    """The result of the whole check: the settings (None if there are faults), and all faults and notes in the order of files and lines."""
 
     settings: Settings | None
     faults: list[ConfigFault]
@@ -44,10 +44,10 @@ def check_all(
     environ: Mapping[str, str] | None = None,
     ask: Callable[[Files], Ask] | None = None,
 ) -> Checked:
-    """Return the settings after every check: the files, the templates against the Dataproc API, the profiles' bounds, the platform's offer.
+    """Return the result of all checks: the files, the templates against the Dataproc API, the profiles' bounds, the platform's offer.
 
-    With `ask`, the project itself is asked for its offer; otherwise the shipped table is used. All faults of all files
-    are reported, as far as the files can be read.
+    With `ask`, the project itself is asked for its offer; otherwise the shipped table is used. The faults of all
+    readable files are reported together.
     """
     folder = config_dir or config_dir_from(environ)
     files = read_files(env or env_from(environ), folder, os.environ if environ is None else environ)  # noqa: TID251 - handed on
@@ -78,7 +78,7 @@ def check_all(
     notes += [_not_read(path) for path in sorted((folder / "templates").glob("*.y*ml")) if path.suffix != ".yaml"]
     if isinstance(judge, LiveTable) and judge.why_not:
         why = f"the project was not asked for everything: {judge.why_not.rstrip('.')}"
-        notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table judged.", is_note=True))
+        notes.insert(0, ConfigFault(files.order[0], 0, "", why, "The shipped table was used instead.", is_note=True))
     return Checked(None if faults else files.settings, faults, notes)
 
 
@@ -92,11 +92,18 @@ def _words(files: Files, folder: Path) -> list[ConfigFault]:
 
 
 def _not_read(path: Path) -> ConfigFault:
-    return ConfigFault(str(path), 0, "", "it is not read: a template's file ends in .yaml", "Rename it.", is_note=True)
+    return ConfigFault(
+        str(path),
+        0,
+        "",
+        "the file is not read: the name of a template's file ends in .yaml",
+        "Rename it.",
+        is_note=True,
+    )
 
 
 def ask_with(clients: Clients) -> Ask:
-    """Return the questions to Compute Engine, asked with these clients.
+    """Return a function that asks Compute Engine a question with these clients.
 
     The answer's text is never shown, because it contains addresses.
     """
@@ -111,6 +118,6 @@ def ask_with(clients: Clients) -> Ask:
 
 
 def ask_files(files: Files) -> Ask:
-    """Return the questions to the project that the settings name, asked with the program's own login."""
+    """Return a function that asks the project of the settings a question, with the program's own login."""
     project, endpoint = str(files.settings_file.at("project")), files.endpoint
     return ask_with(Clients(CloudConfig(project=project, bucket="", api_endpoint=endpoint, patience_s=_PATIENCE_S)))

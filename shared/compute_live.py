@@ -64,7 +64,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return [zone for zone in zones if self._exists(f"projects/{self.project}/zones/{zone}")]
 
     def _in_zones(self, what: str, path: str, zones: Iterable[str], by_table: Verdict | None) -> Verdict | None:
-        """Return the judgement of a zonal type by the project, in those of the zones that exist."""
+        """Return the project's verdict on a zonal type, for those of the zones that exist."""
         answers = {zone: self._exists(f"projects/{self.project}/zones/{zone}/{path}") for zone in self._there(zones)}
         absent = [zone for zone, found in answers.items() if found is False]
         if not answers or None in answers.values():
@@ -74,11 +74,11 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         problem = f"the project has no {what} in {', '.join(absent)}"
         if len(absent) < len(answers):
             there = ", ".join(zone for zone in answers if zone not in absent)
-            return Verdict(problem, f"It is in {there}: elsewhere a start fails.", is_note=True)
-        return Verdict(problem, _hint_of(by_table) or "Choose another, or other zones.")
+            return Verdict(problem, f"It is only in {there}: in other zones, a start fails.", is_note=True)
+        return Verdict(problem, _hint_of(by_table) or "Choose another, or change the zones.")
 
     def zone(self, name: str) -> Verdict | None:
-        """Return the judgement of a zone's name by the project."""
+        """Return the project's verdict on a zone's name."""
         by_table = super().zone(name)
         found = self._exists(f"projects/{self.project}/zones/{name}")
         if found is False and by_table is None:  # Google's own zones are in every project
@@ -89,52 +89,49 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return None if found else by_table
 
     def machine(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the judgement of a machine type by the project."""
+        """Return the project's verdict on a machine type."""
         zones = tuple(zones)
         return self._in_zones(f"machine type '{name}'", f"machineTypes/{name}", zones, super().machine(name, zones))
 
     def accelerator_type(self, name: str, machine: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the judgement of an accelerator type by the project."""
+        """Return the project's verdict on an accelerator type."""
         by_api = {kind.api: short for short, kind in self.accelerators.items()}
         short = by_api.get(name, name.lower().replace("_", "-"))
         by_table = super().accelerator_type(name, machine, zones)
         return self._in_zones(f"accelerator type '{name}'", f"acceleratorTypes/{short}", zones, by_table)
 
     def disk_type(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the judgement of a disk type by the project."""
+        """Return the project's verdict on a disk type."""
         short = name.lower().replace("_", "-")
         return self._in_zones(f"disk type '{name}'", f"diskTypes/{short}", zones, super().disk_type(name, zones))
 
     def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:
-        """Return the table's judgement that two values do not fit, as a note.
-
-        The table may be older than the project's offer.
-        """
+        """Return the table's verdict that two values do not fit, as a note, because the table may be older than the project's offer."""
         if not self._there(zones):
             return verdict
         return Verdict(f"{verdict.problem}, by the table of {self.date}", verdict.hint, is_note=True)
 
     def image(self, project: str, family: str) -> Verdict | None:
-        """Return the judgement of an image family by its project."""
+        """Return the verdict of an image family's own project."""
         what = f"image family '{family}' in {project}"
         return self._one(f"projects/{project}/global/images/family/{family}", what, super().image(project, family))
 
     def image_name(self, project: str, name: str) -> Verdict | None:
-        """Return the judgement of an image by its project."""
+        """Return the verdict of an image's own project."""
         return self._one(f"projects/{project}/global/images/{name}", f"image '{name}' in {project}", None)
 
     def network(self, name: str) -> Verdict | None:
-        """Return the judgement of a network by its project."""
+        """Return the verdict of a network's own project."""
         return self._one(name, f"network '{name}'", None)
 
     def subnet(self, name: str) -> Verdict | None:
-        """Return the judgement of a subnetwork by its project."""
+        """Return the verdict of a subnetwork's own project."""
         return self._one(name, f"subnetwork '{name}'", None)
 
     def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:
         found = self._exists(path)
         if found is False:
-            return Verdict(f"there is no {what}", _hint_of(by_table) or "Look at its spelling.")
+            return Verdict(f"there is no {what}", _hint_of(by_table) or "Check the spelling.")
         return None if found else by_table
 
 
@@ -144,5 +141,5 @@ def _hint_of(verdict: Verdict | None) -> str:
 
 
 def live(by: Table, ask: Ask, project: str) -> LiveTable:
-    """Return the table that asks a project."""
+    """Return a table that asks the project before it decides."""
     return LiveTable(**{name: getattr(by, name) for name in Table.__struct_fields__}, ask=ask, project=project)

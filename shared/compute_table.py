@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct, convert
 
 FILE = Path(__file__).with_name("compute_table.yaml")
-_ASK = "The table may be older: benchkeeper validate-config --live asks the project."
+_ASK = "The table may be outdated: benchkeeper validate-config --live asks the project."
 _FAMILY = re.compile(r"[a-z]\d{1,2}[a-z]?")
 _KINDS = re.compile(r"(pd|hyperdisk|nvidia|ct\d)-", re.IGNORECASE)  # how names of disk and accelerator types begin
 _REGION = re.compile(
@@ -34,7 +34,7 @@ _BEFORE_FAMILIES = "n1"  # the family of `custom-4-16384`
 
 
 class Verdict(Struct, frozen=True):
-    """The judgement of a value, with what is valid. With `is_note`, the table cannot decide, so nothing is refused."""
+    """The verdict on a value, with a hint at valid values. With `is_note`, the table cannot decide, so the value is not refused."""
 
     problem: str
     hint: str = ""
@@ -121,7 +121,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return self.machines.get(name) or (Machine(stem, _UNKNOWN) if stem in self.disks else None)
 
     def zone(self, name: str) -> Verdict | None:
-        """Return the judgement of a zone's name; None if the zone exists."""
+        """Return the verdict on a zone's name; None if the zone exists."""
         if name in self.zones:
             return None
         region = name.rpartition("-")[0]
@@ -136,7 +136,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return Verdict(f"no zone '{name}'", f"{close}A zone looks like europe-west1-b.")
 
     def machine(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the judgement of a machine type's short name, for these zones; None if it is valid."""
+        """Return the verdict on a machine type's short name, for these zones; None if it is valid."""
         kind, custom = self.sized(name), _CUSTOM.fullmatch(name)
         if kind is not None and (custom is not None or name in self.machines):
             wrong = self._custom(name, self.custom.get(kind.family), custom) if custom is not None else None
@@ -223,7 +223,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return kind is not None and kind.family in self.zones.get(zone, "").split()
 
     def accelerator(self, name: str, count: int, machine: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the judgement of an accelerator by either name (`NVIDIA_TESLA_T4`, `nvidia-tesla-t4`) on a machine; None if it fits."""
+        """Return the verdict on an accelerator by either name (`NVIDIA_TESLA_T4`, `nvidia-tesla-t4`) on a machine; None if it fits."""
         zones = tuple(zones)
         wrong, kind = self.accelerator_type(name, machine, zones), self.sized(machine)
         short = self._short(name)
@@ -247,7 +247,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return None
 
     def accelerator_type(self, name: str, machine: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the judgement of an accelerator type alone. `machine` narrows the valid names to those that fit it."""
+        """Return the verdict on an accelerator type by itself. `machine` limits the suggested names to those that fit it."""
         short = self._short(name)
         if name not in {short, self.accelerators[short].api if short in self.accelerators else ""}:
             short = ""
@@ -278,7 +278,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         )
 
     def disk(self, name: str, machine: str, zones: Iterable[str] = (), *, boots: bool = False) -> Verdict | None:
-        """Return the judgement of a disk type by either name (`PD_SSD`, `pd-ssd`) on a machine; None if it fits.
+        """Return the verdict on a disk type by either name (`PD_SSD`, `pd-ssd`) on a machine; None if it fits.
 
         `boots` is True for a boot disk.
         """
@@ -309,28 +309,28 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return self.fit(Verdict(problem, f"Did you mean '{close[0]}'? Valid: {', '.join(fitting)}."), tuple(zones))
 
     def disk_type(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:  # noqa: ARG002 - the project needs the zones
-        """Return the judgement of a disk type alone."""
+        """Return the verdict on a disk type by itself."""
         valid = [_written(each, upper=name.isupper()) for each in self.all_disks]
         return None if name in valid else _unlisted("disk type", name, valid, self.date)
 
     def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:  # noqa: ARG002 - same
-        """Return the judgement that two values do not fit each other."""
+        """Return the verdict that two values do not fit each other."""
         return verdict
 
     def network(self, name: str) -> Verdict | None:  # noqa: ARG002 - the project's answer
-        """Return None: the table lists no networks."""
+        """Return None, because the table lists no networks."""
         return None
 
     def subnet(self, name: str) -> Verdict | None:  # noqa: ARG002 - same
-        """Return None: the table lists no subnetworks."""
+        """Return None, because the table lists no subnetworks."""
         return None
 
     def image_name(self, project: str, name: str) -> Verdict | None:  # noqa: ARG002 - same
-        """Return None: the table lists no single images."""
+        """Return None, because the table lists no single images."""
         return None
 
     def image(self, project: str, family: str) -> Verdict | None:
-        """Return the judgement of an image family; None if it is valid, or if the table does not list its project."""
+        """Return the verdict on an image family; None if it is valid, or if the table does not list its project."""
         ours = self.images.get(project)
         if ours is None:
             close = difflib.get_close_matches(project, self.images, n=1, cutoff=0.85)
@@ -357,7 +357,7 @@ def table() -> Table:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """Return the mapping of a text such as `8 1g=12`; a key without `=` is its own number."""
+    """Return the mapping in a text such as `8 1g=12`. A key without `=` is its own number."""
     pairs = (part.partition("=") for part in text.split())
     return {key: int(number or key) for key, _, number in pairs}
 
@@ -374,7 +374,7 @@ def _zones(text: str) -> Iterator[str]:
 
 
 def _unlisted(kind: str, name: str, valid: list[str], day: date) -> Verdict:
-    """Return the judgement of a name that is not in the table: misspelled, or perhaps newer than the table."""
+    """Return the verdict on a name that is not in the table: misspelled, or perhaps newer than the table."""
     if _KINDS.match(name.replace("_", "-")) and not _near(name, valid, cutoff=0.8):
         return Verdict(f"the {kind} '{name}' is not in the table of {day}", _ASK, is_note=True)
     return Verdict(f"no {kind} '{name}'", f"{close_to(name, valid, cutoff=0.0)}Valid: {', '.join(valid)}.")

@@ -1,4 +1,6 @@
-"""The files of an evidence package, and their check: each table as CSV and JSON, a manifest with the SHA-256 of each, and its own.
+"""The files of an evidence package, and their check.
+
+The files are each table as CSV and JSON, a manifest with the SHA-256 of each file, and the manifest's own SHA-256.
 
 Made by `benchkeeper evidence` and the page. `manifest.sha256` reveals a changed byte of the manifest. A copy of that
 digest that is kept elsewhere also reveals a replaced package.
@@ -30,7 +32,7 @@ _MOST_BYTES = 4 << 30  # of one file in a package
 
 
 def version() -> str:
-    """Return the version of this program; "unknown" where it is not installed as a package."""
+    """Return the version of this program; "unknown" if it is not installed as a package."""
     try:
         return metadata.version("benchkeeper")
     except metadata.PackageNotFoundError:
@@ -73,7 +75,7 @@ def digest_of(files: Mapping[str, bytes]) -> str:
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """Return the files as one archive; the same files give the same bytes. Its comment is the SHA-256 of all bytes before it."""
+    """Return the files as one zip archive; the same files give the same bytes. The archive's comment is the SHA-256 of all bytes before it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.comment = b"0" * _DIGEST_LENGTH

@@ -15,8 +15,8 @@ Loc = tuple[int | str, ...]
 class ConfigFault(Struct, frozen=True):
     """A fault in a configuration file: its place, the problem and what to do.
 
-    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key. A note (`is_note`) refuses nothing: it tells
-    what Benchkeeper ignores or adds, or what the shipped table cannot judge.
+    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key. A note (`is_note`) does not
+    refuse the file: it names something that Benchkeeper ignores or adds, or that the shipped table cannot judge.
     """
 
     file: str
@@ -34,7 +34,7 @@ class ConfigFault(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True):
-    """A fault or a note at a key of a file that is not named yet; `at` adds the name."""
+    """A fault or a note at a key, without the name of the file; `at` adds it."""
 
     loc: Loc
     problem: str
@@ -47,7 +47,7 @@ class Finding(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """A configuration file: its content as far as it is YAML, and the line of each of its keys. `shared.settings.file.parse_file` fills both."""
+    """A configuration file: its content as parsed YAML, and the line of each of its keys. `shared.settings.file.parse_file` fills both."""
 
     path: Path
     data: dict[str, Any] = field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 It makes drafts of master templates, and checks the copies that the example made for each user.
 
-Pure. The example replaced two words in a text. This module parses the text, removes what Benchkeeper sets itself, and notes every change.
-`shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid. Called by `benchkeeper import seed`.
+Pure. The example replaced two placeholders in a text. This module parses the text, removes the fields that Benchkeeper
+sets itself, and notes every change. `shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid.
+Called by `benchkeeper import seed`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def draft_of(name: str, text: str, bucket: str) -> Draft:
         notes.append(f"{', '.join(taken)} left out: Benchkeeper sets it for each user.")
     config = _section(cluster, "config")
     if config is None:
-        return Draft(name, "", (), "'config' is no mapping")
+        return Draft(name, "", (), "'config' is not a mapping")
     problem = _mend_software(config, notes) or _mend_rest(config, notes)
     if problem:
         return Draft(name, "", (), problem)
@@ -73,14 +74,14 @@ def _section(parent: dict[str, Any], key: str) -> dict[str, Any] | None:
 def _mend_software(config: dict[str, Any], notes: list[str]) -> str:
     software = _section(config, "softwareConfig")
     if software is None:
-        return "'config.softwareConfig' is no mapping"
+        return "'config.softwareConfig' is not a mapping"
     if _TYPO in software:
         meant = software.pop(_TYPO)
         software.setdefault(_MEANT, meant)
-        notes.append(f"'{_TYPO}' is '{_MEANT}' mistyped; the example ignored it. It counts now.")
+        notes.append(f"'{_TYPO}' is a misspelling of '{_MEANT}', which the example ignored. It now has an effect.")
     components = software.get(_MEANT) or []
     if not isinstance(components, list):
-        return f"'config.softwareConfig.{_MEANT}' is no list"
+        return f"'config.softwareConfig.{_MEANT}' is not a list"
     if "ANACONDA" in components:
         notes.append("ANACONDA left out: no supported image has it; conda is part of images from 2.0 on.")
     if "JUPYTER" not in components:
@@ -94,7 +95,7 @@ def _mend_software(config: dict[str, Any], notes: list[str]) -> str:
         )
     properties = _section(software, "properties")
     if properties is None:
-        return "'config.softwareConfig.properties' is no mapping"
+        return "'config.softwareConfig.properties' is not a mapping"
     if properties.pop(_PERSONAL_AUTH, None) is not None:
         notes.append(f"{_PERSONAL_AUTH} left out: Benchkeeper sets it for each user.")
     if not properties:
@@ -110,7 +111,7 @@ def _is_supported(image: str) -> bool:
 def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
     for name in ("lifecycleConfig", "gceClusterConfig", "endpointConfig"):
         if _section(config, name) is None:
-            return f"'config.{name}' is no mapping"
+            return f"'config.{name}' is not a mapping"
     lifecycle, gce, endpoint = config["lifecycleConfig"], config["gceClusterConfig"], config["endpointConfig"]
     if "idleDeleteTtl" not in lifecycle:
         lifecycle["idleDeleteTtl"] = _IDLE
@@ -123,7 +124,7 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
         notes.append("endpointConfig.enableHttpPortAccess: true added: without it JupyterLab cannot be opened.")
     if not gce.get("serviceAccount"):
         notes.append(
-            "No gceClusterConfig.serviceAccount: clusters run as the Compute default account. Name one of less power."
+            "No gceClusterConfig.serviceAccount: clusters run as the Compute default account. Name an account with fewer roles."
         )
     if gce.pop("serviceAccountScopes", None):
         notes.append("serviceAccountScopes left out: the account's roles decide, and the default scope covers them.")
@@ -133,7 +134,7 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
 
 
 def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any:
-    """Return the value with the bucket's mark filled in. Leave out each entry with the user's mark, and note it."""
+    """Return the value with the bucket's placeholder filled in. Entries with the user's placeholder are left out and noted."""
     match value:
         case dict():
             kept = {}
@@ -152,14 +153,14 @@ def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any
                 notes.append(f"{where}: an item left out that held {USER_MARK}.")
             return [_without_marks(item, bucket, f"{where}[{i}]", notes) for i, item in enumerate(kept_items)]
         case str() if BUCKET_MARK in value:
-            notes.append(f"{where} points into the example's bucket: move the file before that bucket goes.")
+            notes.append(f"{where} points into the example's bucket: move the file before that bucket is deleted.")
             return value.replace(BUCKET_MARK, bucket)
         case _:
             return value
 
 
 def is_as_made(text: str, masters: Mapping[str, str], user: str, bucket: str) -> bool:
-    """Return True if the text is exactly the copy that the example's shell script made of one of the masters for the user."""
+    """Return True if the text is exactly a copy that the example's shell script made from one of the masters for this user."""
     return any(
         _plain(master.replace(USER_MARK, user).replace(BUCKET_MARK, bucket)) == _plain(text)
         for master in masters.values()

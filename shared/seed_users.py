@@ -76,7 +76,7 @@ def read_users(file: str, raw: bytes) -> UserList:
     except _FaultError as error:
         faults.append(ConfigFault(file, error.line, "", error.problem, error.hint))
     if not found and not faults:
-        faults.append(ConfigFault(file, 0, "", "names nobody", "One address a line, or a list of addresses."))
+        faults.append(ConfigFault(file, 0, "", "names nobody", "Write one address per line, or a list of addresses."))
     return UserList(tuple(found.values()), tuple(faults), tuple(repeated))
 
 
@@ -120,7 +120,7 @@ def _column(cells: list[str], line: int) -> int:
     holding = [i for i, cell in enumerate(cells) if "@" in cell]
     candidates = named or holding or ([0] if len(cells) == 1 else [])
     if len(candidates) != 1:
-        raise _FaultError(line, "it cannot be told which column holds the addresses", "Head that column 'email'.")
+        raise _FaultError(line, "it is not clear which column holds the addresses", "Head that column 'email'.")
     return candidates[0]
 
 
@@ -137,7 +137,7 @@ def _from_yaml(text: str, *, is_json: bool) -> Iterator[tuple[int, str]]:
         mark = error.problem_mark
         raise _FaultError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem}", "Mend it there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _FaultError(0, f"cannot be read: {error}", "One address a line will do.") from error
+        raise _FaultError(0, f"cannot be read: {error}", "Write one address per line.") from error
     match root:
         case yaml.SequenceNode():
             lists = [root]
@@ -146,7 +146,7 @@ def _from_yaml(text: str, *, is_json: bool) -> Iterator[tuple[int, str]]:
         case _:
             lists = []
     if not lists:
-        raise _FaultError(1, "holds no list of addresses", "Write a list, or a mapping that has one.")
+        raise _FaultError(1, "has no list of addresses", "Write a list, or a mapping that has one.")
     for each in lists:
         for item in each.value:
             yield item.start_mark.line + 1, _yaml_address(item)
@@ -182,7 +182,7 @@ def _from_hcl(text: str) -> Iterator[tuple[int, str]]:
             found = True
             yield from _hcl_items(word, items)
     if not found:
-        raise _FaultError(0, "holds no list of addresses", f'For example {SEED_LIST} = ["ana.silva@example.com"].')
+        raise _FaultError(0, "has no list of addresses", f'For example {SEED_LIST} = ["ana.silva@example.com"].')
 
 
 def _hcl_tokens(text: str) -> Iterator[tuple[str, str, int]]:
@@ -210,7 +210,7 @@ def _hcl_items(name: str, items: list[tuple[str, str, int]]) -> Iterator[tuple[i
         if not wants_text and word == ",":
             wants_text = True
         elif not wants_text or kind != "text" or "${" in word or "%{" in word:
-            problem = f"'{word}' in the list '{name}' is no plain address"
+            problem = f"'{word}' in the list '{name}' is not an address"
             raise _FaultError(line, problem, "Write the addresses out, each in quotes, with commas between them.")
         else:
             wants_text = False

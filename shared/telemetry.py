@@ -38,7 +38,7 @@ def _trace_name(header: str, project: str) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Return the facts without e-mail addresses. Callers log user keys, but details may quote text that others wrote."""
+    """Return the facts without e-mail addresses. Callers log user keys, but a detail may quote text from outside."""
     match value:
         case str():
             return without_addresses(value)

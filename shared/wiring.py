@@ -1,4 +1,4 @@
-"""The composition root: it builds the engine's dependencies from the settings and the adapters, once per process."""
+"""The composition root, which builds the engine's dependencies from the settings and the adapters, once per process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _CACHED: dict[str, tuple[Settings, Deps]] = {}
 
 
 def patience_s(component: str) -> float:
-    """Return for how many seconds a process of this component retries a call to Cloud Storage."""
+    """Return the number of seconds for which a process of this component retries a call to Cloud Storage."""
     return _PATIENCES_S.get(component, _PATIENCE_S)
 
 

@@ -62,8 +62,8 @@ def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
 
 # A part of the parser's sentence, whether the fault is where the construct begins, and the words for people.
 _WORDS = (
-    ("mapping values are not allowed", False, "a second ': ', or an indentation that no line before has. Put a value with ': ' into quotes"),
-    ("expected <block end>", False, "the indentation is that of no line before. Indent each key like those beside it"),
+    ("mapping values are not allowed", False, "a second ': ', or an indentation that differs from all lines before. Put a value with ': ' into quotes"),
+    ("expected <block end>", False, "the indentation differs from all lines before. Indent each key like its neighbours"),
     ("could not find expected ':'", True, "a key without a colon. Write key: value"),
     ("found unexpected end of stream", True, "a quotation mark that is never closed"),
     ("expected ',' or", True, "a bracket that is never closed"),
@@ -76,7 +76,7 @@ _WORDS = (
 
 
 def _in_words(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlFaultError:
-    """Return the parser's fault in words that say what to do; a fault without words keeps the parser's."""
+    """Return the parser's error in our words, which say what to do; an error without such words is returned unchanged."""
     problem, mark = str(error.problem), error.problem_mark
     number = mark.line + 1 if mark is not None else 0
     line = lines[number - 1] if 0 < number <= len(lines) else ""
@@ -114,7 +114,7 @@ def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> None:
         for key, value in node.value:
             name = str(key.value)
             if name in seen:
-                raise YamlFaultError(key.start_mark.line + 1, f"the key '{name}' stands here twice")
+                raise YamlFaultError(key.start_mark.line + 1, f"the key '{name}' is listed twice")
             seen.add(name)
             lines[(*loc, name)] = key.start_mark.line + 1
             _walk(value, (*loc, name), lines)

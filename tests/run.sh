@@ -45,7 +45,7 @@ set_up() {
   # One that an interrupted run left half made is made anew, as ./deploy.sh does.
   if [[ -f .venv-unfinished ]] || ! $PYTHON_BIN/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
     rm -rf .venv
-    "$python" -m venv .venv || die 'the .venv could not be made.'
+    "$python" -m venv .venv || die 'the .venv could not be created.'
   fi
   : >.venv-unfinished
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt ||

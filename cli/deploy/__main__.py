@@ -50,7 +50,7 @@ def _shaped(pattern: str, valid: str) -> Callable[[click.Context, click.Paramete
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None and re.fullmatch(pattern, value) is None:
-            raise click.BadParameter(f"'{value}' cannot be one. Valid: {valid}.")
+            raise click.BadParameter(f"'{value}' is not valid. Valid: {valid}.")
         return value
 
     return check
@@ -86,8 +86,8 @@ _COMMON: list[Callable[[Any], Any]] = [
         help="Reads config/settings.NAME.yaml.",
     ),
     click.option("--dry-run", is_flag=True, help="Print the plan and change nothing."),
-    click.option("--verbose", "-v", is_flag=True, help="Print every command, and what stays the same."),
-    click.option("--yes", "-y", is_flag=True, help="Do not ask before changing anything."),
+    click.option("--verbose", "-v", is_flag=True, help="Print every command, and unchanged resources."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation."),
 ]
 
 
@@ -211,7 +211,7 @@ class _Run:
         self.screen.plan(steps, everything=self.dry_run)
         if off:
             self.screen.say(
-                f"{len(off)} services are off. Their resources count as absent until the services are on.", style="dim"
+                f"{len(off)} services are off. Their resources count as missing until the services are on.", style="dim"
             )
         if not self.is_offline:
             self._warn_of_groups(deployment)
@@ -237,7 +237,7 @@ class _Run:
         config_dir = config_dir_from()
         if not settings_path(config_dir, self.env).exists():
             raise DeployError(
-                f"There is no config/settings.{self.env}.yaml: nothing says what was deployed.",
+                f"There is no config/settings.{self.env}.yaml: it is not known what was deployed.",
                 "Name the environment with --env.",
             )
         # A removal does not need valid templates: they are only checked before something is created from them.
@@ -256,7 +256,7 @@ class _Run:
         self.screen.plan(steps, everything=True)
         if self.dry_run or not any(step.acts for step in steps):
             return 0
-        if not self._agreed("Take all this down?"):
+        if not self._agreed("Remove all of this?"):
             return _FAILED
         return 0 if self._carry_out(steps, "Taken down") else _FAILED
 
@@ -270,7 +270,7 @@ class _Run:
         if self.region is None:
             raise DeployError(
                 f"There is no config/{path.name} yet.",
-                "Give --region, for example --region europe-west1, and it is written.",
+                "Use --region, for example --region europe-west1, to create it.",
             )
         domains = domains_of_groups(path.parent)
         return {path.name: settings_text(self.project, self.region, self.organization, domains)}
@@ -280,7 +280,7 @@ class _Run:
             Step(
                 key=f"file config/{name}",
                 mark=Mark.CREATE,
-                because="yours from now on: keep it with your configuration",
+                because="created once: keep it with your configuration",
             )
             for name in new
         ]
@@ -292,8 +292,8 @@ class _Run:
         known = deployment.options.organization
         if self.organization is not None and self.organization != known:
             name = f"config/settings.{self.env}.yaml"
-            said = f"it says {known or 'nothing'}, you said --organization {self.organization}"
-            hint = f'Write it there: deployment: {{organization: "{self.organization}"}}'
+            said = f"it has {known or 'no organization'}, but the option is --organization {self.organization}"
+            hint = f'Add it there: deployment: {{organization: "{self.organization}"}}'
             raise ConfigError([ConfigFault(name, 0, "deployment.organization", said, hint)])
         groups = [*(a.group for a in deployment.settings.catalog.assignments), *deployment.data_roles]
         unchanged = [group for group in groups if group.endswith("@example.com")]
@@ -323,7 +323,7 @@ class _Run:
         The project itself is asked for what it offers, before anything is changed. Until Compute Engine is on, the
         shipped table is used.
         """
-        with self.screen.working("Asking the project for what the files name"):
+        with self.screen.working("Asking the project for the values in the files"):
             found = check_all(env=self.env, config_dir=config_dir, environ={}, ask=lambda _: self.questions.compute)
         self.notes = found.notes
         if found.settings is None:
@@ -338,11 +338,11 @@ class _Run:
         name = f"config/settings.{self.env}.yaml"
         faults = []
         if settings.project != self.project:
-            hint = f"Name another environment with --env, or change the file. You said --project {self.project}."
-            faults.append(ConfigFault(name, 0, "project", f"it is about project {settings.project}", hint))
+            hint = f"Name another environment with --env, or change the file. The option is --project {self.project}."
+            faults.append(ConfigFault(name, 0, "project", f"it is for project {settings.project}", hint))
         if self.region is not None and settings.region != self.region:
-            hint = f"An environment stays in its region: name another with --env. You said --region {self.region}."
-            faults.append(ConfigFault(name, 0, "zones", f"it is about region {settings.region}", hint))
+            hint = f"An environment cannot change its region: name another with --env. The option is --region {self.region}."
+            faults.append(ConfigFault(name, 0, "zones", f"it is for region {settings.region}", hint))
         if faults:
             raise ConfigError(faults)
         return settings
@@ -357,14 +357,15 @@ class _Run:
             return True
         if not sys.stdin.isatty():
             raise DeployError(
-                "Nobody is there to be asked.", "Say --yes to go ahead, or --dry-run to see the plan only."
+                "The question cannot be asked, because stdin is not a terminal.",
+                "Use --yes to go ahead, or --dry-run to see only the plan.",
             )
         return agreed(question)
 
     def _carry_out(self, steps: list[Step], verb: str) -> bool:
         steps = [step for step in steps if step.kind != "file"]
         self.screen.begin(steps)
-        self.so_far = "What was changed stands above."
+        self.so_far = "The changes made so far are listed above."
         with stopped_by_signals(self.stop):
             outcome = carry_out(
                 steps, self.gcloud, started=self.screen.started, ended=self.screen.ended, stop=self.stop

@@ -1,4 +1,4 @@
-"""The upload of the functions: the files that `.gcloudignore` lets through, and the checked settings."""
+"""The upload of the functions: the files that `.gcloudignore` does not exclude, and the checked settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | No
 
 @contextmanager
 def of_the_original(copied: Path, original: Path) -> Iterator[None]:
-    """Replace the copy's path in each fault by the original's: the copy is checked, but the user must fix the original."""
+    """Replace the copy's path in each fault by the path of the original, which the user must fix."""
     try:
         yield
     except ConfigError as error:
@@ -78,7 +78,7 @@ def _is_local(env: str) -> ConfigError:
     return ConfigError(
         [
             ConfigFault(
-                f"config/settings.{env}.yaml", 0, "api_endpoint", "it is set, so this environment is for this machine",
+                f"config/settings.{env}.yaml", 0, "api_endpoint", "it is set, so this environment is only for this machine",
                 "Deploy another environment: --env prod",
             )
         ]

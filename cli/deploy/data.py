@@ -58,9 +58,9 @@ _BY_CODE = "rendered"
 class Deployment(Struct, frozen=True, kw_only=True):
     """The content of a deployment. `options` is the part `deployment` of the settings file.
 
-    `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants` and
-    `dormant_roles` are not needed by this configuration: they are not created, and existing ones are removed by `destroy`.
-    `withdrawn` are grants of an earlier version that are no longer needed. `buckets` are by name.
+    `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants`
+    and `dormant_roles` are not needed by this configuration: they are not created, and existing ones are removed by
+    `destroy`. `withdrawn` are grants of an earlier version that are no longer needed. `buckets` maps names to buckets.
     """
 
     settings: Settings
@@ -169,7 +169,7 @@ _Grants = tuple[tuple[GrantModel, ...], tuple[GrantModel, ...], frozenset[str]]
 
 
 def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
-    """Return the grants whose condition holds, the other grants, and the custom roles that only these others use."""
+    """Return three lists: the grants whose condition holds, all other grants, and the custom roles that only the others use."""
     grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
     dormant = tuple(grant for grant in roles.grants if grant not in grants)
     return grants, dormant, frozenset(_custom_roles(dormant) - _custom_roles(grants))

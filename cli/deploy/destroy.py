@@ -53,7 +53,7 @@ def _environments(target: Target) -> Iterator[Step]:
     ours = [each for each in listed if _is_ours(each)]
     running = sum(each.get("state") in {"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"} for each in ours)
     if ours:
-        because = f"{len(ours)} stay as they are, {running} of them running: nobody will stop idle ones any more"
+        because = f"{len(ours)} stay as they are, {running} of them running. Idle ones will no longer be stopped"
         yield _kept("environments people's", because)
 
 
@@ -66,7 +66,7 @@ def _buckets(target: Target) -> Iterator[Step]:
         except NotThereError:
             continue
         if found:
-            yield _kept(f"bucket {name}", "it stays with all that is in it")
+            yield _kept(f"bucket {name}", "it stays with its content")
 
 
 def _jobs(target: Target) -> Iterator[Step]:
@@ -97,7 +97,7 @@ def _functions(target: Target) -> Iterator[Step]:
         if name not in target.deployment.functions:
             continue
         if not _is_ours(each):
-            yield _kept(f"function {name}", "it has not our label: somebody else's")
+            yield _kept(f"function {name}", "it stays, because it lacks our label")
             continue
         work: Do = ("functions", "delete", name, "--gen2", f"--region={target.region}")
         hears = target.deployment.functions[name].heard is not None
@@ -121,7 +121,7 @@ def _page(target: Target) -> Iterator[Step]:
     mapping = hub.mapped(target, domain) if domain is not None else None
     if domain is not None and mapping is not None and hub.leads_to(mapping, name):
         work = ("beta", "run", "domain-mappings", "delete", f"--domain={domain}", f"--region={target.region}")
-        yield _gone(f"domain {domain}", work, because="its DNS records are yours to take away")
+        yield _gone(f"domain {domain}", work, because="remove its DNS records yourself")
 
 
 def _watching(target: Target) -> Iterator[Step]:
@@ -153,11 +153,11 @@ def _view(target: Target) -> Iterator[Step]:
     except NotThereError:
         return
     except NoAccessError as error:
-        yield _kept(f"view {VIEW}", f"it cannot be seen: {error.cause}")
+        yield _kept(f"view {VIEW}", f"it cannot be read: {error.cause}")
         return
     if _is_ours(found):
         yield _gone(f"view {VIEW}", Call("bigquery", "DELETE", f"{where}/tables/{VIEW}"))
-        yield _kept(f"dataset {DATASET}", "it stays: others may have put views beside ours")
+        yield _kept(f"dataset {DATASET}", "it stays, because others may have added views")
 
 
 def _readers(target: Target) -> Iterator[Step]:
@@ -170,7 +170,7 @@ def _readers(target: Target) -> Iterator[Step]:
     except NotThereError:
         return
     except NoAccessError as error:
-        yield _kept(f"access on dataset {DATASET}", f"what ours hold there cannot be seen: {error.cause}")
+        yield _kept(f"access on dataset {DATASET}", f"the roles of our accounts there cannot be read: {error.cause}")
         return
     if held:
         key = f"access {', '.join(email.split('@')[0] for email in held)} on dataset {DATASET}"
@@ -195,11 +195,11 @@ def _topics(target: Target) -> Iterator[Step]:
             yield _gone(
                 f"topic {name}",
                 work,
-                because="news published from now on is lost",
+                because="messages published from now on are lost",
                 needs=("function", "sink", "subscription"),
             )
         else:
-            yield _kept(f"topic {name}", "it has not our label: somebody else's")
+            yield _kept(f"topic {name}", "it stays, because it lacks our label")
 
 
 def _secrets(target: Target) -> Iterator[Step]:
@@ -210,18 +210,18 @@ def _secrets(target: Target) -> Iterator[Step]:
     try:
         listed = target.read(API, "secrets", "list", otherwise=[])
     except NoAccessError as error:
-        yield _kept("secrets", f"they cannot be seen: {error.cause}")
+        yield _kept("secrets", f"they cannot be read: {error.cause}")
         return
     for each in listed:
         name = _last(each["name"])
         if _is_ours(each):
             filled = target.read(API, "secrets", "versions", "list", name, otherwise=[])
             because = (
-                "with the password that a person put in: it cannot be brought back" if filled else "nothing is in it"
+                "with the password that an administrator added: it cannot be restored" if filled else "it is empty"
             )
             yield _gone(f"secret {name}", ("secrets", "delete", name), because=because, needs=("function",))
         elif name in named(target):
-            yield _kept(f"secret {name}", "it has not our label: somebody else's, with all that is in it")
+            yield _kept(f"secret {name}", "it stays with its content, because it lacks our label")
             policy = target.read(API, "secrets", "get-iam-policy", name, otherwise={})
             ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
             held = {(member, each["role"]) for each in policy.get("bindings", []) for member in each["members"]}
@@ -251,7 +251,7 @@ def _bindings(target: Target) -> Iterator[Step]:
         except NotThereError:
             continue
         except NoAccessError as error:
-            yield _kept(f"access on {scope}", f"what ours hold there cannot be seen: {error.cause}")
+            yield _kept(f"access on {scope}", f"the roles of our accounts there cannot be read: {error.cause}")
             continue
         # One command removes a role under two conditions.
         held = {(member, binding["role"]) for binding in policy.get("bindings", []) for member in binding["members"]}
@@ -281,7 +281,7 @@ def _data_roles(target: Target) -> Iterator[Step]:
                 words = (f"--member=group:{group}", f"--role={role}", "--condition=None")
                 yield _gone(
                     f"data {group}: {role}", ("projects", "remove-iam-policy-binding", target.project, *words),
-                    because="code in environments that stay reads nothing any more by it", lane="project",
+                    because="code in the remaining environments can no longer read data with it", lane="project",
                 )  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def _accounts(target: Target) -> Iterator[Step]:
     emails = {target.account(key) for key in target.deployment.accounts}
     personal = sum(str(each.get("description", "")).startswith(_PERSONAL) for each in listed)
     if personal:
-        yield _kept("accounts people's", f"{personal} stay: the environments run as them")
+        yield _kept("accounts people's", f"{personal} stay, because environments run as them")
     for email in sorted({each["email"] for each in listed} & emails):
         work: Do = ("iam", "service-accounts", "delete", email)
         yield _gone(f"account {email.split('@')[0]}", work, needs=("access", "function"))

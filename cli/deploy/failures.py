@@ -19,15 +19,15 @@ class DeployError(Exception):
 
 
 class NotThereError(DeployError):
-    """The error of a missing resource. It is raised only if the service itself reports so."""
+    """The error of a missing resource. It is raised only if the service itself reports that the resource is missing."""
 
 
 class ThereAlreadyError(DeployError):
-    """The error of a resource that was to be created but exists."""
+    """The error of a create command whose resource exists already."""
 
 
 class NotYetError(DeployError):
-    """An error that passes by itself: a new account or service is not yet known everywhere, or the cloud did not answer."""
+    """A temporary error: a new account or service is not yet known everywhere, or the cloud did not answer."""
 
 
 class NoAccessError(DeployError):
@@ -88,7 +88,7 @@ _KNOWN = (
     ),
     _known(
         r"(Group|User|Principal|Domain) \S{1,200} does not exist|of type \"(group|user)\" is not",
-        "Somebody named in the configuration does not exist: {member}.",
+        "A member named in the configuration does not exist: {member}.",
         "Correct `assignments` or `data_group` in config/profiles.yaml, or `deployment` in the settings file.",
     ),
     _known(
@@ -98,7 +98,7 @@ _KNOWN = (
     ),
     _known(
         r"Permission denied while using the Eventarc Service Agent",
-        "The service agent of Eventarc has no rights yet: they come some minutes after its service was turned on.",
+        "The service agent of Eventarc has no rights yet: it gets them some minutes after its service was turned on.",
         "Run this again in a few minutes.",
         NotYetError,
     ),
@@ -110,7 +110,7 @@ _KNOWN = (
     _known(
         r"RESOURCE_EXHAUSTED|Quota exceeded|quota .{0,60}exceeded|RATE_LIMIT_EXCEEDED|rateLimitExceeded",
         "A quota of project {project} is used up.",
-        "Wait a minute and run this again; if it comes back, ask for more: console > IAM & Admin > Quotas (docs/operations.md, "
+        "Wait a minute and run this again; if it happens again, ask for more: console > IAM & Admin > Quotas (docs/operations.md, "
         "A quota rise)",
     ),
     _known(
@@ -134,24 +134,24 @@ _KNOWN = (
     ),
     _known(
         r"bucket name is not available|not available.{0,80}bucket namespace",
-        "The bucket's name is taken by somebody else.",
+        "Another project already has a bucket of this name.",
         "Choose another in `bucket` of the settings file.",
     ),
     _known(
         r"ALREADY_EXISTS|already exists|you already own it|HTTPError 409.{0,200}(exist|duplicate)",
-        "It exists already: somebody made it since it was looked at.",
-        "Run this again: it is compared then.",
+        "It exists already: it was created after the plan was made.",
+        "Run this again, which compares it.",
         ThereAlreadyError,
     ),
     _known(
         r"UNAVAILABLE|HTTPError 50[023]|Internal error|backend error|INTERNAL\b|Connection(Error| refused| reset)|timed out",
-        "Google Cloud did not answer as it should.",
-        "Run this again; it goes on where it stopped.",
+        "Google Cloud gave an unexpected answer.",
+        "Run this again; it continues where it stopped.",
         NotYetError,
     ),
     _known(
         r"ABORTED|concurrent policy changes|HTTPError 412|conditionNotMet|FINGERPRINT_MISMATCH|unable to queue the operation",
-        "Somebody else changed the same thing at the same time.",
+        "Another program changed the same resource at the same time.",
         "Run this again.",
         NotYetError,
     ),
@@ -169,7 +169,7 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 
 
 def failure(said: str, *, project: str, what: str) -> DeployError:
-    """Return the error for the text that gcloud printed while it did `what`. An unknown error keeps gcloud's own first line."""
+    """Return the error for gcloud's output; `what` describes the command. The cause of an unknown error is gcloud's first line."""
     for known in _KNOWN:
         if known.pattern.search(said):
             words = {
@@ -181,14 +181,14 @@ def failure(said: str, *, project: str, what: str) -> DeployError:
             return known.kind(known.cause.format(**words), known.remedy.format(**words), said=said)
     if _NOT_THERE.search(said):
         return NotThereError(
-            f"{what}: it is not there.", "Run this again; if it comes back, see docs/operations.md.", said=said
+            f"{what}: it does not exist.", "Run this again; if it happens again, see docs/operations.md.", said=said
         )
     line = next(
         (text for text in said.splitlines() if text.startswith("ERROR")), said.strip().splitlines()[-1:] or [""]
     )
     text = line if isinstance(line, str) else line[0]
     return DeployError(
-        f"{what} failed: {text[:300]}", "Mend what it says and run this again; it goes on where it stopped.", said=said
+        f"{what} failed: {text[:300]}", "Fix the cause and run this again; it continues where it stopped.", said=said
     )
 
 

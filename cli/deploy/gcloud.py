@@ -1,7 +1,7 @@
 """The runner of gcloud: a deployment reads and changes Google Cloud only through it.
 
-Features that gcloud has only as alpha (alert policies, notification channels) or leaves to another tool (BigQuery views) go
-over the plain REST API with gcloud's own token.
+Resources that gcloud supports only in alpha (alert policies, notification channels) or not at all (BigQuery views) are
+handled by the plain REST API, with gcloud's own token.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 
 
 def shown(do: Do) -> str:
-    """Return a command as a user would type it."""
+    """Return a command as a user would type it in a shell, with quotes where needed."""
     if callable(do):
-        return "(what follows is known when that is done)"
+        return "(the next commands depend on the result)"
     if isinstance(do, Call):
         return str(do)
     words = [word if isinstance(word, str) else f"{word.flag}=FILE{word.suffix}" for word in do]
@@ -73,7 +73,7 @@ def shown(do: Do) -> str:
 
 
 class Gcloud:
-    """The gcloud of one project."""
+    """The runner of gcloud for one project."""
 
     def __init__(self, project: str, *, executable: str = "gcloud") -> None:
         self.project = project
@@ -163,7 +163,7 @@ class Gcloud:
         return self._http.request(call.verb, url, json=call.body, timeout=_REST_TIMEOUT_S, headers=headers)
 
     def goes_to_google(self, service: str) -> bool:
-        """Return True unless gcloud is configured with another endpoint for that service."""
+        """Return True if calls of that service go to Google: gcloud is not configured with another endpoint for it."""
         return not self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
 
     def token(self) -> str:
@@ -225,4 +225,4 @@ class NothingThere(Gcloud):
 
 
 def _not_there(what: str) -> NotThereError:
-    return NotThereError(f"Nobody is logged in, so nothing was asked: {what}.", "Run: gcloud auth login")
+    return NotThereError(f"Nobody is logged in, so this was not read: {what}.", "Run: gcloud auth login")

@@ -55,7 +55,7 @@ class RoleModel(Strict, frozen=True, kw_only=True):
 
 def _not_too_wide(role: str) -> str:
     if role in {"roles/owner", "roles/editor", "roles/viewer"} or role.lower().endswith(("admin", "owner", "editor")):
-        raise ValueError(f"'{role}' is wider than anything here needs; name a custom role or a narrower one")
+        raise ValueError(f"'{role}' has more permissions than needed; name a custom role or a narrower one")
     return role
 
 
@@ -91,7 +91,10 @@ class RolesFile(Strict, frozen=True, kw_only=True):
         """Yield (field, problem) for grants that contradict each other."""
         for grant in self.withdrawn:
             if grant.when is not None or not grant.on.startswith(("bucket/", "topic/")):
-                yield "", f"{grant.to} on {grant.on}: only what is on a bucket or a topic is withdrawn, and always"
+                yield (
+                    "",
+                    f"{grant.to} on {grant.on}: only a grant on a bucket or a topic can be withdrawn, and without `when`",
+                )
             if any((grant.to, grant.role, grant.on) == (each.to, each.role, each.on) for each in self.grants):
                 yield "", f"{grant.role} of {grant.to} on {grant.on} is granted and withdrawn"
         for grant in self.grants:  # a role of a withdrawn grant may be one that only earlier versions had
@@ -102,13 +105,13 @@ class RolesFile(Strict, frozen=True, kw_only=True):
 
 def _a_week(value: timedelta | None) -> timedelta | None:
     if value is not None and value < timedelta(days=7):
-        raise ValueError("it must be 7d or more: it is what a mistake is repaired from")
+        raise ValueError("it must be 7d or more, so that a mistake can be repaired")
     return value
 
 
 def _not_kept(value: timedelta | None) -> timedelta | None:
     if value is not None:
-        raise ValueError("only objects of the audit are never changed; leave it out")
+        raise ValueError("only the audit has objects that are never changed; remove the key")
     return value
 
 
@@ -156,7 +159,7 @@ def _kept(value: timedelta) -> timedelta:
 
 def _answered(value: timedelta) -> timedelta:
     if not timedelta(seconds=10) <= value <= timedelta(seconds=600):
-        raise ValueError("Pub/Sub waits 10s to 600s for an answer")
+        raise ValueError("the ack deadline of Pub/Sub is 10s to 600s")
     return value
 
 
@@ -165,7 +168,7 @@ AckDeadline = Annotated[timedelta, check(_answered)]
 
 
 class TopicModel(Strict, frozen=True, kw_only=True):
-    """A topic; published messages stay readable for `retention`."""
+    """A topic. Published messages can be read again for `retention`."""
 
     retention: Retention
     when: When = None
@@ -205,11 +208,11 @@ class DeliveryModel(Strict, frozen=True, kw_only=True):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for keys that contradict each other."""
         if (self.dead_letter_topic is None) != (self.max_delivery_attempts is None):
-            yield "", "dead_letter_topic and max_delivery_attempts go together"
+            yield "", "dead_letter_topic and max_delivery_attempts must be set together"
 
 
 class Heard(NamedTuple):
-    """The topic that triggers a function, and its delivery settings."""
+    """The topic that triggers a function, and the settings of the delivery."""
 
     topic: str
     delivery: DeliveryModel
@@ -241,13 +244,13 @@ class FunctionModel(Strict, frozen=True, kw_only=True):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for values that the platform refuses for this kind of function."""
         if self.timeout > _LONGEST_HTTP:
-            yield "timeout", "an http function lives 3600s at most"
+            yield "timeout", "an http function may run for at most 3600s"
         elif self.timeout > _LONGEST_EVENT and not self.http:
-            yield "timeout", "an event function lives 540s at most"
+            yield "timeout", "an event function may run for at most 540s"
         if self.ingress == "all" and not self.http:
-            yield "ingress", "'all' is for http functions only: messages come from inside, write internal-only"
+            yield "ingress", "'all' is for http functions only: for messages, write internal-only"
         if self.http and (self.topic is not None or self.delivery is not None):
-            yield "", "with http: true it hears no topic; leave out topic and delivery, or http"
+            yield "", "with http: true it has no topic; remove topic and delivery, or http"
         if not self.http and self.heard is None:
             yield "", "topic and delivery are both needed, or http: true for a page that people open"
 
@@ -288,7 +291,7 @@ def _cron(value: str) -> str:
     try:
         CronSim(value, datetime(2026, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        raise ValueError(f"'{value}' is no schedule; write five fields, for example */10 * * * *") from error
+        raise ValueError(f"'{value}' is not a schedule; write five fields, for example */10 * * * *") from error
     return value
 
 

@@ -41,7 +41,7 @@ def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
         return
     found = judged.impact
     if not found.entries and not judged.excesses:
-        yield "The files change the policy in force, and nothing for anybody."
+        yield "The files change the policy in force, without an effect on anyone."
         return
     yield "The files change the policy in force. For people:"
     yield from count_lines(found)

@@ -14,7 +14,7 @@ from shared.compute_live import NoAnswerError
 class Questions:
     """The questions, asked with one gcloud.
 
-    With a missing or old gcloud, no question is answered; `check` reports that, after the files' own faults.
+    If gcloud is missing or too old, no question is answered. `check` reports that, after the faults of the files.
     """
 
     def __init__(self, gcloud: Gcloud) -> None:
@@ -48,7 +48,7 @@ class Questions:
         return True
 
     def directory(self, path: str) -> Mapping[str, Any] | None:
-        """Return Cloud Identity's answer, None for 404. Raise `NotSeenError` if it does not answer."""
+        """Return Cloud Identity's answer to a GET; None for 404. Raise `NotSeenError` if Cloud Identity does not answer."""
         try:
             found: Mapping[str, Any] = self._gcloud.call(Call("cloudidentity", "GET", path.removeprefix("/")))
         except NotThereError:

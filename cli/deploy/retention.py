@@ -19,14 +19,14 @@ LABEL = "benchkeeper-retention"
 _KINDS = ("instance", "snapshot", "personal_data")
 _NOTED = re.compile(r"\d{1,12}_\d{1,12}_\d{1,12}")
 _GOES = {
-    "instance": "the notebooks of those who left longer ago than that are deleted",
-    "snapshot": "the saved files of those who left longer ago than that are deleted",
-    "personal_data": "dead letters and records of people of whom nothing exists are erased sooner",
+    "instance": "the notebooks of people who left longer ago are deleted",
+    "snapshot": "the saved files of people who left longer ago are deleted",
+    "personal_data": "dead letters, and records of people without resources, are erased sooner",
 }
 
 
 def is_noted_at(function: FunctionModel, target: Target) -> bool:
-    """Return True for the one function that carries the label: the function of HR's topic."""
+    """Return True for the function of HR's topic, the only one with the label."""
     return function.topic == target.deployment.settings.topic_lifecycle
 
 
@@ -46,7 +46,7 @@ def shortened(target: Target, listed: list[Mapping[str, Any]]) -> Iterator[tuple
         if _NOTED.fullmatch(text) is None:
             yield (
                 "",
-                "the retention in force is not noted: an older version deployed it; compare it with the settings file",
+                "the retention in force is not known, because an older version deployed it; compare it with the settings file",
             )
             return
         for kind, was, becomes in zip(
@@ -55,7 +55,7 @@ def shortened(target: Target, listed: list[Mapping[str, Any]]) -> Iterator[tuple
             if int(becomes) < int(was):
                 yield (
                     kind,
-                    f"shortened from {_said(int(was))} to {_said(int(becomes))}: {_GOES[kind]}, and cannot be brought back",
+                    f"shortened from {_said(int(was))} to {_said(int(becomes))}: {_GOES[kind]}, and cannot be restored",
                 )
 
 

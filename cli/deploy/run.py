@@ -61,7 +61,7 @@ def carry_out(
 
 
 class _Crew:
-    """The steps that wait, those that run, and those that failed (with the key of the step that caused the failure)."""
+    """The state of a run: the steps that wait, those that run, and those that failed or are blocked, with the key of the failed step."""
 
     def __init__(
         self,
@@ -171,9 +171,9 @@ def _do(do: Command | Call, step: Step, gcloud: Gcloud) -> str:
         gcloud.do(do)
     except ThereAlreadyError:
         # An earlier try succeeded although its response was lost, or another deployer was faster.
-        return "it was there already: the next run compares it"
+        return "it existed already: the next run compares it"
     except NotThereError:
         if step.mark is not Mark.DELETE:
             raise
-        return "it was gone already"
+        return "it was already deleted"
     return ""

@@ -27,7 +27,7 @@ _WORD = {
 
 
 class Screen:
-    """A printer to a terminal or a log; both show the same words."""
+    """A printer to a terminal or a log. Both get the same texts."""
 
     def __init__(self, out: Terminal, *, verbose: bool) -> None:
         self._out, self._verbose = out, verbose
@@ -81,7 +81,7 @@ class Screen:
         self._count = 0
 
     def started(self, step: Step) -> None:
-        """Say that a step has begun."""
+        """Report that a step has begun."""
         self._busy[step.key] = time.perf_counter()
         if self._out.is_terminal:
             if self._status is None:
@@ -98,7 +98,7 @@ class Screen:
         self._status.update(Text(line if len(line) <= room else f"{line[: room - 1]}…"))
 
     def ended(self, done: Done) -> None:
-        """Say that a step has ended."""
+        """Report that a step has ended, with its result."""
         self._busy.pop(done.step.key, None)
         self._count += 1
         self._update()
@@ -115,7 +115,7 @@ class Screen:
             )
 
     def outcome(self, outcome: Outcome, *, verb: str) -> None:
-        """Print the summary: failures with their remedies, and what to do next."""
+        """Print the summary: failures with their remedies, and the next steps for the user."""
         if self._status is not None:
             self._status.stop()
             self._status = None
@@ -123,7 +123,7 @@ class Screen:
         text = f"{verb}: {good} done in {self._elapsed()}"
         if outcome.failed or outcome.left:
             text += (
-                f", {len(outcome.failed)} failed, {len(outcome.left)} left. Run it again: it goes on where it stopped"
+                f", {len(outcome.failed)} failed, {len(outcome.left)} left. Run it again: it continues where it stopped"
             )
         self.say(f"{text}.", style="red" if outcome.failed else "bold")
 

@@ -1,4 +1,4 @@
-"""The steps of a deployment's plan: each with its resource, its change, the reason, and the work."""
+"""The steps of a deployment's plan. A step has its resource, the kind of change, the reason, and the work."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def same(key: str) -> Step:
 
 
 def differs(wanted: object, seen: object) -> str:
-    """Return `seen -> wanted`, short enough for a line."""
+    """Return `seen -> wanted`, shortened to fit a line."""
     return f"{_short(seen)} -> {_short(wanted)}"
 
 

@@ -21,14 +21,14 @@ _BRIEF = 2
 
 
 class _Kept:
-    """A cache of answers by question, so that several kinds share one read. Errors are cached as well."""
+    """A cache of answers by question, so that several kinds of resource share one read. Errors are cached, too."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, ...], Future[Any]] = {}
 
     def once(self, words: tuple[str, ...], ask: Callable[[], Any]) -> Any:
-        """Return the answer; a second caller waits for the first."""
+        """Return the answer, computed by the first caller; other callers wait for it."""
         with self._lock:
             first = words not in self._answers
             answer = self._answers.setdefault(words, Future())
@@ -70,7 +70,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.deployment.settings.region
 
     def account(self, key: str) -> str:
-        """Return the address of one of our service accounts."""
+        """Return the e-mail address of one of our service accounts, by its short name."""
         return f"{self.deployment.accounts[key].id}@{self.project}.iam.gserviceaccount.com"
 
     def agent(self, name: str) -> str:
@@ -78,7 +78,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return AGENTS[name].format(number=self.number)
 
     def member(self, to: str) -> str:
-        """Return `account/tick` or `agent/pubsub` as an IAM member."""
+        """Return a short name such as `account/tick` or `agent/pubsub` as an IAM member."""
         kind, _, name = to.partition("/")
         return f"serviceAccount:{self.account(name) if kind == 'account' else self.agent(name)}"
 
@@ -89,7 +89,7 @@ class Target(Struct, frozen=True, kw_only=True):
     def read(self, api: str, *words: str, otherwise: Any, project: bool = True) -> Any:
         """Return the result of a read-only gcloud command, which runs once for each plan.
 
-        `otherwise` if the service is off or the result is empty.
+        Return `otherwise` if the service is off or the result is empty.
         """
         if api in self.off:
             return otherwise
@@ -97,7 +97,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return otherwise if found is None else found
 
     def ask(self, api: str, call: Call, otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the result of a read-only REST call; `otherwise` if the service is off."""
+        """Return the result of a read-only REST call. Return `otherwise` if the service is off."""
         if api in self.off:
             return otherwise
         answer: Mapping[str, Any] = self._patiently(lambda: self.gcloud.call(call))

@@ -19,10 +19,10 @@ from cli.output import PlainCommand
 )
 @click.option(
     "--allow-host", "allowed_hosts", multiple=True, metavar="NAME",
-    help="A further name by which a container calls the port; may be given again. Default: this machine's own names alone.",
+    help="An additional host name by which a container calls the port; may be repeated. Default: only this machine's own names.",
 )  # fmt: skip
 @click.option(
-    "--with-jupyter", is_flag=True, help="A real JupyterLab for each environment that runs; it is installed once."
+    "--with-jupyter", is_flag=True, help="Run a real JupyterLab for each running environment; it is installed once."
 )
 @click.pass_context
 def main(

@@ -1,4 +1,4 @@
-"""The view of environments under creation: a live line for each user, or plain lines if there is no terminal."""
+"""The view of environments that are being created: a live line for each user, or plain lines if there is no terminal."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
                     shutil.rmtree(each)
         unfinished.touch()
         if not python.exists():
-            _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} could not be made.")
+            _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} could not be created.")
         try:
             _run(
                 [
@@ -61,4 +61,4 @@ def _run(command: list[str], trouble: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        raise LocalError(f"{trouble} It said:\n{last}")
+        raise LocalError(f"{trouble} Its output:\n{last}")

@@ -104,7 +104,7 @@ class MailSink:
 
 
 class _Page(BaseHTTPRequestHandler):
-    """The page: the list, and one mail. It only reads."""
+    """The handler of the sink's page: the list of mails, or one mail. It only reads."""
 
     sink: MailSink
 
@@ -146,9 +146,7 @@ def _list_of(mails: list[Kept]) -> str:
     if not rows:
         return "<h1>Mails</h1><p>No mail yet. The first comes when a notebook is ready.</p>"
     head = "<tr><th>When</th><th>To</th><th>Subject</th></tr>"
-    return (
-        f"<h1>Mails</h1><p>What Benchkeeper would have sent. Nothing left this machine.</p><table>{head}{rows}</table>"
-    )
+    return f"<h1>Mails</h1><p>The mails that Benchkeeper would have sent. Nothing left this machine.</p><table>{head}{rows}</table>"
 
 
 def _one(mail: Kept) -> str:

@@ -22,10 +22,10 @@ class Port(click.ParamType[int]):
     name = "port"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number."""
+        """Return the port as a number. Fail unless it is a valid port."""
         text = str(value)
         if not (text.isascii() and text.isdecimal() and len(text) <= len(str(HIGHEST)) and 1 <= int(text) <= HIGHEST):
-            self.fail(f"{text!r} is no port: a whole number from 1 to {HIGHEST}, for example 8900.", param, ctx)
+            self.fail(f"{text!r} is not a port: a whole number from 1 to {HIGHEST}, for example 8900.", param, ctx)
         return int(text)
 
 
@@ -35,13 +35,15 @@ class Speed(click.ParamType[float]):
     name = "speed"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return virtual seconds per real second."""
+        """Return the speed in virtual seconds per real second. Fail for any text that is not a valid speed."""
         try:
             speed = float(value)
         except ValueError:
             speed = math.nan
         if not 0 < speed <= _FASTEST:
-            self.fail(f"{value!r} is no speed: a number above 0 and up to {_FASTEST}, for example 60.", param, ctx)
+            self.fail(
+                f"{value!r} is not a valid speed: a number above 0 and up to {_FASTEST}, for example 60.", param, ctx
+            )
         return speed
 
 
@@ -54,7 +56,7 @@ class Folder(click.ParamType[Path]):
         """Return the folder's path."""
         if not str(value).strip():
             self.fail(
-                "an empty name is no folder. Name one, or leave the option out for a fresh temporary one.", param, ctx
+                "the folder's name is empty. Name a folder, or omit the option for a new temporary one.", param, ctx
             )
         return Path(value)
 
@@ -75,8 +77,8 @@ _RUNNING = (
     ),
     click.option(
         "--data", type=Folder(),
-        help="Keep the state here, so that it survives a restart. Default: a fresh temporary folder.",
+        help="The folder that keeps the state over a restart. Default: a new temporary folder.",
     ),
-    click.option("--no-examples", is_flag=True, help="Do not announce the people of config/examples/."),
+    click.option("--no-examples", is_flag=True, help="Do not add the example people of config/examples/."),
     click.option("--hub-port", type=Port(), help="The port of the sign-in and the hub page. Default: the next port."),
 )  # fmt: skip

@@ -26,9 +26,9 @@ WITH_ROLE: Mapping[Role, tuple[str, ...]] = {
 }
 _NOTES = {
     ADMINISTRATORS[0]: "Administrator: sees everybody",
-    ADMINISTRATORS[1]: "Administrator: the second pair of eyes",
-    _OPERATOR: "Operator: acts for everybody, lifts no block",
-    _HELPER: "Help desk: starts and stops for others",
+    ADMINISTRATORS[1]: "Administrator: the second approval",
+    _OPERATOR: "Operator: may do everything except lift a block",
+    _HELPER: "Help desk: starts and stops others' notebooks",
     _AUDITOR: "Auditor: sees everything, changes nothing",
 }
 NOBODY = "noah.weber@example.com"
@@ -50,7 +50,7 @@ def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
     people = _announced(settings) if examples else []
     for role, _ in settings.roles.groups():
         people += [Person(email, name_of(email), _NOTES[email]) for email in WITH_ROLE[role]]
-    people.append(Person(NOBODY, name_of(NOBODY), "Somebody without an environment"))
+    people.append(Person(NOBODY, name_of(NOBODY), "A person without an environment"))
     return [to_dict(person) for person in people]
 
 

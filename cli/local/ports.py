@@ -25,7 +25,7 @@ class Ports(Struct, frozen=True):
 
     @classmethod
     def chosen(cls, cloud: int, hub: int | None, jupyter: int | None) -> Ports:
-        """Return the three ports; a missing port is the next number.
+        """Return the three ports. A port that was not given is the next number after the one before.
 
         Raises `LocalError` if two are the same or a number is too high.
         """
@@ -34,12 +34,12 @@ class Ports(Struct, frozen=True):
         ports = (made.cloud, made.hub, made.jupyter)
         if len(set(ports)) < len(ports) or max(ports) > HIGHEST:
             raise LocalError(
-                f"The ports {ports} will not do: three different ones up to {HIGHEST}. Give --port, --hub-port, --jupyter-port."
+                f"The ports {ports} are not valid: three different numbers up to {HIGHEST} are needed. Give --port, --hub-port, --jupyter-port."
             )
         return made
 
     def refuse_used(self, *, with_jupyter: bool, command: str) -> None:
-        """Raise `LocalError` for the first port that cannot be opened. `command` is the called command, for the advice."""
+        """Raise `LocalError` for the first port that cannot be opened. `command` is the command that the user called, for the advice in the error."""
         _refuse_used_port(self.cloud, f"{command} --port")
         _refuse_used_port(self.hub, f"{command} --hub-port")
         if with_jupyter:
@@ -54,7 +54,7 @@ def _refuse_used_port(port: int, option: str) -> None:
         except OSError as error:
             other = _free_beside(port)
             what = (
-                "is in use. End what uses it, or"
+                "is in use. End the program that uses it, or"
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be opened ({error.strerror}):"
             )

@@ -36,7 +36,7 @@ from shared.telemetry import SilentLog
 from shared.wiring import checked_settings, make_clients, wire
 
 _LOCK = ".lock"
-_WAY_OUT = "Name a folder that you may write to, or leave --data out for a fresh temporary one."
+_WAY_OUT = "Name a folder that you may write to, or omit --data for a new temporary one."
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def data_folder(asked: Path | None) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LocalError(f"--data {asked} cannot be made: {error.strerror}. {_WAY_OUT}") from error
+        raise LocalError(f"--data {asked} cannot be created: {error.strerror}. {_WAY_OUT}") from error
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -79,7 +79,7 @@ _FAILED, _WRONG_USE = 1, 2
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """The options that the user gave. `called` is the command as typed, `then` the way to call `benchkeeper` next to it."""
+    """The options that the user gave. `called` is the command as typed; `then` is how to call `benchkeeper` in another terminal."""
 
     called: str
     then: str
@@ -172,11 +172,11 @@ def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: 
         return
     with out.status("Starting the functions …"):
         system.deploy(offered(settings, examples=asked.examples))
-    out.print(f"Benchkeeper is up at {system.url} (project {settings.project}). Ctrl-C ends it.", soft_wrap=True)
+    out.print(f"Benchkeeper is running at {system.url} (project {settings.project}). Ctrl-C ends it.", soft_wrap=True)
     if system.has_page:
         out.print(f"Open {system.hub_url} in a browser, and sign in as one of the example people.", soft_wrap=True)
     if sink is not None:
-        out.print(f"Mails to people, shown and never sent: {sink.url}", soft_wrap=True)
+        out.print(f"Mails to people (shown, never sent): {sink.url}", soft_wrap=True)
     clients = make_clients(settings)
     deps = wire(settings, log=SilentLog(), clients=clients)
     if asked.examples and not stop.is_set():
@@ -187,7 +187,7 @@ def _run(system: LocalSystem, settings: Settings, stop: threading.Event, asked: 
             _say_what_next(settings, out, asked.then, system.hub_url if system.has_page else "")
     while not stop.wait(0.5):
         if not system.running():
-            raise LocalError(f"The embedded cloud ended. Its last words ({system.log_file}):\n{system.tail()}")
+            raise LocalError(f"The embedded cloud ended. The end of its log ({system.log_file}):\n{system.tail()}")
 
 
 def _publish_examples(settings: Settings, clients: Clients) -> list[tuple[UserKey, str]]:

@@ -78,7 +78,9 @@ class LocalSystem:
             if self._process.poll() == _REFUSED:
                 raise LocalError(self.tail(1).removeprefix("error: "))
             if self._process.poll() is not None:
-                raise LocalError(f"The embedded cloud ended at once. Its last words ({self.log_file}):\n{self.tail()}")
+                raise LocalError(
+                    f"The embedded cloud ended at once. The end of its log ({self.log_file}):\n{self.tail()}"
+                )
             if waited > _START_TIMEOUT_S:
                 raise LocalError(f"The embedded cloud does not answer on {self.url}. See {self.log_file}.")
             self._stopping.wait(0.1)

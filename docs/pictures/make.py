@@ -44,7 +44,7 @@ def main() -> None:
     bench.advance(minutes=2)
     sweep("due", bench.deps)
     out.print(Text("$ ./deploy.sh local", style="bold"))
-    out.print("Benchkeeper is up at http://127.0.0.1:8900 (project benchkeeper-local). Ctrl-C ends it.")
+    out.print("Benchkeeper is running at http://127.0.0.1:8900 (project benchkeeper-local). Ctrl-C ends it.")
     out.print(picture(look(people, bench.deps, since), 3))
     out.print()
     for _ in range(5):

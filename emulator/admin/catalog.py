@@ -29,7 +29,7 @@ _BODY_IS_REQUEST = "<request>"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a message: `kind` is the protorpc field class without its `Field`, `of` the name of a message or enum."""
+    """A field of a message: `kind` is the protorpc field class without the suffix `Field`, `of` the name of the field's message or enum."""
 
     kind: str
     of: str = ""
@@ -38,7 +38,7 @@ class Field:
 
 @dataclass(slots=True)
 class Message:
-    """A message: its fields by JSON name. `extra` is the kind of a map's values; None if the message is no map."""
+    """A message: its fields by JSON name. `extra` is the kind of a map's values; None if the message is not a map."""
 
     fields: dict[str, Field] = field(default_factory=dict)
     extra: Field | None = None
@@ -264,7 +264,7 @@ def _read_method(found: Api, call: ast.Call, names: dict[str, dict[str, str]]) -
 
 
 def _segments(match: re.Match[str]) -> str:
-    """Return the pattern for a part of a path.
+    """Return the regular expression for one part of a path.
 
     If an API's resources have no common form (IAP's `v1/{v1Id}:getIamPolicy`), the pattern matches several parts.
     """

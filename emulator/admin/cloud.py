@@ -1,8 +1,9 @@
 """The administrative APIs of Google around an embedded cloud, on a port of their own: the APIs that a deployment calls.
 
-The small ones are here: the domain mappings of Cloud Run (`domains.cloudrun.com/v1`, as gcloud's beta commands use them), the access
-policies of Identity-Aware Proxy for each Cloud Run service (the proxy is switched on at the service itself, `run`), and Secret Manager:
-secrets, their policies and the listing of versions, from the embedded cloud's model.
+The small APIs are here: the domain mappings of Cloud Run (`domains.cloudrun.com/v1`, as gcloud's beta commands use
+them), the access policies of Identity-Aware Proxy for each Cloud Run service (the proxy is switched on at the service
+itself, `run`), and Secret Manager: secrets, their policies and the listing of versions, from the embedded cloud's
+model.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _CNAME = "ghs.googlehosted.com."  # Cloud Run, Mapping custom domains: the recor
 
 
 class Domains:
-    """The mappings by domain. `verified` are the domains that belong to the caller."""
+    """The domain mappings of Cloud Run, by domain. `verified` are the domains that belong to the caller."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._ground = ground
@@ -63,7 +64,7 @@ class Domains:
         return {"domains": [{"id": each, "name": f"{name}/authorizedDomains/{each}"} for each in sorted(self.verified)]}
 
     def create(self, ask: Ask) -> Json:
-        """Answer `domainmappings.create`: the records are known at once; the mapping is ready once a test calls `be_ready`."""
+        """Answer `domainmappings.create`. The DNS records are returned at once; the mapping becomes ready when a test calls `be_ready`."""
         domain, service = ask.body["metadata"]["name"], ask.body["spec"]["routeName"]
         if domain in self.mappings:
             raise ApiError("ALREADY_EXISTS", f"Resource '{domain}' already exists.")
@@ -81,7 +82,7 @@ class Domains:
         return self.mappings[domain]
 
     def be_ready(self, domain: str) -> None:
-        """Make a mapping ready, as if its records were set and the certificate existed."""
+        """Make a mapping ready, as if its DNS records were set and its certificate existed."""
         self._say(domain, "True")
 
     def _say(self, domain: str, status: str) -> None:
@@ -110,7 +111,7 @@ _SERVICE = re.compile(r"projects/(?P<project>[^/]+)/iap_web/cloud_run-(?P<region
 
 
 class Proxy:
-    """The policies by `projects/P/iap_web/cloud_run-R/services/S`."""
+    """The access policies of Identity-Aware Proxy, by `projects/P/iap_web/cloud_run-R/services/S`."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._ground = ground

@@ -1,6 +1,7 @@
 """The errors of Google's administrative APIs, each in a publicly documented shape, with its source.
 
-Tests script them too. Numbers and names are this cloud's; wording, status, `reason`, `domain` and `@type` are Google's.
+Tests script them too. Numbers and names are those of this cloud; wording, status, `reason`, `domain` and `@type` are
+Google's.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def api_disabled(api: str, project: str) -> ApiError:
 
 
 def billing_off(number: str, *apis: str) -> ApiError:
-    """Return the error of enabling an API in a project without a billing account.
+    """Return the error for enabling an API in a project without a billing account.
 
     Source: github.com/kyegomez/zeta/issues/71 (gcloud's whole output).
     """

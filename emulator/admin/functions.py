@@ -1,4 +1,4 @@
-"""The Cloud Functions v2 API. A deploy is real: the archive is unpacked and runs on the embedded cloud, fed by its own subscription."""
+"""The Cloud Functions v2 API. A deploy is real: the archive is unpacked and runs on the embedded cloud, which pushes messages to it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Functions:
         return self._deploy(made, before=None, verb="create")
 
     def patch(self, ask: Ask) -> Json:
-        """Answer `functions.patch`. After a failed deploy the function is unchanged, except for a message."""
+        """Answer `functions.patch`. A failed deploy leaves the function unchanged, but adds a message about the failure."""
         name = ask.of("name")
         with self._ground.lock:
             before = self._find(name)
@@ -194,7 +194,7 @@ class Functions:
         return f"projects/{self._ground.project}/subscriptions/eventarc-{short}"
 
     def _fill(self, made: Json) -> None:
-        """Set the fields that only the service sets."""
+        """Set the fields of a function that only the service sets."""
         ground, name = self._ground, made["name"]
         _, _, _, region, _, short = name.split("/")
         default = f"{ground.number}-compute@developer.gserviceaccount.com"

@@ -38,7 +38,7 @@ def bad(text: str) -> ApiError:
 
 
 def check_id(function_id: str) -> None:
-    """Raise 400 for a name that no function can have."""
+    """Raise 400 for an invalid function name."""
     if _ID.fullmatch(function_id) is None:
         raise bad(
             f"Could not create Cloud Function {function_id}: the name may have lower case letters, digits and hyphens, must "
@@ -47,7 +47,7 @@ def check_id(function_id: str) -> None:
 
 
 def check_labels(labels: Json) -> None:
-    """Raise 400 for labels that no resource can have."""
+    """Raise 400 for invalid labels."""
     if len(labels) > _MAX_LABELS:
         raise bad(f"At most {_MAX_LABELS} labels are allowed, {len(labels)} were given.")
     for key, value in labels.items():
@@ -134,7 +134,7 @@ def _check_trigger(trigger: Json, ground: Ground) -> None:
 
 
 def masked(old: Json, new: Json, mask: str) -> Json:
-    """Return `old` with the paths of the update mask taken from `new`; without a mask, all fields of `new`."""
+    """Return `old` with the fields of the update mask replaced by those of `new`. Without a mask, all fields of `new` are used."""
     paths = [_camel(path) for path in mask.split(",") if path] or sorted(new)
     result = copy.deepcopy(old)
     for path in paths:

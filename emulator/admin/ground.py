@@ -1,6 +1,6 @@
 """The common state of all administrative services: the project, its APIs and the known accounts.
 
-And the form of a call.
+It also defines the form of a call.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Ask:
     base_url: str
 
     def of(self, *names: str) -> str:
-        """Return the value of the first of these path parameters that the call has."""
+        """Return the value of the first of these path parameters that is present in the call."""
         return next(self.params[name] for name in names if name in self.params)
 
     def policy_version(self) -> int:
@@ -109,7 +109,7 @@ class Ground:
             raise errors.no_such_project(name)
 
     def canonical(self, name: str) -> str:
-        """Return a resource name with the project by its id; `projects/-` and other collections stay."""
+        """Return a resource name in which the project's number is replaced by its id. All other names are returned unchanged."""
         head, slash, rest = name.partition("/")
         if head not in ("projects", "namespaces") or not slash:
             return self.project if name == self.number else name
@@ -139,7 +139,7 @@ class Ground:
     # ---- accounts
 
     def exists(self, email: str) -> bool:
-        """Return True if this is the address of a service account of ours, or of Google's for an enabled API."""
+        """Return True if the address is that of a service account of the project, or of Google's agent for an enabled API."""
         if self.is_own(email):
             return self.embedded.iam.account(email) is not None
         if email in self.identities:

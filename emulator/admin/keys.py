@@ -1,4 +1,4 @@
-"""The policies of Cloud KMS keys. A test creates keys with `add`; they are not created or used through the API."""
+"""The policies of Cloud KMS keys. A test creates keys with `add`; the API can neither create nor use them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Logs:
         self.metrics: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """Return the handlers by method id. gcloud calls the methods of the parent's kind; other clients may call the general ones."""
+        """Return the handlers by method id. gcloud calls the methods for projects or organizations; other clients may call those for any parent."""
         found: dict[str, Handler] = {
             "logging.projects.metrics.create": self.create_metric,
             "logging.projects.metrics.get": self._metric,

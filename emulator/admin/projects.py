@@ -190,7 +190,7 @@ class Projects:
 
 
 def _known_api(api: str) -> str:
-    """Return the name if it is an API's; 404 otherwise."""
+    """Return the name if it is the name of an API; otherwise raise 404."""
     if not api.endswith(".googleapis.com") or len(api.split(".")) != len(["NAME", "googleapis", "com"]):
         raise ApiError("NOT_FOUND", f"Service '{api}' not found or permission denied.")
     return api

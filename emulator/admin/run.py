@@ -1,6 +1,6 @@
 """The resources of a deployed function: its Cloud Run service with an IAM policy, and its Eventarc trigger.
 
-The default account of builds is here, too.
+The module also serves the default service account of builds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Run:
     # ---- changes by deployed functions
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
-        """Store the service of a deployed function, and its trigger if it has one. Grants on the service stay.
+        """Store the service of a deployed function, and its trigger if it has one. Grants on the service are kept.
 
         Settings made at the service itself are lost, because Cloud Functions rewrites the service from the function.
         That this applies to the proxy's annotation is INFERRED; a deployment that copes with this also copes with the
@@ -114,7 +114,11 @@ class Run:
     # ---- Cloud Run
 
     def get(self, ask: Ask) -> Json:
-        """Answer `namespaces.services.get`. The region is the endpoint's, which an override hides, so the name alone identifies it."""
+        """Answer `namespaces.services.get`.
+
+        The name alone identifies the service, because the region is part of the endpoint's host, which an endpoint
+        override hides.
+        """
         short = ask.of("name").rpartition("/")[2]
         for name, service in self.services.items():
             if name.endswith(f"/services/{short}"):

@@ -147,7 +147,7 @@ class Tables:
         return self.tables[key]
 
     def _stamped(self, body: Json, kind: str, key: str) -> Json:
-        """Return the stored form, with the fields that the service sets."""
+        """Return the resource as it is stored, with the fields that the service sets."""
         stamps = {
             "kind": f"bigquery#{kind}",
             "id": f"{self._ground.project}:{key}",

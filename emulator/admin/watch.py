@@ -61,7 +61,7 @@ class Watch:
     # ---- dashboards
 
     def _board(self, ask: Ask) -> str:
-        """Return the dashboard's name, which always has the project's number."""
+        """Return the dashboard's full name, in which the project is always named by its number."""
         return f"projects/{self._ground.number}/dashboards/{ask.of('name', 'dashboardsId').rpartition('/')[2]}"
 
     def create_dashboard(self, ask: Ask) -> Json:

@@ -1,6 +1,7 @@
 """The front of Identity-Aware Proxy before the hub page: a port of its own, which only passes signed-in users.
 
-It works as on Google Cloud, except for access: there a role decides, here every signed-in user may pass.
+It works as on Google Cloud, except for access: here every signed-in user may pass, while on Google Cloud a role
+decides.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class IapFront:
 
 
 def _is_of_the_proxy(name: str) -> bool:
-    """Return True for headers (in lower case) that only Google may set; those of the caller are removed."""
+    """Return True for headers (in lower case) that only Google may set. They are removed from a caller's request."""
     return name.startswith("x-goog-") or name in {"x-serverless-authorization", "forwarded"}
 
 

@@ -1,6 +1,6 @@
 """The pages that the embedded cloud shows to users: sign-in, no access, not running.
 
-They need no script and no other file.
+They need neither a script nor any other file.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def sign_in_page(
 ) -> Response:
     """Return the sign-in page, with status 400 if there is a `fault`.
 
-    `may_lead_to` are further origins that the form may redirect to.
+    `may_lead_to` are other origins to which the form may redirect.
     """
     html = _ENGINE.get_template("sign-in").render(
         title="Sign in",

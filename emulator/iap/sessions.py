@@ -30,7 +30,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions. A cookie is its content and a keyed digest of the content and its host. Thread-safe."""
+    """All sessions. A cookie consists of its content and a keyed digest over the content and its host. Thread-safe."""
 
     def __init__(self, *, now: Callable[[], int] = wall_now) -> None:
         self._key = secrets.token_bytes(32)
@@ -65,7 +65,7 @@ class Sessions:
         return session if self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        """Return True until the session is ended or eight hours have passed."""
+        """Return True while the session was not ended and is less than eight hours old."""
         with self._lock:
             return session.ends > self._now() and session.ident not in self._ended
 

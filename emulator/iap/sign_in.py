@@ -1,4 +1,4 @@
-"""The sign-in page, which accepts any address without proof. It stands for Google's own sign-in."""
+"""The sign-in page, which accepts any address without proof. It takes the place of Google's own sign-in."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class SignIn:
         return made
 
     def identity(self, request: Request) -> Response:
-        """Return the user's identity, as IAP's own special address does."""
+        """Return the user's identity, as IAP does at its own special URL."""
         session = self.session_of(request)
         if session is None:
             return self.ask(request)
@@ -170,7 +170,7 @@ class SignIn:
     def _back(self, asked: str) -> str:
         """Return the target after sign-in: a path of this front or a URL at an environment's host.
 
-        `/` for anything else.
+        Return `/` for anything else.
         """
         if self._is_ours(asked):
             return asked

@@ -92,7 +92,7 @@ def subject_of(email: str) -> str:
 
 
 def named(email: str) -> str:
-    """Return the address as the unsigned header `x-goog-authenticated-user-email` has it."""
+    """Return the address in the form of the unsigned header `x-goog-authenticated-user-email`."""
     return f"{_PROVIDER}:{email}"
 
 

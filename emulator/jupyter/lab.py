@@ -63,17 +63,17 @@ class Lab:
 
     @property
     def pid(self) -> int | None:
-        """The id of its process, None while there is none."""
+        """The id of JupyterLab's process; None while there is none."""
         return self._process.pid if self._process is not None else None
 
     @property
     def dial(self) -> Dial:
-        """The function that connects to it; only users who may open the private folder can connect."""
+        """The function that connects to JupyterLab. Only users who may open the private folder can connect."""
         return to_unix(str(self._socket))
 
     @property
     def authorization(self) -> str:
-        """The Authorization header that it requires."""
+        """The Authorization header that JupyterLab requires."""
         return f"token {self._token}"
 
     @property
@@ -81,7 +81,7 @@ class Lab:
         return self._site.private / "s"
 
     def step(self) -> None:
-        """Check the process and do the next step: start it, or notice that it answers or has died."""
+        """Check the process and take the next step: start it, or note that it now answers or has died."""
         now = real_now()
         if self.state == "ended":
             return
@@ -142,7 +142,7 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Return the process environment: only those of our variables that every program needs.
+        """Return the environment variables of the process: only those of ours that every program needs.
 
         Users' code runs there.
         """
@@ -163,7 +163,7 @@ class Lab:
         }
 
     def kernels(self) -> Kernels | None:
-        """Return the state of its kernels, as Workbench's idle shutdown reads it; None if it does not answer."""
+        """Return the state of JupyterLab's kernels, as Workbench's idle shutdown reads it; None if JupyterLab does not answer."""
         found = self.listing("kernels")
         if found is None:
             return None
@@ -171,10 +171,7 @@ class Lab:
         return "busy" if "busy" in states else "idle" if states else "none"
 
     def listing(self, what: str) -> list[dict[str, Any]] | None:
-        """Return the kernels or terminals that it lists. The call does not change its `last_activity`.
-
-        Return None if it does not answer.
-        """
+        """Return the kernels or terminals that JupyterLab lists; None if it does not answer. The call does not change `last_activity`."""
         raw = self._ask(f"api/{what}?no_track_activity=1")
         try:
             found = json.loads(raw) if raw is not None else None
@@ -201,7 +198,7 @@ class Lab:
             connection.close()
 
     def _bury(self, code: int, now: float) -> None:
-        """Plan the restart: the first time at once, then after growing pauses until it has run steadily."""
+        """Plan the restart: the first one at once, later ones after growing pauses, until the process has run steadily."""
         _log.warning("A JupyterLab ended with status %d and is restarted; its log is %s", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()

@@ -59,7 +59,7 @@ def snapshot() -> dict[int, _Process]:
 
 
 def cpu_seconds(processes: dict[int, _Process], root: int) -> float:
-    """Return the CPU seconds of a process and of all below it."""
+    """Return the CPU seconds of a process and of all its descendants."""
     children: dict[int, list[int]] = {}
     for pid, process in processes.items():
         children.setdefault(process.parent, []).append(pid)
@@ -79,7 +79,7 @@ _GB = 1024**2  # of the kB in /proc/meminfo
 
 
 def reports(instance: Instance) -> bool:
-    """Return True if the machine has a script that runs after its start."""
+    """Return True if the machine has a startup script, which is the reporter."""
     return bool(instance.metadata().get(_SCRIPT))
 
 
@@ -148,7 +148,7 @@ class Options:
 
 @dataclass(slots=True)
 class _Held:
-    """A JupyterLab with its last measurement: the time (real seconds and virtual) and its CPU seconds until then."""
+    """A JupyterLab with its last measurement: the real and the virtual time, and the CPU seconds used until then."""
 
     place: Place
     lab: Lab
@@ -231,7 +231,7 @@ class Labs:
             return host in self._held
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return host, state, pid and number of starts of all JupyterLabs, without their tokens."""
+        """Return the host, state, pid and number of starts of every JupyterLab, without the tokens."""
         with self._lock:
             return [
                 {"host": host, "state": each.lab.state, "pid": each.lab.pid, "starts": each.lab.starts}
@@ -239,7 +239,7 @@ class Labs:
             ]
 
     def count(self, host: str, status: int) -> None:
-        """Count a response to the owner, as the proxy's agent does."""
+        """Count a response to the owner, as the agent of Google's proxy does."""
         with self._lock:
             found = self._held.get(host)
             if found is not None:
@@ -290,10 +290,10 @@ class Labs:
                 self.turn()
                 self.measure()
             except OSError:  # a full disk, or no process left: the next poll tries again
-                _log.exception("JupyterLabs could not be brought in line")
+                _log.exception("JupyterLabs could not be started or stopped")
 
     def turn(self) -> None:
-        """Poll once, and bring folders and processes in line with the models."""
+        """Poll once: create and remove folders, and start and stop processes, as the models require."""
         with self._services.world.lock:
             places, now = look(self._services), self._services.world.clock.now()
             disks = held(self._services.notebooks.fleet.disks, now)

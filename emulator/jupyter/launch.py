@@ -21,7 +21,7 @@ _ROUNDS = 20
 
 
 def adopt_orphans() -> None:
-    """Let processes below us that lose their parent become our children (on Linux), so that they are found at the end."""
+    """Become the parent of descendants whose own parent ends (on Linux), so that they can be ended later."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -52,7 +52,7 @@ def _watch(pipe: int) -> None:
 
 
 def main() -> None:
-    """Serve until the process is told to end."""
+    """Run JupyterLab until the process is told to end."""
     adopt_orphans()
     threading.Thread(target=_watch, args=(int(sys.argv.pop(1)),), daemon=True).start()
     try:

@@ -25,7 +25,7 @@ _COMING = frozenset(["INITIALIZING", "PROVISIONING", "STARTING", "CREATING", "UP
 class Place:
     """An environment with a JupyterLab. `folder` is its disk's folder below the data folder; None without a disk yet.
 
-    `life` changes whenever the environment went down and came up again, even briefly.
+    `life` changes whenever the environment was stopped and started again, even briefly.
     """
 
     host: str
@@ -39,7 +39,7 @@ class Place:
 
     @property
     def coming(self) -> bool:
-        """Return True while the environment is starting."""
+        """Return True while the environment is being created or started."""
         return self.state in _COMING
 
 

@@ -4,8 +4,8 @@ By default every caller may do everything. Only a caller whose bearer token is `
 of that account. So programs that send no token, or a token of their own, are not restricted, and a test can try calls
 of a stolen account.
 
-An allow policy counts where IAM has policies: on the project, the bucket, the topic or subscription, the service account. A
-condition counts only in the one form that the deployment writes; any other condition grants nothing.
+Allow policies of the project, buckets, topics, subscriptions and service accounts are checked. The only supported
+condition is the form that the deployment writes; a binding with any other condition grants nothing.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class AccessModel:
     # --- custom roles
 
     def knows_role(self, role: str) -> bool:
-        """Return True if a binding may name the role: Google's own, or a role of the project that is not deleted."""
+        """Return True if a binding may name the role: a role of Google's, or one of the project that is not deleted."""
         return role.startswith("roles/") or (role in self._roles and not self._roles[role].get("deleted"))
 
     def create_role(self, project: str, body: dict[str, Any]) -> dict[str, Any]:

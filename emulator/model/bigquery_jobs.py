@@ -1,4 +1,4 @@
-"""BigQuery's `jobs.list` over planted jobs. Nothing runs: a job's state follows from its times and the time of the read.
+"""BigQuery's `jobs.list` over jobs that a test plants. Nothing runs: a job's state follows from its times and the time of the read.
 
 Fields and projections are those of the discovery document (JobList of bigquery.v2). A project that was not declared is refused, like a
 project that the caller may not see.
@@ -111,7 +111,7 @@ class BigQueryJobs:
     def listing(
         self, project: str, query: dict[str, str], *, states: Collection[str], principal: str
     ) -> dict[str, Any]:
-        """Answer `jobs.list`: the newest first. `states` are lower-case; none: all states."""
+        """Answer `jobs.list`, newest first. `states` are in lower case; if empty, jobs in all states are listed."""
         if project != self._world.project and project not in self._projects:
             text = f"Access Denied: Project {project}: User does not have bigquery.jobs.list permission in project {project}."
             raise ApiError("PERMISSION_DENIED", text, reason="accessDenied")
@@ -149,7 +149,7 @@ class BigQueryJobs:
 
 
 def times_of(body: dict[str, Any], now: datetime) -> tuple[datetime, datetime | None]:
-    """Return `from` (default: now) and `until` (default: None) of a planted job."""
+    """Return the times `from` (default: now) and `until` (default: None) of a planted job."""
     try:
         begun = parse_rfc3339(body["from"]) if body.get("from") else now
         ended = parse_rfc3339(body["until"]) if body.get("until") else None

@@ -1,4 +1,4 @@
-"""The model of Cloud Identity v1: groups, direct and transitive memberships, as far as an account that manages or views a group needs them.
+"""The model of Cloud Identity v1: groups, and direct and transitive memberships, with the calls that an account with a role in a group uses.
 
 All methods take and return the REST API's JSON. A missing group and a group that the caller may not see get the same response,
 403 "(or it may not exist)", as recorded in Google's own tests (jit-groups, ITestCloudIdentityGroupsClient).
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(slots=True)
 class _Relations:
-    """The transitive members of a group: by address, and in the order of their names, with these names."""
+    """The transitive members of a group: by address, and as rows ordered by their names, with these names as `keys`."""
 
     found: dict[str, dict[str, Any]]
     rows: list[dict[str, Any]]
@@ -115,7 +115,7 @@ class CloudIdentityModel:
         return _done("Group", self.get(name))
 
     def roles_of(self, email: str, resource: str) -> set[str]:
-        """Return the roles of an address in the group that a resource's name begins with; empty if it is no member."""
+        """Return the roles of an address in the group that a resource's name begins with; empty if it is not a member."""
         group = self._groups.get("/".join(resource.split("/")[:2]))
         held = group.members.get(email, {}) if group is not None else {}
         return {str(each.get("name")) for each in held.get("roles", [])}
@@ -318,7 +318,7 @@ class CloudIdentityModel:
         return found
 
     def _expire(self, group: Group) -> None:
-        """Remove the members whose time is over."""
+        """Remove the members whose membership has expired."""
         now = self._world.clock.now()
         for email, row in list(group.members.items()):
             ends = [each["expiryDetail"]["expireTime"] for each in row["roles"] if "expiryDetail" in each]

@@ -1,7 +1,7 @@
-"""The model of Compute Engine v1, as far as a leaver's data needs it: zonal disks (of Workbench instances) and global snapshots.
+"""The model of Compute Engine v1 for the data of leavers: zonal disks of Workbench instances, and global snapshots.
 
-All methods take and return the REST API's JSON, and are called under the world's lock. State that depends on time is computed
-when it is read. A disk is created and deleted by its instance alone: there is no `disks.insert`.
+All methods take and return the REST API's JSON, and are called under the world's lock. State that depends on time is
+computed when it is read. Disks are only created and deleted with their instance: there is no `disks.insert`.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class ComputeOperations:
         return found
 
     def end_badly(self, path: str, at: datetime, error: dict[str, Any]) -> None:
-        """End the operation at the time `at` with this error."""
+        """Let the operation end at the time `at` with this error."""
         found = self._all.get(path)
         if found is not None:
             found.ends, found.error, found.http_status = at, error, 400

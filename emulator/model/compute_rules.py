@@ -82,14 +82,14 @@ def stale_labels() -> ApiError:
 
 
 def check_name(name: Any) -> str:
-    """Return the name if it is valid by RFC 1035; 400 otherwise."""
+    """Return the name if it is valid by RFC 1035; raise 400 otherwise."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid("resource.name", name, f"Must be a match of regex '{_NAME.pattern}'")
     return name
 
 
 def read_labels(labels: Any) -> dict[str, str]:
-    """Return the labels if they follow Google's rules; 400 otherwise."""
+    """Return the labels if they follow Google's rules; raise 400 otherwise."""
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise invalid("resource.labels", "", "Labels are a map of texts.")
     try:
@@ -100,7 +100,7 @@ def read_labels(labels: Any) -> dict[str, str]:
 
 
 def read_request_id(request_id: str) -> str:
-    """Return the request id if it is a UUID or empty; 400 otherwise."""
+    """Return the request id if it is a UUID or empty; raise 400 otherwise."""
     try:
         check_request_id(request_id)
     except ApiError as error:
@@ -109,7 +109,7 @@ def read_request_id(request_id: str) -> str:
 
 
 def check_zone(zone: str) -> str:
-    """Return the zone if Google has it; 400 otherwise."""
+    """Return the zone if Google has it; raise 400 otherwise."""
     if zone not in ZONES:
         raise invalid("zone", zone, "Unknown zone.")
     return zone
@@ -124,7 +124,7 @@ def read_disk(text: Any, *, project: str) -> str:
 
 
 def storage_location(asked: Any, zone: str) -> str:
-    """Return where a snapshot is kept: the one requested location, by default the multi-region of the disk."""
+    """Return the storage location of a snapshot: the requested one, by default the multi-region of the disk."""
     region = zone.rpartition("-")[0]
     if asked in (None, []):
         return _CONTINENTS.get(region.partition("-")[0], region)
@@ -136,12 +136,12 @@ def storage_location(asked: Any, zone: str) -> str:
 
 
 def same_bytes(sent: Any, held: str) -> bool:
-    """Return True if both are the same bytes: gcloud sends the other alphabet of base64 (`-_`)."""
+    """Return True if both base64 texts stand for the same bytes, because gcloud sends the alphabet with `-_`."""
     return isinstance(sent, str) and sent.replace("-", "+").replace("_", "/") == held
 
 
 def fingerprint(labels: dict[str, str]) -> str:
-    """Return a value that changes with the labels: eight bytes in base64."""
+    """Return the fingerprint of labels, a value that changes with them: eight bytes in base64."""
     if not labels:
         return _NO_LABELS
     return base64.b64encode(hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).digest()[:8]).decode()

@@ -173,7 +173,7 @@ class DataprocModel:
         )
 
     def delete(self, name: str, *, uuid: str = "", request_id: str = "") -> dict[str, Any]:
-        """Answer `DeleteCluster`, by name, and by uuid if given. Refused while the cluster is being created or deleted."""
+        """Answer `DeleteCluster`, by name, and by uuid if given. The call is refused while the cluster is being created or deleted."""
         now = self._now()
         earlier = self._repeated("DELETE", request_id)
         if earlier is not None:
@@ -196,7 +196,7 @@ class DataprocModel:
     # --- jobs
 
     def region(self, project: str, region: str) -> str:
-        """Return the full name of a region, after all due changes; the jobs of its clusters are in `jobs`."""
+        """Apply all due changes, and return the full name of the region. The jobs of its clusters are in `jobs`."""
         self._now()
         return self._check(project, region)
 
@@ -265,7 +265,7 @@ class DataprocModel:
         return f"projects/{project}/regions/{region}"
 
     def _zones(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, ...]:
-        """Return the named zone, or else (Auto Zone) those that have all machine types; 400 if there is none.
+        """Return the named zone, or else (Auto Zone) those that have all machine types; raise 400 if there is none.
 
         Such a create is refused at once, with Compute Engine's words (hashicorp/terraform-provider-google#5860).
         """
@@ -290,7 +290,7 @@ class DataprocModel:
         return tuple(fit)
 
     def _place(self, project: str, zones: tuple[str, ...], cluster: str) -> tuple[str, dict[str, Any] | None]:
-        """Return the first of the zones without a scripted `sold_out`, and the operation's error or None.
+        """Return the first zone that is not scripted as `sold_out`, with the operation's error or None.
 
         Code and text are those of observed operations: github.com/kestra-io/plugin-gcp/issues/698.
         """
@@ -355,7 +355,7 @@ class DataprocModel:
 
 
 def _place_of(name: str) -> tuple[str, str]:
-    """Return project and region of a full name; 400 if the name is in no region."""
+    """Return project and region of a full name; raise 400 if the name is in no region."""
     match name.split("/"):
         case ["projects", project, "regions", region, _, *_]:
             return project, region

@@ -34,7 +34,7 @@ _JUPYTER_PAGES = {"Jupyter": "/gateway/default/jupyter/", "JupyterLab": "/gatewa
 
 @dataclass(slots=True)
 class Cluster:
-    """A cluster: CREATING until `ready`, then RUNNING, or ERROR with an `error`; DELETING from `deleting` until `gone`.
+    """A cluster. It is CREATING until `ready`, then RUNNING, or ERROR with an `error`; it is DELETING from `deleting` until `gone`.
 
     At `expires` Dataproc deletes it by itself, according to its lifecycleConfig. Jobs keep the cluster until
     `worked_until`; with `works`, a job never ends.
@@ -63,7 +63,7 @@ class Cluster:
         return self.history(now)[-1][0]
 
     def view(self, now: datetime, gateway: Gateway | None = None) -> dict[str, Any]:
-        """Return the REST JSON. Web pages and the start of idleness appear once the cluster is RUNNING (inferred, for both)."""
+        """Return the REST JSON. The web pages and the start of idleness appear once the cluster is RUNNING (both inferred)."""
         rows = [{"state": state, "stateStartTime": rfc3339(at)} for state, at in self.history(now)]
         if self.error is not None and now >= self.ready:
             rows[1]["detail"] = str(self.error["message"])
@@ -124,7 +124,7 @@ class Cluster:
 
 @dataclass(slots=True)
 class ClusterOperation:
-    """An operation on a cluster; done at `ends`, with the `error` if there is one."""
+    """An operation on a cluster. It is done at `ends`, with the `error` if there is one."""
 
     name: str
     kind: str
@@ -167,7 +167,7 @@ _TIMES = ("created", "ready", "deleting", "gone", "expires", "worked_until", "st
 
 
 def row_of(each: Cluster | ClusterOperation) -> dict[str, Any]:
-    """Return the state as JSON-able data."""
+    """Return the cluster's or operation's state as JSON-able data."""
     row = {known.name: getattr(each, known.name) for known in fields(each)}
     return row | {key: rfc3339(row[key]) for key in _TIMES if row.get(key)}
 

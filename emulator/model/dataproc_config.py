@@ -46,7 +46,7 @@ def message_type(name: str) -> Any:
 
 
 def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for an unknown field, a wrong value, or two fields of a oneof.
+    """Return the body in canonical form; raise 400 for an unknown field, a wrong value, or two fields of a oneof.
 
     Keys are sorted, because protobuf returns a map's entries in an order that differs between processes.
     """
@@ -59,7 +59,7 @@ def read_message(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_cluster(body: dict[str, Any], *, project: str, region: str, now: datetime) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for a wrong name, label, zone or time to live, or for contradicting fields."""
+    """Return the body in canonical form; raise 400 for a wrong name, label, zone or time to live, or for contradicting fields."""
     asked = read_message("Cluster", body)
     name = asked.get("clusterName", "")
     if not _NAME.fullmatch(name):
@@ -173,7 +173,7 @@ def zone_of(asked: dict[str, Any]) -> str:
 def filled(asked: dict[str, Any], *, project: str, region: str, zone: str, mark: str, now: datetime) -> dict[str, Any]:
     """Return the resulting cluster: uuid, Google's labels, and zone, network and machines as recorded if the caller did not set them.
 
-    The hundred Hadoop properties that the real API computes are missing; those of the caller are present.
+    The caller's Hadoop properties are included, but not the hundred that the real API computes.
     """
     name = asked["clusterName"]
     uuid = uuid_of(mark)
@@ -255,7 +255,7 @@ def workers_of(cluster: dict[str, Any]) -> int:
 
 
 def without_machines(cluster: dict[str, Any]) -> dict[str, Any]:
-    """Return the cluster as in the response of a create's operation: without the names of its machines (recorded)."""
+    """Return the cluster in the form of a create operation's response, without the names of its machines (recorded)."""
     config = {
         key: {k: v for k, v in value.items() if k != "instanceNames"} if key.endswith("Config") else value
         for key, value in cluster["config"].items()

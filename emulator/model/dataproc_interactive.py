@@ -36,7 +36,7 @@ RUNNING = ("CREATING", "ACTIVE")
 
 @dataclass(slots=True)
 class Session:
-    """A session: CREATING until `active`, then ACTIVE; TERMINATING from `ending` until `ended`; removed from `gone` on if deleted."""
+    """A session. It is CREATING until `active`, then ACTIVE, and TERMINATING from `ending` until `ended`. A deleted one is removed at `gone`."""
 
     name: str
     body: dict[str, Any]

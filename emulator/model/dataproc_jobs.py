@@ -1,6 +1,6 @@
 """The model of jobs on Dataproc clusters: submit, get, list. Nothing runs: states follow from the times of a job and of the read.
 
-A job is PENDING for five seconds and RUNNING until it is DONE; a job of a cluster that is deleted before ends in ERROR.
+A job is PENDING for five seconds and RUNNING until it is DONE; if its cluster is deleted before, it ends in ERROR.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KINDS = (
 
 @dataclass(slots=True)
 class Job:
-    """A job: PENDING from `submitted`, RUNNING five seconds later, DONE at `ends` (None: never), ERROR at `lost` if that is earlier."""
+    """A job. It is PENDING from `submitted`, RUNNING five seconds later, and DONE at `ends` (None: never), or ERROR at `lost` if that is earlier."""
 
     parent: str
     job_id: str
@@ -65,7 +65,7 @@ class Job:
 
 
 class ClusterJobs:
-    """All jobs of the project. The caller looks up the cluster and updates it."""
+    """All jobs of the project. The caller must look up and update the cluster itself."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -89,7 +89,7 @@ class ClusterJobs:
         submitted: datetime | None = None,
         ends: datetime | None = None,
     ) -> dict[str, Any]:
-        """Answer `SubmitJob` on a cluster that runs. The job runs until `ends` (None: for ever)."""
+        """Answer `SubmitJob` for a running cluster. The job runs until `ends` (None: for ever)."""
         read_request_id(request_id)
         now = self._world.clock.now()
         same = (each for each in self._jobs.values() if request_id and each.request_id == request_id)

@@ -128,7 +128,7 @@ class SessionTemplates:
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the body in canonical form; 400 for unknown fields, wrong labels and times to live."""
+    """Return the body in canonical form; raise 400 for unknown fields, wrong labels and times to live."""
     asked = read_message("SessionTemplate", body)
     check_cluster_labels(asked.get("labels", {}))
     execution = asked.get("environmentConfig", {}).get("executionConfig", {})

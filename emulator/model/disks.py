@@ -78,7 +78,7 @@ class Snapshot:
     content: bytes = b""
 
     def status(self, now: datetime) -> str:
-        """Return the state as the API names it."""
+        """Return the snapshot's state, by its name in the API."""
         if self.deleting:
             return "DELETING"
         if now < self.ends:
@@ -91,7 +91,7 @@ T = TypeVar("T", Disk, Snapshot)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The requested properties of a new snapshot."""
+    """The properties that a request for a snapshot states."""
 
     path: str
     location: str
@@ -121,7 +121,7 @@ class Disks:
             self._add(instance, role, asked, at=at)
 
     def follow(self, instance: Instance) -> None:
-        """Copy labels and sizes from the instance, after these have changed on the instance."""
+        """Copy the labels and disk sizes from the instance after they have changed there."""
         setup = instance.body["gceSetup"]
         for role, asked in ((BOOT, setup["bootDisk"]), (DATA, setup["dataDisks"][0])):
             disk = self.disks.get(disk_path(instance, role))
@@ -134,7 +134,7 @@ class Disks:
             self._remove(disk_path(instance, role), at)
 
     def lose(self, instance: Instance, at: datetime) -> None:
-        """Delete the data disk alone."""
+        """Delete only the data disk."""
         self._remove(disk_path(instance, DATA), at)
 
     def restore(self, instance: Instance, snapshot: str, at: datetime) -> None:
@@ -174,7 +174,7 @@ class Disks:
         self._leaving.add(snapshot.path)
 
     def freeze(self, disk: Disk, draft: Draft, operation: ComputeOperation, *, now: datetime) -> Snapshot:
-        """Return a new snapshot of the disk's present content. The snapshot ends with its operation, and fails with it."""
+        """Return a new snapshot of the disk's present content. It becomes READY when its operation ends, or FAILED if the operation fails."""
         made = Snapshot(
             path=draft.path,
             gce_id=self._gce_id(draft.path),

@@ -1,10 +1,10 @@
 """The filters of lists, time series and subscriptions: one parser, and the comparisons of each service.
 
-    either     = both { OR both }
+either     = both { OR both }
     both       = term { AND term }        Dataproc and Monitoring take a space for AND
     term       = [NOT] ( "(" either ")" | comparison )
 
-The parser of each service defines its comparisons. An invalid filter gives 400 INVALID_ARGUMENT.
+Each service has a parser of its own, which defines the comparisons. An invalid filter gives 400 INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ _FUNCTIONS: dict[str, Callable[[str, list[str]], bool]] = {
 
 
 class _Series(Parser):
-    """The filter of Monitoring: `field = "v"`, `!=`, `:`, and functions for the value. A row is a series' fields by name."""
+    """The filter of Monitoring: `field = "v"`, `!=`, `:`, and functions such as `starts_with` as a value. A row maps field names to values."""
 
     refusal = 'Field filter had an invalid value of "{text}": {why}.'
 
@@ -344,8 +344,8 @@ def fields_filter(
 ) -> Predicate:
     """Return the predicate on a resource by its `fields`; an empty filter accepts all.
 
-    `known` are the fields that may be named; `labels.` stands for any label. With `alone`, a field may appear without a value
-    and must then only be present. With `either`, OR is supported, and AND binds more tightly.
+    `known` are the fields that may be named; `labels.` stands for any label. With `alone`, a field may appear without a
+    value; it then only has to be present. With `either`, OR is supported, and AND binds more tightly.
     """
     if not text.strip():
         return lambda _row: True

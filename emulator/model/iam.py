@@ -36,7 +36,7 @@ _FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2
 
 @dataclass(slots=True)
 class Account:
-    """A service account. `policy` lists the members that may act as the account."""
+    """A service account. `policy` is its IAM policy, which lists the members that may act as it."""
 
     project: str
     email: str
@@ -192,7 +192,7 @@ class IamModel:
         return {}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """Answer `serviceAccounts.delete`: the account is gone at once and for good, and becomes a `deleted:` member in every policy."""
+        """Answer `serviceAccounts.delete`. The account is permanently deleted at once, and becomes a `deleted:` member in every policy."""
         account = self._find(name, "delete")
         del self._living[account.email], self._accounts[account.unique_id]
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))
@@ -217,12 +217,12 @@ class IamModel:
         return written
 
     def account(self, email: str) -> dict[str, Any] | None:
-        """Return the account of this address with all its fields, or None."""
+        """Return the account with this address and all its fields; None if there is none."""
         held = self._living.get(email)
         return _view(held) if held is not None else None
 
     def check_member(self, email: str) -> None:
-        """Raise 400 if the address is of this project but no such account exists, or policies do not know it yet."""
+        """Raise 400 for an address of this project if no such account exists, or if it is too new for policies."""
         if not email.endswith(f"@{self.world.project}.iam.gserviceaccount.com"):
             return
         held, now = self._living.get(email), self.world.clock.now()

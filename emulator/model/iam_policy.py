@@ -1,4 +1,4 @@
-"""The allow policies: how a new policy is checked and kept, and what happens to a member whose account is deleted."""
+"""The allow policies: the checks of a new policy, its stored form, and the renaming of members whose account is deleted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def etag_of(serial: int) -> str:
 
 
 def read_etag(sent: Any) -> str:
-    """Return a received etag in the form in which it was issued.
+    """Return an etag from a request in the form in which it was issued.
 
     gcloud decodes it and re-encodes it with `-_` for `+/`.
     """
@@ -53,7 +53,7 @@ class Policy:
     serial: int = 0
 
     def view(self, version: int = 0) -> dict[str, Any]:
-        """Return the policy for a caller who requests this version.
+        """Return the policy in the form for a caller who requests this version.
 
         Below version 3, a condition only appears as a suffix of its role.
         """
@@ -93,7 +93,7 @@ class Policy:
 
 
 def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[int, Bindings]:
-    """Return version and bindings of a new policy: equal roles joined, members unique and sorted, empty bindings left out.
+    """Return the version and the bindings of a new policy: bindings of one role are joined, members are unique and sorted, empty bindings are dropped.
 
     `check_account` raises an error for the address of a service account that cannot be a member.
     """
@@ -185,5 +185,5 @@ def _check_member(member: str, check_account: Callable[[str], None]) -> None:
 
 
 def tombstone(email: str, unique_id: str) -> str:
-    """Return the member name of an account after its deletion."""
+    """Return the name by which a policy lists an account after its deletion."""
     return f"deleted:{ACCOUNT}{email}?uid={unique_id}"

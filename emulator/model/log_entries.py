@@ -46,7 +46,7 @@ class LogEntries:
         self._serial = 0
 
     def add(self, service: str, line: str, *, region: str = "europe-west1") -> None:
-        """Add a line that a function wrote; an empty line is no entry."""
+        """Add a line that a function wrote; an empty line is ignored."""
         if not line.strip():
             return
         with self._world.lock:
@@ -70,7 +70,7 @@ class LogEntries:
             )
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `entries.write`, as far as the product uses it: each entry names its log, and has a JSON payload."""
+        """Answer `entries.write`. Only the form that the product uses is served: each entry names its log, and has a JSON payload."""
         unknown = sorted(set(body) - {"entries", "logName", "resource", "labels", "partialSuccess", "dryRun"})
         if unknown:
             text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'
@@ -144,7 +144,7 @@ class LogEntries:
 
 
 def _payload(line: str, now: str) -> dict[str, Any]:
-    """Return the part of the entry that comes from the line, as Cloud Run's agent reads it: JSON objects have special fields."""
+    """Return the fields of the entry that come from the line, as Cloud Run's agent reads it: a JSON object may have special fields."""
     try:
         said = json.loads(line)
     except ValueError:
@@ -178,7 +178,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class _Entries(Parser):
-    """The Logging query language: `field = value`, `!=`, `:`, `=~`, `!~`, orders, `=("a" OR "b")`, and a bare text for any field."""
+    """The Logging query language: `field = value`, `!=`, `:`, `=~`, `!~`, `<` and its like, `=("a" OR "b")`, and a bare text, which matches any field."""
 
     word = r"[A-Za-z0-9_@%/*+](?:[\w@%/*+.\-]|(?<=\d):(?=\d))*"  # a colon is part of a time only
     marks = r"!=|=~|!~|<=|>=|[=:<>(),.\-]"
@@ -253,7 +253,7 @@ def _shown(value: Any) -> str:
 
 
 def _as_ordered(path: str, value: Any) -> Any:
-    """Return a value that can be compared: a severity's number, a time, a number; None for anything else."""
+    """Return a value for comparisons: a severity's number, a time, or a number; None for anything else."""
     if path == "severity":
         return SEVERITIES.get(str(value).upper())
     if path in {"timestamp", "receiveTimestamp"}:

@@ -1,4 +1,4 @@
-"""The sinks of Cloud Logging: of the project and of its organization. No log flows through them here."""
+"""The sinks of Cloud Logging, of the project and of its organization. They do not export any entry here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _OWN = ("_Required", "_Default")
 class Sinks:
     """The sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`).
 
-    With an `organization`, other organizations are refused; with None, there is no organization. `any_organization` takes all.
+    Only `organization` is accepted as an organization; None: there is none. With `any_organization`, every organization
+    is accepted.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Sinks:
         self.by_name = dict(state)
 
     def check_parent(self, name: str) -> None:
-        """Raise 403 for another project or organization."""
+        """Raise 403 unless the parent is this project or an accepted organization."""
         kind, _, rest = name.partition("/")
         owner = rest.partition("/")[0]
         ours = {self._project, self._number} if kind == "projects" else {self._organization}
@@ -107,7 +108,7 @@ class Sinks:
         return {}
 
     def get(self, name: str) -> dict[str, Any]:
-        """Answer `sinks.get`; 404 if there is none."""
+        """Answer `sinks.get`; raise 404 for a missing sink."""
         self.check_parent(name)
         parent, _, short = name.rpartition("/sinks/")
         if name not in self.by_name and short in _OWN:

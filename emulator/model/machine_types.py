@@ -19,7 +19,7 @@ _LIKE_N1 = {"F1": "N1", "G1": "N1"}
 
 @dataclass(frozen=True, slots=True)
 class MachineType:
-    """A machine type: its series (`N2`), its vCPUs, and the accelerators that it always brings."""
+    """A machine type: its series (`N2`), its vCPUs, and the accelerators that it includes."""
 
     name: str
     series: str
@@ -59,7 +59,7 @@ def _rows(name: str) -> list[list[str]]:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """Return the mapping of a text such as `8 1g=12`; a key without `=` is its own number."""
+    """Return the mapping in a text such as `8 1g=12`. A key without `=` is its own number."""
     return {key: int(number or key) for key, _, number in (part.partition("=") for part in text.split())}
 
 
@@ -111,7 +111,7 @@ def vcpus_of(machine: str) -> int:
 def machine_problem(project: str, zone: str, name: str, *, accelerator: str = "") -> str | None:
     """Return why the zone has no such machine type, in Compute Engine's words; None if it has.
 
-    In some zones N1 comes with a T4 only.
+    In some zones, N1 machines exist only with a T4.
     """
     kind, offered = machine_type(name), _SERIES.get(zone, frozenset[str]())
     if kind is not None and kind.series in offered:
@@ -138,7 +138,8 @@ def _attachable() -> Mapping[str, tuple[Mapping[str, int], frozenset[str]]]:
 def accelerator_problem(project: str, zone: str, machine: MachineType, accelerator: str, count: int) -> str | None:
     """Return why these accelerators do not fit the machine or the zone; None if they do.
 
-    Only N1 takes accelerators. A2, A3, A4, G2 and G4 bring their own, which may be named with their own count.
+    Only N1 machines take accelerators. A2, A3, A4, G2 and G4 include theirs, which may be named with the included
+    number.
     """
     shown = compute_name(accelerator)
     incompatible = f"[{shown}, {machine.name}] features are not compatible for creating instance."
@@ -175,7 +176,7 @@ def has_accelerator(zone: str, name: str) -> bool:
 
 
 def has_disk_type(zone: str, name: str) -> bool:
-    """Return True if a machine of any series of the zone takes this disk type (`pd-ssd`)."""
+    """Return True if any machine series of the zone supports this disk type (`pd-ssd`)."""
     return any(name in _disk_types().get(series.rstrip("*"), {}) for series in _SERIES[zone])
 
 

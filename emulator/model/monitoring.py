@@ -98,7 +98,7 @@ class _Series:
 
     @property
     def key(self) -> str:
-        """The key that orders series over the pages of a list."""
+        """The sort key of the series in a paged list."""
         return f"{self.machine.gce_id} {self.code}"
 
     @property
@@ -145,11 +145,11 @@ class MonitoringModel:
         self.counter = state.get("counter", DEFAULT_COUNTER)
 
     def settings(self) -> dict[str, Any]:
-        """Return the switches of the control API."""
+        """Return the settings that the control API can change."""
         return {"counter": self.counter, "lag_seconds": self.lag.total_seconds()}
 
     def configure(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` in quiet minutes, too, or `invisible`."""
+        """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` with points of 0 in quiet minutes, or `invisible`."""
         if set(body) != {"counter"} or body["counter"] not in COUNTER_MODES:
             raise ApiError("INVALID_ARGUMENT", f"`counter` is one of {COUNTER_MODES}, and there is no other switch")
         self.counter = str(body["counter"])

@@ -23,8 +23,8 @@ MINUTE = timedelta(minutes=1)
 class Metric:
     """A metric of a `gce_instance`: its kind, its value's type and its unit.
 
-    `value` returns the value of a machine's minute from the machine, the minute, its vCPUs and the response code (empty for metrics
-    that have no series by code); None is no point.
+    `value` takes the machine, the minute, the vCPUs and the response code (empty for a metric without codes). It
+    returns the value of that minute; None means no point.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Query:
 
 
 def whole_of(fields: dict[str, str]) -> dict[str, str]:
-    """Return the fields that are the same for all series and that every sum keeps."""
+    """Return the names of the fields that all series share, and that every sum therefore keeps."""
     return {name: fields[name] for name in ("metric.type", "resource.type", "resource.labels.project_id")}
 
 
@@ -179,7 +179,7 @@ def page_token_of(key: str, first: int) -> str:
 
 
 def cursor_of(query: Query) -> tuple[str, int]:
-    """Return the series and the point at which the page begins.
+    """Return the series and the point with which the token's page begins.
 
     Raise `ApiError` (400) for a token that was not issued here.
     """

@@ -49,7 +49,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class _Verb:
-    """The effect of a call: the states that it passes (offset, state), and the end of its operation."""
+    """The effect of a call: the states through which the instance goes, as (offset, state), and the end of the operation."""
 
     endpoint: str
     verb: str
@@ -205,7 +205,7 @@ class NotebooksModel:
         return self._run(instance, verb, now=now, request_id=request_id, problem=problem)
 
     def delete(self, name: str, *, request_id: str = "") -> dict[str, Any]:
-        """Answer `DeleteInstance`: the instance is listed until the operation is done; the state DELETED is never shown."""
+        """Answer `DeleteInstance`. The instance is listed until the operation is done, and never in the state DELETED."""
         check_request_id(request_id)
         now = self._now()
         earlier = self._repeated("DeleteInstance", name, request_id, now)
@@ -250,14 +250,14 @@ class NotebooksModel:
         )
 
     def reset(self, name: str) -> dict[str, Any]:
-        """Answer `ResetInstance`: the VM is power-cycled, only while it is running."""
+        """Answer `ResetInstance`: power-cycle the VM. The VM must be running."""
         instance = self._running(name, "reset")
         steps = ((timedelta(0), "STARTING"), (self.timings.reset, "ACTIVE"))
         verb = _Verb("ResetInstance", "reset", self.timings.reset, steps, {"revert": "ACTIVE"})
         return self._run(instance, verb, now=self._now())
 
     def upgrade(self, name: str) -> dict[str, Any]:
-        """Answer `UpgradeInstance`: upgrade to the newest image, only while the VM is running (docs/platform-facts.md#211-upgrades)."""
+        """Answer `UpgradeInstance`: upgrade to the newest image. The VM must be running (docs/platform-facts.md#211-upgrades)."""
         instance = self._running(name, "upgraded")
         if instance.metadata().get("version") == self.image.version:
             raise ApiError("FAILED_PRECONDITION", "Current and latest available image are the same")
@@ -312,7 +312,7 @@ class NotebooksModel:
     # --- for Monitoring and the control routes
 
     def resolve(self, text: str) -> Instance:
-        """Return an instance by full name or id; 404 if there is none, 400 if several zones have that id."""
+        """Return an instance by full name or id. Raise 404 if there is none, 400 if several zones have that id."""
         self._now()
         if "/" in text:
             return self.fleet.find(text)
@@ -339,7 +339,7 @@ class NotebooksModel:
         return self._find(name)
 
     def settle(self) -> datetime:
-        """Apply all due changes. Return the virtual time."""
+        """Apply all due changes, and return the virtual time."""
         return self._now()
 
     def _now(self) -> datetime:
@@ -380,7 +380,7 @@ class NotebooksModel:
     def _run(
         self, instance: Instance, verb: _Verb, *, now: datetime, request_id: str = "", problem: Status | None = None
     ) -> dict[str, Any]:
-        """Start the operation; with a scripted `operation_error`, its last states are not reached.
+        """Start the operation. With a scripted `operation_error`, the instance does not reach the last states.
 
         With a `problem`, the operation ends with that error.
         """

@@ -36,7 +36,7 @@ class Script:
         return self.since <= moment and (self.until is None or moment < self.until)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON that the control route takes, without the instance."""
+        """Return the script in the JSON form of the control route, without the instance."""
         found: dict[str, Any] = {"from": rfc3339(self.since), "until": rfc3339(self.until) if self.until else None}
         counts = None if self.requests_per_minute is None else dict(self.requests_per_minute)
         return found | {
@@ -49,7 +49,7 @@ class Script:
 
 @dataclass(slots=True)
 class Measured:
-    """A minute of a machine as it was measured: busy seconds (of all its vCPUs together) in `seconds`, and responses by code."""
+    """A measured minute of a machine: the busy seconds of all its vCPUs together, the measured `seconds`, and the responses by code."""
 
     busy: float = 0.0
     seconds: float = 0.0
@@ -113,7 +113,7 @@ class Machine:
             self.spans[-1] = self.spans[-1]._replace(ended=at)
 
     def during(self, since: datetime, until: datetime) -> Machine:
-        """Return the machine with the scripts of a time only: who asks for each of its minutes looks through fewer."""
+        """Return the machine with only the scripts of an interval, so that reading its minutes one by one is fast."""
         scripts = [
             script
             for script in self.scripts
@@ -130,7 +130,7 @@ class Machine:
         return sorted(scripted | {code for held in self.measured.values() for code in held.responses})
 
     def cpu(self, moment: datetime, default: float) -> float:
-        """Return the utilization at a moment, 0 to 1. The last script takes precedence over the measured use.
+        """Return the utilization at a moment, from 0 to 1. The last script takes precedence over measurements.
 
         The `default`, the load of a machine without its user's work, is added to a measured use.
         """

@@ -1,6 +1,4 @@
-"""The instances over time.
-
-These are the states that they go through, the effects of ended operations, and changes made outside the API.
+"""The instances over time: their states, the effects of ended operations, and changes made outside the API.
 
 There is no thread: `settle(now)` applies all due changes in order of time, each with its own moment.
 """
@@ -85,7 +83,7 @@ class Fleet:
             self._watched.add(machine.gce_id)
 
     def observe(self, instance: Instance, observed: Observed, *, until: datetime) -> None:
-        """Note what was measured on the instance's machine until now."""
+        """Store the use of the instance's machine that was measured until now."""
         machine = self.machines[instance.gce_id]
         begun = max(observed.since, instance.active_since or until)
         machine.measure(begun, until, utilization=observed.utilization, responses=observed.responses)
@@ -181,10 +179,7 @@ class Fleet:
             self.operations.end(operation, now=at, error=operation.error, response=response)
 
     def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
-        """Keep the remnant of a failed create, unless scripted otherwise.
-
-        After other failures, restore the previous state.
-        """
+        """Leave a remnant after a failed create, unless scripted otherwise. After any other failure, restore the previous state."""
         if operation.verb == "create":
             if operation.payload.get("remnant", True) is False:
                 self.remove(instance, at)
@@ -210,7 +205,7 @@ class Fleet:
         return packed(full_view(instance, at, self.gateway))
 
     def _native_idle_stops(self, until: datetime) -> bool:
-        """Apply Workbench's own idle shutdown, which watches kernels only; here only if a script has a state of kernels.
+        """Apply Workbench's own idle shutdown, which watches only kernels. It acts here only if a script states the kernels' state.
 
         Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown. An absent or empty `idle-timeout-seconds` is off: an
         empty value removes the key, and the docs call that off.

@@ -49,7 +49,7 @@ GOOGLE_ONLY = frozenset(
 
 
 def digest(*parts: object) -> str:
-    """Return 64 hex digits that depend only on the parts, so that ids look random but are the same in every run."""
+    """Return 64 hex digits that depend only on the given parts, so that ids look random but are the same in every run."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
@@ -63,8 +63,9 @@ def stamp(moment: datetime) -> str:
 class Instance:
     """An instance: `body` is the part of the REST JSON that does not depend on time; the rest is added when it is read.
 
-    `plan` numbers the present chain of state changes: an event of an older plan is void. `vm_exists` is True once the
-    VM exists; `active_since` is None unless ACTIVE. `owner` is a separate field, because reads do not return it.
+    `plan` is the number of the present series of state changes; events of an older plan are ignored. `vm_exists` is
+    True once the VM exists; `active_since` is None unless ACTIVE. `owner` is a separate field, because reads do not
+    return it.
     """
 
     name: str

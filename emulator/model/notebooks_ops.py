@@ -2,7 +2,7 @@
 
 Nothing runs: state is computed when it is read.
 
-An operation is separate from its instance: a finished operation only means that the control plane has done its part.
+An operation is separate from its instance: after the end of an operation, the instance may still be in transition.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ _SYSTEM_LABELS = {
 
 
 def read_mask(text: str) -> list[str]:
-    """Return the paths of an update mask in snake_case; 400 if it is empty or names a field that cannot be changed."""
+    """Return the paths of an update mask in snake_case. Raise 400 if it is empty or names a field that cannot be changed."""
     paths = [re.sub(r"([A-Z])", lambda found: "_" + found.group(1).lower(), path.strip()) for path in text.split(",")]
     paths = [path for path in paths if path]
     if not paths:

@@ -3,8 +3,9 @@
 Google documents the body, and that the existing data disk is deleted and a new one from the snapshot is attached. Only
 snapshots of Workbench data disks are supported ("can cause the instance to function incorrectly").
 
-Not documented, so our own decision: an instance can be restored in both settled states (unless a test narrows
-`NotebooksModel.restore_from`), and a snapshot that is unknown, not READY or not of a data disk is refused at once.
+The following is not documented, so it is our own decision. An instance can be restored while ACTIVE or STOPPED, unless
+a test limits `NotebooksModel.restore_from`. A snapshot that is unknown, not READY or not of a data disk is refused at
+once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _FIELDS = {"projectId": "project_id", "snapshotId": "snapshot_id"}
 
 
 def restore_source(body: dict[str, Any], disks: Disks, *, project: str, now: datetime) -> Snapshot:
-    """Return the snapshot that `{snapshot: {projectId, snapshotId}}` names, by name or numeric id."""
+    """Return the snapshot that the body `{snapshot: {projectId, snapshotId}}` names by its name or numeric id."""
     asked = body.get("snapshot")
     if not isinstance(asked, dict):
         raise invalid("snapshot must be specified.")

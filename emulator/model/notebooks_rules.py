@@ -1,4 +1,4 @@
-"""The rules of Notebooks v2 names and bodies: the errors of create, in the order in which the real API checks."""
+"""The rules for names and bodies of Notebooks v2. Errors of create are raised in the order in which the real API checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check_instance_id(instance_id: str) -> None:
 
 
 def check_request_id(request_id: str) -> None:
-    """Raise 400 for a request id that is neither a UUID nor absent; the zero UUID is not supported."""
+    """Raise 400 for a request id that is not a UUID, and for the zero UUID. A missing request id is valid."""
     if request_id and (not _UUID.match(request_id) or not request_id.strip("0-")):
         raise invalid(
             f'Invalid value for request_id: "{request_id}". It must be a valid UUID other than the zero UUID.'
@@ -106,7 +106,7 @@ def check_tags(tags: list[str]) -> None:
 
 
 def machine_url(project: str, zone: str, text: str) -> str:
-    """Return the full URL of a machine type given by name, partial or full URL; 400 if it is malformed or of another zone."""
+    """Return the full URL of a machine type that is given by name, partial or full URL. Raise 400 if it is malformed or of another zone."""
     found = _MACHINE.match(text)
     if found is None or (found["zone"] or zone) != zone:
         raise invalid(f"Invalid machine type: '{text}'.")

@@ -94,20 +94,20 @@ class Violations:
         self._found: list[tuple[str, str]] = []
 
     def unknown(self, name: str, path: str) -> None:
-        """Note the violation of a name that the message does not have."""
+        """Note a name that the message does not have."""
         self._found.append(
             (path, f"Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field.")
         )
 
     def bad(self, path: str, type_name: str, value: Any) -> None:
-        """Note the violation of a value that the field cannot have."""
+        """Note a value that is invalid for the field."""
         shown = (
             f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
         )
         self._found.append((path, f"Invalid value at '{path}' ({type_name}), {shown}"))
 
     def oneof(self, path: str, oneof: str, name: str) -> None:
-        """Note the violation of a second member of a oneof."""
+        """Note a second field of a oneof."""
         self._found.append(
             (path, f"Invalid value at '{path}' (oneof), oneof field '{oneof}' is already set. Cannot set '{name}'")
         )
@@ -137,7 +137,7 @@ def _camel(name: str) -> str:
 
 
 def _extra(name: str, shape: Any) -> Field:
-    """Return a field of `REST_ONLY`."""
+    """Return a field that only the REST API has, from `REST_ONLY`."""
     repeated = isinstance(shape, list)
     inner = shape[0] if repeated else shape
     if isinstance(inner, dict):
@@ -196,7 +196,8 @@ def schema(message: str) -> Mapping[str, Field]:
 def parse(message: str, body: Any, *, at: str) -> dict[str, Any]:
     """Return the body in canonical form: camelCase, int64 as text, enum values by name, defaults (false, 0, "", null) left out.
 
-    `at` is the request field that holds it, for the error texts (`instance`). Raises `ApiError` 400 with all violations.
+    `at` is the name of the request field with the body, such as `instance`, for the error texts. Raises `ApiError` 400
+    with all violations.
     """
     found = Violations()
     result = _message(schema(message), body, at, found)

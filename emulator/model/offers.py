@@ -1,8 +1,6 @@
-"""The read calls on the offer of Compute Engine.
+"""The read calls on Compute Engine's offer: zones, images, networks, and the types of machines, disks and accelerators in a zone.
 
-It has zones, images, networks, and the types of machines, disks and accelerators in a zone.
-
-They use the tables and declarations by which a machine is refused (`machine_types`, `surroundings`).
+They use the tables and declarations that also decide if a machine can be created (`machine_types`, `surroundings`).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _PATH = re.compile(
 
 
 def read_offer(path: str, project: str, surroundings: Surroundings) -> dict[str, Any]:
-    """Return the resource at `projects/P/...`; 404 if the project has none."""
+    """Return the resource at `projects/P/...`; raise 404 if the project has none."""
     match = _PATH.fullmatch(path)
     if match is None or not _exists(match, project, surroundings):
         raise not_found(path)

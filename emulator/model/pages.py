@@ -32,7 +32,7 @@ def listed(
     descending: bool = False,
     view: Callable[[T], Any] = lambda item: item,
 ) -> dict[str, Any]:
-    """Return `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, in the order of `key`.
+    """Return one page of a list as `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, ordered by `key`.
 
     Without items or without a next page, the key is missing. Raise 400 for a negative size and for a token of another
     listing (`scope`).
@@ -58,7 +58,7 @@ def _beyond(value: int | str, last: int | str, *, descending: bool) -> bool:
 
 
 def read_token(token: str, scope: str) -> int | str:
-    """Return the key of the last item before the page; 400 for a token of another listing (`scope`)."""
+    """Return the key of the last item before the page; raise 400 for a token of another listing (`scope`)."""
     try:
         of, last = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error, TypeError) as error:

@@ -33,7 +33,7 @@ _MAX_EXTENSION_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message on its way to a subscriber. `attempt` is 0 if the subscription has no dead-letter policy."""
+    """A delivery of a message to a subscriber. `attempt` is 0 if the subscription has no dead-letter policy."""
 
     subscription: str
     ack_id: str
@@ -82,7 +82,7 @@ class PubSubModel:
     # ---- topics
 
     def create_topic(self, config: Config) -> Config:
-        """Return a new topic; 409 if the name is taken."""
+        """Return a new topic; raise 409 if the name is taken."""
         kept = topic_config(config)
         if kept["name"] in self.topics:
             raise already_exists(kept["name"])
@@ -103,7 +103,7 @@ class PubSubModel:
         return topic.config
 
     def delete_topic(self, name: str) -> None:
-        """Remove the topic. Its subscriptions stay, with the topic `_deleted-topic_`, and can still be read."""
+        """Remove the topic. Its subscriptions remain, now with the topic `_deleted-topic_`, and can still be read."""
         self.topic(name)
         del self.topics[name]
         for subscription in self._of_topic(name):
@@ -142,7 +142,7 @@ class PubSubModel:
     # ---- subscriptions
 
     def create_subscription(self, config: Config) -> Config:
-        """Return a new subscription; 404 without its topic or dead-letter topic, 409 if the name is taken."""
+        """Return a new subscription; raise 404 without its topic or dead-letter topic, 409 if the name is taken."""
         for output_only in ("detached", "state", "topicMessageRetentionDuration"):
             config.pop(output_only, None)
         kept = subscription_config(config)
@@ -296,7 +296,7 @@ class PubSubModel:
     # ---- policies
 
     def holder(self, name: str) -> Topic | Subscription:
-        """Return the topic or subscription `name`, which holds an IAM policy."""
+        """Return the topic or subscription of that name, to read or set its IAM policy."""
         return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
 
     def set_policy(self, name: str, policy: Config) -> Config:

@@ -1,4 +1,4 @@
-"""The settings of topics and subscriptions: valid keys and values, and which may change. All are in the API's JSON form."""
+"""The settings of topics and subscriptions: the valid keys and values, and the keys that may change. All have the API's JSON form."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def rules_of(config: Config) -> Rules:
 
 
 def merged(kind: str, old: Config, new: Config, paths: list[str]) -> Config:
-    """Return `old` with the fields of the update mask `paths` (snake case) taken from `new`. `kind` is Topic or Subscription."""
+    """Return `old` with the fields of the update mask `paths` (snake case) replaced by those of `new`. `kind` is Topic or Subscription."""
     known, mutable = (
         (_TOPIC_FIELDS, _TOPIC_MUTABLE) if kind == "Topic" else (_SUBSCRIPTION_FIELDS, _SUBSCRIPTION_MUTABLE)
     )

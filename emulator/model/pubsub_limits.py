@@ -48,7 +48,7 @@ def check_drafts(drafts: list[Draft]) -> None:
 
 
 def checked_ack_ids(ack_ids: Iterable[str]) -> list[str]:
-    """Return the ack ids; 400 if there are none or one is invalid."""
+    """Return the ack ids; raise 400 if there are none or one is invalid."""
     found = list(ack_ids)
     if not found:
         refuse("The request must contain at least one ack ID.")
@@ -59,7 +59,7 @@ def checked_ack_ids(ack_ids: Iterable[str]) -> list[str]:
 
 
 def _check_attributes(attributes: dict[str, str]) -> int:
-    """Return the size of the attributes in bytes; 400 if they break a limit."""
+    """Return the size of the attributes in bytes; raise 400 if they break a limit."""
     if len(attributes) > names.MAX_ATTRIBUTES:
         refuse(f"The number of attributes is too large. You passed {len(attributes)}, but the maximum value is {names.MAX_ATTRIBUTES}.")  # fmt: skip
     size = 0

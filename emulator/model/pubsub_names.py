@@ -41,7 +41,7 @@ def project_of(name: str) -> str:
 
 
 def check_name(name: str, collection: str) -> str:
-    """Return `name` if it is a legal `projects/P/<collection>/ID`; else 400 with the API's text."""
+    """Return `name` if it is a valid `projects/P/<collection>/ID`; otherwise raise 400 with the API's text."""
     parts = name.split("/")
     shape = len(parts) == 4 and parts[0] == "projects" and parts[2] == collection  # noqa: PLR2004 - projects/P/x/ID
     if not shape or not _PROJECT.fullmatch(parts[1]) or not _ID.fullmatch(parts[3]) or parts[3].startswith("goog"):

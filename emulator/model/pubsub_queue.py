@@ -120,7 +120,7 @@ class Backlog:
     # ---- in
 
     def add(self, message: Message, *, attempts: int = 0, not_before: datetime | None = None) -> None:
-        """Append a message to the backlog."""
+        """Add a message at the end of the backlog."""
         entry = Entry(message, attempts, not_before)
         self.entries[message.id] = entry
         if not (self.rules.ordered and message.ordering_key):
@@ -162,7 +162,7 @@ class Backlog:
         return taken
 
     def wake(self, now: datetime) -> bool:
-        """Make the messages ready whose wait is over at `now`. Return True if there were any."""
+        """Make the messages ready whose wait has ended by `now`. Return True if there were any."""
         before = len(self._ready)
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heapq.heappop(self._delayed)[2])
@@ -223,7 +223,7 @@ class Backlog:
         self._settle(line)
 
     def _settle(self, line: _Line) -> None:
-        """Queue a line again if none of its messages is leased; remove it if it is empty."""
+        """Make a line ready again if none of its messages is leased. Remove it if it is empty."""
         if line.outstanding or line.queued:
             return
         if not line.entries:

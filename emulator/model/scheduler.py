@@ -108,7 +108,7 @@ class SchedulerModel:
     # ---- API
 
     def create(self, parent: str, job: Job) -> Job:
-        """Return a new job; 409 if the name is taken."""
+        """Return a new job; raise 409 if the name is taken."""
         if not _PARENT.fullmatch(parent):
             raise _bad(f"Invalid parent: {parent}")
         now = self._world.clock.now()
@@ -144,7 +144,7 @@ class SchedulerModel:
     def patch(self, name: str, job: Job, paths: list[str]) -> Job:
         """Replace the fields in `paths` by those of `job`, and return the job.
 
-        `paths` are camel case and dotted; empty means all writable fields.
+        `paths` are dotted names in camelCase; if there are none, all writable fields are replaced.
         """
         old = self.get(name)
         new = _input(job)
@@ -300,7 +300,7 @@ def _take(kept: Job, new: Job, path: str) -> None:
 
 
 def _checked(job: Job) -> Job:
-    """Return the job with its defaults; 400 for values that the service refuses."""
+    """Return the job with its defaults; raise 400 for values that the service refuses."""
     targets = [key for key in ("pubsubTarget", "httpTarget", "appEngineHttpTarget") if key in job]
     if len(targets) != 1:
         raise _bad("Job must have exactly one target.")

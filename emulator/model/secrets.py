@@ -74,7 +74,7 @@ class SecretsModel:
         return {"name": name, **self._found(name).body}
 
     def listing(self, parent: str) -> dict[str, Any]:
-        """Answer `secrets.list`, on one page."""
+        """Answer `secrets.list` with a single page."""
         mine = sorted(name for name in self._secrets if name.startswith(f"{parent}/secrets/"))
         return {"secrets": [self.get(name) for name in mine], "totalSize": len(mine)}
 

@@ -70,11 +70,11 @@ class StorageModel:
     def get(
         self, bucket_name: str, name: str, *, generation: int | None = None, conditions: Preconditions = ANY
     ) -> StoredObject:
-        """Return an object; 404 if it does not exist, 304/412 by the conditions."""
+        """Return an object. Raise 404 if it does not exist, 304 or 412 if a condition is not met."""
         return self._find(bucket_name, name, generation, conditions, reading=True)[1]
 
     def listing(self, bucket_name: str, query: ListQuery) -> Listing:
-        """Return a page of a bucket's objects, or of its soft-deleted ones."""
+        """Return a page of a bucket's objects, or of its soft-deleted objects."""
         bucket = self.buckets.get(bucket_name)
         return list_objects(bucket.trashed(self._world.clock.now()) if query.soft_deleted else bucket, query)
 
@@ -134,7 +134,7 @@ class StorageModel:
         return self._write(bucket, name, stored.content, fields=fields, kms_key=key, parts=stored.component_count)
 
     def soft_deleted(self, bucket_name: str, name: str, *, generation: int | None) -> StoredObject:
-        """Return a soft-deleted generation; 404 if there is none, its retention is over, or no generation is named.
+        """Return a soft-deleted generation; raise 404 if there is none, its retention is over, or no generation is named.
 
         gcloud asks without a generation before it lists a prefix, and continues after 404.
         """
@@ -274,7 +274,7 @@ class StorageModel:
         return stored
 
     def _next_generation(self) -> int:
-        """Return the microseconds of the virtual time, but always more than any earlier generation."""
+        """Return the next generation: the virtual time in microseconds, but always more than any earlier generation."""
         now = int(self._world.clock.now().timestamp() * 1_000_000)
         self._last_generation = max(now, self._last_generation + 1)
         return self._last_generation

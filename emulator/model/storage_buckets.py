@@ -33,7 +33,7 @@ class Buckets:
         self.deleted: list[Bucket] = []  # soft-deleted, oldest first; a name can be there several times
 
     def create(self, body: dict[str, Any], *, project: str) -> Bucket:
-        """Return a new bucket from a bucket resource; 409 if the name is taken."""
+        """Return a new bucket from a bucket resource; raise 409 if the name is taken."""
         if not project:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: project", reason="required")
         name = body.get("name")
@@ -59,7 +59,7 @@ class Buckets:
         return bucket
 
     def get(self, name: str, conditions: Preconditions = ANY, *, reading: bool = True) -> Bucket:
-        """Return the bucket; 404 if there is none, 304/412 by the metageneration conditions."""
+        """Return the bucket. Raise 404 if there is none, 304 or 412 if a condition on the metageneration is not met."""
         bucket = self.by_name.get(name)
         if bucket is None:
             raise not_found(name)
@@ -69,7 +69,7 @@ class Buckets:
     def listing(
         self, *, project: str, prefix: str, after: str, limit: int, soft_deleted: bool = False
     ) -> tuple[list[Bucket], bool]:
-        """Return up to `limit` buckets of `project` whose names follow `after`, and True if there are more."""
+        """Return at most `limit` buckets of `project` with names after `after`, and True if there are more."""
         held = self._trash() if soft_deleted else self.by_name.values()
         found = [b for b in held if b.project == project and b.name.startswith(prefix) and b.name > after]
         found.sort(key=lambda bucket: (bucket.name, bucket.generation))
@@ -176,7 +176,7 @@ def _binding(raw: Any, *, version: int, uniform: bool) -> dict[str, Any]:
 
 
 def _first_bindings(project: str) -> list[dict[str, Any]]:
-    """Return the grants of a new bucket: the project's owners and editors own it, its viewers read it."""
+    """Return the bindings of a new bucket: the project's owners and editors own the bucket, the project's viewers may read it."""
     return [
         {"role": "roles/storage.legacyBucketOwner", "members": [f"projectEditor:{project}", f"projectOwner:{project}"]},
         {"role": "roles/storage.legacyBucketReader", "members": [f"projectViewer:{project}"]},

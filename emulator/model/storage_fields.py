@@ -162,7 +162,7 @@ BUCKET_OUTPUT = frozenset(
 
 
 def writable(body: dict[str, Any], known: dict[str, Check], output: frozenset[str]) -> dict[str, Any]:
-    """Return the writable fields of `body`; 400 for an unknown name.
+    """Return the writable fields of `body`; raise 400 for an unknown name.
 
     Nulls stay, because a null in a patch deletes the field.
     """
@@ -173,7 +173,7 @@ def writable(body: dict[str, Any], known: dict[str, Check], output: frozenset[st
 
 
 def checked(fields: dict[str, Any], known: dict[str, Check]) -> dict[str, Any]:
-    """Return `fields` without nulls; 400 if a value is of the wrong kind."""
+    """Return `fields` without nulls; raise 400 if a value is of the wrong kind."""
     kept = {key: value for key, value in fields.items() if value is not None}
     for key, value in kept.items():
         known[key](key, value)
@@ -195,7 +195,7 @@ def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_bucket_defaults(fields: dict[str, Any], *, now: datetime, old: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings as the service keeps them, with defaults, and access and soft delete in full form; 400 if invalid."""
+    """Return the settings as the service keeps them, with defaults, and access and soft delete in full form; raise 400 if invalid."""
     out = {"location": "US", "storageClass": "STANDARD", **fields}
     out["iamConfiguration"] = _access(fields.get("iamConfiguration", {}), now=now, old=old.get("iamConfiguration", {}))
     out["softDeletePolicy"] = _soft_delete(fields.get("softDeletePolicy"), now=now)

@@ -35,10 +35,7 @@ class ListQuery:
 
     @property
     def all_generations(self) -> bool:
-        """Return True if noncurrent generations are listed.
-
-        That includes a listing of soft-deleted ones, none of which is live.
-        """
+        """Return True if noncurrent generations are listed, as in a listing of soft-deleted objects."""
         return self.versions or self.soft_deleted
 
 

@@ -16,7 +16,7 @@ _AFTER_ALL = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A generation of an object. A change of its metadata gives a new value with the next metageneration.
+    """One generation of an object. A change of the metadata creates a new `StoredObject` with the next metageneration.
 
     `fields` are the writable fields (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a
     composite. `deleted` is set once the generation is noncurrent; `soft_deleted` once it is deleted, and then it is
@@ -47,7 +47,7 @@ class StoredObject:
         return body
 
     def part(self, keys: Collection[str]) -> dict[str, Any]:
-        """Return these fields of `resource` only: a listing of many objects requests few fields of each."""
+        """Return only these fields of `resource`. A listing requests few fields of many objects."""
         body: dict[str, Any] = {}
         for key in keys:
             if key in _AT_TIMES and (value := _AT_TIMES[key](self)) is not None:
@@ -101,7 +101,7 @@ _AT_TIMES: dict[str, Callable[[StoredObject], Any]] = {
 class Bucket:
     """A bucket. `fields` are its settings; `live` are the current generations, `archived` the noncurrent ones by name, oldest first.
 
-    `trash` has the soft-deleted generations in the same way. A bucket can be soft-deleted, too.
+    `trash` has the soft-deleted generations, likewise by name. A bucket can be soft-deleted, too.
     """
 
     name: str
@@ -218,7 +218,7 @@ class Bucket:
         }
 
     def acl(self, project_number: str) -> dict[str, Any]:
-        """Return the access control lists that a new bucket has, as `projection=full` shows them; nothing if ACLs are off."""
+        """Return the access control lists of a new bucket, as `projection=full` shows them; empty if ACLs are off."""
         if self.uniform_access:
             return {}
         owners = f"project-owners-{project_number}"

@@ -39,12 +39,12 @@ def condition_not_met() -> ApiError:
 
 
 def not_modified() -> ApiError:
-    """Return 304, the response to a read whose NotMatch condition does not hold; it has no body on the wire."""
+    """Return the error 304 for a read whose NotMatch condition does not hold. The response has no body."""
     return ApiError("FAILED_PRECONDITION", "Not Modified", http_status=304, reason="notModified")
 
 
 class Versioned(Protocol):
-    """The versions that a precondition compares."""
+    """The two version numbers that preconditions compare."""
 
     @property
     def generation(self) -> int:

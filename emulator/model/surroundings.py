@@ -47,12 +47,12 @@ _CONFIDENTIAL = frozenset(["N2D", "C2D", "C3D", "C4D"])  # series with AMD SEV
 
 
 def refused(code: str, text: str) -> Status:
-    """Return the error of an operation."""
+    """Return the error with which an operation ends."""
     return {"code": CODES[code][0], "message": text}
 
 
 class Surroundings:
-    """The declared parts of the project, and the checks of a machine against them and against the hardware."""
+    """The declared parts of the project. The methods check a machine against them and against the hardware tables."""
 
     def __init__(self, world: World, knows_account: Callable[[str], bool]) -> None:
         self._world = world
@@ -92,7 +92,7 @@ class Surroundings:
 
         Return None if it accepts the machine.
 
-        `platform` is the minimum CPU platform that the caller asked for, not Google's default.
+        `platform` is the minimum CPU platform in the request, None if the request has none.
         """
         return (
             self.hardware_problem(zone, setup, platform=platform)
@@ -162,7 +162,7 @@ class Surroundings:
     def path_problem(self, path: str, permission: str) -> Status | None:
         """Return the error for a network or subnetwork that cannot be used; None if it can.
 
-        One of another project may only be hidden.
+        The error for another project says that the path may exist but be hidden.
         """
         if path in self._declared["networks"] | self._declared["subnetworks"]:
             return None

@@ -1,7 +1,7 @@
 """The REST API of Cloud Identity v1: groups, direct and transitive memberships.
 
-The caller's role in the group (owner, manager) decides about the caller's rights, not an IAM permission: the journal names
-none.
+The caller's rights follow from the caller's role in the group (owner, manager), not from an IAM permission, so the
+journal names no permission.
 """
 
 from __future__ import annotations

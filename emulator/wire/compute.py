@@ -110,7 +110,7 @@ class _Calls:
     def route(
         self, verb: str, path: str, method: str, permission: str, known: tuple[str, ...], handler: _Asked
     ) -> Route:
-        """Return a route that writes the journal itself, because even a scripted error has Compute Engine's shape."""
+        """Return a route that writes the journal itself, so that scripted errors, too, get Compute Engine's shape."""
         mutates = verb in ("POST", "DELETE") and not method.endswith(".wait")
         spec = CallSpec("compute", method, mutates=mutates, permission=permission)
         return Route(verb, re.compile(f"{_V1}{path}$"), None, functools.partial(self._perform, spec, known, handler))
@@ -124,10 +124,7 @@ class _Calls:
             raise as_compute(error) from error
 
     def wait(self, look: Callable[[Call], Any], call: Call) -> Any:
-        """Wait for an operation, with best effort, as in the API's contract.
-
-        If the clock stands still, return at once.
-        """
+        """Wait for an operation. As in the API, the wait is best effort: it ends at once if the clock stands still."""
         clock = self._world.clock
         last, patience = clock.now() + _WAIT, real_now() + _WAIT.total_seconds()
         while clock.speed > 0 and clock.now() < last and real_now() < patience:

@@ -69,7 +69,7 @@ class _Control:
         self._world = world
 
     def index(self, call: Call) -> Response:
-        """Return an overview as text, for people."""
+        """Return an overview of the control API as plain text."""
         del call
         clock = self._world.clock
         text = _INDEX.format(project=self._world.project, now=rfc3339(clock.now()), speed=clock.speed)

@@ -39,7 +39,7 @@ _PAGING = ("filter", "pageSize", "pageToken")
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An RPC: its gRPC service, its first HTTP form, its response's message, and the query parameters that it takes over REST."""
+    """An RPC: its gRPC service, its first HTTP binding, the message type of its response, and its query parameters over REST."""
 
     service: str
     binding: HttpBinding
@@ -191,7 +191,7 @@ def _paging(asked: Request) -> dict[str, Any]:
 
 
 class _Calls:
-    """The functions that take more than a name."""
+    """The functions of RPCs whose request has more than a name."""
 
     def __init__(self, model: DataprocModel) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""A unary gRPC call of a service whose work is a function from JSON to JSON, which its REST form shares."""
+"""The handler of unary gRPC calls. The work of a call is a function from JSON to JSON, which the REST API uses, too."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ class Route:
     """A route. `pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
 
     `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call
-    if only the body tells it. With `spec` None the handler runs without `World.perform`. Either the handler calls it
-    itself (a call that waits must not hold the lock), or the call belongs to the control API, not to the cloud.
+    if only the body tells it. With `spec` None the handler runs without `World.perform`. That is for handlers that call
+    it themselves, because a call that waits must not hold the lock, and for the control API.
     """
 
     method: str
@@ -159,7 +159,7 @@ def wants_numbers(call: Call) -> bool:
 
 
 def read_int(query: dict[str, str], name: str) -> int:
-    """Return an int32 query parameter, 0 if absent. Raises `ApiError` (400) if it is no number."""
+    """Return an int32 query parameter; 0 if it is absent. Raises `ApiError` (400) if it is not a number."""
     text = query.get(name, "0") or "0"
     try:
         return int(text)
@@ -179,12 +179,12 @@ def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
 
 
 def with_query(handler: Callable[[Call, dict[str, str]], Any], *known: str) -> Handler:
-    """Return a handler that first reads the query parameters, of which only `known` ones are allowed."""
+    """Return a handler that first reads the query parameters. Only those in `known` are allowed."""
     return lambda call: handler(call, read_query(call, known))
 
 
 def with_body(handler: Callable[[Call, dict[str, Any]], Any], *known: str) -> Handler:
-    """Return a handler that first reads the body, of which only `known` fields are allowed. Its call has no query parameters."""
+    """Return a handler that first reads the body. Only the fields in `known` and no query parameters are allowed."""
 
     def handle(call: Call) -> Any:
         read_query(call, ())
@@ -261,11 +261,11 @@ class HttpFront:
         self._found = functools.lru_cache(4096)(self._find)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request as WSGI demands."""
+        """Answer a request, as a WSGI application."""
         return self.respond(Request(environ))(environ, start_response)
 
     def respond(self, request: Request) -> Response:
-        """Return the response to a request, errors included; no request makes it raise. A header tells the virtual time."""
+        """Return the response to a request. Errors become responses, never exceptions. A header has the virtual time."""
         answer = self._answer(request)
         answer.headers[TIME_HEADER] = rfc3339(self.world.clock.now())
         return answer

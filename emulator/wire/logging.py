@@ -1,4 +1,4 @@
-"""The REST API of Cloud Logging v2: `entries.write`, `entries.list` and the sinks. Nothing flows through a sink here."""
+"""The REST API of Cloud Logging v2: `entries.write`, `entries.list` and the sinks. Sinks do not export any entry here."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ _LISTS = {"ListInstances": "instances", "ListOperations": "operations"}
 
 
 def _encoded(method: str, handler: Handler) -> Handler:
-    """Return the handler, whose answers have enums as numbers if the caller asks for that."""
+    """Return a handler whose answers have enums as numbers if the caller requests that."""
 
     def one(body: dict[str, Any]) -> dict[str, Any]:
         if "gceSetup" in body:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def operations(model: NotebooksModel) -> dict[str, Work]:
-    """Return the work of the calls of `google.longrunning.Operations` on operations of Notebooks."""
+    """Return the functions that answer `google.longrunning.Operations` for operations of Notebooks."""
 
     def get(asked: Json, _principal: str) -> Json:
         model.settle()
@@ -104,5 +104,5 @@ class NotebooksGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships
 
 
 def _proto(kind: Any) -> Any:
-    """Return the protobuf class of a type of the client, which may be a proto-plus type."""
+    """Return the protobuf class behind a type of the client, which may be a proto-plus type."""
     return kind.pb() if hasattr(kind, "pb") else kind

@@ -1,10 +1,10 @@
 """The check for requests from web pages that must not use a port of this machine.
 
-A browser lets any page send requests to 127.0.0.1, and only keeps the response from the page. Three headers identify such
-requests, and pages cannot change them. `Host` is the name in the URL: if an attacker's name resolves to 127.0.0.1 (DNS
-rebinding), the header still has that name. `Origin` comes with every request that may change something. `Sec-Fetch-Site` (W3C
-Fetch Metadata) comes with all others, and is `same-site` for another port of this machine. A program that is no browser sends
-neither of the last two.
+A browser lets any page send requests to 127.0.0.1; it only hides the response from the page. Three headers identify
+such requests, and pages cannot change them. `Host` is the name in the URL: if an attacker's name resolves to 127.0.0.1
+(DNS rebinding), the header still has that name. `Origin` comes with every request that may change something.
+`Sec-Fetch-Site` (W3C Fetch Metadata) comes with all others, and is `same-site` for another port of this machine. A
+program that is no browser sends neither of the last two.
 
 `HttpFront` calls `refuse_page` before any route of the API port; the proxies before pages call `comes_from_elsewhere`.
 """
@@ -61,7 +61,7 @@ def comes_from_elsewhere(request: Request) -> bool:
 
 
 def is_unasked(request: Request) -> bool:
-    """Return True if another site led a browser here without a click of the user."""
+    """Return True if another site directed a browser here without a click of the user."""
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     return site not in _OWN_SITE and request.headers.get("Sec-Fetch-User") != "?1"
 

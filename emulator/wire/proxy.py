@@ -33,7 +33,7 @@ class UpstreamError(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection that is opened by a given function."""
+    """An HTTP connection whose socket is opened by a given function."""
 
     def __init__(self, dial: Dial) -> None:
         super().__init__("upstream")
@@ -82,9 +82,9 @@ def forward(
 ) -> Response | Tunnel:
     """Return the other server's response.
 
-    `drop` tells which headers (in lower case) are not forwarded. `set_headers` replace sent headers; an empty value
-    removes the header. Raises `UpstreamError` on a failure before any part of a response has arrived. After that, the
-    connection just ends.
+    `drop` returns True for headers (in lower case) that are not forwarded. `set_headers` replace sent headers; an empty
+    value removes the header. Raises `UpstreamError` on a failure before any part of a response has arrived. After that,
+    the connection just ends.
     """
     connection = _Connection(dial)
     try:

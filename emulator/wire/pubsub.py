@@ -142,8 +142,8 @@ def _rest(world: World, served: Served) -> Callable[[Proto, Call], Proto]:
 class PubSubRuntime:
     """The background work from `start` to `stop`: pushes, streams and deadlines.
 
-    `push_signer(email, audience)` signs the tokens of authenticated pushes. Without one, the runtime's own `issuer` does, whose
-    certificates `issuer.routes()` serve. `rewrites` may take over pushes before they are sent.
+    `push_signer(email, audience)` signs the tokens of authenticated pushes. Without one, the runtime's own `issuer`
+    does, whose certificates `issuer.routes()` serve. A function in `rewrites` may take over a push before it is sent.
     """
 
     def __init__(self, world: World, model: PubSubModel, *, push_signer: Signer | None = None) -> None:
@@ -250,12 +250,12 @@ class _Stream:
         self._error: ApiError | None = None
 
     def wake(self) -> None:
-        """Let `responses` check again; the client may have gone."""
+        """Let `responses` check again, for example because the client may have disconnected."""
         with self._runtime.world.lock:
             self._model.changed.notify_all()
 
     def read(self, requests: Iterator[Any]) -> None:
-        """Apply acknowledgements and deadlines until the client is done."""
+        """Apply the client's acknowledgements and deadlines until the client closes the stream."""
         try:
             for request in requests:
                 with self._runtime.world.lock:

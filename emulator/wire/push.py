@@ -1,4 +1,4 @@
-"""The pusher of messages to HTTP endpoints: one event loop in one thread, a new connection for each push, up to 100 in flight each.
+"""The pusher of messages to HTTP endpoints: one event loop in one thread, a new connection for each push, at most 100 in flight for each subscription.
 
 Each push needs a new connection, because gunicorn closes idle kept-alive ones, and a push on such a socket would count
 as a failure.
@@ -38,7 +38,7 @@ Signer = Callable[[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """A POST that is about to be sent. With `forgive`, any response counts as an acknowledgement, even an error."""
+    """A POST that is ready to be sent. With `forgive`, any response counts as an acknowledgement, even an error."""
 
     url: str
     headers: dict[str, str]
@@ -73,7 +73,7 @@ def envelope(delivery: Delivery) -> bytes:
 
 
 def push_request(delivery: Delivery, push: dict[str, Any], *, signer: Signer | None) -> PushRequest:
-    """Return the POST that delivers `delivery` according to the push config `push`."""
+    """Return the POST that delivers a message according to the push config `push`."""
     url = push["pushEndpoint"]
     headers = {"User-Agent": _USER_AGENT, "From": "noreply@google.com", "Accept": "application/json"}
     token = push.get("oidcToken")
@@ -212,7 +212,7 @@ class PushDispatcher:
         await asyncio.sleep(0)  # one turn of the loop, in which closed transports release their sockets
 
     def wake(self) -> None:
-        """Tell the thread that a message may have become deliverable. Callable from any thread; several calls cause one check."""
+        """Tell the thread that a message may have become deliverable. May be called from any thread; several calls cause one check."""
         loop = self._loop
         if loop is None or self._woken:
             return
@@ -311,7 +311,7 @@ class PushDispatcher:
 
 
 def _payload(request: PushRequest) -> bytes:
-    """Return the request as it goes over the wire."""
+    """Return the bytes of the request."""
     url = urlsplit(request.url)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     host = url.netloc.rpartition("@")[2]

@@ -1,8 +1,8 @@
 """The calls of the official clients, read from the clients themselves: every RPC's path, message classes and REST routes.
 
-A recording channel goes into the generated gRPC transport and notes the calls that the transport would make. The
-generated REST base class has the HTTP bindings. So no path is copied by hand, and the calls of a newer client are
-picked up automatically.
+The generated gRPC transport is built on a channel that only records the calls that the transport would make. The HTTP
+bindings come from the generated REST base class. So no path is copied by hand, and the calls of a newer client are
+found automatically.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SEGMENT = "[^/]+?"
 
 @dataclass(frozen=True, slots=True)
 class HttpBinding:
-    """An HTTP form of an RPC: `POST`, `/v2/{parent=projects/*/locations/*}/instances`, body field (`*` = whole, `` = none)."""
+    """An HTTP binding of an RPC: `POST`, `/v2/{parent=projects/*/locations/*}/instances`, body field (`*` = whole, `` = none)."""
 
     verb: str
     uri: str

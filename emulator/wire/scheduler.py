@@ -135,7 +135,7 @@ class SchedulerRuntime:
         return f"service-{self._world.project_number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
 
     def _conclude(self, attempt: Attempt, failure: ApiError | None) -> None:
-        """Store an attempt's outcome, and publish its message: the part of an attempt that needs the lock."""
+        """Publish an attempt's message, and store its outcome. This part of an attempt needs the lock."""
         if failure is not None:
             raise failure
         target = attempt.job.get("pubsubTarget")

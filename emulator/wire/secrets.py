@@ -1,4 +1,4 @@
-"""The REST API of Secret Manager v1, as far as functions and this machine's operator use it."""
+"""The REST API of Secret Manager v1: the calls that functions and this machine's operator use."""
 
 from __future__ import annotations
 

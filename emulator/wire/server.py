@@ -59,7 +59,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port that is served."""
+        """The port on which the server listens."""
         return self._http.port
 
     def start(self) -> None:
@@ -115,7 +115,7 @@ class _Listener(StreamingServer):
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Copy until the source ends, then shut down the target's sending side."""
+    """Copy bytes until the source ends, then shut down the sending side of the target."""
     with suppress(OSError):
         while data := source.recv(_BLOCK):
             target.sendall(data)
@@ -138,7 +138,7 @@ class _Handler(Handler):
     """
 
     def serve(self, environ: WSGIEnvironment, body: Body) -> Response | Tunnel:
-        """Return the response to a request."""
+        """Return the application's response to a request whose body was read."""
         raw = body.whole()
         if environ.pop("HTTP_CONTENT_ENCODING", "").lower() == "gzip":
             try:

@@ -212,7 +212,7 @@ class _Api:
         return {"kind": "storage#managedFolders"}
 
     def service_account(self, call: Call) -> dict[str, Any]:
-        """Answer `projects.serviceAccount.get`: the service agent that needs the key's grant for CMEK."""
+        """Answer `projects.serviceAccount.get` with the service agent that needs a grant on the key for CMEK."""
         del call
         address = f"service-{self._world.project_number}@gs-project-accounts.iam.gserviceaccount.com"
         return {"kind": "storage#serviceAccount", "email_address": address}

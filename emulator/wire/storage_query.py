@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def number(call: Call, name: str) -> int | None:
-    """Return a whole number from the query, or None if absent. Raises `ApiError` (400) if it is no number."""
+    """Return a whole number from the query; None if it is absent. Raises `ApiError` (400) if it is not a number."""
     raw = call.query(name)
     if not raw:
         return None
@@ -40,7 +40,7 @@ def flag(call: Call, name: str) -> bool:
 
 
 def conditions(call: Call, prefix: str = "if") -> Preconditions:
-    """Return the four preconditions; `prefix` is `ifSource` for the source of a copy."""
+    """Return the four preconditions of the query. `prefix` is `ifSource` for those on the source of a copy."""
     return Preconditions(
         generation_match=number(call, f"{prefix}GenerationMatch"),
         generation_not_match=number(call, f"{prefix}GenerationNotMatch"),
@@ -57,7 +57,7 @@ def _either(first: int | None, second: int | None) -> int | None:
 
 
 def page_size(call: Call) -> int:
-    """Return `maxResults`, at most 1000."""
+    """Return the query's `maxResults`, limited to 1000."""
     asked = number(call, "maxResults")
     if asked is not None and asked < 0:
         raise invalid(f"Invalid value for parameter 'maxResults': '{asked}'")

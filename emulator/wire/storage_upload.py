@@ -32,7 +32,7 @@ _CANCELLED = 499
 
 @dataclass(slots=True)
 class _Session:
-    """A resumable upload: its first request, the bytes so far, and the object once the upload is done."""
+    """A resumable upload: its first request, the bytes received so far, and the object once the upload is complete."""
 
     bucket: str
     body: dict[str, Any]
@@ -96,7 +96,7 @@ class Uploads:
             )
 
     def cancel(self, call: Call) -> Response:
-        """Answer `DELETE /upload/...&upload_id=`: delete the session; like Google, with status 499."""
+        """Answer `DELETE /upload/...&upload_id=`: delete the session, with Google's status 499."""
         self._session(call)
         with self._world.lock:
             self._sessions.pop(call.query("upload_id"), None)

@@ -43,7 +43,7 @@ class PortInUseError(OSError):
 
 @dataclass(slots=True)
 class Tunnel:
-    """A connection that another server agreed to switch to another protocol (101): its headers, its input and its socket."""
+    """A connection that another server has switched to another protocol (101): its headers, its input and its socket."""
 
     headers: list[tuple[str, str]]
     reader: io.BufferedIOBase
@@ -134,14 +134,14 @@ def _nothing() -> None:
 
 
 class _Headers(HTTPMessage):
-    """The headers of a request. Their parser is told of no parts below them: it would compile an expression for each upload's boundary."""
+    """The headers of a request. The content type is hidden from their parser, which would otherwise compile an expression for each upload's boundary."""
 
     def get_content_type(self) -> str:
-        """Return the type without parts; what a request says of its body is read from the header itself."""
+        """Return a type without parts. The code reads the content type of a request from the header itself."""
         return "text/plain"
 
     def get_content_maintype(self) -> str:
-        """Return the first half of that type."""
+        """Return the main type of `get_content_type`."""
         return "text"
 
 
@@ -346,7 +346,7 @@ class StreamingServer(socketserver.ThreadingTCPServer):
 
     @property
     def port(self) -> int:
-        """The port that is served."""
+        """The port on which the server listens."""
         return int(self.server_address[1])
 
     def start(self) -> None:

@@ -1,7 +1,4 @@
-"""The control API for the parts of a project beside its machines.
-
-They are networks, subnetworks, images, and accounts of other projects.
-"""
+"""The control API that declares networks, subnetworks, images, and accounts of other projects."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _words(act: Act) -> Words:
 
 @blueprint.get("/manage/people/<user_key>/acts/<act>")
 def confirm(user_key: str, act: str) -> flask.Response:
-    """Show the present plan, the plan after the act, and the button. Nothing is changed."""
+    """Show the present plan, the plan after the act, and the button that performs it. Nothing is changed."""
     record, chosen = record_of(user_key), _act(act)
     _check(record, chosen)
     template, copy = _template(record, chosen, asked("template")), _copy(record, chosen, asked("copy"))
@@ -222,7 +222,7 @@ def _check(record: UserRecord, act: Act) -> None:
 
 
 def _template(record: UserRecord, act: Act, named: str) -> str:
-    """Return the template whose cluster is to be deleted, or "" for every other act.
+    """Return the name of the template whose cluster is to be deleted; "" for every other act.
 
     A template that the user does not have gives 404.
     """
@@ -310,7 +310,7 @@ def _copy_param(place: Place) -> Param:
 _REASON = Param(
     name="reason",
     place=Place.FORM,
-    text="For hold, block and lift: why, without names of people.",
+    text="The reason of a hold, block or lift, without names of people.",
     schema={"type": "string", "maxLength": MAX_REASON},
 )
 _RULE = "/manage/people/<user_key>/acts/<act>"
@@ -319,7 +319,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule=_RULE,
         name="manage.confirm",
-        summary="The plan before an act.",
+        summary="The page of an act: the plan without it and with it.",
         access=Access.HELP,
         params=(USER_KEY, _ACT, _template_param(Place.QUERY), _copy_param(Place.QUERY)),
         answers={200: "The page."},
@@ -328,13 +328,13 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         rule=_RULE,
         name="manage.perform",
-        summary="Do something for a person.",
+        summary="Perform an act for a person.",
         access=Access.HELP,
         params=(USER_KEY, _ACT, _template_param(Place.FORM), _copy_param(Place.FORM), _REASON),
         answers={
-            303: "Done, or so already; the person's page is at Location.",
-            403: "Not an administrator, or the form is out of date.",
-            409: "The profile, or the moment, does not allow it; the page says what is allowed.",
+            303: "Stored, or set before. Location is the person's page.",
+            403: "The user's role does not allow it, or the form is out of date.",
+            409: "The profile or the present state does not allow it. The response says what is allowed.",
         },
     ),
 )

@@ -86,7 +86,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/people/announce",
         name="manage.announce_many",
-        summary="Whom an announcement would name.",
+        summary="The people whom an announcement would name.",
         access=Access.ACT,
         params=(*filter_params(Place.QUERY), PAGE),
         answers={200: "The page."},
@@ -95,11 +95,11 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         rule="/manage/people/announce",
         name="manage.perform_announce",
-        summary="Announce that these people may lose access.",
+        summary="Announce that these people will lose access.",
         access=Access.ACT,
         params=(
             *filter_params(Place.FORM),
-            Param(name=_LIST, place=Place.FORM, text="The digest of the list that the page showed.", required=True),
+            Param(name=_LIST, place=Place.FORM, text="The digest of the list that the page has shown.", required=True),
             Param(
                 name=_UNTIL,
                 place=Place.FORM,
@@ -109,9 +109,9 @@ ROUTES: tuple[Route, ...] = (
             ),
         ),
         answers={
-            303: "Written down; the list, to be approved by another, is at Location.",
-            403: "No such role, or the form is out of date.",
-            409: "The list has changed, names the reader, or the day is not valid; the answer says which.",
+            303: "Stored. Location is the list, which another administrator must approve.",
+            403: "The user's role does not allow it, or the form is out of date.",
+            409: "The list has changed, names the user, or the day is not valid. The response says which.",
         },
     ),
 )

@@ -72,7 +72,9 @@ def _values(seen: FleetSnapshot, why: str) -> Iterator[Sequence[Value]]:
             yield _STRAY, None, None, None, stray.name, stray.zone, None, stray.why, None
 
 
-_WHY = Param(name="why", place=Place.QUERY, text="Only this reason, for example Stuck; in a file, Stray too.")
+_WHY = Param(
+    name="why", place=Place.QUERY, text="Show only this reason, for example Stuck. In a file, Stray is valid, too."
+)
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",

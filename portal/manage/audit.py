@@ -31,7 +31,7 @@ AUDIT: Columns = {
 _DAY = Param(
     name="day",
     place=Place.QUERY,
-    text="The day (UTC) on which the entries were written. Without it, or with another text: today.",
+    text="The day (UTC) on which the entries were written. Default, also for an invalid text: today.",
     schema={"type": "string", "format": "date"},
 )
 
@@ -49,4 +49,4 @@ def _rows(day: date) -> Iterator[Sequence[Value]]:
         yield each.at, *said, state, each.activity, each.policy, each.ref
 
 
-ROUTES = offer("/manage/audit", "audit", "Everything that was done on a day.", AUDIT, _sheet, params=(_DAY,))
+ROUTES = offer("/manage/audit", "audit", "All audit entries of a day.", AUDIT, _sheet, params=(_DAY,))

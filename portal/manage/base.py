@@ -38,14 +38,14 @@ USER_KEY = Param(
 PAGE = Param(
     name="page",
     place=Place.QUERY,
-    text=f"The page, {PAGE_ROWS} rows each; the last one for any that is too high.",
+    text=f"The page, {PAGE_ROWS} rows each; a number that is too high means the last page.",
     schema={"type": "integer", "minimum": 1},
 )
 
 
 @blueprint.record_once
 def _keep(state: BlueprintSetupState) -> None:
-    """Keep the cache with the application, not in this module, so that two applications share nothing."""
+    """Store the cache in the application, not in this module, so that two applications share nothing."""
     state.app.extensions[_KEPT] = Kept()
 
 
@@ -114,7 +114,7 @@ def fleet_page(template: str, seen: FleetSnapshot, **values: Any) -> flask.Respo
 
 
 def user_key_of(text: str) -> UserKey | None:
-    """Return the user key in a URL of ours, or None if the text is no user key. The caller treats None as an unknown user."""
+    """Return the user key in a URL of ours, or None if the text is not a user key. The caller treats None as an unknown user."""
     try:
         return parse_user_key(text)
     except BenchkeeperError:
@@ -127,12 +127,12 @@ def asked(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a typed text as one printable line of limited length."""
+    """Return a text that a user typed as one printable line of limited length."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT_LENGTH]).split())[:_TEXT_LENGTH]
 
 
 class Cut(Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a long table."""
+    """One page of a long table."""
 
     rows: Sequence[T]
     page: int
@@ -158,6 +158,6 @@ def cut(rows: Sequence[T], page: int) -> Cut[T]:
 
 
 def page_number(args: Mapping[str, str]) -> int:
-    """Return the page number of a query, or 1 if the text is no number."""
+    """Return the page number of a query, or 1 if the text is not a number."""
     text = args.get("page", "")
     return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) <= 6 else 1  # noqa: PLR2004 - a million pages

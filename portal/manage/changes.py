@@ -65,7 +65,7 @@ TEXTS = {
 
 
 class Act(StrEnum):
-    """The act that a button's page asks for: the last word of its URL."""
+    """The act of a button's page. The value is the last word of its URL."""
 
     APPROVE = "approve"
     REJECT = "reject"
@@ -145,7 +145,7 @@ def guard_settings() -> GuardSettings:
 
 
 def objection(change: Change) -> str:
-    """Return the reason why the reader may not decide, or "" if the reader may."""
+    """Return the reason why the reader may not decide about a change, or "" if the reader may."""
     if not change.is_kept:
         return "The list could not be stored just now, so nobody can decide about it. Open this page again in a minute."
     if guard_settings().approvers > 1 and is_concerned(change, own_keys()):
@@ -301,18 +301,18 @@ DIGEST_PARAM = Param(
 VERDICT_PARAM = Param(
     name="verdict",
     place=Place.PATH,
-    text="What to do with the list.",
+    text="The decision about the list.",
     schema={"type": "string", "enum": [act.value for act in Act]},
     required=True,
 )
 _SAID_PARAM = Param(
     name="said",
     place=Place.QUERY,
-    text="What the page says on top, after a click.",
+    text="The code of the message at the top of the page, after a click.",
     schema={"type": "string", "enum": [said.value for said in Said]},
 )
-NO_SUCH_LIST = {404: "Nobody was ever shown a list of this digest."}
-REFUSED = {409: "The reader is on the list, or the list could not be stored."}
+NO_SUCH_LIST = {404: "No list with this digest was ever shown."}
+REFUSED = {409: "The user is on the list, or the list could not be stored."}
 
 
 _RULE = "/manage/changes/<digest>"
@@ -322,14 +322,14 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/changes",
         name="manage.changes",
-        summary="What waits for administrators to decide.",
+        summary="All changes that wait for a decision.",
         access=Access.READ,
     ),
     Route(
         method="GET",
         rule=_RULE,
         name="manage.change",
-        summary="One list of people who wait.",
+        summary="One list of waiting people.",
         access=Access.READ,
         params=(DIGEST_PARAM, _SAID_PARAM, PAGE),
         answers={200: "The page.", **NO_SUCH_LIST},
@@ -338,7 +338,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule=_RULE + DECIDE,
         name="manage.confirm_change",
-        summary="What a decision will do.",
+        summary="The effect of a decision, before it is made.",
         access=Access.DECIDE,
         params=(DIGEST_PARAM, VERDICT_PARAM),
         answers={200: "The page.", **NO_SUCH_LIST},
@@ -347,15 +347,15 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         rule=_RULE + DECIDE,
         name="manage.decide",
-        summary="Decide about a list of people who wait.",
+        summary="Approve or reject a list of waiting people.",
         access=Access.DECIDE,
         params=(DIGEST_PARAM, VERDICT_PARAM),
         answers={
-            303: "Written down, or so already; the list's page is at Location.",
-            403: "Not an administrator, or the form is out of date.",
+            303: "Stored, or decided before. Location is the page of the list.",
+            403: "The user's role does not allow it, or the form is out of date.",
             **NO_SUCH_LIST,
             **REFUSED,
         },
     ),
-    *offer(f"{_RULE}/people", "change_people", "One list of people who wait.", COLUMNS, _sheet, params=(DIGEST_PARAM,)),
+    *offer(f"{_RULE}/people", "change_people", "One list of waiting people.", COLUMNS, _sheet, params=(DIGEST_PARAM,)),
 )

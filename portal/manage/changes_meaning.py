@@ -74,7 +74,7 @@ class Vote(Struct, frozen=True, kw_only=True):
 
 
 class Bound(Struct, frozen=True, kw_only=True):
-    """A decision that was carried out about the list `digest`, and the number of users who wait and are bound by it."""
+    """A decision that was carried out about the list `digest`, and the number of waiting users that it covers."""
 
     digest: str
     verdict: Verdict
@@ -91,11 +91,11 @@ class Listed(Protocol):
 
     @property
     def ref(self) -> str:
-        """The reference of the cut; "" for a configuration."""
+        """The text that identifies the user's cut; "" for a configuration."""
 
     @property
     def steps(self) -> tuple[StrEnum, ...]:
-        """The steps that the change takes for the user."""
+        """The effects of the change on the user."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -140,7 +140,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def is_decided(self) -> bool:
-        """Return True if decisions that were carried out bind all who still wait; it takes effect with each user's next pass."""
+        """Return True if carried-out decisions cover all users who still wait. They take effect with each user's next pass."""
         return bool(self.still) and sum(each.people for each in self.bound_by) >= (self.still or 0)
 
     @property
@@ -230,10 +230,10 @@ def _given(digest: str, found: Seen) -> tuple[Vote, ...]:
 def bound_by(
     still: Iterable[WaitingPerson], earlier: Sequence[tuple[DecidedList, Batch]], guard: GuardSettings
 ) -> Iterator[Bound]:
-    """Yield the decisions that bind users who still wait, the newest first; each user counts for the newest that binds.
+    """Yield the decisions that cover users who still wait, the newest first. A user counts for the newest decision only.
 
-    The rule is that of the process which carries a decision out: the user waited since before it, for the same reason by the
-    same source, and an approval also names what the user loses and has not lapsed.
+    The rule is that of `shared.engine.decisions.lists`: the user has waited since before the decision, for the same
+    reason from the same source. An approval must also name the effects on the user, and must not have lapsed.
     """
     left = {person.user_key: person for person in still}
     for decided, batch in sorted(earlier, key=lambda each: each[0].at, reverse=True):
@@ -288,7 +288,7 @@ def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_kn
 
 
 def needs_another(votes: Sequence[Vote], needed: int) -> bool:
-    """Return True if one more administrator must approve, because waiting is not enough."""
+    """Return True if one more administrator must approve, however long nobody objects."""
     return len({vote.by for vote in votes if vote.verdict is Verdict.APPROVE}) < needed
 
 

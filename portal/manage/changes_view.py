@@ -3,7 +3,7 @@
 Each kind of change (users whose cuts wait, a configuration, questions about one user or group) is a pair of functions in
 `changes.KINDS` that return `Change`s.
 
-Nothing is decided here: the tick decides, by the assertions that it verifies itself.
+This module makes no decision: the tick carries decisions out, after it has verified their assertions.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def _is_stored(batch: Batch, found: Seen) -> bool:
 
 
 def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None = None) -> bool:
-    """Store the content that a decision names by its digest, unless it was stored lately. Return False on failure."""
+    """Store the list that a decision names by its digest, unless it was stored lately. Return False if that fails."""
     if lists().has(digest, _now_s()):
         return True
     try:
@@ -218,7 +218,7 @@ def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None =
 
 
 def missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
-    """Note a failed read: the page says so, and shows the rest."""
+    """Note a failed read. The page reports it, and shows the rest."""
     if what not in found.unread:
         found.unread.append(what)
     visit().reason, visit().detail = error.reason.value, f"{what.value}: {error.detail}"

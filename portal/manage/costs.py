@@ -1,6 +1,7 @@
 """The page `/manage/costs`: the months, what changed, and the costs of a month by user, cost centre, department and profile.
 
-`?month=2026-10` asks for a month that is over; without it, or for a month of which nothing is stored, it is the present month.
+`?month=2026-10` selects a past month. Without it, or if nothing is stored for that month, the page shows the present
+month.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ class By(StrEnum):
 GROUPS = {By.PERSON: "Person", By.COST_CENTER: "Cost centre", By.DEPARTMENT: "Department", By.PROFILE: "Profile"}
 T = TypeVar("T")
 _MONTH_NAME = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
-_MONTH = Param(name="month", place=Place.QUERY, text="The month, as `2026-10`; the present one if it is left out.")
+_MONTH = Param(name="month", place=Place.QUERY, text="The month, for example `2026-10`. Default: the present month.")
 
 
 class MonthLine(Struct, frozen=True, kw_only=True):
     """A month in the list of months, the newest first.
 
-    It has `2026-11`, its cost (None: unknown), and True if the cost is an estimate.
+    `month` has the form `2026-11`; `cost` is None if unknown. `is_estimated` is True if the cost is an estimate.
     """
 
     month: str
@@ -330,7 +331,7 @@ def _offered(name: str, first: Columns, endpoint: str, make: Callable[[], Sheet]
     return offer(
         f"/manage/costs/{name}",
         endpoint,
-        f"A month's cost by {what}.",
+        f"The cost of a month by {what}.",
         {**first, **_FIGURES},
         make,
         params=(_MONTH,),
@@ -349,7 +350,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/costs",
         name="manage.costs",
-        summary="What a month has cost.",
+        summary="The costs of a month.",
         access=Access.READ,
         params=(_BY, PAGE, _MONTH),
     ),
@@ -361,7 +362,7 @@ ROUTES: tuple[Route, ...] = (
     *offer(
         "/manage/costs/months",
         "costs_months",
-        "What each of thirteen months cost.",
+        "The costs of thirteen months.",
         {**_NAME, **_FIGURES},
         _months,
         more={"currency": TEXT},

@@ -63,11 +63,13 @@ def _route(rule: str, name: str, summary: str, *params: Param) -> Route:
         access=Access.READ,
         params=(*params, *_DAYS),
         media=ZIP,
-        answers={200: "The package: a CSV and a JSON file for each table, and a manifest with the SHA-256 of each."},
+        answers={
+            200: "The package: a CSV and a JSON file for each table, and a manifest with the SHA-256 of each file."
+        },
     )
 
 
 ROUTES: tuple[Route, ...] = (
-    _route("/manage/evidence.zip", "evidence", "The evidence about everybody, for an auditor."),
-    _route("/manage/people/<user_key>/evidence.zip", "evidence_of", "The evidence about one person.", USER_KEY),
+    _route("/manage/evidence.zip", "evidence", "The evidence package about all people, for an auditor."),
+    _route("/manage/people/<user_key>/evidence.zip", "evidence_of", "The evidence package about one person.", USER_KEY),
 )

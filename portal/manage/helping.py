@@ -117,7 +117,7 @@ _ADDRESS = Param(
 _SAID = Param(
     name="said",
     place=Place.QUERY,
-    text="What the page says on top.",
+    text="The code of the message at the top of the page.",
     schema={"type": "string", "enum": [_NOT_FOUND, _NOT_WHOLE]},
 )
 ROUTES: tuple[Route, ...] = (
@@ -137,7 +137,7 @@ ROUTES: tuple[Route, ...] = (
         access=Access.FIND,
         params=(_ADDRESS,),
         answers={
-            303: "The person's page, or the form, which says that nobody has this address or that it is none, is at Location."
+            303: "Location is the person's page. For an unknown or invalid address it is the form, with a message."
         },
     ),
 )

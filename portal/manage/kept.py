@@ -1,7 +1,4 @@
-"""The cache of figures that are computed from the whole fleet. A figure is kept as long as the fleet index is the same object.
-
-Sweeps write the index every ten minutes.
-"""
+"""The cache of figures that are computed from the whole fleet. A figure is cached until the fleet index changes, which is about every ten minutes."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
     *offer(
         "/manage/costs/limits",
         "costs_limits",
-        "The limits by group, and how much of each is used.",
+        "The limits by group, with the used part of each.",
         _LIMITS,
         _limits_sheet,
         more={"currency": TEXT},

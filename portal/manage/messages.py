@@ -119,7 +119,7 @@ def _in_order(rows: Sequence[LetterRow]) -> tuple[LetterRow, ...]:
 
 
 def meant_words(row: LetterRow) -> str:
-    """Return the effect that a message would have had, as far as its row shows."""
+    """Return the effect that a message would have had in words, as far as its row shows it."""
     if row.ends_access:
         return "End access"
     if row.function == "tick":
@@ -297,26 +297,26 @@ def _values(rows: Sequence[LetterRow]) -> Iterator[Sequence[Value]]:
 _SHOW = Param(
     name="show",
     place=Place.QUERY,
-    text="all: with those that were replayed or dismissed.",
+    text="all: include messages that were replayed or dismissed.",
     schema={"type": "string", "enum": [_ALL]},
 )
 _SAID = Param(
     name="said",
     place=Place.QUERY,
-    text="What the page says on top, after a click.",
+    text="The code of the message at the top of the page, after a click.",
     schema={"type": "string", "enum": [said.value for said in Said]},
 )
 _LETTER = Param(
     name="letter",
     place=Place.PATH,
-    text="The digest of a message that the list shows: 32 hex digits.",
+    text="The digest of a message in the list: 32 hex digits.",
     schema={"type": "string", "pattern": "^[0-9a-f]{16,64}$"},
     required=True,
 )
 _VERB = Param(
     name="verb",
     place=Place.PATH,
-    text="What to do with the message.",
+    text="The act: replay or dismiss.",
     schema={"type": "string", "enum": [verb.value for verb in Verb]},
     required=True,
 )
@@ -333,7 +333,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/messages/<letter>",
         name="manage.message",
-        summary="One message, and what it would do.",
+        summary="One message, and the effect of a replay.",
         access=Access.READ,
         params=(_LETTER,),
         answers={200: "The page.", 404: "There is no such message."},
@@ -346,10 +346,10 @@ ROUTES: tuple[Route, ...] = (
         access=Access.DECIDE,
         params=(_LETTER, _VERB),
         answers={
-            303: "Written down, or so already; the list is at Location.",
-            403: "Not an administrator, or the form is out of date.",
+            303: "Stored, or requested before. Location is the list.",
+            403: "The user's role does not allow it, or the form is out of date.",
             404: "There is no such message.",
-            409: "The message is about the reader.",
+            409: "The message is about the user.",
         },
     ),
     *(
@@ -357,10 +357,10 @@ ROUTES: tuple[Route, ...] = (
             method="GET",
             rule=f"/manage/dead-letters{ending}",
             name=f"manage.old_messages{ending.replace('.', '_')}",
-            summary="The address of earlier versions.",
+            summary="The URL of earlier versions.",
             access=Access.READ,
             params=(_SHOW,),
-            answers={303: "The messages are at Location."},
+            answers={303: "Location is the list of messages."},
         )
         for ending in ("", ".csv", ".json")
     ),

@@ -58,7 +58,7 @@ class Known(Struct, frozen=True, kw_only=True):
 
 
 def known_now() -> Known:
-    """Return the content of the table, by two calls to the cloud for any number of users."""
+    """Return the content of the table, with two calls to the cloud, however many users there are."""
     seen = fleet()
     notes, _ = notes_now()
     policy = current().deps.engine.policy
@@ -208,19 +208,19 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/people",
         name="manage.people",
-        summary=f"Everybody as a table, {PAGE_ROWS} a page.",
+        summary=f"All people as a table, {PAGE_ROWS} per page.",
         access=Access.READ,
         params=(*_FILTERS, PAGE),
-        answers={200: "The page.", 303: "The same without an address of a person in it."},
+        answers={200: "The page.", 303: "The search text without addresses of people."},
     ),
     Route(
         method="POST",
         rule="/manage/people",
         name="manage.search",
-        summary="Look for people; the table is at Location.",
+        summary="Search for people. Location is the table.",
         access=Access.READ,
         params=filter_params(Place.FORM),
-        answers={303: "The table is at Location, with nobody's address in it."},
+        answers={303: "Location is the table; its URL has no address of a person."},
     ),
     *offer("/manage/people", "people", "Everybody.", PEOPLE, _people_sheet, params=_FILTERS),
 )

@@ -106,7 +106,7 @@ SNAPSHOTS = {
 
 
 def _tab() -> Tab:
-    """Return the tab that the URL asks for. A kind of line, or an older part of the history, selects the history."""
+    """Return the tab in the URL. A parameter of the history (kind of line, older part) selects the tab History."""
     known = next((tab for tab in Tab if tab.value == asked("tab")), None)
     return known or (Tab.HISTORY if asked("kind") or asked("before") else Tab.SUMMARY)
 
@@ -180,22 +180,22 @@ def _for_help_desk(user_key: str, waiting: tuple[WaitingWish, ...]) -> flask.Res
 _TAB = Param(
     name="tab",
     place=Place.QUERY,
-    text="The part of the page. Default: summary.",
+    text="The tab of the page. Default: summary.",
     schema={"type": "string", "enum": [tab.value for tab in Tab]},
 )
 _SAID = Param(
     name="said",
     place=Place.QUERY,
-    text="What the page says on top, after an act.",
+    text="The code of the message at the top of the page, after an act.",
     schema={"type": "string", "enum": [said.value for said in Said]},
 )
 _BEFORE = Param(
     name="before",
     place=Place.QUERY,
-    text="Where the older part of the history begins: the name of an object of the audit. Anything else counts as none.",
+    text="The start of an older part of the history: the name of an audit object. Any other text is ignored.",
     schema={"type": "string"},
 )
-_NOBODY = {404: "Nothing is known of such a person."}
+_NOBODY = {404: "No such person."}
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
@@ -204,6 +204,6 @@ ROUTES: tuple[Route, ...] = (
         summary="One person: status, history, access, costs.",
         access=Access.FIND,
         params=(USER_KEY, _TAB, KIND, _BEFORE, _SAID),
-        answers={200: "The page.", 303: "The person's own key is another one; the page is at Location.", **_NOBODY},
+        answers={200: "The page.", 303: "The person's record has another key. Location is its page.", **_NOBODY},
     ),
 )

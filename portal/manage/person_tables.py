@@ -126,13 +126,13 @@ def _stated(value: object) -> str:
 KIND = Param(
     name="kind",
     place=Place.QUERY,
-    text="Only this sort of line.",
+    text="Only lines of this kind.",
     schema={"type": "string", "enum": [kind.value for kind in StoryKind]},
 )
 SINCE = Param(
     name="since",
     place=Place.QUERY,
-    text="All lines since this day (UTC), from the audit. Without it, or with another text: the latest lines.",
+    text="All lines since this day (UTC), from the audit. Default, also for an invalid text: the latest lines.",
     schema={"type": "string", "format": "date"},
 )
 STORY: Columns = {"at": TIME, "kind": TEXT, "text": TEXT, "because": TEXT, "ref": TEXT}
@@ -228,12 +228,15 @@ def _offer(
 
 ROUTES: tuple[Route, ...] = (
     *_offer("story", "One person's story.", STORY, _story, KIND, SINCE),
-    *_offer("facts", "What was stated about one person.", FACTS, _facts),
+    *_offer("facts", "All statements about one person.", FACTS, _facts),
     *_offer("clusters", "One person's Spark clusters.", CLUSTERS, _clusters),
-    *_offer("hours", "One person's hours this month.", HOURS, _hours),
+    *_offer("hours", "One person's metered hours this month.", HOURS, _hours),
     *_offer("conditions", "One person's conditions.", CONDITIONS, _conditions),
     *_offer(
-        "certificate", "The proof that a leaver is gone: each path, cut and asked for again.", CERTIFICATE, _certificate
+        "certificate",
+        "The certificate of a leaver: for each access path, the time of the cut and of the last check.",
+        CERTIFICATE,
+        _certificate,
     ),
     *_offer("snapshots", "Snapshots of one person's data disk.", SNAPSHOTS, _snapshots),
 )

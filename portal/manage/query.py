@@ -145,13 +145,13 @@ def filter_params(place: Place) -> tuple[Param, ...]:
     """Return the parameters for filters and order, for the OpenAPI description."""
     return (
         _param(SEARCH, "Text in address, user key or instance.", place=place),
-        _param(STANDING, "How the environment stands.", place=place, values=Standing),
-        _param(STATE, "The state's own word, for example Creating.", place=place),
+        _param(STANDING, "The environment's standing.", place=place, values=Standing),
+        _param(STATE, "The value of a state, for example Creating.", place=place),
         _param(PROFILE, "A profile; - for none.", place=place),
-        _param(COST_CENTER, "A cost centre; - for none.", place=place),
-        _param(NEEDS, "Why a person is needed, for example Stuck; any for all of them.", place=place),
-        _param(PRESENCE, "Who is to have one, or not.", place=place, values=Presence),
+        _param(COST_CENTER, "A cost centre; `-` for people without one.", place=place),
+        _param(NEEDS, "The reason why attention is needed, for example Stuck; `any` for all reasons.", place=place),
+        _param(PRESENCE, "People with access, or without.", place=place, values=Presence),
         _param(VIEW, "A view of the table.", place=place, values=View),
-        _param("sort", "The column that decides the order.", place=place, values=Column),
+        _param("sort", "The column by which the rows are sorted.", place=place, values=Column),
         Param(name="order", place=place, text="Which way.", schema={"type": "string", "enum": [_UP, _DOWN]}),
     )

@@ -1,8 +1,8 @@
 """The questions about one user or group that wait for an administrator's answer, as kinds of change on the page (`changes.KINDS`).
 
-A question is a changed address, a new account under an address, a group that is gone, or the release of a hold. The fleet index
-(ten minutes old at most) and earlier decisions tell the users concerned. Their records are then read live, so that a question
-shows the present state.
+A question is a changed address, a new account under an address, a group that is gone, or the release of a hold. The
+users concerned come from the fleet index, which is at most ten minutes old, and from earlier decisions. Their records
+are then read live, so that a question shows the present state.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def questions(found: Seen) -> list[Change]:
 
 
 def question_of(digest: str, found: Seen) -> Change | None:
-    """Return the question of this digest in its present state, or None if the digest was never shown."""
+    """Return the question with this digest in its present state, or None if the digest was never shown."""
     question = _stored(digest)
     if question is not None:
         return _change(question, found, _Look())

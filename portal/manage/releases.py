@@ -69,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         rule="/api/releases",
         name="manage.api_release",
-        summary="Ask for the release of a hold, by a script.",
+        summary="Request the release of a hold, by a script.",
         access=Access.ACT,
         media=JSON,
         takes=JSON,
@@ -80,9 +80,9 @@ ROUTES: tuple[Route, ...] = (
             "additionalProperties": False,
         },
         answers={
-            200: "Written down, or so already, or there is no hold; `outcome` says which.",
-            403: "Not an administrator, or not sent as a script sends it.",
-            409: "Nobody of that key, or the reader is concerned; the answer says which.",
+            200: "Stored, requested before, or there is no hold; `outcome` says which.",
+            403: "The user's role does not allow it, or the headers of a script are missing.",
+            409: "No person has that key, or the hold is on the user's own data. The response says which.",
         },
     ),
 )

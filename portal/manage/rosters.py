@@ -1,7 +1,4 @@
-"""The page `/manage/rosters`: the differences that rosters found although no message told them.
-
-It also shows the reason why a roster is not used.
-"""
+"""The page `/manage/rosters`: the differences that rosters revealed and no message had stated, and why a roster is not used."""
 
 from __future__ import annotations
 
@@ -84,7 +81,7 @@ def _values(found: dict[RosterKind, RosterReport | None]) -> Iterator[Sequence[V
             )
 
 
-_WHAT = "What the lists of everybody said that no message had told."
+_WHAT = "The differences that rosters revealed and no message had stated."
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",

@@ -23,7 +23,7 @@ TITLE = "A change of notebooks has halted: too many were not ready in time"
 
 
 class Wave(Struct, frozen=True, kw_only=True):
-    """A wave of a rollout: `people` is the total up to and including this wave, `stands` is `past`, `now` or `later`."""
+    """A wave of a rollout: `people` is the number of users up to and including this wave; `stands` is its state: `past`, `now` or `later`."""
 
     number: int
     people: int

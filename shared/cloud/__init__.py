@@ -1,4 +1,4 @@
 """The adapters to Google Cloud.
 
-The only package that imports `google.*`; every error of Google is translated into ours here.
+No other package imports `google.*`. Errors of Google's APIs and clients are translated into our errors here.
 """

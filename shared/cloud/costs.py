@@ -97,7 +97,7 @@ class BigQueryCosts:
         if answer.get("jobComplete"):
             return answer
         raise CloudUnavailableError(
-            user_message="BigQuery takes long to sum up the costs; Benchkeeper tries again within the hour.",
+            user_message="BigQuery takes too long to add up the costs; Benchkeeper tries again within the hour.",
             detail=f"costs: the query still runs after {_MOST_WAITS} waits of {_WAIT_MS} ms",
         )
 

@@ -53,7 +53,7 @@ class RestOutsideJobs:
 
     @property
     def projects(self) -> tuple[str, ...]:
-        """The projects of `idle.bigquery_projects`."""
+        """The projects in the setting `idle.bigquery_projects`."""
         return self._bigquery_projects
 
     def queries(self, project: str) -> tuple[OutsideJob, ...]:
@@ -90,7 +90,7 @@ class RestOutsideJobs:
         return tuple(_cluster_job(raw) for raw in jobs if raw.get("status", {}).get("state") not in _OVER)
 
     def sessions(self) -> tuple[OutsideJob, ...]:
-        """Return the sessions of the region; the list's filter knows no creator (the client's `ListSessionsRequest`)."""
+        """Return the sessions of the region. The list cannot be filtered by creator (the client's `ListSessionsRequest`)."""
         path = f"/v1/projects/{self._project}/locations/{self._region}/sessions"
         state = " OR ".join(f"state = {state}" for state in _RUNNING)
         pages = self._pages("dataproc", path, {"filter": state, "pageSize": _PAGE})
@@ -127,7 +127,7 @@ class RestOutsideJobs:
         )
 
     def _addresses(self, *told: object) -> frozenset[str]:
-        """Return the canonical addresses; a text that is no address, such as a principal of a workforce pool, belongs to no user."""
+        """Return the canonical addresses; a text that is not an address, such as a principal of a workforce pool, belongs to no user."""
         found: set[str] = set()
         for text in told:
             try:

@@ -21,16 +21,17 @@ def publish(
     attributes: dict[str, str],
     timeout_s: float = _TIMEOUT_S,
 ) -> str:
-    """Publish one message and return the id that Pub/Sub gave it. Raise our errors."""
+    """Publish one message and return the id that Pub/Sub gave it. Raise a `BenchkeeperError` if that fails."""
     with translated(f"publish to {topic}"):
         future = clients.publisher().publish(f"projects/{project}/topics/{topic}", body, **attributes)
         return str(future.result(timeout=timeout_s))
 
 
 def publish_all(clients: Clients, *, project: str, topic: str, bodies: Iterable[bytes]) -> Iterator[str]:
-    """Publish the messages and yield their Pub/Sub ids in order; the client sends many at once. Raise our errors.
+    """Publish the messages, many at once, and yield their Pub/Sub ids in order. Raise a `BenchkeeperError` if that fails.
 
-    A message whose id was yielded is published. Any other may be published or not: the caller sends it again, under the same event id.
+    A message whose id was yielded is published. After an error, any other may have been published or not, so the caller
+    sends it again with the same event id.
     """
     under_way: deque[object] = deque()
     with translated(f"publish to {topic}"):

@@ -1,4 +1,4 @@
-"""The threads of a process. The only module of the product that starts threads for the engine's work."""
+"""The adapter that runs the engine's work on threads. No other module of the product starts threads for the engine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The parsers of untrusted bytes into news: sources, addresses, the neutral schema, Google's log entries, users in dead letters."""
+"""The parsers that turn untrusted bytes into events: addresses, the neutral schema, Google's log entries, and the users named in dead letters."""

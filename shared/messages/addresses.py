@@ -67,15 +67,15 @@ def parse_person(raw: object, people: People) -> UserEmail:
     if is_service_account(email):
         raise bad_address("is a service account's, not a person's")
     if "+" in local:
-        raise bad_address("has a tag after a +. That is another name of a mailbox, not an account: leave +… away")
+        raise bad_address("has a tag after a +. That is another name of a mailbox, not an account: remove +…")
     if not people.knows_domain(domain):
         known = ", ".join(people.domains[:8])
-        raise bad_address(f"is of domain {domain}, which is not one of the organization's (people.domains: {known})")
+        raise bad_address(f"has the domain {domain}, which is not one of the organization's (people.domains: {known})")
     return email
 
 
 def other_forms(raw: object, email: UserEmail) -> tuple[UserEmail, ...]:
-    """Return the forms under which earlier versions may have stored the user."""
+    """Return the other forms of the address under which earlier versions may have stored the user."""
     return tuple(form for form in dict.fromkeys(_older(raw)) if form != email)
 
 
@@ -146,7 +146,7 @@ def _bare(text: str) -> str:
     named = _NAMED.fullmatch(text.strip())
     if named is not None:
         if "@" in named["name"] or "\uff20" in named["name"]:
-            raise bad_address("stands behind a name that is itself an address; write the address alone")
+            raise bad_address("follows a name that is itself an address; write the address alone")
         text = named["address"]
     text = text.strip().strip("\"'<>").strip()
     prefix, _, rest = text.partition(":")
@@ -192,7 +192,7 @@ def _check_local(local: str) -> None:
 
 
 def _marks(first: str) -> tuple[str, ...]:
-    """Return the first character if it is a combining mark, which has no letter to combine with there."""
+    """Return the text's first character if it is a combining mark, because no letter precedes it."""
     return (first,) if first and unicodedata.category(first).startswith("M") else ()
 
 
@@ -208,7 +208,7 @@ def check_scripts(text: str) -> None:
 
 
 def script_of(c: str) -> str:
-    """Return the script of a character: "" if it goes with any script (digits, marks, dots), "?" if it is unusual."""
+    """Return the script of a character: "" if it may occur with any script (digits, marks, dots), "?" if it is unusual."""
     category = unicodedata.category(c)
     if c.isascii():
         return "Latin" if c.isalpha() else ""

@@ -85,7 +85,7 @@ def read_rows(file: str, raw: bytes) -> Rows:
         text = _text(raw)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        problem = f"is no {error.encoding.upper()} text. Save the file as UTF-8 (a spreadsheet: CSV UTF-8)."
+        problem = f"is not {error.encoding.upper()} text. Save the file as UTF-8 (a spreadsheet: CSV UTF-8)."
         return Rows(rows=(), faults=(RowFault(file=file, line=line, problem=problem),))
     begin = text.lstrip()[:1]
     found = list(_json_rows(file, text) if begin in {"{", "["} else _csv_rows(file, text))
@@ -157,7 +157,7 @@ def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
 def _between(text: str, place: int) -> str | None:
     """Return the fault in the text after an element of a list; None if there is none."""
     if text[place] == "]":
-        return None if _end(_WHITE, text, place + 1) == len(text) else "has something behind the end of the list."
+        return None if _end(_WHITE, text, place + 1) == len(text) else "has text after the end of the list."
     return None if text[place] == "," else "lacks a comma between two messages of the list."
 
 
@@ -220,7 +220,7 @@ def _csv_rows(file: str, text: str) -> Iterator[Row | RowFault]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield RowFault(file=file, line=line, problem=f"is no CSV from here on: {error}.")
+            yield RowFault(file=file, line=line, problem=f"is not valid CSV from here on: {error}.")
             return
         if cells is None:
             return
@@ -234,7 +234,7 @@ def _csv_rows(file: str, text: str) -> Iterator[Row | RowFault]:
                 return
             continue
         if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
-            problem = f"has {len(cells)} cells; the header has {len(header)}. Quote a cell that holds the separator."
+            problem = f"has {len(cells)} cells; the header has {len(header)}. Put a cell that contains the separator in quotes."
             yield RowFault(file=file, line=line, problem=problem)
             continue
         yield Row(file=file, line=line, data=_data(_body(header, cells)))

@@ -1,7 +1,7 @@
 """The parser of Google's log entries into news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
 
-Each event of an entry stands by itself: an unreadable event does not stop the others. Entries and events that were refused or failed
-state nothing, and only entries of the configured organization are trusted.
+Each event of an entry is parsed by itself, so that an unreadable event does not stop the others. Entries and events
+that were refused or failed state nothing, and only entries of the configured organization are trusted.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed
         return Parsed(news=tuple(_notebooks(entry, payload, message)))
     if service not in KNOWN_SERVICES:
         raise UnsupportedMessageError(
-            user_message=f"A log entry of service '{service[:80]}' says nothing about people.",
+            user_message=f"A log entry of service '{service[:80]}' states nothing about people.",
             detail=f"log entry of service {service[:80]!r}; known: {sorted(KNOWN_SERVICES)}",
         )
     _check_organization(entry, rules)
@@ -86,8 +86,8 @@ def _check_organization(entry: dict[str, Any], rules: Rules) -> None:
     if known is not None and parts[:2] == ["organizations", known]:
         return
     raise UnsupportedMessageError(
-        user_message="The log entry is not of the organization that is configured (deployment.organization), so nothing in it "
-        "is believed.",
+        user_message="The log entry is not from the configured organization (deployment.organization), so it "
+        "is ignored.",
         detail=f"log entry of {'/'.join(parts[:2])[:60]!r}",
         reason=Reason.NOT_ALLOWED,
     )
@@ -112,7 +112,7 @@ class _Reading:
         self.says = says[:254] if isinstance(says, str) and says.isprintable() else ""
 
     def events(self, payload: dict[str, Any]) -> Parsed:
-        """Return the news of the events of an admin or login entry, each event by itself."""
+        """Return the news in an admin or login entry. Each of its events is parsed by itself."""
         metadata = payload.get("metadata")
         events = metadata.get("event") if isinstance(metadata, dict) else None
         alone_written = isinstance(events, dict) and bool(events)  # Google writes a list: accept only a cut
@@ -120,7 +120,7 @@ class _Reading:
             events = [events]
         if not isinstance(metadata, dict) or not isinstance(events, list) or not events:
             raise InvalidMessageError(
-                user_message="The Workspace log entry carries no protoPayload.metadata.event list.",
+                user_message="The Workspace log entry has no protoPayload.metadata.event list.",
                 detail="Workspace entry without metadata.event",
             )
         news: list[News] = []
@@ -146,7 +146,7 @@ class _Reading:
         name = str(event.get("eventName")) if isinstance(event, dict) else ""
         known = BY_NAME.get(name) or (ANY_DISABLED if name.startswith("account_disabled") else None)
         if known is None:
-            why = f"The event '{name[:60]}' is not one that Benchkeeper acts on."
+            why = f"The event '{name[:60]}' has no effect in Benchkeeper."
             raise UnsupportedMessageError(user_message=why, detail=f"Workspace event {name[:60]!r}")
         if known.states is States.UNSUPPORTED:
             if has_failed(event):
@@ -236,7 +236,7 @@ class _Reading:
 
     @property
     def source(self) -> Source:
-        """The source that the entry came from."""
+        """The source from which the entry came."""
         return self.rules.source
 
     def cloud_identity(self, payload: dict[str, Any]) -> Parsed:
@@ -245,7 +245,7 @@ class _Reading:
         delta = metadata.get("membershipDelta") if isinstance(metadata, dict) else None
         if not isinstance(metadata, dict) or not isinstance(delta, dict):
             raise InvalidMessageError(
-                user_message="The Cloud Identity log entry carries no protoPayload.metadata.membershipDelta.",
+                user_message="The Cloud Identity log entry has no protoPayload.metadata.membershipDelta.",
                 detail="Cloud Identity entry without membershipDelta",
             )
         actions, is_plain = _actions(delta.get("roleDeltas"))
@@ -262,7 +262,7 @@ class _Reading:
         if kind != "user":
             if kind != "group":
                 raise UnsupportedMessageError(
-                    user_message=f"A {kind[:20]} became or left a member of a group, and that is no person.",
+                    user_message=f"A {kind[:20]} became or left a member of a group, and that is not a person.",
                     detail=f"membership of kind {kind[:20]!r}",
                 )
             raise RosterTellsError(
@@ -297,7 +297,7 @@ def _actions(deltas: object) -> tuple[list[str], bool]:
 
 def _bad_deltas() -> InvalidMessageError:
     return InvalidMessageError(
-        user_message="The Cloud Identity log entry's membershipDelta.roleDeltas is no list of roles and actions.",
+        user_message="The Cloud Identity log entry's membershipDelta.roleDeltas is not a list of roles and actions.",
         detail="Cloud Identity entry with unreadable roleDeltas",
     )
 
@@ -333,7 +333,7 @@ def _check_domain(user: UserEmail, source: Source) -> None:
     domain = user.rpartition("@")[2]
     if source.domains is not None and domain not in source.domains:
         raise UnsupportedMessageError(
-            user_message=f"The source '{source.name}' may give nothing to people of {domain}.",
+            user_message=f"The source '{source.name}' may not give access to people of {domain}.",
             detail=f"source {source.name} about a person of {domain}",
             reason=Reason.NOT_ALLOWED,
         )

@@ -57,9 +57,9 @@ class Leaver(Reader):
     faults: list[str] = field(default_factory=list)
 
     def parsed(self) -> Parsed:
-        """Return the leave, and a fault for all else that is wrong with the message."""
+        """Return the leave, and one fault that lists everything else that is wrong with the message."""
         allowed(self.rules, May.EMPLOYMENT)
-        self.faults += [f"the key '{key[:60]}' stands twice" for key in sorted(self.twice)]
+        self.faults += [f"the key '{key[:60]}' occurs twice" for key in sorted(self.twice)]
         if len(self.message.data) > self.rules.max_bytes:
             self.faults.append(
                 f"the message is {len(self.message.data):,} bytes; at most {self.rules.max_bytes:,} are read"
@@ -107,13 +107,15 @@ class Leaver(Reader):
         if raw is None or isinstance(raw, bool):
             if raw is not True or source.may(May.URGENT):
                 return raw is True
-            self.faults.append(f"urgent: the source '{source.name}' may not say so; config/sources.yaml says who may")
+            self.faults.append(
+                f"urgent: the source '{source.name}' may not state this; config/sources.yaml says which sources may"
+            )
         else:
-            self.faults.append("urgent: is true or false")
+            self.faults.append("urgent: must be true or false")
         return False
 
     def plain_number(self, raw: str) -> str:
-        """Return the number as the base class does, and without invisible characters."""
+        """Return the number as the base class does, but without invisible characters."""
         plain = unicodedata.normalize("NFKC", raw)
         return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 
@@ -188,7 +190,7 @@ class Leaver(Reader):
                 moment = to_utc(datetime.fromisoformat(text).replace(tzinfo=zone_of(zone)))
             except (ValueError, OverflowError):
                 return raw
-            self.faults.append(f"effective_time: '{text}' has no zone; it is read as of {zone}")
+            self.faults.append(f"effective_time: '{text}' has no zone; it is read in the zone {zone}")
             return moment.isoformat()
         return raw
 
@@ -200,14 +202,14 @@ class Leaver(Reader):
         except PoisonError as error:
             self.faults.append(error.detail)
         if self.body.get("new_user") is not None:
-            self.faults.append("new_user goes with type 'renamed' only")
+            self.faults.append("new_user is only valid with type 'renamed'")
 
     def _reported(self) -> tuple[Fault, ...]:
         if not self.faults:
             return ()
         why = "; ".join(dict.fromkeys(self.faults))[:900]
         error = InvalidMessageError(
-            user_message=f"The leaver was used. The rest of the message breaks {SCHEMA}: {why}.", detail=why
+            user_message=f"The leave was accepted. The rest of the message violates {SCHEMA}: {why}.", detail=why
         )
         return (Fault(error=error, body=self.message.data, part="rest"),)
 

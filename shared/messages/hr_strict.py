@@ -113,7 +113,7 @@ class Reader(Struct):
         return self.body["user"]
 
     def says(self) -> str:
-        """Return the author that the message claims; no decision depends on it."""
+        """Return the author named in the message. It is not verified, so no decision depends on it."""
         raw = self.body.get("by")
         return raw.strip()[:254] if isinstance(raw, str) and is_shown(raw.strip()) else ""
 
@@ -135,7 +135,7 @@ class Reader(Struct):
                 return to_utc(begins + timedelta(days=1)) if day_ends else begins
             return parse_time(text)
         except (ValueError, OverflowError) as error:
-            raise breaks(f"{name}: '{text[:40]}' is no time with a zone and no date: {error}") from error
+            raise breaks(f"{name}: '{text[:40]}' is neither a time with a zone nor a date: {error}") from error
 
     def _day(self, day: date, *, day_ends: bool) -> datetime:
         zone = zone_of(self.rules.people.time_zone)
@@ -201,7 +201,7 @@ class Strict(Reader):
             news = self._renamed(common, begins_later=common["effective_at"] > max(occurred_at, self.published()))
         else:
             if self.body.get("new_user") is not None:
-                raise breaks("new_user goes with type 'renamed' only")
+                raise breaks("new_user is only valid with type 'renamed'")
             raw_user = self.user()
             user = parse_person(raw_user, self.rules.people)
             common |= {"user": user, "also_known_as": other_forms(raw_user, user)}
@@ -212,7 +212,7 @@ class Strict(Reader):
     def _check_names(self) -> None:
         """Refuse a field in the wrong place or with a misspelled name, which would otherwise be ignored.
 
-        A feed's own fields, whose names are like none of ours, are ignored.
+        A feed's own fields are ignored if their names are not similar to ours.
         """
         others = [name for name in self.body if name not in _FIELDS]
         if not others:
@@ -223,7 +223,7 @@ class Strict(Reader):
         for name in others:
             meant = plain.get(_plain(name))
             if meant in _IN_ATTRIBUTES:
-                raise breaks(f'{shown_name(name)} belongs into attributes: {{"attributes": {{"{meant}": …}}}}')
+                raise breaks(f'{shown_name(name)} belongs in attributes: {{"attributes": {{"{meant}": …}}}}')
             close = difflib.get_close_matches(_plain(name), map(_plain, _FIELDS), n=1, cutoff=_TYPED_WRONG)
             if close:
                 raise breaks(f"there is no field {shown_name(name)}; did you mean {plain[close[0]]}?")
@@ -235,7 +235,7 @@ class Strict(Reader):
             return parse_time(raw)
         except ValueError as error:
             raise breaks(
-                f"{name}: '{str(raw)[:40]}' is no time with a zone, for example 2026-12-01T08:00:00Z ({error})"
+                f"{name}: '{str(raw)[:40]}' is not a time with a zone, for example 2026-12-01T08:00:00Z ({error})"
             ) from error
 
     def _about(self, kind: str, common: dict[str, Any]) -> LifecycleEvent:
@@ -246,7 +246,7 @@ class Strict(Reader):
             case "account":
                 allowed(self.rules, May.ACCOUNT)
                 if self.body.get("account") != "usable":
-                    raise breaks("account: 'usable' is all that may be said of an account")
+                    raise breaks("account: 'usable' is the only valid value")
                 return AccountUsable(**common)
             case "joiner":
                 allowed(self.rules, May.EMPLOYMENT)
@@ -254,7 +254,7 @@ class Strict(Reader):
                 details = self._details()
                 if details.changes:
                     raise breaks(
-                        "attributes.add_groups and remove_groups go with type 'mover'; a joiner names all groups"
+                        "attributes.add_groups and remove_groups are only valid with type 'mover'; a joiner names all groups"
                     )
                 return Joined(
                     **common, groups=details.groups, profile=details.profile, attributes=details.others,
@@ -280,7 +280,7 @@ class Strict(Reader):
         source, domain = self.rules.source, user.rpartition("@")[2]
         if source.domains is not None and domain not in source.domains:
             raise UnsupportedMessageError(
-                user_message=f"The source '{source.name}' may give nothing to people of {domain}.",
+                user_message=f"The source '{source.name}' may not give access to people of {domain}.",
                 detail=f"source {source.name} about a person of {domain}",
                 reason=Reason.NOT_ALLOWED,
             )
@@ -316,7 +316,7 @@ class Strict(Reader):
         mine = self.rules.source.profiles
         if profile and mine is not None and profile not in mine:
             raise UnsupportedMessageError(
-                user_message=f"The source '{self.rules.source.name}' may not ask for profile '{profile}'. It may ask for: "
+                user_message=f"The source '{self.rules.source.name}' may not request profile '{profile}'. It may request: "
                 f"{', '.join(sorted(mine)) or 'none'}.",
                 detail=f"source {self.rules.source.name} asks for profile {profile!r}",
                 reason=Reason.NOT_ALLOWED,
@@ -347,9 +347,9 @@ class Strict(Reader):
         """Return the change of address; empty if the two addresses are the same."""
         allowed(self.rules, May.ADDRESS)
         if self.body.get("new_user") is None:
-            raise breaks("type 'renamed' needs new_user, the address from now on")
+            raise breaks("type 'renamed' needs new_user, the new address")
         if self.body.get("attributes"):
-            raise breaks("type 'renamed' takes no attributes; what else changed is a message of type 'mover'")
+            raise breaks("type 'renamed' takes no attributes; send other changes as a message of type 'mover'")
         raw_user = self.user()
         user = parse_address(raw_user, self.rules.people)
         try:
@@ -357,7 +357,7 @@ class Strict(Reader):
         except InvalidMessageError as error:
             raise breaks(f"new_user: {error.user_message.rstrip('.')}") from error
         if begins_later:
-            raise breaks("type 'renamed' takes no effective_time to come; send it when the address has changed")
+            raise breaks("type 'renamed' takes no future effective_time; send the message once the address has changed")
         if new_user == user:
             return []
         confirmed = self.rules.source.name in {DIRECTORY, OPERATOR}

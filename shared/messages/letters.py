@@ -36,7 +36,8 @@ def parse_letter(
     )
     if _is_tick(message):
         raise UnsupportedMessageError(
-            user_message="A tick is not replayed: the next one does its work.", detail="a tick among the dead letters"
+            user_message="A tick is not replayed, because the next tick does the same work.",
+            detail="a tick among the dead letters",
         )
     source = source_of_letter(letter, sources) if replay_as is None else sources[replay_as]
     if source is None:

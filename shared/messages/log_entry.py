@@ -1,7 +1,4 @@
-"""The parts of a log entry that every reader of Google's logs needs.
-
-They are its time, its id, its parameters, and the success of the action.
-"""
+"""The parts of a log entry that every reader of Google's logs needs: its time, its id, its parameters, and the success of the action."""
 
 from __future__ import annotations
 
@@ -38,9 +35,9 @@ def has_failed(event: dict[str, Any]) -> bool:
 
 
 def parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """Return a parameter by its name, because the order differs between samples.
+    """Return a parameter by its name. Its position differs between samples.
 
-    For a cut, a list of one is accepted, too.
+    For a cut, a list with a single value is accepted, too.
     """
     parameters = event.get("parameter")
     for parameter in parameters if isinstance(parameters, list) else []:
@@ -65,7 +62,7 @@ def entry_time(entry: dict[str, Any], message: Message) -> datetime:
         return min(parse_time(str(raw)), published)
     except ValueError as error:
         raise InvalidMessageError(
-            user_message=f"The log entry's timestamp '{str(raw)[:40]}' is no RFC 3339 time.", detail="bad timestamp"
+            user_message=f"The log entry's timestamp '{str(raw)[:40]}' is not an RFC 3339 time.", detail="bad timestamp"
         ) from error
 
 

@@ -59,7 +59,7 @@ class MailWords:
         self._language, self._zone, self._page, self._contact = language, zone, page, contact
 
     def write(self, mail: Mail, record: UserRecord, recipients: Sequence[str], now: datetime) -> Letter:
-        """Return the mail as text and HTML. Raise `NotAcceptedError` if its text cannot be rendered."""
+        """Return the mail as plain text and HTML. Raise `NotAcceptedError` if its text cannot be rendered."""
         language, zone = self._language_of(mail, record, now), self._zone_of(mail, record, now)
         names = {
             "person": person_of(record, now),
@@ -114,10 +114,7 @@ def message_id(user_key: str, mail: Mail) -> str:
 
 
 def person_of(record: UserRecord, now: datetime) -> str:
-    """Return the name of the person in a mail, as one short line.
-
-    It has the attribute `name` of HR, if stated, and the address.
-    """
+    """Return the person's name for a mail, as one short line: HR's attribute `name`, if stated, and the address."""
     stated, address = record.facts.attribute("name", now), _shown(record.email)
     name = _shown(stated) if isinstance(stated, str) else ""
     return f"{name} ({address})" if name and name != address else address
@@ -139,7 +136,7 @@ def plain(text: str) -> str:
 
 
 def said(name: str, value: str, zone: tzinfo, language: str) -> str:
-    """Return a fact as text: a time in that zone, to the minute, or the unchanged value."""
+    """Return a fact as text: a time in that zone to the minute, any other value unchanged."""
     if name not in TIMES or not value:
         return value
     at = datetime.fromisoformat(value) + timedelta(seconds=30)
@@ -173,7 +170,11 @@ def words_faults(folder: Path, language: str) -> Iterator[ConfigFault]:
     """Yield the faults of all texts: one that is missing, does not parse, names an unknown value, or has no subject."""
     if not (folder / language).is_dir():
         yield ConfigFault(
-            str(folder / language), 0, "", "the folder does not exist", f"Write the texts of '{language}' into it."
+            str(folder / language),
+            0,
+            "",
+            "the folder does not exist",
+            f"Put the texts in the language '{language}' into it.",
         )
     for each in sorted(path for path in folder.glob("*") if path.is_dir()):
         for stage in Stage:
@@ -196,7 +197,7 @@ def _text_faults(path: Path, names: Sequence[str], *, has_subject: bool) -> Iter
     try:
         tree = _environment(path.parent, escapes=not has_subject).parse(text)
     except TemplateSyntaxError as error:
-        yield ConfigFault(str(path), error.lineno, "", f"is no Jinja text: {error.message}", "")
+        yield ConfigFault(str(path), error.lineno, "", f"is not a valid Jinja template: {error.message}", "")
         return
     unknown = find_undeclared_variables(tree) - set(names)
     for name in sorted(unknown):
@@ -205,7 +206,7 @@ def _text_faults(path: Path, names: Sequence[str], *, has_subject: bool) -> Iter
     if unknown:
         return
     if has_subject and not text.startswith(_SUBJECT):
-        yield ConfigFault(str(path), 1, "", "the first line is no subject", "Begin with: Subject: …")
+        yield ConfigFault(str(path), 1, "", "the first line is not a subject", "Begin with: Subject: …")
         return
     yield from _rendering_faults(path, names, has_subject=has_subject)
 

@@ -1,4 +1,4 @@
-"""The message types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result.
+"""The types of `shared.messages`: a message as it arrived, the rules for parsing it, and the result.
 
 `allowed` checks the kinds of facts that a source may state.
 """
@@ -41,7 +41,10 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def first_published(self) -> datetime:
-        """The time at which the content was first published; for a part of a batch, the batch's time. A sender can only make it earlier."""
+        """The time at which the content was first published; for a part of a batch, the batch's time.
+
+        A sender cannot make it later than the publish time.
+        """
         try:
             said = parse_time(self.attributes.get(PART_PUBLISHED, ""))
         except ValueError:
@@ -224,13 +227,13 @@ def keys_twice(twice: frozenset[str]) -> InvalidMessageError:
     """Return the error for an object with a duplicate key."""
     key = min(twice)[:60]
     return InvalidMessageError(
-        user_message=f"The key '{key}' stands twice in the message, so what it says is not plain. Write each key once.",
+        user_message=f"The key '{key}' occurs twice in the message, so its meaning is unclear. Write each key once.",
         detail=f"duplicate JSON key {key!r}",
     )
 
 
 def no_object(value: object) -> InvalidMessageError:
-    """Return the error for JSON that is not an object."""
+    """Return the error for a JSON value that is not an object."""
     return InvalidMessageError(
         user_message="The message is JSON, but not an object.", detail=f"JSON {type(value).__name__}, not an object"
     )
@@ -255,7 +258,7 @@ def allowed(rules: Rules, what: May) -> None:
     may = ", ".join(sorted(source.may_state)) or "nothing: it only wakes"
     raise UnsupportedMessageError(
         user_message=f"The source '{source.name}' (topic {source.topic}) may not state {what.value}. It may state {may}. "
-        "config/sources.yaml says who may say what.",
+        "config/sources.yaml says what each source may state.",
         detail=f"source {source.name} may not state {what.value}",
         reason=Reason.NOT_ALLOWED,
     )

@@ -1,8 +1,8 @@
 """The parser of untrusted bytes into news, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
 
-The content decides the shape; the topic decides the source (`Rules.source`). A message that cannot be understood raises
-`InvalidMessageError`, one that is understood but unsupported `UnsupportedMessageError`: both become dead letters with their text.
-A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
+The shape follows from the content, the source from the topic (`Rules.source`). A message that cannot be understood
+raises `InvalidMessageError`, one that is understood but unsupported `UnsupportedMessageError`: both become dead letters
+with their text. A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Par
     if not cuts:
         raise error
     fault = InvalidMessageError(
-        user_message=f"What it takes away was used. Nothing else: {error.user_message}", detail=error.detail
+        user_message=f"Only the end of access that it states was used. {error.user_message}", detail=error.detail
     )
     return Parsed(news=cuts, faults=(Fault(error=fault, body=message.data, part="json"),), ignored=said.ignored)
 
 
 def _leaver_in(error: InvalidMessageError) -> InvalidMessageError:
     return InvalidMessageError(
-        user_message=f"{error.user_message} It looks like the news of a leaver, who keeps access until it is sent as JSON.",
+        user_message=f"{error.user_message} It looks like a message about a leaver, who keeps access until the message is sent as JSON.",
         detail=error.detail,
         reason=Reason.LEAVER_NOT_UNDERSTOOD,
     )
@@ -121,10 +121,12 @@ def _parse_object(body: dict[str, Any], twice: frozenset[str], message: Message,
     keys = ", ".join(sorted(map(str, body))[:8]) or "nothing"
     leaver = looks_like_a_leaver(body)
     raise InvalidMessageError(
-        user_message=f"The message is of no known shape (its fields: {keys[:200]}). "
+        user_message=f"The message has an unknown shape (its fields: {keys[:200]}). "
         f'Send {{"schema": "{SCHEMA}", ...}} or a Workspace or Cloud Identity log entry.'
         + (
-            " It looks like the news of a leaver, who keeps access until it is sent in a known shape." if leaver else ""
+            " It looks like a message about a leaver, who keeps access until the message is sent in a known shape."
+            if leaver
+            else ""
         ),
         detail=f"unknown shape with fields {keys[:200]}",
         reason=Reason.LEAVER_NOT_UNDERSTOOD if leaver else None,
@@ -133,7 +135,7 @@ def _parse_object(body: dict[str, Any], twice: frozenset[str], message: Message,
 
 def _twice_in_log(message: Message) -> Fault:
     error = InvalidMessageError(
-        user_message="The log entry has a key that stands twice, which Google does not write. It states nothing.",
+        user_message="The log entry has a duplicate key, which Google does not write. It is ignored.",
         detail="duplicate JSON key in a log entry",
     )
     return Fault(error=error, body=message.data, part="keys")
@@ -211,7 +213,7 @@ def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
     """Return one part for each user in a batch, so that the news of one user stays together and failures stay separate."""
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
-            user_message=f"The message is a list of {len(bodies):,}; at most {_MAX_PARTS:,} are taken apart.",
+            user_message=f"The message is a list of {len(bodies):,}; at most {_MAX_PARTS:,} are accepted.",
             detail=f"a batch of {len(bodies)}",
         )
     if not bodies:
@@ -279,7 +281,7 @@ def _wake(body: dict[str, Any], message: Message) -> Woken:
 
 
 def parse_tick(message: Message) -> Sweep:
-    """Return the sweep that a tick requests."""
+    """Return the sweep that a tick requests. Raise `InvalidMessageError` for anything else."""
     body = json_object(message, 4096)
     asked = body.get("sweep")
     kind = next((each for each in Sweep if each.value == asked), None)

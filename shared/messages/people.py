@@ -1,8 +1,8 @@
 """The users named in a message that could not be used: `functions.dead_letter` marks the records of known users.
 
-The body is not trusted. If the message parses, users are taken from its events. In any case, the fields where known shapes carry a
-user's address are read; in unknown shapes, texts that look like an address. Only a valid address counts, and a record is marked
-only if it has that address.
+The body is not trusted. Users are taken from the events of the message, if it parses, and always from the fields in
+which known shapes carry a user's address. In unknown shapes, every text that looks like an address counts. Only a valid
+address counts, and a record is marked only if it has that address.
 """
 
 from __future__ import annotations

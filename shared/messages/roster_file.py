@@ -2,7 +2,7 @@
 
 CSV: the first line names the columns `user`, `person_id`, `groups`; others are ignored. The last line is `#rows,1234`
 or `#sha256,<digest of all bytes before that line>`, or both are the last two, so that a half-written file is noticed. A
-line `#as_of,2026-11-29T06:00:00Z` above gives the moment that the file describes. JSON: `{"schema":
+line `#as_of,2026-11-29T06:00:00Z` above them states the moment that the file describes. JSON: `{"schema":
 "workbench.roster/v1", "as_of": …, "rows": 1234, "people": [{"user": …, "person_id": …, "groups": […]}]}`.
 """
 
@@ -43,7 +43,7 @@ Person = Callable[[object], UserEmail]
 
 
 class RosterFault(Struct, frozen=True, kw_only=True):
-    """A fault on a line of the file (0: the file as a whole), with a hint at what is valid."""
+    """A fault on a line of the file (0: the file as a whole), with a hint at valid values."""
 
     line: int
     problem: str
@@ -76,21 +76,21 @@ class _People(Struct):
             self.fault(line, error.user_message)
             return
         if email in self.lines:
-            self.fault(line, f"the person is on line {self.lines[email]} already; each person is listed once")
+            self.fault(line, f"the person is already on line {self.lines[email]}; list each person once")
             return
         self.lines[email] = line
         number, groups = row.get("person_id"), row.get("groups")
         if number is not None and number != "":
             if not isinstance(number, str | int) or isinstance(number, bool) or not _PERSON_ID.fullmatch(str(number)):
-                self.fault(line, "person_id is no text or number of at most 64 characters")
+                self.fault(line, "person_id must be a text or number of at most 64 characters")
                 return
             if str(number) in self.of_number:
-                self.fault(line, f"the person_id stands on line {self.of_number[str(number)]} already")
+                self.fault(line, f"the person_id is already on line {self.of_number[str(number)]}")
                 return
             self.of_number[str(number)] = line
             self.numbers[email] = str(number)
         if groups is not None and not (isinstance(groups, list) and all(isinstance(each, str) for each in groups)):
-            self.fault(line, "groups is no list of addresses")
+            self.fault(line, "groups is not a list of addresses")
             return
         try:
             self.people[email] = None if groups is None else tuple(sorted({_group(each, person) for each in groups}))
@@ -103,7 +103,7 @@ def _group(raw: str, _person: Person) -> str:
     if not re.fullmatch(r"[^@\s\ud800-\udfff]+@[^@\s\ud800-\udfff]+\.[^@\s\ud800-\udfff]+", address):
         shown = raw[:60].encode("utf-8", "replace").decode()
         raise InvalidMessageError(
-            user_message=f"The address '{shown}' is none. A valid one looks like data-analysts@example.com.",
+            user_message=f"'{shown}' is not an address. A valid one looks like data-analysts@example.com.",
             detail="group in a roster",
         )
     return address
@@ -123,7 +123,7 @@ def read_roster(raw: bytes, *, person: Person, written_at: datetime, version: st
     try:
         as_of = written_at if found.faults else (_json if is_json else _csv)(raw, found, person)
     except UnicodeDecodeError as error:
-        found.fault(raw.count(b"\n", 0, error.start) + 1, "is no UTF-8 text. Save the file as UTF-8.")
+        found.fault(raw.count(b"\n", 0, error.start) + 1, "is not UTF-8 text. Save the file as UTF-8.")
         as_of = None
     if as_of is not None and as_of > written_at:
         found.fault(0, f"as_of is {as_of.isoformat()}, later than the file itself ({written_at.isoformat()}).")
@@ -143,7 +143,7 @@ def _refused(found: _People) -> RosterRefusedError:
     return RosterRefusedError(
         Refusal.FAULTY,
         [str(fault) for fault in found.faults],
-        user_message=f"HR's roster has {some}, so nothing of it is used. The last good one stays in use.",
+        user_message=f"HR's roster has {some}, so the whole file is ignored. The last good one stays in use.",
         detail=f"{found.total} faults, the first on line {found.faults[0].line}",
     )
 
@@ -195,7 +195,7 @@ def _csv(raw: bytes, found: _People, person: Person) -> datetime | None:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            found.fault(line, f"is no CSV from here on: {error}.")
+            found.fault(line, f"is not valid CSV from here on: {error}.")
             break
         if cells is None:
             break
@@ -203,7 +203,7 @@ def _csv(raw: bytes, found: _People, person: Person) -> datetime | None:
             continue
         if cells[0].lstrip().startswith("#"):
             if as_of is not None:
-                found.fault(line, "has a second #as_of; a file speaks of one moment.")
+                found.fault(line, "has a second #as_of; a file describes one moment.")
             as_of = _as_of(line, cells, found) or as_of
         elif header is None:
             header = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in cells]
@@ -255,7 +255,7 @@ def _time(line: int, value: object, found: _People) -> datetime | None:
     try:
         return parse_time(str(value))
     except ValueError:
-        found.fault(line, f"as_of '{str(value)[:40]}' is no RFC 3339 time, for example 2026-11-29T06:00:00Z.")
+        found.fault(line, f"as_of '{str(value)[:40]}' is not an RFC 3339 time, for example 2026-11-29T06:00:00Z.")
         return None
 
 
@@ -285,11 +285,11 @@ def _json(raw: bytes, found: _People, person: Person) -> datetime | None:
         found.fault(line, f"is not JSON: {error if not isinstance(error, json.JSONDecodeError) else error.msg}.")
         return None
     if not isinstance(body, dict) or body.get("schema") != SCHEMA:
-        found.fault(0, f'The file is no object with "schema": "{SCHEMA}".')
+        found.fault(0, f'The file is not an object with "schema": "{SCHEMA}".')
         return None
     people, rows = body.get("people"), body.get("rows")
     if not isinstance(people, list):
-        found.fault(0, '"people" is no list.')
+        found.fault(0, '"people" is not a list.')
         return None
     if not isinstance(rows, int) or isinstance(rows, bool) or rows != len(people):
         found.fault(
@@ -324,6 +324,6 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(
-            f"the key '{next(name for name in names if names.count(name) > 1)[:40]}' stands twice in an object"
+            f"the key '{next(name for name in names if names.count(name) > 1)[:40]}' occurs twice in an object"
         )
     return found

@@ -1,4 +1,4 @@
-"""The table of log events: the statement of each, its parameters with addresses, its log, and whether the sink exports it.
+"""The table of log events. Each row has the event's statement, its parameters with addresses, its log, and a flag for export by the sink.
 
 The parser of log entries, the users in dead letters and the filters of the sinks all use it.
 Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries.
@@ -22,7 +22,7 @@ MEMBERSHIP_METHOD = "google.apps.cloudidentity.groups.v1.MembershipsService.Upda
 
 
 class States(StrEnum):
-    """The statement of an event."""
+    """The kind of statement that an event makes about a user or group."""
 
     MEMBER = "member"
     NO_MEMBER = "no-member"
@@ -119,7 +119,7 @@ BY_NAME = {event.name: event for event in EVENTS}
 
 
 def render_people_filter(organization: str) -> str:
-    """Return the filter of the organization's sink: exactly the events that state a fact, in the log they come in."""
+    """Return the filter of the organization's sink: exactly the events that state a fact, each in its log."""
     parts = [_in_log(organization, log) for log in (ACTIVITY, DATA_ACCESS)]
     return "(" + ")\nOR (".join(parts) + ")"
 

@@ -33,7 +33,7 @@ _MOST = 400  # values that are read
 
 
 def looks_like_a_leaver(body: Any) -> bool:
-    """Return True if a field for a kind of event has a leaver's word, or `active` is false (SCIM)."""
+    """Return True if a field that names a kind of event has a word for leaving, or if `active` is false (SCIM)."""
     for key, value in _pairs(body):
         if key in _WORDS and isinstance(value, str) and _LEAVES.search(value):
             return True
@@ -45,7 +45,7 @@ def looks_like_a_leaver(body: Any) -> bool:
 
 
 def states_a_leaver(data: bytes) -> bool:
-    """Return True if bytes that are not JSON hold a key for a kind of event followed by a leaver's word."""
+    """Return True if bytes that are not JSON hold a key that names a kind of event, followed by a word for leaving."""
     return any(key.lower() in _WORDS and _LEAVES.search(value) for key, value in _KEY.findall(_text(data)))
 
 

@@ -46,7 +46,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 class Files(Struct, frozen=True, kw_only=True):
     """The files of a configuration as they were read: their faults, and the settings if there are none.
 
-    `order` are the paths of all files in the order in which their faults are told.
+    `order` has the paths of all files, in the order in which their faults are reported.
     """
 
     faults: list[ConfigFault]
@@ -125,7 +125,7 @@ def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
 
 
 def _said_by(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that come only from the environment, where a deployment sets them."""
+    """Return the settings that come only from environment variables, which a deployment sets."""
     return {
         "iap_audience": environ.get(ENV_AUDIENCE, ""),
         "move_logs_until": _time_in(environ, ENV_MOVE_LOGS),
@@ -251,9 +251,7 @@ def _catalog(profiles: ProfilesFile, masters: Mapping[str, MasterTemplate]) -> C
 
 
 def _no_domains(place: Place) -> ConfigFault:
-    fix = (
-        "Name the domains of your people, for example people: {domains: [example.com]}. Nobody else is given anything."
-    )
+    fix = "Name the domains of your people, for example people: {domains: [example.com]}. Only they can get access."
     return place.fault(("people", "domains"), "is missing", fix)
 
 
@@ -265,7 +263,7 @@ def _known_envs(folder: Path) -> str:
 def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
     """Return the master templates of a folder by name; add a fault to `faults` for each unreadable one."""
     if not folder.is_dir():
-        faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it, it may be empty."))
+        faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it; it may be empty."))
         return {}
     masters = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -294,7 +292,7 @@ def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> li
     return [
         ConfigFault(
             where, 0, "api_endpoint", f"'{endpoint}' is not http:// on this machine",
-            "It is for the embedded cloud, for example http://127.0.0.1:8900; leave it out for Google Cloud.",
+            "The setting is for the embedded cloud, for example http://127.0.0.1:8900; remove it for Google Cloud.",
         )
     ]  # fmt: skip
 

@@ -49,7 +49,7 @@ def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, object]) 
     """Yield a fault if a profile's labels do not fit on its session templates beside ours."""
     for key in OUR_LABELS:
         if key in labels:
-            problem = f"the label '{key}' is written by Benchkeeper on session templates"
+            problem = f"the label '{key}' is set by Benchkeeper on session templates"
             yield place.fault((*loc, key), problem, "Remove it.")
     most = MAX_LABELS - len(OUR_LABELS)
     if len(labels) > most:

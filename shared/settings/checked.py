@@ -1,8 +1,9 @@
 """The cache of checked settings: a cold start need not import the checker for files that a deployment has checked.
 
-`python -m shared.settings [ENV]` checks all files and writes `config/checked.<env>.json`: the settings as plain values, and a
-digest of every file they came from and of the code that checks. If the digest differs, the cache is ignored and the full check is
-made. The file is made for a deployment and never committed; without it a cold start takes some 40 ms longer.
+`python -m shared.settings [ENV]` checks all files and writes `config/checked.<env>.json`: the settings as plain values,
+and a digest of every file they came from and of the code that checks. If the digest differs, the cache is ignored and
+the full check is made. The file is made for a deployment and is never committed. Without it, a cold start takes about
+40 ms longer.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def write(settings: Settings) -> Path:
 
 
 def read(folder: Path, env: str) -> Settings | None:
-    """Return the stored settings without those from the environment; None if there are none or a file changed since."""
+    """Return the stored settings without those from the environment; None if none are stored or a file has changed since."""
     try:
         kept = _kept(folder, env)
         return (
@@ -81,7 +82,7 @@ def read(folder: Path, env: str) -> Settings | None:
 
 
 def parsed_masters(folder: Path, env: str) -> Mapping[str, Any]:
-    """Return the content of the master templates by their digests, as it was parsed when the settings were checked; empty as `read` is None."""
+    """Return the parsed content of the master templates by digest, from the checked settings; empty if `read` would return None."""
     try:
         kept = _kept(folder, env)
         return dict(kept["masters"]) if kept else {}
@@ -95,7 +96,7 @@ def _kept(folder: Path, env: str) -> dict[str, Any] | None:
 
 
 def _as_json(text: str) -> dict[str, Any] | None:
-    """Return the data of a YAML text if JSON keeps it exactly: a time or a number as a key would come back as a text."""
+    """Return the data of a YAML text; None if JSON cannot express it exactly, as for a time, or a number as a key."""
     from shared.yaml_lines import YamlFaultError, load_yaml  # noqa: PLC0415 - a cold start has no use for it
 
     try:

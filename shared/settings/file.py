@@ -1,6 +1,7 @@
 """The reader of YAML files into structs: it finds every fault at once, each with its line and the nearest key (docs/adr/0028).
 
-msgspec itself stops at the first fault and knows no lines; so this module walks the data together with msgspec's description of the type.
+msgspec itself stops at the first fault and does not know lines. So this module walks the data together with msgspec's
+description of the type.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class _Walk:
             return self._bad(loc, str(error))
 
     def read(self, raw: Any, kind: inspect.Type, loc: Loc) -> Any:
-        """Return the value for the data at a place of the file."""
+        """Return the value for the data at a place of the file; `_BAD` after a fault."""
         extra: Mapping[str, Any] = {}
         examples: Sequence[object] = ()
         if isinstance(kind, inspect.Metadata):

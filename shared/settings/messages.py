@@ -24,14 +24,14 @@ def _open(port: int) -> int:
 
 
 class SmtpFile(Strict, frozen=True, kw_only=True):
-    """The mail server: any provider. Without `user` there is no login."""
+    """The settings of the mail server, of any provider. Without `user` there is no login."""
 
     host: Annotated[
         str, Meta(pattern=r"^([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+$|^::1$", max_length=253, examples=["smtp-relay.gmail.com"])
     ]
     port: Annotated[int, check(_open, ge=1, le=65_535, description="587 with starttls, or 465 with tls.")] = 587
     security: Annotated[str, one_of("starttls", "tls", "none")] | None = None
-    user: Annotated[str, Meta(max_length=320, description="The name to log in with.")] = ""
+    user: Annotated[str, Meta(max_length=320, description="The user name for the login.")] = ""
     secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the password of `user`.")] = (
         "mail-password"  # noqa: S105 - a secret's name
     )
@@ -46,47 +46,55 @@ class SmtpFile(Strict, frozen=True, kw_only=True):
 
     @property
     def how(self) -> Security:
-        """The security of the connection, derived from the port if it is not set."""
+        """The security of the connection to the mail server; derived from the port if it is not set."""
         return Security(self.security or ("tls" if self.port == _TLS_PORT else "starttls"))
 
 
 class ChatFile(Strict, frozen=True, kw_only=True):
-    """A chat room, by a web hook that takes `{"text": …}` (Google Chat, Slack, Mattermost). Its address is a secret."""
+    """The settings of a chat room with a webhook that takes `{"text": …}` (Google Chat, Slack, Mattermost). The webhook's URL is a secret."""
 
-    secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the address of the web hook.")]
+    secret: Annotated[_Secret, Meta(description="The secret of Secret Manager that has the address of the webhook.")]
 
 
 def _page(value: str) -> str:
     parts = urlsplit(value)
     is_local = parts.scheme == "http" and parts.hostname in _LOOPBACK
     if (parts.scheme != "https" and not is_local) or not parts.hostname or parts.username or parts.query:
-        raise ValueError(f"'{value}' is no address of a page; one looks like https://notebooks.example.com")
+        raise ValueError(f"'{value}' is not the URL of a page; a URL looks like https://notebooks.example.com")
     return value.rstrip("/")
 
 
 class MessagesFile(Strict, frozen=True, kw_only=True):
-    """Messages to users. Without this section, users are informed only on the page."""
+    """The settings of messages to users. Without this section, users are informed only on the page."""
 
-    sender: Annotated[Email, Meta(description="The address that mails come from; your mail server must allow it.")] = (
-        field(name="from")
+    sender: Annotated[Email, Meta(description="The sender's address; your mail server must allow it.")] = field(
+        name="from"
     )
     smtp: SmtpFile | None = None
     chat: ChatFile | None = None
     about_leavers: Annotated[
         tuple[Email, ...],
-        Meta(description="Who is told of a leaver without a known manager: leavers cannot read mail."),
+        Meta(
+            description="The addresses for mails about a leaver without a known manager, because leavers cannot read mail."
+        ),
     ] = ()
     language: Annotated[
-        str, Meta(pattern=r"^[a-z]{2}$", description="Of people without one: a folder of config/messages.")
+        str,
+        Meta(
+            pattern=r"^[a-z]{2}$", description="The language of people without their own: a folder of config/messages."
+        ),
     ] = "en"
     page: Annotated[
-        str, check(_page, description="Where links lead: the hub page, for example https://notebooks.example.com.")
+        str,
+        check(
+            _page, description="The URL of the hub page, for links in mails, for example https://notebooks.example.com."
+        ),
     ]
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a problem if there is nothing to send messages with."""
+        """Yield a problem if neither a mail server nor a chat room is configured."""
         if self.smtp is None and self.chat is None:
-            yield "", "names neither smtp nor chat, so nobody could be told"
+            yield "", "names neither smtp nor chat, so no message could be sent"
 
     def to_values(self) -> MailSettings:
         """Return the settings as the functions use them."""

@@ -1,4 +1,4 @@
-"""The shapes of config/settings.<env>.yaml and config/profiles.yaml, as far as they differ from the domain's types."""
+"""The shapes of config/settings.<env>.yaml and config/profiles.yaml. Parts that equal a type of the domain use that type."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class RetentionFile(Strict, frozen=True, kw_only=True):
             text = f"{duration_text(getattr(self, name))} is shorter than {duration_text(SHORTEST)}"
             yield (
                 name,
-                f"{text}: what is deleted then cannot be brought back. Valid: 7d or more; if it is meant, write allow_short: true beside it",
+                f"{text}: deleted data cannot be restored. Valid: 7d or more; to confirm a shorter time, write allow_short: true beside it",
             )
         for shorter, longer, why in (
-            ("instance", "snapshot", "what was saved of an environment outlives it"),
-            ("snapshot", "personal_data", "a record outlives the files that it names"),
+            ("instance", "snapshot", "the saved files of an environment must outlive it"),
+            ("snapshot", "personal_data", "a record must outlive the files that it names"),
         ):
             less, more = getattr(self, shorter), getattr(self, longer)
             if more < less and not short & {shorter, longer}:
@@ -84,7 +84,7 @@ def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ValueError, OSError, KeyError) as error:  # a KeyError means an unknown zone
-        raise ValueError(f"'{value}' is no time zone; one looks like Europe/Berlin") from error
+        raise ValueError(f"'{value}' is not a time zone; a time zone looks like Europe/Berlin") from error
     return value
 
 
@@ -93,18 +93,18 @@ class PeopleFile(Strict, frozen=True, kw_only=True):
 
     domains: Annotated[
         tuple[DomainName, ...],
-        check(
-            _lower, description="The domains of people who may be given something. Needed outside the embedded cloud."
-        ),
+        check(_lower, description="The domains of people who may get access. Required outside the embedded cloud."),
     ] = ()
     alias_domains: Annotated[
         Mapping[DomainName, DomainName],
-        check(_lower_names, description="Domains whose addresses are those of another one: {acme.co.uk: acme.com}."),
+        check(_lower_names, description="Domains that are aliases of another domain: {acme.co.uk: acme.com}."),
     ] = {}
-    time_zone: Annotated[str, check(_zone, description="Where a date without a time begins and ends.")] = "UTC"
+    time_zone: Annotated[
+        str, check(_zone, description="The time zone in which a date without a time begins and ends.")
+    ] = "UTC"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for aliases of an unknown domain or of themselves."""
+        """Yield (field, problem) for an alias of a domain that is not configured, or of itself."""
         for alias, domain in self.alias_domains.items():
             if domain not in self.domains:
                 yield "alias_domains", f"'{domain}', of which '{alias}' is an alias, is not one of people.domains"
@@ -119,7 +119,7 @@ class LimitsFile(Strict, frozen=True, kw_only=True):
 
 
 class DeploymentFile(Strict, frozen=True, kw_only=True):
-    """The further values that a deployment to Google Cloud needs; the functions do not read them."""
+    """The additional settings of a deployment to Google Cloud. The functions do not read them."""
 
     organization: Annotated[str, Meta(pattern=r"^\d{6,20}$", examples=["123456789012"])] | None = None
     billing_export: (
@@ -165,7 +165,7 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
             ...,
         ],
         Meta(
-            description="Who may drop HR's list of employees: they may create objects below rosters/ in the inbox, no more."
+            description="The members who may upload HR's list of employees. They may only create objects below rosters/ in the inbox."
         ),
     ] = ()
     hub_access: Annotated[
@@ -179,7 +179,9 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
             ],
             ...,
         ],
-        Meta(description="Who may open the hub page: group:…, domain:… or user:…. Nobody named here, nobody gets in."),
+        Meta(
+            description="The members who may open the hub page: group:…, domain:… or user:…. If the list is empty, nobody can open it."
+        ),
     ] = ()
     hub_domain: (
         Annotated[
@@ -197,7 +199,7 @@ class DeploymentFile(Strict, frozen=True, kw_only=True):
 def _no_project_twice(value: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({project for project in value if value.count(project) > 1})
     if twice:
-        raise ValueError(f"the project '{twice[0]}' stands here twice")
+        raise ValueError(f"the project '{twice[0]}' is listed twice")
     return value
 
 
@@ -215,10 +217,7 @@ class IdleFile(Strict, frozen=True, kw_only=True):
 
 
 class RosterFile(Strict, frozen=True, kw_only=True):
-    """The lists of all people that are read each hour.
-
-    So a joiner or leaver whose message was lost is still found.
-    """
+    """The rosters, which are read each hour, so that a joiner or leaver whose message was lost is still found."""
 
     groups: Annotated[
         bool,
@@ -228,9 +227,7 @@ class RosterFile(Strict, frozen=True, kw_only=True):
     ] = False
     employees: Annotated[
         bool,
-        Meta(
-            description="Read the newest file below rosters/ in the inbox bucket, in which HR lists everybody who works here."
-        ),
+        Meta(description="Read the newest file below rosters/ in the inbox bucket: HR's list of all employees."),
     ] = False
 
 
@@ -245,21 +242,28 @@ class HubFile(Strict, frozen=True, kw_only=True):
     ] = None
     operator_group: Annotated[
         Email | None,
-        Meta(description="The group of the operators: everything but lifting a block."),
+        Meta(description="The group of the operators: they may do everything except lift a block."),
     ] = None
     help_desk_group: Annotated[
         Email | None,
-        Meta(description="The group of the help desk: finds people, and starts, stops and restarts their notebooks."),
+        Meta(
+            description="The group of the help desk: its members find people, and start, stop and restart their notebooks."
+        ),
     ] = None
     auditor_group: Annotated[
         Email | None,
-        Meta(description="The group of the auditors: see everything, change nothing."),
+        Meta(description="The group of the auditors: its members see everything and change nothing."),
     ] = None
     contact: Annotated[
-        str, Meta(max_length=200, description="Whom to ask, as people read it: a name, an address, a chat room.")
+        str, Meta(max_length=200, description="The contact that pages and mails name: a name, an address, a chat room.")
     ] = ""
     currency: Annotated[
-        str, Meta(pattern=r"^[A-Z]{3}$", examples=["EUR"], description="Of hourly_cost and of the billing export.")
+        str,
+        Meta(
+            pattern=r"^[A-Z]{3}$",
+            examples=["EUR"],
+            description="The currency of hourly_cost and of the billing export.",
+        ),
     ] = "USD"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
@@ -284,7 +288,7 @@ class HubFile(Strict, frozen=True, kw_only=True):
 class BucketsFile(Strict, frozen=True, kw_only=True):
     """The buckets other than the one of the records.
 
-    They are separate, so that each function can write only where it must. By default their names are derived.
+    The buckets are separate, so that each function can write only where it must. By default their names are derived.
     """
 
     inbox: (
@@ -293,7 +297,7 @@ class BucketsFile(Strict, frozen=True, kw_only=True):
             Meta(
                 pattern=_BUCKET,
                 examples=["acme-analytics-benchkeeper"],
-                description="Where the page writes wishes. Default: <bucket>-inbox.",
+                description="The bucket for requests from the page. Default: <bucket>-inbox.",
             ),
         ]
         | None
@@ -304,7 +308,7 @@ class BucketsFile(Strict, frozen=True, kw_only=True):
             Meta(
                 pattern=_BUCKET,
                 examples=["acme-analytics-benchkeeper"],
-                description="Where dead letters are kept. Default: <bucket>-letters.",
+                description="The bucket for dead letters. Default: <bucket>-letters.",
             ),
         ]
         | None
@@ -315,7 +319,7 @@ class BucketsFile(Strict, frozen=True, kw_only=True):
             Meta(
                 pattern=_BUCKET,
                 examples=["acme-analytics-benchkeeper"],
-                description="Where the audit is kept. Default: <bucket>-audit.",
+                description="The bucket for the audit. Default: <bucket>-audit.",
             ),
         ]
         | None
@@ -325,11 +329,11 @@ class BucketsFile(Strict, frozen=True, kw_only=True):
 def _of_one_region(zones: tuple[str, ...]) -> tuple[str, ...]:
     for zone in zones:
         if not re.match(r"^[a-z]+-[a-z]+\d+-[a-z]$", zone):
-            raise ValueError(f"'{zone}' is no zone name; a zone looks like europe-west1-b")
+            raise ValueError(f"'{zone}' is not a zone; a zone looks like europe-west1-b")
     if len({zone.rpartition("-")[0] for zone in zones}) > 1:
-        raise ValueError("all zones must be of one region: disks and subnetworks do not cross regions")
+        raise ValueError("all zones must be in one region: disks and subnetworks do not cross regions")
     if len(set(zones)) != len(zones):
-        raise ValueError("a zone stands here twice")
+        raise ValueError("a zone is listed twice")
     return zones
 
 
@@ -381,5 +385,9 @@ class ProfilesFile(Strict, frozen=True, kw_only=True):
         Mapping[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$", examples=["analyst"])], ProfileFile],
         Meta(min_length=1),
     ]
-    environments: Annotated[Mapping[str, Environment], Meta(description="By template: what people read of it.")] = {}
-    prices: Annotated[Prices, Meta(description="List prices of what is billed while no machine runs.")] = Prices()
+    environments: Annotated[
+        Mapping[str, Environment], Meta(description="The texts about each template that people read, by template name.")
+    ] = {}
+    prices: Annotated[Prices, Meta(description="List prices of storage that is billed while no machine runs.")] = (
+        Prices()
+    )

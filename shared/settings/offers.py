@@ -1,6 +1,7 @@
 """The check of the values of Compute Engine that a configuration names: zones, network, machine types, disks, accelerators and images of the profiles.
 
-The judge is the shipped table, or the project itself (`shared.compute_live`). Called by `shared.wiring.check_all`, not by functions.
+The values are compared with the shipped table, or the project itself is asked (`shared.compute_live`). Called by
+`shared.wiring.check_all`, not by functions.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ _DEFAULT_DISK = "PD_BALANCED"
 
 
 def zones_of(settings: Place) -> tuple[str, ...]:
-    """Return the zones as they are written in the settings."""
+    """Return the zones in the settings, as they are written."""
     return tuple(zone.strip() for zone in settings.items("zones") if isinstance(zone, str))
 
 
 def offer_faults(settings: Place, profiles: Place, judge: Table) -> Iterator[ConfigFault]:
-    """Yield the faults and notes of both files."""
+    """Yield the faults and notes of the settings and of the profiles."""
     zones = zones_of(settings)
     for index, zone in enumerate(settings.items("zones")):
         if isinstance(zone, str) and ZONE.match(zone.strip()):  # any other text is a fault of the file's shape
@@ -80,7 +81,7 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
 
 
 def _in_capitals(what: str, said: str, judged: Callable[[str], Verdict | None]) -> Verdict | None:
-    """Return the judgement of a name that must be in the form of Workbench's API, such as `PD_SSD`.
+    """Return the verdict on a name that must have the form of Workbench's API, such as `PD_SSD`.
 
     For Compute Engine's form `pd-ssd`, the fault suggests the right one.
     """

@@ -43,7 +43,7 @@ def _zones() -> list[str]:
 
 def _once(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) != len(value):
-        raise ValueError("a day stands here twice")
+        raise ValueError("a day is listed twice")
     return value
 
 
@@ -51,7 +51,7 @@ def _clock(raw: Any) -> str:
     if isinstance(raw, int):  # without quotes, YAML 1.1 reads 22:00 as 22 times 60
         raise ValueError('write the time in quotes: "22:00"')  # noqa: TRY004 - a fault of the file
     if not isinstance(raw, str) or not _START.fullmatch(raw):
-        raise ValueError(f'\'{raw}\' is no time; write hours and minutes in quotes, from "00:00" to "23:59"')
+        raise ValueError(f'\'{raw}\' is not a time; write hours and minutes in quotes, from "00:00" to "23:59"')
     return raw
 
 
@@ -60,7 +60,7 @@ def _zone(value: str) -> str:
     if value not in known:
         close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
         nearest = f"the nearest name is '{close[0]}'" if close else "a name looks like Europe/Berlin"
-        raise ValueError(f"'{value}' is no time zone; {nearest}")
+        raise ValueError(f"'{value}' is not a time zone; {nearest}")
     return value
 
 
@@ -72,11 +72,11 @@ class WindowFile(Strict, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=rf"^{_START.pattern}$",
-            description="When it opens, in that time zone, in quotes.",
+            description="The time at which the window opens, in that time zone, in quotes.",
             extra={"read": _clock},
         ),
     ]
-    hours: Annotated[int, Meta(ge=1, le=24, description="How long it is open.")]
+    hours: Annotated[int, Meta(ge=1, le=24, description="The number of hours for which it is open.")]
     time_zone: Annotated[str, check(_zone)] = "UTC"
 
     def to_domain(self) -> Window:
@@ -89,7 +89,9 @@ class WindowFile(Strict, frozen=True, kw_only=True):
         )
 
 
-_CLOCK_TIME = Meta(pattern=rf"^{_START.pattern}$", description="In that time zone, in quotes.", extra={"read": _clock})
+_CLOCK_TIME = Meta(
+    pattern=rf"^{_START.pattern}$", description="A time in that time zone, in quotes.", extra={"read": _clock}
+)
 
 
 class HoursFile(Strict, frozen=True, kw_only=True):
@@ -107,7 +109,10 @@ class HoursFile(Strict, frozen=True, kw_only=True):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for hours that end before they begin."""
         if self.end <= self.start:
-            yield "end", f"the working hours end ({self.end}) before they begin ({self.start}); they are within one day"
+            yield (
+                "end",
+                f"the working hours end ({self.end}) before they begin ({self.start}); both must be on the same day",
+            )
 
     def to_domain(self) -> Hours:
         """Return the hours as the domain's type."""
@@ -139,11 +144,11 @@ _BASIC_ROLES = {"roles/owner", "roles/editor", "roles/viewer"}
 def _reads_data_only(role: str) -> str:
     """Return the role; raise `ValueError` if it lets code in a notebook act as another account, grant rights, or read the records."""
     if role in _BASIC_ROLES:
-        why = "it holds for everything in the project, the records of people included"
+        why = "it applies to everything in the project, including the records"
     elif role.startswith(("roles/iam.", "roles/resourcemanager.")):
-        why = "who has it can act as other accounts or give rights away"
+        why = "its holders can act as other accounts or grant rights"
     elif role.lower().endswith(("admin", "owner", "serviceagent")):
-        why = "an administrator's role lets code in a notebook give rights away"
+        why = "with an administrator's role, code in a notebook could grant rights"
     else:
         return role
     raise ValueError(
@@ -192,7 +197,9 @@ class SparkFile(Strict, frozen=True, kw_only=True):
         ),
     ] = None
     max_clusters: Annotated[int, Meta(ge=0, le=20)] = 2
-    max_vcpus: Annotated[int, Meta(ge=1, le=10_000, description="Of one cluster, its workers included.")] = 64
+    max_vcpus: Annotated[
+        int, Meta(ge=1, le=10_000, description="The maximum vCPUs of a cluster, including its workers.")
+    ] = 64
 
 
 class ProfileFile(Strict, frozen=True, kw_only=True):
@@ -217,11 +224,11 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         Meta(description="The Google group whose members may read the data; people's own accounts become members."),
     ] = None
     data_roles: Annotated[
-        tuple[DataRole, ...], Meta(description="What a deployment gives that group on the project.")
+        tuple[DataRole, ...], Meta(description="The roles on the project that a deployment grants to that group.")
     ] = ()
-    disruption: Annotated[Disruption, Meta(description="When a change may stop an environment that runs.")] = (
-        Disruption.WHEN_IDLE
-    )
+    disruption: Annotated[
+        Disruption, Meta(description="The time at which a change may stop a running environment.")
+    ] = Disruption.WHEN_IDLE
     maintenance_window: WindowFile | None = None
     hours: HoursFile | None = None
     labels: Annotated[Mapping[str, str], check(_our_labels)] = {}
@@ -239,21 +246,23 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         Meta(
             pattern=r"^$|^gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{1,500}$",
             examples=["gs://acme-notebook-scripts/reporter.py"],
-            description="Where config/vm/reporter.py was uploaded: the machine then tells whether it is at work, that memory ran out, "
+            description="The address of the uploaded config/vm/reporter.py: the machine then reports if it is at work, if memory ran out, "
             "and how full the disk is. Only with identity: personal-service-account.",
         ),
     ] = ""
     spark: SparkFile = SparkFile()
     snapshots: Annotated[
         SnapshotSettings | None,
-        Meta(description="Copies of people's files, one a day of a machine that ran; left out: none are taken."),
+        Meta(
+            description="Copies of people's files, one for each day on which the machine ran. If left out, none are taken."
+        ),
     ] = None
     hourly_cost: HourlyCost | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield (field, problem) for keys that contradict each other, each at the key that an administrator would change."""
         if self.disruption is Disruption.WINDOW and self.maintenance_window is None:
-            yield "disruption", "a 'window' needs a maintenance_window that says when"
+            yield "disruption", "'window' needs a maintenance_window"
         if self.disruption is not Disruption.WINDOW and self.maintenance_window is not None:
             yield (
                 "maintenance_window",
@@ -277,7 +286,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
                 "it needs identity: personal-service-account. With end-user credentials Workbench runs no script of ours",
             )
         for key in REPORTER_KEYS & self.metadata.keys():
-            yield "metadata", f"'{key}' is what the reporter is installed with; remove one of the two"
+            yield "metadata", f"'{key}' is used to install the reporter; remove one of the two"
         if self.metadata.get("enable-guest-attributes", "TRUE").upper() != "TRUE":
             yield "metadata", "without enable-guest-attributes the reporter has nowhere to write to"
 

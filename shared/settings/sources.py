@@ -43,15 +43,15 @@ class SourceFile(Strict, frozen=True, kw_only=True):
 def _whole(value: Mapping[str, SourceFile]) -> Mapping[str, SourceFile]:
     missing = [name for name in NEEDED if name not in value]
     if missing:
-        raise ValueError(f"the source '{missing[0]}' is missing; {', '.join(NEEDED)} are always needed")
+        raise ValueError(f"the source '{missing[0]}' is missing; {', '.join(NEEDED)} are always required")
     if FROM_ROSTER in value:
-        raise ValueError(f"'{FROM_ROSTER}' is the name of what the rosters state; give your source another name")
+        raise ValueError(f"'{FROM_ROSTER}' is the name of the source for the rosters; give your source another name")
     topics = [source.topic for source in value.values()]
     twice = sorted({topic for topic in topics if topics.count(topic) > 1})
     if twice:
-        raise ValueError(f"the topic '{twice[0]}' belongs to two sources; a topic is what tells sources apart")
+        raise ValueError(f"the topic '{twice[0]}' belongs to two sources; sources are told apart by their topics")
     if value["wake"].may_state:
-        raise ValueError("the source 'wake' only wakes and may state nothing")
+        raise ValueError("the source 'wake' only requests passes and may state nothing")
     return value
 
 

@@ -131,22 +131,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def topic_lifecycle(self) -> str:
-        """The topic of HR."""
+        """The id of the topic for messages of HR."""
         return self.sources[HR].topic
 
     @property
     def topic_directory(self) -> str:
-        """The topic of the organization's logs."""
+        """The id of the topic for entries of the organization's logs."""
         return self.sources[DIRECTORY].topic
 
     @property
     def topic_operator(self) -> str:
-        """The topic of news published by hand."""
+        """The id of the topic for messages that an operator publishes."""
         return self.sources[OPERATOR].topic
 
     @property
     def topic_wake(self) -> str:
-        """The topic of wake-ups, which state nothing."""
+        """The id of the topic for wake-ups, which state no facts."""
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
@@ -185,11 +185,11 @@ DURATION_SCHEMA = {"type": "string", "pattern": r"^\d+\s*[smhd]$"}
 
 
 class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a file; an unknown key is a fault."""
+    """The base class of the parts of a file, in which an unknown key is a fault."""
 
 
 def check(function: Callable[[Any], Any], **more: Any) -> Meta:
-    """Return the metadata of a field whose value a function checks; `more` is passed to `msgspec.Meta`."""
+    """Return the metadata of a field whose value is checked by a function. `more` is passed to `msgspec.Meta`."""
     return Meta(extra={"check": function}, **more)
 
 
@@ -202,7 +202,7 @@ def read_duration(raw: Any) -> timedelta:
     """Return the duration of a text such as `30d`. Raise `ValueError` for any other text."""
     match = _DURATION.match(str(raw))
     if match is None:
-        raise ValueError(f"'{raw}' is no duration; write a number and a unit: 90s, 30m, 3h or 30d")
+        raise ValueError(f"'{raw}' is not a duration; write a number and a unit: 90s, 30m, 3h or 30d")
     try:
         duration = timedelta(**{_UNIT[match[2]]: int(match[1])})
     except OverflowError:

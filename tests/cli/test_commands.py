@@ -141,7 +141,7 @@ def test_a_list_of_jobs_that_is_refused_is_said(terminal):
     refused = {"code": "PERMISSION_DENIED", "message": "Permission 'dataproc.sessions.list' denied"}
     terminal.cloud.world.faults.add(Fault.parse({"call": "dataproc.ListSessions", "error": refused, "times": 2}))
     text = terminal.run("activity", "ana.silva@example.com").stdout
-    assert text.startswith("Kept running: its use cannot be seen")
+    assert text.startswith("Kept running: its use is not known")
     assert "Spark sessions: Permission missing" in text
     swept = terminal.run("sweep", "idle", "--dry-run")
     assert "Jobs elsewhere are unknown" in swept.stderr
@@ -165,7 +165,7 @@ def test_somebody_at_work_is_kept(terminal):
 def test_wrong_use_is_exit_code_2_and_says_what_is_right(terminal):
     assert "ana.silva@example.com" in terminal.run("show", "no-address-@", code=2).stderr
     assert "is not a user key" in terminal.run("plan", "nobody", code=2).stderr
-    assert "Name a change" in terminal.run("publish", "mover", "ana.silva@example.com", code=2).stderr
+    assert "Give at least one change" in terminal.run("publish", "mover", "ana.silva@example.com", code=2).stderr
     terminal.run("publish", "joiner", "two words", code=2)
     terminal.run("publish", "joiner", "ana.silva@example.com", "--effective-time", "tomorrow", code=2)
     terminal.run("sweep", "everything", code=2)
@@ -190,7 +190,7 @@ def test_names_needs_nobody(terminal):
     assert all(len(row["instance_id"]) <= 48 for row in rows)
     assert not any(row["recorded"] for row in rows)
     said = " ".join(terminal.run("names", "ann@a.com").stdout.split())
-    assert "The records were not looked at: Nothing answers on http://127.0.0.1:1" in said
+    assert "The records were not read: Nothing answers on http://127.0.0.1:1" in said
     assert "has no name before an @" in terminal.run("names", "nobody", code=2).stderr
 
 
@@ -389,7 +389,7 @@ def test_a_mover_in_progress_is_shown_with_the_former_instance(terminal):
     assert "(replace, files kept)" in said  # how
     assert all(each.startswith("      ") for each in waiting.splitlines()[1:])
     found = narrow(terminal, "sweep", "drift", "--dry-run")
-    assert "looked at 1, would act on 0" in found
+    assert "examined 1, would act on 0" in found
     assert "     1  waits to be stopped: replace, files kept" in found
     (instance,) = terminal.cloud.notebooks.fleet.instances.values()
     terminal.cloud.notebooks.stop_outside(instance.name)
@@ -427,7 +427,7 @@ def test_a_snapshot_on_its_way_is_shown_as_such(terminal):
     say(terminal, "leaver", ANA)
     minutes(terminal, 6)
     seen = {**shown(terminal)["snapshots"][0], "ready_at": None}
-    assert people._snapshot_lines([seen])[1][1].startswith("  asked for 2026-11-23 08:")
+    assert people._snapshot_lines([seen])[1][1].startswith("  requested 2026-11-23 08:")
     assert people._snapshot_lines([seen])[1][1].endswith("not ready yet")
     assert [heading for heading, _ in people._snapshot_lines([seen, seen])] == ["Snapshots", "", "", ""]
 
@@ -458,7 +458,7 @@ def test_a_changed_address_is_announced_and_means_the_same_person(terminal):
     assert [row["instance_id"] for row in rows[:2]] == [before["instance"]] * 2
     assert [row["recorded"] for row in rows] == [True, True, False]
     assert len({row["user_key"] for row in rows}) == 2
-    assert f"{NEW_ANA}: these are from the record" in terminal.run("names", NEW_ANA).stdout
+    assert f"{NEW_ANA}: these names are from the record" in terminal.run("names", NEW_ANA).stdout
     terminal.advance(hours=5)
     evidence = json.loads(terminal.run("activity", NEW_ANA, "-o", "json").stdout)
     assert evidence["user_key"] == before["user_key"]
@@ -497,4 +497,4 @@ def test_who_has_not_used_theirs_for_long_is_listed_and_who_was_never_seen_is_co
 @pytest.mark.parametrize("wrong", ["60", "d", "-3d", "60 days", ""])
 def test_a_length_of_time_that_is_none_is_said(terminal, wrong):
     done = terminal.run("list", f"--unused={wrong}", code=2)
-    assert "say how long" in done.stderr
+    assert "give a length of time" in done.stderr

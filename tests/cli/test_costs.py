@@ -42,9 +42,9 @@ def test_what_cannot_be_shown_is_said(terminal):
     assert "No sweep has listed all people yet" in costs(terminal, code=1).stderr
     ready(terminal)
     terminal.run("sweep", "drift")
-    assert "Nothing is stored of 2020-01" in costs(terminal, "--month", "2020-01", code=1).stderr
+    assert "No costs of 2020-01" in costs(terminal, "--month", "2020-01", code=1).stderr
     assert "'soon' is not a month" in costs(terminal, "--month", "soon", code=2).stderr
-    assert "Nothing is stored of 2026-10" in costs(terminal, "--changes").output
+    assert "No costs of 2026-10" in costs(terminal, "--changes").output
     assert json.loads(costs(terminal, "--changes", "-o", "json").output)["rows"] == []
 
 

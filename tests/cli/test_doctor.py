@@ -56,7 +56,7 @@ def test_a_topic_that_is_not_there_or_that_nobody_reads_is_named(terminal):
     deployed(terminal)
     project = f"{terminal.cloud.url}/v1/projects/benchkeeper-local"
     requests.delete(f"{project}/subscriptions/read-tick", timeout=10).raise_for_status()
-    assert findings(terminal, code=1)["topics"]["says"] == "No subscription of: workbench-tick."
+    assert findings(terminal, code=1)["topics"]["says"] == "Topics without a subscription: workbench-tick."
 
 
 def test_what_cannot_be_read_is_unknown_and_no_fault(terminal):
@@ -71,7 +71,7 @@ def test_without_a_cloud_it_ends_with_the_login(terminal):
     terminal.environ["BENCHKEEPER_API_ENDPOINT"] = "http://127.0.0.1:9"
     found = findings(terminal, code=1)
     assert list(found) == ["version", "configuration", "login"]
-    assert "Start it with ./deploy.sh local" in found["login"]["says"]
+    assert "Start the embedded cloud with ./deploy.sh local" in found["login"]["says"]
 
 
 @pytest.mark.parametrize("name", ["prod", "nope"])
@@ -97,7 +97,7 @@ def test_jobs_elsewhere_that_cannot_be_listed_are_named_with_what_that_means(ter
         terminal,
     )["jobs elsewhere"]
     assert found["state"] == "warning"
-    assert found["says"].startswith("Not known who waits for a query. acme-sandbox: ")
+    assert found["says"].startswith("It is not known who waits for a query. acme-sandbox: ")
     assert "Jobs elsewhere" in found["remedy"]
     job = {"project": "acme-sandbox", "user": "ana@example.com"}
     requests.post(f"{terminal.cloud.url}/_emulator/jobs", json=job, timeout=10).raise_for_status()

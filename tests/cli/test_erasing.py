@@ -46,12 +46,12 @@ def left(terminal: Terminal) -> Terminal:
 def test_it_says_what_it_would_erase_and_erases_it(left: Terminal) -> None:
     said = left.run("erase", ANA, "--dry-run").stdout
     assert "Of ana.silva@example.com:" in said
-    assert "the record's address, history and facts, but for those that cut" in said
+    assert "the record's address, history and facts, except those that ended access" in said
     assert "1 manifest of a deleted snapshot" in said
     assert ANA in left.run("list").stdout
     assert "Erased." in left.run("erase", ANA, "--yes").stdout
     assert ANA not in left.run("list").stdout
-    assert "Nothing is left of ana.silva@example.com" in left.run("erase", ANA, "--yes").stdout
+    assert "Erased. Only the user key of ana.silva@example.com" in left.run("erase", ANA, "--yes").stdout
     shown = json.loads(left.run("show", ANA, "-o", "json").stdout)
     assert (shown["user"], shown["entitled"], shown["conditions"][0]["reason"]) == ("", False, "Removed")
 
@@ -63,7 +63,7 @@ def test_as_json(left: Terminal) -> None:
 
 
 def test_without_anybody_to_ask_it_erases_nothing(left: Terminal) -> None:
-    assert "Say --yes" in left.run("erase", ANA, code=2).stderr
+    assert "Use --yes" in left.run("erase", ANA, code=2).stderr
     assert ANA in left.run("list").stdout
 
 

@@ -149,8 +149,8 @@ def test_what_waits_in_a_table_that_fits(flood: Typing) -> None:
 
 def test_one_list_by_the_first_digits_of_its_digest(flood: Typing) -> None:
     said = flood.run("guard", "show", flood.batch.digest[:6]).stdout
-    assert "without a decision: as the limits of the hour and of the day get room, people lose access one by" in said
-    assert "those who still wait are stopped as far as it can be undone" in " ".join(said.split())
+    assert "without a decision: people lose access one by one, as the limits of the hour" in " ".join(said.split())
+    assert "the notebooks of those who still wait are stopped" in " ".join(said.split())
     assert "People are reported to have left (Employment, said by hr): 6 people" in said
     assert "6 people lose access." in said
     assert "if rejected:" in said
@@ -189,7 +189,7 @@ def test_a_rejection_as_json(flood: Typing) -> None:
 
 
 def test_a_person_is_asked_and_may_say_no(flood: Typing, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "say --yes" in flood.run("approve", flood.batch.digest, code=2).stderr
+    assert "use --yes" in flood.run("approve", flood.batch.digest, code=2).stderr
     monkeypatch.setattr("cli.guard.has_somebody", lambda: True)
     said = flood.run("approve", flood.batch.digest, code=1, answer="n\n").stderr
     assert "6 people lose access." in said
@@ -203,7 +203,7 @@ def test_a_person_is_asked_and_may_say_no(flood: Typing, monkeypatch: pytest.Mon
     ("words", "code", "said"),
     [
         (("guard", "show", "ffff"), 1, "No list that waits begins with ffff. See those that wait: benchkeeper guard"),
-        (("approve", "f" * 32, "--yes"), 1, "No list of that digest was ever shown."),
+        (("approve", "f" * 32, "--yes"), 1, "No list with that digest was ever shown."),
         (("guard", "--as", "ana.silva@example.com"), 1, "This page is for administrators."),
         (("guard", "--as", "nobody"), 1, "nobody could not sign in"),
         (("guard", "--hub", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1 does not answer"),
@@ -291,15 +291,15 @@ class TestOnGoogleCloud:
             hub_door.open_door(self.app(), None, None)
 
     def test_a_token_never_goes_in_clear_text(self) -> None:
-        with pytest.raises(HubError, match="over https alone"):
+        with pytest.raises(HubError, match="only sent over https"):
             hub_door.open_door(self.app(), "http://hub.acme.com", None)
 
     def test_nobody_is_somebody_else_there(self) -> None:
-        with pytest.raises(HubError, match="embedded cloud alone"):
+        with pytest.raises(HubError, match="only for the embedded cloud"):
             hub_door.open_door(self.app(), None, "mia.chen@example.com")
 
     @pytest.mark.parametrize(
-        ("status", "said"), [(302, "did not let you in"), (401, "did not let you in"), (500, "which no hub page does")]
+        ("status", "said"), [(302, "did not let you in"), (401, "did not let you in"), (500, "so it is not a hub page")]
     )
     def test_a_proxy_that_turns_one_away(self, monkeypatch: pytest.MonkeyPatch, status: int, said: str) -> None:
         answer = requests.Response()

@@ -36,4 +36,4 @@ def test_nobody_unknown_is_held(terminal):
 def test_a_reason_is_a_short_text(terminal, reason):
     if "\x00" in reason:
         reason = reason.replace("\x00", "\x07")
-    assert "say why in 1 to 200 characters" in terminal.run("hold", ANA, "--reason", reason, code=2).stderr
+    assert "give the reason in 1 to 200 characters" in terminal.run("hold", ANA, "--reason", reason, code=2).stderr

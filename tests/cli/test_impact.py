@@ -65,7 +65,7 @@ def test_a_typo_says_whom_it_would_stop_and_that_it_waits(twelve: Terminal) -> N
     said = twelve.run("impact").stdout
     assert all(len(line) <= 80 for line in said.splitlines() if "Above" not in line), said
     assert "12  lose access" in said
-    assert "12 people; 12 work now and are stopped for it." in said
+    assert "12 people; 12 notebooks run now and are stopped for it." in said
     assert f"12 people, at most 6 of group {ANALYSTS}" in said
     assert parse_email("person.00@example.com") in said
     assert said.splitlines()[-1].startswith("Digest: ")
@@ -110,7 +110,7 @@ def test_a_plan_says_that_the_files_are_not_in_force(twelve: Terminal) -> None:
     user = people(1)[0]
     assert "the files differ" not in twelve.run("plan", user).stdout
     with_typo(twelve)
-    assert "the files differ from it" in twelve.run("plan", user).stdout
+    assert "from which the files differ" in twelve.run("plan", user).stdout
 
 
 def test_a_typo_stops_nobody_and_is_shown_as_waiting(twelve: Terminal) -> None:

@@ -152,7 +152,7 @@ def test_two_runs_are_one(seed, tmp_path):
     before = world(seed)
     draft = tmp_path / "imported" / "per-auth-cluster.yaml"
     draft.write_text("# changed by hand\n", encoding="utf-8")
-    assert "there already, and differs: left as it is" in run(seed).stdout
+    assert "exists and differs: not changed" in run(seed).stdout
     deliver_all(seed)
     assert world(seed) == before
     assert draft.read_text(encoding="utf-8") == "# changed by hand\n"

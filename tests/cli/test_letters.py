@@ -142,8 +142,8 @@ def test_replay_of_all_leaves_those_that_still_fail_and_says_so(terminal, letter
     results = json.loads(terminal.run("dead-letter", "replay", "--all", "-o", "json", code=1).stdout)
     assert [(r["letter_id"], r["used"]) for r in results] == [("1", True), ("2", False), ("3", False), ("4", False)]
     assert "not JSON" in results[1]["text"]
-    assert "next one does its work" in results[2]["text"]
-    assert "next one does its work" in results[3]["text"]
+    assert "next tick does the same work" in results[2]["text"]
+    assert "next tick does the same work" in results[3]["text"]
     assert ids(terminal) == ["2", "3", "4"]
 
 

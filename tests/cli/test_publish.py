@@ -118,7 +118,7 @@ def test_what_is_known_already_is_not_sent_again(joined):
     joined.run("publish", "leaver", ANA, "--yes")
     assert joined.deliver() == 1
     joined.advance(minutes=1)
-    assert "known already" in joined.run("publish", "leaver", ANA).stdout
+    assert "already known" in joined.run("publish", "leaver", ANA).stdout
     assert joined.deliver() == 0
     joined.run("publish", "leaver", ANA, "--yes")
     assert joined.deliver() == 1
@@ -160,12 +160,12 @@ def test_who_may_only_publish_says_so(joined):
 
     refuse()
     said = joined.run("publish", "leaver", ANA, "--yes", code=1).stderr
-    assert "Not looked up" in said
+    assert "could not be looked up" in said
     assert "--blind" in said
     assert joined.deliver() == 0
     result = joined.run("publish", "leaver", ANA, "--blind", "-o", "json")
     assert json.loads(result.stdout)["looked_up"] is None
-    assert "Not looked up" in result.stderr
+    assert "could not be looked up" in result.stderr
 
 
 def test_an_account_is_stated_to_be_usable(joined):
@@ -183,7 +183,7 @@ def test_an_account_is_stated_to_be_usable(joined):
 def test_a_user_key_is_as_good_as_the_address(joined):
     key = json.loads(joined.run("show", ANA, "-o", "json").stdout)["user_key"]
     assert sent(joined, "publish", "leaver", key, "--yes")["message"]["user"] == ANA
-    assert "No address is known" in joined.run("publish", "leaver", "nobody-0123456789ab", "--yes", code=1).stderr
+    assert "is not known" in joined.run("publish", "leaver", "nobody-0123456789ab", "--yes", code=1).stderr
 
 
 # --- on a terminal

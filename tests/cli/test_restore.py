@@ -85,7 +85,7 @@ def test_nobody_to_be_asked_changes_nothing(saved):
 
 def test_an_unknown_person_and_two_options_at_once_are_refused(saved):
     assert "Did you mean ben.ng@example.com?" in saved.run("restore", "ben.nh@example.com", "--list", code=1).stderr
-    assert "say one of" in saved.run("restore", BEN, "--list", "--undo", code=2).stderr
+    assert "use one of" in saved.run("restore", BEN, "--list", "--undo", code=2).stderr
     assert "Did you mean yesterday?" in saved.run("restore", BEN, "--at", "yesterdy", code=2).stderr
 
 

@@ -14,7 +14,7 @@ def file_of(path, people, *, foot=None):
 
 def test_a_file_is_checked_dropped_read_and_shown(terminal, tmp_path):
     good = file_of(tmp_path / "hr.csv", PEOPLE)
-    assert "20 people; it can be used" in terminal.run("roster", "check", good).stdout
+    assert "20 people; the file is valid" in terminal.run("roster", "check", good).stdout
     assert "no file was dropped yet" in terminal.run("roster").stdout
     terminal.run("roster", "drop", good)
     assert "20  employees: stated" in terminal.run("sweep", "roster").stdout

@@ -52,7 +52,7 @@ def test_half_of_it_fails_and_the_next_run_goes_on(tmp_path: Path, group: str) -
             assert any(line.startswith(step) for line in failed), f"{step} is told as failed: {failed}"
         assert len(failed) == len(REFUSED[group])
         assert "You lack a permission: some.thing.create." in first.out
-        assert "it goes on where it stopped" in first.out
+        assert "it continues where it stopped" in first.out
         # What does not need the failed steps was done.
         assert len(first.writes) > 20
         project.gcp()
@@ -155,8 +155,8 @@ def test_a_settings_file_of_another_project_is_not_used(bare: Acme) -> None:
         "project: other-project\nzones: [us-east1-b]\nbucket: other\npeople: {domains: [acme.example]}\n"
     )
     ran = bare.gcp(expect=2)
-    assert "config/settings.prod.yaml: project: it is about project other-project." in ran.err
-    assert f"You said --region {REGION}" in ran.err
+    assert "config/settings.prod.yaml: project: it is for project other-project." in ran.err
+    assert f"The option is --region {REGION}" in ran.err
     assert bare.admin.journal == []
 
 
@@ -167,11 +167,11 @@ def test_an_organization_goes_into_the_first_settings_file_and_is_not_contradict
         f"project: {PROJECT}\nzones: [{REGION}-b]\nbucket: some-bucket\npeople: {{domains: [acme.example]}}\n"
     )
     ran = bare.gcp("--organization", "987654321098", expect=2)
-    assert 'Write it there: deployment: {organization: "987654321098"}' in ran.err
+    assert 'Add it there: deployment: {organization: "987654321098"}' in ran.err
     assert ran.writes == []
 
 
 def test_nobody_is_asked_without_a_terminal(bare: Acme) -> None:
     ran = bare.deploy("gcp", "--project", PROJECT, "--region", REGION, expect=1)
-    assert "Say --yes to go ahead, or --dry-run" in ran.err
+    assert "Use --yes to go ahead, or --dry-run" in ran.err
     assert ran.writes == []

@@ -65,7 +65,7 @@ def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(
         assert project.admin.state()["proxied"] == []
         mended = project.gcp()
         assert (mended.lines("+"), mended.lines("~")) == ([], [f"proxy {HUB}"])
-        assert "nobody gets in" in said_of(mended.out, f"proxy {HUB}")
+        assert "nobody can open it" in said_of(mended.out, f"proxy {HUB}")
         assert audit(project.admin.state()) == []
 
         down = project.destroy()

@@ -244,7 +244,7 @@ def running_local(
     try:
         if ready:
             until(
-                lambda: bool(local.said("Benchkeeper is up")) or process.poll() is not None,
+                lambda: bool(local.said("Benchkeeper is running")) or process.poll() is not None,
                 seconds=_START_S,
                 what=lambda: f"it is up; it said {local.lines}",
             )

@@ -58,8 +58,8 @@ def test_deploy_local_brings_the_examples_up_says_so_and_ends_without_a_trace(
 ) -> None:
     with running_local("--speed", "240", command=DEPLOY, environment={"TMPDIR": str(tmp_path)}) as local:
         until(lambda: bool(local.said("Try it in another")), seconds=60, what=lambda: f"all is told: {local.lines}")
-        assert len(local.said("Benchkeeper is up")) == 1
-        assert local.lines[0].startswith(f"Benchkeeper is up at {local.url}")
+        assert len(local.said("Benchkeeper is running")) == 1
+        assert local.lines[0].startswith(f"Benchkeeper is running at {local.url}")
         with local.world() as world:
             people = world.owners("ACTIVE")
             urls = {f"https://{instance.proxy_uri}" for instance in world.instances()}
@@ -182,7 +182,7 @@ def test_a_terminal_gets_a_live_view_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     try:
         until(lambda: b"Try it in another" in seen, seconds=90, what=lambda: f"all is told: {seen[-2000:]!r}")
         shown = seen.decode(errors="replace")
-        assert shown.count("Benchkeeper is up") == 1
+        assert shown.count("Benchkeeper is running") == 1
         assert "\x1b[?25l" in shown  # the cursor is hidden while the picture moves
         assert re.search(r"\x1b\[\d*A", shown)  # and the picture is drawn over itself
         assert len(set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏") & set(shown)) >= 2

@@ -105,7 +105,7 @@ def test_what_is_no_letter_of_a_cut_message_or_a_tick_says_why_and_stays(bench):
     assert "300,000 bytes" in cut.why
     assert "smaller" in cut.why
     assert not tick.used
-    assert "the next one does its work" in tick.why
+    assert "the next tick does the same work" in tick.why
     assert [row.replayed_at for row in bench.deps.dead_letters.rows()] == [None, None]
     assert record(bench) is None
 

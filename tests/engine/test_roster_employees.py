@@ -132,7 +132,7 @@ FAULTY = {
     "two columns": whole(*(f"{each},{each}" for each in FOUR), header="user,user"),
     "too many cells": whole(*(f"{each},x" for each in FOUR)),
     "same number twice": whole(*(f"{each},17" for each in FOUR), header="user,person_id"),
-    "no UTF-8": whole(*FOUR, "zoë@example.com").decode().encode("latin-1"),
+    "not UTF-8": whole(*FOUR, "zoë@example.com").decode().encode("latin-1"),
     "unknown line": whole("#people,4", *FOUR, foot="#rows,4"),
     "no time": whole("#as_of,yesterday", *FOUR, foot="#rows,4"),
     "of the future": whole("#as_of,2099-01-01T00:00:00Z", *FOUR, foot="#rows,4"),

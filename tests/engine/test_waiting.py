@@ -97,7 +97,7 @@ def test_a_record_that_cannot_be_read_keeps_its_entry(bench: Bench) -> None:
     keep_waiting(bench.deps, bench.now)
     bench.cloud.world.faults.clear()
     assert GONE in {person.user_key for person in bench.deps.guard.waiting()}
-    assert lines(bench, "Left an entry of the index")
+    assert lines(bench, "Entry of the index could not be checked")
 
 
 def test_an_index_that_cannot_be_listed_is_no_empty_one(bench: Bench) -> None:

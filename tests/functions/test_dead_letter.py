@@ -252,5 +252,5 @@ def test_a_letter_is_kept_even_if_its_names_cannot_be_found(functions, monkeypat
     assert functions.deliver("dead_letter", hr("e7"), attributes=UNKNOWN, message_id="8") == ACK
     (letter,) = functions.letters.kept()
     assert (letter.row.letter_id, letter.row.users) == ("5", ())
-    (line,) = functions.lines("Names in a dead letter not found")
+    (line,) = functions.lines("Names in a dead letter could not be read")
     assert line["severity"] == "ERROR"

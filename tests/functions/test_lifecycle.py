@@ -180,7 +180,7 @@ POISON = [
     (b'{"schema": "\\ud800"}', "InvalidMessage", "not JSON"),
     (b"\xff\xfe", "InvalidMessage", "not JSON"),
     (b"[]", "InvalidMessage", "not an object"),
-    ({"hello": 1}, "InvalidMessage", "no known shape"),
+    ({"hello": 1}, "InvalidMessage", "unknown shape"),
     ({**JOINER, "user": "nobody"}, "InvalidMessage", "address"),
     ({**JOINER, "attributes": {"profile": "sultan"}}, "UnknownProfile", "analyst, engineer"),
     ({**JOINER, "attributes": {"profile": "me@example.com"}}, "UnknownProfile", "There is no profile"),

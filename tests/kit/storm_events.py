@@ -236,7 +236,7 @@ class _Maker:
         return Drop(data, reason="UnsupportedMessage", says="nested", source=DIRECTORY)
 
     def _no_shape(self, _user: str) -> Drop:
-        return Drop(_json({"hello": self._id()}), reason="InvalidMessage", says="no known shape")
+        return Drop(_json({"hello": self._id()}), reason="InvalidMessage", says="unknown shape")
 
     def _renamed(self, user: str) -> Drop:
         data = self._admin("RENAME_USER", user)[0]
@@ -249,7 +249,7 @@ class _Maker:
     def _another_organization(self, user: str) -> Drop:
         event = {"eventName": "DELETE_USER", "parameter": [{"name": "USER_EMAIL", "value": user}]}
         data = self._entry("admin.googleapis.com", {"event": [event]}, user, organization="999999999999")[0]
-        return Drop(data, reason="NotAllowed", says="not of the organization", source=DIRECTORY)
+        return Drop(data, reason="NotAllowed", says="not from the configured organization", source=DIRECTORY)
 
     def _not_its_shape(self, user: str) -> Drop:
         """Whoever may write to HR's topic is not the directory thereby, nor the other way round."""

@@ -331,7 +331,7 @@ def test_an_environment_of_this_machine_is_not_deployed(tmp_path: Path) -> None:
         file.write("api_endpoint: http://127.0.0.1:8900\n")
     with pytest.raises(
         ConfigError,
-        match=r"config/settings\.prod\.yaml: api_endpoint: it is set, so this environment is for this machine",
+        match=r"config/settings\.prod\.yaml: api_endpoint: it is set, so this environment is only for this machine",
     ):
         staged(config, tmp_path / "upload")
 

@@ -194,7 +194,7 @@ def test_an_image_family_that_is_not_there(project, family, is_note, hint):
         ("1.5-ubuntu18", False, "'2.2-debian12'"),
         ("2.2-debian11", False, "'2.2-debian12'"),
         ("latest", False, "2.2-debian12"),
-        ("4.0-debian14", True, "older"),
+        ("4.0-debian14", True, "outdated"),
     ],
 )
 def test_an_image_version_of_clusters_that_is_not_there(version, is_note, hint):

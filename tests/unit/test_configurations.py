@@ -141,7 +141,7 @@ def test_a_time_zone_that_no_database_has_is_a_fault(tmp_path):
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     data["people"]["time_zone"] = "Europe/Berln"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    with pytest.raises(ConfigError, match="'Europe/Berln' is no time zone"):
+    with pytest.raises(ConfigError, match="'Europe/Berln' is not a time zone"):
         load_settings(env="drawn", config_dir=folder, environ={})
 
 

@@ -370,14 +370,14 @@ def test_the_first_time_the_region_is_asked_for(person):
     code, _, err = person.run("gcp", "--project", PROJECT)
     assert code == 1
     assert told(err) == [
-        "✗ There is no config/settings.prod.yaml yet.", "  Give --region, for example --region europe-west1, and it is written.",
+        "✗ There is no config/settings.prod.yaml yet.", "  Use --region, for example --region europe-west1, to create it.",
     ]  # fmt: skip
 
 
 def test_what_was_never_deployed_is_not_taken_down(person):
     code, _, err = person.run("destroy", "--project", PROJECT, "--env", "nowhere")
     assert code == 1
-    assert told(err)[0] == "✗ There is no config/settings.nowhere.yaml: nothing says what was deployed."
+    assert told(err)[0] == "✗ There is no config/settings.nowhere.yaml: it is not known what was deployed."
 
 
 @pytest.mark.parametrize("flag", [("--project", "Acme Analytics"), ("--region", "europe"), ("--env", "../prod")])
@@ -464,8 +464,8 @@ def test_without_a_terminal_nobody_is_asked(person):
     code, _, err = person.run("gcp", *PLACE, ON=" ".join(SERVICES))
     assert code == 1
     assert told(err) == [
-        "✗ Nobody is there to be asked.",
-        "  Say --yes to go ahead, or --dry-run to see the plan only.",
+        "✗ The question cannot be asked, because stdin is not a terminal.",
+        "  Use --yes to go ahead, or --dry-run to see only the plan.",
     ]
     assert person.changes() == []
 
@@ -521,7 +521,7 @@ def test_ctrl_c_at_work_tells_what_was_done_and_what_is_left(person):
     assert {line.split("  ")[0] for line in left} >= {
         "- function benchkeeper-tick", "- delivery benchkeeper-tick", "- job benchkeeper-due",
     }  # fmt: skip
-    summary = rf"Deployed: {len(done)} done in 0m\d\ds, 0 failed, {len(left)} left\. Run it again: it goes on where it stopped\."
+    summary = rf"Deployed: {len(done)} done in 0m\d\ds, 0 failed, {len(left)} left\. Run it again: it continues where it stopped\."
     assert re.fullmatch(summary, lines[-1])
     assert not any("functions deploy" in line or "scheduler" in line for line in person.changes())
 
@@ -551,7 +551,7 @@ def until(running: subprocess.Popen[str], text: str) -> None:
     ("on", "before", "said", "changes"),
     [
         (" ".join(SERVICES), [], "Stopped. Nothing was changed.", []),
-        ("", ["Turn these services on?"], "Stopped. What was changed stands above.", ["services enable"]),
+        ("", ["Turn these services on?"], "Stopped. The changes made so far are listed above.", ["services enable"]),
     ],
 )
 def test_ctrl_c_at_the_question_is_a_no(person, on, before, said, changes):
@@ -641,4 +641,4 @@ def test_a_fault_of_what_is_deployed_names_the_file_of_the_person(person):
     code, _, err = person.run("gcp", *PLACE, "--dry-run")
     assert code == 2
     assert f"{jobs}:" in err
-    assert "'61 * * * *' is no schedule" in err
+    assert "'61 * * * *' is not a schedule" in err

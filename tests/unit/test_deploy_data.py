@@ -302,7 +302,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         "string should match",
     ),
     **{
-        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[33].role", "is wider than anything here needs")
+        f"roles: {role}": ("roles", "role: roles/logging.logWriter", f"role: {role}", "grants[33].role", "has more permissions than needed")
         for role in (
             "roles/editor", "roles/owner", "roles/viewer", "roles/storage.admin", "roles/iam.securityAdmin",
             "roles/storage.objectAdmin", "roles/pubsub.editor",
@@ -360,11 +360,11 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "functions: attempts without a dead letter": (
         "functions", "      dead_letter_topic: ${topic_dead_letter}\n      max_delivery_attempts: 100\n", "      max_delivery_attempts: 100\n",
-        "functions.benchkeeper-lifecycle.delivery", "dead_letter_topic and max_delivery_attempts go together",
+        "functions.benchkeeper-lifecycle.delivery", "dead_letter_topic and max_delivery_attempts must be set together",
     ),
     "functions: a dead letter without attempts": (
         "functions", "      max_delivery_attempts: 100\n", "", "functions.benchkeeper-lifecycle.delivery",
-        "dead_letter_topic and max_delivery_attempts go together",
+        "dead_letter_topic and max_delivery_attempts must be set together",
     ),
     **{
         f"functions: {attempts} attempts": (
@@ -374,23 +374,23 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
         for attempts in (0, 4, 101)
     },
     "functions: longer than it may live": (
-        "functions", "timeout: 540s", "timeout: 541s", "functions.benchkeeper-lifecycle.timeout", "an event function lives 540s at most",
+        "functions", "timeout: 540s", "timeout: 541s", "functions.benchkeeper-lifecycle.timeout", "an event function may run for at most 540s",
     ),
     "functions: a part of a CPU": ("functions", 'cpu: "1"', 'cpu: "0.5"', "functions.benchkeeper-lifecycle.cpu", "not '0.5'"),
     "functions: open to the internet": (
         "functions", "ingress: internal-only", "ingress: all", "functions.benchkeeper-lifecycle.ingress",
-        "'all' is for http functions only: messages come from inside, write internal-only",
+        "'all' is for http functions only: for messages, write internal-only",
     ),
     "functions: a page that hears a topic": (
         "functions", "    http: true ", "    topic: ${topic_tick}\n    http: true ", "functions.benchkeeper-hub",
-        "with http: true it hears no topic; leave out topic and delivery, or http",
+        "with http: true it has no topic; remove topic and delivery, or http",
     ),
     "functions: neither a topic nor a page": (
         "functions", "    topic: ${topic_tick}\n", "", "functions.benchkeeper-tick",
         "topic and delivery are both needed, or http: true for a page that people open",
     ),
     "functions: a page that lives too long": (
-        "functions", "    timeout: 60s", "    timeout: 3601s", "functions.benchkeeper-hub.timeout", "an http function lives 3600s at most",
+        "functions", "    timeout: 60s", "    timeout: 3601s", "functions.benchkeeper-hub.timeout", "an http function may run for at most 3600s",
     ),
     "functions: two pages": (
         "functions", "    topic: ${topic_directory}\n    delivery: *news\n", "    http: true\n", "",
@@ -406,7 +406,7 @@ PLANTED: dict[str, tuple[str, str, str, str, str]] = {
     "jobs: a message without data": ("jobs", "body: {sweep: idle}", "body: {}", "jobs.benchkeeper-idle.body", "at least 1 item"),
     "jobs: four fields": (
         "jobs", '"*/10 * * * *"', '"*/10 * * *"', "jobs.benchkeeper-idle.schedule",
-        "'*/10 * * *' is no schedule; write five fields, for example */10 * * * *",
+        "'*/10 * * *' is not a schedule; write five fields, for example */10 * * * *",
     ),
     "jobs: a topic that is not there": (
         "jobs", '"0 * * * *", topic: "${topic_tick}"', '"0 * * * *", topic: workbench-tik', "jobs.benchkeeper-drift.topic",
@@ -489,8 +489,8 @@ ACROSS: dict[str, tuple[str, str, str, str]] = {
     "a grant on a topic that is not there": ("roles", '{to: agent/pubsub, role: roles/pubsub.publisher, "on": "topic/${topic_dead_letter}"}', '{to: agent/pubsub, role: roles/pubsub.publisher, "on": topic/lost}', "no topic 'lost'"),
     "a grant on an account, which nothing carries out": ("roles", '{to: account/build, role: roles/logging.logWriter, "on": project}', '{to: account/build, role: roles/logging.logWriter, "on": account/tick}', "account/tick"),
     "a sink into a topic that is not there": ("sinks", "    scope: project\n    topic: ${topic_wake}", "    scope: project\n    topic: lost", "no topic 'lost'"),
-    "a schedule with a minute 61": ("jobs", '"0 * * * *"', '"61 * * * *"', "'61 * * * *' is no schedule"),
-    "a schedule of words": ("jobs", '"0 * * * *"', '"every day at noon please"', "is no schedule"),
+    "a schedule with a minute 61": ("jobs", '"0 * * * *"', '"61 * * * *"', "'61 * * * *' is not a schedule"),
+    "a schedule of words": ("jobs", '"0 * * * *"', '"every day at noon please"', "is not a schedule"),
     "a topic that keeps nothing": ("topics", "{retention: 10m}", "{retention: 1m}", "retention"),
     "a topic that keeps for longer than Pub/Sub does": ("topics", "{retention: 10m}", "{retention: 32d}", "10m to 31d"),
     "an ack deadline that is too long": ("topics", "ack_deadline: 60s", "ack_deadline: 601s", "10s to 600s"),

@@ -103,7 +103,7 @@ def test_destroy_leaves_what_has_our_name_and_not_our_label(world):
     steps = {step.key: step for step in make_destroy_plan(world.target())}
     for key in ("function benchkeeper-tick", "topic workbench-tick", "topic workbench-lifecycle"):
         assert steps[key].mark is Mark.KEEP
-        assert "not our label" in steps[key].because
+        assert "lacks our label" in steps[key].because
     assert not any(key.startswith("subscription ") for key in steps)
 
 
@@ -181,7 +181,7 @@ def test_destroy_says_where_it_may_not_look_and_takes_the_rest(world):
     steps = {step.key: step for step in make_destroy_plan(world.target())}
     for key in ("view cost_by_user", "access on agent", f"access on bucket {BUCKET}"):
         assert steps[key].mark is Mark.KEEP
-        assert "cannot be seen: You lack a permission: x." in steps[key].because
+        assert "cannot be read: You lack a permission: x." in steps[key].because
     assert sum(" on project" in key and step.mark is Mark.DELETE for key, step in steps.items()) == 1
     assert {step.kind for step in steps.values() if step.mark is Mark.DELETE} >= {
         "function",

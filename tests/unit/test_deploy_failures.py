@@ -58,8 +58,8 @@ def on(what: str) -> str:
 LOGIN = "You are not logged in to Google Cloud."
 QUOTA = "A quota of project acme-analytics is used up."
 NOBODY = "A service account is not known everywhere yet."
-NO_ANSWER = "Google Cloud did not answer as it should."
-MEANWHILE = "Somebody else changed the same thing at the same time."
+NO_ANSWER = "Google Cloud gave an unexpected answer."
+MEANWHILE = "Another program changed the same resource at the same time."
 BEFORE = "It exists already"
 
 TOLD: dict[str, Said] = {
@@ -193,7 +193,7 @@ TOLD: dict[str, Said] = {
     "somebody else's bucket": Said(
         "Creating gs://acme-analytics-benchkeeper/...\nERROR: (gcloud.storage.buckets.create) HTTPError 409: The requested bucket name is "
         "not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.\n",
-        DeployError, "The bucket's name is taken by somebody else.", "`bucket` of the settings file",
+        DeployError, "Another project already has a bucket of this name.", "`bucket` of the settings file",
     ),
     "a topic that is there": Said(
         "ERROR: Failed to create topic [projects/acme-analytics/topics/t-a]: Resource already exists in the project (resource=t-a).\n"
@@ -226,7 +226,7 @@ TOLD: dict[str, Said] = {
 WRONG: dict[str, Said] = {
     "a group that nobody has": Said(
         MODIFICATION + "ERROR: (gcloud.projects.add-iam-policy-binding) INVALID_ARGUMENT: Group x@other.example does not exist.\n",
-        DeployError, "Somebody named in the configuration does not exist: x@other.example.", "config/profiles.yaml",
+        DeployError, "A member named in the configuration does not exist: x@other.example.", "config/profiles.yaml",
     ),
     "our own bucket, whose answer was lost": Said(
         "Creating gs://acme-analytics-benchkeeper/...\nERROR: (gcloud.storage.buckets.create) HTTPError 409: Your previous request to "
@@ -305,7 +305,7 @@ ABSENT = {
 def test_what_is_absent_is_absent_and_not_hidden(what):
     error = failure(ABSENT[what], project="acme-analytics", what="gcloud storage buckets describe")
     assert type(error) is NotThereError
-    assert error.cause == "gcloud storage buckets describe: it is not there."
+    assert error.cause == "gcloud storage buckets describe: it does not exist."
 
 
 @pytest.mark.parametrize(

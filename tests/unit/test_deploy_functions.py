@@ -161,7 +161,7 @@ def test_a_function_as_it_should_be(world):
             "retry RETRY_POLICY_DO_NOT_RETRY -> RETRY_POLICY_RETRY",
         ),
         (("eventTrigger", "serviceAccountEmail"), "x@y", "caller x@y -> benchkeeper-push@"),
-        (("eventTrigger", "trigger"), "gone", "its trigger is gone"),
+        (("eventTrigger", "trigger"), "gone", "its trigger is missing"),
         (("serviceConfig", "serviceAccountEmail"), "x@y", "account x@y -> benchkeeper-tick@"),
         (("serviceConfig", "ingressSettings"), "ALLOW_ALL", "ingress ALLOW_ALL -> ALLOW_INTERNAL_ONLY"),
         (("serviceConfig", "maxInstanceRequestConcurrency"), 80, "concurrency 80 -> 1"),
@@ -372,7 +372,7 @@ def test_a_subscription_that_is_gone_from_under_its_trigger_is_told(world):
     world.answers = serving() | {"pubsub subscriptions list": [], "pubsub subscriptions get-iam-policy": ABSENT}
     step = of_tick(world)["delivery benchkeeper-tick"]
     assert step.mark is Mark.KEEP
-    assert step.because.endswith("so it hears nothing: delete function benchkeeper-tick, run this again")
+    assert step.because.endswith("so the function gets no messages: delete function benchkeeper-tick, run this again")
 
 
 def test_a_subscription_that_went_meanwhile_is_told_with_what_to_do(world):

@@ -131,7 +131,7 @@ def test_a_function_of_that_name_that_hears_a_topic_is_left(world):
 def test_a_proxy_that_is_off_is_turned_on(world):
     world.answers = serving() | {f"run services describe {HUB}": OFF}
     step = of_page(world)[f"proxy {HUB}"]
-    assert (step.mark, step.because) == (Mark.CHANGE, "Identity-Aware Proxy is off, so nobody gets in")
+    assert (step.mark, step.because) == (Mark.CHANGE, "Identity-Aware Proxy is off, so nobody can open it")
     assert commands(step) == [f"beta run services update {HUB} --region={REGION} --iap"]
 
 
@@ -151,7 +151,7 @@ def test_only_the_proxy_may_call_the_page(world):
     public = policy(("roles/run.invoker", "allUsers"), ("roles/run.invoker", "group:x@example.com"))
     world.answers = serving() | {f"run services get-iam-policy {HUB}": public}
     step = of_page(world)[f"caller {HUB}"]
-    assert (step.mark, step.because) == (Mark.CHANGE, "anybody could call it")
+    assert (step.mark, step.because) == (Mark.CHANGE, "everyone can call it")
     shut, agent, let_in = commands(step)
     assert shut.startswith(f"run services remove-iam-policy-binding {HUB} ")
     assert "--member=allUsers" in shut
@@ -193,7 +193,7 @@ def test_a_page_that_nobody_may_open_says_what_to_write(world):
         (a_mapping(), Mark.SAME, ""),
         (a_mapping(ready="Unknown"), Mark.KEEP, "certificate: notebooks CNAME ghs.googlehosted.com."),
         (changed(a_mapping(ready="False"), "status", "resourceRecords"), Mark.KEEP, "run this again in a minute"),
-        (a_mapping(route="somebody-elses"), Mark.KEEP, "it leads to somebody-elses: somebody else's"),
+        (a_mapping(route="somebody-elses"), Mark.KEEP, "it leads to somebody-elses, which is not ours"),
         (a_mapping(domain="other.example.com"), Mark.CREATE, "DNS records"),
     ],
 )

@@ -164,7 +164,7 @@ HELD = ["compute.snapshots.list", "dataproc.jobs.list", "monitoring.timeSeries.l
         ([SWEEPS], SWEEPS, Mark.CHANGE, "lacks compute.snapshots.list, lacks dataproc.jobs.list, lacks monitoring.timeSeries.list, lacks notebooks.instances.list", ["update"]),
         (
             [SWEEPS], SWEEPS | {"includedPermissions": [*HELD, "notebooks.instances.setIamPolicy"]}, Mark.CHANGE,
-            "has notebooks.instances.setIamPolicy too many", ["update"],
+            "has an unneeded notebooks.instances.setIamPolicy", ["update"],
         ),
         ([SWEEPS], SWEEPS | {"includedPermissions": HELD, "title": "x"}, Mark.CHANGE, "its description differs", ["update"]),
         ([SWEEPS | {"deleted": True}], None, Mark.CHANGE, "it was deleted", ["undelete", "update"]),
@@ -218,12 +218,12 @@ def the_bucket(world: World, found: Any) -> Step:
         (
             ("iamConfiguration", "publicAccessPrevention"),
             "inherited",
-            "it could be made public",
+            "public access is not prevented",
             "--public-access-prevention",
         ),
-        (("iamConfiguration",), None, "it could be made public", "--public-access-prevention"),
-        (("versioning", "enabled"), False, "it keeps no versions", "--versioning"),
-        (("versioning",), None, "it keeps no versions", "--versioning"),
+        (("iamConfiguration",), None, "public access is not prevented", "--public-access-prevention"),
+        (("versioning", "enabled"), False, "versions are off", "--versioning"),
+        (("versioning",), None, "versions are off", "--versioning"),
         (
             ("softDeletePolicy", "retentionDurationSeconds"),
             "604800",
@@ -231,20 +231,20 @@ def the_bucket(world: World, found: Any) -> Step:
             "--soft-delete-duration=2592000s",
         ),
         (("softDeletePolicy",), None, "soft delete 0s -> 2592000s", "--soft-delete-duration=2592000s"),
-        (("lifecycle",), None, "old versions are kept differently", "--lifecycle-file=FILE"),
+        (("lifecycle",), None, "the retention of old versions differs", "--lifecycle-file=FILE"),
         (
             ("lifecycle", "rule", 0, "condition", "daysSinceNoncurrentTime"),
             3,
-            "old versions are kept differently",
+            "the retention of old versions differs",
             "--lifecycle-file=FILE",
         ),
         (
             ("lifecycle", "rule", 0, "condition", "isLive"),
             True,
-            "old versions are kept differently",
+            "the retention of old versions differs",
             "--lifecycle-file=FILE",
         ),
-        (("labels", "managed-by"), None, "it has not our label", "--update-labels=managed-by=benchkeeper"),
+        (("labels", "managed-by"), None, "it lacks our label", "--update-labels=managed-by=benchkeeper"),
         (("encryption",), None, "its key differs", f"--default-encryption-key={KEY}"),
     ],
 )
@@ -313,7 +313,7 @@ TOPIC = {"name": f"projects/{PROJECT}/topics/workbench-tick", "messageRetentionD
         ([TOPIC | {"labels": {**LABEL, "a": "b"}, "kmsKeyName": "x"}], Mark.SAME, ""),
         ([TOPIC | {"messageRetentionDuration": "86400s"}], Mark.CHANGE, "retention 86400s -> 600s"),
         ([changed(TOPIC, "messageRetentionDuration")], Mark.CHANGE, "retention nothing -> 600s"),
-        ([changed(TOPIC, "labels")], Mark.CHANGE, "it has not our label"),
+        ([changed(TOPIC, "labels")], Mark.CHANGE, "it lacks our label"),
     ],
 )
 def test_a_topic(world, there, mark, because):
@@ -335,9 +335,9 @@ def test_a_topic(world, there, mark, because):
         ([KEPT], Mark.SAME, ""),
         ([KEPT | {"ackDeadlineSeconds": 10}], Mark.CHANGE, "ack deadline 10 -> 60s"),
         ([KEPT | {"messageRetentionDuration": "600s"}], Mark.CHANGE, "retention 600s -> 2678400s"),
-        ([KEPT | {"expirationPolicy": {"ttl": "2678400s"}}], Mark.CHANGE, "it would expire when unused"),
-        ([changed(KEPT, "expirationPolicy")], Mark.CHANGE, "it would expire when unused"),
-        ([changed(KEPT, "labels")], Mark.CHANGE, "it has not our label"),
+        ([KEPT | {"expirationPolicy": {"ttl": "2678400s"}}], Mark.CHANGE, "it would expire if unused"),
+        ([changed(KEPT, "expirationPolicy")], Mark.CHANGE, "it would expire if unused"),
+        ([changed(KEPT, "labels")], Mark.CHANGE, "it lacks our label"),
         ([KEPT | {"topic": "projects/p/topics/other"}], Mark.KEEP, "it is of topic other"),
         ([KEPT | {"topic": "_deleted-topic_"}], Mark.KEEP, "it is of topic _deleted-topic_"),
     ],
@@ -539,7 +539,7 @@ def test_a_grant_that_nothing_needs_is_not_made_and_not_taken_away_silently(worl
     world.answers["projects get-iam-policy"] = policy((held, member("tick")))
     plan = world.plan(access.grants)
     assert plan[ACCOUNTS_KEY].mark is Mark.KEEP
-    assert "no profile needs it any more" in plan[ACCOUNTS_KEY].because
+    assert "no profile needs it now" in plan[ACCOUNTS_KEY].because
     assert "access lifecycle: benchkeeper_accounts on project" not in plan
     assert not any("remove-iam-policy-binding" in line for step in plan.values() for line in commands(step))
 
@@ -634,4 +634,4 @@ def test_a_printed_command_can_be_pasted_into_a_shell(company):
 
 
 def test_what_is_known_only_later_is_printed_as_that():
-    assert shown(list) == "(what follows is known when that is done)"
+    assert shown(list) == "(the next commands depend on the result)"

@@ -147,7 +147,7 @@ def test_an_alert_that_was_made_is_the_same_until_somebody_edits_it(world):
     assert set(marks(world.plan(observing.alerts)).values()) == {Mark.SAME}
     for path, to, because in [
         (("displayName",), "x", "it differs"), (("conditions", 0, "conditionThreshold", "duration"), "60s", "it differs"),
-        (("notificationChannels",), None, "whom it tells differs"), (("userLabels", "benchkeeper-body"), "0", "it differs"),
+        (("notificationChannels",), None, "its notification channels differ"), (("userLabels", "benchkeeper-body"), "0", "it differs"),
     ]:  # fmt: skip
         spoiled = [changed(there[0], *path, to=to), *there[1:]]
         world.answers[ALERTS] = {"alertPolicies": spoiled}
@@ -226,7 +226,7 @@ class Monitoring(Answers):
             first = body["displayName"] not in self.lost
             self.lost += [body["displayName"]] if self._losing and first else []
         if self._losing and first:
-            raise NotYetError("Google Cloud did not answer as it should.", "")
+            raise NotYetError("Google Cloud gave an unexpected answer.", "")
 
 
 class NoWaiting(threading.Event):
@@ -272,7 +272,9 @@ def test_who_is_named_no_longer_is_forgotten_once_no_alert_tells_them(world):
     plan = {step.key: step for step in watching(replace(world.target(), gcloud=gcloud))}
     gone = plan["former-channel who-left@example.com"]
     assert (gone.mark, gone.because) == (Mark.DELETE, "named no longer")
-    assert {step.because for key, step in plan.items() if key.startswith("alert ")} == {"whom it tells differs"}
+    assert {step.because for key, step in plan.items() if key.startswith("alert ")} == {
+        "its notification channels differ"
+    }
     assert not deploy(world, gcloud).failed  # the service refuses to forget a channel that an alert names
     assert gcloud.channels == [CHANNEL]
     assert all(each["notificationChannels"] == [CHANNEL["name"]] for each in gcloud.policies)

@@ -41,8 +41,8 @@ def test_what_becomes_shorter_is_said_and_nothing_else(world: World) -> None:
         )
     )
     assert set(found) == {"instance", "personal_data"}
-    assert found["instance"].startswith("shortened from 90d to 30d: the notebooks of those who left longer ago")
-    assert found["instance"].endswith("cannot be brought back")
+    assert found["instance"].startswith("shortened from 90d to 30d: the notebooks of people who left longer ago")
+    assert found["instance"].endswith("cannot be restored")
     assert "from 400d to 4801h" in found["personal_data"]
 
 
@@ -55,7 +55,7 @@ def test_the_same_and_longer_is_not_said(world: World) -> None:
 def test_what_is_in_force_and_not_noted_is_not_known(world: World, label: str | None) -> None:
     ((kind, text),) = said(world, label)
     assert kind == ""
-    assert "is not noted" in text
+    assert "is not known" in text
 
 
 def test_without_the_function_nothing_is_in_force(world: World) -> None:

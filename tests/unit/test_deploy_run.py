@@ -281,7 +281,7 @@ def test_what_was_to_be_deleted_and_is_gone_is_done():
     steps = [Step(key="job a", mark=Mark.DELETE, because="", work=[("delete",)]), step("x b", needs=["job a"])]
     outcome, _ = run(steps, gcloud)
     assert gcloud.done == ["delete", "x b"]
-    assert by_key(outcome)["job a"].note == "it was gone already"
+    assert by_key(outcome)["job a"].note == "it was already deleted"
     assert not outcome.failed
 
 
@@ -315,7 +315,7 @@ def test_what_somebody_else_made_meanwhile_is_said_to_be_compared_next_time():
     outcome, _ = run([step("x a", work=["create", "label"]), step("y a", needs=["x a"])], gcloud)
     assert gcloud.done == ["create", "label", "y a"]
     assert not outcome.failed
-    assert by_key(outcome)["x a"].note == "it was there already: the next run compares it"
+    assert by_key(outcome)["x a"].note == "it existed already: the next run compares it"
     assert by_key(outcome)["y a"].note == ""
 
 

@@ -117,9 +117,9 @@ def test_the_header_is_found_however_it_is_written(door: Door) -> None:
         ({HEADER: ""}, "no signed header"),
         ({"x-goog-authenticated-user-email": f"accounts.google.com:{ANA}"}, "no signed header"),
         ({HEADER: "a.b.c", HEADER.upper(): "a.b.c"}, "several signed headers"),
-        ({HEADER: "a.b.c,a.b.c"}, "the signed header is no token"),
-        ({HEADER: "x" * 10_000}, "the signed header is no token"),
-        ({HEADER: "ä.b.c"}, "the signed header is no token"),
+        ({HEADER: "a.b.c,a.b.c"}, "the signed header is not a token"),
+        ({HEADER: "x" * 10_000}, "the signed header is not a token"),
+        ({HEADER: "ä.b.c"}, "the signed header is not a token"),
     ],
 )
 def test_without_one_header_nobody_is_let_in(door: Door, headers: dict[str, str], why: str) -> None:
@@ -220,7 +220,7 @@ def test_a_key_must_be_named(door: Door) -> None:
 def test_without_an_audience_nobody_is_let_in_and_the_log_says_so() -> None:
     door = Door(audience="")
     assert "BENCHKEEPER_IAP_AUDIENCE" in door.why_not(door.token(aud=""))
-    assert [message for _, message, _ in door.log.lines] == ["No audience is configured, so nobody can sign in"]
+    assert [message for _, message, _ in door.log.lines] == ["Nobody can sign in: no audience is configured"]
 
 
 def test_keys_are_fetched_once_while_they_are_fresh(door: Door) -> None:

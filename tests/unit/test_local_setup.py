@@ -47,7 +47,9 @@ def test_what_was_not_said_is_the_next_port(
 
 @pytest.mark.parametrize("asked", [(8900, 8900, None), (8900, None, 8901), (65535, None, None), (65534, None, None)])
 def test_ports_that_cannot_be_are_one_clear_line(asked: tuple[int, int | None, int | None]) -> None:
-    with pytest.raises(LocalError, match=r"three different ones up to 65535\. Give --port, --hub-port, --jupyter-port"):
+    with pytest.raises(
+        LocalError, match=r"three different numbers up to 65535 are needed\. Give --port, --hub-port, --jupyter-port"
+    ):
         Ports.chosen(*asked)
 
 
@@ -89,12 +91,12 @@ def test_the_jupyter_port_does_not_matter_without_jupyter() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        *((["--speed", speed], f"'{speed}' is no speed: a number above 0 and up to 1000000, for example 60.")
+        *((["--speed", speed], f"'{speed}' is not a valid speed: a number above 0 and up to 1000000, for example 60.")
           for speed in ("0", "-1", "nan", "inf", "x", "1e7", "", "-0.0")),
-        *((["--port", port], f"'{port}' is no port: a whole number from 1 to 65535, for example 8900.")
+        *((["--port", port], f"'{port}' is not a port: a whole number from 1 to 65535, for example 8900.")
           for port in ("0", "-1", "65536", "x", "8900.0", "", "٨٩٠٠", "9" * 5000)),
-        (["--hub-port", "0"], "'0' is no port"),
-        (["--data", ""], "an empty name is no folder"),
+        (["--hub-port", "0"], "'0' is not a port"),
+        (["--data", ""], "the folder's name is empty"),
         (["--sped", "3"], "Did you mean '--speed'?"),
         (["surplus"], "Got unexpected extra argument (surplus)"),
     ],
@@ -112,17 +114,17 @@ def test_ports_that_do_not_go_together_are_one_line(words: list[str]) -> None:
     done = CliRunner().invoke(demo, words)
     assert (done.exit_code, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert "three different ones up to 65535" in line
+    assert "three different numbers up to 65535" in line
 
 
 # --- the folder of --data
 
-WAY_OUT = "Name a folder that you may write to, or leave --data out for a fresh temporary one."
+WAY_OUT = "Name a folder that you may write to, or omit --data for a new temporary one."
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("file", "is a file."), ("file/below", "cannot be made: Not a directory."), ("file/a/b", "cannot be made")],
+    [("file", "is a file."), ("file/below", "cannot be created: Not a directory."), ("file/a/b", "cannot be created")],
 )
 def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "file").write_text("mine")

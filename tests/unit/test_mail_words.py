@@ -168,8 +168,8 @@ def test_the_shipped_texts_have_no_fault(folder):
     [
         ("en/ready.txt", None, "messages/en/ready.txt: the file does not exist. Write it, or copy the shipped one."),
         ("en/ready.txt", "Subject: x\n\nHi {{ persn }}\n", "messages/en/ready.txt:3: persn: no value 'persn'. Did you mean 'person'?"),
-        ("de/ready.txt", "Subject: x\n\n{% if %}\n", "messages/de/ready.txt:3: is no Jinja text"),
-        ("en/ready.txt", "Hello\n", "messages/en/ready.txt:1: the first line is no subject. Begin with: Subject: …"),
+        ("de/ready.txt", "Subject: x\n\n{% if %}\n", "messages/de/ready.txt:3: is not a valid Jinja template"),
+        ("en/ready.txt", "Hello\n", "messages/en/ready.txt:1: the first line is not a subject. Begin with: Subject: …"),
         ("en/ready.txt", "Subject: x\n\n", "messages/en/ready.txt: there is no text after the subject"),
         ("en/ready.txt", "Subject: x\n\n{{ person.__class__.__mro__ }}\n", "messages/en/ready.txt:3: cannot be rendered: SecurityError"),
         ("layout.html", "{{ sbject }}", "messages/layout.html:1: sbject: no value 'sbject'. Did you mean 'subject'?"),

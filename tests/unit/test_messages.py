@@ -317,7 +317,7 @@ def test_no_reference_shape_is_left_out():
         ({"attributes": {"profile": 7}}, "profile"),
         ({"attributes": {"profile": ["analyst"]}}, "profile"),
         ({"reason": 7}, "reason"),
-        ({"new_user": "kofi@example.org"}, "new_user goes with type 'renamed' only"),
+        ({"new_user": "kofi@example.org"}, "new_user is only valid with type 'renamed'"),
         ({"new_user": 7}, "new_user"),
         ({"type": "renamed"}, "needs new_user"),
         ({"type": "renamed", "new_user": "kofi@example.org"}, "takes no attributes"),
@@ -334,7 +334,7 @@ def test_no_reference_shape_is_left_out():
                 "attributes": {},
                 "effective_time": "2027-04-01T00:00:00Z",
             },
-            "no effective_time to come",
+            "no future effective_time",
         ),
     ],
 )
@@ -612,9 +612,9 @@ def test_a_log_of_another_service_is_not_supported():
         (b"[]", "not an object"),
         (b"null", "not an object"),
         (b'"x"', "not an object"),
-        (b"{}", "no known shape"),
+        (b"{}", "unknown shape"),
         (b'{"hello": 1}', "hello"),
-        (b'{"protoPayload": []}', "no known shape"),
+        (b'{"protoPayload": []}', "unknown shape"),
     ],
 )
 def test_what_is_no_message_says_why(data, says):
@@ -936,9 +936,9 @@ def test_a_wake_up_wakes_or_is_refused(fields):
     [
         ("operator", True, True, ""),
         ("operator", False, False, ""),
-        ("hr", True, False, "may not say so"),
-        ("operator", "yes", False, "is true or false"),
-        ("operator", 1, False, "is true or false"),
+        ("hr", True, False, "may not state this"),
+        ("operator", "yes", False, "must be true or false"),
+        ("operator", 1, False, "must be true or false"),
     ],
 )
 def test_a_leave_is_urgent_only_where_the_source_may_say_so_and_counts_in_any_case(source, said, urgent, fault):

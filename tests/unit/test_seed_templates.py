@@ -93,9 +93,9 @@ def test_an_unknown_field_is_left_for_a_person_and_named():
     [
         ("config: [", "line "),
         ("- a", "a mapping"),
-        ("config: 3", "'config' is no mapping"),
+        ("config: 3", "'config' is not a mapping"),
         ("config: {softwareConfig: x}", "softwareConfig"),
-        ("config: {softwareConfig: {optionalComponents: x}}", "is no list"),
+        ("config: {softwareConfig: {optionalComponents: x}}", "is not a list"),
         ("config: {softwareConfig: {properties: [x]}}", "properties"),
         ("config: {lifecycleConfig: 3}", "lifecycleConfig"),
     ],

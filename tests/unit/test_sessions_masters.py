@@ -126,7 +126,7 @@ def test_an_unknown_field_is_named_with_line_and_nearest_key():
 def test_the_two_kinds_are_told_apart():
     (fault,) = faults("jupyterSession: {}\nconfig: {}\n")
     assert (fault.line, fault.field) == (2, "config")
-    assert "a template of clusters" in fault.problem
+    assert "a cluster template" in fault.problem
     (fault,) = faults("config:\n  lifecycleConfig: {idleDeleteTtl: 7200s, autoDeleteTtl: 172800s}\nruntimeConfig: {}\n")
     assert (fault.line, fault.problem) == (3, "unknown field 'runtimeConfig'")
     assert "serverless sessions" in fault.hint

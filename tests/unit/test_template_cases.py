@@ -369,7 +369,7 @@ def test_what_is_newer_than_the_table_is_a_note():
         ("clusters:\n- config: {}\n", "list of clusters"),
         ("cluster:\n  config: {}\n", "request"),
         ("masterConfig: {numInstances: 1}\n", "under config"),
-        ("placement: {}\njobs: []\n", "workflows"),
+        ("placement: {}\njobs: []\n", "workflow"),
         ("pysparkBatch: {}\nruntimeConfig: {}\n", "batch"),
         ("[{clusterName: a}, {clusterName: b}]\n", "list"),
         ("---\n# x\n- config: {}\n", "list"),

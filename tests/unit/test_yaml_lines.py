@@ -10,9 +10,9 @@ from shared.yaml_lines import YamlFaultError, load_yaml
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        ("a:\n  b: 1\n c: 2\n", 3, "Indent each key like those beside it"),
-        ("a:\n    b: 1\n  c: 2\n", 3, "Indent each key like those beside it"),
-        ("a: 1\n  b: 2\n", 2, "an indentation that no line before has"),
+        ("a:\n  b: 1\n c: 2\n", 3, "Indent each key like its neighbours"),
+        ("a:\n    b: 1\n  c: 2\n", 3, "Indent each key like its neighbours"),
+        ("a: 1\n  b: 2\n", 2, "an indentation that differs from all lines before"),
         ("a:\n\tb: 1\n", 2, "indented with a tab. Use spaces"),
         ("a:\n  b: 1\n \t c: 2\n", 3, "indented with a tab. Use spaces"),
         ("a: b: c\n", 1, "Put a value with ': ' into quotes"),

@@ -25,10 +25,10 @@ _ELSEWHERE = {
     "secrets",
 }  # the grants on these are planned by the modules spark, billing and secrets
 _NO_MORE = {
-    "personal_accounts": "no profile needs it any more; grants are not taken away here: docs/operations.md, Turning "
+    "personal_accounts": "no profile needs it now; grants are not removed here: docs/operations.md, Turning "
     "personal accounts on",
-    "messages": "messages to users are switched off; grants are not taken away here: docs/operations.md, Messages to users",
-    "billing_export": "no billing export is named any more; grants are not taken away here: docs/operations.md, Cost by user",
+    "messages": "messages to users are switched off; grants are not removed here: docs/operations.md, Messages to users",
+    "billing_export": "no billing export is configured now; grants are not removed here: docs/operations.md, Cost by user",
 }
 
 
@@ -82,7 +82,7 @@ class _Policies:
         self._read: dict[str, Policy] = {}
 
     def of(self, scope: str) -> Policy:
-        """Return the policy of `project`, `bucket/<which>` or `topic/<name>`; empty if the resource does not exist yet."""
+        """Return the IAM policy of `project`, `bucket/<which>` or `topic/<name>`; empty if the resource does not exist yet."""
         if scope not in self._read:
             self._read[scope] = self._ask(scope)
         return self._read[scope]
@@ -115,7 +115,7 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
     there_first = f"account {target.deployment.accounts[holder_name].id}" if holder == "account" else "agent"
     needs: tuple[str, ...] = (there_first, f"role {grant.role.partition('/')[2]}")
     key = grant_key(grant, on=grant.on)
-    because = "added to what is there"
+    because = "added to the existing policy"
     if kind == "gcf-sources":
         title, condition = "gcf-sources-only", _sources(target)
         return granted(
@@ -137,7 +137,7 @@ def _one(target: Target, grant: GrantModel, policies: _Policies) -> Step:
 
 
 def _only(grant: GrantModel) -> str:
-    """Return the title of a grant's condition; empty if the grant has none."""
+    """Return the title of the condition that limits a grant; empty if the grant has no condition."""
     if grant.all_but:
         return f"all-but-{grant.all_but.strip('/').replace('/', '-')}"
     return f"{grant.prefix.strip('/').replace('/', '-')}-only" if grant.prefix else ""
@@ -207,7 +207,7 @@ def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
             words = (f"--member={member}", f"--role={role}", "--condition=None")
             yield granted(
                 f"data {group}: {role}", is_there=has(policies.of("project"), role, member),
-                because="what people's own accounts may read, added to what is there",
+                because="the data that people's own accounts may read, added to existing roles",
                 work=("projects", "add-iam-policy-binding", target.project, *words), needs=(), lane="project",
             )  # fmt: skip
 
@@ -233,7 +233,7 @@ def roster_writers(target: Target, policies: _Policies) -> Iterator[Step]:
         yield granted(
             f"roster writer {member}",
             is_there=has(policies.of("bucket/inbox"), role, member, condition="rosters-only"),
-            because=f"may drop HR's list into {bucket}/rosters/",
+            because=f"may upload HR's list to {bucket}/rosters/",
             work=("storage", "buckets", "add-iam-policy-binding", f"gs://{bucket}", f"--member={member}", f"--role={role}", condition),
             needs=(f"bucket {bucket}",), lane="bucket/inbox",
         )  # fmt: skip
@@ -340,7 +340,7 @@ def _difference(wanted: RoleModel, found: dict[str, Any]) -> str:
     has, needs = set(found.get("includedPermissions", [])), set(wanted.permissions)
     why = [
         *(f"lacks {each}" for each in sorted(needs - has)),
-        *(f"has {each} too many" for each in sorted(has - needs)),
+        *(f"has an unneeded {each}" for each in sorted(has - needs)),
     ]
     if (found.get("title"), found.get("description")) != (wanted.title, wanted.description):
         why.append("its description differs")

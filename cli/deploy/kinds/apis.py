@@ -1,4 +1,4 @@
-"""The services of the project: turned on, never off."""
+"""The services of the project. They are turned on, but never off."""
 
 from __future__ import annotations
 

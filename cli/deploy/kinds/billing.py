@@ -91,7 +91,9 @@ def _readers(target: Target, found: Mapping[str, Any] | None) -> Iterator[Step]:
             continue
         work = [lambda email=email: _let_in(target, email)]
         needs = (f"dataset {DATASET}", "account")
-        yield Step(key=key, mark=Mark.CREATE, because="added to what is there", work=work, needs=needs, lane=DATASET)
+        yield Step(
+            key=key, mark=Mark.CREATE, because="added to the existing access list", work=work, needs=needs, lane=DATASET
+        )
 
 
 def _reads(dataset: Mapping[str, Any], email: str) -> bool:

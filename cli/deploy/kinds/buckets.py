@@ -45,7 +45,7 @@ def _bucket(target: Target, name: str, wanted: BucketModel) -> Step:
         return Step(key=f"bucket {name}", mark=Mark.CREATE, because=because, work=work, needs=("key",))
     why, words = _differences(target, wanted, found, rules)
     if str(found.get("projectNumber", target.number)) != target.number:
-        because = "it belongs to another project: choose another `bucket` in the settings file"
+        because = "it belongs to another project: choose another name for `bucket` in the settings file"
         return Step(key=f"bucket {name}", mark=Mark.KEEP, because=because)
     if found.get("location", "").lower() != target.region:
         return Step(
@@ -68,18 +68,18 @@ def _differences(
     checks: list[tuple[bool, str, str | FileWord]] = [
         (access.get("uniformBucketLevelAccess", {}).get("enabled") is True, "uniform access is off",
          "--uniform-bucket-level-access"),
-        (access.get("publicAccessPrevention") == "enforced", "it could be made public", "--public-access-prevention"),
+        (access.get("publicAccessPrevention") == "enforced", "public access is not prevented", "--public-access-prevention"),
         (found.get("versioning", {}).get("enabled", False) is wanted.versioning,
-         "it keeps no versions" if wanted.versioning else "it keeps versions",
+         "versions are off" if wanted.versioning else "it keeps versions",
          "--versioning" if wanted.versioning else "--no-versioning"),
-        (wanted.retention is None or held_s >= wanted.retention.total_seconds(), "its objects may be deleted",
+        (wanted.retention is None or held_s >= wanted.retention.total_seconds(), "its objects can be deleted",
          _retention(wanted.retention)),
         (soft_s == int(wanted.soft_delete.total_seconds()),
          f"soft delete {differs(_seconds(wanted.soft_delete), f'{soft_s}s')}",
          f"--soft-delete-duration={_seconds(wanted.soft_delete)}"),
-        (_same_rules(found.get("lifecycle", {}), lifecycle(wanted)), "old versions are kept differently",
+        (_same_rules(found.get("lifecycle", {}), lifecycle(wanted)), "the retention of old versions differs",
          rules),
-        (found.get("labels", {}).get(OURS) == BENCHKEEPER, "it has not our label", f"--update-labels={OURS}={BENCHKEEPER}"),
+        (found.get("labels", {}).get(OURS) == BENCHKEEPER, "it lacks our label", f"--update-labels={OURS}={BENCHKEEPER}"),
         (key is None or found.get("encryption", {}).get("defaultKmsKeyName") == key, "its key differs",
          f"--default-encryption-key={key}"),
     ]  # fmt: skip

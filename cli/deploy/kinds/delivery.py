@@ -38,10 +38,12 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
     seen = next((each for each in listed if each["name"].endswith(f"/{subscription}")), None)
     again = f"delete function {name}, run this again"
     if seen is None:
-        return Step(key=key, mark=Mark.KEEP, because=f"its subscription is gone, so it hears nothing: {again}")
+        return Step(
+            key=key, mark=Mark.KEEP, because=f"its subscription was deleted, so the function gets no messages: {again}"
+        )
     if seen.get("topic") != target.topic(wanted.topic):
         # Its remaining messages are delivered; we must not discard them.
-        because = f"its topic was deleted and made anew, which this one does not hear: once it is empty {again}"
+        because = f"its topic was deleted and created again, and this subscription gets nothing from the new one: once it is empty {again}"
         return Step(key=key, mark=Mark.KEEP, because=because)
     policy: Mapping[str, Any] = {}
     if wanted.delivery.dead_letter_topic:
@@ -55,7 +57,7 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
 
 
 def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
-    """Return the id of the subscription behind a function's trigger when the plan was made.
+    """Return the id of the subscription behind a function's trigger, as it was when the plan was made.
 
     Return None if there was no trigger.
     """
@@ -72,7 +74,7 @@ def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []
     subscription = _subscription(function, triggers)
     if subscription is None:
-        raise DeployError(f"Function {name} has no trigger.", "Run this again: it is deployed anew.")
+        raise DeployError(f"Function {name} has no trigger.", "Run this again, which deploys the function again.")
     try:
         seen = target.gcloud.read("pubsub", "subscriptions", "describe", subscription)
         policy = target.gcloud.read("pubsub", "subscriptions", "get-iam-policy", subscription) or {}
@@ -144,5 +146,5 @@ def _forwarder(target: Target) -> str:
 
 def _in_words(wanted: DeliveryModel) -> str:
     if wanted.dead_letter_topic is None:
-        return "tried again until it is stored"
+        return "retried until it is stored"
     return f"dead letter after {wanted.max_delivery_attempts} attempts, never expires"

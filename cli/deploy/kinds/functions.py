@@ -61,11 +61,11 @@ def _function(target: Target, name: str, wanted: FunctionModel, heard: Heard, fo
         return Step(key=key, mark=Mark.CREATE, because=because, work=made, needs=needs)
     topic = found.get("eventTrigger", {}).get("pubsubTopic")
     if topic != target.topic(heard.topic):
-        because = f"it hears {topic}, not {heard.topic}; a trigger cannot be moved: delete the function, run this again"
+        because = f"its trigger has the topic {topic}, not {heard.topic}, and cannot be changed: delete the function, run this again"
         return Step(key=key, mark=Mark.KEEP, because=because)
     why = _differences(target, name, wanted, found)
     if delivery.subscription_behind(target, found) is None:
-        why.append("its trigger is gone")
+        why.append("its trigger is missing")
     if not why:
         return same(key)
     # A redeployed function may get a new trigger, with a new subscription as Eventarc makes it.
@@ -85,7 +85,7 @@ def _page(target: Target, name: str, wanted: FunctionModel, found: Mapping[str, 
         return Step(key=key, mark=Mark.CREATE, because=f"{wanted.entry_point}, a page", work=made, needs=_NEEDS)
     trigger = found.get("eventTrigger")
     if trigger:
-        because = f"it hears {trigger.get('pubsubTopic')} and is to be a page: delete the function, run this again"
+        because = f"its trigger has the topic {trigger.get('pubsubTopic')}, but it should serve a page: delete the function, run this again"
         return Step(key=key, mark=Mark.KEEP, because=because)
     why = _differences(target, name, wanted, found)
     if not why:
@@ -200,7 +200,7 @@ def _differences(target: Target, name: str, wanted: FunctionModel, found: Mappin
 
 def _called_by_push(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
     member = f"serviceAccount:{target.account(target.deployment.push_account)}"
-    return _caller(target, name, found, member, because="the delivering account, and nobody else")
+    return _caller(target, name, found, member, because="only the delivering account")
 
 
 def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
@@ -210,7 +210,7 @@ def _called_by_proxy(target: Target, name: str, found: Mapping[str, Any] | None)
     """
     member = f"serviceAccount:{target.agent('iap')}"
     ask: Command = ("beta", "services", "identity", "create", "--service=iap.googleapis.com")
-    return _caller(target, name, found, member, ask, because="Identity-Aware Proxy, and nobody else")
+    return _caller(target, name, found, member, ask, because="only Identity-Aware Proxy")
 
 
 def _caller(
@@ -218,7 +218,7 @@ def _caller(
 ) -> Step:
     """Return the step that lets only `member` call the service, and removes public access.
 
-    `first` is the work before it.
+    `first` is work that must be done before.
     """
     key, where = f"caller {name}", f"--region={target.region}"
     policy: Mapping[str, Any] = {}
@@ -236,5 +236,5 @@ def _caller(
     if not work:
         return same(key)
     mark = Mark.CHANGE if public else Mark.CREATE
-    why = "anybody could call it" if public else because
+    why = "everyone can call it" if public else because
     return Step(key=key, mark=mark, because=why, work=work, needs=(f"function {name}",), lane=key)

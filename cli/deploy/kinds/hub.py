@@ -34,13 +34,13 @@ def _proxy(target: Target, name: str, found: Mapping[str, Any] | None) -> Step:
     mark, because = Mark.CREATE, f"people sign in at {address(target, name)}"
     if service:
         # A function that was deployed by other means has no proxy; only the proxy may call the service, so the page is closed until then.
-        mark, because = Mark.CHANGE, "Identity-Aware Proxy is off, so nobody gets in"
+        mark, because = Mark.CHANGE, "Identity-Aware Proxy is off, so nobody can open it"
     needs = (f"function {name}", f"caller {name}")
     return Step(key=key, mark=mark, because=because, work=[lambda: missing(target, name)], needs=needs)
 
 
 def missing(target: Target, name: str) -> list[Command | Call]:
-    """Return the command that turns the proxy on, if it is off now: a redeployment of the function may have dropped it."""
+    """Return the command that turns the proxy on if it is off now, because a redeployment of the function may have turned it off."""
     if _is_on(target.gcloud.read("run", "services", "describe", name, f"--region={target.region}") or {}):
         return []
     return [("beta", "run", "services", "update", name, f"--region={target.region}", "--iap")]
@@ -60,7 +60,7 @@ def _is_on(service: Mapping[str, Any]) -> bool:
 
 
 def address(target: Target, name: str) -> str:
-    """Return the page's URL without a domain of its own (Cloud Run, deterministic URL)."""
+    """Return the page's URL if it has no domain of its own: Cloud Run's deterministic URL."""
     return f"https://{name}-{target.number}.{target.region}.run.app"
 
 
@@ -120,7 +120,9 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
         because = f"leads to {name}; the next plan says which DNS records to set"
         yield Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=(f"proxy {name}",))
     elif not leads_to(mapping, name):
-        because = f"it leads to {mapping.get('spec', {}).get('routeName')}: somebody else's, choose another hub_domain"
+        because = (
+            f"it leads to {mapping.get('spec', {}).get('routeName')}, which is not ours: choose another hub_domain"
+        )
         yield Step(key=key, mark=Mark.KEEP, because=because)
     elif _is_ready(mapping):
         yield same(key)
@@ -137,7 +139,7 @@ def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
 
 
 def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
-    """Return True if the mapping is ours: it leads to our service."""
+    """Return True if the domain mapping leads to our service."""
     return bool(mapping.get("spec", {}).get("routeName") == name)
 
 
@@ -150,4 +152,4 @@ def _records(mapping: Mapping[str, Any], domain: str) -> str:
     """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas."""
     found = mapping.get("status", {}).get("resourceRecords", [])
     words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
-    return ", ".join(words) or "Google has not said yet which, run this again in a minute"
+    return ", ".join(words) or "Google has not named them yet; run this again in a minute"

@@ -36,7 +36,7 @@ def topics(target: Target) -> Iterator[Step]:
         if found.get("messageRetentionDuration") != seconds(wanted.retention):
             why.append(f"retention {differs(seconds(wanted.retention), found.get('messageRetentionDuration'))}")
         if found.get("labels", {}).get(OURS) != BENCHKEEPER:
-            why.append("it has not our label")
+            why.append("it lacks our label")
         change = [("pubsub", "topics", "update", name, keeps, f"--update-labels={_LABEL}")]
         yield Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=change) if why else same(key)
 
@@ -67,7 +67,7 @@ def subscriptions(target: Target) -> Iterator[Step]:
             continue
         if found.get("topic") != target.topic(wanted.topic):
             # A subscription cannot change its topic, and we must not discard its messages.
-            because = f"it is of topic {_last(found.get('topic', ''))}: read what it holds, delete it, run this again"
+            because = f"it is of topic {_last(found.get('topic', ''))}: read its messages, delete it, run this again"
             yield Step(key=key, mark=Mark.KEEP, because=because)
             continue
         why = _subscription_differences(wanted, found)
@@ -82,9 +82,9 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
     if found.get("messageRetentionDuration") != seconds(wanted.retention):
         why.append(f"retention {differs(seconds(wanted.retention), found.get('messageRetentionDuration'))}")
     if found.get("expirationPolicy", {"ttl": "2678400s"}).get("ttl"):
-        why.append("it would expire when unused")
+        why.append("it would expire if unused")
     if found.get("labels", {}).get(OURS) != BENCHKEEPER:
-        why.append("it has not our label")
+        why.append("it lacks our label")
     return why
 
 

@@ -60,7 +60,7 @@ def _seen_sinks(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def scope_words(target: Target, scope: str) -> tuple[str, ...] | None:
-    """Return the arguments that name a sink's parent; None for an organization that is not configured."""
+    """Return gcloud's arguments for a sink's project or organization; None for an organization that is not configured."""
     if scope == "project":
         return ()
     organization = target.deployment.options.organization
@@ -81,7 +81,9 @@ def _sink(
         )
     elif (found.get("destination"), found.get("filter"), bool(found.get("disabled"))) != (goes, wanted.filter, False):
         update = ("logging", "sinks", "update", *words, "--no-disabled")
-        yield Step(key=key, mark=Mark.CHANGE, because="its filter, goal or state differs", work=[update], needs=needs)
+        yield Step(
+            key=key, mark=Mark.CHANGE, because="its filter, destination or state differs", work=[update], needs=needs
+        )
     else:
         yield same(key)
     yield _writer(target, name, wanted, found, where)
@@ -128,7 +130,7 @@ def _former_writer(target: Target, name: str, wanted: SinkModel, found: Mapping[
         return
     words = (f"--member={member}", f"--role={_PUBLISHER}")
     yield Step(
-        key=f"former-writer {name}", mark=Mark.DELETE, because=f"it goes to {wanted.topic} now",
+        key=f"former-writer {name}", mark=Mark.DELETE, because=f"the sink now publishes to {wanted.topic}",
         work=[("pubsub", "topics", "remove-iam-policy-binding", old, *words)], needs=(f"sink {name}",),
         lane=f"topic/{old}",
     )  # fmt: skip
@@ -156,12 +158,12 @@ def metrics(target: Target) -> Iterator[Step]:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """Return a label's value that changes with the body."""
+    """Return a label's value that changes with the body: a digest."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def covers(seen: object, wanted: object) -> bool:
-    """Return True if all wanted content is present. Content that a server adds does not count."""
+    """Return True if `seen` has all content of `wanted`. Further content, which a server may add, does not count."""
     if isinstance(wanted, Mapping):
         return isinstance(seen, Mapping) and all(
             covers(seen[key], value) if key in seen else not value for key, value in wanted.items()
@@ -274,7 +276,7 @@ def alerts(target: Target) -> Iterator[Step]:
         elif covers(found, wanted) and complete and told == set(found.get("notificationChannels", [])):
             yield same(key)
         else:
-            because = "it differs" if not covers(found, wanted) else "whom it tells differs"
+            because = "it differs" if not covers(found, wanted) else "its notification channels differ"
             yield Step(key=key, mark=Mark.CHANGE, because=because, work=work, needs=needs)
 
 

@@ -33,9 +33,11 @@ def secrets(target: Target) -> Iterator[Step]:
         else:
             words = ("--replication-policy=automatic", f"--labels={OURS}={BENCHKEEPER}")
             work = [("secrets", "create", name, *words)]
-            yield Step(key=key, mark=Mark.CREATE, because="empty: its content is a person's to put in", work=work)
+            yield Step(
+                key=key, mark=Mark.CREATE, because="created empty: an administrator must add the content", work=work
+            )
         if not there or not target.read(API, "secrets", "versions", "list", name, otherwise=[]):
-            because = f"nothing is in it yet: gcloud secrets versions add {name} --data-file=-"
+            because = f"it is empty; add the content: gcloud secrets versions add {name} --data-file=-"
             yield Step(key=f"content of secret {name}", mark=Mark.KEEP, because=because)
         policy = target.read(API, "secrets", "get-iam-policy", name, otherwise={}) if there else {}
         for grant in target.deployment.grants:
@@ -44,7 +46,7 @@ def secrets(target: Target) -> Iterator[Step]:
             member, role = target.member(grant.to), full_role(target, grant.role)
             account = target.deployment.accounts[grant.to.partition("/")[2]].id
             yield granted(
-                grant_key(grant, on=key), is_there=has(policy, role, member), because="it sends the mails",
+                grant_key(grant, on=key), is_there=has(policy, role, member), because="needed to send mails",
                 work=("secrets", "add-iam-policy-binding", name, f"--member={member}", f"--role={role}"),
                 needs=(key, f"account {account}"), lane=key,
             )  # fmt: skip

@@ -52,7 +52,7 @@ def grants(target: Target) -> Iterator[Step]:
         try:
             policy = policy_of(target, email)
         except (NoAccessError, NotThereError) as error:
-            because = f"the functions may not make clusters that run as it: {error.cause} See docs/operations.md, Spark clusters"
+            because = f"the functions may not create clusters that run as it: {error.cause} See docs/operations.md, Spark clusters"
             yield Step(key=f"access on {email}", mark=Mark.KEEP, because=because)
             continue
         for grant in wanted:

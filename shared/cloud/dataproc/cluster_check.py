@@ -1,6 +1,7 @@
 """The check of master templates of clusters: the kind of the file, its fields, their values, and how long a cluster lives.
 
-All faults are found at once. What Benchkeeper ignores or adds is a note. The limits are Dataproc's (docs/platform-facts.md, 4.3).
+All faults are found at once. A field that Benchkeeper ignores or adds gives a note. The limits are Dataproc's
+(docs/platform-facts.md, 4.3).
 """
 
 from __future__ import annotations
@@ -58,13 +59,13 @@ def cluster_findings(data: Mapping[str, Any], context: TemplateContext) -> Itera
 
 
 def other_kind(data: Mapping[str, Any]) -> Finding | None:
-    """Return the finding that the file does not describe one cluster; None if it does."""
+    """Return the finding for a file that does not describe one cluster; None if it does."""
     written = next((kind for kind in SESSION_KINDS if kind in data), None)
     if written is not None:  # the kind is decided by the text alone
         return Finding(
             (written,),
-            f"'{written}' is not at the beginning of a line, or stands in quotes",
-            f"Write {written}: as a line of its own.",
+            f"'{written}' is not at the beginning of a line, or is in quotes",
+            f"Write {written}: on a separate line.",
         )
     if "config" in data or "virtualClusterConfig" in data:
         return None
@@ -72,25 +73,25 @@ def other_kind(data: Mapping[str, Any]) -> Finding | None:
 
 
 # A key at the top, the keys that must stand beside it, what such a file is, and what to do.
-_CLUSTER, _OWN_FILE = "Write a cluster with config.", "Write each cluster into a file of its own."
+_CLUSTER, _OWN_FILE = "Write a cluster with config.", "Write each cluster to a separate file."
 _SESSIONS = "this is a template of serverless sessions without its kind"
 _KIND_FIRST = "Write jupyterSession: {} at the top, and name it under session_templates."
 _BATCHES = ("pysparkBatch", "sparkBatch", "sparkSqlBatch", "sparkRBatch")
 _IN_CONFIG = (*GROUPS, "gceClusterConfig", "softwareConfig", "lifecycleConfig", "endpointConfig")
 # A key at the top of a file without `config`: what such a file is, and what to do. The first that is found decides.
 _KINDS: tuple[tuple[str, str, str], ...] = (
-    ("apiVersion", "this is a Kubernetes manifest, no template of clusters", _CLUSTER),
-    *((key, "this is a batch, no template of clusters", _CLUSTER) for key in _BATCHES),
+    ("apiVersion", "this is a Kubernetes manifest, not a cluster template", _CLUSTER),
+    *((key, "this is a batch, not a cluster template", _CLUSTER) for key in _BATCHES),
     ("runtimeConfig", _SESSIONS, _KIND_FIRST),
     ("environmentConfig", _SESSIONS, _KIND_FIRST),
     ("clusters", "this is a list of clusters", _OWN_FILE),
-    ("cluster", "this is a request to the API, no template", "Write what is under cluster at the top of the file."),
-    ("placement", "this is a template of workflows, no template of clusters", _CLUSTER),
-    ("jobs", "this is a template of workflows, no template of clusters", _CLUSTER),
-    ("basicAlgorithm", "this is an autoscaling policy, no template of clusters", _CLUSTER),
-    ("gceSetup", "this is a Workbench instance, no template of clusters", _CLUSTER),
-    ("resources", "this is a list of resources, no template of clusters", _OWN_FILE),
-    ("resource", "this is Terraform, no template of clusters", _CLUSTER),
+    ("cluster", "this is a request to the API, not a template", "Move the content of cluster to the top of the file."),
+    ("placement", "this is a workflow template, not a cluster template", _CLUSTER),
+    ("jobs", "this is a workflow template, not a cluster template", _CLUSTER),
+    ("basicAlgorithm", "this is an autoscaling policy, not a cluster template", _CLUSTER),
+    ("gceSetup", "this is a Workbench instance, not a cluster template", _CLUSTER),
+    ("resources", "this is a list of resources, not a cluster template", _OWN_FILE),
+    ("resource", "this is Terraform, not a cluster template", _CLUSTER),
     *((key, f"'{key}' belongs under config", "Write config: at the top, and move it below.") for key in _IN_CONFIG),
 )
 
@@ -98,11 +99,9 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 def not_a_mapping(text: str) -> Finding | None:
     """Return the finding about YAML that is not a mapping, or that has several documents; None if neither is the case."""
     if re.search(r"^---\s*$", text.strip().removeprefix("---"), re.MULTILINE):
-        return Finding((), "these are several documents in one file", "Write each template into a file of its own.")
+        return Finding((), "the file has several documents", "Write each template to a separate file.")
     if re.match(r"(\s*#[^\n]*\n|\s)*[-\[]", text):
-        return Finding(
-            (), "this is a list; a template describes one cluster", "Write each cluster into a file of its own."
-        )
+        return Finding((), "this is a list; a template describes one cluster", "Write each cluster to a separate file.")
     return None
 
 
@@ -122,13 +121,13 @@ def _values(data: Mapping[str, Any], config: Mapping[str, Any], context: Templat
     if gce.get("networkUri") and gce.get("subnetworkUri"):
         yield Finding(
             (*loc, "networkUri"),
-            "'subnetworkUri' is given, too, and Dataproc takes one of the two",
+            "'subnetworkUri' is given, too, and Dataproc accepts only one of the two",
             "Remove networkUri.",
         )
     elif gce.get("networkUri") and context.has_subnet:
         yield Finding(
             (*loc, "networkUri"),
-            "it is ignored: the settings name network.subnet, and Dataproc takes one of the two",
+            "it is ignored: the settings name network.subnet, and Dataproc accepts only one of the two",
             is_note=True,
         )
     for bucket in ("configBucket", "tempBucket"):
@@ -136,7 +135,7 @@ def _values(data: Mapping[str, Any], config: Mapping[str, Any], context: Templat
     yield from machine_findings(config, ("config",), context)
     mapping = section_of(data, *map(str, _MAPPING))
     if mapping:
-        yield Finding(_MAPPING, "it names persons; Benchkeeper sets it for each user", "Remove it.")
+        yield Finding(_MAPPING, "it names people; Benchkeeper sets it for each user", "Remove it.")
     yield from of_one_cluster(gce.get("metadata"), (*loc, "metadata"), data.get("clusterName"))
 
 
@@ -150,7 +149,7 @@ def _zone(said: str, loc: Loc, context: TemplateContext) -> Iterator[Finding]:
         yield Finding(
             loc,
             f"'{zone}' is in another region than the settings' zones",
-            f"Did you mean '{near}'? Or remove it: Benchkeeper sets the zone.",
+            f"Did you mean '{near}'? You can also remove it: Benchkeeper sets the zone.",
         )
 
 
@@ -163,7 +162,7 @@ def _software(config: Mapping[str, Any], context: TemplateContext, cluster: Any)
     for index, each in enumerate(components if isinstance(components, list) else []):
         here = (*loc, "optionalComponents", index)
         if each == "COMPONENT_UNSPECIFIED":
-            yield Finding(here, f"'{each}' is no component", "Remove it.")
+            yield Finding(here, f"'{each}' is not a component", "Remove it.")
         elif isinstance(each, str) and each in GONE:
             yield Finding(here, f"'{each}' is not possible: {GONE[each]}", "Remove it.")
     properties = software.get("properties")
@@ -176,7 +175,7 @@ def _software(config: Mapping[str, Any], context: TemplateContext, cluster: Any)
             first = str(key).partition(".")[0]
             yield Finding(
                 (*loc, "properties", str(key)),
-                "its file is missing: a property is written FILE:PROPERTY",
+                "the file is missing: a property is written FILE:PROPERTY",
                 f"Did you mean '{first}:{key}'?",
             )
 
@@ -184,7 +183,7 @@ def _software(config: Mapping[str, Any], context: TemplateContext, cluster: Any)
 def _lifecycle(config: Mapping[str, Any]) -> Iterator[Finding]:
     lifecycle = section_of(config, "lifecycleConfig")
     if "autoDeleteTime" in lifecycle and lifecycle["autoDeleteTime"] is not None:
-        problem = "a fixed time ends the clusters of all people at once, and none can be started after it"
+        problem = "a fixed time deletes all users' clusters at once, and none can be started after it"
         yield Finding(
             (*_LIFECYCLE, "autoDeleteTime"),
             problem,
@@ -193,7 +192,7 @@ def _lifecycle(config: Mapping[str, Any]) -> Iterator[Finding]:
     if lifecycle.get("autoStopTime") is not None:
         yield Finding(
             (*_LIFECYCLE, "autoStopTime"),
-            "a fixed time is the same for the clusters of all people",
+            "a fixed time is the same for all users' clusters",
             "Write autoStopTtl.",
         )
     for field, least in _LEAST_S.items():
@@ -209,7 +208,7 @@ def _lifecycle(config: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _missing_limits(lifecycle: Mapping[str, Any]) -> Iterator[Finding]:
-    never = "a forgotten cluster must not bill for ever"
+    never = "a forgotten cluster would cost money for ever"
     absent = [
         field
         for field in _NEEDED
@@ -228,7 +227,7 @@ def _missing_limits(lifecycle: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _added(config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a note for what Benchkeeper adds, as Dataproc Hub did: without these, the page has no link to the cluster."""
+    """Yield a note for each setting that Benchkeeper adds, as Dataproc Hub did. Without them, the page has no link to the cluster."""
     endpoint = config.get("endpointConfig")
     access = endpoint.get("enableHttpPortAccess") if isinstance(endpoint, dict) else None
     if access is None or access is False:
@@ -237,7 +236,7 @@ def _added(config: Mapping[str, Any]) -> Iterator[Finding]:
         )
         yield Finding(
             loc,
-            "Benchkeeper turns enableHttpPortAccess on, as Dataproc Hub did: without it there is no link",
+            "Benchkeeper turns enableHttpPortAccess on, as Dataproc Hub did, because the page could not link to the cluster otherwise",
             is_note=True,
         )
     components = section_of(config, "softwareConfig").get("optionalComponents")

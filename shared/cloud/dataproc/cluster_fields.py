@@ -1,4 +1,4 @@
-"""The fields of a cluster template that Benchkeeper sets or leaves out. The check of masters and the rendering both know them."""
+"""The fields of a cluster template that Benchkeeper sets or leaves out. Used by the check of masters and by the rendering."""
 
 from __future__ import annotations
 

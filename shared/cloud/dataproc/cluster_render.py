@@ -51,7 +51,7 @@ def _as_yaml(data: dict[str, Any]) -> str:
 def personal_cluster(
     master: MasterTemplate, record: UserRecord, target: RenderTarget, *, zone: str = ""
 ) -> dict[str, Any]:
-    """Return the user's cluster in the Dataproc API's form (JSON of `Cluster`), in `zone` if one is named."""
+    """Return the user's cluster as the Dataproc API's JSON of `Cluster`, in `zone` if it is not empty."""
     cluster = copy.deepcopy(_checked(master, target.parsed))
     cluster["projectId"] = target.project
     known = record.status.cluster(master.name)
@@ -60,7 +60,7 @@ def personal_cluster(
     config = within(cluster, "config")
     if target.bucket in {config.get("configBucket"), config.get("tempBucket")}:
         raise _invalid(
-            master.name, f"clusters cannot stage their files in {target.bucket}: who runs one could rewrite records"
+            master.name, f"clusters cannot stage their files in {target.bucket}: their users could rewrite records"
         )
     _set_identity(config, record, target)
     _set_jupyter(config)

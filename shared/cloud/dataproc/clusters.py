@@ -47,7 +47,7 @@ _UNSETTLED = frozenset(
 class DataprocClusters:
     """The adapter of the port `Clusters` for the region of the templates.
 
-    `catalog` and `target` are called each time.
+    `catalog` and `target` are functions that are called at each use, because the policy in force may change.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class DataprocClusters:
         )
 
     def operation(self, name: str) -> ClusterOperationSeen | Absent:
-        """Return the operation; Dataproc keeps operations for a while after they ended."""
+        """Return the operation. Dataproc keeps it only for some time after its end."""
         raw = self._clients.json("dataproc").call_or_none("GET", f"/v1/{name}")
         if raw is None:
             return Absent()

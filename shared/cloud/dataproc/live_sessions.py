@@ -21,7 +21,7 @@ _RUNNING = ("ACTIVE", "CREATING")
 
 
 class DataprocLiveSessions:
-    """The adapter of the port `LiveSessions` for one region, to which the templates and the notebooks belong."""
+    """The adapter of the port `LiveSessions` for the one region of the templates and the notebooks."""
 
     def __init__(self, clients: Clients, *, project: str, region: str) -> None:
         self._clients = clients

@@ -1,4 +1,4 @@
-"""The check of all master templates, each by its kind: of clusters or of serverless sessions.
+"""The check of all master templates, by their kind: clusters or serverless sessions.
 
 Called with the whole configuration (`shared.wiring.check_all`), and by `benchkeeper import seed`.
 """

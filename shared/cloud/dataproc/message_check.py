@@ -35,14 +35,17 @@ _LONGEST_SHOWN = 60  # characters of a value that fit on a line
 
 
 def parsed(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> Any:
-    """Return the data as the message of that name. Raise `ParseError`, `TypeError`, `ValueError` or `AttributeError` for invalid data."""
+    """Return the data parsed as the message type of that name.
+
+    Raise `ParseError`, `TypeError`, `ValueError` or `AttributeError` for invalid data.
+    """
     from google.protobuf import json_format
 
     return json_format.ParseDict(dict(data), message_type(name)(), ignore_unknown_fields=ignore_unknown)
 
 
 def problem_of(data: Mapping[str, Any], name: str) -> str | None:
-    """Return the problem that the Dataproc API's own type has with the data; None if there is none."""
+    """Return the reason why the Dataproc API's own message type refuses the data; None if it accepts the data."""
     if plain_form(data, name) is not None:
         return None
     from google.protobuf import json_format
@@ -87,7 +90,7 @@ def _message(value: Any, descriptor: Any, loc: Loc) -> Iterator[Finding]:
     if value is None or value == []:  # the API's own parser takes null and [] for an empty message
         return
     if not isinstance(value, dict):
-        yield Finding(loc, f"{shown(value)} is no section", "Write keys and values below it.")
+        yield Finding(loc, f"{shown(value)} is not a section", "Write keys and values below it.")
         return
     fields = {field.json_name: field for field in descriptor.fields}
     for key, inner in value.items():
@@ -109,7 +112,7 @@ def _field(value: Any, field: Any, loc: Loc) -> Iterator[Finding]:
     if message is not None and message.GetOptions().map_entry:
         if not isinstance(value, dict):
             if value != []:
-                yield Finding(loc, f"{shown(value)} is no section", "Write keys and values below it.")
+                yield Finding(loc, f"{shown(value)} is not a section", "Write keys and values below it.")
             return
         for key, inner in value.items():
             yield from _single(inner, message.fields_by_name["value"], (*loc, str(key)))
@@ -117,7 +120,7 @@ def _field(value: Any, field: Any, loc: Loc) -> Iterator[Finding]:
         if not isinstance(value, list):
             yield Finding(
                 loc,
-                f"{shown(value)} is no list",
+                f"{shown(value)} is not a list",
                 f"Write it as an item: - {value}" if _is_plain(value) else "Write a list.",
             )
             return
@@ -159,7 +162,7 @@ def _duration(value: Any) -> _Verdict:
     ):
         meant = f"{sum(int(number) * _UNIT_S[unit] for unit, number in match.groupdict().items() if number)}s"
     return (
-        f"{shown(value)} is no duration",
+        f"{shown(value)} is not a duration",
         f"Did you mean {meant}?" if meant else "Write seconds with an s, for example 7200s.",
     )
 
@@ -169,7 +172,7 @@ def _timestamp(value: Any) -> _Verdict:
         return None
     if isinstance(value, date):  # YAML reads a time without quotes itself
         return "a time without quotes", 'Write it in quotes, for example "2026-12-01T18:00:00Z".'
-    return f"{shown(value)} is no time", 'Write one such as "2026-12-01T18:00:00Z".'
+    return f"{shown(value)} is not a time", 'Write one such as "2026-12-01T18:00:00Z".'
 
 
 def _enum(value: Any, kind: Any) -> _Verdict:
@@ -187,7 +190,9 @@ def _scalar(value: Any, kind: int) -> _Verdict:
         if isinstance(value, str):
             return None
         plain = str(value).lower() if isinstance(value, bool) else str(value)
-        return f"{shown(value)} is no text", f'Write it in quotes: "{plain}"' if _is_plain(value) else "Write a text."
+        return f"{shown(value)} is not a text", f'Write it in quotes: "{plain}"' if _is_plain(
+            value
+        ) else "Write a text."
     if kind == _BOOL:
         if isinstance(value, bool):
             return None
@@ -198,7 +203,7 @@ def _scalar(value: Any, kind: int) -> _Verdict:
         )
     if kind in {_DOUBLE, _FLOAT}:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if is_number else (f"{shown(value)} is no number", "Write a number without quotes, such as 0.5.")
+        return None if is_number else (f"{shown(value)} is not a number", "Write a number without quotes, such as 0.5.")
     if kind in (*_INT32, *_INT64):
         return _whole(value, kind)
     return None
@@ -213,7 +218,7 @@ def _whole(value: Any, kind: int) -> _Verdict:
     if not isinstance(value, int) or isinstance(value, bool):
         meant = re.fullmatch(r"(\d+)(?:\.0*)?", str(value).strip())
         hint = f"Write {meant[1]}." if meant else "Write a number without quotes, such as 2."
-        return f"{shown(value)} is no whole number", hint
+        return f"{shown(value)} is not a whole number", hint
     return (
         None
         if 0 <= value <= _MOST[not is_large]
@@ -222,7 +227,7 @@ def _whole(value: Any, kind: int) -> _Verdict:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a fault shows it: short, and in one line."""
+    """Return a value shortened to one line, for the text of a fault."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | None) else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"this {'list' if isinstance(value, list) else 'value'}"
 

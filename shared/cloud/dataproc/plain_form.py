@@ -1,7 +1,8 @@
-"""The recognition of data that a Dataproc message type plainly accepts, without protobuf. Anything else is protobuf's to judge.
+"""The recognition of simple data that a Dataproc message type certainly accepts, without protobuf. Protobuf checks all other data.
 
-The data of shipped and of usual templates is plain: fields by their JSON names, each value in the one form that protobuf writes. A
-second form of a value, a negative number, a fault, or a type that the table does not describe makes it "not plain", which says nothing about it.
+The shipped templates and most others are plain: fields have their JSON names, and each value has the form that protobuf
+writes. Another form of a value, a negative number, a fault, or a type that the table does not describe makes the data
+"not plain". Such data may still be valid.
 """
 
 from __future__ import annotations

@@ -31,12 +31,12 @@ def session_findings(data: Mapping[str, Any], context: TemplateContext | None = 
             )
     for key in _CLUSTERS_OWN:
         if key in data:
-            hint = "A file is one of the two: keep what it is to be."
-            yield Finding((key,), f"'{key}' belongs to a template of clusters, and this is one of sessions", hint)
+            hint = "A file describes either clusters or sessions: remove the keys of the other kind."
+            yield Finding((key,), f"'{key}' belongs to a cluster template, but this is a session template", hint)
     yield from _identity(data)
     yield from shape_findings(data, SESSION_TEMPLATE, left_out=(*SESSION_SET_HERE, *_CLUSTERS_OWN))
     if all(kind in data for kind in SESSION_KINDS):
-        yield Finding((SESSION_KINDS[1],), f"'{SESSION_KINDS[0]}' stands there too", "Keep one of the two.")
+        yield Finding((SESSION_KINDS[1],), f"'{SESSION_KINDS[0]}' is given, too", "Keep one of the two.")
     execution = section_of(data, *EXECUTION)
     for field in ("idleTtl", "ttl"):
         seconds = seconds_of(execution.get(field))
@@ -55,7 +55,7 @@ def session_findings(data: Mapping[str, Any], context: TemplateContext | None = 
 def _values(data: Mapping[str, Any], execution: Mapping[str, Any], context: TemplateContext) -> Iterator[Finding]:
     yield from place_findings(execution.get("subnetworkUri"), (*EXECUTION, "subnetworkUri"), context)
     if execution.get("networkUri") and context.has_subnet:
-        problem = "it is ignored: the settings name network.subnet, and Dataproc takes one of the two"
+        problem = "it is ignored: the settings name network.subnet, and Dataproc accepts only one of the two"
         yield Finding((*EXECUTION, "networkUri"), problem, is_note=True)
     version = section_of(data, "runtimeConfig").get("version")
     verdict = session_runtime(context.table, version) if isinstance(version, str) and version else None

@@ -45,7 +45,7 @@ def render_session(
     execution = within(within(body, EXECUTION[0]), EXECUTION[1])
     if execution.get("stagingBucket") == target.bucket:
         raise _invalid(
-            master.name, f"sessions cannot stage their files in {target.bucket}: who runs one could rewrite records"
+            master.name, f"sessions cannot stage their files in {target.bucket}: their users could rewrite records"
         )
     execution["authenticationConfig"] = {"userWorkloadAuthenticationType": AS_ONESELF}
     if target.subnet:

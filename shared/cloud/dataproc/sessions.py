@@ -1,7 +1,7 @@
 """The adapter to the templates of serverless Spark sessions in Dataproc.
 
-Plain REST (ADR 5): the official client costs a third of a second for four calls. The calls return no operations: each is complete when
-it answers.
+Plain REST (ADR 5): the official client costs a third of a second for four calls. A call returns no operation: it is
+complete once it has answered.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DataprocSessions:
         self._parent = f"projects/{project}/locations/{region}"
 
     def render(self, offer: SessionOffer) -> WantedSession:
-        """Return the template made from the master and the profile. Makes no call."""
+        """Return the template that is rendered from the master and the profile. Makes no call."""
         from shared.cloud.dataproc.session_render import render_session  # the checks it needs are for sweeps alone
 
         catalog = self._catalog()

@@ -2,7 +2,8 @@
 
 Called with the whole configuration (`shared.wiring.check_all`).
 
-A size without a bound is a fault: a machine type whose name has no size, or workers that an autoscaling policy adds.
+An unknown or unlimited size is a fault: a machine type whose name has no size, or workers that an autoscaling policy
+adds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from shared.domain.things.catalog import MasterTemplate, SparkSettings
 from shared.faults import ConfigFault, Loc, Place, dotted, line_of
 
 _GROUPS = ("masterConfig", "workerConfig", "secondaryWorkerConfig")
-_SIZED = "Valid: a type that says its vCPUs, such as n2-standard-8 or n2-custom-8-32768."
+_SIZED = "Valid: a type whose name contains the vCPUs, such as n2-standard-8 or n2-custom-8-32768."
 
 
 def check_sizes(profiles: Place, masters: Mapping[str, MasterTemplate], folder: Path) -> list[ConfigFault]:
@@ -57,16 +58,16 @@ def _unbounded(master: MasterTemplate, folder: Path) -> list[ConfigFault]:
 
 def _problems(data: Mapping[str, Any]) -> Iterator[tuple[Loc, str, str]]:
     if "virtualClusterConfig" in data:
-        yield ("virtualClusterConfig",), "the size of a cluster on GKE cannot be told", "Write a cluster with config."
+        yield ("virtualClusterConfig",), "the size of a cluster on GKE is not known", "Write a cluster with config."
     config = section_of(data, "config")
     if section_of(config, "autoscalingConfig").get("policyUri"):
         yield (
             ("config", "autoscalingConfig", "policyUri"),
-            "a policy that adds workers leaves the cluster without a size, and profiles bound it",
-            "Remove it and say numInstances.",
+            "an autoscaling policy leaves the cluster without a maximum size, which profiles limit",
+            "Remove it and set numInstances.",
         )
     if config.get("auxiliaryNodeGroups"):
-        yield ("config", "auxiliaryNodeGroups"), "node groups are not counted into a cluster's size", "Remove them."
+        yield ("config", "auxiliaryNodeGroups"), "the size of node groups is not counted", "Remove them."
     for name in _GROUPS:
         yield from _group_problems(config, name, _machines(config, name))
 
@@ -86,7 +87,7 @@ def _group_problems(config: Mapping[str, Any], name: str, machines: int) -> Iter
     if said is not None and not isinstance(said, int):
         yield (
             ("config", name, "numInstances"),
-            f"{said!r} is no whole number",
+            f"{said!r} is not a whole number",
             "Write a number without quotes, such as 2.",
         )
         return
@@ -95,12 +96,12 @@ def _group_problems(config: Mapping[str, Any], name: str, machines: int) -> Iter
     if "instanceFlexibilityPolicy" in group:
         yield (
             ("config", name, "instanceFlexibilityPolicy"),
-            "a choice of machine types leaves the cluster without a size, and profiles bound it",
-            "Remove it and say machineTypeUri.",
+            "a choice of machine types leaves the cluster without a fixed size, which profiles limit",
+            "Remove it and set machineTypeUri.",
         )
     machine_type = str(group.get("machineTypeUri", ""))
     if name == "secondaryWorkerConfig" and not machine_type:
         return  # same type as the primary workers
     if machine_size(machine_type)[0] is None:
-        what = f"the vCPUs of '{machine_type}' cannot be told" if machine_type else "the machine type is missing"
-        yield ("config", name, "machineTypeUri"), f"{what}, and profiles bound a cluster's size", _SIZED
+        what = f"the vCPUs of '{machine_type}' are not known" if machine_type else "the machine type is missing"
+        yield ("config", name, "machineTypeUri"), f"{what}, and profiles limit the size of a cluster", _SIZED

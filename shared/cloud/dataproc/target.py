@@ -9,16 +9,17 @@ from msgspec import Struct
 
 
 def not_parsed(_digest: str) -> Any:
-    """Return None: no master was parsed before."""
+    """Return None, because no master was parsed before. The default of `RenderTarget.parsed`."""
     return None
 
 
 class RenderTarget(Struct, frozen=True, kw_only=True):
     """The place of the users' clusters: project, subnetwork ("" = the default network), and Benchkeeper's own bucket.
 
-    Clusters must not stage their files in that bucket: they use the master's, or else Dataproc's own bucket of the region. `own_accounts`
-    are the profiles whose users' clusters run as the user's own service account. `parsed` gives the content of a master by its digest, as
-    a deployment parsed it, so that a cold start need not import a parser; None if it did not. Who changes the content takes a copy.
+    Clusters must not stage their files in that bucket: they use the master's, or else Dataproc's own bucket of the
+    region. `own_accounts` are the profiles whose users' clusters run as the user's own service account. `parsed`
+    returns the content of a master by its digest, if the deployment parsed it, else None; a cold start then needs no
+    parser. The content is shared: copy it before changing it.
     """
 
     project: str

@@ -34,7 +34,7 @@ _OF_ONE_PERSON = {"dataproc:dataproc.exclusive.user", "dataproc:dataproc.persona
 
 
 class TemplateContext(Struct, frozen=True, kw_only=True):
-    """The settings' region and zones (empty: unknown), whether they name a subnetwork, and the shipped table."""
+    """The region and zones of the settings (empty if unknown), a flag for a named subnetwork, and the shipped table."""
 
     table: Table
     region: str = ""
@@ -73,7 +73,7 @@ def bucket_findings(said: Any, loc: Loc, context: TemplateContext) -> Iterator[F
     else:
         yield Finding(
             loc,
-            "it is Dataproc's own bucket of an old project or of this one; without the line Dataproc takes its own",
+            "it is the bucket that Dataproc creates by default, perhaps of an old project; without this line Dataproc uses its own",
             is_note=True,
         )
 
@@ -93,7 +93,7 @@ def machine_findings(config: Mapping[str, Any], loc: Loc, context: TemplateConte
         size = section_of(group, "diskConfig").get("bootDiskSizeGb")
         if isinstance(size, int) and 0 < size < _LEAST_DISK_GB:
             hint = f"Valid: {_LEAST_DISK_GB} or more."
-            yield Finding((*here, "diskConfig", "bootDiskSizeGb"), f"{size} GB are too little", hint)
+            yield Finding((*here, "diskConfig", "bootDiskSizeGb"), f"{size} GB are too small", hint)
         disk = section_of(group, "diskConfig").get("bootDiskType")
         if isinstance(disk, str) and disk:
             yield from _judged(
@@ -128,7 +128,7 @@ def of_one_cluster(values: Any, loc: Loc, cluster: Any = None) -> Iterator[Findi
     for key, value in values.items() if isinstance(values, dict) else ():
         problem = _named(str(key), str(value), cluster) if isinstance(value, str) else ""
         if problem:
-            yield Finding((*loc, str(key)), f"{problem}, and would be on everybody's cluster", "Remove it.")
+            yield Finding((*loc, str(key)), f"{problem}, and would be on every user's cluster", "Remove it.")
 
 
 def _named(key: str, value: str, cluster: Any) -> str:

@@ -53,8 +53,8 @@ _LOW_UP_TO, _MEDIUM_UP_TO = 8, 32  # vCPUs of the whole cluster
 class ClusterSize(Struct, frozen=True, kw_only=True):
     """The size of a cluster as its template describes it. None means unknown.
 
-    `unused_for` is the time without a job after which Dataproc deletes the cluster, `longest` the time after which it deletes
-    any. `grows` is True if an autoscaling policy may add workers.
+    `unused_for` is the time without a job after which Dataproc deletes the cluster, `longest` the age at which it
+    deletes the cluster in any case. `grows` is True if an autoscaling policy may add workers.
     """
 
     machines: int
@@ -67,7 +67,7 @@ class ClusterSize(Struct, frozen=True, kw_only=True):
 
     @property
     def price_class(self) -> PriceClass | None:
-        """The price class: low up to 8 vCPUs, medium up to 32, else high; one class higher with GPUs or autoscaling. None if unknown."""
+        """The price class: low up to 8 vCPUs, medium up to 32, otherwise high. GPUs or autoscaling raise it by one class. None if unknown."""
         if self.vcpus is None:
             return None
         order = list(PriceClass)

@@ -29,7 +29,7 @@ _LIST_FIELDS = "name,metadata,md5Hash"
 
 
 class StorageTemplates:
-    """The adapter of the port `Templates`. A prefix ends in `/`, so that a user's listing cannot show another user's (the seed's did).
+    """The adapter of the port `Templates`. A prefix ends in `/`, so that a listing for one user cannot show another user's objects.
 
     `catalog` and `target` are called each time: the policy in force may change while the process lives.
     """
@@ -43,7 +43,7 @@ class StorageTemplates:
         return TemplatesSeen({name: digest for _, name, digest in self._list(f"{_PREFIX}{user_key}/")})
 
     def put(self, record: UserRecord, action: PutTemplate) -> None:
-        """Render and write the object. Idempotent: the same content gives the same object."""
+        """Render the template and write the object. Idempotent: the same content gives the same object."""
         master = self._catalog().masters[action.template]
         content = render(master, record, self._target())
         self._clients.bucket().write(

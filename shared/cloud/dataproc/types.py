@@ -73,7 +73,7 @@ def from_client() -> bytes:
 
 @functools.cache
 def fields() -> dict[str, Any]:
-    """Return `fields_of_types()` as it is stored; empty if the file is missing."""
+    """Return the stored result of `fields_of_types()`; empty if the file is missing."""
     try:
         found: dict[str, Any] = json.loads(FIELDS_FILE.read_bytes())
     except FileNotFoundError:
@@ -84,8 +84,9 @@ def fields() -> dict[str, Any]:
 def fields_of_types() -> dict[str, Any]:
     """Return the fields of all `TYPES` and of the messages in them, and the values of their enums, the default first.
 
-    `messages`: by the message's name, by the field's JSON name: `is` (a kind, a message's or an enum's name; empty for what is not
-    described), `many` (`list` or `map`), `one_of` (the group of which one may be given), `kept` (True: a default value counts as given).
+    `messages` maps a message's name and a field's JSON name to the field: `is` (a kind, or the name of a message or
+    enum; empty if not described), `many` (`list` or `map`), `one_of` (the group of which only one field may be given),
+    `kept` (True if a default value counts as given).
     """
     messages: dict[str, Any] = {}
     enums: dict[str, list[str]] = {}
@@ -136,7 +137,7 @@ def _short(descriptor: Any) -> str:
 
 
 def fields_text() -> str:
-    """Return the content of `FIELDS_FILE`: a line a message, so that a change is seen."""
+    """Return the content of `FIELDS_FILE`, with one line for each message, so that differences are easy to read."""
     made = fields_of_types()
     lines = {
         part: ",\n".join(f" {json.dumps(name)}: {json.dumps(each)}" for name, each in sorted(made[part].items()))

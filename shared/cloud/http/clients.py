@@ -6,9 +6,9 @@ their import costs a third of a second.
 With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` checks that) all clients are anonymous and call that address.
 Without it they use Application Default Credentials and Google's own addresses. There is no other difference.
 
-Tokens come from the metadata server, and are cached until shortly before they expire (Cloud Run documentation, Service identity, Fetch
-identity and access tokens). Elsewhere `google.auth` finds credentials, also those of a user at a command line; its import would cost a
-function a tenth of a second.
+Tokens come from the metadata server, and are cached until shortly before they expire (Cloud Run documentation, Service
+identity, Fetch identity and access tokens). Elsewhere `google.auth` finds the credentials, for example those of a user
+of the command line. Its import would cost a function a tenth of a second.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class CloudConfig(Struct, frozen=True, kw_only=True):
 class Clients:
     """The clients of a process, one object each.
 
-    In tests, `mount` (a requests adapter) and `door` answer calls without a socket.
+    Tests pass `mount` (a requests adapter) and `door`, which answer calls without a socket.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Clients:
         return self._once(f"bucket:{named}", lambda: Bucket(self.transport(), base, named))
 
     def quick_bucket(self, name: str) -> Bucket:
-        """Return the bucket of that name for calls that must fail quickly."""
+        """Return the bucket of that name, for calls that must fail quickly: timeout and retries are short."""
         base = self._config.api_endpoint or _STORAGE
         transport = self._once("quick", lambda: self._build_transport(timeout_s=_QUICK_S, patience_s=_QUICK_S))
         return self._once(f"quick bucket:{name}", lambda: Bucket(transport, base, name))
@@ -172,12 +172,12 @@ class Clients:
         return self._config.api_endpoint
 
     def without_credentials(self) -> Transport:
-        """Return the transport without credentials, for Google's public documents."""
+        """Return a transport that sends no credentials, for public documents of Google."""
         return self._once("without credentials", lambda: self._transport(lambda *_: None, timeout_s=_PUBLIC_S))
 
     @property
     def mount(self) -> requests.adapters.BaseAdapter | None:
-        """The adapter that answers calls without a socket, in tests."""
+        """The `requests` adapter with which tests answer calls without a socket; None otherwise."""
         return self._mount
 
     def close(self) -> None:

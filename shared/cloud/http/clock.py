@@ -23,11 +23,11 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        """Return real seconds, to bound the work of one process."""
+        """Return seconds of real time since an arbitrary start."""
         return time.monotonic()
 
     def speed(self) -> float:
-        """Return 1: real time."""
+        """Return 1, because this clock follows real time."""
         return 1.0
 
 
@@ -38,7 +38,7 @@ class AnsweredTime:
         self._told = threading.local()
 
     def hear(self, headers: Headers) -> None:
-        """Store the time of an answer."""
+        """Store the time (RFC 3339) of an answer for this thread."""
         self._told.last = headers.get(TIME_HEADER, "")
 
     def last(self) -> str:
@@ -69,14 +69,17 @@ class EndpointClock:
             self._working.on = False
 
     def now(self) -> datetime:
-        """Return the current time, aware, in UTC. Outside of `told_by_answers` each call reads the clock, because it may have moved."""
+        """Return the current time, aware, in UTC.
+
+        Outside of `told_by_answers`, each call asks the embedded cloud, because its clock may have moved.
+        """
         told = self._answered.last() if getattr(self._working, "on", False) else ""
         return parse_time(told or str(self._session.call("GET", "/_emulator/clock")["now"]))
 
     def monotonic_s(self) -> float:
-        """Return real seconds: work takes real time, whatever the clock shows."""
+        """Return seconds of real time since an arbitrary start. They do not follow the virtual clock."""
         return time.monotonic()
 
     def speed(self) -> float:
-        """Return the clock's speed, read by a call each time, because it may change. 0: the clock stands still until it is moved."""
+        """Return the clock's speed, with one call each time, because it may change. 0 means that the clock stands still until it is moved."""
         return float(self._session.call("GET", "/_emulator/clock")["speed"])

@@ -44,7 +44,7 @@ class Unchanged:
 class Listed(
     Struct, frozen=True, kw_only=True, rename={"md5": "md5Hash", "created": "timeCreated", "deleted": "timeDeleted"}
 ):
-    """The properties of an object in a listing, as far as `fields` requested them: decoded directly from Cloud Storage's JSON."""
+    """An object's properties from a listing: those that `fields` requested, decoded directly from Cloud Storage's JSON."""
 
     name: str
     bucket: str = ""
@@ -79,7 +79,7 @@ _PAGES, _OBJECT = Decoder(_Page, strict=False), Decoder(Listed, strict=False)
 
 
 class Bucket:
-    """A bucket. `what` names a call in an error's detail; a missing object is a result, never an error."""
+    """A bucket. `what` is the name of the call in an error's detail. A missing object is a result, never an error."""
 
     def __init__(self, transport: Transport, base: str, name: str) -> None:
         self._transport = transport
@@ -178,7 +178,7 @@ class Bucket:
         return _decoded(_OBJECT, answer, what)
 
     def note(self, name: str, metadata: Mapping[str, str], *, what: str) -> None:
-        """Change only these keys of the object's metadata; a missing object is not an error. Sent once."""
+        """Change only these keys of the object's metadata, without retries. A missing object is not an error."""
         url = f"{self._base}{self._path(name)}?projection=full"
         body = json.dumps({"metadata": dict(metadata)}).encode()
         headers = {"content-type": "application/json"}
@@ -261,7 +261,7 @@ def _crc32c(content: bytes) -> str:
 def _compare(answer: Answer, what: str) -> None:
     """Raise an error if the content's CRC32C differs from Cloud Storage's.
 
-    Answers without a CRC32C, or with that of the compressed bytes, are not checked.
+    An answer without a CRC32C, or with one of the compressed bytes, is not checked.
     """
     said = dict(part.strip().split("=", 1) for part in answer.headers.get("x-goog-hash", "").split(",") if "=" in part)
     if "crc32c" not in said or answer.headers.get("x-goog-stored-content-encoding", "identity") != "identity":

@@ -1,7 +1,7 @@
 """The translation of Google's errors into ours.
 
-`shared.cloud.http.words` is the table of meanings; here a meaning becomes an error with three texts. The text for
-people consists of our own words and of names that the table captured. Google's own text is only logged.
+`shared.cloud.http.words` finds the meaning of an answer; this module makes an error with three texts of it. The text
+for people consists of our own words and of names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def scrub(text: str) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Translate errors of Google calls in the block into ours. `what` names the call in the detail."""
+    """Turn errors of Google calls in the block into ours. `what` names the call in the error's detail."""
     try:
         yield
     except Exception as error:
@@ -114,7 +114,7 @@ def from_status(
 
 
 def error_of(answer: Answer, what: str, *, service: Service = Service.OTHER) -> BenchkeeperError:
-    """Return our error for an answer without success."""
+    """Return our error for an answer that is not a success."""
     try:
         error = json.loads(answer.content)["error"]
         message = str(error["message"])

@@ -1,4 +1,4 @@
-"""The HTTP transport to Google: requests with credentials, retried if that is harmless, over kept connections.
+"""The HTTP transport to Google: requests with credentials over kept connections, with retries where a repeated request is harmless.
 
 The caller decides whether a call may be retried (`again`): never for a POST that would act twice. Google's
 documentation decides which answers are retried: 408, 429 and 5xx except 501, with growing pauses (Cloud Storage, Retry
@@ -77,7 +77,7 @@ class Connections:
         weakref.finalize(self, _close, self._kept)  # closes the connections when the object is garbage-collected
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        """Send one request once; an object of this class is a `Door`."""
+        """Send one request, without retries. This method makes the class a `Door`."""
         parts = urlsplit(url)
         proxy = self._proxy(parts)
         if proxy:
@@ -241,9 +241,9 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 class Transport:
     """The sender of requests with credentials, with retries if they are harmless.
 
-    `sign(method, url, headers)` adds the credentials. After a 401, `renew` gets new ones, and the refused call is sent once more.
-    `patience_s` is how long a call is retried, in real seconds. `timeout_s` bounds each wait for the server. `door` lets tests
-    answer without a socket; `heard` gets the headers of each answer.
+    `sign(method, url, headers)` adds the credentials. After a 401, `renew` gets new ones, and the refused call is sent
+    once more. `patience_s` is how long a call is retried, in real seconds. `timeout_s` limits each wait for the server.
+    `door` lets tests answer without a socket; `heard` gets the headers of each answer.
     """
 
     def __init__(

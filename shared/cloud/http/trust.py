@@ -1,4 +1,4 @@
-"""The TLS contexts of a process: with the folder of certificates that OpenSSL looks into by name, and with everything that it trusts.
+"""The TLS contexts of a process: one with the folder of certificates that OpenSSL searches by name, one with all certificates that it trusts.
 
 Reading all certificates of the system takes 20 ms, a folder whose names are hashes of subjects takes none: OpenSSL opens the one file
 that it needs. Debian and Ubuntu make both from the same certificates (update-ca-certificates(8)).
@@ -39,7 +39,7 @@ class Trust:
         self._whole: ssl.SSLContext | None = None
 
     def first(self) -> ssl.SSLContext:
-        """Return the context to try first: that of the folder, if there is one and `instead_of` was never needed."""
+        """Return the context to try first: that of the folder, if the folder exists and `instead_of` was never needed."""
         with self._lock:
             if self._first is None:
                 folder = hashed_folder()
@@ -47,9 +47,9 @@ class Trust:
             return self._first
 
     def instead_of(self, tried: ssl.SSLContext) -> ssl.SSLContext | None:
-        """Return the context to try, and to begin with from now on, where `tried` did not trust a server; None if `tried` was all.
+        """Return the context to try after `tried` did not trust a server; from now on, `first` returns it. Return None if no context is left.
 
-        An organization may have added its own authority to the bundle alone.
+        It is needed if an organization has added its own authority only to the bundle.
         """
         with self._lock:
             self._first = self._all()

@@ -7,8 +7,9 @@ texts. A row names its source. Rows are read in three rounds, each in the order 
 2. by wording, old and new;
 3. by HTTP status, or by google.rpc code.
 
-An answer that no row knows means `Meaning.UNKNOWN`: it is shown and alerted, never guessed. Reasons that stand for several things
-(`quotaExceeded`, `conditionNotMet`, `forbidden`) are in no row of the first round.
+An answer that matches no row means `Meaning.UNKNOWN`. It is shown and raises an alert; its meaning is not guessed.
+Reasons that stand for several things (`quotaExceeded`, `conditionNotMet`, `forbidden`) are in no row of the first
+round.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Service(StrEnum):
 
 
 class Meaning(StrEnum):
-    """The meaning of a failure. `shared.cloud.http.translate` makes an error of each."""
+    """The meaning of a failure. `shared.cloud.http.translate` has an error for each."""
 
     BUSY = "another change is under way, or the state changed meanwhile"
     STOCKOUT = "no machines in this zone now"
@@ -64,8 +65,8 @@ class Row(Struct, frozen=True, kw_only=True):
     """A row of the table.
 
     `when` restricts a row to HTTP statuses and google.rpc codes; a row without reasons and wording is found by them
-    alone. `wording` is a regular expression without regard to case. Its named groups are values that a text for people
-    may contain. `last`: the row is read in the third round, although it has a reason. `operations`: the row is only for
+    alone. `wording` is a regular expression that ignores case. Its named groups are values that a text for people may
+    contain. `last`: the row is read in the third round, even if it has a reason. `operations`: the row is only for
     errors of operations.
     """
 
@@ -251,7 +252,7 @@ def _admits(row: Row, said: Said) -> bool:
 
 
 def find(said: Said) -> Found:
-    """Return the meaning of an answer by the table, with the values that its words name."""
+    """Look an answer up in the table. Return its meaning, with the values that the wording captured."""
     rows = [row for row in TABLE if _admits(row, said)]
     rounds: Iterator[Iterable[Row]] = iter(
         (
@@ -346,7 +347,7 @@ def reasons_in(raw: Any) -> Iterator[str]:
 
 
 def facts_in(raw: Any) -> Iterator[tuple[str, str]]:
-    """Yield the metadata of a JSON value's details, key and text, and the parts of Compute Engine's `quotaInfo`."""
+    """Yield the metadata in a JSON value's details as (key, text), and the fields of Compute Engine's `quotaInfo`."""
     match raw:
         case dict():
             for key, value in raw.items():

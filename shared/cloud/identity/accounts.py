@@ -1,4 +1,4 @@
-"""The adapter to the users' own service accounts in IAM, and to each account's policy of who may act as it. Plain REST (ADR 5).
+"""The adapter to the users' own service accounts in IAM, and to the policy that says who may act as each account. Plain REST (ADR 5).
 
 IAM is eventually consistent: a new account may read as absent for a while. An account is known to be ours by the user key in its
 description. No e-mail address of a user is in the description or the display name.
@@ -33,7 +33,7 @@ Bindings = list[dict[str, Any]]
 
 
 class IamAccounts:
-    """The adapter of the port `Accounts`. Errors name a call by the account's id, since its path contains an address."""
+    """The adapter of the port `Accounts`. Errors name a call by the account's id, because the path of the call contains an address."""
 
     def __init__(self, clients: Clients, *, project: str) -> None:
         self._clients = clients

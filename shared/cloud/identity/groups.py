@@ -4,9 +4,9 @@ Cloud Identity answers 403, "(or it may not exist)", both for a group that the c
 (docs/traps.md). So a 403 never means that something is absent.
 
 The roster lists all direct and indirect members. Cloud Identity searches nested groups itself in its Enterprise and
-Premium editions, and answers 403 in the others. Then the groups are walked: each nested group once, so a group that
-contains itself ends. An expired membership does not count. Sources: Cloud Identity's reference of
-`searchTransitiveMemberships`, `checkTransitiveMembership` and `memberships.list`.
+Premium editions, and answers 403 in the others. There the nested groups are listed one by one, each only once, so that
+a group that contains itself causes no loop. An expired membership does not count. Sources: Cloud Identity's reference
+of `searchTransitiveMemberships`, `checkTransitiveMembership` and `memberships.list`.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class CloudIdentityRoster:
         self._walks[group] = tuple(walked)
 
     def _direct(self, name: str, email: UserEmail) -> str | None:
-        """Return the membership's name; None if there is none. A 403 is no answer: the members are then listed."""
+        """Return the membership's name; None if there is none. After a 403, which proves nothing, the members are listed."""
         try:
             found = self._clients.json("cloudidentity").call_or_none(
                 "GET", f"/v1/{name}/memberships:lookup", params={"memberKey.id": email}

@@ -45,8 +45,8 @@ class _Keys(Struct, frozen=True):
 class IapSignIn:
     """The adapter of the port `SignIn`. Keys are fetched when first needed and cached as long as their answer allows, a day at most.
 
-    `audience` names this one service; "" refuses all users. `canonical` turns a signed address into the form in the records, and
-    raises `InvalidMessageError`. Thread-safe.
+    `audience` identifies this service; with "" nobody can sign in. `canonical` turns a signed address into the form in
+    the records, and raises `InvalidMessageError`. Thread-safe.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IapSignIn:
         """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
         token = self.assertion(headers)
         if not self._audience:
-            self._log.error("No audience is configured, so nobody can sign in")
+            self._log.error("Nobody can sign in: no audience is configured")
             _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
         return self.subject_of(token, self._clock.now())
 
@@ -90,7 +90,7 @@ class IapSignIn:
                 detail="no audience is configured (BENCHKEEPER_IAP_AUDIENCE)",
             )
         if len(assertion) > _MAX_TOKEN or not assertion.isascii():
-            _refuse("the signed header is no token")
+            _refuse("the signed header is not a token")
         claims = self._verified(assertion, at.timestamp())
         if claims.get("iss") != ISSUER:
             _refuse("another issuer")
@@ -208,7 +208,7 @@ def _token_of(headers: Mapping[str, str]) -> str:
         _refuse("no signed header" if not any(found) else "several signed headers")
     token = found[0]
     if len(token) > _MAX_TOKEN or not token.isascii() or "," in token:
-        _refuse("the signed header is no token")
+        _refuse("the signed header is not a token")
     return token
 
 
@@ -230,7 +230,7 @@ def _refuse(detail: str) -> NoReturn:
 def _not_signed_in(detail: str) -> NotSignedInError:
     return NotSignedInError(
         user_message="You are not signed in, or your session is over. Load the page again; if that does not help, close all its "
-        "tabs and open it anew.",
+        "tabs and open it again.",
         detail=detail,
     )
 

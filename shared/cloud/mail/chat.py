@@ -1,4 +1,4 @@
-"""The web hook of a chat room: `{"text": …}`, as Google Chat, Slack and Mattermost take it. Its address is a secret."""
+"""The webhook of a chat room, which takes `{"text": …}` as Google Chat, Slack and Mattermost do. The URL is a secret."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class ChatRoom:
-    """The room. `address` reads the secret again for each message."""
+    """The adapter of the port `Chat`. `address` returns the webhook's URL; it reads the secret again for each message."""
 
     def __init__(self, clients: Clients, address: Callable[[], str]) -> None:
         self._clients, self._address = clients, address
 
     def post(self, letter: Letter) -> None:
-        """Post the subject and the text. Raise `NotAcceptedError`; without an answer it is not known whether it was posted."""
+        """Post the subject and the text. Raise `NotAcceptedError` if that fails; `is_unsure` is True if there was no answer."""
         address = self._address()
         parts = urlsplit(address)
         is_local = self._clients.api_endpoint is not None and parts.hostname in _LOOPBACK
         if parts.scheme != "https" and not is_local:
-            raise NotAcceptedError(Trouble.CHAT, "the secret is no https address")
+            raise NotAcceptedError(Trouble.CHAT, "the secret is not an https URL")
         body = json.dumps({"text": _plain(f"{letter.subject}\n\n{letter.text}")}).encode()
         headers = {"content-type": "application/json; charset=utf-8"}
         try:

@@ -14,7 +14,7 @@ CONTENT_TYPE = "application/cloudevents+json"
 
 
 class PubSubNotifications:
-    """The topic. `event` makes the message (`shared.messages.notification`)."""
+    """The adapter of the port `Notifications`. `event` returns the message for a record and a mail (`shared.messages.notification`)."""
 
     def __init__(
         self, clients: Clients, *, project: str, topic: str, event: Callable[[UserRecord, Mail], bytes]
@@ -23,7 +23,7 @@ class PubSubNotifications:
         self._project, self._topic, self._event = project, topic, event
 
     def publish(self, record: UserRecord, mail: Mail) -> None:
-        """Publish the mail. Raise our errors."""
+        """Publish the mail. Raise a `BenchkeeperError` if that fails."""
         publish(
             self._clients,
             project=self._project,

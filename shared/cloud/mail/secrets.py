@@ -20,4 +20,4 @@ def read_secret(clients: Clients, project: str, name: str) -> str:
     except BenchkeeperError as error:
         raise NotAcceptedError(Trouble.SECRET, f"the secret {name} cannot be read: {error.reason.value}") from error
     except (KeyError, TypeError, binascii.Error, UnicodeDecodeError) as error:
-        raise NotAcceptedError(Trouble.SECRET, f"the secret {name} is no text") from error
+        raise NotAcceptedError(Trouble.SECRET, f"the secret {name} is not text") from error

@@ -1,9 +1,8 @@
 """The mail server, over SMTP verb by verb, so that each failure is classified.
 
-A mail was certainly not accepted, or its acceptance is unknown.
-
-Acceptance is unknown only if the connection fails between the end of the content and the server's answer. Google Cloud
-blocks port 25; 465 and 587 are open (docs/platform-facts.md).
+After a failure, a mail was certainly not accepted, or its acceptance is unknown. It is unknown only if the connection
+breaks between the end of the content and the server's answer. Google Cloud blocks port 25; 465 and 587 are open
+(docs/platform-facts.md).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 class SmtpServer:
-    """The mail server.
+    """The adapter of the port `MailServer`.
 
     `password` reads the secret again for each mail; `context` decides which certificates are trusted.
     """
@@ -187,7 +186,9 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
         message["Content-Language"] = letter.language
         return _subject(letter.subject) + message.as_bytes()
     except (ValueError, TypeError, UnicodeError) as error:
-        raise NotAcceptedError(Trouble.TEXT, f"no mail can be made: {type(error).__name__}", lasts=True) from error
+        raise NotAcceptedError(
+            Trouble.TEXT, f"the mail cannot be composed: {type(error).__name__}", lasts=True
+        ) from error
 
 
 def _subject(text: str) -> bytes:

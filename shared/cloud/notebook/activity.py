@@ -1,13 +1,14 @@
 """The evidence of use from Cloud Monitoring, and the reports that VMs write about themselves. Plain REST.
 
 `compute.googleapis.com/instance/cpu/usage_time` as a rate is the number of cores in use, without an agent.
-`notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy, one series a response code and
-no point in a minute without any (google/inverting-proxy, agent/metrics/metrics.go). An open tab polls, so it counts as use here, because
-kernels cannot be observed. Bytes over network and to disk are read, too. All are joined by the VM's numeric id. Monitoring bills time
-series returned, so every query names its VMs and sums what belongs to one. Its client has no REST transport and costs a third of a second.
+`notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy, one series a
+response code and no point in a minute without any (google/inverting-proxy, agent/metrics/metrics.go). An open tab
+polls, so it counts as use here, because kernels cannot be observed. Bytes over network and to disk are read, too. All
+metrics identify a VM by its numeric id. Monitoring bills each returned time series, so every query names its VMs and
+sums the series of one VM. The official client has no REST transport, and its import costs a third of a second.
 
-A report is in the guest attribute `benchkeeper/activity`: one call for each VM. Any process of the VM may write the attribute, so the
-text is not trusted: one that is too long, not JSON, or of another version is no report.
+A report is in the guest attribute `benchkeeper/activity`: one call for each VM. Any process of the VM may write the
+attribute, so the text is not trusted. A text that is too long, not JSON, or of another version is ignored.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class MonitoringActivity:
 
         Raise an error if Monitoring does not answer: the use of all instances is then unknown.
 
-        A CPU sample is the greatest of five minutes. A counter that the project does not have is treated as one without
-        points.
+        A CPU sample is the greatest value within five minutes. A counter that the project does not have is treated as
+        one without points.
         """
         ids = _ids(notebooks)
         cpu = self._series(CORES, _RATE, ids, window, now)
@@ -70,7 +71,7 @@ class MonitoringActivity:
     def transfers(
         self, notebooks: Sequence[Vm], window: timedelta, now: datetime
     ) -> Mapping[str, tuple[Sample, ...] | None]:
-        """Return the greatest of the rates of network in, network out and disk, in bytes per second, by instance id.
+        """Return samples by instance id, in bytes per second: at each moment the greatest of the rates of network in, network out and disk.
 
         Return None if no metric has points.
         """
@@ -191,7 +192,7 @@ class _Evidence(Mapping[str, Activity]):
 
 
 def _number(value: Mapping[str, object]) -> float | None:
-    """Return the value of a point; None for one that is no finite number (JSON spells these "NaN" and "Infinity")."""
+    """Return the value of a point; None for "NaN" and "Infinity", JSON's texts for numbers that are not finite."""
     try:
         number = float(str(value.get("doubleValue", value.get("int64Value"))))
     except ValueError:

@@ -24,7 +24,7 @@ _HOST = late(lambda: re.compile(r"^https?://[^/]+/(?:compute/)?v1/"))
 
 
 def instance_body(spec: NotebookSpec) -> dict[str, Any]:
-    """Return the create request's JSON. The API's defaults are a public IP and a shared service account; ours are neither."""
+    """Return the create request's JSON. It switches off two defaults of the API: a public IP, and a shared service account."""
     setup: dict[str, Any] = {
         "machineType": spec.machine_type,
         "vmImage": {

@@ -1,8 +1,8 @@
 """The adapter to Workbench instances through the Notebooks API v2.
 
-Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and `unreachable`.
-It drops unknown fields silently and costs a third of a second to import. Tests check that its calls equal these
-(tests/adapters/test_oracles.py).
+Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and
+`unreachable`. It silently drops unknown fields, and its import costs a third of a second. Tests compare its calls with
+these (tests/adapters/test_oracles.py).
 """
 
 from __future__ import annotations

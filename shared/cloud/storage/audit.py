@@ -99,7 +99,7 @@ class StorageAudit:
             yield AuditObject(name=each.name, created_at=each.created_at, digest=each.metadata.get("sha256", ""))
 
     def keep(self, name: str, content: bytes) -> None:
-        """Create the object in the bucket of records by one call, which does not wait long."""
+        """Create the object in the bucket of records by one call with a short timeout."""
         self._clients.quick_bucket(self._records).write(
             name, content, content_type="application/json", expected=0, what="keep audit entry"
         )

@@ -102,7 +102,7 @@ class _Kept(Generic[T]):
         return value
 
     def write(self, value: T, text: bytes) -> None:
-        """Write the value, which is `text`, unless the stored one is newer.
+        """Write `text`, the stored form of the value, unless the stored value is newer.
 
         If another process writes at the same moment, its value stays, because it is equally good.
         """
@@ -150,7 +150,7 @@ class _Draft:
         self._is_empty = True
 
     def add(self, listed: ListedRow) -> None:
-        """Pack a row without its empty fields: most fields are empty, and readers would parse them a thousand times."""
+        """Add a row without its empty fields, because most fields are empty and every reader would parse them."""
         shown = {k: v for k, v in listed.texts.items() if v and k not in _NOT_SHOWN}
         self._texts.append(encode({"key": listed.row.user_key, **shown}))
         if len(self._texts) >= _PACKED_AT_ONCE:
@@ -163,7 +163,7 @@ class _Draft:
             self._texts, self._is_empty = [], False
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
-        """Write the list by two calls; two more if another process writes at the same moment. A newer list stays."""
+        """Write the list with two calls, or four if another process writes at the same moment. A newer list is kept."""
         self._pack()
         rest = _END + encode(_about_json(about))[1:]
         content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))

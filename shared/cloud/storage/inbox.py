@@ -69,7 +69,7 @@ class StorageInbox:
         self._bucket().delete(waiting.place, what=f"remove wish of {waiting.user_key}")
 
     def folders(self) -> InboxFolders:
-        """Return the users by one listing of folders only, so that many requests of one user cost no more than one."""
+        """Return the users with requests by one listing of folders, whose cost does not depend on the number of requests."""
         folders = self._bucket().folders(_PREFIX, what="list wishes")
         people = []
         for folder in folders:

@@ -80,7 +80,7 @@ class StorageMonths:
         return lines
 
     def about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
-        """Return one user's lines in a month; None if none are stored. Only this user's are parsed."""
+        """Return one user's lines in a month; None if no lines of that month are stored. The lines of other users are not parsed."""
         if not _MONTH.match(month):
             return None
         known = self._kept.get(month)

@@ -1,4 +1,4 @@
-"""The adapter to the policy in force and proposed ones, and the adapter to the page's decisions and lists.
+"""The adapters to the policy in force and the proposed policies, and to the page's decisions and lists.
 
 Policies are below `policy/` in the bucket of records (`shared.domain.policy.policy_change`). A process reads `policy/current` at most
 once a minute; writes are conditional. If a read fails, the last policy that was read stays in use; without one, the error is raised and
@@ -180,7 +180,7 @@ class StoragePolicies:
         return self._object(f"{_PROPOSED}{digest}", proposal_from_json)
 
     def propose(self, proposal: Proposal) -> None:
-        """Write the proposal by one unconditional write."""
+        """Store the proposal by one unconditional write."""
         self._write(f"{_PROPOSED}{proposal.digest}", proposal_to_json(proposal))
 
     def withdraw(self, digest: str) -> None:

@@ -83,9 +83,10 @@ def to_texts(row: RecordRow) -> dict[str, str]:
 
 
 def from_texts(user_key: UserKey, raw: Mapping[str, str]) -> RecordRow | None:
-    """Return the row; None for an object without a valid row, so that the sweep does not guess.
+    """Return the row in an object's custom metadata; None if the metadata holds no valid row.
 
-    A sweep over a hundred thousand users calls this as often, so words are looked up in tables, and fields that most rows lack are skipped.
+    A sweep calls this for each of a hundred thousand users. For speed, words are looked up in tables, and fields that
+    most rows lack are skipped.
     """
     try:
         get = raw.get

@@ -85,7 +85,7 @@ class StorageRecords:
             return None, found.generation  # the codec raises the error for a damaged record
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
-        """Write the hint first, then the record: a crash between the two leaves a stale hint, never a record without a pass."""
+        """Write the hint, then the record. A crash between the two leaves a stale hint, never a record for which no pass is due."""
         wake_up = record.status.next_attempt_at
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
@@ -102,7 +102,7 @@ class StorageRecords:
         self._write_pointer(user_key, to, generation=0 if expected is None else expected.generation)
 
     def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
-        """Write the record or pointer over the examined object; for a record the hint first, as always."""
+        """Replace the examined object by the record or pointer. Before a record, its hint is written."""
         if record is None:
             if found.moved_to is None:
                 raise AssertionError("a version that can be put back is a record or a pointer")
@@ -118,7 +118,7 @@ class StorageRecords:
         )
 
     def examine(self, user_key: UserKey) -> Examined:
-        """Judge the versions by one listing, and one read for each that is tried."""
+        """Examine the object by one listing of its versions, and one read for each version until one can be read."""
         versions = self._versions(user_key)
         if not versions:
             return NeverWritten()
@@ -215,7 +215,10 @@ class StorageRecords:
         self._clients.bucket().delete(_hint_name(hint.user_key, hint.at), what=f"drop hint of {hint.user_key}")
 
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
-        """Claim the part by one conditional write, and read the claim in force, which may be ours from a write whose answer was lost."""
+        """Claim the part by one conditional write, then read and return the claim in force.
+
+        It is ours, too, if an earlier write succeeded but its answer was lost.
+        """
         name = _claim_name(part)
         self._clients.bucket().write(
             name, b"", content_type="text/plain", metadata={"holder": holder}, expected=0, what=f"claim part {part}"
@@ -226,7 +229,7 @@ class StorageRecords:
     def release_due(self, claim: DueClaim) -> None:
         """Release the claim by one conditional delete."""
         name = _claim_name(claim.part)
-        self._clients.bucket().delete(name, expected=claim.generation, what=f"let go of part {claim.part}")
+        self._clients.bucket().delete(name, expected=claim.generation, what=f"release part {claim.part}")
 
     def _put_hint(self, user_key: UserKey, at: datetime) -> None:
         self._clients.bucket().write(
@@ -268,7 +271,7 @@ def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
         raise
     if record.user_key != user_key:
         raise DamagedRecordError(
-            user_message="This person's record is damaged: it is somebody else's. An administrator can put the last good "
+            user_message="This person's record is damaged: it belongs to another person. An administrator can put the last good "
             "version back: benchkeeper repair USER",
             detail=f"unreadable record: {user_key} holds the record of {record.user_key}",
             user_key=user_key,
@@ -327,7 +330,7 @@ class StorageGroupBooks:
 
     def load(self) -> StoredBook:
         """Return the book by one read; an empty book if none was written yet."""
-        found = self._clients.bucket().get(_BOOK, what="read the book of groups")
+        found = self._clients.bucket().get(_BOOK, what="read the group book")
         if found is None:
             return self._keep(StoredBook(GroupBook(), 0))
         try:
@@ -335,7 +338,7 @@ class StorageGroupBooks:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PermanentError(
                 user_message=f"The object {_BOOK} is damaged. An administrator must restore an older version of it.",
-                detail=f"unreadable book of groups: {type(error).__name__}: {error}",
+                detail=f"unreadable group book: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error
         return self._keep(StoredBook(book, found.generation))
@@ -346,7 +349,7 @@ class StorageGroupBooks:
             _BOOK,
             json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),
             expected=expected.generation,
-            what="write the book of groups",
+            what="write the group book",
         )
         if written is None:
             raise ConflictError(

@@ -1,8 +1,8 @@
 """The adapters to the rosters' objects.
 
-`roster/<kind>` JSON in the bucket of records; the memory of a roster, written conditionally `roster/<kind>-report`
-JSON; the result of the last reading `roster/<kind>-allowed` JSON; an operator's statement about the size `rosters/…` in
-the inbox: the files that HR drops; the newest one counts
+All are JSON. In the bucket of records: `roster/<kind>`, the memory of a roster, written conditionally;
+`roster/<kind>-report`, the result of the last reading; `roster/<kind>-allowed`, an operator's statement about the size.
+In the inbox: `rosters/…`, the files of HR, of which the newest counts.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class StorageRosterFile:
         return RosterKind.EMPLOYEES
 
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:  # noqa: ARG002 - the file does not depend on them
-        """Return the newest file's roster; None if none was ever dropped."""
+        """Return the roster in the newest file; None if there is no file."""
         newest = self._newest()
         if newest is None:
             return None
@@ -112,10 +112,10 @@ class StorageRosterFile:
             raise _refused(Refusal.FAULTY, f"The file has {newest.size:,} bytes; at most {_MOST_BYTES:,} are read.")
         found = bucket.get(newest.name, generation=newest.generation, what="read HR's roster")
         if found is None:
-            raise _refused(Refusal.CHANGED, "The file was replaced while it was read.")
+            raise _refused(Refusal.CHANGED, "The file was replaced while it was being read.")
         reading = self._parse(found.content, written_at=newest.created_at, version=_version(newest))
         if self._version_now() != reading.version:
-            raise _refused(Refusal.CHANGED, "A newer file came while this one was read.")
+            raise _refused(Refusal.CHANGED, "A newer file arrived while this one was being read.")
         return reading
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:  # noqa: ARG002 - the file has no single entries

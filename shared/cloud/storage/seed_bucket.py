@@ -14,7 +14,7 @@ _ENDINGS = (".yaml", ".yml")
 
 
 class SeedObject(Struct, frozen=True):
-    """A template of the example: its name without folder and ending, its content, and when it was written."""
+    """A template of the example: its name without folder and suffix, its content, and the time at which it was written."""
 
     name: str
     content: bytes
@@ -22,7 +22,7 @@ class SeedObject(Struct, frozen=True):
 
 
 class SeedBucket:
-    """The bucket of an installation of the example."""
+    """The reader of the bucket of one installation of the example."""
 
     def __init__(self, clients: Clients, bucket: str) -> None:
         self._clients = clients

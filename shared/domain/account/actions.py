@@ -29,7 +29,7 @@ class ShareAccount(Action, frozen=True, kw_only=True):
     user: UserEmail | None
 
     def does(self) -> Activity:
-        """Return the activity that the page shows: the account is being given or taken away."""
+        """Return the activity for the audit: access is given to the user, or taken away."""
         return Activity.ENABLE if self.user is not None else Activity.DISABLE
 
     def describe(self) -> str:

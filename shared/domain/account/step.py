@@ -129,7 +129,7 @@ def _groups(
 ) -> tuple[UserRecord, list[Action]]:
     """Return the record and the actions that put the account into the profile's group and take it out of all others.
 
-    If a membership could not be read, its change is requested anyway, which is safe to repeat.
+    If a membership could not be read, the change is requested anyway: a repeated change does no harm.
     """
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     wanted = profile.data_group if profile is not None and wants_account(record, scene.policy) else None

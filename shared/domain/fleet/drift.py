@@ -1,7 +1,4 @@
-"""The choice of records that need a pass, from listings alone: no record is read and no instance is read by name.
-
-The choice may err only on the safe side: an unneeded pass changes nothing.
-"""
+"""The choice of records that need a pass, from listings alone: no record and no single instance is read. In doubt a record is chosen, because an unneeded pass changes nothing."""
 
 from __future__ import annotations
 
@@ -45,10 +42,11 @@ _GLOBAL = "global"  # the place of a snapshot
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """The content of the listings for one user: the record's instance, template digests, the zones that did not answer.
+    """The part of the listings about one user: the record's instance, the template digests, and the zones that did not answer.
 
-    `snapshots` are the names of all users' snapshots with our labels, None if they were not listed. `entitling` is the digest
-    of the assignments, `prices` that of the prices, computed once for a whole sweep; if they are empty, they are computed here. A sweep also shares its `comparisons`.
+    `snapshots` are the names of all users' snapshots with our labels, None if they were not listed. `entitling` is the
+    digest of the assignments, `prices` that of the prices, computed once for a whole sweep; if they are empty, they are
+    computed here. `comparisons` are shared by all users of a sweep.
     """
 
     notebook: ObservedNotebook | None
@@ -61,7 +59,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """Return the row's differences, compared once for all callers; None without instance or profile."""
+        """Return the differences of the row's instance; None without an instance or a profile. The result is cached."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -216,7 +214,7 @@ class Comparisons:
         self._kept: list[object] = []  # kept alive, so that no other object gets the same `id()`
 
     def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-        """Return the same as `differences_of`: None if the configuration no longer has the profile."""
+        """Return the differences whose turn has come, as `differences_of` does; None if the configuration no longer has the profile."""
         return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
 
     def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
@@ -242,7 +240,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return the differences, of every turn; None if the configuration no longer has the profile."""
+    """Return all differences, including those whose turn has not come; None if the configuration no longer has the profile."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None
@@ -294,7 +292,7 @@ class StrayCheck:
                 self._without_row.add(key)
 
     def add(self, row: RecordRow) -> None:
-        """Compare a row; the resources that it accounts for are removed from the search."""
+        """Compare a row. The resources that belong to it are not orphans."""
         key = row.user_key
         for ref in self._labelled.pop(key, ()):
             if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:
@@ -376,7 +374,7 @@ class Census:
 
 
 class LongestWaits:
-    """The longest wait since a message for an environment, or for its end; zero if no user waits. Waits for a limit do not count."""
+    """The longest time that a user has waited since the message for an environment, or for its end. Zero if nobody waits; waits for a limit do not count."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now

@@ -50,10 +50,7 @@ class ReadyDay(Struct, frozen=True, kw_only=True):
 
 
 class SoldOut(Struct, frozen=True, kw_only=True):
-    """A zone without capacity for the requested machines.
-
-    It has the time since which its first user waits, and the number of waiting users.
-    """
+    """A zone without capacity for the requested machines: the start of the longest wait, and the number of waiting users."""
 
     zone: str
     since: datetime | None
@@ -79,9 +76,9 @@ class Today(Struct, frozen=True, kw_only=True):
 class Figures(Struct, frozen=True, kw_only=True):
     """The figures of a list. `ready` has the last thirty days, oldest first.
 
-    `regrets` counts the extensions and starts of the last thirty days that came soon after a warning or an idle stop, by kind.
-    `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the list; at most
-    `MOST_ASKED` users. `today` is None in a list of an earlier version.
+    `regrets` counts, by kind, extensions and starts within minutes of a warning or an idle stop, in the last thirty
+    days. `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the
+    list; at most `MOST_ASKED` users. `today` is None in a list of an earlier version.
     """
 
     overview: Overview

@@ -1,4 +1,4 @@
-"""The whole fleet at one moment, as a sweep observed it: the manager's page shows it without a query for each user."""
+"""The whole fleet at one moment, as a sweep observed it. The manager's page is made from it, without a query for each user."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Notes(Struct, frozen=True, kw_only=True):
 
 
 class FleetPoint(Struct, frozen=True, kw_only=True):
-    """The number of environments at `at`: running, resting (stopped), on the way, and in need of attention."""
+    """The number of environments at `at`: running, resting (stopped), being created or changed, and in need of attention."""
 
     at: datetime
     running: int
@@ -70,7 +70,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class Standing(StrEnum):
-    """The state of an environment in four words. GONE stands for a tombstone, which is not an environment."""
+    """The state of an environment in one of four words. GONE is the state of a tombstone, which has no environment."""
 
     RUNNING = "running"
     RESTING = "resting"

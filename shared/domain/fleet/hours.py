@@ -41,7 +41,7 @@ def arrival_of(requests: Iterable[Sample], hours: Hours, now: datetime) -> datet
 
     Return None if the owner did not come.
 
-    Requests show people, while CPU use may be a job that was left running. An open tab sends requests, too.
+    Only requests count, because CPU use may be a job that was left running. An open tab sends requests, too.
     """
     today = day_of(hours, now)
     first = _at(hours, today, hours.start) - _EARLY
@@ -58,7 +58,7 @@ def with_arrival(known: tuple[datetime, ...], at: datetime, hours: Hours) -> tup
 def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> datetime | None:
     """Return the time at which the owner is expected today.
 
-    None on a day without working hours, and for an owner who comes seldom.
+    Return None on a day without working hours, and for an owner who seldom comes.
 
     It is the earliest arrival on the last five working days, if the owner came on at least three of them.
     """
@@ -78,9 +78,7 @@ def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> dateti
 
 
 def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most: int) -> list[UserKey]:
-    """Return the users whose notebook should be started now, at most `most`, the soonest expected first.
-
-    Input are (expected, user) pairs.
+    """Return at most `most` users whose notebook should be started now, the soonest expected first. The input is pairs of (expected time, user).
 
     Each notebook is started as late as possible, but at most `most` in ten minutes: if many users come at the same
     time, some notebooks start earlier.
@@ -99,5 +97,5 @@ def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most:
 
 
 def _at(hours: Hours, day: date, clock: time) -> datetime:
-    """Return the UTC moment of that local time."""
+    """Return that local time of the day as a moment in UTC."""
     return datetime.combine(day, clock, tzinfo=hours.zone).astimezone(UTC)

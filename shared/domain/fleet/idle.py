@@ -63,7 +63,7 @@ _MAY_WORK = frozenset({KernelState.BUSY, KernelState.UNKNOWN})
 
 
 class Silence(StrEnum):
-    """The meaning of a proxy's counter without a point.
+    """The meaning of a proxy counter without data points.
 
     The counter writes no zeros: it has one series for each response code that was seen.
 
@@ -100,17 +100,17 @@ class Sample(Struct, frozen=True):
 
 
 class Activity(Struct, frozen=True):
-    """The known activity of one running instance. None means unknown; samples are oldest first and of the whole machine.
+    """The known activity of one running instance. None means unknown. Samples are oldest first and cover the whole machine.
 
     `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
     `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or
     silent. It is None if the source answers, or if there is no such source. The caller sets `blind_since`: without it
-    such an instance is kept. `cpu` is in cores and of the machine, not of the server's child processes, because a nohup
-    process is not among these. `transfers` are bytes per second over the network or to the disk; empty if not queried,
-    because a stop does not need them. `gpu` is empty if the machine has none. `requests` has no sample of a time
-    without requests; `silence` says if a missing sample means no requests. `outside_jobs`: names of running jobs
-    elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier look saw such a job,
-    if one did. `reported_at`: the last work that the VM's own reports name, as far as they count
+    such an instance is kept. `cpu` is the machine's use in cores. The use of JupyterLab's child processes would miss a
+    process started with `nohup`. `transfers` are bytes per second over the network or to the disk; empty if not
+    queried, because a stop does not need them. `gpu` is empty if the machine has none. `requests` has no sample of a
+    time without requests; `silence` says if a missing sample means no requests. `outside_jobs`: names of running jobs
+    elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier sweep saw such a
+    job, None if none did. `reported_at`: the last work that the VM's own reports name, as far as they count
     (`shared.domain.fleet.report`). `report_unread`: the report could not be read now. `connections` and `sessions` are
     only displayed: they decide nothing, because an open tab is not work.
     """
@@ -167,7 +167,7 @@ class IdlePolicy(Struct, frozen=True):
 
     @property
     def warn_after(self) -> timedelta:
-        """The time without any sign after which the user is warned: at least half the timeout."""
+        """The time without any sign of work after which the user is warned: at least half the timeout."""
         return max(self.idle_timeout - self.warn_idle, self.idle_timeout / 2)
 
 
@@ -202,8 +202,8 @@ IdleVerdict = Keep | Warn | Stop
 def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVerdict:
     """Return the verdict: keep, warn or stop.
 
-    Any sign of work keeps the instance, regardless of the age of the other values. Only evidence without a hole stops
-    it.
+    Any sign of work keeps the instance, however old the other values are. The instance is stopped only on evidence
+    without gaps.
     """
     if activity.started_at is not None and now - activity.started_at < policy.grace:
         return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")
@@ -233,7 +233,7 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the last moment at which the instance was used: as `last_sign`, but the start of the machine is no use.
+    """Return the last moment at which the instance was used. Unlike `last_sign`, the start of the machine does not count.
 
     JupyterLab's server counts its own start as activity, and a machine that boots computes and loads data.
     """
@@ -268,9 +268,7 @@ def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, sinc
 
 
 def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the time at which the instance will be stopped if nothing happens from now on.
-
-    Return None while it is busy, or if that is unknown.
+    """Return the time at which the instance will be stopped if nothing happens from now on. Return None while it is busy, or if the time is unknown.
 
     The time always leaves room for a warning.
     """
@@ -308,7 +306,7 @@ def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | N
 
 
 def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tuple[datetime, Reason]]:
-    """Yield every known moment of activity, with its kind."""
+    """Yield every known moment of activity with its kind."""
     if activity.started_at is not None:
         yield activity.started_at, Reason.STARTED_RECENTLY
     for kernel in activity.kernels or ():

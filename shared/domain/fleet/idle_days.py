@@ -1,6 +1,6 @@
 """The savings and the side effects of idle stops by day (UTC).
 
-Sweeps count them, and administrators see them with no more precision than is known. Pure.
+Sweeps count them. Administrators see rounded values, because the true ones are not known exactly. Pure.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class IdleSaving(Struct, frozen=True, kw_only=True):
 class IdleCount:
     """A counter of one sweep.
 
-    It counts the notebooks that the idle rule has stopped, row by row, and the stops of this sweep.
+    It counts the notebooks that are stopped by the idle rule, row by row, and the stops made by this sweep.
     """
 
     def __init__(self) -> None:
@@ -70,10 +70,7 @@ class IdleCount:
         self._unknown += kernels is None
 
     def days(self, before: Mapping[str, IdleDay], last: datetime, now: datetime) -> dict[str, IdleDay]:
-        """Return the days with this sweep added. `last` is the time of the previous count.
-
-        A gap of more than half an hour counts as half an hour.
-        """
+        """Return the days with this sweep added. `last` is the time of the previous count; a longer gap than half an hour counts as half an hour."""
         passed = int(min(max(now - last, timedelta(0)), _LONGEST).total_seconds())
         today = now.date().isoformat()
         day = before.get(today, IdleDay())
@@ -109,10 +106,7 @@ def saving_of(days: Mapping[str, IdleDay], prices: Mapping[str, float | None]) -
 
 
 def about(value: float) -> int:
-    """Return the value rounded to two significant digits, because it is an estimate.
-
-    Smaller ones are rounded to whole numbers.
-    """
+    """Return an estimate rounded to two significant digits; a value of one digit is rounded to a whole number."""
     if value < 100:  # noqa: PLR2004 - two digits
         return round(value)
     step: int = 10 ** (int(math.log10(value)) - 1)

@@ -38,7 +38,7 @@ class OutsideJob(Struct, frozen=True, kw_only=True):
 
 
 class JobOwner(Struct, frozen=True, kw_only=True):
-    """The marks by which one user's jobs are recognised.
+    """The names by which one user's jobs are recognised.
 
     They are all present and former addresses of the user and of the user's service account, and the names of the
     clusters.
@@ -60,7 +60,8 @@ def jobs_of(
 ) -> tuple[str, ...]:
     """Return the names of the jobs that keep the owner's instance running, which was started at `started_at`.
 
-    A job that was submitted before that start does not need the instance. A job that has run for `max_busy` may hang for ever.
+    A job that was submitted before that start does not need the instance. A job that has run for `max_busy` does not
+    count, because it may hang.
     """
 
     def counts(job: OutsideJob) -> bool:

@@ -1,6 +1,4 @@
-"""The report that a VM writes about itself (config/vm/reporter.py).
-
-Here are its valid content, the time for which it counts, and the memory of it.
+"""The report that a VM writes about itself (config/vm/reporter.py): its valid content, how long it counts, and what sweeps remember of it.
 
 Pure. The owner may be root on the VM, so a report is not trusted: it can only keep the instance running, and only for
 `max_busy` after the last sign of use that was observed from outside.
@@ -65,10 +63,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
-    """A fresh report of a boot: at `up` seconds after the start, the time was `at`.
-
-    It dates later reports, regardless of the VM's clock.
-    """
+    """A fresh report of a boot: `up` seconds after the machine's start, the time was `at`. Later reports are dated by it, so that the VM's clock does not matter."""
 
     boot: str
     up: int
@@ -139,7 +134,7 @@ def report_of(raw: object) -> Report | None:
 
 
 def _of(part: Any, first: str, second: str, at: datetime | None) -> tuple[int | None, int | None, float | None]:
-    """Return both counts of a part, and the age of its last activity; a plain number is the first count."""
+    """Return both counts of a part and the age of its last activity. A plain number is read as the first count."""
     if not isinstance(part, dict):
         return _whole(part, _COUNT), None, None
     age = _number(part.get("age"), 0, _LONGEST_S)

@@ -105,10 +105,7 @@ class RosterState(Struct, frozen=True, kw_only=True):
         return None if known is None else frozenset(self.groups[place] for place in known)
 
     def smallest(self, now: datetime) -> int:
-        """Return the smallest number of people with which a reading is accepted at `now` without an operator.
-
-        One person may always be gone: in a team of five, that is a fifth.
-        """
+        """Return the smallest number of people with which a reading is accepted at `now` without an operator. One missing person is always accepted, even in a team of five."""
         since = (now - WEEK).date().isoformat()
         highest = max([self.count, *(peak.count for peak in self.peaks if peak.day >= since)])
         return min(-(-highest * SMALLEST_PERCENT // 100), max(highest - 1, 0))
@@ -122,16 +119,16 @@ class Allowed(Struct, frozen=True, kw_only=True):
     at: datetime
 
     def covers(self, reading: Reading, now: datetime) -> bool:
-        """Return True for a reading of that size, within one per cent and one day."""
+        """Return True if the reading has that size, give or take one per cent, and at most one day has passed since the statement."""
         return abs(len(reading.people) - self.people) * 100 <= self.people and self.at <= now < self.at + ALLOWED_FOR
 
 
 def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowed | None = None) -> Refusal | None:
     """Return why the whole reading must not be used; None if it may.
 
-    `MANY_GONE` is for the caller, who knows how many would be cut by HR's file: more than the guard lets through in an
-    hour are more likely a wrong file than news, and there is no other source to ask. For groups, the directory is asked
-    about each person once more.
+    The caller itself adds `MANY_GONE` if HR's file would cut more people than the guard allows in an hour: such a file
+    is probably wrong, and no other source can confirm it. For groups, the directory is asked about each person once
+    more.
     """
     if not reading.people:
         return Refusal.EMPTY
@@ -168,8 +165,7 @@ def differences(
 
     Reads no record.
 
-    A person whose record agrees is skipped, so a baseline of a hundred thousand settled people states nothing. `keys` is filled with the
-    key of everybody who has a record.
+    A person whose record agrees is skipped. `keys` is filled with the key of everybody who has a record.
     """
     unseen = set(reading.people)
     for row in rows:

@@ -91,7 +91,7 @@ class Instances:
         return len(self._packed)
 
     def labelled(self) -> Iterator[Labelled]:
-        """Yield all instances, with the labels that tell whose they are, in the order of the listing."""
+        """Yield all instances with the labels that identify their owner, in the order of the listing."""
         for name, packed in self._packed.items():
             zone, _, instance_id = name.partition("/")
             labels = {label: text for label, text in packed.shape.labels if label == LABEL_MANAGED_BY}

@@ -1,7 +1,7 @@
 """The metered lines of users up to a moment, and their sums over all users: every page shows costs from these. Pure.
 
-Beside them the lines of months that are over, as the drift sweep stores them, and the costs of each group with a monthly
-limit, summed row by row over its people.
+The module also has the lines of past months, as the drift sweep stores them, and the sums of each group with a monthly
+limit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MERGED_AT_ONCE = 500
 
 
 def machine_in_use(record: UserRecord) -> What:
-    """Return the machine and disk that are metered for the notebook, or were last; without names if none ever was."""
+    """Return the machine and the disk that are metered for the notebook, or were metered last. The names are empty if nothing was ever metered."""
     meter = record.status.meter
     counted = [*(each.what for each in meter.open[::-1]), *(line.what for line in meter.lines[::-1])]
     own = (what for what in counted if what.kind is MeterKind.NOTEBOOK and what.machine)
@@ -69,7 +69,7 @@ def _lines(meter: Meter, usage: Mapping[str, Usage], profile: str, center: str, 
 class SpentCount:
     """A sum of the lines of the present month, fed row by row.
 
-    Seconds and money stay exact; the payers are not kept.
+    Seconds and money stay exact. The sums do not say who pays.
     """
 
     def __init__(self, at: datetime) -> None:
@@ -113,7 +113,7 @@ class MonthLines(Struct, frozen=True, kw_only=True):
 
 
 class MonthTotal(Struct, frozen=True, kw_only=True):
-    """The lines of a month, added up by kind, profile, cost centre and department; `people` had at least one."""
+    """The lines of a month, added up by kind, profile, cost centre and department. `people` is the number of users with a line."""
 
     month: str
     people: int
@@ -171,7 +171,7 @@ class Spending(Struct, frozen=True, kw_only=True):
         return self.month == month_of(now) and self.spent >= Fraction(str(limit))
 
     def is_near(self, limit: float) -> bool:
-        """Return True from 80 % of the limit on."""
+        """Return True once 80 % of the limit is spent."""
         return self.spent >= NEAR * Fraction(str(limit))
 
 

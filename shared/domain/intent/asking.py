@@ -1,4 +1,4 @@
-"""The effect of a request on a record, and its words. Pure, and the same for requests of the page and of the command line.
+"""The effect of a request on a record, and the request in words. Pure; page and command line share it.
 
 A request may also show that an idle stop or its warning disturbed a user at work: an extension or a start within ten
 minutes. An operator's request may block a user: access ends now, whatever any source states, until the block is lifted.

@@ -1,7 +1,7 @@
 """The batches of waiting users, grouped by source and reason, which an operator approves or rejects at once. Pure.
 
-The approved list is frozen: (user, cut, steps) entries with a digest. The cuts that then run are a subset of it: a user who is not
-on the list, or for whom another fact holds by then, is left out.
+The approved list is frozen: (user, cut, steps) entries with a digest. Only cuts on the list are carried out, and only
+while the same fact holds for the user.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Batch(Struct, frozen=True, kw_only=True):
 
 
 def announced(people: Iterable[UserKey], until: datetime) -> Batch:
-    """Return the list of users who may lose access until a moment, for any reason, without taking slots."""
+    """Return a list of users who may lose access for any reason, without taking slots, until a given time."""
     ref = f"{_UNTIL}{until.astimezone(UTC).isoformat()}"
     entries = tuple(Entry(user_key=key, ref=ref, steps=()) for key in sorted(set(people)))
     return Batch(cause=CutClass.ANNOUNCED, source="", entries=entries, since=datetime.fromtimestamp(0, UTC))

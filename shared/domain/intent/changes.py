@@ -47,8 +47,8 @@ def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent,
 def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
     """Return True if the event changes an answer that the facts of the record give, now or later.
 
-    A statement with a new id that only repeats a valid statement is not new. A statement made while another is still to
-    come is new: the other one then never takes effect.
+    A statement with a new id that only repeats a valid statement is not new. A statement made before another one takes
+    effect is new, because the other one then never takes effect.
     """
     if isinstance(event, Renamed):
         return (before.email, before.rename, before.claim) != (after.email, after.rename, after.claim)

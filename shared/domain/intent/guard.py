@@ -70,7 +70,7 @@ class Cut(Struct, frozen=True, kw_only=True):
 
 
 def cut_of(record: UserRecord, entitlement: Entitlement, now: datetime) -> Cut:
-    """Return the cut that an entitlement to nothing means for this user."""
+    """Return the cut that follows from an entitlement to nothing."""
     cause = entitlement.cause
     if entitlement.ref:
         kind = (
@@ -96,7 +96,7 @@ def _last_about_groups(facts: Facts, now: datetime) -> str:
 def guarded(
     record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime
 ) -> tuple[UserRecord, Entitlement | None]:
-    """Return the record with the guard's state, and the entitlement that applies; None if the wanted state stays as it was."""
+    """Return the record with the guard's state, and the entitlement that applies. The entitlement is None if the wanted state must not change."""
     status = record.status
     clearance = (
         status.guard.clearance if status.guard.clearance is not None and now < status.guard.clearance.until else None
@@ -155,7 +155,7 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
     """Return the waiting cut. Another reason of the same kind does not restart the wait, because the cut is due in any case.
 
-    A cut whose wait is limited and a cut whose wait is not are different: the time of one does not count for the other.
+    If only one of two cuts has a limited wait, the wait starts again.
     """
     if known is None or (known.cause in IMPATIENT) is not (cut.cause in IMPATIENT):
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
@@ -265,7 +265,7 @@ def is_out_of_patience(waiting: WaitingCut, policy: Policy, now: datetime) -> bo
 
 
 def without_patience(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record for which the undoable part of the waiting cut is done from now on."""
+    """Return the record for which the reversible part of the waiting cut is carried out from now on."""
     waiting = record.status.guard.waiting_cut
     return record if waiting is None else record.with_status(waiting_cut=replace(waiting, undoable_at=now))
 

@@ -70,11 +70,9 @@ def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, n
 
 
 def holder_since(facts: Facts, deleted: datetime) -> datetime:
-    """Return the time at which the new account was created after a deletion.
+    """Return the time at which the new account was created after a deletion, or the time of the deletion if that is unknown.
 
-    The time of the deletion if that is unknown.
-
-    A leaver that was published later may be about either holder, whatever its date.
+    A leave that was published later may be about either holder, whatever its date.
     """
     made = [s.occurred_at for s in facts.timelines.get(CREATED, ()) if s.value is True and s.occurred_at > deleted]
     return min(made, default=deleted)
@@ -114,9 +112,7 @@ def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecor
 def is_to_be_joined(old: UserRecord, new: UserRecord, ref: str) -> bool:
     """Return True if the two are the consecutive holders of an address that a question (`ref`) was about.
 
-    That includes an interrupted join.
-
-    A crash after the first write leaves the record that stays without its side of the link.
+    After a join that a crash interrupted, only one of the two records has the link; the result is then True, too.
     """
     if new.handover is not None:
         return False

@@ -1,8 +1,9 @@
 """The lifetime of a user's data once the user has no resources any more: `retention.personal_data`. Pure.
 
-Statements that end access must outlive it (R7): without them a late joiner message would bring a leaver back. So a record is
-not deleted but *reduced*: to its key and to the statements that take something away, each with its time and without its id, which
-others chose. Address, history, profile, cost centre and everything that was granted are removed.
+Statements that end access must be kept for longer (R7), because a late joiner message would otherwise give access
+again. So a record is not deleted but *reduced*: to its key and to the statements that take something away, each with
+its time and without its id, which others chose. Address, history, profile, cost centre and everything that was granted
+are removed.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def cutting(facts: Facts, now: datetime) -> Facts:
-    """Return the newest statement about each fact, as far as it takes something away.
+    """Return the newest statement about each fact, reduced to what it takes away.
 
     A list of groups is kept as an empty list, and a request as withdrawn, each at its own time. An older list or request that comes late
     then gives nothing. A newer statement decides as usual.

@@ -55,10 +55,7 @@ def rename_ref(waits: WaitingRename) -> str:
 
 
 def pair_ref(new_email: UserEmail) -> str:
-    """Return the ref of the claim that a user has a new address.
-
-    It is independent of the source and the time of the statement.
-    """
+    """Return the ref of the claim that a user has a new address. The ref does not depend on the statement's source or time."""
     return ref_of("new-address", new_email)
 
 

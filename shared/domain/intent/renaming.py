@@ -1,9 +1,9 @@
-"""The change of an address: which record stays, its new content, and which key leads to it. Pure; for intake and for replay.
+"""The change of an address: the record that stays, its new content, and the key that becomes a pointer to it. Pure; used by intake and replay.
 
-The record stays where it is, with its key and the names made from the key; only its address changes. The other address
-becomes a key that leads there. All messages about the user therefore meet in one record, whichever address they name
-and in whatever order renames arrive: even a rename that is older than the present address states that both addresses
-belong to one user.
+The record keeps its key, and the names made from the key; only its address changes. The key of the other address
+becomes a pointer to it. All messages about the user therefore meet in one record, whichever address they name and in
+whatever order renames arrive: even a rename that is older than the present address states that both addresses belong to
+one user.
 
 A change that no source with authority confirms waits if the user owns anything. The record keeps its address and
 remembers the new one, and a new user under the new address gets nothing for a day. Meanwhile a cut under either address
@@ -100,7 +100,7 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
 
 
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
-    """Return the result for the records of the two addresses. Raise `UnsupportedMessageError` if both own something."""
+    """Return the result for the records of the two addresses. Raise `UnsupportedMessageError` if both own resources."""
     if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
         if _was_rejected(event, old):
             return Renaming(before=old, record=old)
@@ -133,7 +133,7 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
         user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
         "merge the two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
         "retention has passed and everything is deleted, then replay this message.",
-        detail=f"{old.user_key} and {new.user_key} both own something",
+        detail=f"{old.user_key} and {new.user_key} both own resources",
     )
 
 
@@ -174,8 +174,9 @@ def _is_over(record: UserRecord) -> bool:
 def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: datetime) -> UserRecord:
     """Return the record with the newest announced address, and with the facts of the record that it replaces.
 
-    The facts of a replaced record whose environment has come and gone are dropped: the address may have been another user's, and
-    an administrator may have ended that record to keep this one. What operators stated about ended access is never dropped.
+    The facts of a replaced record whose environment is already deleted are dropped: the address may have been another
+    user's, and an administrator may have ended that record to keep this one. What operators stated about ended access
+    is never dropped.
     """
     joins = replaced if replaced is not None and not _is_named(replaced) else None
     facts = record.facts if joins is None else record.facts.merged(joins.facts, now - HORIZON)

@@ -32,7 +32,7 @@ def undoable(record: UserRecord, now: datetime) -> Restored | None:
 
 
 def chosen_at(record: UserRecord, moment: datetime) -> Snapshot:
-    """Return the newest copy at or before a moment. Raise `RefusedError` with the available copies if there is none."""
+    """Return the newest copy from that moment or earlier. Raise `RefusedError`, which lists the available copies, if there is none."""
     found = newest_at(record.status, moment)
     if found is None:
         raise RefusedError(

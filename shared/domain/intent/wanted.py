@@ -78,7 +78,7 @@ def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
 def with_limits(old: UserRecord, spec: Spec, policy: Policy, now: datetime) -> Spec:
     """Return the wanted state with the limited groups that count the user.
 
-    For a user who was stopped without a decision, the groups stay.
+    The groups of a user who was stopped without a decision do not change.
     """
     catalog = policy.catalog
     if not catalog.limited and not catalog.budgeted and not old.spec.limited_by and not old.spec.paid_by:
@@ -119,7 +119,7 @@ def with_event(
 ) -> UserRecord:
     """Return the record with the statements of the event; the same object if they add nothing new.
 
-    A message that could be used ends a mark.
+    The event also removes a mark that a dead letter left.
 
     `entitling` are the addresses of groups that entitle: if there are too many facts, those of other groups are dropped.
     """
@@ -253,14 +253,15 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
 def _news_time(facts: Facts, now: datetime) -> datetime:
     """Return the time since which the user waits for a change of presence.
 
-    A statement older than a day was imported or repeated, or the assignments changed: then the wait begins now.
+    If the statement is older than a day, it was imported or repeated, or the assignments changed; the wait then begins
+    now.
     """
     newest = facts.newest(now)
     return newest if newest is not None and now - _NEWS_AGE <= newest <= now else now
 
 
 def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRecord:
-    """Return the record with another power wanted: a new request, fulfilled once."""
+    """Return the record with a new wanted power state. The request is fulfilled once."""
     spec = replace(record.spec, power=power, power_reason=reason)
     status = record.status.changed(power_settled=False, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
@@ -312,7 +313,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
     """Return the time at which entitlement ended.
 
-    A suspension is only a pause: a user who leaves during it gets the whole retention.
+    The time of a suspension does not count: a user who leaves while suspended gets the whole retention.
     """
     if old.presence is Presence.PRESENT or old.absent_since is None:
         return now

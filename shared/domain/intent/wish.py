@@ -200,20 +200,20 @@ def _asked(raw: Any) -> Asked:
         snapshot=_text(raw.get("snapshot", "")),
     )
     if (until is not None) != (kind is WishKind.KEEP_ON):
-        raise _no_wish("a moment goes with KEEP_ON, and with nothing else")
+        raise _no_wish("a time is only valid with KEEP_ON")
     if bool(asked.template) != (kind in _OF_A_CLUSTER) or (asked.template and not _TEMPLATE.fullmatch(asked.template)):
-        raise _no_wish("a template goes with the wishes about clusters, and with nothing else")
+        raise _no_wish("a template is only valid with requests about clusters")
     if bool(asked.snapshot) != (kind in _OF_A_COPY) or (asked.snapshot and not _SNAPSHOT.fullmatch(asked.snapshot)):
-        raise _no_wish("a copy goes with the wishes about files, and with nothing else")
+        raise _no_wish("a copy is only valid with requests about files")
     reason = asked.reason
     if bool(reason) != (kind in _WITH_REASON) or len(reason) > MAX_REASON or not reason.isprintable():
-        raise _no_wish("one short line of a reason goes with HOLD, BLOCK and LIFT, and with nothing else")
+        raise _no_wish("a reason of one short line is only valid with HOLD, BLOCK and LIFT")
     return asked
 
 
 def _text(raw: object) -> str:
     if not isinstance(raw, str):
-        raise _no_wish("a field that is no text")
+        raise _no_wish("a field that is not text")
     return raw
 
 
@@ -281,7 +281,7 @@ def without_wish(record: UserRecord, template: str) -> UserRecord:
 
 
 def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record with no idle stop before `until`; the same object if nothing changes.
+    """Return the record that forbids an idle stop before `until`; the same object if nothing changes.
 
     None resumes the normal idle shutdown. Raise `RefusedError` for a time that is over or too far ahead.
     """

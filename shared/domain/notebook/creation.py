@@ -63,7 +63,7 @@ def config_digest(record: UserRecord, policy: Policy) -> str:
 def held(record: UserRecord, scene: Scene) -> Step | None:
     """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for.
 
-    A configuration that was refused as invalid is tried again once it has changed. The change is looked for each hour.
+    A configuration that was refused as invalid is tried again once it has changed, which is checked each hour.
     """
     notebook = record.status.notebook
     if notebook.not_before is None or notebook.not_before <= scene.now:
@@ -154,7 +154,7 @@ def _added(zones: tuple[str, ...], zone: str) -> tuple[str, ...]:
 
 
 def said_for(record: UserRecord, error: BenchkeeperError) -> str:
-    """Return the error's text for the user. For an invalid value, the text names the profile that has it."""
+    """Return the error's text for the user. The text for an invalid value names the profile with that value."""
     if isinstance(error, InvalidSpecError) and not error.names_account and record.spec.profile is not None:
         return f"{error.user_message} An administrator must correct the profile '{record.spec.profile}'."
     return error.user_message

@@ -85,7 +85,7 @@ class Differences(Struct, frozen=True, kw_only=True):
         return self.of(Change.RESTART) + self.of(Change.REPLACE) if self.items else ()
 
     def without_disruptive(self) -> Differences:
-        """Return the differences that can be changed while the user waits for the turn; the disruptive ones become `held`."""
+        """Return the differences that can be removed before the user's turn; the disruptive ones become `held`."""
         rest = tuple(item for item in self.items if item not in self.disruptive)
         return Differences(items=rest, patch=self.patch, patch_at_rest=Patch(), held=self.disruptive)
 
@@ -99,7 +99,7 @@ def say(items: tuple[Difference, ...]) -> str:
 
 
 def digest(items: tuple[Difference, ...]) -> str:
-    """Return the digest of these changes: of each property and its wanted value, regardless of the present value.
+    """Return a digest over each property and its wanted value; the present value does not matter.
 
     "" if there are none.
     """
@@ -115,7 +115,7 @@ def is_refused(items: tuple[Difference, ...], remembered: str) -> bool:
 
 
 def _as_once_remembered(items: tuple[Difference, ...]) -> str:
-    """Return the text by which records of versions before 0.2 remember refused changes. This text never changes."""
+    """Return the text by which records of versions before 0.2 remember refused changes. The format must never change."""
     how = {Change.RESTART: "stop, patch, start", Change.REPLACE: "replace, files kept"}
     kept = [(item.what, item.have or "nothing", item.want or "nothing", how.get(item.change, "")) for item in items]
     return "; ".join(f"{what} {have} to {want} ({change})" for what, have, want, change in kept)
@@ -208,7 +208,7 @@ def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[s
 
 
 def grows(have: str, want: str) -> bool:
-    """Return True if both are disks of one type, and the wanted one is larger."""
+    """Return True if both texts are disks of the same type, and the wanted disk is larger."""
     before, after = _DISK.fullmatch(have), _DISK.fullmatch(want)
     return before is not None and after is not None and before[1] == after[1] and int(before[2]) < int(after[2])
 
@@ -331,7 +331,7 @@ def growth_step(record: UserRecord, notebook: ObservedNotebook, differences: Dif
 
 
 def joined(now: Patch, at_rest: Patch) -> Patch:
-    """Return one patch of what can be changed now and of what takes a stop."""
+    """Return one patch with the changes that are possible now and those that need a stop."""
     return replace(
         now,
         metadata={**now.metadata, **at_rest.metadata},

@@ -1,6 +1,4 @@
-"""The dormancy of a notebook that is unused for long: its owner is warned 14, 3 and 1 days before.
-
-Then it is saved, deleted, and restored at the next start.
+"""The dormancy of a notebook that nobody uses for long: its owner is warned 14, 3 and 1 days before. Then it is saved and deleted, and restored at the next start.
 
 `idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a notebook that is stopped is not used,
 and every start ends its dormancy.
@@ -38,8 +36,8 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
 
     The record is without dormancy if the notebook must not be put away.
 
-    A late warning postpones the end: after the first warning there are fourteen days, after the second three, after the
-    last one day.
+    A late warning postpones the deletion: it follows the first warning after fourteen days, the second after three
+    days, and the last after one day.
     """
     limit = _limit(record, scene.policy)
     status = record.status
@@ -58,7 +56,7 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
 
 
 def _unused_since(record: UserRecord, now: datetime) -> datetime:
-    """Return the time since which the notebook is unused, by the record.
+    """Return the time since which the notebook is unused, according to the record.
 
     That is the last use before an idle stop, or else the stop.
     """

@@ -1,7 +1,7 @@
 """The instance of a user who is not entitled: stopped at once, files saved, kept for the retention, then deleted.
 
-The order is that of R9: access ends first, data ends last. The other ends of access (the account, templates, clusters) are
-planned separately, so that trouble with one blocks no other.
+The order is that of R9: access ends first, data ends last. The other ends of access (the account, templates, clusters)
+are planned separately, so that a failure of one does not block the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNDECIDED = "Access is due to end, as it is for many others. The notebook is st
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
-    """Return a step that stops a running instance; the user reads `why`, if there is one."""
+    """Return a step that stops a running instance. `why` is shown to the user, if it is not empty."""
     return Step(
         record=record,
         actions=(StopInstance(ref=ref),),

@@ -1,8 +1,9 @@
 """The restore that a user requested: the files of a copy replace the present ones on the same instance.
 
-The machine is stopped, so that nothing is written meanwhile; the present files are saved in a snapshot; once that is READY, the data
-disk is restored. From the first call to the last, a READY snapshot holds each of the two states. `restoring` says that the restore may
-have been sent, as in `shared.domain.notebook.replacement`; `Rollback` says which of the two states the disk is to get.
+The machine is stopped, so that nothing is written meanwhile; the present files are saved in a snapshot; once that is
+READY, the data disk is restored. At any time until the end, each of the two states is on the disk or in a READY
+snapshot. `restoring` is set before the restore is sent, as in `shared.domain.notebook.replacement`; `Rollback` names
+the snapshot to restore.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The reasons for which a notebook waits: its turn in a rollout, a time at which it may be disturbed, a seat. Pure.
+"""The reasons for which a notebook waits: its turn in a rollout, a time at which it may be stopped, a seat. Pure.
 
 * The turn: the change that waits for it, its start, and the time at which it was observed to work.
 * The time at which a change may stop an environment that is perhaps in use.
 * The seat under the limits of the user's groups: until then, nothing is created or started.
 
-Patience is limited: a notebook that stays in transition for too long needs an administrator. For a leaver, it means that
-access is not cut yet. `notebook_step` applies it to each step.
+Each wait is limited: a notebook that stays in transition for too long needs an administrator. For a leaver, it means
+that access is not cut yet. `notebook_step` applies it to each step.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def in_turn(
 
     Differences that need a stop count only once the user's turn has come.
 
-    If the instance is also wrong by all earlier policies, the rollout does not matter: the user moved, or the machine
-    was changed by hand.
+    If the instance differs from all earlier policies, too, the rollout does not matter: the user's profile or the
+    machine was changed.
     """
     found, rollout = by(policy), policy.rollout
     if found is None or not found.disruptive or rollout is None or rollout.admits(user_key, turn):

@@ -1,1 +1,1 @@
-"""The users' entitlements: facts from every source, folded, and the conclusions from them."""
+"""The users' entitlements: the facts that sources state, and the decision that follows from them."""

@@ -24,5 +24,5 @@ class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.alias_domains.get(domain, domain)
 
     def knows_domain(self, domain: str) -> bool:
-        """Return True if users of that domain may be given something."""
+        """Return True if users of that domain may get access."""
         return not self.domains or self.main_domain(domain) in self.domains

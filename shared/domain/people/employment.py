@@ -132,7 +132,7 @@ def next_employment_change(timeline: Timeline, now: datetime) -> datetime | None
 
 
 def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the newest leave that a joiner ended (not cancelled, no conversion): the user was hired again. None if there is none."""
+    """Return the newest leave that a joiner ended, so that the user was hired again; None if there is none. Cancelled leaves and conversions do not count."""
     begun = [s for s in timeline if s.effective_at <= now]
     ended = [
         leave

@@ -90,7 +90,7 @@ def judge_entitlement(
 
     In this order: a user who left, whose access ended or whose account is not usable gets nothing; a request by hand
     decides the profile; otherwise the user's group with the highest priority decides (ties by name); otherwise nothing.
-    `mistakes` are the `ref`s of ends of access that an operator marked as mistakes: these do not count.
+    `mistakes` are the `ref`s of ends of access that an operator marked as mistakes; they are ignored.
     """
     for ended in _ends_of_access(facts, now):
         if ended.ref not in mistakes:
@@ -102,7 +102,7 @@ def judge_entitlement(
 
 
 def sources_that_end(facts: Facts, now: datetime, mistakes: Collection[str]) -> tuple[str, ...]:
-    """Return the sources of statements that end access, that of the weightiest statement first, each source once."""
+    """Return each source that states an end of access once, ordered by the weight of its statement, the weightiest first."""
     return tuple(dict.fromkeys(each.source for each in _ends_of_access(facts, now) if each.ref not in mistakes))
 
 

@@ -49,9 +49,9 @@ class AccountState(StrEnum):
 class _News(Struct, frozen=True, kw_only=True):
     """The common fields of all events: an id, the user, the time of the statement, the time from which it holds, the source.
 
-    `source` is the source's name ("" in code that has no sources), `says` the author that the message merely claims. See
-    `shared.domain.people.statements.Statement` for the times. `also_known_as` are other normal forms of the address: a
-    record of an earlier version may have one of them, and a cut reaches them, too.
+    `source` is the source's name ("" in code that has no sources), `says` is the author named in the message, which is
+    not verified. See `shared.domain.people.statements.Statement` for the times. `also_known_as` are other normal forms
+    of the address: a record of an earlier version may have one of them, and a cut reaches them, too.
     """
 
     event_id: str
@@ -146,7 +146,7 @@ class Renamed(_News, frozen=True, kw_only=True):
 
 
 class Woken(Struct, frozen=True, kw_only=True):
-    """A wake: nothing new is wanted, but something happened to this user's instance, so a pass should look now."""
+    """A wake: it states no fact, but requests a pass because something happened to this user's instance."""
 
     event_id: str
     user_key: UserKey

@@ -1,7 +1,8 @@
 """The Google groups over time: a group keeps its identity when its address changes, and loses it when it is deleted. Pure.
 
-Memberships are stated by address. `GroupBook` tells which group an address meant at a moment, from the events of groups that were
-renamed, created and deleted. The book is kept with the policy, not with each user, so a change of a group writes no records.
+Memberships are stated by address. `GroupBook` finds the group that an address stood for at a moment, from the events of
+groups that were renamed, created and deleted. The book is kept with the policy, not with each user, so a change of a
+group writes no records.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class GroupBook(Struct, frozen=True):
         return any(each.key == event.key for each in (*self.events, *self.others))
 
     def reached(self, assigned: frozenset[str]) -> frozenset[str]:
-        """Return the addresses of assigned groups, and all addresses linked to them by changes of address."""
+        """Return the addresses of the assigned groups, and all earlier or later addresses of these groups."""
         return _reached((*self.events, *self.others), assigned)
 
     def agreed(self) -> GroupBook:
@@ -122,7 +123,7 @@ class GroupBook(Struct, frozen=True):
         return any(each.waits for each in self.events)
 
     def identity(self, group: str, at: datetime) -> _GroupId | None:
-        """Return the group that an address meant at a moment; None if that group was deleted since then."""
+        """Return the group that an address stood for at that moment; None if the group was deleted since."""
         if not self.events:
             return (group, "")
         holders: dict[str, _GroupId] = {}
@@ -149,7 +150,7 @@ class GroupBook(Struct, frozen=True):
         return None if found in deleted else found
 
     def digest_text(self) -> str:
-        """Return a text that changes whenever the same memberships could have another meaning."""
+        """Return a text that changes whenever an address could stand for another group than before."""
         return "|".join(
             f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{'rejected' if e.rejected else e.waits}"
             for e in self.events

@@ -52,8 +52,9 @@ class Joiners(StrEnum):
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source: the id of its topic, and the facts that it may state.
 
-    `profiles` and `domains` are those that the source may request and speak about; None means all of the configuration. A cut is
-    accepted about any known user, whatever the domain. `aliases` are names of attributes that mean a field of the schema.
+    `profiles` are those that the source may request, `domains` those of the users about whom it may make statements;
+    None means all that are configured. A cut is accepted about any known user, whatever the domain. `aliases` are names
+    of attributes that mean a field of the schema.
     """
 
     name: str

@@ -22,7 +22,8 @@ MOST_LAST = 3  # the limit for other facts, which are long or many: the last sta
 class Force(StrEnum):
     """The effect of a statement on a leave (`shared.domain.people.employment`).
 
-    `SAYS`: an event like any other. `CONFIRMS`: the feed repeats what holds, and ends no leave. `CANCELS`: a leave was cancelled.
+    `SAYS`: an ordinary event. `CONFIRMS`: the feed repeats what holds, and ends no leave. `CANCELS`: a leave was
+    cancelled.
     """
 
     SAYS = "says"
@@ -33,10 +34,11 @@ class Force(StrEnum):
 class Statement(Struct, frozen=True, kw_only=True):
     """A statement about a user. `withdraws` marks the side that wins a tie (the leaver's).
 
-    `source` is the source that made it ("" in records of earlier versions), `says` the author that the message merely claims.
-    `published_at` is when its message was first published. `claimed_at` is the `occurred_at` of the message if that was in the future
-    and was not believed, or was a mere day. `explicit`: the message named the moment from which the statement holds. `undated`: the
-    message named no moment at which the statement was made, so that `occurred_at` is the publish time.
+    `source` is the source that made it ("" in records of earlier versions), `says` is the author named in the message,
+    which is not verified. `published_at` is when its message was first published. `claimed_at` is the `occurred_at` of
+    the message if that was in the future and was not believed, or was a mere day. `explicit`: the message named the
+    moment from which the statement holds. `undated`: the message named no moment at which the statement was made, so
+    that `occurred_at` is the publish time.
     """
 
     event_id: str
@@ -53,7 +55,7 @@ class Statement(Struct, frozen=True, kw_only=True):
     force: Force = Force.SAYS
 
     def rank(self) -> tuple[datetime, bool, str, str]:
-        """Return the sort key by which statements win: the later one; at the same moment the withdrawing one; then by id and value."""
+        """Return the sort key of precedence. The later statement wins; at the same moment the one that withdraws; then id and value decide."""
         return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
 
     @property
@@ -134,7 +136,7 @@ def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
 
 
 def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
-    """Return the timeline as `fold` does, but with only the last statements and those that decide at the horizon and now.
+    """Return the timeline as `fold` does, but keep only the last statements and those that decide at the horizon and now.
 
     A statement that is still to come is among the last: a statement made after it, before it took effect, would have forestalled it. A
     dropped statement no longer forestalls others. That matters only for an older statement that arrives later than three newer ones.
@@ -180,7 +182,7 @@ def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None
 
 
 def as_membership(roster: Statement, *, member: bool) -> Statement:
-    """Return what a list of groups states about one group."""
+    """Return the statement about one group that a list of groups makes."""
     return Statement(
         event_id=roster.event_id,
         occurred_at=roster.occurred_at,

@@ -1,8 +1,8 @@
-"""The unknown leaver: a leave was stated for an address without a record, so perhaps another address was meant.
+"""The unknown leaver: a leave was stated for an address without a record, perhaps because of a typing error.
 
-The record stays as a tombstone in any case. An operator sees it until it is acknowledged or 30 days old, because a typing error may
-mean that a user who left still has access. `shared.domain.record.record.row_of` marks unknown leavers. The search for known addresses
-that are one or two letters away serves them, and "did you mean".
+The record stays as a tombstone in any case. An operator sees it until it is acknowledged or 30 days old, because a
+typing error may mean that a user who left still has access. `shared.domain.record.record.row_of` marks unknown leavers.
+`nearest_addresses` suggests the address that was meant; the command line uses it for "did you mean", too.
 """
 
 from __future__ import annotations

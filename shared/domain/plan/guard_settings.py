@@ -28,19 +28,38 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     per_hour: Annotated[
-        int, Meta(ge=1, le=10_000, description="People who may lose something in an hour, at least.")
+        int,
+        Meta(ge=1, le=10_000, description="The limit of people who may lose something in an hour, for a small fleet."),
     ] = 20
-    share: Annotated[float, Meta(gt=0, le=1, description="Of the fleet: the same, for large ones.")] = 0.05
-    most: Annotated[int, Meta(ge=1, le=10_000, description="People who may lose something in an hour, at most.")] = 200
-    group_share: Annotated[float, Meta(gt=0, le=1, description="Of those who share a group or a profile.")] = 0.5
-    group_from: Annotated[int, Meta(ge=2, le=10_000, description="From how many on group_share holds.")] = 6
-    day_factor: Annotated[int, Meta(ge=1, le=24, description="A day's limit is that many times an hour's.")] = 3
+    share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="The share of the fleet that may lose something in an hour, if that is more than per_hour.",
+        ),
+    ] = 0.05
+    most: Annotated[
+        int, Meta(ge=1, le=10_000, description="The highest limit of people in an hour, however large the fleet is.")
+    ] = 200
+    group_share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="The share of a group, or of a profile's people, that may lose something in an hour.",
+        ),
+    ] = 0.5
+    group_from: Annotated[
+        int, Meta(ge=2, le=10_000, description="The smallest number of members from which group_share applies.")
+    ] = 6
+    day_factor: Annotated[int, Meta(ge=1, le=24, description="The limit of a day, as a multiple of an hour's.")] = 3
     patience: Annotated[
         timedelta | None,
         Meta(
             extra={"words": {"never": None}},
             extra_json_schema={"words": ["never"]},
-            description="After that a leaver who waits is stopped as far as it can be undone; never: not at all.",
+            description="How long a leaver waits for an approval before the reversible steps are done without one; never: no limit.",
         ),
     ] = timedelta(hours=4)
     approvers: Annotated[
@@ -48,25 +67,32 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Meta(
             ge=1,
             le=2,
-            description="How many must approve where nobody knows who asked; where it is known, one other. 1: a team of one.",
+            description="The number of approvals needed if the author is not known. If the author is known, one other person. 1: a team of one.",
         ),
     ] = 2
-    creations: Annotated[int, Meta(ge=1, le=100_000, description="Environments that may be made in an hour.")] = 300
+    creations: Annotated[
+        int, Meta(ge=1, le=100_000, description="The number of environments that may be created in an hour.")
+    ] = 300
     urgent: Annotated[
         int,
-        Meta(ge=0, le=10_000, description="Urgent leavers who may lose access in an hour, beside the others."),
+        Meta(
+            ge=0,
+            le=10_000,
+            description="The number of urgent leavers who may lose access in an hour, in addition to the others.",
+        ),
     ] = 5
     approval_lapses: Annotated[
-        timedelta, Meta(description="How long an approval holds that is not enough, or is not used.")
+        timedelta,
+        Meta(description="How long an approval is valid while further approvals are missing, or while it is not used."),
     ] = timedelta(hours=24)
     wait_alone: Annotated[
-        timedelta, Meta(description="How long the approval of one alone waits for somebody to object.")
+        timedelta, Meta(description="How long a single approval waits for an objection before it takes effect.")
     ] = timedelta(minutes=15)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for impossible limits; the field is empty if the problem concerns the whole."""
+        """Yield (field, problem) for impossible limits. The field is empty if several fields contradict each other."""
         if self.patience is not None and self.patience < _LEAST_PATIENCE:
-            text = f"{duration_text(self.patience)} is too short for somebody to look at a change"
+            text = f"{duration_text(self.patience)} is too short for an administrator to examine a change"
             yield "patience", f"{text}. Valid: {duration_text(_LEAST_PATIENCE)} or more, or never"
         if self.most < self.per_hour:
             yield "", f"most ({self.most}) must not be smaller than per_hour ({self.per_hour})"
@@ -85,7 +111,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return max(1, int(group_size * self.group_share))
 
     def is_looser_than(self, other: GuardSettings) -> bool:
-        """Return True if these settings let through anything that `other` would hold back."""
+        """Return True if these settings allow a change that `other` would hold back."""
         rising = ("per_hour", "share", "most", "group_share", "group_from", "day_factor", "creations", "urgent")
         return (
             any(getattr(self, name) > getattr(other, name) for name in rising)

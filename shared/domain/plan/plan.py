@@ -38,7 +38,7 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """The administrator's decisions, as far as planning needs them. Times are durations.
+    """The part of the administrator's decisions that planning needs. Times are durations.
 
     `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a
     leaver's instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the
@@ -46,7 +46,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a
     preview. While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones`
     are in order of preference. `tells`: messages to users are switched on, and nothing is deleted without a warning.
-    `template_context` changes whenever a rendered template would change for another reason than its master.
+    `template_context` changes whenever something other than a master would change a rendered template.
     """
 
     catalog: Catalog
@@ -75,7 +75,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
 
     def zones_by_offer(self, offered: tuple[str, ...]) -> tuple[str, ...]:
-        """Return all zones. Zones that Google named as available come first, in Google's order."""
+        """Return all zones, those that Google named as available first, in Google's order."""
         first = tuple(zone for zone in offered if zone in self.zones)
         return first + tuple(zone for zone in self.zones if zone not in first)
 
@@ -102,7 +102,7 @@ OperationSight = OperationSeen | Absent | Unreadable | NotLooked
 
 
 class TemplatesSeen(Struct, frozen=True):
-    """The user's template objects, by name: the digest with which each was written ("" if it has none)."""
+    """The user's template objects: a mapping from name to the digest with which the object was written ("" if it has none)."""
 
     digests: Mapping[str, str]
 
@@ -157,7 +157,7 @@ class Observed(Struct, frozen=True, kw_only=True):
 
 
 class Activity(IntEnum):
-    """The effect of an action on the user's access, as OCSF class 3001 numbers it."""
+    """The effect of an action on the user's access, as an activity number of OCSF class 3001."""
 
     CREATE = 1
     ENABLE = 2  # also: start, change, make larger
@@ -166,7 +166,7 @@ class Activity(IntEnum):
 
 
 class Action(Struct, frozen=True):
-    """A change to request from the cloud. To add a kind: a class, and its call in `shared.engine.reconcile.executor`.
+    """A change to request from the cloud. A new kind needs a class here, and a call in `shared.engine.reconcile.executor`.
 
     `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed.
     `activity` is for the audit. `written_first`: the record as it is once the action was started must be saved before
@@ -183,11 +183,11 @@ class Action(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The kind and the target, by which the history recognises a repeated call, whatever its words are."""
+        """The kind and the target, by which the history recognises a repeated call. The words do not matter."""
         return f"{type(self).__name__} {attrgetter(self.target)(self)}"
 
     def does(self) -> Activity:
-        """Return what this action does to the user's access."""
+        """Return the effect of this action on the user's access."""
         return self.activity
 
     def describe(self) -> str:
@@ -212,6 +212,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
-    """Return a UUID that is the same for the same try, so that a request that is repeated after a crash counts once."""
+    """Return a UUID that is the same for the same try, so that a request repeated after a crash takes effect once."""
     parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.notebook.zone}{about and ':' + about}"
     return str(uuid.uuid5(_REQUESTS, parts))

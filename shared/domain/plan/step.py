@@ -1,6 +1,6 @@
 """The parts of a plan: `Step`, the steps that several states share, and the wait before a further attempt.
 
-The wait is deterministic: the same user at the same attempt waits the same time, other users differ.
+The wait is deterministic: it is always the same for the same user and attempt, and differs between users.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ A_DAY = timedelta(days=1)
 
 
 def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
-    """Return a wait that doubles from 30 s up to 30 min, at least `at_least`.
+    """Return a wait that doubles from 30 s up to 30 min, but is at least `at_least`.
 
-    Up to a quarter is added, which depends on `spread_by` (the user key).
+    Up to a quarter is added, depending on `spread_by` (the user key).
 
     The spread prevents a thousand users who failed together from being retried together.
     """
@@ -108,7 +108,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
-    """Return the wait before a failed read is repeated; at least `otherwise` if only a person can fix the error."""
+    """Return the wait before a failed read is repeated. It is at least `otherwise` if only a person can fix the error."""
     at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
     return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
 
@@ -138,8 +138,8 @@ def wait_for(
 ) -> Step:
     """Return a step that looks again after `poll`.
 
-    With `stuck`, which names what takes too long, the step asks for an administrator and looks again only after ten
-    times `poll`.
+    With `stuck`, a text that names what takes too long, the step asks for an administrator, and looks again only after
+    ten times `poll`.
     """
     return Step(
         record=record,

@@ -103,7 +103,7 @@ _FROM: Mapping[StepKind, frozenset[Part]] = {
 
 
 class Basis(StrEnum):
-    """The source of the hours of an estimate."""
+    """The origin of the running hours that a cost estimate uses."""
 
     MEASURED = "Measured"
     LAST_MONTH = "LastMonth"
@@ -142,12 +142,12 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     @property
     def stops_notebook(self) -> bool:
-        """Return True if the notebook is stopped only to be changed or replaced. Many such effects go in waves."""
+        """Return True if the notebook is stopped only to be changed or replaced. If a change stops many notebooks, it is rolled out in waves."""
         return bool({StepKind.REPLACED, StepKind.UPDATED} & set(self.steps))
 
     @property
     def bound(self) -> tuple[object, ...]:
-        """The part that an approval binds: user, cause, parts and kinds of step."""
+        """The fields that an approval covers: user, cause, parts and kinds of step."""
         return (self.user_key, self.cause, self.parts, self.steps)
 
 
@@ -160,7 +160,7 @@ def effect_of(
     told: UserRecord | None = None,
     seen: ObservedNotebook | None = None,
 ) -> Effect | None:
-    """Return the effect of another policy, or of a message (`told` is the record with it), on a user; None if there is none.
+    """Return the effect on a user of another policy, or of a message (`told` is the record after the message). Return None if there is none.
 
     Without `seen`, the instance is taken to be as it was built by the record.
     """
@@ -321,7 +321,7 @@ def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:
 
 
 def hours_a_month(record: UserRecord, now: datetime) -> tuple[float, Basis]:
-    """Return the number of hours for which the notebook runs in a month, and the source of that number."""
+    """Return the number of hours for which the notebook runs in a month, and the origin of that number."""
     usage = record.status.usage.get(NOTEBOOK)
     over = now - max(month_start(now), record.created_at)
     if usage is not None and usage.month == month_of(now) and over >= _ENOUGH:

@@ -38,7 +38,7 @@ class Impact(Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """The identity of the list: 16 hex digits of SHA-256 over (user, cause, parts, kinds of step), independent of the order."""
+        """The identity of the list: 16 hex digits of SHA-256 over (user, cause, parts, kinds of step) of each effect, in any order."""
         bound = [
             [each.user_key, each.cause.value, [p.value for p in each.parts], [s.value for s in each.steps]]
             for each in self.entries
@@ -62,15 +62,15 @@ class Impact(Struct, frozen=True):
         return sum(each.interrupts for each in self.entries)
 
     def by_profile(self) -> Mapping[str, int]:
-        """Return the number of users of each profile: the present profile, else the future one."""
+        """Return the number of affected users by profile: their present profile, or the future one if they have none."""
         return _counted(each.profile_before or each.profile_after for each in self.entries)
 
     def by_group(self) -> Mapping[str, int]:
-        """Return the number of users of each group that entitles them now, else in the future."""
+        """Return the number of affected users by the group that entitles them now, or in the future if none does now."""
         return _counted(each.group_before or each.group_after for each in self.entries)
 
     def cost(self) -> tuple[float, float, int]:
-        """Return the cost of a month before and after, and the number of users whose cost is unknown."""
+        """Return the monthly cost before and after the change, and the number of users whose cost is unknown."""
         known = [
             (each.cost_before, each.cost_after)
             for each in self.entries
@@ -86,7 +86,7 @@ def impact_of(effects: Iterable[Effect | None]) -> Impact:
 
 
 def differing(approved: Impact, now: Impact) -> tuple[Effect, ...]:
-    """Return the entries of `now` that differ from the approved list: these are not approved."""
+    """Return the entries of `now` that the approved list does not have, or has differently. They are not approved."""
     agreed = {each.bound for each in approved.entries}
     return tuple(each for each in now.entries if each.bound not in agreed)
 
@@ -99,7 +99,7 @@ def _counted(names: Iterable[str]) -> Mapping[str, int]:
 
 
 def to_json(impact: Impact) -> list[dict[str, Any]]:
-    """Return the JSON-able list; user keys, never addresses."""
+    """Return the list in JSON types, with user keys and never with addresses."""
     return [
         {
             "user": each.user_key,
@@ -140,7 +140,7 @@ def from_json(raw: Iterable[Mapping[str, Any]]) -> Impact:
 
 
 class Limit(StrEnum):
-    """The kind of limit by which a planned change is measured."""
+    """The kind of limit that applies to a planned change."""
 
     FLEET = "Fleet"
     GROUP = "Group"

@@ -34,9 +34,9 @@ def bound_digest(digest: str, impact_digest: str) -> str:
 class PolicyInForce(Struct, frozen=True, kw_only=True):
     """The policy by which all functions judge. `content` is the result of `policy_codec.content_of`.
 
-    `superseded` are digests that were in force or proposed before: the sweep of an older revision does not propose its own files again.
-    `deployed_at` is when the files were deployed, if that is known. `rollout` is set if the policy changes many notebooks.
-    `generation` is that of the object, 0 for a policy that is not written yet.
+    `superseded` are the digests that were in force or proposed before, so that the sweep of an older revision does not
+    propose its files again. `deployed_at` is when the files were deployed, if that is known. `rollout` is set if the
+    policy changes many notebooks. `generation` is that of the object, 0 for a policy that is not written yet.
     """
 
     digest: str
@@ -51,11 +51,11 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
     generation: int = 0
 
     def is_older_than(self, deployed: Noted) -> bool:
-        """Return True if the given files were deployed after those in force."""
+        """Return True if files deployed at that time are newer than those in force."""
         return deployed.at > (self.deployed_at or self.since)
 
     def followed_by(self, digest: str, *more: str) -> tuple[str, ...]:
-        """Return the digests that are superseded once the policy of the given digest takes this policy's place."""
+        """Return the digests that are superseded once the policy with the given digest replaces this one."""
         known = dict.fromkeys((*self.superseded, self.digest, *more))
         return tuple(each for each in known if each != digest)[-MOST_SUPERSEDED:]
 
@@ -78,7 +78,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     @property
     def decided_by(self) -> str:
-        """The digest that a decision about this proposal names: of the policy and of the list, as both were shown."""
+        """The digest that a decision about this proposal names. It covers the policy and the list of users."""
         return bound_digest(self.digest, self.impact.digest)
 
 
@@ -92,7 +92,7 @@ class Approved(Struct, frozen=True, kw_only=True):
 
 
 class Noted(Struct, frozen=True, kw_only=True):
-    """A rejection or deployment of the policy of a digest: the account and the time."""
+    """A note that the policy with a digest was rejected or deployed: by which account, and when."""
 
     digest: str
     by: str

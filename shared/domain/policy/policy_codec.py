@@ -1,6 +1,6 @@
 """The conversion of a policy to plain values and back: the content of `policy/current`, and the settings that a deployment has checked.
 
-`content_of` returns the part by which users are judged: no project, bucket or endpoint, and no secret, because a policy has none.
+`content_of` returns the part by which users are judged. It has no project, bucket or endpoint, and no secret.
 `with_content` puts such a content into a policy of this process, which keeps its own project, bucket and topics.
 
 A policy that a release with other bounds accepted is converted without bounds. `msgspec.convert` always checks bounds
@@ -67,7 +67,7 @@ def digest_of(content: Mapping[str, Any]) -> str:
 
 
 def shape_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a content that describes a notebook, as a content by itself."""
+    """Return a content with only the parts that describe a notebook."""
     catalog = {
         "profiles": content["catalog"]["profiles"],
         "assignments": [],
@@ -110,7 +110,7 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
 
 
 def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the catalogue of a content without parts of earlier versions that no version reads any more."""
+    """Return the catalogue of a content without obsolete parts, which only earlier versions wrote."""
     profiles = {
         name: {**raw, "idle": {key: value for key, value in raw["idle"].items() if key not in _DROPPED}}
         if "idle" in raw
@@ -121,7 +121,7 @@ def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def plain(value: object) -> float | str | list[int]:
-    """Return a value that JSON cannot express as a plain value; the `default` of `json.dumps`."""
+    """Return a plain value for one that JSON cannot express. Use it as the `default` of `json.dumps`."""
     match value:
         case timedelta():
             return value.total_seconds()
@@ -136,7 +136,7 @@ def plain(value: object) -> float | str | list[int]:
 
 
 def read_plain(raw: object, kind: type[T]) -> T:
-    """Return the value that `plain` made plain. Raise `ValueError` for anything else, and for an unknown key.
+    """Return the typed value that `plain` converted. Raise `ValueError` for any other input, and for an unknown key.
 
     A value outside the bounds of its type is accepted, because an earlier release with other bounds may have written
     it.

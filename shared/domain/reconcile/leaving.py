@@ -1,6 +1,6 @@
 """The step from a pass over a leaver to the proof of leaving: the requested cuts, and the observed results. Pure.
 
-A path counts as gone only if this pass observed the cloud and saw nothing; the call that cut the path is not evidence.
+A path counts as gone only if this pass observed the cloud and found nothing. The call that cut the path is no evidence.
 A failed read proves nothing. A path that reappears is no longer gone.
 """
 
@@ -72,7 +72,7 @@ def with_leaving(
 
 
 def is_verified_gone(record: UserRecord) -> bool:
-    """Return True if the certificate is complete. From then on a pass observes nothing extra for it."""
+    """Return True if the certificate is complete. After that, passes make no further observations for the certificate."""
     return record.status.leaving is not None and record.status.leaving.complete_at is not None
 
 
@@ -164,10 +164,7 @@ def _account(seen: Observed) -> Look:
 
 
 def _bindings(loaded: UserRecord, after: UserRecord, seen: Observed) -> Look:
-    """Return the look at the account's bindings.
-
-    They are the users who may act as it, its groups, and its keys, which work only while it is enabled.
-    """
+    """Return the result of looking at the account's bindings: the users who may act as the account, its groups, and its keys, which work only while it is enabled."""
     groups = set(loaded.status.account.data_groups) | set(after.status.account.data_groups)
     match seen.account:
         case NotLooked():

@@ -1,8 +1,7 @@
 """The decision about the mails that are due to a user, from the record alone. Pure.
 
-Each writer of a record applies `with_mails` to what it writes (`shared.engine.reconcile.audit.save`), so a mail is
-decided in the same conditional write as the state that it reports. A mail that is no longer true when it is to be sent
-lapses.
+`with_mails` is applied to each record before it is written (`shared.engine.reconcile.audit.save`), so a mail is decided
+in the same conditional write as the state that it reports. A mail that is no longer true when it is to be sent lapses.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, now: datetime) -> UserRecord:
-    """Return the record with the mails that are due now, and a time for the next look at them.
+    """Return the record with the mails that are due now, and with the time of the next check for mails.
 
     `before` is the record as it was last written, None for a new one. Mails about the time before messages were
     switched on are never sent. Without messages, the record does not change.
@@ -96,16 +95,16 @@ def with_idle_warning(record: UserRecord, stop_at: datetime, policy: Policy, now
 
 
 def with_mail(record: UserRecord, mail: Mail) -> UserRecord:
-    """Return the record with this mail, which replaces one of the same stage and episode."""
+    """Return the record with this mail. It replaces a mail of the same stage and episode."""
     kept = tuple(mail if each.is_of(mail.stage, mail.episode) else each for each in record.status.mail.mails)
     return record.with_status(mails=kept)
 
 
 def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
-    """Return an older version of a record that is in force again: nothing is sent twice.
+    """Return a restored older version of a record, in which no mail can be sent twice.
 
-    A mail that was due then may have been sent since, so an operator decides. A mail that the version does not know
-    counts as past.
+    A mail that was due then may have been sent since, so an operator decides about it. A mail that the older version
+    does not have is not sent.
     """
     if record.status.mail.mails_since is None:
         return record
@@ -118,7 +117,7 @@ def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def to_publish(record: UserRecord, before: UserRecord, now: datetime) -> Iterator[Mail]:
-    """Yield the mails to publish now: those decided just now, and those that no process claimed in time."""
+    """Yield the mails to publish now: those that were just decided, and those that no process claimed in time."""
     known = {(mail.stage, mail.episode) for mail in before.status.mail.mails if mail.state is MailState.DUE}
     for mail in record.status.mail.mails:
         if mail.state is not MailState.DUE or (mail.not_before is not None and mail.not_before > now):

@@ -2,9 +2,9 @@
 
 Pure; called at the end of each pass.
 
-A machine counts from the moment at which the cloud accepted its create or start, once it was seen running, to the
-moment at which the cloud accepted its stop or deletion. Without a call of ours, the moment of the observation counts. A
-machine that could not be observed keeps counting.
+A machine that was seen running counts from the moment at which the cloud accepted its create or start, until the cloud
+accepted its stop or deletion. If the call was not ours, the moment of the observation counts. A machine that could not
+be observed keeps counting.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENDS = frozenset({Verb.STOP, Verb.DELETE})
 def metered(before: UserRecord, after: UserRecord, seen: Observed, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with its meter brought up to `now`; the same object if nothing changed.
 
-    `before` is the record as the pass began, `after` as the pass is about to save it.
+    `before` is the record at the beginning of the pass, `after` is the record that the pass will save.
     """
     known = after.status.meter
     catalog, at = policy.catalog, whole(now)

@@ -61,7 +61,7 @@ class Started(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """A Spark cluster that the cloud agreed to create; `operation` is empty if the cluster existed before."""
+    """An accepted request for a Spark cluster. `operation` is empty if the cluster existed before."""
 
     operation: str
 
@@ -71,7 +71,7 @@ class Done(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """A call that the cloud refused or did not answer. With `sent` False, our own limits held it back."""
+    """A call that the cloud refused or did not answer. `sent` is False if our own limits held the call back."""
 
     error: BenchkeeperError
     sent: bool = True

@@ -2,8 +2,8 @@
 
 Pure.
 
-The notebook, the user's account, saved files, clusters, sessions and templates are planned separately, so that trouble with one never
-blocks another: a leaver's access ends even if the instance cannot be read.
+The notebook, the user's account, saved files, clusters, sessions and templates are planned separately, so that a
+failure of one never blocks another: a leaver's access ends even if the instance cannot be read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime) -> Plan:
-    """Return the plan for one user. The call changes nothing; `plan USER` prints the plan, `reconcile` carries it out."""
+    """Return the plan for one user. Pure: `plan USER` prints the plan, and `reconcile` carries it out."""
     record = with_wanted(record, policy, now)
     scene = Scene(seen=seen, policy=policy, now=now)
     # A kind of resource is planned only if the record, the profile or the observation names a resource of that kind.

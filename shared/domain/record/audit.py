@@ -68,7 +68,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The text for people, with the number of occurrences."""
+        """The text for people, with the number of occurrences if there are several."""
         return with_times(self.text, self.repeats, self.until)
 
 
@@ -117,7 +117,7 @@ def digest_of(content: bytes) -> str:
 
 
 def access_of(record: UserRecord) -> dict[str, str]:
-    """Return the wanted state of the user and its cause, in the form of an entry."""
+    """Return the user's wanted state and its cause, in the form that an entry has."""
     spec = record.spec
     told = {
         "presence": spec.presence.value,
@@ -130,7 +130,7 @@ def access_of(record: UserRecord) -> dict[str, str]:
 
 
 def sealed(record: UserRecord, alias: str) -> UserRecord:
-    """Return the record to be saved: waiting lines with the wanted state, and a pseudonym (`alias`, if none)."""
+    """Return the record for saving: waiting lines get the wanted state, and a record without a pseudonym gets `alias`."""
     story = record.status.story
     if not any(line.waits for line in story):
         return record
@@ -169,7 +169,7 @@ class Scrub:
 
 
 def named_again(text: str, record: UserRecord) -> str:
-    """Return an entry's text with the user's key for the pseudonym, for a reader who may see the record."""
+    """Return an entry's text with the user's key in place of the pseudonym, for a reader who may see the record."""
     alias = record.status.audit.alias
     return text.replace(alias, record.user_key) if alias else text
 
@@ -257,7 +257,7 @@ def line_bytes(entry: Mapping[str, Any]) -> bytes:
 
 
 class Chain(Struct, frozen=True, kw_only=True):
-    """Some entries of one user in order: the bytes of their object, and the end of the chain after them."""
+    """Consecutive entries of one user: the bytes of their object, and the end of the chain after them."""
 
     content: bytes
     audited: int

@@ -1,8 +1,9 @@
 """The conversion of a record to JSON and back.
 
-The version written is the lowest that covers the content. Versions from 2 on hold data that an older program must not overlook, so an
-older program refuses them. Reading is strict: a damaged record is an error, never a guess. A record of a newer program is another
-error, because an older version must not replace it: its version is unknown, or it has a word that this program does not know.
+The written version is the lowest that can express the content. Versions from 2 on hold data that an older program must
+not overlook, so an older program refuses them. Reading is strict: a damaged record is an error, never a guess. A record
+of a newer program is another error, because an older version must not replace it: its version is unknown, or it has a
+word that this program does not know.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ _VERSIONS = frozenset(
 
 
 def to_json(record: UserRecord) -> dict[str, Any]:
-    """Return the JSON-able form of a record."""
+    """Return the record in JSON types."""
     forgotten = {"forgotten": list(record.facts.forgotten)} if record.facts.forgotten else {}
     return {
         "version": _version(record),

@@ -1,7 +1,4 @@
-"""The copies of a user's files as the record knows them. Pure.
-
-Here are those that can be restored, and the earliest time of the next one.
-"""
+"""The copies of a user's files according to the record: those that can be restored, and the earliest time of the next one. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ def next_copy_at(status: Status, ever: datetime) -> datetime | None:
 
     Return None if the disk was never in use, or if the newest copy has everything.
 
-    `ever` stands for "at any time". Whether the profile wants copies is not asked.
+    `ever` is the result if a copy may be taken at once. The caller checks that the profile wants copies.
     """
     data, notebook = status.data, status.notebook
     if notebook.instance_id is None or not notebook.instance_uid or not notebook.was_active:

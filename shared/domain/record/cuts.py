@@ -1,7 +1,4 @@
-"""A cut: a user who should have an environment becomes entitled to none.
-
-The types describe a record's memory of a guarded cut.
-"""
+"""The types by which a record remembers a guarded cut: a user who had an environment becomes entitled to none."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
 
 
 class StepKind(StrEnum):
-    """The effect of a cut on a user. It is part of what is approved, so its values never change."""
+    """The effect of a cut on a user. An approval covers it, so its values never change."""
 
     STOP = "Stop"  # the notebook is stopped, and deleted once its retention is over
     REVOKE = "Revoke"  # the user's own service account is disabled

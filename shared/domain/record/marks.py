@@ -1,6 +1,6 @@
 """The mark that a dead letter leaves on the record of the user whom it names: the condition `NewsUnderstood`.
 
-The mark changes nothing that is wanted and starts no pass. It tells the reader of the record that a message was not used.
+The mark does not change the wanted state and starts no pass. It shows that a message about the user was not used.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ _BEFORE_EVERYTHING = datetime.min.replace(tzinfo=UTC)
 
 
 def bounded(reason: str) -> Reason:
-    """Return a dead letter's reason as one of ours.
-
-    An unknown reason, which another sender put on the topic, becomes `InvalidMessage`.
-    """
+    """Return the `Reason` of a dead letter. An unknown text, which only another sender can write, becomes `InvalidMessage`."""
     return Reason(reason) if reason in _KNOWN else Reason.INVALID_MESSAGE
 
 
@@ -29,7 +26,7 @@ def with_letter(
 ) -> UserRecord:
     """Return the record marked with a dead letter; the same object if this dead letter or a newer one marked it before.
 
-    So a dead letter that is delivered twice marks the record once, even if the mark ended in between.
+    So a second delivery of a dead letter does not mark the record again, even if the mark was removed in between.
     """
     status = record.status
     if (sent_at, letter_id) <= (status.inbox.last_letter_at or _BEFORE_EVERYTHING, status.inbox.last_letter_id):
@@ -43,7 +40,7 @@ def with_letter(
 
 
 def with_later_news(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record after a message about the user was used: a mark ends. The content of the dead letter is still unknown."""
+    """Return the record without its mark, because a later message about the user was used. The dead letter itself stays."""
     text = f"Later news was used. Dead letter {record.status.inbox.last_letter_id}, sent before it, was not."
     return _ended(record, text, now)
 

@@ -43,11 +43,11 @@ class PathState(StrEnum):
 
 
 class PathCut(Struct, frozen=True, kw_only=True):
-    """A path: `cut_at` is the time at which its end was requested, or it was first seen gone.
+    """The state of a path.
 
-    `gone_at` is the time at which the cloud confirmed that.
-
-    `reason` says why it is not gone, or could not be observed: the reason of an error, "" for none.
+    `cut_at` is the time at which its end was requested, or at which it was first seen gone. `gone_at` is the time at
+    which the cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be
+    observed, else "".
     """
 
     path: LeavingPath
@@ -81,7 +81,7 @@ class Leaving(Struct, frozen=True, kw_only=True):
 
 
 class Stage(StrEnum):
-    """The subject of a mail. `config/messages/<language>/<stage>.txt` has its words."""
+    """The event that a mail is about. Its text is `config/messages/<language>/<stage>.txt`."""
 
     READY = "ready"
     WILL_STOP = "will-stop"
@@ -164,7 +164,7 @@ class Mail(Struct, frozen=True, kw_only=True):
         return self.stage is stage and self.episode == episode
 
     def time(self, name: str) -> datetime | None:
-        """Return the time in that fact, None if the mail has none."""
+        """Return the time in that entry of `facts`; None if the mail has no such entry."""
         said = self.facts.get(name)
         return None if said is None else datetime.fromisoformat(said)
 
@@ -172,8 +172,8 @@ class Mail(Struct, frozen=True, kw_only=True):
 class PlannedChange(Struct, frozen=True, kw_only=True):
     """A change for which a running notebook will be stopped.
 
-    `what` is its digest, `at` the time at which the maintenance window opens (None: at the next stop of the notebook).
-    `replaces` is True if a new machine replaces the present one.
+    `what` is the digest of the change. `at` is the time at which the maintenance window opens; None if the change waits
+    for the next stop. `replaces` is True if a new machine replaces the present one.
     """
 
     what: str
@@ -212,7 +212,7 @@ def last_warning(since: datetime, days: int = min(WARNED_BEFORE)) -> str:
 
 
 def warned_of(status: MailStatus, stage: Stage, since: datetime, now: datetime) -> bool:
-    """Return True if the last warning of that stage was sent, and the time that it named has come."""
+    """Return True if the last warning of that stage was sent, and the time named in it has passed."""
     mail = status.mail(stage, last_warning(since))
     named = mail.time("at") if mail is not None else None
     return mail is not None and mail.state in WAS_TOLD and (named is None or named <= now)

@@ -31,7 +31,7 @@ _AT_LAST = datetime.max.replace(tzinfo=UTC)  # what holds once every statement h
 
 
 class Presence(StrEnum):
-    """The wanted existence of the environment."""
+    """The wanted presence of the environment."""
 
     PRESENT = "PRESENT"
     ABSENT = "ABSENT"
@@ -92,7 +92,7 @@ class WaitingRename(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """A possible change of owner: the address of this record may become that of `owner`, another record's key.
+    """A possible change of owner: the address of this record may become the address of the user with the key `owner`.
 
     A new user under this address gets no environment before `until`.
     """
@@ -152,7 +152,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def waits_for_number(self) -> bool:
-        """Return True if the record keeps messages about a person number that no known user has yet."""
+        """Return True if the record only keeps messages about a person number that no known user has yet."""
         return not self.email and PERSON_ID in self.facts.timelines
 
     @property
@@ -198,14 +198,14 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return email == self.email or email in self.former_emails
 
     def next_change(self, now: datetime) -> datetime | None:
-        """Return the next moment at which the wanted state may change by itself; None if there is none."""
+        """Return the next moment at which the wanted state may change without a new message; None if there is none."""
         moments = [self.facts.next_change(now)]
         if self.claim is not None and self.claim.until > now:
             moments.append(self.claim.until)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def with_status(self, **changes: Unpack[StatusChanges]) -> UserRecord:
-        """Return the record with some status fields changed, whichever part has them."""
+        """Return the record with some fields of its status changed. Each field may belong to any part of the status."""
         return replace(self, status=self.status.changed(**changes))
 
     def is_due(self, now: datetime) -> bool:
@@ -221,7 +221,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 class LimitRow(Struct, frozen=True, kw_only=True):
     """The part of a user in limits by group.
 
-    `seats` are the limited groups in which the user counts, `wait` is the user's wait for seats.
+    `seats` are the limited groups in which the user has a seat, `wait` is the user's wait for seats.
 
     `is_due`: the existing environment gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
     """
@@ -243,9 +243,8 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     meter as a text (`shared.domain.things.meter`), empty before the first line. `marked`: a message about the user
     could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it. `access_until`
     is the end of access by the newest statement, None for no end. `hold_reason` is the reason of the hold. `proved_at`
-    is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are zones that had no
-    machine for the user who waits for one, `sold_out_since` is the time since which the notebook is not ready for that
-    reason.
+    is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are the zones that
+    had no machine for a waiting user, `sold_out_since` is the start of that wait.
     """
 
     user_key: UserKey

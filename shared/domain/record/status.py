@@ -38,7 +38,7 @@ class ConditionType(StrEnum):
 
 
 class ConditionStatus(StrEnum):
-    """The three values of Kubernetes; UNKNOWN if the aspect could not be read."""
+    """The status of a condition, with the three values of Kubernetes. It is UNKNOWN if the aspect could not be read."""
 
     TRUE = "True"
     FALSE = "False"
@@ -118,7 +118,7 @@ class Regret(Struct, frozen=True, kw_only=True):
 
 
 class TakenWish(Struct, frozen=True, kw_only=True):
-    """A request of the page that was folded into the record at `at`. Its object may still exist, and must not count twice."""
+    """A request of the page that was folded into the record at `at`. It is remembered because its object may still exist, and must not count twice."""
 
     wish_id: str
     at: datetime
@@ -307,7 +307,7 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """The remembered state that cannot be read back from the cloud, in parts by subject.
+    """The state that cannot be read back from the cloud, in one part for each subject.
 
     `generation` counts changes of the wanted state; `observed_generation` is the last that a whole pass saw. `attempts`
     counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time
@@ -344,7 +344,7 @@ class Status(Struct, frozen=True, kw_only=True):
     mail: MailStatus = field(default_factory=MailStatus)
 
     def changed(self, **changes: Unpack[StatusChanges]) -> Status:
-        """Return the status with some fields changed, whichever part has them."""
+        """Return the status with some fields changed. Each field may belong to any part of the status."""
         own, parts = dict[str, object](), dict[str, dict[str, object]]()
         for name, value in changes.items():
             part = PART_OF.get(name)

@@ -100,12 +100,12 @@ class Rollout(Struct, frozen=True, kw_only=True):
 
     @property
     def is_last(self) -> bool:
-        """Return True in the last wave: the turn of every user has come."""
+        """Return True in the last wave, when the turn of every user has come."""
         return self.wave >= len(self.bounds)
 
     @property
     def decided_by(self) -> str:
-        """The digest that a decision about a halted rollout names: this rollout, in this wave, since it last went on."""
+        """The digest that a decision about a halted rollout names. It covers the rollout, the wave, and the time of the last continuation."""
         said = f"{self.rollout_id}|{self.wave}|{self.opened_at.isoformat()}|{self.excused_at}"
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
@@ -134,7 +134,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
 
 
 def rank(rollout_id: str, user_key: UserKey) -> int:
-    """Return the user's place in the order of a rollout: 48 bits of a hash."""
+    """Return the user's place in the order of a rollout: a number of 48 bits from a hash."""
     return int(hashlib.sha256(f"{rollout_id}|{user_key}".encode()).hexdigest()[:12], 16)
 
 
@@ -154,7 +154,7 @@ def begin(
 ) -> Rollout:
     """Return a rollout for these users (at least one) with its first wave open.
 
-    The first user of `rather`, if there is one, becomes the first user of the rollout.
+    If possible, the first wave is a user of `rather`.
     """
     ordered = sorted(set(people), key=lambda key: (rank(rollout_id, key), key))
     sizes = sizes_for(len(ordered))
@@ -174,7 +174,7 @@ def begin(
 
 
 class Standing(StrEnum):
-    """The standing of one user in a rollout."""
+    """The progress of one user in a rollout."""
 
     VERIFIED = "Verified"
     UNDER_WAY = "UnderWay"

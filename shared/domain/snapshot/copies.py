@@ -41,9 +41,9 @@ _MANY = 3  # failures in a row after which an administrator must look
 def to_look_at(
     record: UserRecord, notebook: NotebookSight, policy: Policy, now: datetime, *, thorough: bool
 ) -> tuple[str, ...]:
-    """Return the names of the snapshots that a pass must look at. A user whose copies are in order costs no read.
+    """Return the names of the snapshots that a pass must read. If all copies are in order, nothing is read.
 
-    All are read for a leaver, a lost disk or a copy in progress, and with `thorough`.
+    All snapshots are read for a leaver, after the loss of a disk, during a copy, and with `thorough`.
     """
     data = record.status.data
     if (
@@ -81,10 +81,7 @@ def with_copy_asked(record: UserRecord, policy: Policy, now: datetime) -> UserRe
 
 
 def copies_step(record: UserRecord, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the record, and the step for the copies of an entitled user.
-
-    No step if there are no copies and none failed.
-    """
+    """Return the record, and the step for the copies of an entitled user. The step is None if there are no copies and none failed."""
     if record.spec.presence is Presence.ABSENT:
         return record, None
     failures = record.status.data.copy_failures

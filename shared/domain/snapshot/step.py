@@ -1,4 +1,4 @@
-"""The step for saved files: it saves data disks before deletions, and deletes snapshots that are over.
+"""The step for saved files: it saves data disks before deletions, and deletes snapshots after their retention.
 
 A disk is saved when its snapshot was observed READY and its manifest is written.
 """
@@ -59,7 +59,7 @@ def save_data(
 ) -> Saving:
     """Return the progress of saving the data disk of a stopped instance in a snapshot of that kind.
 
-    Saving is done only if the snapshot is READY now and its manifest is written.
+    Saving counts as done only if the snapshot is READY now and its manifest is written.
     """
     snapshot = record.status.snapshot(record.status.data.saved_in)
     if snapshot is None or snapshot.instance_uid != notebook.uid:
@@ -87,7 +87,7 @@ def save_data(
 
 
 def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Return the progress of keeping files in an earlier instance's snapshot, which needs a manifest, too."""
+    """Return the progress of saving for files that only a snapshot of an earlier instance has. That snapshot needs a manifest, too."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     if snapshot is None or not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:

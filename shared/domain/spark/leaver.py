@@ -118,14 +118,14 @@ def _as_seen(known: ClusterStatus, cluster: Cluster, record: UserRecord, scene: 
 
 
 class SessionOwner(Struct, frozen=True):
-    """The marks of one user's sessions: the user's addresses as creator or owner, or the user key in the label."""
+    """The values that identify one user's sessions: the user's addresses as creator or owner, or the user key in the label."""
 
     user_key: str
     addresses: frozenset[str]
 
 
 def session_owner(record: UserRecord, project: str) -> SessionOwner:
-    """Return the addresses under which the user starts sessions: present, former, and that of the user's own service account."""
+    """Return the values that identify this user's sessions. The addresses are the present one, former ones, and that of the user's own service account."""
     addresses = {str(email) for email in (record.email, *record.former_emails) if email}
     if record.status.account.account_id is not None:
         addresses.add(account_email(record.status.account.account_id, project))

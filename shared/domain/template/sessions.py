@@ -38,7 +38,7 @@ class SessionOffer(Struct, frozen=True, kw_only=True):
 
 
 class WantedSession(Struct, frozen=True, kw_only=True):
-    """An offer as Dataproc should have it: `body` is the canonical JSON of a `SessionTemplate`, its digest label included."""
+    """A session template that Dataproc should have. `body` is the canonical JSON of a `SessionTemplate`, including its digest label."""
 
     session_id: str
     body: Mapping[str, object]
@@ -58,7 +58,7 @@ class SessionSeen(Struct, frozen=True, kw_only=True):
 
     @property
     def is_as_named(self) -> bool:
-        """Return True if the digest was made for this name: False for a copy that was made by export and import."""
+        """Return True if the digest was computed for this name. It is False for a copy made by export and import."""
         return self.labels.get(LABEL_DIGEST, "").endswith(f"-{_name_mark(self.session_id)}")
 
 
@@ -123,7 +123,7 @@ def _listed(profile: Profile) -> Iterable[str]:
 
 
 def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
-    """Return the labels except the digest: the profile's own and ours. Sessions inherit the labels, and so does the bill."""
+    """Return all labels but the digest: the profile's own and ours. Sessions inherit the labels, which also appear on the bill."""
     ours = {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_PROFILE: offer.profile,
@@ -148,10 +148,10 @@ def _name_mark(session_id: str) -> str:
 def plan_sessions(
     wanted: Iterable[WantedSession], seen: Iterable[SessionSeen], *, unknown: frozenset[str] = frozenset()
 ) -> tuple[SessionAction, ...]:
-    """Return the actions that make `seen` as `wanted`, with reasons; empty if they are equal.
+    """Return the actions, with reasons, that turn the templates `seen` into the templates `wanted`; empty if they are equal.
 
-    Only templates with our labels are updated or removed. `unknown` are wanted ids whose content cannot be told now
-    (their master is wrong): the existing templates of these ids stay.
+    Only templates with our labels are updated or removed. `unknown` are wanted ids that cannot be rendered now, because
+    their master is invalid. Existing templates with these ids stay.
     """
     by_id = {each.session_id: each for each in seen}
     asked = {each.session_id: each for each in wanted}

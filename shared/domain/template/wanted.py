@@ -17,9 +17,8 @@ RENDERER = "4"  # raise this number when the same master renders differently
 def wanted_templates(record: UserRecord | RecordRow, policy: Policy) -> dict[str, str] | None:
     """Return the wanted objects: a mapping from template name to the digest of the object's inputs.
 
-    Empty for a user who is not entitled.
-
-    None if the profile is not in the configuration: the wanted objects are unknown, so none is changed.
+    The mapping is empty for a user who is not entitled. Return None if the profile is not in the configuration: the
+    wanted objects are then unknown, so no object is changed.
     """
     presence = record.presence if isinstance(record, RecordRow) else record.spec.presence
     profile_name = record.profile if isinstance(record, RecordRow) else record.spec.profile

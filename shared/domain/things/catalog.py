@@ -32,7 +32,7 @@ class Identity(StrEnum):
 
 
 class Disk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A persistent disk: size in GB (10^9 bytes as the API counts), Compute's type name (`PD_BALANCED`)."""
+    """A persistent disk: its size in GB as the API counts (10^9 bytes), and its type by Compute Engine's name (`PD_BALANCED`)."""
 
     size_gb: Annotated[int, Meta(ge=10, le=65_536)]
     type: Annotated[
@@ -55,9 +55,9 @@ class VmImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for keys that contradict each other; the field is empty if the problem concerns the whole."""
+        """Yield (field, problem) for keys that contradict each other. The field is empty if the problem is not about a single key."""
         if (self.family is None) == (self.name is None):
-            yield "", "give either a family or a name"
+            yield "", "name either a family or an image"
 
 
 class ShieldedVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,32 +79,34 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     REFUSED: ClassVar[Mapping[str, str]] = {
-        "cpu_busy_at": "is cores_busy_at now, in CPU cores and not as a share of all of them: one busy core of sixteen was "
-        "no work. Leave the line out, or write cores_busy_at: 0.3"
+        "cpu_busy_at": "is cores_busy_at now, in CPU cores and not as a share of all of them: one busy core of sixteen would "
+        "not count as work. Remove the line, or write cores_busy_at: 0.3"
     }
 
     timeout: timedelta = timedelta(hours=3)
     max_blind: timedelta = timedelta(hours=24)
     max_busy: Annotated[
-        timedelta, Meta(description="How long a job elsewhere (BigQuery, Spark) may run and still keep the notebook.")
+        timedelta,
+        Meta(description="How long a job elsewhere (BigQuery, Spark) may run and still keep the notebook running."),
     ] = timedelta(hours=24)
     cores_busy_at: Annotated[
-        float, Meta(gt=0, le=256, description="CPU cores in use from which a machine counts as at work.")
+        float, Meta(gt=0, le=256, description="The number of CPU cores in use from which a machine counts as busy.")
     ] = 0.3
     max_keep_on: Annotated[
-        timedelta, Meta(description="How long ahead somebody may ask not to be stopped for idleness.")
+        timedelta,
+        Meta(description="How far ahead a user may extend the notebook, so that it is not stopped for idleness."),
     ] = timedelta(hours=12)
 
     dormant_after: Annotated[
         timedelta | None,
         Meta(
-            description="A stopped notebook that nobody used for so long is put away: its files in a snapshot, its machine deleted, until "
-            "its owner starts it. Off without this line."
+            description="A stopped notebook that was unused for this time is put away: its files are saved and its machine is deleted, until "
+            "its owner starts it. Without this setting, no notebook is put away."
         ),
     ] = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for values that Workbench would refuse, and for limits of zero time."""
+        """Yield (field, problem) for values that Workbench would refuse, and for time limits of zero."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
                 yield name, f"{name} must be longer than nothing"
@@ -123,7 +125,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def workbench_timer(self) -> timedelta:
         """The time of Workbench's own idle timer.
 
-        It watches kernels only, so it is only a fallback that acts after ours.
+        It watches only kernels, so it is a fallback that acts later than our own rule.
         """
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
@@ -132,7 +134,12 @@ class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The copies of a user's files: the newest `keep` are kept, at most one for each day on which the machine ran."""
 
     keep: Annotated[
-        int, Meta(ge=1, le=60, description="How many copies of a person's files are kept; a day has one at most.")
+        int,
+        Meta(
+            ge=1,
+            le=60,
+            description="The number of copies of a person's files that are kept; at most one is taken on a day.",
+        ),
     ] = 7
 
 
@@ -167,7 +174,7 @@ HourlyCost = Annotated[
 
 
 class Environment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The texts about a template that users read: its title, a plain description, the price of a running hour (None: not stated)."""
+    """The texts about a template that users read: its title, a plain description, and the price of a running hour (None if not stated)."""
 
     title: Annotated[str, Meta(min_length=1, max_length=60)]
     description: Annotated[str, Meta(max_length=300)] = ""
@@ -181,14 +188,15 @@ DiskType = Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXT
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The list prices of storage that is kept without a running machine, in the billing currency.
 
-    An item without a price is shown without a cost.
-
-    A running machine's disks are in its `hourly_cost`, so these prices do not apply to them.
+    An item without a price is shown without a cost. The disks of a running machine are part of its `hourly_cost`, so
+    these prices do not apply to them.
     """
 
     disk_gb_month: Annotated[
         Mapping[DiskType, Price],
-        Meta(description="By disk type: the price of a GB for a calendar month; of stopped notebooks, and of leavers."),
+        Meta(
+            description="The price of a GB of disk for a calendar month, by disk type. It applies to stopped notebooks and to leavers."
+        ),
     ] = field(default_factory=dict)
     snapshot_gb_month: Annotated[
         Price | None, Meta(description="The price of a GB (2^30 bytes) of snapshots for a calendar month.")
@@ -215,7 +223,7 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Hours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The working hours of a profile: from `start` until `end` on each of `days` (Monday is 0).
 
-    Times are local times in `zone`.
+    Times are local to `zone`.
     """
 
     days: frozenset[int]
@@ -271,7 +279,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The profile that members of `group` get. Among the groups of a user, the assignment with the highest `priority` applies.
 
-    `limits` hold for all members of the group, also for those who get their profile otherwise.
+    `limits` apply to all members of the group, even to those who get their profile from another group.
     """
 
     group: Email

@@ -73,11 +73,11 @@ class ClusterWish(Struct, frozen=True, kw_only=True):
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the cluster of one template: its name, computed once, and its progress.
 
-    `operation` names the create that was requested at `asked_at`. `tried_zones` are the zones that had no machines in this round
-    (`AUTO_ZONE` among them); `offered_zones` are those that Google named as available then. Nothing is created before `not_before`.
-    `seen_running_at` is the first observation of RUNNING after the latest request; if the cluster is absent later, it ended by itself.
-    `deleting`: we requested its deletion.
-    `reason` and `message` are for people. `diagnosis` says why the last cluster is missing, and stays until the next start.
+    `operation` names the create that was requested at `asked_at`. `tried_zones` are the zones that had no machines in
+    this round (`AUTO_ZONE` among them); `offered_zones` are those that Google named as available then. Nothing is
+    created before `not_before`. `seen_running_at` is the first observation of RUNNING after the latest request; if the
+    cluster is absent later, it ended by itself. `deleting`: its deletion was requested. `reason` and `message` are for
+    people. `diagnosis` says why the last cluster is missing, and stays until the next start.
     """
 
     template: str
@@ -100,7 +100,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def is_there(self) -> bool:
-        """Return True while the cluster, or a part of it, exists or may exist in the cloud."""
+        """Return True while any part of the cluster exists or may exist in the cloud."""
         return self.asked_at is not None
 
 

@@ -1,8 +1,9 @@
 """The failures that the product knows, each with three texts.
 
-`user_message` is for the user (page, CLI), `reason` for metrics and conditions (bounded), `detail` for the log.
-Retryable means that the same call may succeed later; `retry_after` says when to try again. Permanent means that the call fails until
-a person changes something. Adapters and entry points raise these errors; only `engine` and `functions/_delivery.py` handle them.
+`user_message` is for the user (page, CLI), `reason` for metrics and conditions (a closed list), `detail` for the log.
+Retryable means that the same call may succeed later; `retry_after` says when to try again. Permanent means that the
+call fails until a person changes something. Adapters and entry points raise these errors; only `engine` and
+`functions/_delivery.py` handle them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason of a condition or an error. The list is closed on purpose, because the values are metric labels."""
+    """The reason of a condition or an error. The list is closed, because the values are metric labels."""
 
     # conditions that are fine
     READY = "Ready"
@@ -136,8 +137,8 @@ class RateLimitedError(RetryableError):
 class QuotaExhaustedError(RetryableError):
     """An exhausted resource quota of the region or project; another zone does not help.
 
-    `quota` names the quota and its limit, for people; "" if Google does not. `is_zero`: the limit is 0, so that nothing
-    succeeds before Google raises it.
+    `quota` names the quota and its limit, for people; "" if Google does not name them. `is_zero`: the limit is 0, so
+    that nothing succeeds before Google raises it.
     """
 
     reason = Reason.QUOTA_EXHAUSTED
@@ -161,7 +162,7 @@ class StockoutError(RetryableError):
 
 
 class ConflictError(RetryableError):
-    """A concurrent write that came first (412): read again and plan again."""
+    """A write that failed because another process wrote first (412). The caller reads and plans again."""
 
     reason = Reason.CONFLICT
     default_retry_after = timedelta(seconds=1)
@@ -182,9 +183,9 @@ class OperationFailedError(RetryableError):
 
 
 class UnknownAnswerError(RetryableError):
-    """A failure whose text `shared.cloud.http.words` does not know, and that may be temporary.
+    """A failure with a text that `shared.cloud.http.words` does not know, and that may be temporary.
 
-    The call is retried ever more slowly.
+    The call is retried at growing intervals.
     """
 
     reason = Reason.UNKNOWN_ANSWER
@@ -192,7 +193,7 @@ class UnknownAnswerError(RetryableError):
 
 
 class GuardWaitsError(RetryableError):
-    """A full window of the guard: the hourly limit of users is reached just now."""
+    """A call that the guard holds back, because the limit of users for this hour is reached."""
 
     reason = Reason.GUARD_WAITS
     default_retry_after = timedelta(minutes=15)
@@ -205,7 +206,7 @@ class PermanentError(BenchkeeperError):
 
 
 class PoisonError(PermanentError):
-    """A message that can never succeed: it goes to the dead-letter topic. All other failures are delivered again."""
+    """A message that can never succeed, so it goes to the dead-letter topic. After any other failure, the message is delivered again."""
 
 
 class InvalidMessageError(PoisonError):
@@ -233,7 +234,8 @@ class UnknownProfileError(PoisonError):
 class InvalidSpecError(PermanentError):
     """A request that the cloud refuses as invalid: a wrong configuration.
 
-    `only_here`: another zone may have the value. `names_account`: the request names an account that Google does not know (yet).
+    `only_here`: the value may be valid in another zone. `names_account`: the request names an account that Google does
+    not know (yet).
     """
 
     reason = Reason.INVALID_SPEC
@@ -253,13 +255,13 @@ class InvalidSpecError(PermanentError):
 
 
 class UnknownRefusalError(PermanentError):
-    """A refusal whose text `shared.cloud.http.words` does not know: it is shown and alerted, never guessed."""
+    """A refusal with a text that `shared.cloud.http.words` does not know. It is shown and raises an alert; its meaning is not guessed."""
 
     reason = Reason.UNKNOWN_ANSWER
 
 
 class SetUpError(PermanentError):
-    """A refusal by the organization or the project: a policy, a perimeter, an API that is off, billing. `reason` says which."""
+    """A refusal because of the setup of the organization or project: a policy, a perimeter, a disabled API, billing. `reason` says which."""
 
 
 class DamagedRecordError(PermanentError):

@@ -1,4 +1,4 @@
-"""The history of one user's environment, in time order. The record itself holds it, so that both always agree.
+"""The history of one user's environment, in time order. It is a part of the record, so that both always agree.
 
 The record keeps the latest lines, and every line that is not copied out yet (`StoryLine.waits`): the history is the outbox of the
 audit (`shared.domain.record.audit`), which keeps all lines.
@@ -86,7 +86,7 @@ class StoryLine(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The text for people, with the number of occurrences."""
+        """The text for people, with the number of occurrences if there are several."""
         return with_times(self.text, self.repeats, self.until)
 
     @property
@@ -96,15 +96,12 @@ class StoryLine(Struct, frozen=True, kw_only=True):
 
 
 def with_times(text: str, repeats: int, until: datetime | None) -> str:
-    """Return the text of a line or an entry.
-
-    If there are several occurrences, it ends with their number and the time of the last.
-    """
+    """Return the text of a line or an entry. If there are several occurrences, their number and the time of the last are added."""
     return text if not repeats or until is None else f"{text} ({repeats + 1} times until {until:%Y-%m-%d %H:%M} UTC)"
 
 
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
-    """Return the history with more lines, which wait to be copied out.
+    """Return the history with more lines, which wait to be copied to the audit.
 
     The oldest lines are dropped if there are more than `MAX_LINES`, but never waiting ones.
     """
@@ -112,7 +109,7 @@ def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[Stor
 
 
 def latest(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
-    """Return the last `MAX_LINES` lines, and all that wait."""
+    """Return the last `MAX_LINES` lines, and all lines that wait to be copied to the audit."""
     old = len(story) - MAX_LINES
     if old <= 0:
         return story
@@ -166,7 +163,7 @@ def _one_more(first: StoryLine, line: StoryLine) -> StoryLine:
 
 
 def once_copied(line: StoryLine) -> StoryLine:
-    """Return the line as the record keeps it once the audit has its full content."""
+    """Return the shorter form of a line that the record keeps once the audit has the full content."""
     return _cut(replace(line, waits=False, again=False, after={}, call=None), _MAX_TEXT)
 
 

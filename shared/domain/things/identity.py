@@ -1,4 +1,4 @@
-"""A user's identity, and the names of the user's resources. The names are total, deterministic and free of collisions.
+"""A user's identity, and the names of the user's resources. Each address gets exactly one name, and no two addresses get the same.
 
 `UserEmail` is the normalised address. `UserKey` is the name that stands for it in labels, logs and object names. `InstanceId` is the
 id of the Workbench instance. Names are computed once and then kept in the record; no later code computes them again.
@@ -78,20 +78,20 @@ def user_key_for(email: UserEmail) -> UserKey:
 
 
 def next_holder_key(email: UserEmail, before: UserKey) -> UserKey:
-    """Return the key of the next holder of an address, after the user with the key `before`: equally readable, with another hash."""
+    """Return the key for a new holder of an address, after the user with the key `before`: the same readable part with another hash."""
     digest = hashlib.sha256(f"{email}\n{before}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return UserKey(f"{_readable(email)}-{digest}")
 
 
 def parse_user_key(text: str) -> UserKey:
-    """Return the text as a user key. Raise `InvalidMessageError` if it is not a user key. For names that come from outside."""
+    """Return a text from outside as a user key. Raise `InvalidMessageError` if it is not one."""
     if not _KEY.fullmatch(text):
         raise InvalidMessageError(user_message=f"'{text}' is not a user key.", detail=f"bad user key {text[:80]!r}")
     return UserKey(text)
 
 
 def is_user_key(text: str) -> bool:
-    """Return True if this product could have computed the text as a user key."""
+    """Return True if the text has the form of the user keys that this product computes."""
     return _KEY.fullmatch(text) is not None
 
 
@@ -147,5 +147,5 @@ def label_value(text: str) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """Return `text` with everything that looks like an address replaced, so that text of others can go to logs."""
+    """Return `text` with everything that looks like an address replaced, so that text from outside can be logged."""
     return _ADDRESS.sub("<address>", text) if "@" in text else text

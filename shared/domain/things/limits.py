@@ -21,7 +21,7 @@ class GroupLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             Meta(
                 ge=0,
                 le=100_000,
-                description="How many members may have a notebook at once. Who finds no place waits; nobody loses one.",
+                description="The number of members who may have a notebook at once. Others wait for a free place; nobody loses a notebook.",
             ),
         ]
         | None
@@ -32,8 +32,8 @@ class GroupLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             Meta(
                 ge=0,
                 le=sys.float_info.max,  # finite
-                description="What members may cost in a month, as metered. Once it is used up, nothing is started for them "
-                "until the next month; what runs goes on.",
+                description="The metered cost of the members in a month, at most. Once it is used up, nothing is started for them "
+                "until the next month; running notebooks are not stopped.",
             ),
         ]
         | None

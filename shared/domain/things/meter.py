@@ -45,7 +45,7 @@ class MeterKind(StrEnum):
 
 
 class What(Struct, frozen=True, kw_only=True):
-    """A billed thing: its kind, its profile (for `SPARK`: the template), machine, disk, payer, and price.
+    """A billed thing: its kind, profile (for `SPARK`, the template), machine, disk, payer and price.
 
     `price` is the price that was configured when the line was opened, as a decimal text; empty if none was.
     """
@@ -63,8 +63,8 @@ class What(Struct, frozen=True, kw_only=True):
 class Line(Struct, frozen=True, kw_only=True):
     """The closed line of one month. `units` are seconds times the quantity: GB of a disk, bytes of snapshots, 1 of all else.
 
-    `charge` is the sum of units times price of merged lines, as a decimal text; empty otherwise. `estimated`: the seconds are from before
-    the meter began.
+    `charge` is the sum of units times price of merged lines, as a decimal text; empty otherwise. `estimated`: the
+    seconds are estimated, from before the meter began.
     """
 
     month: str
@@ -76,7 +76,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Open(Struct, frozen=True, kw_only=True):
-    """The line that is still counting.
+    """A line that still counts seconds.
 
     `group` names the thing that it belongs to, so that one change closes all its lines.
     """
@@ -105,7 +105,7 @@ NO_METER = Meter()
 
 
 def whole(moment: datetime) -> datetime:
-    """Return the moment without fractions of a second. All moments of a meter are cut alike, so their differences add up exactly."""
+    """Return the moment without fractions of a second. All moments of a meter are truncated in this way, so their differences add up exactly."""
     if moment.tzinfo is UTC and not moment.microsecond:
         return moment
     return moment.astimezone(UTC).replace(microsecond=0)
@@ -191,9 +191,9 @@ def changed(meter: Meter, change: Callable[[What], What], at: datetime, known: S
 
 
 def with_ended(lines: tuple[Line, ...], ended: Sequence[Open], at: datetime) -> tuple[Line, ...]:
-    """Return the closed lines of the present and the last month, including these, which end at `at`.
+    """Return the closed lines of the present and the last month, including the given open lines, which end at `at`.
 
-    Too many lines are merged.
+    If there are too many lines, some are merged.
     """
     month = month_of(at)
     kept = [*lines, *(each for line in ended for each in closed(line, at))]

@@ -41,7 +41,7 @@ def price_text(price: float | None) -> str:
 def cost_of(line: Line, catalog: Catalog) -> Fraction | None:
     """Return the exact cost of a line by its own price.
 
-    A line without a price gets the present one; None if there is none.
+    For a line without a price, the present price is used; return None if there is none.
     """
     if is_priced(line):
         charge = charge_of(line)

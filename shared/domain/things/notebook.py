@@ -56,7 +56,7 @@ MAY_HAVE_RUN = RESTING | {
 
 
 class InstanceRef(Struct, frozen=True, kw_only=True):
-    """The identity of an instance. An instance id is unique only within its zone."""
+    """The identity of an instance: zone and id, because an id is unique only within its zone."""
 
     instance_id: InstanceId
     zone: str
@@ -141,7 +141,7 @@ class ObservedNotebook(Struct, frozen=True, kw_only=True):
         return self.state is not NotebookState.ACTIVE or self.health not in NOT_WELL
 
     def answers(self, now: datetime) -> bool:
-        """Return False if it runs, and a fresh report says that JupyterLab does not answer.
+        """Return False if the instance runs and a fresh report says that JupyterLab does not answer.
 
         An old report does not count.
         """
@@ -186,7 +186,7 @@ NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
 
 
 def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[str, str]:
-    """Return the labels that assign cost to a user: user key, profile, cost centre, managed-by, and the labels of the profile."""
+    """Return the labels that assign costs to a user: user key, profile, cost centre, `managed-by`, and the labels of the profile."""
     labels = dict(profile.labels)
     labels |= {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: user_key, LABEL_PROFILE: label_value(profile.name)}
     if cost_center:

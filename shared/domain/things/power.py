@@ -53,9 +53,9 @@ _STOPPED = {
 
 
 class PowerReason(Struct, frozen=True, kw_only=True):
-    """A cause with its time (idle or unobserved since then, else None).
+    """A cause, and for an idle stop or missing activity data the time since which that held.
 
-    For a record of an earlier version, it also has the record's text, else "".
+    For a record of an earlier version, it also has the text of that record.
     """
 
     cause: PowerCause
@@ -80,7 +80,7 @@ class PowerReason(Struct, frozen=True, kw_only=True):
         return _STOPPED[self.cause] if self.cause is PowerCause.STOPPED_BY_PERSON else f"{self}"
 
     def __str__(self) -> str:
-        """Return the reason for people, as a part of a sentence."""
+        """Return the reason in words, as a part of a sentence for people."""
         if self.words:
             return self.words
         since = f"{self.since:%Y-%m-%d %H:%M} UTC" if self.since is not None else "an unknown time"

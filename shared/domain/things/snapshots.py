@@ -91,11 +91,11 @@ class RestoreWish(Struct, frozen=True, kw_only=True):
 
 
 class Rollback(Struct, frozen=True, kw_only=True):
-    """A requested restore under way on the instance `instance_uid`.
+    """A requested restore that is under way on the instance `instance_uid`.
 
     `wish` is the request. `before` is the snapshot of the present files, "" until it is READY. `failures` counts failed
-    attempts. `is_hurt`: an attempt failed after it began, so the disk may hold neither state; one of the two snapshots
-    must be restored. `goes_back`: the one to restore is `before`.
+    attempts. `is_hurt`: an attempt failed after it began, so the disk may hold neither state, and one of the two
+    snapshots must be restored. `goes_back`: that one is `before`.
     """
 
     wish: RestoreWish
@@ -147,8 +147,8 @@ class Dormancy(Struct, frozen=True, kw_only=True):
     When it is put away, its files are in a snapshot and its instance is deleted until its owner starts it.
 
     `unused_since` is the time of its last use, or of its stop. `warned` has the days before the end for which the owner
-    was warned. `promised`: it is not put away before this moment, because of a late warning. `away_since` is the time
-    at which the deletion was decided, None before.
+    was warned. `promised`: because of a late warning, the notebook is not put away before this time. `away_since` is
+    the time at which the deletion was decided, None before.
     """
 
     unused_since: datetime
@@ -169,7 +169,7 @@ class SnapshotState(StrEnum):
 
 
 class SnapshotSeen(Struct, frozen=True, kw_only=True):
-    """A snapshot as it was read: sizes in bytes and GB, `source_disk` as `zones/Z/disks/D`, Compute Engine's own numeric id."""
+    """A snapshot as it was read. Sizes are in bytes and GB, `source_disk` has the form `zones/Z/disks/D`, and the id is Compute Engine's numeric one."""
 
     name: str
     state: SnapshotState

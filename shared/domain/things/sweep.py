@@ -1,6 +1,6 @@
 """The kinds of sweep.
 
-A new kind is a row here; mypy and a test of jobs, metrics and alerts report what else it needs.
+To add a kind, add a row here. mypy and a test of jobs, metrics and alerts then report what else is missing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ class Sweep(StrEnum):
         """Return True if this sweep handles dead letters at its end.
 
         The due sweep does not: it should cost a single listing if nothing is due. The roster sweep does not either,
-        because it takes long enough.
+        because it already takes long.
         """
         return self in {Sweep.IDLE, Sweep.DRIFT}

@@ -10,7 +10,7 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 def zone_of(name: str) -> tzinfo:
     """Return the time zone of that name of the IANA database, such as `Europe/Berlin`. Raise `ValueError`, `OSError` or `KeyError` for none.
 
-    The import of `zoneinfo` is late: it costs a cold start 2 ms, and few messages need it.
+    `zoneinfo` is imported late, because it would cost each cold start 2 ms, and few messages need it.
     """
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - see above
 

@@ -1,7 +1,8 @@
 """The execution of administrators' decisions about many users: check the signature, the right to decide and the list, then act.
 
-Of the page's data, only the assertion that Identity-Aware Proxy signed is trusted. A decision is an object that stays
-until it has taken effect. So after a crash the next tick continues: each user's own record says whether the decision has reached it.
+Of the data that the page writes, only the assertion signed by Identity-Aware Proxy is trusted. A decision is an object
+that is kept until it has taken effect. After a crash the next tick continues: each user's record shows whether the
+decision was already applied to it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from shared.engine.ports.guard import WaitingDecision
 
 
 class Fault(StrEnum):
-    """The reason why a decision does not count. Bounded: it is a metric label."""
+    """The reason why a decision does not count. The list is closed, because the value is a metric label."""
 
     NO_DECISION = "NoDecision"
     NOT_SIGNED = "NotSigned"
@@ -59,7 +60,7 @@ class Fault(StrEnum):
 
 
 def try_take_up_decisions(deps: Deps) -> None:
-    """Carry out the waiting decisions, and leave to the next tick what fails now."""
+    """Carry out the waiting decisions. A decision that fails now is left to the next tick."""
     try:
         take_up_decisions(deps)
     except BenchkeeperError as error:
@@ -233,7 +234,7 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Continue a halted rollout, or roll it back. If the deploying user is known, one other administrator is enough."""
+    """Continue a halted rollout, or roll it back. If it is known who deployed, one other administrator is enough."""
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:
@@ -284,7 +285,7 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
             proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
         )
     except RefusedError as error:
-        deps.log.warning("Approved policy has changed since", digest=proposal.digest, detail=error.detail)
+        deps.log.warning("Approved policy has changed since the approval", digest=proposal.digest, detail=error.detail)
         return True
     return _cleared(put.approved, proposal.digest, tuple(by), deps)
 
@@ -292,7 +293,8 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
 def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
     """Return the users who may not decide about a configuration: the one who deployed it, and those whose access it changes.
 
-    Users whose notebook is only changed or replaced may decide: otherwise no user could decide about a new image for all.
+    Users whose notebook is only changed or replaced may decide; otherwise nobody could approve a new image for
+    everybody.
     """
     keys = {each.user_key for each in proposal.impact.entries if ACCESS & set(each.steps)}
     with contextlib.suppress(InvalidMessageError):
@@ -301,7 +303,7 @@ def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
 
 
 def clear_losers(impact: Impact, digest: str, deps: Deps) -> None:
-    """Clear the users who lose access by a harmless change, so that they lose it now.
+    """Write a clearance for each user who loses access by a change below the limits, so that the cut happens now.
 
     If a record cannot be written now, its cut takes a slot later, or waits.
     """
@@ -330,7 +332,7 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
 
 
 def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[UserKey], deps: Deps) -> Vote | None:
-    """Return the decision as a vote; None if it does not count: then it is removed and logged."""
+    """Return the decision as a vote. A decision that does not count is removed and logged; return None for it."""
     try:
         subject = deps.sign_in.subject_of(decision.assertion, waiting.created_at)
     except NotSignedInError as error:

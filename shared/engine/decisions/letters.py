@@ -21,7 +21,7 @@ from shared.engine.ports.inbox import LetterRow
 
 
 class Became(StrEnum):
-    """The result for one dead letter. Bounded: it is written to the log."""
+    """The result for one dead letter. The value is written to the log, so the list is closed."""
 
     REPLAYED = "replayed"
     DISMISSED = "dismissed"
@@ -29,7 +29,7 @@ class Became(StrEnum):
 
 
 def letter_digest(row: LetterRow) -> str:
-    """Return the digest by which a page and a decision name a dead letter; a second delivery of the same message has the same one."""
+    """Return the digest that identifies a dead letter on a page and in a decision. A second delivery of a message has the same digest."""
     return digest_of(json.dumps(["letter", row.letter_id, row.sent_at.isoformat()]).encode())
 
 
@@ -46,7 +46,7 @@ def waiting_letter(digest: str, deps: Deps) -> LetterRow | None:
 
 
 def carry_out_letter(row: LetterRow, verdict: Verdict, by: str, deps: Deps) -> Became:
-    """Replay or dismiss a dead letter. Safe to repeat: known news has no effect.
+    """Replay or dismiss a dead letter. Safe to repeat: an event that was folded in before has no effect.
 
     A replay that fails is noted on the dead letter, which keeps waiting; the page shows the new reason.
     """

@@ -1,6 +1,7 @@
 """The execution of a decision about a list of users.
 
-Each record gets a clearance, or the cut is marked as a mistake, by the record's present state.
+An approval writes a clearance into each record; a rejection marks the cut as a mistake. The present state of each
+record decides if the decision still applies to it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Outcome(StrEnum):
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that counts. `subject` is the key of the deciding user; `concerned` is True if only a team of one may give it."""
+    """A decision that counts. `subject` is the key of the deciding user. `concerned` is True if the decision affects that user, which is allowed only in a team of one."""
 
     waiting: WaitingDecision
     decision: Decision
@@ -66,7 +67,7 @@ def standing_of(
 ) -> Standing:
     """Return the state of a list.
 
-    One rejection is enough; approval needs two votes, or one that stood long enough without objection.
+    One rejection is enough. An approval needs two votes, or one vote to which nobody objected for long enough.
 
     Without `alone` one approval is never enough, however long it stands without objection. With a verified author one approval of
     another user is enough; `approvers: 1` is a team of one, whose approval counts at once.

@@ -102,7 +102,7 @@ def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
 
 
 def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Proposed:
-    """Put a policy in force if it is harmless; otherwise let it wait. Idempotent.
+    """Put a policy in force if it exceeds no limit; otherwise store it as waiting for approval. Idempotent.
 
     `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only
     if it was deployed after the one in force. A waiting proposal is judged again if the policy in force has changed
@@ -222,10 +222,11 @@ def waiting(deps: Deps) -> tuple[Proposal, ...]:
 def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Sequence[str]) -> PutInForce:
     """Put an approved policy in force for exactly the users of the approved list. Idempotent.
 
-    `impact_digest` is that of the list that the users in `approved_by` saw. All users are judged again. A user who is not in the list,
-    or whose entry differs by now, is left out of `policy/approved/<digest>` and logged. A user who needs no entry any more is left out.
-    If the entries that are new or differ are above the limits of a change without approval, the policy is not put in force. The new list
-    then waits in place of the old one, and `RefusedError` is raised.
+    `impact_digest` is that of the list that the users in `approved_by` saw. All users are judged again. A user who is
+    not in the list, or whose entry differs by now, is left out of `policy/approved/<digest>` and logged. A user who is
+    no longer affected is left out. If the entries that are new or differ are above the limits of a change without
+    approval, the policy is not put in force. The new list then waits in place of the old one, and `RefusedError` is
+    raised.
     """
     by = tuple(dict.fromkeys(approved_by))
     for _ in range(_TRIES):
@@ -233,7 +234,7 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
         if current is not None and current.digest == digest:
             return _done(current, digest, deps)
         if current is None or proposal is None or deps.policies.rejected(digest) is not None:
-            raise _refused("This change does not wait any more.", f"no policy {digest[:40]} waits")
+            raise _refused("This change is no longer waiting.", f"no policy {digest[:40]} waits")
         before, after = (with_content(deps.base_policy, each) for each in (current.content, proposal.content))
         _check_approval(proposal, before, impact_digest=impact_digest, by=by)
         judged = impact_of_policy(after, deps, before=before)
@@ -242,7 +243,7 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
             fresh = replace(proposal, base=current.digest, impact=judged.impact, excesses=judged.excesses)
             deps.policies.propose(replace(fresh, excesses=fresh.excesses or proposal.excesses))
             raise _refused(
-                "The change is another one by now: look at the new list, and agree to that.",
+                "The change is different by now: check the new list, and approve that.",
                 f"{len(left_out)} people are not in the approved list of {digest}",
             )
         agreed = _agreed(proposal.impact, judged.impact)
@@ -268,16 +269,18 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
     """Raise `RefusedError` if there are too few approvals by the guard in force.
 
-    So a proposed guard cannot lower the number that it needs itself.
+    So a proposed guard cannot lower the number of approvals that it needs itself.
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(
-            "The change is another one by now: look at the new list, and agree to that.",
+            "The change is different by now: check the new list, and approve that.",
             f"approved was {impact_digest[:40]}, {proposal.impact.digest} waits",
         )
     others = [each for each in by if each.lower() != proposal.author.lower()]
     if not by or (before.guard.approvers > 1 and not others):
-        raise _refused("Somebody else than who deployed this must agree to it.", "approved by nobody but the author")
+        raise _refused(
+            "It must be approved by a person other than the one who deployed it.", "approved only by the author"
+        )
 
 
 def _report_left_out(digest: str, left_out: tuple[Effect, ...], deps: Deps) -> None:

@@ -48,7 +48,7 @@ _BY_GROUP = frozenset({CutClass.GROUP, CutClass.POLICY})
 
 
 class Effect(StrEnum):
-    """The effect of a decision. Bounded: it is written to the log."""
+    """The effect of a decision. The value is written to the log, so the list is closed."""
 
     DONE = "done"
     DIFFERENT = "different"  # no longer waiting, or the state changed meanwhile: the decision does not cover it
@@ -64,7 +64,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> str:
-        """The keys as one line of text."""
+        """The keys of the users in `by`, as one line of text."""
         return " and ".join(self.by)
 
     @property
@@ -203,7 +203,7 @@ def _no_rename(answer: Answer, deps: Deps) -> Effect:
 
 
 def holders(question: Question, deps: Deps) -> tuple[Stored, Stored] | None:
-    """Return the records of an address's two holders if the question is open or half answered; None otherwise."""
+    """Return the records of an address's two holders if the question is open, or if a crash interrupted its answer; None otherwise."""
     old, new = (load_mended(key, deps) for key in question.people)
     if old is None or new is None or (old.record.user_key, new.record.user_key) != question.people:
         return None  # one key leads to the other: they are merged already
@@ -283,7 +283,7 @@ def _release(answer: Answer, deps: Deps) -> Effect:
 
 
 def _group(answer: Answer, deps: Deps) -> Effect:
-    """Make the change of the group count, or never count; then judge all users on the list again.
+    """Approve or reject the change of the group; then judge all users on the list again.
 
     All users who lose access by it must be on the list: with a further user, it is another question.
     """
@@ -304,12 +304,12 @@ def _group(answer: Answer, deps: Deps) -> Effect:
         return _looked_at(answer, deps)
     raise ConflictError(
         user_message="The stored group changes are being updated by another process. Benchkeeper tries again.",
-        detail=f"the book of groups changed under {_TRIES} attempts to write it",
+        detail=f"the group book changed during {_TRIES} attempts to write it",
     )
 
 
 def _looked_at(answer: Answer, deps: Deps) -> Effect:
-    """Judge all users on the list by the book as it is now. Their loss of access by it was approved."""
+    """Judge all users on the list by the present group book. Their loss of access was approved."""
     deps.books.current(fresh=True)
     policy = deps.policy
     deps.workers.run([partial(_look_at, key, answer, policy, deps) for key in answer.question.people])

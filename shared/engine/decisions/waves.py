@@ -119,7 +119,7 @@ def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
 
 
 def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
-    """Return the policy in force with its rollout if that is halted; None otherwise."""
+    """Return the policy in force together with its rollout; None unless the rollout is halted."""
     current = deps.policies.load()
     if current is None or current.rollout is None or current.rollout.state is not RolloutState.HALTED:
         return None
@@ -129,7 +129,7 @@ def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:
 def count(
     rollout: Rollout, rows: Iterable[RecordRow], seen: Seen, unreachable: frozenset[str], policy: Policy, now: datetime
 ) -> Counts:
-    """Return the counts of the users whose turn has come, as far as listings show."""
+    """Count the users whose turn has come, by standing, from listings alone."""
     return counts_of(
         standing
         for row in rows

@@ -240,10 +240,10 @@ def _why_not(letter: DeadLetter) -> str:
     if letter.is_cut:
         return (
             f"The message had {letter.size:,} bytes, of which {len(letter.body):,} were kept: it cannot be replayed. "
-            "Ask its sender for a smaller one."
+            "Ask the sender for a smaller message."
         )
     if letter.row.function == "tick":
-        return "A tick is not replayed: the next one does its work."
+        return "A tick is not replayed, because the next tick does the same work."
     return ""
 
 
@@ -311,7 +311,7 @@ def fold_one(
 ) -> list[tuple[UserRecord | None, UserRecord]]:
     """Return the records that `intake.accept` would write, before and after.
 
-    The same object twice for a record that would not change.
+    Both are the same object if the record would not change.
 
     `folded` has the records that earlier news of this replay changed.
     """

@@ -1,4 +1,4 @@
-"""The end of access for a leaver whose record cannot be used, by what the cloud itself shows.
+"""The end of access for a leaver whose record cannot be used, decided only by the state of the cloud.
 
 Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read. Instances are
 only stopped and accounts only disabled, both of which can be undone. Nothing is deleted, and the record is not written. The message is
@@ -54,7 +54,7 @@ class CutByLabel(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Return True if nothing is left to try."""
+        """Return True if no resource is left to stop or disable."""
         return not self.failed and not self.unreachable
 
 

@@ -38,7 +38,7 @@ def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserK
         return tuple(concerned)
     raise ConflictError(
         user_message="The stored group changes are being updated by another process. Benchkeeper tries again.",
-        detail=f"the book of groups changed under {_TRIES} attempts to write it",
+        detail=f"the group book changed during {_TRIES} attempts to write it",
     )
 
 

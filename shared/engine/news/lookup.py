@@ -108,7 +108,7 @@ def _first(event: LifecycleEvent, free: list[UserEmail], deps: Deps) -> Target:
         domain = email.rpartition("@")[2]
         if not deps.policy.people.knows_domain(domain):
             raise UnsupportedMessageError(
-                user_message=f"Nobody of {domain} is known, and people of that domain are given nothing.",
+                user_message=f"No user of {domain} is known, and people of that domain cannot get access.",
                 detail=f"a cut of an unknown person of {domain}",
             )
     return Target(user_key=user_key_for(email), email=email, stored=None)

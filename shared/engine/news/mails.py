@@ -41,7 +41,7 @@ MANAGER = "manager"  # the attribute of HR that names the address of a user's ma
 
 
 def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
-    """Send this mail if it is due, and return its outcome. Any number of calls send it once.
+    """Send this mail if it is due, and return its outcome. Repeated calls send it at most once.
 
     Raise what `Records.load` and `save` raise: the message is then delivered again. After the claim, sending raises no
     error.
@@ -75,7 +75,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
 
 
 def _with_time_left(mail: Mail, now: datetime) -> Mail:
-    """Return the mail. If a last warning could not be sent in time, it grants a day from now."""
+    """Return the mail. A last warning that could not be sent in time names a deadline one day from now."""
     named = mail.time("at")
     if mail.stage not in WARNINGS or mail.facts.get("days") != str(min(WARNED_BEFORE)) or named is None:
         return mail
@@ -85,9 +85,8 @@ def _with_time_left(mail: Mail, now: datetime) -> Mail:
 def recipients_of(mail: Mail, record: UserRecord, ports: MailPorts, deps: Deps, now: datetime) -> tuple[str, ...]:
     """Return the recipients: the user, or for a leaver the manager, else the configured addresses.
 
-    The former must be of the users' domains.
-
-    A manager who has no access any more, or who is the leaver, is not told.
+    The address of a user or manager must be in one of the configured domains. A manager who has left, or who is the
+    leaver, is replaced by the configured addresses.
     """
     people = deps.policy.people
     if mail.stage not in ABOUT_A_LEAVER:

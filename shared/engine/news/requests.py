@@ -42,7 +42,7 @@ _HOLDS = frozenset({WishKind.HOLD, WishKind.RELEASE})
 
 
 class Fault(StrEnum):
-    """The reason why a request is ignored. Bounded: it is a metric label."""
+    """The reason why a request is ignored. The list is closed, because the value is a metric label."""
 
     NO_WISH = "NoWish"
     NOT_SIGNED = "NotSigned"

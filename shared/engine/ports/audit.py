@@ -1,7 +1,7 @@
 """The port of the audit: objects that are created once and never changed, and the copy of a manifest's digest in the log.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
+is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LoggedDigest(Struct, frozen=True, kw_only=True):
 class Audit(Protocol):
     """The audit's bucket, in which nothing is changed or deleted, and its log.
 
-    Calls do not wait long: a refusal must not delay a cut.
+    Calls have short timeouts, because a slow or refused call must not delay a cut.
     """
 
     def put(self, name: str, content: bytes) -> bytes:
@@ -50,7 +50,7 @@ class Audit(Protocol):
         """Yield the digests in the log of these days."""
 
     def keep(self, name: str, content: bytes) -> None:
-        """Create an object beside the records for entries that were refused; an existing object of that name is not an error."""
+        """Store refused entries as an object in the bucket of records; an existing object of that name is not an error."""
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
         """Yield the name and content of each object that `keep` made."""

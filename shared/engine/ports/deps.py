@@ -1,7 +1,8 @@
 """The engine's dependencies, `Deps`, and the ports of the process itself: its clock, its log, its workers.
 
-`shared.wiring` or a test builds `Deps`. Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+`shared.wiring` or a test builds `Deps`. A method of a port may raise `RetryableError` or `PermanentError`
+(`shared.domain.things.errors`); any other exception is a bug. Adapters in `shared.cloud` implement the ports; tests
+have their own fakes.
 """
 
 from __future__ import annotations
@@ -48,23 +49,20 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """The clock: the current time, and the real seconds of this process."""
+    """The port for time: the current time in UTC, and a counter of real seconds."""
 
     def now(self) -> datetime:
         """Return the current time, aware, in UTC."""
 
     def monotonic_s(self) -> float:
-        """Return real seconds, to bound the work of one process; never for anything that is saved."""
+        """Return seconds of real time since an arbitrary start. Use them for time limits within a process, and never store them."""
 
     def speed(self) -> float:
-        """Return the number of seconds by which `now` advances in a real second.
-
-        It is 1, except for the embedded cloud's clock.
-        """
+        """Return the seconds by which `now` advances in one real second: 1, except with the embedded cloud's clock."""
 
 
 class Workers(Protocol):
-    """A runner of independent jobs. Only this port starts threads, so that a simulator can order them."""
+    """The port that runs independent jobs. Only this port starts threads, so that a simulator can control their order."""
 
     def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
         """Run all jobs, at most `at_once` at a time, and return their results in the order of the jobs.
@@ -89,10 +87,10 @@ class Log(Protocol):
 class Deps(Struct, frozen=True, kw_only=True):
     """The engine's dependencies; built by `shared.wiring` or by a test.
 
-    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these files and when,
-    if known. The members of the groups of `roles` may look after other users, each as far as the role goes. `roster_sources` are the lists of
-    everybody that the settings name. `mail` sends messages to users; None: they are switched off.
-    `parse_letter` reads the message of a dead letter by the sources of a policy; it raises `PoisonError` if the message cannot be used.
+    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these
+    files and when, if known. `roles` names the groups whose members may act for other users. `roster_sources` are the
+    configured rosters. `mail` sends messages to users; None if messages are switched off. `parse_letter` reads the
+    message of a dead letter by the sources of a policy; it raises `PoisonError` if the message cannot be used.
     """
 
     records: Records

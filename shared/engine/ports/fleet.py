@@ -1,7 +1,7 @@
 """Ports of the fleet lists that sweeps keep for the pages, and of costs.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
+is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class FleetDraft(Protocol):
 
 
 class MonthDraft(Protocol):
-    """The metered lines of a month that is over, while they are stored."""
+    """A file of the metered lines of one past month that is being written, user by user."""
 
     def add(self, user_key: UserKey, lines: tuple[Line, ...]) -> None:
         """Add a user's lines without a call; lines of other months are left out."""
 
     def write(self) -> None:
-        """Store the month, replacing its earlier version, and its sum among those of the last twelve months."""
+        """Store the month in place of an earlier version, and store its sum with those of the last twelve months."""
 
 
 class FleetIndex(Protocol):

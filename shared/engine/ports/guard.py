@@ -1,7 +1,8 @@
 """Ports of the guard against mass changes (slots, the policy in force, decisions made on the page), and of seats.
 
-The port of the seats names the users who count under a group's limit, and those who wait for a place. Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+The port of the seats names the users who count under a group's limit, and those who wait for a place. A method of a
+port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception is a bug.
+Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class WaitingDecision(Struct, frozen=True, kw_only=True):
-    """The object of a decision. `created_at` is Cloud Storage's own time. `place` is the adapter's address of the object.
+    """The object of a decision. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
 
     `shown` is the page's note beside the decision, for display only: it is not verified, so no decision depends on it.
     """
@@ -50,7 +51,7 @@ class Slot(Struct, frozen=True, kw_only=True):
 
 
 class GivenVote(Struct, frozen=True, kw_only=True):
-    """A decision that counted: by whom (a user key), the verdict, and Cloud Storage's time of it."""
+    """A decision that counted: the key of the deciding user, the verdict, and the creation time of the decision's object."""
 
     by: str
     verdict: Verdict
@@ -58,10 +59,7 @@ class GivenVote(Struct, frozen=True, kw_only=True):
 
 
 class DecidedList(Struct, frozen=True, kw_only=True):
-    """A list that was decided, for pages. `verdict` was written to the records; `at` is the time of its oldest vote.
-
-    `cause` and `source` are those of the list, which its digest does not tell.
-    """
+    """A list that was decided, as pages show it. `verdict` was written to the records; `at` is the time of its oldest vote. `cause` and `source` are stored because they cannot be derived from the digest."""
 
     digest: str
     verdict: Verdict
@@ -191,7 +189,7 @@ class Decisions(Protocol):
 
 
 class Seat(Struct, frozen=True, kw_only=True):
-    """A seat that was taken at least once. `holder` is empty while it is free, `at` is Cloud Storage's own time of the last change.
+    """A seat that was taken at least once. `holder` is empty while the seat is free; `at` is the time of the last change by Cloud Storage's clock.
 
     `generation` is that of the object; the next change must name it.
     """
@@ -231,7 +229,7 @@ class Seats(Struct, frozen=True, kw_only=True):
 
 
 class SeatStore(Protocol):
-    """The stored seats. Groups are named by their addresses. Every method may raise `BenchkeeperError`, and nothing else on purpose."""
+    """The stored seats. Groups are named by their addresses. Every method may raise `BenchkeeperError`; any other exception is a bug."""
 
     def look(self, group: str) -> Seats:
         """Return the seats of a group and its waiting users, by one listing."""
@@ -249,7 +247,7 @@ class SeatStore(Protocol):
         """Store that all members who had an environment when the group became limited have a seat. Idempotent."""
 
     def wait(self, group: str, waiter: SeatWaiter) -> None:
-        """Note that a user waits; it replaces the user's earlier note."""
+        """Store a note that the user waits, in place of the user's earlier note."""
 
     def wait_no_more(self, group: str, holder: UserKey) -> None:
         """Remove the user's note; a missing note is not an error."""
@@ -258,7 +256,7 @@ class SeatStore(Protocol):
         """Return the cost of a group's people by the last sweep; None before the first sweep. Cached for a minute."""
 
     def note_spending(self, group: str, spending: Spending) -> None:
-        """Store the cost of a group's people; the last write wins, because each counts all people."""
+        """Store the cost of a group's people. The last write wins, because each write has the complete sum."""
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:
-        """Yield (group, its seats) for each of these groups, by one listing in all."""
+        """Yield (group, its seats) for each of these groups, with a single listing for all groups."""

@@ -1,7 +1,7 @@
 """Ports of incoming data: requests from the page, dead letters, sign-ins, and relayed messages.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
+is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LetterRow(Struct, frozen=True, kw_only=True):
-    """The part of a dead letter that a listing gives without reading it. `place` is the adapter's address of the dead letter.
+    """The part of a dead letter that a listing shows without reading the object. `place` locates the object for the adapter.
 
     `letter_id` is the message's own id, so a second delivery of a message is the same dead letter. `sent_at` is the time of publishing.
     `function` names the function that received the message, if known. `users` are the users whom the message names. `cuts` is True if the
@@ -45,7 +45,7 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 
     @property
     def ends_access(self) -> bool:
-        """Return True if the message states that a user leaves, or looks like it and could not be read as far as that."""
+        """Return True if the message states that a user leaves, or may state it but could not be read completely."""
         return self.cuts or self.reason == Reason.LEAVER_NOT_UNDERSTOOD.value
 
 
@@ -71,7 +71,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class WaitingWish(Struct, frozen=True, kw_only=True):
-    """The object of a request below `wishes/`. `created_at` is Cloud Storage's own time. `place` is the adapter's address of the object.
+    """The object of a request below `wishes/`. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
 
     `name` is the object's own name, without the user's prefix. `shown` is the request as the listing gives it, for the page;
     None if the listing has nothing readable.
@@ -93,13 +93,13 @@ class InboxFolders(Struct, frozen=True, kw_only=True):
 
 
 class SignIn(Protocol):
-    """The identification of a page's user."""
+    """The port that identifies the user of a page by Identity-Aware Proxy's signed header."""
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
         """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
 
     def assertion(self, headers: Mapping[str, str]) -> str:
-        """Return the signed header's value, not yet verified, so that it can be stored with a request."""
+        """Return the value of the signed header without verifying it, to be stored with a request."""
 
     def subject_of(self, assertion: str, at: datetime) -> UserEmail:
         """Return the user for whom this assertion was signed, if it was valid at `at`; raise `NotSignedInError` otherwise."""
@@ -125,7 +125,7 @@ class Inbox(Protocol):
 
 
 class Wake(Protocol):
-    """The request for a pass, sent without waiting for the pass."""
+    """The port that requests a pass over one user without waiting for it."""
 
     def __call__(self, user_key: UserKey) -> None:
         """Request a pass soon; if this fails, the tick makes the pass within a minute."""
@@ -141,7 +141,7 @@ class DeadLetters(Protocol):
         """Store the dead letter so that `rows` finds it. Idempotent: a second call for the same dead letter keeps the first."""
 
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
-        """Yield the rows of all dead letters sent in [since, until), oldest first, as far as a listing tells."""
+        """Yield the rows of all dead letters sent in [since, until), oldest first. The dead letters themselves are not read."""
 
     def read(self, row: LetterRow) -> DeadLetter:
         """Return the whole dead letter of a row."""

@@ -1,7 +1,7 @@
 """Ports of the messages to users: the topic that asks for a mail, the words, the mail server and the chat.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose; those that send raise `NotAcceptedError`. Adapters in `shared.cloud` implement the ports.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`), and a method that
+sends may raise `NotAcceptedError`; any other exception is a bug. Adapters in `shared.cloud` implement the ports.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ class MailServer(Protocol):
 
 
 class Chat(Protocol):
-    """The web hook of a chat room of the administrators."""
+    """The webhook of the administrators' chat room."""
 
     def post(self, letter: Letter) -> None:
         """Post the subject and the text. Raise `NotAcceptedError` if the room does not accept it."""
 
 
 class MailPorts(Struct, frozen=True, kw_only=True):
-    """The ports for messages to users, as far as they are configured.
+    """The configured ports for messages to users.
 
     `about_leavers` are the addresses for mails about a leaver without a known manager.
 

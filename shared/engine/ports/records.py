@@ -1,7 +1,7 @@
 """Ports of stored data about users: records, their rows, addresses, person numbers, and the group book.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
+is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DueHint(Struct, frozen=True):
 
 
 class DueClaim(Struct, frozen=True, kw_only=True):
-    """A sweep's claim of a part of the due users. `holder` is that sweep; `at` is Cloud Storage's own time."""
+    """A sweep's claim of a part of the due users. `holder` is that sweep; `at` is the time of the claim by Cloud Storage's clock."""
 
     part: int
     holder: str
@@ -73,16 +73,16 @@ class Records(Protocol):
         """
 
     def put_back(self, found: Recoverable, record: UserRecord | None) -> None:
-        """Write `record` (None: the pointer that was found) over the examined object; raise `ConflictError` if that changed since."""
+        """Replace the examined object by `record`, or by the pointer that was found if `record` is None. Raise `ConflictError` if the object has changed since."""
 
     def examine(self, user_key: UserKey) -> Examined:
-        """Judge the object of exactly this key and, if it is damaged or gone, its older versions, the newest first.
+        """Examine the object of exactly this key. If it is damaged or gone, examine its older versions, newest first.
 
         Raise `NewerRecordError` if a newer program wrote the newest undamaged version: nothing may be written over it.
         """
 
     def rows(self) -> Iterator[RecordRow]:
-        """Yield the rows of all records, as far as a listing shows."""
+        """Yield the rows of all records from one listing, without reading the records."""
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
         """Yield the rows of the same listing, and the keys of objects without a row: damaged ones, and pointers of earlier programs."""

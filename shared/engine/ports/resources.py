@@ -1,7 +1,7 @@
 """Ports of a user's cloud resources: instances, accounts, snapshots, clusters, templates, and evidence of their use.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
+is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Accounts(Protocol):
         """Create the account. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it is not ours."""
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:
-        """Set the account's IAM policy so that only this user (None: no user) may act as it. Read, change, write; retry on conflict."""
+        """Set the account's IAM policy so that only this user (None: no user) may act as the account. A conflicting write is retried."""
 
     def enable(self, account_id: AccountId) -> None:
         """Enable the account; an enabled one is not an error."""
@@ -232,7 +232,7 @@ class Vm(Protocol):
 
     @property
     def ref(self) -> InstanceRef:
-        """The instance."""
+        """The zone and id of the VM's instance."""
 
     @property
     def gce_instance_id(self) -> str:
@@ -243,7 +243,7 @@ class ActivitySource(Protocol):
     """The source of evidence of use."""
 
     def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
-        """Return the evidence of use over the last `window` by instance id, computed when a key is read.
+        """Return a mapping from instance id to the evidence of use in the last `window`. Each value is computed when it is read.
 
         If nothing could be read for an instance, its evidence says so.
         """

@@ -1,7 +1,7 @@
 """Ports of the roster: the place from which the list of all people is read, and the sweep's memory of it.
 
-Every method of a port may raise `RetryableError` or `PermanentError` of `shared.domain.things.errors`, and nothing else on
-purpose. Adapters in `shared.cloud` implement the ports; tests bring fakes of their own.
+A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
+is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StoredRoster(Struct, frozen=True):
 
 
 class ReportRow(Struct, frozen=True, kw_only=True):
-    """A difference of the last reading. `stated` are the groups or "employment", each with + or -; `outcome` is a `RosterOutcome`'s value."""
+    """A difference found by the last reading. `stated` names groups or "employment", each with a leading + or -; `outcome` is the value of a `RosterOutcome`."""
 
     user_key: UserKey
     stated: tuple[str, ...]

@@ -18,7 +18,7 @@ from shared.engine.ports.deps import Deps
 def log_alerts(before: UserRecord, after: UserRecord, deps: Deps) -> None:
     """Log the alerts about `after`.
 
-    They are the facts for administrators that `before`, the record as last written, does not show yet.
+    An alert is logged for each fact in `after` that `before`, the record as last written, does not have.
     """
     _log_needs(before, after, deps)
     _log_broken_promise(before, after, deps)

@@ -2,8 +2,8 @@
 
 The record is the outbox, and each pass copies waiting lines to create-only objects.
 
-Every writer of records saves through `save`. A pass copies lines in their order, by one create. A line is copied once
-its outcome is known; if the process of an intent has ended, its outcome counts as unknown after `LAPSES`. If another
+All code that writes records uses `save`. A pass copies lines in order, with one create. A line is copied once its
+outcome is known; if the process of an intent has ended, its outcome counts as unknown after `LAPSES`. If another
 process copied first, its object counts, and the remaining lines follow it in a later pass. A refused copy does not stop
 a pass: the lines stay in the record, and a later pass tries again.
 """
@@ -62,7 +62,7 @@ def with_mails_due(record: UserRecord, before: UserRecord | None, deps: Deps) ->
 
 
 def waits(record: UserRecord) -> bool:
-    """Return True if a line of the history is not copied out yet."""
+    """Return True if a line of the history is not yet copied to the audit."""
     return any(line.waits for line in record.status.story)
 
 
@@ -74,7 +74,7 @@ def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord
 
 
 def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record without the lines that could be copied out; with a time for the next attempt if lines are left.
+    """Copy waiting lines to the audit. Return the record without them; if some are left, with a time for the next attempt.
 
     `saved` is the record as it was last written: the pseudonym must be in it, because a crash would otherwise leave
     entries that no record links to a user.
@@ -134,13 +134,13 @@ def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecor
 
 
 def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -> None:
-    """Write entries of calls about users who have no record to write.
+    """Write audit entries of calls about users without a usable record.
 
     Each user and day has a separate chain, found by one listing.
 
-    The key is that of the user, or the pseudonym of an erased one. Entries that the audit refuses are kept beside the
-    records, and the hourly sweep writes it (`copy_kept_cuts`). If that is refused, too, the log alone has the calls:
-    the cut is not delayed.
+    The key is that of the user, or the pseudonym of an erased one. Entries that the audit refuses are stored beside the
+    records, and the hourly sweep writes them (`copy_kept_cuts`). If storing them fails, too, only the log has the
+    calls, because the cut must not wait.
     """
     now = deps.clock.now()
     for key, calls in cuts.items():

@@ -63,8 +63,8 @@ def change_record(
 ) -> Accepted | None:
     """Write a change of one user's record; return None if there is no record.
 
-    `change` returns the same object for no change. With `wakes` a pass follows soon; with `mends` a damaged record is repaired before
-    that.
+    `change` returns the same object for no change. With `wakes`, a pass follows soon. With `mends`, a damaged record is
+    repaired first.
     """
     for _ in range(_TRIES):
         stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)

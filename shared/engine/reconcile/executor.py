@@ -95,7 +95,7 @@ def _do(action: Action, plan: Plan, deps: Deps) -> Outcome:
         case _:
             raise AssertionError(f"nothing carries out {type(action).__name__}")
     deps.log.info(
-        "Asked for a change",
+        "Requested a change",
         user=plan.record.user_key,
         action=type(action).__name__,
         operation=operation.name if operation is not None else cluster_operation or "",

@@ -42,10 +42,11 @@ from shared.engine.ports.deps import Deps
 def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observed:
     """Return the observation of this user's resources now.
 
-    With `thorough` including copies that are believed to be in order.
+    With `thorough`, the copies that the record lists as READY are read, too.
 
-    Makes at most two reads (the instance, and its operation or the templates) for a user with end-user credentials whose environment
-    is as wanted or on its way. All else is read only if the record names it, or for a leaver.
+    Costs at most two reads (the instance, and its operation or the templates) for a user with end-user credentials
+    whose environment is ready or being created. Other resources are read only if the record names them, or for a
+    leaver.
     """
     notebook = _notebook(record, deps)
     clusters = _clusters(record, deps)

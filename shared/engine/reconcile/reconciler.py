@@ -93,8 +93,9 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
 def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, thorough: bool = False) -> Result | None:
     """Make one pass for one user: observe, plan, carry out, save. Return None if there is no record.
 
-    With `thorough`, a listing showed a difference, so everything is looked at. `stored` avoids the first read if the caller has just written the record. If another process writes in between, the pass is
-    repeated on the newer record: every action is safe to repeat, and the newer record decides.
+    Use `thorough` after a listing showed a difference: then all resources are read. `stored` avoids the first read if
+    the caller has just written the record. If another process writes in between, the pass is repeated on the newer
+    record: every action is safe to repeat, and the newer record decides.
     """
     known: dict[str, StoryLine] = {}
     for _ in range(_TRIES):

@@ -127,7 +127,7 @@ def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
 
 
 def find_damage(user_key: UserKey, deps: Deps) -> NeverWritten | Intact | Recoverable:
-    """Return what `load_mended` would restore first, without doing it. Raise the errors that it would raise."""
+    """Return the object that `load_mended` would restore, without restoring it. Raise the same errors."""
     try:
         if deps.records.load(user_key) is not None:
             return Intact()

@@ -1,9 +1,10 @@
 """The seats of limited groups (the policy limits how many members get an environment), and the monthly limits of groups.
 
-A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read; a seat that is
-given back stays as an object without a holder. So a claim succeeds only if no other claim did since the listing: however many processes
-claim at the same time, and wherever one dies, no more seats are given than there is room for. A repeated claim finds its own seat.
-A user who has an environment already takes a seat in any case, beyond the limit if need be: no user loses an environment to a limit.
+A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read;
+a seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
+listing: however many processes claim at the same time, and wherever one dies, no more seats are given than there is
+room for. A repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond
+the limit: nobody loses an environment because of a limit.
 
 Once a monthly limit is used up, nothing new is created or started for the group's people until the next month. Running environments are
 not stopped. Each sweep that lists all people stores the present cost of each group, and starts are judged by it: so the limit may be
@@ -296,7 +297,7 @@ class SeatKeeper:
             self._waits[row.user_key] = frozenset(row.limits.wait.groups)
 
     def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
-        """Free old seats of users whose records do not name them, take those that are missing, and remove old notes.
+        """Free the seats that no record names any more, claim the seats that records name but nobody holds, and remove old notes.
 
         The records of `rowless` could not be read, so their seats stay.
         """
@@ -318,7 +319,7 @@ class SeatKeeper:
         for key, held in self._holders.items():
             if group in held and key not in taken:
                 _take(group, key, self._deps)
-                self._deps.log.info("Took a missing seat", user=key)
+                self._deps.log.info("Claimed a missing seat", user=key)
         for waiter in seats.waiters:
             if group not in self._waits.get(waiter.holder, nobody) and now - waiter.at >= _YOUNG:
                 store.wait_no_more(group, waiter.holder)

@@ -173,7 +173,7 @@ class _Work:
         return acted
 
     def share(self, living: list[DueClaim]) -> None:
-        """Work on one part after another, except those of other sweeps; the part of the user who is due longest comes first."""
+        """Work on one part after another, skipping parts that other sweeps have claimed. The part whose user is due longest comes first."""
         if len({claim.holder for claim in living}) >= AT_ONCE:
             self.leave(set(range(PARTS)))
             return
@@ -208,7 +208,7 @@ class _Work:
         try:
             claim = self._deps.records.claim_due(part, self._holder)
         except BenchkeeperError as error:
-            self._deps.log.warning("Worked without a claim", reason=error.reason.value, detail=error.detail)
+            self._deps.log.warning("Claim could not be written", reason=error.reason.value, detail=error.detail)
             return True, None
         if claim is None or self._is_anothers(claim):
             return False, None
@@ -219,7 +219,9 @@ class _Work:
         try:
             self._listed = _look(self._deps, self._now)
         except BenchkeeperError as error:
-            self._deps.log.warning("Used an older list of due users", reason=error.reason.value, detail=error.detail)
+            self._deps.log.warning(
+                "Due users could not be listed again", reason=error.reason.value, detail=error.detail
+            )
         for key in [key for key in self.due_since if part_of(key) == part]:
             del self.due_since[key]
         keys = [key for key in self._listed.keys if part_of(key) == part]
@@ -227,7 +229,7 @@ class _Work:
         self.over(keys, until_s=self._deps.clock.monotonic_s() + TURN.total_seconds())
 
     def leave(self, parts: set[int]) -> None:
-        """Count the users who are left to other sweeps."""
+        """Count the users that other sweeps handle."""
         left = sum(part_of(key) in parts for key in self._listed.keys)
         if left:
             self._summary.found[_LEFT_TO_ANOTHER] += left

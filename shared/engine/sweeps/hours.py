@@ -1,4 +1,4 @@
-"""The idle sweep's starts by working hours: notebooks of people who come on most days are started in advance."""
+"""The starts in advance: the idle sweep starts the notebooks of people who are expected soon by their working hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The idle sweep: look at the running instances that are due, judge each, warn about or stop the unused.
+"""The idle sweep: examine the running instances that are due, and for each unused one warn its owner or stop it.
 
 Unknown activity keeps an instance running. If most running instances look idle at once, the evidence is probably wrong:
 no instance is stopped until an administrator approves or the guard's patience is over. A stop can be undone, and an
@@ -83,7 +83,7 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
 
 
 def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
-    """Return one user's evidence and verdict in words; None if there is no running notebook."""
+    """Return the evidence and the verdict about one user's notebook in words; None if it does not run."""
     stored = deps.records.load(user_key)
     if stored is None:
         return None
@@ -235,7 +235,7 @@ class Use:
         self._ahead: dict[UserKey, datetime] = {}
 
     def know(self, row: RecordRow) -> None:
-        """Keep the notes about this user; notes about people without a record are dropped.
+        """Keep the earlier notes about this user. Notes about users for whom this is not called are dropped.
 
         Arrivals are kept only while the user's profile has working hours.
         """

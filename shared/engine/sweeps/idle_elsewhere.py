@@ -30,7 +30,7 @@ from shared.engine.ports.deps import Deps
 
 
 class Elsewhere(Struct, frozen=True):
-    """The jobs elsewhere that keep one machine, by name; None: unknown, because the lists in `unread` could not be read."""
+    """The names of the jobs elsewhere that keep one machine running. None means unknown, because the lists in `unread` could not be read."""
 
     jobs: tuple[str, ...] | None
     unread: tuple[str, ...] = ()
@@ -129,11 +129,11 @@ class Reporting(Protocol):
 
     @property
     def user_key(self) -> UserKey:
-        """The owner."""
+        """The key of the machine's owner."""
 
     @property
     def ref(self) -> InstanceRef:
-        """The instance."""
+        """The zone and id of the instance."""
 
     @property
     def profile(self) -> str:

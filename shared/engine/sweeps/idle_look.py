@@ -49,7 +49,7 @@ _HEALTH_FRESH = timedelta(minutes=15)  # the agent reports every 30 seconds, and
 
 
 class _Up(NamedTuple):
-    """The part of a listing about an instance that runs."""
+    """A running instance, with the fields that the sweep needs from the listing."""
 
     gce_instance_id: str
     agent_up: bool | None
@@ -104,7 +104,7 @@ def machine_of(row: RecordRow, ref: InstanceRef, up: _Up) -> Machine:
 
 
 def is_news(machine: Machine, now: datetime) -> bool:
-    """Return True if the user's record needs a pass: the address has changed, or JupyterLab no longer answers."""
+    """Return True if the user's record needs a pass because the notebook's URL has changed or JupyterLab no longer answers."""
     return machine.has_moved or is_down(machine.health, machine.health_at, now)
 
 
@@ -187,13 +187,13 @@ def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, n
     longer: dict[str, Mapping[str, Activity]] = {}
 
     def known(machine: Machine) -> Activity:
-        """Unpack the longest evidence of one machine, because that of all machines is too much memory."""
+        """Return the machine's evidence over the longest period read so far. Only one machine is unpacked at a time, to save memory."""
         name = machine.ref.instance_id
         found, begin = (longer[name], now - longest) if name in longer else (seen, now - window)
         return _known(found[name], machine, policies[machine.profile], counter, begin, now)
 
     def look_back(blind: Iterable[Machine]) -> None:
-        """Read the evidence back to the bound, for the start of blindness, of instances that run that long."""
+        """Read evidence over the longest period for blind instances that may have reached their limit, to find when they became blind."""
         may_end = [machine for machine in blind if _may_reach_bound(machine, policies[machine.profile], now)]
         if may_end:
             found = deps.activity.read(may_end, longest, now)
@@ -247,7 +247,7 @@ def _asked(machine: Machine, policies: Mapping[str, IdlePolicy], deps: Deps) -> 
 def counter_seen(
     machines: Iterable[Machine], seen: Mapping[str, Activity], notes: Notes, now: datetime
 ) -> dict[str, datetime]:
-    """Return the time of the proxy counter's last point by profile, from this sweep or noted within the last week."""
+    """Return, for each profile, the time of the proxy counter's last point, as seen by this sweep or noted in the last week."""
     found = {name: at for name, at in notes.counter_seen.items() if now - at < _COUNTER_KNOWN}
     for machine in machines:
         requests = seen[machine.ref.instance_id].requests
@@ -278,7 +278,7 @@ def _is_kept_on(machine: Machine, policy: IdlePolicy, now: datetime) -> bool:
 
 
 def _extended(machine: Machine, verdict: IdleVerdict, policy: IdlePolicy, now: datetime) -> IdleVerdict:
-    """Return the verdict on an instance that its user may have extended: no stop before that time, and a warning in its last minutes."""
+    """Return the verdict on an instance, taking the user's extension into account: no stop before its end, and a warning shortly before."""
     until = machine.keep_on_until
     if until is None or until <= now or isinstance(verdict, Keep):
         return verdict

@@ -77,7 +77,7 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
 
 
 def erase(user_key: UserKey, deps: Deps) -> Erasure:
-    """Erase the remaining data of a user, unless a reason forbids it.
+    """Erase the remaining data of a user, unless there is a reason to keep it.
 
     Raise `ConflictError` if the record changes meanwhile.
     """

@@ -60,7 +60,7 @@ class _Run(Struct):
         return sum(1 for each in self.found.values() if each.cuts)
 
     def undone(self) -> set[UserKey]:
-        """Return the people whom the next reading must examine again."""
+        """Return the keys of the people whom the next reading must examine again."""
         kept = {RosterOutcome.STILL_THERE, RosterOutcome.FAILED}
         return self.failed | {key for key, each in self.found.items() if each.outcome in kept}
 

@@ -38,7 +38,7 @@ class Found(Struct):
 
 
 def confirmed(key: UserKey, difference: Difference, reading: Reading, state: RosterState, deps: Deps) -> Found | None:
-    """Return what must be stated about the person, by the record itself; None if the record agrees. Reads one record."""
+    """Read the person's record, and return the facts that must be stated; None if the record agrees with the roster."""
     stored = find(difference.email, deps)
     if stored is None:
         events = tuple(_of_a_stranger(difference, reading, deps))

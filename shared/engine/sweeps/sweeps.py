@@ -1,7 +1,7 @@
 """The scheduled sweeps: `due` each minute (`due_sweep`), `idle` every ten minutes, `drift` hourly.
 
-Each sweep lists once, judges purely, isolates every user's failure, stops before its deadline and reports one summary.
-Users whom a stopped sweep did not reach are still due and come first next time.
+Each sweep lists once, decides by pure functions, isolates each user's failure, stops before its deadline and logs one
+summary. Users whom a sweep did not reach in time are still due and come first in the next sweep.
 """
 
 from __future__ import annotations

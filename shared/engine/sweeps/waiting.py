@@ -1,4 +1,4 @@
-"""The hourly check of users whose cuts wait: one log line for each batch, two measures, and the removal of outdated entries."""
+"""The hourly check of the index of users whose cuts wait. It logs each batch, returns two measures, and removes outdated entries."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: 
                 found.append(entry)
         except BenchkeeperError as error:
             deps.log.warning(
-                "Left a user out of the index", user=row.user_key, reason=error.reason.value, detail=error.detail
+                "Missing entry of the index could not be written",
+                user=row.user_key,
+                reason=error.reason.value,
+                detail=error.detail,
             )
     return found
 
@@ -97,7 +100,10 @@ def _is_over(person: WaitingPerson, deps: Deps) -> bool:
         deps.guard.forget_waiting(person.user_key)
     except BenchkeeperError as error:
         deps.log.warning(
-            "Left an entry of the index", user=person.user_key, reason=error.reason.value, detail=error.detail
+            "Entry of the index could not be checked",
+            user=person.user_key,
+            reason=error.reason.value,
+            detail=error.detail,
         )
         return False
     deps.log.info("Removed an outdated entry of the index", user=person.user_key)

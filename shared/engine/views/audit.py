@@ -1,4 +1,4 @@
-"""The reading of the audit: one user's whole history, everything of a day, and the check of the audit by itself.
+"""The reading of the audit: one user's whole history, all entries of a day, and the check that the audit is complete and unchanged.
 
 Called by the command line and the page. The check (`benchkeeper audit verify`) covers every chain, every manifest, the digests in the
 log, and the ends of the chains in the records. An entry that was altered, removed or added is found by its neighbours in the chain, by
@@ -35,7 +35,7 @@ PAGE = 80  # lines; a page has whole objects, so it may have a few more
 
 
 class HistoryPage(Struct, frozen=True, kw_only=True):
-    """A part of a history, oldest line first. `older` is where the next part begins, "" if there is none."""
+    """A part of a history, oldest line first. `older` is the position of the next older part, "" if there is none."""
 
     lines: tuple[StoryLine, ...]
     older: str
@@ -87,7 +87,7 @@ def history_since(record: UserRecord, deps: Deps, since: datetime | None) -> lis
 def history_page(record: UserRecord, deps: Deps, *, before: str = "") -> HistoryPage:
     """Return a part of the history: without `before` the lines in the record, otherwise older lines from the audit.
 
-    `before` is the `older` of the part before. Any other text counts as none.
+    `before` is the `older` of the previous part. An invalid value counts as empty.
     """
     story = record.status.story
     place = place_of(before)

@@ -88,9 +88,10 @@ def _sum(one: Fraction | None, other: Fraction | None) -> Fraction | None:
 class Month(Struct, frozen=True, kw_only=True):
     """A month as of `at`: the sums of users with any use or cost, the most expensive first.
 
-    An empty profile, cost centre or department means none. `stray_bill` is the billed cost of user keys without a record.
-    `billed_at` None: there is no bill for this month. `unpriced` says which prices are missing: ("profile", its name), ("template", its
-    name), ("disk", its type) or ("snapshots", ""). A user without a row any more has one with the key alone.
+    An empty profile, cost centre or department means none. `stray_bill` is the billed cost of user keys without a
+    record. `billed_at` None: there is no bill for this month. `unpriced` says which prices are missing: ("profile", its
+    name), ("template", its name), ("disk", its type) or ("snapshots", ""). A user who is no longer listed has a row
+    with only the key.
     """
 
     at: datetime
@@ -155,7 +156,7 @@ class RowCosts:
 
 
 def past_month(kept: MonthLines, fleet: FleetSnapshot, catalog: Catalog) -> Month:
-    """Return a month that is over, as sweeps stored it. Addresses come from the present list; there is no bill for it any more."""
+    """Return the sums of a past month, as sweeps stored them. Addresses come from the present list. There is no bill for a past month."""
     found, rows = _Groups(catalog, None), {row.user_key: row for row in fleet.rows}
     for key, lines in kept.lines.items():
         row = rows.get(key)

@@ -1,6 +1,6 @@
-"""The evidence for an auditor as tables, about one user or all, from the records and the audit.
+"""The tables of evidence for an auditor: about one user or all users, from the records and the audit.
 
-And the access of users on a past day.
+They include the access of each user on a past day.
 
 The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an
 error, because evidence with a gap would look complete.
@@ -100,7 +100,7 @@ def all_records(deps: Deps) -> Iterator[tuple[UserRecord, ...]]:
     for found in deps.records.listed():
         if not isinstance(found, ListedRow):
             raise DamagedRecordError(
-                user_message=f"The record {found} cannot be read, so the evidence would not be whole. Restore it first: "
+                user_message=f"The record {found} cannot be read, so the evidence would not be complete. Restore it first: "
                 f"benchkeeper repair {found}",
                 detail=f"record {found} has no row",
                 user_key=found,

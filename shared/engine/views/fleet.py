@@ -83,8 +83,8 @@ NO_EXTRA = Extra()
 class Choice(Struct, frozen=True, kw_only=True):
     """A filter for users; an empty field matches all.
 
-    `text` is searched in address, user key and instance. `state` is the value of a reason (`Creating`); so is `needs`, or it is `ANY_NEED`.
-    `profile` and `cost_center` may be `NO_VALUE`.
+    `text` is searched in address, user key and instance. `state` is the value of a reason (`Creating`). `needs` is the
+    value of a reason, or `ANY_NEED`. `profile` and `cost_center` may be `NO_VALUE`.
     """
 
     text: str = ""

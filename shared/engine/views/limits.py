@@ -37,7 +37,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
     @property
     def over(self) -> int:
-        """The notebooks beyond the limit: those that were there before it, or came with people of other groups."""
+        """The number of notebooks above the limit: they existed before the limit, or came with users from other groups."""
         return 0 if self.room is None else max(0, self.used - self.room)
 
     @property
@@ -49,7 +49,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
     @property
     def is_near(self) -> bool:
-        """Return True from 80 % of the month's budget on."""
+        """Return True once 80 % of the month's budget is spent."""
         return self.budget is not None and self.spending is not None and self.spending.is_near(self.budget)
 
     @property

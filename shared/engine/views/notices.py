@@ -62,7 +62,7 @@ def to_know(seen: dict[str, Any]) -> list[str]:
 
 
 def to_know_on_page(seen: dict[str, Any]) -> list[Told]:
-    """Return the same for a page, which has links instead of commands that show something."""
+    """Return the notices for a page, with links in place of the commands that only show something."""
     return list(_sentences(seen, {**_WORDS, **_ON_PAGE}, is_page=True))
 
 

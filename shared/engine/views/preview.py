@@ -32,10 +32,10 @@ class Foreseen(Struct, frozen=True, kw_only=True):
 
 
 def preview_after(user_key: UserKey, change: Change, deps: Deps) -> Foreseen | None:
-    """Return the effect of `change` on the record, by an observation made now. Reads only. Return None if there is no record.
+    """Return the present plan, and the plan after `change` was applied to the record. Reads only. Return None if there is no record.
 
-    The cloud is observed once, for both plans, but for snapshots. Other resources that only the changed record would observe (an
-    account without a name yet) are missing from it, so the real plan may hold a further step.
+    The cloud is observed once for both plans; only snapshots are read again. Resources that only the changed record
+    names, such as a new account, are not observed, so the real plan may have one more step.
     """
     found = preview(user_key, deps)
     if found is None:

@@ -57,7 +57,7 @@ def stated_words(stated: tuple[str, ...]) -> str:
 
 
 def statements(stated: tuple[str, ...]) -> tuple[str, ...]:
-    """Return each thing that was stated; `nothing` alone if nothing was."""
+    """Return each statement as a text; the single text `nothing` if there is none."""
     return tuple(_stated(each) for each in stated) or ("nothing",)
 
 

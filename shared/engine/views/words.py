@@ -167,7 +167,7 @@ def in_words(text: str) -> str:
 
 
 def step_words(step: str) -> str:
-    """Return what a change does to one person, by the value of a kind of step."""
+    """Return the effect of a change on one person in words, for the value of a `StepKind`."""
     return STEPS.get(step, _OTHER)
 
 
@@ -333,19 +333,19 @@ _SIGNS: Mapping[str, str] = {
     Sign.CPU_BUSY: "its CPU was at work",
     Sign.TRANSFER: "it moved data over network or disk",
     Sign.GPU_BUSY: "its GPU was at work",
-    Sign.OUTSIDE_JOB: "a job elsewhere is the owner's",
-    Sign.REPORTED: "its reporter says so",
-    Sign.NO_FRESH_EVIDENCE: "its use cannot be seen",
+    Sign.OUTSIDE_JOB: "a job of its owner runs elsewhere",
+    Sign.REPORTED: "its machine reported work",
+    Sign.NO_FRESH_EVIDENCE: "its use is not known",
     Sign.WARNED: "its owner was warned",
-    Sign.ASKED_FOR: "its owner asked for it",
+    Sign.ASKED_FOR: "its owner extended it",
     Sign.IDLE: "nobody uses it",
-    Sign.MAX_BLIND: "its use could not be seen for too long",
+    Sign.MAX_BLIND: "its use was not known for too long",
 }
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[\d:.]*(?:\+00:00|Z)", re.ASCII)
 
 
 def verdict_words(because: str) -> str:
-    """Return the basis of a verdict in words.
+    """Return the evidence for a verdict in words.
 
     `Idle: since 2026-11-30T03:36:00+00:00` becomes `nobody uses it: since 2026-11-30 03:36 UTC`.
     """
@@ -365,7 +365,7 @@ def fact_words(name: str) -> str:
 
 
 def is_in_order(status: str, reason: str) -> ConditionStatus:
-    """Return True, too, for a part that is not there or does not run, as for a leaver or after a stop. By the condition's values."""
+    """Return the status of a condition as pages show it. A part that is missing or stopped on purpose counts as True."""
     known = ConditionStatus(status)
     return ConditionStatus.TRUE if known is ConditionStatus.FALSE and reason in _AS_WANTED else known
 
@@ -384,7 +384,7 @@ def reason_words(condition: Condition) -> str:
 
 
 def reason_words_of(condition: str, reason: str) -> str:
-    """Return the words for the reason of a condition, both given by their values."""
+    """Return the words for the reason of a condition. Type and reason are given by their values."""
     if condition == ConditionType.NOTEBOOK_READY:
         return status_words(reason)
     return _IN_ORDER.get(reason) or _CAPITAL.sub(" ", reason).capitalize()
