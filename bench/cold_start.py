@@ -101,8 +101,9 @@ def _cpu_s(pid: int) -> float:
     """Return the CPU seconds that a process and its children have used until now: what they take to end is no part of a start."""
     total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0]) / 1e9
-        total += sum(_cpu_s(int(child)) for child in (task / "children").read_text().split())
+        with suppress(OSError):  # a thread that ended between the listing and the look
+            total += int((task / "schedstat").read_text().split()[0]) / 1e9
+            total += sum(_cpu_s(int(child)) for child in (task / "children").read_text().split())
     return total
 
 
