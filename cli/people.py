@@ -65,7 +65,7 @@ def show(app: App, user: str | None, output: str) -> None:
 @click.command(name="list")
 @click.option("--profile", help="Only people with this profile.")
 @click.option("--state", help="Only this state, as shown or by its value: running, 'waiting for quota', Stockout.")
-@click.option("--access", type=click.Choice(["yes", "no"]), help="Only people with access, or without.")
+@click.option("--access", type=click.Choice(["yes", "no"]), help="Only people with access (yes) or without it (no).")
 @click.option("--presence", type=click.Choice(["PRESENT", "ABSENT"]), hidden=True)  # the earlier --access
 @click.option(
     "--unused",

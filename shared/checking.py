@@ -1,9 +1,9 @@
 """The whole check of a configuration.
 
-`benchkeeper validate-config`, every deployment and the local start call it, but never a function.
+`benchkeeper validate-config`, every deployment and the local start call it. The deployed functions never do.
 
-It combines the findings of each part: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`),
-and the platform's offer, by the shipped table or by the project itself.
+It combines the findings of each part: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`), and whether
+Google Cloud offers the zones, machine types and disks that the files name, by the shipped table or by asking the project.
 """
 
 from __future__ import annotations

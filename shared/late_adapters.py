@@ -1,6 +1,7 @@
-"""The adapters that most starts of a function have no use for.
+"""The factories of the adapters that most Cloud Function instances never use.
 
-Each function imports the module of its adapter; `shared.wiring` calls it when the engine first uses that adapter.
+A factory imports the module of its adapter when it is called, which keeps cold starts short (docs/adr/0047). `shared.wiring` calls it
+when the engine first uses the adapter.
 """
 
 from __future__ import annotations

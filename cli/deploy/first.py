@@ -13,7 +13,7 @@ _ZONES = {"europe-west1": "bcd", "us-east1": "bcd", "us-central1": "abcf"}
 def settings_text(
     project: str, region: str, organization: str | None = None, domains: tuple[str, ...] = ("example.com",)
 ) -> str:
-    """Return the text of a settings file made from project, region and the assigned groups; the user adds the rest."""
+    """Return the text of a first settings file; the user adds the rest. `domains` are the domains of the assigned groups; without an `organization` its line is left out."""
     zones = ", ".join(f"{region}-{letter}" for letter in _ZONES.get(region, "abc"))
     told = f'deployment:\n  organization: "{organization}"\n' if organization else ""
     return f"""\

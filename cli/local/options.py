@@ -77,7 +77,7 @@ _RUNNING = (
     ),
     click.option(
         "--data", type=Folder(),
-        help="The folder that keeps the state over a restart. Default: a new temporary folder.",
+        help="The folder for the state, which then survives a restart. Default: a new temporary folder.",
     ),
     click.option("--no-examples", is_flag=True, help="Do not add the example people of config/examples/."),
     click.option("--hub-port", type=Port(), help="The port of the sign-in and the hub page. Default: the next port."),

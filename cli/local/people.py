@@ -43,9 +43,9 @@ class Person(Struct, frozen=True):
 
 
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
-    """Return the people on the sign-in page.
+    """Return the people on the sign-in page, each with the fields of `Person`.
 
-    They are those of config/examples/ (with `examples`), one for each role that has a group, and one without access.
+    They are the people of config/examples/ (with `examples`), the members of each role that has a group, and one person without access.
     """
     people = _announced(settings) if examples else []
     for role, _ in settings.roles.groups():

@@ -35,7 +35,7 @@ from shared.engine.views.preview import preview_after
 
 
 class Act(StrEnum):
-    """An act for a user; its name is part of the page's URL."""
+    """The acts that a person with a role can do on the page of another person. The value is the last part of the URL."""
 
     START = "start"
     RESTART = "restart"

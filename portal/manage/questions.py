@@ -249,7 +249,7 @@ def _rename(question: Question, look: _Look) -> _Told | None:
         since=waits.occurred_at,
         approving=(
             f"{record.email} becomes {new}: one person, whose environment, files and groups stay as they are.",
-            "From then on, messages under either address are about this person, including earlier ones.",
+            "Messages about either address then count for this person, including those received before.",
         ),
         rejecting=(
             (

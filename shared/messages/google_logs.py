@@ -112,7 +112,10 @@ class _Reading:
         self.says = says[:254] if isinstance(says, str) and says.isprintable() else ""
 
     def events(self, payload: dict[str, Any]) -> Parsed:
-        """Return the news in an admin or login entry. Each of its events is parsed by itself."""
+        """Return the news and the faults of an admin or login entry.
+
+        An invalid event does not affect the other events of the entry. Raise `InvalidMessageError` if the entry has no events.
+        """
         metadata = payload.get("metadata")
         events = metadata.get("event") if isinstance(metadata, dict) else None
         alone_written = isinstance(events, dict) and bool(events)  # Google writes a list: accept only a cut

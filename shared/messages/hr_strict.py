@@ -1,6 +1,6 @@
-"""The parser of all messages of the neutral schema other than leavers: a message is valid as a whole or refused.
+"""The parser of all messages of the neutral schema (`workbench.lifecycle/v1`) except leavers: a message is valid as a whole or refused.
 
-`Reader` is the base of this parser and of the leavers' (`shared.messages.hr`): the fields of a message, its times, its user.
+`Reader`, the base class of this parser and of the parser of leavers (`shared.messages.hr`), reads a message's fields, times and user.
 """
 
 from __future__ import annotations

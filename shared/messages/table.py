@@ -1,6 +1,6 @@
 """The table of log events. Each row has the event's statement, its parameters with addresses, its log, and a flag for export by the sink.
 
-The parser of log entries, the users in dead letters and the filters of the sinks all use it.
+It is used by the parser of log entries, by the search for the users whom a dead letter names, and by the filters of the sinks.
 Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries.
 """
 

@@ -157,6 +157,6 @@ def test_nobody_elses_address_is_in_it_and_not_even_the_persons_own(someone):
 
 def test_the_page_log_names_people_by_key_only(someone):
     someone.want()
-    asked = [facts for _, message, facts in someone.bench.log.lines if message == "Took up a request"]
+    asked = [facts for _, message, facts in someone.bench.log.lines if message == "Accepted a request"]
     assert [facts["user"] for facts in asked] == [someone.key]
     assert "@" not in repr(asked)

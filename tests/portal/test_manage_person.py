@@ -297,7 +297,7 @@ class TestActs:
             ("Stop the notebook", f"asked for by {BY}"),
             ("Start the notebook", f"asked for by {BY}"),
         ]
-        assert [facts["by"] for facts in ana.lines("Stored a request of the page")] == [BY, BY]
+        assert [facts["by"] for facts in ana.lines("Stored a request from the page")] == [BY, BY]
 
     def test_twice_is_once(self, ana: Hub) -> None:
         act(ana, "stop")
@@ -347,7 +347,7 @@ class TestActs:
         assert act(ana, "reconcile").headers["Location"].endswith("said=reconcile")
         assert ana.woken == [KEY]
         assert wishes(ana) == [("Look again now", f"asked for by {BY}")]
-        assert ana.lines("Took up a request") == [{"user": KEY, "wish": "Look again now", "by": BY}]
+        assert ana.lines("Accepted a request") == [{"user": KEY, "wish": "Look again now", "by": BY}]
         passes(ana)
         assert stored.exists()
 

@@ -111,7 +111,7 @@ def test_replay_is_carried_out_by_the_tick_and_once(ana: Hub) -> None:
     after = found(ana, row.letter_id)
     assert after.replayed_at is not None
     assert list(ana.bench.deps.decisions.waiting()) == []
-    assert [line["became"] for line in ana.lines("Decided about a dead letter")] == ["replayed"]
+    assert [line["became"] for line in ana.lines("Carried out a decision on a dead letter")] == ["replayed"]
     assert ana.browser(MIA).post(f"{path(row)}/replay").headers["Location"].endswith("said=already")
     ticks(ana)
     assert found(ana, row.letter_id) == after

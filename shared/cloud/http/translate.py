@@ -78,7 +78,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _ours(error: Exception, what: str) -> BenchkeeperError | None:
-    """Return our error for one of the transport's or of Google's clients; None for any other.
+    """Return the `BenchkeeperError` that stands for an error of the transport or of Google's client libraries; None for any other error.
 
     Google's errors are recognised by the module of their class, so that their package is imported only if one occurs.
     """
@@ -282,7 +282,7 @@ def _wrong_value(means: Meaning, values: Mapping[str, str], detail: str) -> Inva
 
 def _unknown(said: Said, detail: str) -> UnknownAnswerError | UnknownRefusalError:
     named = said.code or (str(said.status) if said.status else "no code")
-    text = f"Google Cloud refused it for a reason that Benchkeeper does not know ({named}). An administrator finds the answer in the log."
+    text = f"Google Cloud refused the request for a reason that Benchkeeper does not know ({named}). An administrator finds the answer in the log."
     if said.code in _MAY_PASS and said.status in {0, 429}:
         return UnknownAnswerError(user_message=text, detail=detail)
     return UnknownRefusalError(user_message=text, detail=detail)

@@ -139,7 +139,11 @@ class MonthDraft:
         self._texts, self._waiting = [], []
 
     def write(self) -> None:
-        """Store the month and its sum by three calls, one more if the month that leaves the last thirteen is to be deleted."""
+        """Store the lines of the month, then the sums of all months, by three calls.
+
+        One more call deletes the month that is now older than the last thirteen. A conflict about the sums is retried once; after another
+        one the sums stay as the other writer left them, and the next sweep of the month stores them.
+        """
         self._pack()
         content = b"".join((*self._parts, self._gzip.compress(b"}}"), self._gzip.flush()))
         bucket = self._clients.bucket()

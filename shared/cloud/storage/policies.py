@@ -133,7 +133,9 @@ class StoragePolicies:
                 found.append(with_content(own, content))
             except UnknownContentError as error:
                 self._log.error(
-                    "Earlier policy was written by another program", rollout=rollout.rollout_id, detail=str(error)[:300]
+                    "Ignored an earlier policy with unknown content",
+                    rollout=rollout.rollout_id,
+                    detail=str(error)[:300],
                 )
         return tuple(found)
 

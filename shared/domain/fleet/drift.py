@@ -374,7 +374,10 @@ class Census:
 
 
 class LongestWaits:
-    """The longest time that a user has waited since the message for an environment, or for its end. Zero if nobody waits; waits for a limit do not count."""
+    """The longest current waits: of a user for an environment, and of one for its end. Each is counted from the message that caused it.
+
+    Zero if nobody waits. Users who wait for a limit are not counted.
+    """
 
     def __init__(self, now: datetime) -> None:
         self._now = now

@@ -88,8 +88,9 @@ class Peak(Struct, frozen=True):
 class RosterState(Struct, frozen=True, kw_only=True):
     """The memory of a roster: the time of the last accepted reading, and everybody whom it has ever listed.
 
-    `known` maps a person's key to the groups that were listed last, as positions in `groups`; empty for a person who was listed once and is
-    no longer listed.
+    `known` maps a person's key to the groups that were listed last, as positions in `groups`; the tuple is empty
+    for a person who was listed earlier and no longer is. `count` and `version` are those of the last accepted reading; `peaks` are the
+    largest counts of recent days.
     """
 
     as_of: datetime | None = None

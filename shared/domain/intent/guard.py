@@ -56,7 +56,7 @@ _WAITS = (
 )
 _STOPPED_FOR_NOW = (
     "Access ended for now",
-    "Nobody decided in time. What can be undone is done; everything else waits for administrators.",
+    "Nobody decided in time, so Benchkeeper took the steps that can be undone. The other steps wait for an administrator's decision.",
 )
 _IDLE_REJECTED = timedelta(hours=12)  # long enough to fix what made every notebook look idle
 

@@ -97,7 +97,10 @@ FOR_ADMINISTRATORS = frozenset(
 
 
 class BenchkeeperError(Exception):
-    """The base class of all failures that the product names."""
+    """The base class of Benchkeeper's own errors.
+
+    `reason` classifies the failure for metrics and decisions, `user_message` is shown to people, `detail` is for the log.
+    """
 
     reason: Reason = Reason.UNEXPECTED
 

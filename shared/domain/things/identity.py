@@ -36,10 +36,10 @@ _DROPPED_QUOTES = str.maketrans("", "", "'\u2019`\"")
 def parse_email(raw: object) -> UserEmail:
     """Return the normalised address: NFC, lower case, trimmed.
 
-    Raise `InvalidMessageError`, with the fault, for an invalid one.
+    Raise `InvalidMessageError`, which names the fault, for an invalid address.
 
-    Local parts outside ASCII, apostrophes, plus tags and inner spaces are kept, because the address is a key here; no mail is sent
-    to it. Two addresses that differ after normalisation are two users.
+    Local parts outside ASCII, apostrophes, plus tags and inner spaces are kept: the address identifies a user, so it is not
+    simplified. Two addresses that differ after normalisation are two users.
     """
     if not isinstance(raw, str):
         raise _bad_email(f"is {type(raw).__name__}, not text")

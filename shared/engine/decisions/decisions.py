@@ -187,7 +187,9 @@ def _one_letter(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
         return
     first = min(votes, key=lambda vote: vote.waiting.created_at)
     became = carry_out_letter(row, first.decision.verdict, first.subject, deps)
-    deps.log.warning("Decided about a dead letter", letter=row.letter_id, by=first.subject, became=became.value)
+    deps.log.warning(
+        "Carried out a decision on a dead letter", letter=row.letter_id, by=first.subject, became=became.value
+    )
     for vote in votes:
         deps.decisions.remove(vote.waiting)
 

@@ -1,4 +1,7 @@
-"""The delivery of one message: fold its news into records, then reconcile the users concerned. Once the fold is saved, nothing is lost."""
+"""The delivery of one message: fold its news into records, then reconcile the users concerned.
+
+If a reconciliation fails after the news is saved in the records, the next tick repeats the reconciliation.
+"""
 
 from __future__ import annotations
 

@@ -303,7 +303,10 @@ def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored 
     if saved is None:
         return None
     deps.log.warning(
-        "Change of address waits", user=saved.record.user_key, event_id=event.event_id, source=event.source
+        "Left a change of address to administrators",
+        user=saved.record.user_key,
+        event_id=event.event_id,
+        source=event.source,
     )
     return Accepted(stored=saved, changed=True)
 

@@ -109,7 +109,7 @@ def ask(
         assertion=assertion,
     )
     deps.inbox.put(wish)
-    deps.log.info("Stored a request of the page", user=wish.user_key, kind=asked.kind.value, by=user_key_for(subject))
+    deps.log.info("Stored a request from the page", user=wish.user_key, kind=asked.kind.value, by=user_key_for(subject))
     return Answer(record=changed, changed=True)
 
 
@@ -327,7 +327,7 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
     if asked.kind in _HOLDS:
         deps.log.warning(asked_text(asked), user=before.user_key, because=asked.reason)
         return with_hold_told(before, after, by, now)
-    deps.log.info("Took up a request", user=before.user_key, wish=asked_text(asked), by=by)
+    deps.log.info("Accepted a request", user=before.user_key, wish=asked_text(asked), by=by)
     because = "asked for by the person" if by_person else f"asked for by {by}"
     return _with_line(after, StoryLine(at=now, kind=StoryKind.WISH, text=asked_text(asked), because=because, by=by))
 

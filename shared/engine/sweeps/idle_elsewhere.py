@@ -59,7 +59,10 @@ class _Lists:
                 self._read[name] = read()
             except BenchkeeperError as error:
                 self._deps.log.warning(
-                    "Jobs elsewhere could not be listed", listing=name, reason=error.reason.value, detail=error.detail
+                    "Jobs outside the notebook could not be listed",
+                    listing=name,
+                    reason=error.reason.value,
+                    detail=error.detail,
                 )
                 self._read[name] = None
                 self.unread[name] = f"{name}: {error.reason.value}"

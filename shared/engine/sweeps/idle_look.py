@@ -273,7 +273,7 @@ def _is_quiet(verdict: IdleVerdict) -> bool:
 
 
 def _is_kept_on(machine: Machine, policy: IdlePolicy, now: datetime) -> bool:
-    """Return True if the user extended the instance until after the next warning is due."""
+    """Return True while more than `warn_idle` is left of the time to which the user extended the instance: no warning is due yet."""
     return machine.keep_on_until is not None and machine.keep_on_until - policy.warn_idle > now
 
 

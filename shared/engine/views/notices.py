@@ -33,7 +33,7 @@ _WORDS = {
     "An owner can lift it on this page.",
     Notice.KEPT_IN: "An administrator marked the end of access as a mistake. New statements about this person count.",
     Notice.NOT_TOLD: "A message to this person, or about them, may not have been delivered ({not_told}). Files are not deleted meanwhile. "
-    "Tell them yourself, then acknowledge that: benchkeeper acknowledge {user}",
+    "Inform the recipient yourself, then run: benchkeeper acknowledge {user}",
 }
 
 
