@@ -240,7 +240,7 @@ def test_an_older_file_dropped_late_is_refused(roster):
 
 
 def test_a_file_that_comes_while_one_is_read_refuses_the_reading(roster):
-    source = roster.bench.deps.roster_sources[0]
+    source = roster.bench.deps.roster_sources[0].read.__self__  # the adapter, not its stand-in
     drop(roster, *FIVE[:4])
     parse = source._parse
 
@@ -255,7 +255,7 @@ def test_a_file_that_comes_while_one_is_read_refuses_the_reading(roster):
 
 
 def test_a_file_that_is_replaced_before_the_cut_cuts_nobody(roster):
-    source = roster.bench.deps.roster_sources[0]
+    source = roster.bench.deps.roster_sources[0].read.__self__  # the adapter, not its stand-in
     drop(roster, *FIVE[:4])
     look, source._version_now = (
         source._version_now,

@@ -90,6 +90,13 @@ def test_an_attribute_that_the_value_lacks_is_missing_by_its_own_words():
         late(lambda: Thing(1)).halved  # type: ignore[attr-defined]  # noqa: B018 - what the access raises is the point
 
 
+def test_no_attribute_is_set_on_the_stand_in():
+    thing = late(lambda: Thing(1))
+    with pytest.raises(AttributeError, match="number"):
+        thing.number = 2
+    assert thing.number == 1
+
+
 def test_no_import_uses_a_late_value():
     done = subprocess.run(
         [sys.executable, "-c", ALL], cwd=ROOT, env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)},

@@ -17,7 +17,12 @@ _LOCK = threading.RLock()
 
 
 class _Late:
-    """A stand-in that has the attributes of what `make` returns. It calls `make` once, whatever thread asks first."""
+    """A stand-in that has the attributes of what `make` returns. It calls `make` once, whatever thread asks first.
+
+    Its slots keep an attribute from being set on the stand-in, where the value behind would never see it.
+    """
+
+    __slots__ = ("_made", "_make")
 
     def __init__(self, make: Callable[[], object]) -> None:
         self._make = make
