@@ -38,7 +38,7 @@ _WORDS = {
 
 
 def look_at(groups: Iterable[str], ask: Ask) -> Iterator[tuple[str, GroupFault]]:
-    """Yield a fault for each group that is missing or has no members, in the given order."""
+    """Yield a fault for each group that is missing, has no members or could not be looked up, in the given order."""
     for group in dict.fromkeys(groups):
         fault = _fault(group, ask)
         if fault is not None:

@@ -1,6 +1,6 @@
 """The lookup before a message is sent by hand: the present state of its user, and what the message would change.
 
-Reads only.
+Nothing is sent or changed.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ def _has(record: UserRecord) -> Iterator[str]:
 
 
 def look_up(event: LifecycleEvent, deps: Deps, *, advance: Callable[[], None] = lambda: None) -> Looked:
-    """Look up the user and the groups, and preview the event's changes. Raises `NotLookedUp` if records cannot be read."""
+    """Look up the user and the groups, and preview the event's changes. Raises `NotLookedUp` if records cannot be read.
+
+    A missing login is not turned into that error: `NotSignedInError` is raised as it is.
+    """
     try:
         return _look_up(event, deps, advance)
     except NotSignedInError:

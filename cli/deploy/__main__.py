@@ -122,7 +122,7 @@ def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbos
 
 
 class _Run:
-    """An invocation of a command."""
+    """One call of `gcp` or `destroy`: its options, the screen and gcloud. `so_far` says for an error what was changed already."""
 
     def __init__(
         self,
