@@ -39,7 +39,7 @@ _YEAR_S = 31_536_000
 
 
 def secure(response: flask.Response, portal: Portal) -> None:
-    """Set the headers. Pages are never cached; static files are cached for ever if their URL carries the current digest."""
+    """Set the headers for security and caching. Pages are never cached; static files are cached for ever if their URL carries the current digest."""
     response.headers.update(_ALWAYS)
     if is_https():
         response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
@@ -145,7 +145,7 @@ def _keep_link(response: flask.Response) -> None:
 def _log(response: flask.Response, portal: Portal, present: Visit) -> None:
     """Log this request in one line.
 
-    It has the route's name, never the URL, which may contain any text that a user typed.
+    The line has the route's name, never the URL, which may contain any text that a user typed.
     """
     engine = portal.deps.engine
     rule = flask.request.url_rule

@@ -106,7 +106,10 @@ class TooManyError(RetryableError):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """An error response: status, title and a sentence for people, the reason for metrics, the detail for the log."""
+    """An error response: status, title and message for people, the reason for metrics, the detail for the log.
+
+    `allow` are the methods for the header `Allow` of a 405.
+    """
 
     status: int
     title: str

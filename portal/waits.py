@@ -55,7 +55,7 @@ class Waits(Struct, frozen=True, kw_only=True):
         return tuple(click for click in self.all if click.template)
 
     def about(self, template: str) -> tuple[WaitingClick, ...]:
-        """Return the waiting requests about the Spark environment of a template."""
+        """Return the waiting requests about the Spark environment of a template, or about the notebook for ""."""
         return tuple(click for click in self.all if click.template == template)
 
 

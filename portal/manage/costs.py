@@ -149,20 +149,20 @@ def _regrets(seen: FleetSnapshot) -> dict[str, int]:
 
 
 def month_of_fleet(seen: FleetSnapshot) -> tuple[Month, Notes | None, bool]:
-    """Return the sums of this month, the sweeps' notes, and True if there may be a bill that could not be read: one call."""
+    """Return the sums of this month, the sweeps' notes, and True if the notes, which have the bill, could not be read: one call."""
     notes, unreadable = notes_now()
     catalog = current().deps.engine.policy.catalog
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), notes, unreadable
 
 
 def this_month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """Return the sums of the present month, and True if there may be a bill that could not be read."""
+    """Return the sums of the present month, and True if the notes, which have the bill, could not be read."""
     found, _, unreadable = month_of_fleet(seen)
     return found, unreadable
 
 
 def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """Return the sums of the requested month, and True if there may be a bill that could not be read."""
+    """Return the sums of the requested month or else of the present one, and True if the bill of that month could not be read."""
     name = asked("month")
     if _MONTH_NAME.match(name) and name < month_of(seen.taken_at):
         past = _past(seen, name)
@@ -297,7 +297,7 @@ def _months() -> Sheet:
 
 
 def _changes() -> Sheet:
-    """Return the ten largest changes from the previous month for each grouping."""
+    """Return the change of the total from the previous month, then the ten largest changes for each grouping."""
     seen = fleet()
     found, _ = _month(seen)
     compared = comparison_of(seen, found)

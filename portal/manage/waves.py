@@ -31,7 +31,10 @@ class Wave(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """The progress of a rollout. `counts` are from the last drift sweep."""
+    """The progress of a rollout: `since` is the start of its present wave, `of` the number of all its users.
+
+    `counts` are from the last drift sweep.
+    """
 
     state: str
     since: datetime
@@ -41,7 +44,10 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 def progress() -> Progress | None:
-    """Return the rollout under way, or None. The process caches the policy for up to a minute."""
+    """Return the rollout under way; None if there is none, or if the policy cannot be read.
+
+    The process caches the policy for up to a minute.
+    """
     try:
         rollout = current().deps.engine.policy.rollout
     except BenchkeeperError:
