@@ -56,7 +56,7 @@ class Runtime(Protocol):
         """Start the part's threads or processes."""
 
     def stop(self) -> None:
-        """Stop them all; safe to call twice."""
+        """Stop the part's threads or processes; safe to call twice."""
 
 
 class EmbeddedCloud(Services):

@@ -39,7 +39,7 @@ class Fault:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Fault:
-        """Return a fault from the control API's JSON. Raises `ApiError` for unknown fields."""
+        """Return a fault from the control API's JSON. Raises `ApiError` for unknown fields, a missing `call` or an unknown code."""
         unknown = sorted(set(raw) - _FIELDS)
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown fault fields {unknown}; known: {sorted(_FIELDS)}")
@@ -101,7 +101,8 @@ class Faults:
     def take(self, call: str, resource: str, *, wanted: str) -> Fault | None:
         """Return the next fault for this call, counted as fired, or None.
 
-        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error` or `unreachable`.
+        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error`, `unreachable`, or a key of its
+        `payload`.
         """
         with self._lock:
             for fault in self._faults:

@@ -149,7 +149,7 @@ class BigQueryJobs:
 
 
 def times_of(body: dict[str, Any], now: datetime) -> tuple[datetime, datetime | None]:
-    """Return the times `from` (default: now) and `until` (default: None) of a planted job."""
+    """Return the times `from` (default: now) and `until` (default: None) of a planted job; raise 400 if they are invalid."""
     try:
         begun = parse_rfc3339(body["from"]) if body.get("from") else now
         ended = parse_rfc3339(body["until"]) if body.get("until") else None

@@ -195,7 +195,7 @@ class CloudIdentityModel:
     def search_transitive(self, parent: str, *, size: int, token: str) -> dict[str, Any]:
         """Answer `groups.memberships.searchTransitiveMemberships`: every direct and indirect member once, nested groups too.
 
-        Google serves it to some editions only; a test that wants another one scripts a 403.
+        Google serves this call to some editions only; a test of another edition scripts a 403.
         """
         group = self._find(parent)
         scope, count = f"transitive {group.name}", min(size or _DEFAULT_PAGE, _MAX_PAGE)

@@ -116,7 +116,7 @@ def check_zone(zone: str) -> str:
 
 
 def read_disk(text: Any, *, project: str) -> str:
-    """Return the path of a disk from its full or partial URL."""
+    """Return the path of a disk from its full or partial URL; raise 400 for another text."""
     match = _DISK.match(text) if isinstance(text, str) else None
     if match is None:
         raise invalid("resource.sourceDisk", text, "The URL is malformed.")

@@ -265,9 +265,10 @@ class DataprocModel:
         return f"projects/{project}/regions/{region}"
 
     def _zones(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, ...]:
-        """Return the named zone, or else (Auto Zone) those that have all machine types; raise 400 if there is none.
+        """Return those zones that have the cluster's machines: the named zone or, without a name (Auto Zone), all zones of the region.
 
-        Such a create is refused at once, with Compute Engine's words (hashicorp/terraform-provider-google#5860).
+        If there is none, or the network cannot be used, raise 400 with Compute Engine's words: the real API refuses such a
+        create at once (hashicorp/terraform-provider-google#5860).
         """
         named, config = zone_of(asked), asked.get("config", {})
         problem: str | None = None
@@ -290,7 +291,7 @@ class DataprocModel:
         return tuple(fit)
 
     def _place(self, project: str, zones: tuple[str, ...], cluster: str) -> tuple[str, dict[str, Any] | None]:
-        """Return the first zone that is not scripted as `sold_out`, with the operation's error or None.
+        """Return the first zone that is not scripted as `sold_out`, and None; if all are, the last zone and the operation's error.
 
         Code and text are those of observed operations: github.com/kestra-io/plugin-gcp/issues/698.
         """

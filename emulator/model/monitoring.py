@@ -235,7 +235,7 @@ class MonitoringModel:
     ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
         """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several.
 
-        Keys before `begin` are left out. Points are made when they are asked for: a page of many series makes its own alone.
+        Keys before `begin` are left out. The iterator is lazy, so that a page of many series only computes its own points.
         """
         every = (
             series

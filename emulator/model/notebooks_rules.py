@@ -41,7 +41,7 @@ def invalid(text: str) -> ApiError:
 
 
 def check_location(project: str, location: str, *, ours: set[str], wildcard: bool = False) -> None:
-    """Raise 403 for another project or an unknown zone, in the real API's words."""
+    """Raise 403 for another project or an unknown zone, in the real API's words. With `wildcard`, the zone may be `-`."""
     if project not in ours:
         raise ApiError("PERMISSION_DENIED", f"Permission denied on resource project {project}.")
     if location not in _KNOWN_ZONES and not (wildcard and location == "-"):

@@ -301,7 +301,7 @@ class Backlog:
         return self._delayed[0][0] if self._delayed else None
 
     def next_deadline(self) -> float | None:
-        """Return the real time at which the next lease may end; None if there is none.
+        """Return the real time at which the next lease may end; None if there is no lease.
 
         If that lease was settled or extended, the time is too early.
         """

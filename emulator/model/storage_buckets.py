@@ -78,7 +78,7 @@ class Buckets:
     def soft_deleted(self, name: str, generation: int | None) -> Bucket:
         """Return a soft-deleted bucket, whose generation must be named.
 
-        Raise 404 if there is none or its retention is over.
+        Raise 404 if there is no such bucket or its retention is over, 400 without a generation.
         """
         if generation is None:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: generation", reason="required")

@@ -82,7 +82,7 @@ ANY = Preconditions()
 
 
 def check_bucket_name(name: str) -> None:
-    """Raise 400 for an invalid bucket name: 3-63 characters (222 with dots), lower case, no `goog` prefix."""
+    """Raise 400 for an invalid bucket name: 3-63 characters (222 with dots), lower case, no `goog` prefix, no IP address."""
     good = _BUCKET_NAME.fullmatch(name) is not None and ".." not in name
     good = good and all(len(part) <= _BUCKET_PART_BYTES for part in name.split("."))
     good = good and not name.startswith("goog") and "google" not in name and "g00gle" not in name

@@ -76,13 +76,13 @@ class _Control:
         return Response(text, content_type="text/plain; charset=utf-8")
 
     def clock(self, call: Call) -> dict[str, Any]:
-        """Return the virtual time."""
+        """Return the virtual time, the speed, and True as `paced` if the speed depends on the operations under way."""
         del call
         clock = self._world.clock
         return {"now": rfc3339(clock.now()), "speed": clock.speed, "paced": clock.paced}
 
     def set_clock(self, call: Call) -> dict[str, Any]:
-        """Move the clock, change its speed, or both."""
+        """Move the clock, change its speed, or both; return the result of `clock`."""
         body = call.json()
         unknown = sorted(set(body) - {"advance_seconds", "speed"})
         if unknown or not body:

@@ -82,7 +82,7 @@ def _parse(call: Call, binding: HttpBinding, request_class: type[Message]) -> Me
 
 
 def _put(fields: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a nested field under its camelCase key if that key exists, so that no field appears twice."""
+    """Set the field at a path of keys, and create missing objects on the path; raise 400 if a part of the path is no object."""
     for key in path[:-1]:
         inner = fields.setdefault(key, {})
         if not isinstance(inner, dict):

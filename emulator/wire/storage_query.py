@@ -32,7 +32,7 @@ def number(call: Call, name: str) -> int | None:
 
 
 def flag(call: Call, name: str) -> bool:
-    """Return a boolean from the query; clients write `true`, `True` and `1`."""
+    """Return a boolean from the query; clients write `true`, `True` and `1`. Raises `ApiError` (400) for another text."""
     raw = call.query(name).lower()
     if raw not in {"", "true", "false", "1", "0"}:
         raise invalid(f"Invalid value for parameter '{name}': '{raw}'")

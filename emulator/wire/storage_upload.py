@@ -196,7 +196,10 @@ def _progress(session: _Session) -> Response:
 
 
 def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]:
-    """Return `(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given."""
+    """Return `(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given.
+
+    `asking` is True if the request only asks for the number of stored bytes.
+    """
     raw = call.request.headers.get("Content-Range")
     if raw is None:
         return 0, size, False
