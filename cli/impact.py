@@ -200,7 +200,7 @@ def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = Fal
     """Yield lines that name the exceeded limits and the consequence.
 
     With `is_news` the effect is that of messages, which are judged for each user separately; a configuration is judged as a
-    whole. `empty` is True if nobody is affected.
+    whole. `empty` is True if no user is affected.
     """
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."

@@ -169,7 +169,7 @@ def seed(
 
 
 def _accepted(listed: tuple[Listed, ...], people: People, report: _Report) -> list[tuple[Listed, UserEmail]]:
-    """Return the users whom the intake would accept, with their canonical addresses; the others are added to the report."""
+    """Return the users whom the intake would accept, with their canonical addresses; add the refused users to the report."""
     accepted: dict[UserEmail, Listed] = {}
     for each in listed:
         try:

@@ -49,7 +49,7 @@ class Looked(Struct, frozen=True, kw_only=True):
     """The result of the lookup before a message is sent.
 
     `record` is the user's record, None if the user is unknown or known only from a leave. `near` are the known
-    addresses nearest to an unknown one. `unknown_groups` are groups that are neither assigned nor have a known member,
+    addresses nearest to an unknown address. `unknown_groups` are groups that are neither assigned nor have a known member,
     each with the nearest known groups. `ends` are the states of the account that the message ends. `changes` are the
     previewed changes, also for an unknown user. `error` is set instead if the intake would refuse the message.
     """

@@ -290,7 +290,7 @@ def _limits(app: App, content: Content) -> Iterator[str]:
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """Return the messages in waves. A wave is sent once the previous one was accepted, so that a later row about a user gets a later publish time."""
+    """Return the messages in waves. A wave is sent once the previous wave was accepted, so that a later row about a user gets a later publish time."""
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
     for row, news in content.rows:

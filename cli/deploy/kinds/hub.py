@@ -132,7 +132,7 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
 
 
 def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
-    """Return the mapping of a domain in our region; None if there is none."""
+    """Return the mapping of a domain in our region; None if the domain has no mapping there."""
     where = f"--region={target.region}"
     listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
     return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)
