@@ -182,7 +182,7 @@ def _parts(
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the corners of a step line, on which each value holds until the next one."""
+    """Return the corners of a step line, on which each value holds until the next value."""
     corners = [places[0]]
     for (_, before), (x, y) in pairwise(places):
         if y != before:

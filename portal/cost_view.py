@@ -1,4 +1,4 @@
-"""The cost of a user's environments this month: from the bill if there is one, else an estimate, which is labelled as such."""
+"""The cost of a user's environments this month: from the bill, or without a bill an estimate, which is labelled as such."""
 
 from __future__ import annotations
 

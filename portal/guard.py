@@ -105,7 +105,7 @@ def _before() -> None:
 
 
 def _access() -> Access:
-    """Return the access rule of the present route. `create_app` makes sure that every route has one."""
+    """Return the access rule of the present route. `install` makes sure that every route has a rule."""
     method = "GET" if flask.request.method == "HEAD" else flask.request.method
     known: Mapping[tuple[str, str], Access] = flask.current_app.extensions[_ACCESS]
     return known[method, flask.request.endpoint or ""]

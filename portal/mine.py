@@ -59,7 +59,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """Return True while a part of the page changes by itself."""
+        """Return True while a part of the page is expected to change without a click."""
         return min(self.notebook_poll_s or WATCH_S, self.spark_poll_s or WATCH_S) < WATCH_S
 
     @property

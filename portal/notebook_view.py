@@ -188,7 +188,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """Return True while the notebook changes by itself."""
+        """Return True while the notebook is on the way to another state."""
         return self.phase in _MOVING
 
 

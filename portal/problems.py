@@ -137,7 +137,7 @@ _MESSAGES = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that stands for an error on the page and in the log. The page shows no detail of an unexpected error."""
+    """Return the problem as which the page and the log show an error. The page shows no detail of an unexpected error."""
     match error:
         case HTTPException():
             return _http(error)

@@ -111,7 +111,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
     `given` are the decisions about this list that were carried out, `bound_by` the carried out decisions about this or an
     earlier list that bind users who still wait. `is_outdated` is True if another list replaced this one; `present` is the
-    digest of the one that waits now for the same reason, "" if there is none.
+    digest of the list that waits now for the same reason, "" if no list does.
     """
 
     about: About

@@ -123,7 +123,7 @@ def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
 
 
 def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
-    """Return the comparison of the month with the previous one; None if the previous month is not stored."""
+    """Return the comparison of the month with the previous month; None if the previous month is not stored."""
     before = _past(seen, month_before(found.name))
     return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
 

@@ -228,7 +228,7 @@ def _objection(row: LetterRow) -> str:
 
 
 def _asked_for(digest: str) -> Verdict | None:
-    """Return the requested decision that is not carried out yet; None if there is none, or if it cannot be read."""
+    """Return the requested decision that is not carried out yet; None without a decision, or if decisions cannot be read."""
     try:
         waiting = [each.shown for each in current().deps.engine.decisions.waiting()]
     except BenchkeeperError as error:

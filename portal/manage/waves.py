@@ -64,7 +64,7 @@ def progress() -> Progress | None:
 
 
 def rollouts(found: Seen) -> list[Change]:
-    """Return the halted rollout, if there is one."""
+    """Return a list with the halted rollout; an empty list if none is halted. A failed read is noted in `unread`."""
     try:
         if current().deps.engine.policy.rollout is None:
             return []  # without a rollout nothing needs to be read
@@ -76,7 +76,7 @@ def rollouts(found: Seen) -> list[Change]:
 
 
 def rollout_of(digest: str, found: Seen) -> Change | None:
-    """Return the halted rollout of that digest; None if there is none."""
+    """Return the halted rollout if it has that digest, else None."""
     return next((change for change in rollouts(found) if change.digest == digest), None)
 
 
