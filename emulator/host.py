@@ -190,7 +190,7 @@ class FunctionHost:
         return [*(route(verb, path, None, handler) for verb, path, handler in table), *self._bridge.routes()]
 
     def deploy(self, deployment: Deployment, *, base_url: str) -> dict[str, Any]:
-        """Start a function and subscribe it. A function of the same name is replaced once the new one listens.
+        """Start a function and subscribe it. A function of the same name is replaced once the new function listens.
 
         `base_url` is the URL of this cloud, for the endpoint of the subscription. Raises FAILED_PRECONDITION with the last
         lines of the output if the process ends before it listens; then nothing has changed.

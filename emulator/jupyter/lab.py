@@ -144,7 +144,7 @@ class Lab:
     def _environment(self) -> dict[str, str]:
         """Return the environment variables of the process: of our own, only those that every program needs.
 
-        The process runs users' code, which must not see the others.
+        The process runs users' code, which must not see our other variables.
         """
         home, private = self._site.disk, self._site.private
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours
@@ -198,7 +198,7 @@ class Lab:
             connection.close()
 
     def _bury(self, code: int, now: float) -> None:
-        """Plan the restart: the first one at once, later ones after growing pauses, until the process has run steadily."""
+        """Plan the restart: the first restart at once, later restarts after growing pauses, until the process has run steadily."""
         _log.warning("A JupyterLab ended with status %d and is restarted; its log is %s", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()

@@ -360,7 +360,7 @@ def _roles(roles: Any) -> list[str]:
 
 
 def _expiry(roles: Any, name: str) -> dict[str, Any]:
-    """Return the role's `expiryDetail`, if the request has one. A time that cannot be read is refused."""
+    """Return the role's `expiryDetail` as a mapping; {} if the request has none. A time that cannot be read is refused."""
     detail = next((each.get("expiryDetail") for each in roles if each["name"] == name), None)
     if detail is None:
         return {}

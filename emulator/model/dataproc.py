@@ -331,7 +331,7 @@ class DataprocModel:
     def _start(
         self, cluster: Cluster, kind: str, description: str, ends: datetime, request_id: str
     ) -> ClusterOperation:
-        """Return a new operation, which will end with the scripted `operation_error` if there is one."""
+        """Return a new operation, which will end with an error if an `operation_error` is scripted."""
         now, parent = self._now(), cluster.name.rpartition("/clusters/")[0]
         self._serial += 1
         mark = digest(cluster.name, kind, self._serial)

@@ -124,7 +124,7 @@ class Cluster:
 
 @dataclass(slots=True)
 class ClusterOperation:
-    """An operation on a cluster. It is done at `ends`, with the `error` if there is one."""
+    """An operation on a cluster. It is done at `ends`, successfully if `error` is None."""
 
     name: str
     kind: str

@@ -57,7 +57,7 @@ class Measured:
 
 
 class Span(NamedTuple):
-    """An interval in which a VM was ACTIVE; `ended` is None while it is. `vcpus` can change while the VM is stopped."""
+    """An interval in which a VM was ACTIVE; `ended` is None while the VM is ACTIVE. `vcpus` can change while the VM is stopped."""
 
     begun: datetime
     ended: datetime | None
@@ -66,7 +66,10 @@ class Span(NamedTuple):
 
 @dataclass(slots=True)
 class Machine:
-    """A VM: its name, the intervals in which it was ACTIVE (the last may be open), and its scripts in order of arrival."""
+    """A VM: its name, the intervals in which it was ACTIVE (the last may be open), and its scripts in order of arrival.
+
+    `kernel_changes` are the measured changes of the kernels' state with their times; None: unknown.
+    """
 
     gce_id: str
     name: str

@@ -1,6 +1,6 @@
 """The checks of RestoreInstance: the snapshots from which an instance can be restored.
 
-Google documents the body, and that the existing data disk is deleted and a new one from the snapshot is attached. Only
+Google documents the body, and that the existing data disk is deleted and a new disk from the snapshot is attached. Only
 snapshots of Workbench data disks are supported ("can cause the instance to function incorrectly").
 
 The following is not documented, so it is our own decision. An instance can be restored while ACTIVE or STOPPED, unless

@@ -81,7 +81,10 @@ _PAGE = 500
 
 @dataclass(slots=True)
 class Run:
-    """The plan of a job: `at` (RFC 3339, virtual) is the next attempt, for the run that was due at `of`."""
+    """The plan of a job: `at` (RFC 3339, virtual) is the next attempt, for the run that was due at `of`.
+
+    `retries` counts the repeated attempts of that run. With `forced`, an attempt is due now.
+    """
 
     at: str | None = None
     of: str | None = None

@@ -101,7 +101,7 @@ _AT_TIMES: dict[str, Callable[[StoredObject], Any]] = {
 class Bucket:
     """A bucket. `fields` are its settings; `live` are the current generations, `archived` the noncurrent ones by name, oldest first.
 
-    `trash` has the soft-deleted generations, likewise by name. A bucket can be soft-deleted, too.
+    `trash` has the soft-deleted generations by name. A bucket can be soft-deleted, too.
     """
 
     name: str

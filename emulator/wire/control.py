@@ -143,7 +143,7 @@ class _Control:
         return self._world.save()
 
     def load(self, call: Call) -> dict[str, Any]:
-        """Replace the world; if the new one cannot be read, the present one stays."""
+        """Replace the world, and return the clock. If the new world cannot be read, the present world stays."""
         state = call.json()
         with self._world.lock:
             before = self._world.save()

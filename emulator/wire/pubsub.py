@@ -142,8 +142,8 @@ def _rest(world: World, served: Served) -> Callable[[Proto, Call], Proto]:
 class PubSubRuntime:
     """The background work from `start` to `stop`: pushes, streams and deadlines.
 
-    `push_signer(email, audience)` signs the tokens of authenticated pushes. Without one, the runtime's own `issuer`
-    does, whose certificates `issuer.routes()` serve. A function in `rewrites` may take over a push before it is sent.
+    `push_signer(email, audience)` signs the tokens of authenticated pushes. By default, the runtime's own `issuer`
+    signs them; `issuer.routes()` serve its certificates. A function in `rewrites` may take over a push before it is sent.
     """
 
     def __init__(self, world: World, model: PubSubModel, *, push_signer: Signer | None = None) -> None:
