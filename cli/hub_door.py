@@ -167,7 +167,7 @@ def _gcloud(*more: str) -> tuple[int, str, str]:
 
 
 def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
-    """Sign in on the embedded cloud's own page, which accepts any address without proof."""
+    """Return the page after signing in on the embedded cloud's own page, which accepts any address without proof. Raises `HubError`."""
     session.trust_env = False  # loopback: the request must not go to a proxy that the environment names
     app_url = hub or local_page(endpoint)
     if not app_url:

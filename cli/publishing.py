@@ -95,7 +95,8 @@ def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, 
     """Look up the user, show the changes, ask, and send.
 
     Without `asks`, ask only if a known address differs by one or two letters. A message that would change nothing is only
-    sent with `--yes`. Exit with code 1 if the user or a group is unknown and `--new` is not given.
+    sent with `--yes`. Exit with code 1 if the user or a group is unknown and `--new` is not given. Raise the intake's error
+    for a message that it would refuse.
     """
     message = _with_address(app, message)
     event = _read(app, message)

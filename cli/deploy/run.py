@@ -85,7 +85,7 @@ class _Crew:
         self._outcome = Outcome()
 
     def work(self) -> Outcome:
-        """Run until no step waits and no step is running. Return the outcome."""
+        """Run until no step waits and no step is running. Return the outcome. Steps that wait for each other are an `AssertionError`."""
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             while self._waiting or self._busy:
                 self._start(pool)

@@ -125,7 +125,7 @@ def _clock(elapsed: timedelta) -> str:
 
 
 def final_rows(lines: list[Line]) -> list[tuple[str, str | None, str | None, str, str | None]]:
-    """Return rows of user, profile, instance, state and address."""
+    """Return rows of user, profile, instance, state and address; None for a value that is not known."""
     return [
         (
             line.email,
