@@ -89,7 +89,7 @@ def my_record() -> UserRecord | None:
 
 
 def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:
-    """Return the record of the signed-in user, and the requests that waited before the record was read."""
+    """Return `my_record()`, and the requests that waited before the record was read."""
     _, user_key = signed_in()
     waiting = waiting_for(user_key)
     record = my_record()
@@ -143,7 +143,7 @@ def stops_at_of(user_key: UserKey) -> datetime | None:
 
 
 def notes_of(user_key: UserKey) -> tuple[Notes | None, bool]:
-    """Return the sweeps' notes, and True if they could not be read.
+    """Return the sweeps' notes, and False; (None, True) if they could not be read.
 
     Without notes, the page lacks the forecast, the last use, the machine's report and the bill, and says so.
     """

@@ -182,7 +182,7 @@ def _past(seen: FleetSnapshot, name: str) -> Month | None:
 
 
 def notes_now() -> tuple[Notes | None, bool]:
-    """Return the last uses and costs that sweeps noted, and True if they could not be read: one call."""
+    """Return the last uses and costs that sweeps noted (or None), and True if they could not be read: one call."""
     missing: list[bool] = []
     return _readable(current().deps.engine.fleet.notes_for_tables, None, "notes", missing), bool(missing)
 
@@ -221,7 +221,7 @@ def _figures(sums: Sums) -> tuple[Value, ...]:
 
 
 def _amount(amount: Fraction | None) -> float | None:
-    """Return an amount for a file, rounded to four decimal places."""
+    """Return an amount for a file, rounded to four decimal places; None stays None."""
     return None if amount is None else float(rounded(amount, 4))
 
 
