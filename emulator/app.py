@@ -123,7 +123,7 @@ class EmbeddedCloud(Services):
 
     @property
     def port(self) -> int:
-        """The port of the API, available between `start` and `stop`."""
+        """The port of the API. Raises `RuntimeError` before `start` and after `stop`."""
         if self._server is None:
             raise RuntimeError("the embedded cloud is not started")
         return self._server.port

@@ -216,7 +216,8 @@ class FunctionHost:
     def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
         """Register `function` under `name` (None removes the entry), and return the previous entry.
 
-        With `instead_of`, the entry is only changed if the present function is that one.
+        With `instead_of`, the entry is only changed if that function is the present one. Raises UNAVAILABLE if the host is
+        stopped.
         """
         with self._lock:
             if self._stopped and function is not None:

@@ -48,7 +48,7 @@ class Gateway:
 
     @property
     def labs(self) -> Labs:
-        """The JupyterLabs, available after `open_at`."""
+        """The JupyterLabs. Raises `RuntimeError` before `open_at`."""
         if self._labs is None:
             raise RuntimeError("the gateway is not open")
         return self._labs

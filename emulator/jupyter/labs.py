@@ -121,7 +121,7 @@ def _counter(name: str, key: str) -> int | None:
 
 
 def _fill(folder: Path) -> int | None:
-    """Return the used share of the folder's disk in percent, computed as by df."""
+    """Return the used share of the folder's disk in percent, computed as by df; None if it cannot be read."""
     try:
         disk = shutil.disk_usage(folder)
     except OSError:

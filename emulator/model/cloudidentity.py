@@ -385,7 +385,7 @@ def _only(body: dict[str, Any], known: set[str], what: str) -> None:
 
 
 def _key(raw: Any, where: str) -> str:
-    """Return the address in an EntityKey. Keys with a namespace belong to other directories, which are not modelled."""
+    """Return the address in an EntityKey; raise 400 for other keys: those with a namespace belong to other directories."""
     if not isinstance(raw, dict) or set(raw) - {"id"} or not _EMAIL.fullmatch(str(raw.get("id", ""))):
         raise _invalid(f"Invalid '{where}': an address is needed.")
     return str(raw["id"]).lower()

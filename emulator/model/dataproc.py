@@ -371,7 +371,7 @@ def _cluster_fields(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_json(text: str) -> str:
-    """Return the filter expression for an older JSON form.
+    """Return the filter expression for an older JSON form; raise 400 if the form is invalid.
 
     gcloud sends `{}`, or `{"operation_state_matcher": "ACTIVE", "cluster_name": "c"}`.
     """

@@ -149,7 +149,10 @@ class MonitoringModel:
         return {"counter": self.counter, "lag_seconds": self.lag.total_seconds()}
 
     def configure(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` with points of 0 in quiet minutes, or `invisible`."""
+        """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` with points of 0 in quiet minutes, or `invisible`.
+
+        Raises `ApiError` (400) for any other body.
+        """
         if set(body) != {"counter"} or body["counter"] not in COUNTER_MODES:
             raise ApiError("INVALID_ARGUMENT", f"`counter` is one of {COUNTER_MODES}, and there is no other switch")
         self.counter = str(body["counter"])
@@ -325,7 +328,7 @@ def _number(body: dict[str, Any], key: str, *, at_most: float) -> float | None:
 
 
 def _counts(body: dict[str, Any], key: str) -> dict[str, int] | None:
-    """Return the counts by response code; a plain number counts responses with 200."""
+    """Return the counts by response code, None if the key is absent; a plain number counts responses with 200. Raises 400."""
     said = body.get(key)
     if said is None:
         return None

@@ -114,7 +114,10 @@ def machine_url(project: str, zone: str, text: str) -> str:
 
 
 def network_urls(project: str, zone: str, nic: dict[str, Any]) -> tuple[str, str]:
-    """Return the full URLs of network and subnet. A missing network is `default`, a missing subnet the network's auto subnet."""
+    """Return the full URLs of network and subnet. A missing network is `default`, a missing subnet the network's auto subnet.
+
+    Raise 400 for a malformed network or subnet, and for a subnet of another region.
+    """
     region = zone.rpartition("-")[0]
     network = _NETWORK.match(nic.get("network", "default"))
     if network is None:

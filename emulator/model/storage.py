@@ -120,7 +120,7 @@ class StorageModel:
     def restore(
         self, bucket_name: str, name: str, *, generation: int | None, conditions: Preconditions = ANY
     ) -> StoredObject:
-        """Make a soft-deleted generation a new live one.
+        """Make a soft-deleted generation the live one, under a new number; raise 400 without a generation.
 
         The soft-deleted generation also stays until its retention is over.
         """
@@ -177,7 +177,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Join 1 to 32 objects of one bucket; the result has a component count and no MD5."""
+        """Join 1 to 32 objects of one bucket; the result has a component count and no MD5. Raises 400 for another number."""
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)
         if not sources:

@@ -106,7 +106,10 @@ class Buckets:
         return self.deleted
 
     def change(self, name: str, body: dict[str, Any], conditions: Preconditions, *, replace: bool) -> Bucket:
-        """Patch the settings (labels and nested settings merge, null deletes), or with `replace` set them all."""
+        """Patch the settings (labels and nested settings merge, null deletes), or with `replace` set them all.
+
+        Raise 400 for another location.
+        """
         bucket = self.get(name, conditions, reading=False)
         asked = writable(body, BUCKET_FIELDS, BUCKET_OUTPUT)
         if isinstance(asked.get("location"), str):

@@ -144,7 +144,7 @@ def check_declared(content: bytes, *, crc32c: str | None, md5: str | None) -> No
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`."""
+    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`. Raises 400."""
     out, index, depth = "", 0, 0
     while index < len(glob):
         char = glob[index]

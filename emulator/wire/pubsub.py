@@ -277,7 +277,10 @@ class _Stream:
             self._model.modify_ack_deadline(self._name, [ack_id], seconds)
 
     def responses(self, context: grpc.ServicerContext) -> Iterator[Any]:
-        """Yield batches of messages as they become ready, within the client's flow control."""
+        """Yield batches of messages as they become ready, within the client's flow control.
+
+        Raises the error of the client's own stream, and UNAVAILABLE when the runtime stops.
+        """
         lock, changed = self._runtime.world.lock, self._model.changed
         while True:
             with lock:

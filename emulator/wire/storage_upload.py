@@ -198,7 +198,7 @@ def _progress(session: _Session) -> Response:
 def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]:
     """Return `(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given.
 
-    `asking` is True if the request only asks for the number of stored bytes.
+    `asking` is True if the request only asks for the number of stored bytes. Raise 400 for an invalid range.
     """
     raw = call.request.headers.get("Content-Range")
     if raw is None:
@@ -216,7 +216,7 @@ def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]
 
 
 def _parts(call: Call) -> tuple[dict[str, Any], bytes, str]:
-    """Return `(resource, content, content type)` of a multipart/related body.
+    """Return `(resource, content, content type)` of a multipart/related body; raise 400 if the body is malformed.
 
     apitools quotes the boundary in `'` and ends lines with a bare LF.
     """

@@ -80,7 +80,10 @@ class Body(io.RawIOBase):
         return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer` and return the number of bytes, 0 at the end of the body. One call never reads past the current chunk."""
+        """Read into `buffer` and return the number of bytes, 0 at the end of the body. One call never reads past the current chunk.
+
+        Raises `ConnectionError` if the body ends early.
+        """
         view = memoryview(buffer)
         if self._done or not view:
             return 0
