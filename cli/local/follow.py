@@ -73,7 +73,7 @@ def follow(
 
 
 def look(people: Sequence[tuple[UserKey, str]], deps: Deps, since: dict[str, datetime]) -> list[Line]:
-    """Return the present state of all users. Elapsed time is virtual, from the creation of the record until it is settled."""
+    """Return the present state of all users. Elapsed time is virtual, from the creation of the record until the notebook is settled."""
     now = deps.clock.now()
     lines = []
     for user_key, email in people:

@@ -1,4 +1,4 @@
-"""The mail sink of the local system: a mail server on loopback that keeps each mail in memory, and a page that shows them.
+"""The mail sink of the local system: a mail server on loopback that keeps the latest mails in memory, and a page that shows them.
 
 Nothing leaves this machine. The page shows a mail as its reader would see it (in a frame without scripts) and as plain text.
 """
