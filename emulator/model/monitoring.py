@@ -89,7 +89,7 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """A time series: a metric of a machine and, for the counter, of a response code."""
+    """A time series: a metric of a machine and, for the counter, of a response code (`code`, "" for other metrics)."""
 
     metric_type: str
     metric: Metric

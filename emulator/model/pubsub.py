@@ -51,7 +51,7 @@ class Topic:
 
 @dataclass(slots=True)
 class Subscription:
-    """A subscription's settings, IAM policy and backlog."""
+    """A subscription's settings, IAM policy and backlog. `accepts` is the predicate of its filter on a message's attributes."""
 
     config: Config
     backlog: Backlog

@@ -1,4 +1,6 @@
-"""The model of Cloud Scheduler: jobs, their due times, and the outcomes of their attempts. All under the world's lock.
+"""The model of Cloud Scheduler: jobs, their due times, and the outcomes of their attempts.
+
+All methods run under the world's lock.
 
 Runs follow the virtual clock. If the clock is moved past several runs of a job, they become one run: the real service also
 starts no second run for a past time. A refused attempt is repeated according to the job's `retryConfig`. `cronsim` computes the next
