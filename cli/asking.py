@@ -39,7 +39,7 @@ def length(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 def length_of(text: str) -> timedelta | None:
-    """Return the length of time that `90m`, `4h` or `60d` means; None for any other text."""
+    """Return the length of time that `90m`, `4h` or `60d` means (a number from 1 to 10,000); None for any other text."""
     unit = _UNITS.get(text[-1:])
     if unit is None or not text[:-1].isdigit() or not 0 < int(text[:-1]) <= 10_000:  # noqa: PLR2004 - a bound against durations of years
         return None

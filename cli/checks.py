@@ -177,7 +177,10 @@ class _Names(Struct, frozen=True, kw_only=True):
 
 
 class _Book(Struct):
-    """A reader of the records. Without a cloud, the names are computed from the addresses, which is enough for new users."""
+    """A reader of the names in the records. Without a cloud, it computes the names from the addresses, which is right for new users.
+
+    `why_not` is the reason why the records cannot be read; "" as long as they can.
+    """
 
     app: App
     why_not: str = ""

@@ -127,7 +127,7 @@ def stop(code: int) -> NoReturn:
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
-    """Return the option `--output` with these formats (default: text and json)."""
+    """Return the option `--output` with these formats, of which the first is the default; without any, text and json."""
     return click.option(
         "--output", "-o", type=click.Choice(formats or ("text", "json")), default=(formats or ("text",))[0],
         show_default=True, help="The output format.",

@@ -100,7 +100,7 @@ def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], ou
 
 
 def _commit() -> str:
-    """Return the git commit of the folder that this program runs from; "" if it is not a git repository."""
+    """Return the git commit of the folder that this program runs from; "" without git, or if it is not a git repository."""
     git = shutil.which("git")
     if git is None:
         return ""

@@ -60,7 +60,7 @@ class FittedTable(Table):
                     yield line
 
     def _lines(self, width: int) -> Iterator[Text]:
-        """Yield a table of names and values.
+        """Yield the lines of a table of names and values.
 
         A value is folded between words; a value with a word that does not fit gets lines of its own.
         """
@@ -88,7 +88,8 @@ def _longest_word(text: str) -> int:
 def _widths(needed: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
     """Return the column widths.
 
-    Each column gets its minimum; the rest goes to the columns that need the least more, first.
+    Each column gets its width in `needed`. The remaining `room` goes towards the widths in `wanted`, first to the column that
+    lacks the least.
     """
     widths = list(needed)
     order = sorted(range(len(needed)), key=lambda index: wanted[index] - needed[index])

@@ -1,4 +1,4 @@
-"""The preview of a file of messages: their effect on each user. Reads only; for the dry run of `publish file`."""
+"""The preview of a file of messages for `publish file`: their effect on each user. Nothing is sent or changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ _READERS = 16
 
 
 class PersonPlan(Struct, kw_only=True):
-    """The effect of the messages about one user. `refused` has the reasons why the intake would refuse messages."""
+    """The effect of the messages about one user: `rows` are their places in the file, `news` what they state.
+
+    `kinds` and `texts` are the changes of the record, `actions` the plan after them. `refused` has the reasons why the
+    intake would refuse messages.
+    """
 
     user: str
     rows: list[Row] = field(default_factory=list)
@@ -62,7 +66,7 @@ def foresee(
 
 
 def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
-    """Group the messages by user.
+    """Return a plan for each user, with the user's messages.
 
     The old and the new address of a renamed user are one user, wherever in the file the rename is.
     """
@@ -89,7 +93,7 @@ def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
 
 
 def about(piece: News) -> str:
-    """Return the name of the user or group that a piece of news is about."""
+    """Return the address of the user or group that a piece of news is about; `person ID` for a user without an address."""
     match piece:
         case Woken():
             return piece.user_key
@@ -127,7 +131,10 @@ def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
 
 
 def unknown_people(news: Sequence[News], deps: Deps) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the unknown users of leave and mover messages, each with the nearest known addresses."""
+    """Return the unknown users of all messages that are no joiners, each with the nearest known addresses.
+
+    A user whom a joiner of the same file announces is known.
+    """
     known = known_addresses(deps)
     known += [piece.user for piece in news if isinstance(piece, Joined)]
     present = set(known)

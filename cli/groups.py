@@ -1,6 +1,6 @@
 """The check that the assigned groups exist and have members.
 
-A typing error in a group's address causes no error, but nobody gets access.
+A typing error in a group's address causes no error, but gives access to no user.
 
 `validate-config` asks with the product's own clients, a deployment's plan with gcloud's login. A refused call says nothing
 about the group: Cloud Identity answers 403 both for a missing group and for a group that the caller may not see
@@ -38,7 +38,7 @@ _WORDS = {
 
 
 def look_at(groups: Iterable[str], ask: Ask) -> Iterator[tuple[str, GroupFault]]:
-    """Yield a fault for each group that is missing or has no members, in the given order."""
+    """Yield a fault for each group that is missing, has no members or could not be looked up, in the given order."""
     for group in dict.fromkeys(groups):
         fault = _fault(group, ask)
         if fault is not None:

@@ -117,7 +117,7 @@ def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: 
 
 
 def _key_of(app: App, email: UserEmail) -> UserKey:
-    """Return the key of the record to which the address leads."""
+    """Return the key of the record to which the address leads; the address's own key if there is no record."""
     stored = app.deps.records.load(user_key_for(email))
     return stored.record.user_key if stored is not None else user_key_for(email)
 
@@ -176,7 +176,10 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
 
 
 def _whole(door: Door, digest: str) -> str:
-    """Return the full digest that begins with these digits. A full digest is returned unchanged."""
+    """Return the full digest of the one waiting list whose digest begins with these digits; a full digest unchanged.
+
+    Raises `HubError` if no list or several lists match.
+    """
     if len(digest) >= _WHOLE or not digest:
         return digest or "-"
     found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]

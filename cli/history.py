@@ -1,6 +1,6 @@
 """The command `history`: the events of one user's environment, in chronological order.
 
-The latest are in the record, all of them in the audit.
+The record has the latest events, the audit has all.
 """
 
 from __future__ import annotations

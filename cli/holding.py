@@ -1,7 +1,7 @@
 """The commands `hold`, `release` and `repair`, for the data of one user.
 
-While a hold is in place, nothing that may hold the user's data is deleted. `repair` restores a damaged or deleted record
-by hand; deliveries and sweeps also do so when they meet one.
+While a hold is in place, nothing that may contain the user's data is deleted. `repair` restores a damaged or deleted
+record by hand; deliveries and sweeps restore such a record as soon as they read it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class HubError(PermanentError):
 
 
 class Door(Struct, frozen=True, kw_only=True):
-    """A client of the hub page for a signed-in caller. It sends and returns JSON."""
+    """A client of the hub page at `url` that sends and returns JSON. `session` has the caller's sign-in."""
 
     url: str
     session: requests.Session
@@ -103,7 +103,7 @@ def hub_options(command: Any) -> Any:
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
     """Return the page of this environment, for the user who is signed in with gcloud.
 
-    In the embedded cloud, sign in with the address `who`.
+    In the embedded cloud, sign in with the address `who`, by default the administrator's. Raises `HubError`.
     """
     settings = app.settings
     session = requests.Session()
@@ -135,9 +135,9 @@ def _address(settings: Settings, hub: str | None) -> str:
 
 
 def _identity_token(audience: str) -> str:
-    """Return gcloud's identity token for this page.
+    """Return gcloud's identity token for this page. Raises `HubError` without a login.
 
-    A user account cannot choose the audience, so its token is not bound to the page.
+    A user account cannot choose the audience, so a user's token is not bound to the page.
     """
     code, token, said = _gcloud(f"--audiences={audience}")
     if code != 0 and _NO_AUDIENCE in said:
@@ -167,7 +167,7 @@ def _gcloud(*more: str) -> tuple[int, str, str]:
 
 
 def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
-    """Sign in on the embedded cloud's own page, which accepts any address without proof."""
+    """Return the page after signing in on the embedded cloud's own page, which accepts any address without proof. Raises `HubError`."""
     session.trust_env = False  # loopback: the request must not go to a proxy that the environment names
     app_url = hub or local_page(endpoint)
     if not app_url:

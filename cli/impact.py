@@ -139,7 +139,10 @@ def _print(
 
 
 def count_lines(found: Impact) -> Iterable[str]:
-    """Yield the number of users for each kind of effect, the most important first."""
+    """Yield the number of users for each kind of effect, the most important first, then the totals.
+
+    Add a line about waves if many notebooks are stopped.
+    """
     for kind, count in found.counts.items():
         yield f"  {count:>6,}  {_WORDS[kind]}"
     if found.entries:
@@ -196,7 +199,8 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
     """Yield lines that name the exceeded limits and the consequence.
 
-    Messages are judged for each user separately, a configuration as a whole.
+    With `is_news` the effect is that of messages, which are judged for each user separately; a configuration is judged as a
+    whole. `empty` is True if no user is affected.
     """
     for each in above:
         yield f"Above the limit: {_limit_text(each)}."

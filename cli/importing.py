@@ -58,7 +58,10 @@ class _Refused(Struct, frozen=True, kw_only=True):
 
 
 class _Made(Struct, frozen=True, kw_only=True):
-    """A template that the example made for one user and that an operator should review."""
+    """A template that the example made for one `user` (None if its name contains no address), and that an operator should review.
+
+    `edited` is True if it differs from a copy of the masters, `listed` if its user is on the user list.
+    """
 
     name: str
     user: UserEmail | None
@@ -68,7 +71,11 @@ class _Made(Struct, frozen=True, kw_only=True):
 
 
 class _Report(Struct, kw_only=True):
-    """The report of the import: first the planned work, then the results."""
+    """The report of the import: the planned work, then the results.
+
+    `repeated` are users who are on the list more than once, `collided` groups of users whom the example could not tell
+    apart. `saved` maps edited templates to the files of their copies, `message_ids` users to their published messages.
+    """
 
     dry_run: bool
     joiners: list[_Joiner]
@@ -162,7 +169,7 @@ def seed(
 
 
 def _accepted(listed: tuple[Listed, ...], people: People, report: _Report) -> list[tuple[Listed, UserEmail]]:
-    """Return the users whom the intake would accept, with their canonical addresses; the others are added to the report."""
+    """Return the users whom the intake would accept, with their canonical addresses; add the refused users to the report."""
     accepted: dict[UserEmail, Listed] = {}
     for each in listed:
         try:
@@ -206,7 +213,10 @@ def _address(name: str) -> UserEmail | None:
 
 
 def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
-    """Return the draft of a master template, checked as our own templates are, and its file name."""
+    """Return the draft of a master template as a mapping: `file` and `text`, the notes, and the faults by our own checks.
+
+    Its `outcome` is "" until the draft is written.
+    """
     path = folder / f"{master.name.replace('/', '-')}.yaml"
     draft = draft_of(path.stem, master.content.decode("utf-8-sig", errors="replace"), bucket)
     faults = [draft.fault] if draft.fault else []

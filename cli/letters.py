@@ -81,7 +81,7 @@ class _Wanted(Struct, frozen=True, kw_only=True):
 
 
 def _keys_of(user: str, app: App) -> frozenset[UserKey]:
-    """Return all keys by which a dead letter may name the user: the typed one, the record's own, and that of the present address."""
+    """Return all keys by which a dead letter may name the user: the key of the typed text, the record's own key, and the key of the present address."""
     meant = user_key(app, user)
     asked = {user_key_for(form) for form in address_forms(user, app.settings.people)} if "@" in user else {meant}
     stored = app.deps.records.load(meant)
@@ -295,7 +295,7 @@ def replay_letters(
 
 
 class _Counted(Struct):
-    """The counts of a replay so far. In quiet mode, a line for every hundred dead letters goes to stderr."""
+    """The counts of a replay so far: `used` messages were processed, `failed` were not, `missing` ids are not found yet."""
 
     missing: set[str]
     used: int = 0

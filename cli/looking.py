@@ -1,6 +1,6 @@
 """The lookup before a message is sent by hand: the present state of its user, and what the message would change.
 
-Reads only.
+Nothing is sent or changed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Looked(Struct, frozen=True, kw_only=True):
     """The result of the lookup before a message is sent.
 
     `record` is the user's record, None if the user is unknown or known only from a leave. `near` are the known
-    addresses nearest to an unknown one. `unknown_groups` are groups that are neither assigned nor have a known member,
+    addresses nearest to an unknown address. `unknown_groups` are groups that are neither assigned nor have a known member,
     each with the nearest known groups. `ends` are the states of the account that the message ends. `changes` are the
     previewed changes, also for an unknown user. `error` is set instead if the intake would refuse the message.
     """
@@ -125,7 +125,10 @@ def _has(record: UserRecord) -> Iterator[str]:
 
 
 def look_up(event: LifecycleEvent, deps: Deps, *, advance: Callable[[], None] = lambda: None) -> Looked:
-    """Look up the user and the groups, and preview the event's changes. Raises `NotLookedUp` if records cannot be read."""
+    """Look up the user and the groups, and preview the event's changes. Raises `NotLookedUp` if records cannot be read.
+
+    A missing login is not turned into that error: `NotSignedInError` is raised as it is.
+    """
     try:
         return _look_up(event, deps, advance)
     except NotSignedInError:

@@ -47,12 +47,12 @@ class Main(PlainGroup):
     """The command `benchkeeper`: `--env` may appear anywhere, and earlier names of commands still work."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Move `--env NAME`, wherever it stands before a `--`, to the front."""
+        """Parse the arguments after `--env NAME` was moved to the front, from any place before a `--`."""
         own, rest = _env_first(args)
         return super().parse_args(ctx, [*own, *rest])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that present or earlier name; None if there is none."""
+        """Return the command of that present or earlier name; None for an unknown name."""
         return super().get_command(ctx, EARLIER_NAMES.get(cmd_name, cmd_name))
 
     def heading_of(self, name: str) -> str:
@@ -64,7 +64,7 @@ class Main(PlainGroup):
 
 
 def _env_first(args: list[str]) -> tuple[list[str], list[str]]:
-    """Return the last `--env` option with its value, and all other arguments."""
+    """Return the last `--env` option with its value, and all other arguments. Raises `BadOptionUsage` without a value."""
     own: list[str] = []
     rest: list[str] = []
     words = iter(args)

@@ -32,7 +32,10 @@ publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Return a time as RFC 3339. A date is returned unchanged, because the intake reads it in the users' time zone."""
+    """Return a time as RFC 3339. A date stays a date, because the intake reads it in the users' time zone; so does `NEVER`.
+
+    Raise `BadParameter` for any other text.
+    """
     if value is None or value == NEVER:
         return value
     try:

@@ -17,7 +17,7 @@ def notes(settings: Settings) -> list[str]:
 def _money(settings: Settings) -> list[str]:
     """Return a line for each monthly limit, with the amount by which it may be exceeded.
 
-    Starts are judged by the last sweep's sum.
+    A start is judged by the sum of the last sweep, so spending can pass the limit until the next sweep.
     """
     found = []
     for each in settings.catalog.budgeted:

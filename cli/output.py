@@ -259,7 +259,7 @@ class PlainGroup(PlainCommand, click.Group):
                 formatter.write_dl(rows[heading])
 
     def heading_of(self, _name: str) -> str:
-        """Return the heading of the help under which a command stands."""
+        """Return the heading under which the help lists a command."""
         return "Commands"
 
     def resolve_command(

@@ -130,7 +130,7 @@ _STATES = (
 
 
 def _check(what: str, word: str, valid: Iterable[str]) -> None:
-    """Raise `UsageError` if a filter can match nothing because of a typing error."""
+    """Raise `UsageError` with the nearest valid word unless the filter's `word` is valid. `what` is the kind of word."""
     names = {name for name in valid if name}
     if word not in names:
         raise click.UsageError(f"there is no {what} '{word}'. {nearest(word, names)}")

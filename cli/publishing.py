@@ -92,7 +92,12 @@ def draft(said: str, user: str, details: Details) -> Draft:
 
 
 def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
-    """Look up the user, show the changes, ask, and send. Without `asks`, ask only if a known address differs by one or two letters."""
+    """Look up the user, show the changes, ask, and send.
+
+    Without `asks`, ask only if a known address differs by one or two letters. A message that would change nothing is only
+    sent with `--yes`. Exit with code 1 if the user or a group is unknown and `--new` is not given. Raise the intake's error
+    for a message that it would refuse.
+    """
     message = _with_address(app, message)
     event = _read(app, message)
     _check_profile(app, event)
@@ -132,7 +137,7 @@ def _with_address(app: App, message: Draft) -> Draft:
 
 
 def _read(app: App, message: Draft) -> LifecycleEvent:
-    """Return the event that the intake would read. Raises `UsageError` if the intake would refuse it or use it only in part."""
+    """Return the event that the intake would read. Raises `UsageError` if the intake would refuse the message or use only a part."""
     settings = app.settings
     topic = settings.topic_operator
     raw = Message(
@@ -152,7 +157,7 @@ def _read(app: App, message: Draft) -> LifecycleEvent:
 
 
 def _check_profile(app: App, event: LifecycleEvent) -> None:
-    """Raise `UsageError` for an unknown profile, because the message would become a dead letter."""
+    """Raise `UnknownProfileError` for an unknown profile, because the message would become a dead letter."""
     if isinstance(event, Joined | Moved) and event.profile:
         app.settings.catalog.profile(event.profile)
 

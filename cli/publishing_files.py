@@ -45,7 +45,7 @@ _COUNTED = {
 class Content(Struct, kw_only=True):
     """The content of the files: messages with their news, and every fault.
 
-    `not_acted_on` counts log entries of kinds that this version knows but does not use. They are sent, and become dead letters.
+    `seen` counts all messages, also those with faults. `not_acted_on` counts log entries of kinds that this version knows but does not use. They are sent, and become dead letters.
     """
 
     rows: list[tuple[Row, tuple[News, ...]]] = field(default_factory=list)
@@ -106,7 +106,7 @@ def source_named(app: App, name: str) -> Source:
 
 
 def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
-    """Read the files as messages of a source; a message that the intake would refuse is a fault."""
+    """Read the files as messages of a source; a message that the intake would refuse or use only in part is a fault."""
     settings, deps = app.settings, app.deps
     rules = Rules(source=source, people=settings.people, max_bytes=settings.max_message_bytes)
     content, said_at = Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
@@ -263,7 +263,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
 
 
 def _what_is_known(app: App, content: Content) -> Iterator[str]:
-    """Yield sentences about unknown users in leave and mover messages, whose addresses may be typing errors."""
+    """Yield sentences about unknown users in messages that are no joiners, because their addresses may be typing errors."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
     except BenchkeeperError as error:
@@ -290,7 +290,7 @@ def _limits(app: App, content: Content) -> Iterator[str]:
 
 
 def _waves(content: Content) -> list[list[Row]]:
-    """Return the messages in waves. A wave is sent once the previous one was accepted, so that a later row about a user gets a later publish time."""
+    """Return the messages in waves. A wave is sent once the previous wave was accepted, so that a later row about a user gets a later publish time."""
     waves: dict[int, list[Row]] = {0: []}
     told: Counter[str] = Counter()
     for row, news in content.rows:

@@ -119,9 +119,9 @@ def _copy(record: UserRecord, at: datetime) -> tuple[Asked, Snapshot]:
 
 
 def _undo(record: UserRecord, now: datetime) -> tuple[Asked, Snapshot]:
-    """Return the request to undo the last restore, and the snapshot.
+    """Return the request to undo the last restore, and the snapshot with the files from before it.
 
-    An undo that is already under way is returned again.
+    An undo that is already under way is returned again. Raises `RefusedError` if there is nothing to undo.
     """
     last, under_way = undoable(record, now), pending(record)
     name = last.before if last is not None else ""

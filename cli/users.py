@@ -1,9 +1,7 @@
 """The lookup of the argument USER, which is an address in any accepted form, or a user key.
 
-It also has the texts for unknown users.
-
-Every command that takes USER uses this module. Reads only: a damaged record is not handled here; the command reports or
-restores it.
+Every command that takes USER uses this module, and its texts for unknown users. A damaged record is not handled here: its
+key is returned, and the command reports or restores the record.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ def user_key(app: App, text: str) -> UserKey:
     """Return the key of the record that `text` names. Raises `UsageError` if it is neither an address nor a user key.
 
     An address that was given to a new account stands for its present holder, and a line on stderr names the former
-    holder. For an unknown address, it is the key that its record would have.
+    holder. An unknown address gives the key that its record would have.
     """
     try:
         if "@" not in text:

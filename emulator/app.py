@@ -56,7 +56,7 @@ class Runtime(Protocol):
         """Start the part's threads or processes."""
 
     def stop(self) -> None:
-        """Stop them all; safe to call twice."""
+        """Stop the part's threads or processes; safe to call twice."""
 
 
 class EmbeddedCloud(Services):
@@ -123,7 +123,7 @@ class EmbeddedCloud(Services):
 
     @property
     def port(self) -> int:
-        """The port of the API, available between `start` and `stop`."""
+        """The port of the API. Raises `RuntimeError` before `start` and after `stop`."""
         if self._server is None:
             raise RuntimeError("the embedded cloud is not started")
         return self._server.port

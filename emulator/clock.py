@@ -43,7 +43,7 @@ class VirtualClock:
         return self._base + timedelta(seconds=(time.monotonic() - self._since) * self._speed)
 
     def advance(self, by: timedelta) -> datetime:
-        """Move the clock forward by `by` (never back) and wake all waiters. Return the new time."""
+        """Move the clock forward by `by`, wake all waiters, and return the new time. Raises `ValueError` for a negative `by`."""
         if by < timedelta(0):
             raise ValueError(f"a clock does not go back: {by}")
         with self._changed:
@@ -69,7 +69,7 @@ class VirtualClock:
                 self._turn_to(speed)
 
     def set_speed(self, speed: float) -> None:
-        """Set the speed from now on, and end pacing."""
+        """Set the speed from now on, and end pacing. Raises `ValueError` for a negative speed."""
         if speed < 0:
             raise ValueError(f"speed is zero or more, not {speed}")
         with self._changed:
@@ -131,7 +131,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Return the aware UTC time of an RFC 3339 text (nanoseconds are cut to microseconds)."""
+    """Return the aware UTC time of an RFC 3339 text (nanoseconds are cut to microseconds). Raises `ValueError`."""
     body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     if "." in body:
         head, rest = body.split(".", 1)

@@ -39,7 +39,7 @@ class Fault:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Fault:
-        """Return a fault from the control API's JSON. Raises `ApiError` for unknown fields."""
+        """Return a fault from the control API's JSON. Raises `ApiError` for unknown fields, a missing `call` or an unknown code."""
         unknown = sorted(set(raw) - _FIELDS)
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown fault fields {unknown}; known: {sorted(_FIELDS)}")
@@ -94,14 +94,15 @@ class Faults:
             return [fault.to_json() for fault in self._faults]
 
     def unfired(self) -> list[dict[str, Any]]:
-        """Return the faults that fired less often than `times` (at least once if `times` is 0)."""
+        """Return the faults that fired less often than `times` or, if `times` is 0, never."""
         with self._lock:
             return [f.to_json() for f in self._faults if f.fired < max(1, f.times)]
 
     def take(self, call: str, resource: str, *, wanted: str) -> Fault | None:
         """Return the next fault for this call, counted as fired, or None.
 
-        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error` or `unreachable`.
+        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error`, `unreachable`, or a key of its
+        `payload`.
         """
         with self._lock:
             for fault in self._faults:
@@ -115,7 +116,7 @@ class Faults:
         return None
 
     def shown(self, call: str, resource: str, view: dict[str, Any]) -> dict[str, Any]:
-        """Return the view with the fields of a scripted fault's `payload.shown` in place of its own. A null removes a field."""
+        """Return the view with the fields of a scripted fault's `payload.shown` in place of the view's own fields. A null removes a field."""
         fault = self.take(call, resource, wanted="shown")
         return view if fault is None else {k: v for k, v in {**view, **fault.payload["shown"]}.items() if v is not None}
 

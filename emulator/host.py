@@ -190,7 +190,7 @@ class FunctionHost:
         return [*(route(verb, path, None, handler) for verb, path, handler in table), *self._bridge.routes()]
 
     def deploy(self, deployment: Deployment, *, base_url: str) -> dict[str, Any]:
-        """Start a function and subscribe it. A function of the same name is replaced once the new one listens.
+        """Start a function and subscribe it. A function of the same name is replaced once the new function listens.
 
         `base_url` is the URL of this cloud, for the endpoint of the subscription. Raises FAILED_PRECONDITION with the last
         lines of the output if the process ends before it listens; then nothing has changed.
@@ -216,7 +216,8 @@ class FunctionHost:
     def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
         """Register `function` under `name` (None removes the entry), and return the previous entry.
 
-        With `instead_of`, the entry is only changed if the present function is that one.
+        With `instead_of`, the entry is only changed if that function is the present one. Raises UNAVAILABLE if the host is
+        stopped.
         """
         with self._lock:
             if self._stopped and function is not None:

@@ -1,6 +1,6 @@
 """The launcher of functions-framework in this interpreter, for one function of the function host.
 
-The host starts it by path, with a pipe as `argv[1]`. The pipe first carries the key with which the host calls. Any web page can
+The host starts this file by its path, with a pipe as `argv[1]`. The pipe first carries the key with which the host calls. Any web page can
 make a browser send an event to a loopback port, so requests without the key are refused before the framework sees them. The
 pipe breaks when the host is gone, even by SIGKILL; then the whole process group ends.
 """

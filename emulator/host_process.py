@@ -75,11 +75,11 @@ class FunctionProcess:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that its port requires; `describe` never shows them."""
+        """The headers that the process's port requires; `describe` never shows them."""
         return {HEADER: self._key}
 
     def describe(self) -> dict[str, Any]:
-        """Return url, pid, restarts, state and the last lines of its output."""
+        """Return the process's url, pid, restarts and state, and the last lines of its output."""
         with self._lock:
             return {
                 "url": self.url,
@@ -169,7 +169,7 @@ class FunctionProcess:
     def _keep(self) -> None:
         """Restart the process whenever it dies.
 
-        The first restart is at once. Further ones wait longer each time, until the process has run steadily.
+        The first restart is at once. Each further restart waits longer, until the process has run steadily.
         """
         pause = 0.0
         while True:

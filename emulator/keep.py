@@ -58,7 +58,7 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        """Write the world to a new file in the same folder, flush it, and rename it over the old one."""
+        """Write the world to a new file in the same folder, flush it, and rename it over the old file."""
         with self._world.lock:
             changes, state = self._world.changes, self._world.save()
         new = self._file.with_suffix(".json.new")

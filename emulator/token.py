@@ -1,4 +1,4 @@
-"""The token for calls that start processes. Each run has a new one, known only to programs that can read its file.
+"""The token for calls that start processes. Each run has a new token, known only to programs that can read its file.
 
 A call that starts a function can run any code on this machine as the user. All users of the machine can reach a
 loopback port, so access to the port alone must not be enough to start one.

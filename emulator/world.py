@@ -82,7 +82,7 @@ class World:
         )
 
     def touch(self) -> None:
-        """Count a change that a background thread made, so that it is saved soon. Mutating calls are counted by themselves."""
+        """Count a change that a background thread made, so that it is saved soon. `perform` counts mutating calls."""
         with self.lock:
             self.changes += 1
 
@@ -158,7 +158,7 @@ class World:
             }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore the world from a result of `save`."""
+        """Restore the world from a result of `save`. Raises `ApiError` (400) for another version of saved worlds."""
         if state.get("version") != 1:
             raise ApiError("INVALID_ARGUMENT", f"a saved world of version 1 is needed, not {state.get('version')!r}")
         with self.lock:

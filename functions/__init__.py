@@ -1,6 +1,6 @@
 """The entry points of the Cloud Functions: they decode, call the engine, and turn an error into ack or nack.
 
-They make no decisions and import no google.* package.
+The entry points make no decisions and import no google.* package.
 """
 
 import gc

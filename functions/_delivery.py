@@ -1,8 +1,9 @@
 """The one place that turns a CloudEvent into a message, and an error into ack or nack.
 
-A function that returns acks the message, and one that raises an exception nacks it; a cloud_event function has no other
-way to answer. A message that can never succeed goes to the dead-letter topic with its reason and is acked. If that
-publish fails, or if nothing is durable yet, Pub/Sub delivers the message again.
+Every entry point but `hub` handles its event inside `handling`. A cloud_event function acks its message by returning, and
+nacks it by raising an exception; there is no other way. A message that can never succeed (`PoisonError`) is published to
+the dead-letter topic with its reason, and acked. Any other error, and a failed publish, nacks the message, so that
+Pub/Sub delivers it again.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ class UnknownTopicError(RetryableError):
 
 
 class Delivery(Struct):
-    """A delivery: the message, and the settings and ports that the function works with. `facts` are added to its one log line.
+    """A delivery: the message, and the settings and ports that the function works with.
 
-    `known` is the part of the message that is known so far: the whole message once `message` was read.
+    `known` is the part of the message that is known so far: the whole message once `message` was read. `component` is the
+    function's name. `subscription` is "" and `attempt` 0 if the event does not state them. `facts` are added to the
+    delivery's one log line.
     """
 
     event: CloudEvent
@@ -99,7 +102,10 @@ class Delivery(Struct):
         self.deps.relay(source.topic, body, attributes)
 
     def dead_letter(self, error: BenchkeeperError, body: bytes, part: str) -> None:
-        """Publish an unusable part of the message as a dead letter of its own."""
+        """Publish an unusable part of the message as a dead letter of its own.
+
+        If the roster of groups will tell the same (`RosterTellsError`), request a roster sweep instead.
+        """
         message = self.message
         alone = Message(
             data=body,
@@ -130,7 +136,10 @@ class Delivery(Struct):
 
 @contextmanager
 def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
-    """Run the body for one event: errors become ack, nack or a dead letter, and one canonical line is logged."""
+    """Yield the delivery of an event, turn an error of the body into a dead letter or a nack, and log one canonical line.
+
+    A `PoisonError` ends here, and the message is acked, unless the dead letter cannot be published. Every other exception is raised again, which nacks the message.
+    """
     settings, deps = process_deps(component)
     started = deps.clock.monotonic_s()
     header = flask.request.headers.get("traceparent") or flask.request.headers.get("X-Cloud-Trace-Context")

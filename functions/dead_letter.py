@@ -18,7 +18,7 @@ from shared.messages.people import people_named
 def dead_letter(event: CloudEvent) -> None:
     """Store a dead letter with its reason, then mark the records of the users that it names.
 
-    Both are safe to repeat: a dead letter is stored once, and marks a record once. The message is acked as soon as the
+    Both steps are safe to repeat: a dead letter is stored once, and marks a record once. The message is acked as soon as the
     dead letter is stored. If a mark could not be written, the sweep retries it.
     """
     with handling(event, "dead_letter") as delivery:

@@ -19,7 +19,11 @@ from shared.messages.parse import parse_message
 
 @functions_framework.cloud_event
 def lifecycle(event: CloudEvent) -> None:
-    """Apply the statements of a message to the records of the users that it names, then reconcile these users."""
+    """Apply the statements of a message to the records of the users that it names, then reconcile these users.
+
+    Log entries that belong to the directory's topic are published there instead. A large batch is published again in
+    parts, each a message of its own. Unusable statements become dead letters.
+    """
     with handling(event, "lifecycle") as delivery:
         rules = delivery.rules
         delivery.facts["source"] = rules.source.name
@@ -53,7 +57,10 @@ def _ends_a_group(piece: News) -> bool:
 
 
 def _report(parsed: Parsed, faults: list[tuple[PoisonError, bytes, str]], delivery: Delivery) -> None:
-    """Publish the unusable parts of a message as dead letters, or the whole message if no part is usable."""
+    """Publish each unusable part of a message as a dead letter; raise the only fault of a message without a usable part.
+
+    `handling` then makes a dead letter of the whole message.
+    """
     if len(faults) == 1 and len(parsed.news) <= (1 if not parsed.faults else 0):
         raise faults[0][0]
     for error, body, part in faults:

@@ -24,9 +24,9 @@ from shared.messages.parse import parse_tick
 def tick(event: CloudEvent) -> None:
     """Run the sweep that the message requests. After an idle or drift sweep, also sweep the dead letters.
 
-    If a sweep cannot list the records, the failure is logged and the message is acked: the next tick repeats the work,
-    and a redelivery would only add load. If the sweep's clock is far from the tick's own publish time, the sweep does
-    nothing.
+    If a sweep fails, for example because it cannot list the records, the failure is logged and the message is acked: the
+    next tick repeats the work, and a redelivery would only add load. If the function's clock is far from the message's
+    publish time, no sweep runs.
     """
     with handling(event, "tick") as delivery:
         kind = parse_tick(delivery.message)

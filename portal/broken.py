@@ -23,6 +23,6 @@ a deployment.</p>
 
 
 def broken_page() -> Response:
-    """Return status 500 and no detail of the configuration, because the reader was not authenticated."""
+    """Return a page with status 500. It has no detail of the configuration, because the reader was not authenticated."""
     headers = {"Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     return Response(_TEXT, status=500, headers=headers, content_type="text/html; charset=utf-8")

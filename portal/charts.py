@@ -1,4 +1,4 @@
-"""The charts of the page, made on the server: steps over time as SVG. Pure.
+"""The charts of the page, made on the server: steps over time as SVG. Nothing is read here.
 
 The SVG has no style, because the page allows no inline style: the style sheet sets colours, widths and text sizes by class.
 Lines also differ by their dashes, not by colour alone. The page shows the same figures as a table beside each chart.
@@ -60,7 +60,8 @@ def line_chart(
 ) -> Chart:
     """Return a chart of lines over `times`, as steps.
 
-    The times are ascending, one for each value of a line; `name` is unique on the page.
+    The times are ascending, one for each value of a line; `name` is unique on the page. `title` and `text` describe the
+    chart to screen readers.
 
     A value holds until the next count. Counts further apart than `gap` are not joined, because the values in between
     are unknown. `day` translates a day such as `28 Nov` into the reader's language.
@@ -85,7 +86,7 @@ def _sample(count: int) -> list[int]:
 
 
 class _Scale(Struct, frozen=True, kw_only=True):
-    """The mapping from time and value to coordinates in the chart."""
+    """The mapping from time and value to coordinates in the chart. `top` is the highest value, `step` the distance of grid lines."""
 
     begins: datetime
     ends: datetime
@@ -181,7 +182,7 @@ def _parts(
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the corners of a step line, on which each value holds until the next one."""
+    """Return the corners of a step line, on which each value holds until the next value."""
     corners = [places[0]]
     for (_, before), (x, y) in pairwise(places):
         if y != before:
@@ -202,7 +203,10 @@ def _dash(dash: str) -> Markup:
 
 
 def trend(values: Sequence[float]) -> str:
-    """Return a description of a line, for readers who cannot see the chart: `from 120 to 180, between 110 and 190`."""
+    """Return a description of a line, for readers who cannot see the chart: `from 120 to 180, between 110 and 190`.
+
+    The range is left out if the line only rises or only falls.
+    """
     if not values:
         return "no figures"
     turns = any(b < a for a, b in pairwise(values)) and any(b > a for a, b in pairwise(values))

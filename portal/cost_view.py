@@ -1,4 +1,4 @@
-"""The cost of a user's environments this month: from the bill if there is one, else an estimate, which is labelled as such. Pure."""
+"""The cost of a user's environments this month: from the bill, or without a bill an estimate, which is labelled as such."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CostView(Struct, frozen=True, kw_only=True):
 
 
 def short_cost(view: CostView) -> str:
-    """Return this month's cost in a few words for the line of facts: `4.90 EUR this month`."""
+    """Return this month's cost in a few words for the line of facts: `4.90 EUR this month`, or `about 4.90 EUR …` for an estimate."""
     amount = view.billed if view.billed is not None else view.estimate
     if amount is None:
         return "no price configured" if view.has_run else "nothing spent this month"

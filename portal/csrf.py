@@ -1,6 +1,7 @@
 """The protection against forged requests.
 
-It is a double-submitted token, and the browser's own headers about the origin of the request.
+Two things prove that a form of this page was sent: a token that is submitted twice, and the browser's own headers about
+the origin of the request.
 
 The token is in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must be
 equal. In addition, `Sec-Fetch-Site` and `Origin` are checked if the browser sends them. Because of SameSite=Strict, a
@@ -69,7 +70,7 @@ def check() -> None:
 
 
 def check_script() -> None:
-    """Raise `ForgedError` unless this change came from a script or from a page of ours."""
+    """Raise `ForgedError` unless this change is JSON with a script's header, and no other site sent it."""
     _check_origin()
     if flask.request.headers.get(SCRIPT_HEADER) != SCRIPT or flask.request.mimetype != "application/json":
         raise ForgedError(

@@ -21,8 +21,8 @@ _EXTENSION = "benchkeeper"
 class PortalDeps(Struct, frozen=True, kw_only=True):
     """The outside dependencies of the page, put together by `functions.hub` or by a test.
 
-    `contact` is the contact that the page names to users, "" if none is configured. `sizes` has the size of each cluster
-    template.
+    `sign_in` verifies the caller's assertion. `wake` requests a pass over a user now. `contact` is the contact that the page
+    names to users, "" if none is configured. `sizes` has the size of each cluster template whose size is known.
     """
 
     engine: Deps
@@ -52,7 +52,10 @@ def portal_deps(settings: Settings, engine: Deps, *, sign_in: SignIn, wake: Wake
 
 
 class Portal(Struct, frozen=True, kw_only=True):
-    """A running page: its dependencies and the state that it keeps between requests. Thread-safe."""
+    """A running page: its dependencies and the state that it keeps between requests. Thread-safe.
+
+    `changes` and `reads` limit each user's rate of POST and of GET requests.
+    """
 
     deps: PortalDeps
     roles: RolesSeen

@@ -1,6 +1,6 @@
-"""The part of a page about the copies of a user's files. Pure.
+"""The part of a page about the copies of a user's files.
 
-It shows when they were saved, which can be restored, and which restore can be undone.
+The page shows when the copies were saved, which of them can be restored, and which restore can be undone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.domain.things.snapshots import SnapshotKind
 class CopyView(Struct, frozen=True, kw_only=True):
     """A copy that can be restored.
 
-    It has a name, the time of its content, and True if it holds files that a restore replaced.
+    `saved_at` is the time of its content. `is_before` is True if it holds files that a restore replaced.
     """
 
     name: str
@@ -33,7 +33,11 @@ class CopyView(Struct, frozen=True, kw_only=True):
 
 
 class FilesView(Struct, frozen=True, kw_only=True):
-    """The copies, newest first. `saved_at` is the time of the newest daily one, `kept` their number, `keep` the profile's (0: none).
+    """The copies of a user's files, newest first.
+
+    `saved_at` is the time of the newest daily copy, `kept` the number of daily copies, `keep` the number that the profile
+    keeps (0: none).
+
 
     `trouble` says why the newest copy failed. `undo` names the copy with the files from before the last restore, until
     `undo_until`; `restored_of` is the time at which the files of that restore were saved. `what_stays` says what a

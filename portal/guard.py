@@ -39,7 +39,7 @@ _YEAR_S = 31_536_000
 
 
 def secure(response: flask.Response, portal: Portal) -> None:
-    """Set the headers. Pages are never cached; static files are cached for ever if their URL carries the current digest."""
+    """Set the headers for security and caching. Pages are never cached; static files are cached for ever if their URL carries the current digest."""
     response.headers.update(_ALWAYS)
     if is_https():
         response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
@@ -105,7 +105,7 @@ def _before() -> None:
 
 
 def _access() -> Access:
-    """Return the access rule of the present route. `create_app` makes sure that every route has one."""
+    """Return the access rule of the present route. `install` makes sure that every route has a rule."""
     method = "GET" if flask.request.method == "HEAD" else flask.request.method
     known: Mapping[tuple[str, str], Access] = flask.current_app.extensions[_ACCESS]
     return known[method, flask.request.endpoint or ""]
@@ -145,7 +145,7 @@ def _keep_link(response: flask.Response) -> None:
 def _log(response: flask.Response, portal: Portal, present: Visit) -> None:
     """Log this request in one line.
 
-    It has the route's name, never the URL, which may contain any text that a user typed.
+    The line has the route's name, never the URL, which may contain any text that a user typed.
     """
     engine = portal.deps.engine
     rule = flask.request.url_rule

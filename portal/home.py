@@ -200,7 +200,7 @@ def spark_delete(template: str) -> flask.Response:
 def _ask(said: Said, asked: Asked | Callable[[UserRecord], Asked], template: str | None = None) -> flask.Response:
     """Store a request about the user's own environment, and wake the function that takes it up.
 
-    The page says so if the click would change nothing.
+    The page says so if the click would change nothing, or while an earlier click is handled. A foreign template gives 404.
     """
     record = my_record()
     if record is None or not is_entitled(record):

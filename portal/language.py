@@ -1,7 +1,7 @@
-"""The page in the reader's language: English as it is written, or another one translated by `words.yaml`.
+"""The page in the reader's language: English as it is written, or another language translated by `words.yaml`.
 
-`words.yaml` names each English text and its translation. A text may have names in braces. So a finished sentence, such
-as an old one in a record, is recognised by its text. Text without an entry is shown in English and marked as English.
+`words.yaml` names each English text and its translation. A text may have names in braces. So a finished sentence, for
+example an old sentence of a record, is recognised by its text. Text without an entry is shown in English and marked as English.
 """
 
 from __future__ import annotations

@@ -12,7 +12,10 @@ from shared.domain.things.meter import MeterKind, What
 
 
 def machine_of_now(record: UserRecord, profile: Profile | None, *, changes: bool) -> What:
-    """Return the present machine and disk. While a change waits, they are those that are metered, else those of the profile."""
+    """Return the present machine, without its GPUs, and the size of its data disk.
+
+    While a change waits (`changes`), both are those that are metered, else those of the profile.
+    """
     if changes:
         metered = machine_in_use(record)
         return replace(metered, machine=metered.machine.partition("+")[0])  # without its GPUs

@@ -50,7 +50,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The sentence about the notebook's state, without what the word beside the heading already says."""
+        """The sentence about the notebook's state. For a running notebook, it begins with the time since when it runs."""
         view = self.notebook
         rest = view.why.removeprefix(_RUNS).strip() if view.phase is Phase.READY else view.why
         if view.phase is not Phase.READY or view.since is None:
@@ -59,7 +59,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """Return True while a part of the page changes by itself."""
+        """Return True while a part of the page is expected to change without a click."""
         return min(self.notebook_poll_s or WATCH_S, self.spark_poll_s or WATCH_S) < WATCH_S
 
     @property
@@ -89,7 +89,7 @@ def my_record() -> UserRecord | None:
 
 
 def my_page() -> tuple[UserRecord | None, tuple[WaitingWish, ...]]:
-    """Return the record of the signed-in user, and the requests that waited before the record was read."""
+    """Return `my_record()`, and the requests that waited before the record was read."""
     _, user_key = signed_in()
     waiting = waiting_for(user_key)
     record = my_record()
@@ -143,9 +143,9 @@ def stops_at_of(user_key: UserKey) -> datetime | None:
 
 
 def notes_of(user_key: UserKey) -> tuple[Notes | None, bool]:
-    """Return the sweeps' notes, and True if they could not be read.
+    """Return the sweeps' notes, and False; (None, True) if they could not be read.
 
-    Without notes, only the forecast and the bill are missing, and the page says so.
+    Without notes, the page lacks the forecast, the last use, the machine's report and the bill, and says so.
     """
     try:
         return current().deps.engine.fleet.notes_about(user_key), False

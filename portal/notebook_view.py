@@ -188,7 +188,7 @@ class NotebookView(Struct, frozen=True, kw_only=True):
 
     @property
     def moves(self) -> bool:
-        """Return True while the notebook changes by itself."""
+        """Return True while the notebook is on the way to another state."""
         return self.phase in _MOVING
 
 
@@ -266,7 +266,7 @@ def _hours_text(hours: Hours) -> str:
 
 
 def report_view(reported: Reported | None, profile: Profile | None, now: datetime) -> ReportView | None:
-    """Return the view of the machine's latest report; None if there is no recent report."""
+    """Return the view of the machine's latest report; None if there is none. An old report names neither work nor a full disk."""
     if reported is None:
         return None
     is_new = now - reported.at < _REPORT_SHOWN

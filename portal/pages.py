@@ -73,7 +73,7 @@ def is_htmx() -> bool:
 
 
 def page(template: str, *, status: int = 200, **values: Any) -> flask.Response:
-    """Return a whole page."""
+    """Return a template as a response: a whole page, or a part of a page."""
     return flask.make_response(flask.render_template(template, **values), status)
 
 

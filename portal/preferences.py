@@ -20,7 +20,7 @@ blueprint = flask.Blueprint("preferences", __name__)
 
 @blueprint.post("/preferences/time-zone")
 def time_zone() -> flask.Response:
-    """Store the zone in a cookie, and redirect to the page of the form. Ask again for a zone that does not exist."""
+    """Store the zone in a cookie, and redirect to the page of the form. A zone that does not exist gives the question again (409)."""
     typed, back = flask.request.form.get("zone", ""), _own_path(flask.request.form.get("back", "/"))
     zone = zone_named(typed)
     if zone is None:
@@ -33,7 +33,7 @@ def time_zone() -> flask.Response:
 
 @blueprint.post("/preferences/language")
 def language() -> flask.Response:
-    """Store the language in a cookie, and redirect to the page of the form."""
+    """Store the language in a cookie, and redirect to the page of the form. Raises `RefusedError` for an unknown language."""
     chosen = flask.request.form.get("language", "")
     if chosen not in LANGUAGES:
         raise RefusedError(
@@ -49,7 +49,7 @@ def language() -> flask.Response:
 def consent() -> flask.Response:
     """Store that Google's consent for the visitor's notebook is given.
 
-    Nothing can check that, so the cookie only hides the hint.
+    Benchkeeper cannot check the consent, so the cookie only hides the hint.
     """
     record = my_record()
     response = pages.go(flask.url_for("home.index"))

@@ -106,7 +106,10 @@ class TooManyError(RetryableError):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """An error response: status, title and a sentence for people, the reason for metrics, the detail for the log."""
+    """An error response: status, title and message for people, the reason for metrics, the detail for the log.
+
+    `allow` are the methods for the header `Allow` of a 405.
+    """
 
     status: int
     title: str
@@ -134,7 +137,7 @@ _MESSAGES = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that stands for an error on the page and in the log. The page shows no detail of an unexpected error."""
+    """Return the problem as which the page and the log show an error. The page shows no detail of an unexpected error."""
     match error:
         case HTTPException():
             return _http(error)

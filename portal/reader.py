@@ -53,7 +53,7 @@ def local(moment: datetime, zone: ZoneInfo | None) -> datetime:
 
 
 def moment_text(moment: datetime, now: datetime, zone: ZoneInfo | None) -> str:
-    """Return `14:05` for today, `tomorrow 14:05`, or `Tue 24 Nov 14:05`.
+    """Return `14:05` for today, `tomorrow 14:05` or `yesterday 14:05`, else `Tue 24 Nov 14:05`.
 
     The year is added if it is another year. `UTC` follows if the zone is not known.
     """

@@ -45,7 +45,7 @@ class RolesSeen:
     def of(self, email: UserEmail) -> Role | None:
         """Return the user's role; None if there is none.
 
-        Raise `RoleUnreadableError` if a group could not be read: the user then has no role.
+        Raise `RoleUnreadableError` if a group could not be read. The caller then treats the user as having no role.
         """
         known = self._fresh(email)
         if known is not None:
@@ -72,7 +72,7 @@ class RolesSeen:
     def require(self, email: UserEmail, right: Right) -> Role:
         """Return the user's role if it has this right.
 
-        Raise `RolesOnlyError` for a user without a role, `NotYourRoleError` for another role, `RoleUnreadableError` if that is not known.
+        Raise `RolesOnlyError` for a user without a role, `NotYourRoleError` for another role, `RoleUnreadableError` if the role is unknown.
         """
         role = self.of(email)
         if role is None:

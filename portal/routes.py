@@ -19,7 +19,7 @@ FORM = "application/x-www-form-urlencoded"
 class Access(StrEnum):
     """The visitors whom a route admits: all, those who are signed in, or the roles with a right (`shared.domain.intent.roles`).
 
-    Others get 401 if they are not signed in, or 403 without such a role.
+    Other visitors get 401 if they are not signed in, and 403 if their role lacks the right.
     """
 
     ANYONE = "anyone"

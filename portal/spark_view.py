@@ -1,4 +1,4 @@
-"""The Spark part of a user's page: an environment for each template of the profile. Pure."""
+"""The Spark part of a user's page: an environment for each template of the profile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SparkView(Struct, frozen=True, kw_only=True):
     """The view of a template. `diagnosis` says why the last cluster is gone.
 
     `unused_for` is the time without a job after which a running cluster is deleted, `ends_at` the time at which it is
-    deleted in any case; None if the template does not state them, or none runs. If `offered` is False, the profile no
+    deleted in any case; None if the template does not state them, or if no cluster runs. If `offered` is False, the profile no
     longer offers the template, and its cluster can only be deleted. `size_text` and `price_class` are "" if the
     template does not state them.
     """
@@ -123,7 +123,10 @@ def _view(
 
 
 def size_text(size: ClusterSize | None) -> str:
-    """Return the size as `3 machines, 12 vCPUs, 48 GB of memory`, without the figures that are unknown; "" if the size is None."""
+    """Return the size as `3 machines, 12 vCPUs, 48 GB of memory`, without the figures that are unknown.
+
+    GPUs follow if there are any. A cluster that can grow has `at least` these. The result is "" if the size is None.
+    """
     if size is None:
         return ""
     parts = [f"{size.machines} machine{'s' if size.machines != 1 else ''}"]

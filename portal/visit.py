@@ -19,7 +19,8 @@ class Visit(Struct, kw_only=True):
 
     `zone` is the reader's time zone, None if the browser did not send one; `language` is one of `LANGUAGES`.
     `assertion` is the signed header itself, which is stored with a request of the user. `log_key` is the key for the
-    log: the record's own key once it is known, because the address may have changed.
+    log: the record's own key once it is known, because the address may have changed. `reason` and `detail` say for the log what failed;
+    both are "" if nothing did. `csrf` is the token of this response's forms.
     """
 
     request_id: str
@@ -62,7 +63,7 @@ def signed_in() -> tuple[UserEmail, UserKey]:
 
 
 def role() -> Role | None:
-    """Return the visitor's role as far as it is known without a call, else None.
+    """Return the visitor's role if it is in the cache, else None. No call is made.
 
     On a route for roles, the guard has already looked the role up.
     """

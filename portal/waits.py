@@ -55,15 +55,15 @@ class Waits(Struct, frozen=True, kw_only=True):
         return tuple(click for click in self.all if click.template)
 
     def about(self, template: str) -> tuple[WaitingClick, ...]:
-        """Return the waiting requests about the Spark environment of a template."""
+        """Return the waiting requests about the Spark environment of a template, or about the notebook for ""."""
         return tuple(click for click in self.all if click.template == template)
 
 
 def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
     """Return the user's waiting requests: one listing. A failure is only logged, because the page is useful without them.
 
-    Call it before the record is read: a request that is taken up between the two reads is then in the record. In the other
-    order the request would be in neither. The page would show the environment as it was before the click, and would not poll.
+    Call it before the record is read: a request that is taken up between the two reads is then in the record. In the reverse
+    order, neither read would have the request. The page would show the environment as it was before the click, and would not poll.
     """
     try:
         return current().deps.engine.inbox.waiting(user_key)

@@ -43,7 +43,7 @@ _NO_NUMBER = "PROJECT_NUMBER"  # in a plan against nothing
 
 
 def _shaped(pattern: str, valid: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that refuses a value that does not match the pattern. `valid` says for people what does.
+    """Return a callback that refuses a value that does not match the pattern. `valid` says in words which values do.
 
     The value becomes part of commands.
     """
@@ -122,7 +122,7 @@ def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbos
 
 
 class _Run:
-    """An invocation of a command."""
+    """One call of `gcp` or `destroy`: its options, the screen and gcloud. `so_far` says for an error what was changed already."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class _Run:
         return 0 if self._carry_out(steps, "Deployed") else _FAILED
 
     def destroy(self) -> int:
-        """Plan, ask and carry out the removal. Return the exit code."""
+        """Plan, ask and carry out the removal. Return the exit code. Raises `DeployError` without a settings file."""
         config_dir = config_dir_from()
         if not settings_path(config_dir, self.env).exists():
             raise DeployError(
@@ -263,7 +263,7 @@ class _Run:
     # ---- parts
 
     def _new_settings(self, config_dir: Path) -> dict[str, str]:
-        """Return the settings file to be written, by name; empty if the file exists."""
+        """Return the settings file to be written, by name; empty if the file exists. Raises `DeployError` without `--region`."""
         path = settings_path(config_dir, self.env)
         if path.exists():
             return {}
@@ -320,8 +320,8 @@ class _Run:
     def _checked(self, config_dir: Path) -> Settings:
         """Return the settings, checked with everything that depends on them: templates, their sizes, what the project offers.
 
-        The project itself is asked for what it offers, before anything is changed. Until Compute Engine is on, the
-        shipped table is used.
+        Raises `ConfigError`. The project itself is asked for what it offers, before anything is changed. Until Compute Engine
+        is on, the shipped table is used.
         """
         with self.screen.working("Asking the project for the values in the files"):
             found = check_all(env=self.env, config_dir=config_dir, environ={}, ask=lambda _: self.questions.compute)

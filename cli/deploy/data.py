@@ -87,7 +87,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     cost_view: str
 
     def wanted(self, parts: Mapping[str, P]) -> dict[str, P]:
-        """Return the accounts, topics or functions that this configuration needs. `destroy` removes the others, too."""
+        """Return those accounts, topics or functions that this configuration needs. `destroy` removes all, needed or not."""
         holds = {"messages": self.settings.messages is not None}
         return {name: part for name, part in parts.items() if part.when is None or holds[part.when]}
 
@@ -169,14 +169,14 @@ _Grants = tuple[tuple[GrantModel, ...], tuple[GrantModel, ...], frozenset[str]]
 
 
 def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
-    """Return three lists: the grants whose condition holds, all other grants, and the custom roles that only the others use."""
+    """Return the grants whose condition holds, all other grants, and the custom roles that only these other grants use."""
     grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
     dormant = tuple(grant for grant in roles.grants if grant not in grants)
     return grants, dormant, frozenset(_custom_roles(dormant) - _custom_roles(grants))
 
 
 def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentFile:
-    """Return the part `deployment` of the settings file."""
+    """Return the part `deployment` of the settings file; the defaults if the file has faults, which are added to `faults`."""
     parsed = parse_file(settings.config_dir / f"settings.{settings.env}.yaml", SettingsFile, faults)
     return parsed.deployment if parsed is not None else DeploymentFile()
 
@@ -204,7 +204,7 @@ def _conditions(settings: Settings, options: DeploymentFile) -> dict[str, bool]:
 
 
 def _rendered(file: SinksFile, organization: str) -> dict[str, SinkModel]:
-    """Return the sinks, each with its complete filter."""
+    """Return the sinks, each with its complete filter: some filters are made by code, for the organization."""
     return {
         name: replace(sink, filter=RENDERED[name](organization)) if sink.filter == _BY_CODE else sink
         for name, sink in file.sinks.items()

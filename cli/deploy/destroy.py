@@ -22,7 +22,7 @@ _PERSONAL = "Benchkeeper: "  # the prefix of the description of a user's own acc
 
 
 def make_destroy_plan(target: Target) -> list[Step]:
-    """Return a step for each existing resource of ours, in the order of removal."""
+    """Return a step for each existing resource of ours, in the order of removal: the step removes it, or says why it stays."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
         _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _secrets,
         _bindings, _data_roles, _roles, _accounts,
@@ -106,7 +106,7 @@ def _functions(target: Target) -> Iterator[Step]:
 
 
 def _page(target: Target) -> Iterator[Step]:
-    """Yield the access to the hub page that our settings give, and the page's domain. Access that others gave stays."""
+    """Yield the steps that end the access to the hub page that our settings give, and remove its domain. Access that others gave stays."""
     name, domain = target.deployment.page, target.deployment.options.hub_domain
     if name is None:
         return
@@ -144,7 +144,7 @@ def _watching(target: Target) -> Iterator[Step]:
 
 
 def _view(target: Target) -> Iterator[Step]:
-    """Yield the view. Its dataset is only deleted if it is empty, which BigQuery itself enforces."""
+    """Yield the step that deletes the view, and the note that its dataset stays."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     if target.deployment.options.billing_export is None:
         return
@@ -232,7 +232,7 @@ def _secrets(target: Target) -> Iterator[Step]:
 
 
 def _bindings(target: Target) -> Iterator[Step]:
-    """Yield the roles of our accounts on the project, the buckets, the environments' agent and the accounts that clusters run as."""
+    """Yield a step for each role of our accounts on the project, the buckets, the environments' agent and the accounts of clusters."""
     ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
     agent = target.agent("notebooks-vm")
     account = ("iam", "service-accounts")
@@ -268,7 +268,7 @@ def _bindings(target: Target) -> Iterator[Step]:
 
 
 def _data_roles(target: Target) -> Iterator[Step]:
-    """Yield the roles that the data groups have on the project. A binding with a condition was made by others, so it stays."""
+    """Yield a step for each role of a data group on the project. A binding with a condition was made by others, so it stays."""
     if not target.deployment.data_roles:
         return
     try:

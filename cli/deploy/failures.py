@@ -37,7 +37,7 @@ class NoAccessError(DeployError):
 class NoLoginError(DeployError):
     """The error of a missing login, or of a missing gcloud.
 
-    Nothing can be read, so a dry run plans for an empty project.
+    The project cannot be read, so a dry run plans for an empty project.
     """
 
 

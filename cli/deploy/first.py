@@ -1,4 +1,4 @@
-"""The first settings file of an environment."""
+"""The first settings file of an environment, which `./deploy.sh gcp` writes if the environment has none."""
 
 from __future__ import annotations
 

@@ -63,7 +63,10 @@ Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 
 
 def shown(do: Do) -> str:
-    """Return a command as a user would type it in a shell, with quotes where needed."""
+    """Return a command as a user would type it in a shell, or a REST call as text.
+
+    A file is shown as `FILE`, and commands that depend on earlier ones as a note.
+    """
     if callable(do):
         return "(the next commands depend on the result)"
     if isinstance(do, Call):
@@ -98,13 +101,13 @@ class Gcloud:
             )
 
     def read(self, *words: str, project: bool = True) -> Any:
-        """Return the JSON output of a list, describe or get-iam-policy command. Raises `DeployError` and its subclasses."""
+        """Return the JSON output of a list, describe or get-iam-policy command; None if it printed nothing. Raises `DeployError`."""
         command = (*words, "--format=json", *((f"--project={self.project}",) if project else ()))
         text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
         return json.loads(text) if text.strip() else None
 
     def do(self, do: Command | Call) -> Any:
-        """Run a gcloud command or make a REST call. Return its JSON. Raises `DeployError`."""
+        """Run a gcloud command, or make a REST call and return its JSON. Raises `DeployError` and its subclasses."""
         if isinstance(do, Call):
             return self.call(do)
         what = f"gcloud {' '.join(w for w in do[:4] if isinstance(w, str) and not w.startswith('--'))}"
@@ -140,7 +143,7 @@ class Gcloud:
         return done.stdout
 
     def call(self, call: Call) -> Any:
-        """Make a REST call with gcloud's token. Return the response's JSON, {} for an empty response."""
+        """Make a REST call with gcloud's token. Return the response's JSON, {} for an empty response. Raises `DeployError`."""
         url = f"{self._endpoint(call.service)}{call.path}"
         try:
             answer = self._answer(call, url)
@@ -177,7 +180,7 @@ class Gcloud:
             return self._token
 
     def _endpoint(self, service: str) -> str:
-        """Return the endpoint that gcloud itself would use: its `api_endpoint_overrides` apply here too."""
+        """Return the endpoint that gcloud itself would use: gcloud's `api_endpoint_overrides` apply to our REST calls too."""
         with self._lock:
             if service not in self._endpoints:
                 set_to = self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()

@@ -29,7 +29,7 @@ When = Annotated[str, one_of("messages")] | None
 
 
 class AccountModel(Strict, frozen=True, kw_only=True):
-    """A service account."""
+    """A service account. `purpose` (`for` in the file) becomes its description; `when` names the part that needs it, None for always."""
 
     id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
     title: Annotated[str, Meta(min_length=1, max_length=100)]
@@ -62,9 +62,8 @@ def _not_too_wide(role: str) -> str:
 class GrantModel(Strict, frozen=True, kw_only=True):
     """A grant: the binding of `role` to the member `to` on the resource `on`.
 
-    With `when`, only if that part is configured.
-
-    With `prefix` the binding applies to objects of a bucket whose names have this prefix, with `all_but` to all others.
+    With `when`, the grant is only made if that part is configured. With `prefix`, it only applies to the objects of a
+    bucket whose names have this prefix; with `all_but`, only to the objects whose names do not have it.
     """
 
     to: Annotated[str, Meta(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")]
@@ -88,7 +87,7 @@ class RolesFile(Strict, frozen=True, kw_only=True):
     withdrawn: tuple[GrantModel, ...] = ()
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for grants that contradict each other."""
+        """Yield (field, problem) for grants that contradict each other, and for custom roles that do not exist."""
         for grant in self.withdrawn:
             if grant.when is not None or not grant.on.startswith(("bucket/", "topic/")):
                 yield (
@@ -118,8 +117,8 @@ def _not_kept(value: timedelta | None) -> timedelta | None:
 class BucketModel(Strict, frozen=True, kw_only=True):
     """The retention of a bucket. `delete_after` is the age at which live objects are deleted, None for never.
 
-    `retention` is the age below which Cloud Storage refuses to delete or replace an object. It needs a bucket without
-    versions.
+    Deleted objects can be restored for `soft_delete`, and replaced versions are kept for `keep_old_versions`. `retention`
+    is the age below which Cloud Storage refuses to delete or replace an object; it needs a bucket without versions.
     """
 
     soft_delete: Annotated[timedelta, check(_a_week)]
@@ -281,7 +280,7 @@ class FunctionsFile(Strict, frozen=True, kw_only=True):
         return {**raw, "functions": filled}
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for functions that contradict each other."""
+        """Yield (field, problem) if there is more than one page."""
         pages = sorted(name for name, function in self.functions.items() if function.http)
         if len(pages) > 1:
             yield "", f"one function may have http: true, not {', '.join(pages)}: hub_access is about one page"
@@ -296,7 +295,7 @@ def _cron(value: str) -> str:
 
 
 class JobModel(Strict, frozen=True, kw_only=True):
-    """A scheduled message."""
+    """A scheduled message: `schedule` is unix-cron in UTC, `body` the JSON that is published to `topic`."""
 
     schedule: Annotated[str, check(_cron)]
     topic: str

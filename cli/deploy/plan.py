@@ -1,4 +1,4 @@
-"""The whole plan for a project. `cli.deploy.destroy` has the plan that removes everything."""
+"""The plan of `./deploy.sh gcp`: the steps of all kinds of resource. `cli.deploy.destroy` makes the plan of a removal."""
 
 from __future__ import annotations
 

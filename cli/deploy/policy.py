@@ -22,9 +22,9 @@ _PATIENCE_S = 10.0  # short, because the user waits for the plan
 def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
     """Yield lines with the effect of putting the files in force.
 
-    Nothing if they are in force, or if there is no policy in force yet.
-
-    The deploying account may lack access to people's records. The lines then say how to find out.
+    Yield no lines if the files are in force, if no policy is in force yet, or if gcloud's calls do not go to Google. If the
+    effect cannot be computed, for example because the deploying account may not read people's records, the one line says
+    why, and which command shows it.
     """
     look = f"benchkeeper --env {settings.env} impact names them."
     try:

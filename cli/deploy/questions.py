@@ -48,7 +48,7 @@ class Questions:
         return True
 
     def directory(self, path: str) -> Mapping[str, Any] | None:
-        """Return Cloud Identity's answer to a GET; None for 404. Raise `NotSeenError` if Cloud Identity does not answer."""
+        """Return Cloud Identity's answer to a GET; None for 404. Raise `NotSeenError` if Cloud Identity refuses or does not answer."""
         try:
             found: Mapping[str, Any] = self._gcloud.call(Call("cloudidentity", "GET", path.removeprefix("/")))
         except NotThereError:

@@ -1,6 +1,6 @@
-"""The retention in force, stored as a label of a deployed function, so that a plan can report a shorter one.
+"""The retention in force, stored as a label of a deployed function, so that a plan can report a shorter retention.
 
-The settings file already has the new value when a plan is made, so only the label shows the old one. A shorter retention soon
+The settings file already has the new value when a plan is made, so only the label shows the old value. A shorter retention soon
 deletes data that cannot be restored, so the plan reports it before it asks for confirmation.
 """
 
@@ -26,7 +26,7 @@ _GOES = {
 
 
 def is_noted_at(function: FunctionModel, target: Target) -> bool:
-    """Return True for the function of HR's topic, the only one with the label."""
+    """Return True for the function of HR's topic, which is the only function with the label."""
     return function.topic == target.deployment.settings.topic_lifecycle
 
 

@@ -20,7 +20,10 @@ _WORKERS = 4
 
 
 class Done(Struct, frozen=True):
-    """The result of a step. `error` is None on success; `blocked_by` is the failed step that it needs."""
+    """The result of a step. `error` is None if the step did not fail; `blocked_by` says why it was not tried, "" if it was.
+
+    `took_s` are the seconds that it took, `note` says that it found its work done already.
+    """
 
     step: Step
     took_s: float
@@ -30,7 +33,7 @@ class Done(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """The results of all steps."""
+    """The results of all steps that change something, in the order in which they ended."""
 
     done: list[Done] = field(default_factory=list)
 
@@ -41,7 +44,7 @@ class Outcome(Struct):
 
     @property
     def left(self) -> list[Done]:
-        """The steps that were not tried, because a step that they need had failed."""
+        """The steps that were not tried, because a step that they need had failed or the run was stopped."""
         return [each for each in self.done if each.blocked_by]
 
 
@@ -53,7 +56,10 @@ def carry_out(
     ended: Callable[[Done], None],
     stop: threading.Event,
 ) -> Outcome:
-    """Run every step that changes something. `started` and `ended` are called from this thread."""
+    """Run every step that changes something, and return the results. `started` and `ended` are called from this thread.
+
+    Once `stop` is set, running steps finish and no further step starts. Errors of steps are results, not exceptions.
+    """
     waiting = {step.key: step for step in steps if step.acts}
     if len(waiting) != sum(step.acts for step in steps):
         raise AssertionError("two steps have one key")
@@ -79,7 +85,7 @@ class _Crew:
         self._outcome = Outcome()
 
     def work(self) -> Outcome:
-        """Run until no step waits and no step is running. Return the outcome."""
+        """Run until no step waits and no step is running. Return the outcome. Steps that wait for each other are an `AssertionError`."""
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             while self._waiting or self._busy:
                 self._start(pool)

@@ -52,7 +52,7 @@ class Screen:
         return self._out.status(f"{text} …")
 
     def plan(self, steps: Sequence[Step], *, everything: bool) -> None:
-        """Print the steps. Unchanged steps are counted, and listed only with `everything`."""
+        """Print the steps, then their counts. Unchanged steps are only listed with `everything` or in verbose mode."""
         for step in steps:
             if step.mark is Mark.SAME and not (everything or self._verbose):
                 continue
@@ -81,7 +81,7 @@ class Screen:
         self._count = 0
 
     def started(self, step: Step) -> None:
-        """Report that a step has begun."""
+        """Show on the progress line of a terminal that a step has begun; a log gets no line."""
         self._busy[step.key] = time.perf_counter()
         if self._out.is_terminal:
             if self._status is None:
@@ -98,7 +98,7 @@ class Screen:
         self._status.update(Text(line if len(line) <= room else f"{line[: room - 1]}…"))
 
     def ended(self, done: Done) -> None:
-        """Report that a step has ended, with its result."""
+        """Print the result of a step: its time, or the cause and remedy of its failure, or why it was left."""
         self._busy.pop(done.step.key, None)
         self._count += 1
         self._update()
@@ -115,7 +115,7 @@ class Screen:
             )
 
     def outcome(self, outcome: Outcome, *, verb: str) -> None:
-        """Print the summary: failures with their remedies, and the next steps for the user."""
+        """End the progress line, and print one line: the numbers of steps that are done, failed and left. `verb` begins the line."""
         if self._status is not None:
             self._status.stop()
             self._status = None

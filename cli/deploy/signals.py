@@ -14,9 +14,9 @@ STOPPED = 130  # the exit code of a command that a signal ended
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` on Ctrl-C: no new step starts, and running steps finish.
+    """Set `stop` on Ctrl-C or SIGTERM: no new step starts, and running steps finish. A second signal ends the program at once.
 
-    After the block, Ctrl-C aborts a question again.
+    After the block, the earlier handlers apply again, so that Ctrl-C aborts a question.
     """
     heard = (
         False  # a variable of its own: a second signal in the middle of `stop.set()` must not wait for the event's lock

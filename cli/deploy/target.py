@@ -28,7 +28,7 @@ class _Kept:
         self._answers: dict[tuple[str, ...], Future[Any]] = {}
 
     def once(self, words: tuple[str, ...], ask: Callable[[], Any]) -> Any:
-        """Return the answer, computed by the first caller; other callers wait for it."""
+        """Return the answer to the question `words`, which the first caller gets by `ask`; other callers wait for that answer."""
         with self._lock:
             first = words not in self._answers
             answer = self._answers.setdefault(words, Future())

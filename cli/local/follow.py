@@ -26,7 +26,7 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Line(Struct, frozen=True):
-    """The state of one user's environment."""
+    """The state of one user's environment. `elapsed` is virtual; `record` is None if it is missing or unreadable."""
 
     email: str
     state: str
@@ -73,7 +73,7 @@ def follow(
 
 
 def look(people: Sequence[tuple[UserKey, str]], deps: Deps, since: dict[str, datetime]) -> list[Line]:
-    """Return the present state of all users. Elapsed time is virtual, from the creation of the record until it is settled."""
+    """Return the present state of all users. Elapsed time is virtual, from the creation of the record until the notebook is settled."""
     now = deps.clock.now()
     lines = []
     for user_key, email in people:
@@ -125,7 +125,7 @@ def _clock(elapsed: timedelta) -> str:
 
 
 def final_rows(lines: list[Line]) -> list[tuple[str, str | None, str | None, str, str | None]]:
-    """Return rows of user, profile, instance, state and address."""
+    """Return rows of user, profile, instance, state and address; None for a value that is not known."""
     return [
         (
             line.email,

@@ -16,7 +16,7 @@ REQUIREMENTS = ROOT / "emulator" / "jupyter" / "requirements.txt"
 
 
 def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-jupyter") -> Path:
-    """Return the Python that has JupyterLab. It is installed once, and again if the pins changed. Raises `LocalError` on failure."""
+    """Return the Python that has JupyterLab. JupyterLab is installed on first use, and again if the pins changed. Raises `LocalError`."""
     import fcntl  # noqa: PLC0415 - the command line is imported where there is none
 
     python, mark, unfinished = folder / "bin" / "python", folder / ".benchkeeper", folder / ".unfinished"

@@ -1,4 +1,4 @@
-"""The mail sink of the local system: a mail server on loopback that keeps each mail in memory, and a page that shows them.
+"""The mail sink of the local system: a mail server on loopback that keeps the latest mails in memory, and a page that shows them.
 
 Nothing leaves this machine. The page shows a mail as its reader would see it (in a frame without scripts) and as plain text.
 """
@@ -53,7 +53,7 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class MailSink:
-    """The mail server and its page, between `start` and `stop`."""
+    """The mail server and its page, between `start` and `stop`. `mails` are the latest mails, oldest first."""
 
     def __init__(self, page_port: int) -> None:
         self.mails: list[Kept] = []
@@ -65,11 +65,11 @@ class MailSink:
 
     @property
     def url(self) -> str:
-        """The address of the page."""
+        """The URL of the page; "" while it is not served."""
         return f"http://{HOST}:{self._page.server_address[1]}/" if self._page is not None else ""
 
     def start(self) -> None:
-        """Open both ports. Raise `ImportError` without aiosmtpd."""
+        """Open a free port for mails, and the page's port or, if that is in use, a free one. Raise `ImportError` without aiosmtpd."""
         from aiosmtpd.controller import Controller  # noqa: PLC0415 - only the local system has a use for it
 
         with socket.socket() as free:
@@ -95,7 +95,7 @@ class MailSink:
             self._page = None
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Keep a mail."""
+        """Keep a mail, drop the oldest beyond the limit, and return the SMTP response."""
         raw = envelope.original_content or b""
         with self._lock:
             self.mails.append(Kept(recipients=tuple(map(str, envelope.rcpt_tos)), raw=raw))

@@ -53,7 +53,7 @@ class Folder(click.ParamType[Path]):
     name = "dir"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the folder's path."""
+        """Return the folder's path. Fail for an empty name."""
         if not str(value).strip():
             self.fail(
                 "the folder's name is empty. Name a folder, or omit the option for a new temporary one.", param, ctx

@@ -64,7 +64,7 @@ def _announced(settings: Settings) -> list[Person]:
 
 
 def _note(settings: Settings, attributes: dict[str, Any]) -> str:
-    """Return the title of the profile that a person with these attributes gets."""
+    """Return the title of the profile that a person with these attributes gets; "" if there is no such profile."""
     catalog = settings.catalog
     assigned = [catalog.assignment_for(group) for group in attributes.get("groups", ())]
     best = max((each for each in assigned if each is not None), key=lambda each: each.priority, default=None)

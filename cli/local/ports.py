@@ -62,7 +62,7 @@ def _refuse_used_port(port: int, option: str) -> None:
 
 
 def _free_beside(port: int) -> int:
-    """Return a port with two free ones after it, since the hub page and the gateway take the next numbers."""
+    """Return a free port with two more free ports after it, for the hub page and the gateway; a fixed port if none is found."""
     first = port + _STEP if _FIRST_OPEN <= port < HIGHEST - 2 * _STEP else _SUGGESTED
     for other in range(first, min(first + 50 * _STEP, HIGHEST - 2), _STEP):
         if all(_is_free(each) for each in (other, other + 1, other + 2)):

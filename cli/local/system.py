@@ -65,7 +65,7 @@ class LocalSystem:
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:
-        """Start the embedded cloud and wait until it answers."""
+        """Start the embedded cloud and wait until it answers. Raises `LocalError` if a port is used or the start fails."""
         self._ports.refuse_used(with_jupyter=self._jupyter is not None, command=self._called)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
@@ -107,7 +107,7 @@ class LocalSystem:
             return False
 
     def token(self) -> dict[str, str]:
-        """Return the header that is needed to start processes in the embedded cloud. Each run has its own token."""
+        """Return the header that is needed to start processes in the embedded cloud, with this run's token. Raises `LocalError`."""
         try:
             return {"X-Emulator-Token": self._token_file.read_text(encoding="ascii")}
         except OSError as error:
@@ -118,9 +118,7 @@ class LocalSystem:
     def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
         """Create every missing resource of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs.
 
-        Safe to repeat.
-
-        The sign-in page offers the `people`.
+        Safe to repeat. The sign-in page offers the `people`. Raises `LocalError` if a call fails.
         """
         project, wanted = self.settings.project, load_deployment(self.settings)
         self._http.headers.update(self.token())
@@ -223,7 +221,7 @@ class LocalSystem:
         self._call(method, path, body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> requests.Response:
-        """Return the response. A conflict is not an error: the resource already exists."""
+        """Return the response. A conflict is not an error: the resource already exists. Raises `LocalError` for other errors."""
         try:
             answer = self._http.request(method, self.url + path, json=body, timeout=_START_TIMEOUT_S)
         except requests.RequestException as error:
@@ -237,7 +235,7 @@ class LocalSystem:
         return self._process is not None and self._process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """Return the last lines of the embedded cloud's log."""
+        """Return the last lines of the embedded cloud's log; "" if it cannot be read."""
         try:
             return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
         except OSError:

@@ -46,7 +46,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of an API."""
+    """A method of an API: `flat` matches its path, `relative` gives the path's parameters.
+
+    `query` are its query parameters, `body` is the name of its request message ("" for none). `literals` is the length of the
+    path without its parameters; the methods with the greatest length are tried first.
+    """
 
     id: str
     verb: str

@@ -154,7 +154,7 @@ class Proxy:
 
 
 class Secrets:
-    """The handlers of Secret Manager."""
+    """The handlers of Secret Manager, over the embedded cloud's model."""
 
     def __init__(self, ground: Ground) -> None:
         self._model = ground.embedded.secrets

@@ -153,7 +153,7 @@ class Door:
             self._keys.check_use(self._ground.canonical(key), agent)
 
     def _check_policy(self, method: str, policy: Any) -> None:
-        """Raise 400 for a role or an account that does not exist, or has not yet propagated everywhere."""
+        """Raise 400 for a role or an account that does not exist or is not yet known everywhere, and for a project without an owner."""
         bindings = policy.get("bindings", [])
         for binding in bindings:
             role = str(binding.get("role", ""))

@@ -28,7 +28,7 @@ _compiled: dict[bytes, bytes] = {}  # a module's digest -> what the interpreter 
 
 
 def _compile(folder: Path) -> None:
-    """Compile the modules of an unpacked archive, each text once a process: every function of every deployment has the same ones."""
+    """Compile the modules of an unpacked archive, each text once per process, because all functions of all deployments have the same modules."""
     for module in folder.rglob("*.py"):
         digest = hashlib.sha256(module.read_bytes()).digest()
         kept = Path(importlib.util.cache_from_source(str(module)))
@@ -122,7 +122,10 @@ class Functions:
         return self._deploy(made, before=before, verb="update")
 
     def _deploy(self, made: Json, *, before: Json | None, verb: str) -> Json:
-        """Deploy the function outside the lock, because that takes a second or two."""
+        """Deploy the function and return the operation, which has the error if the deploy failed.
+
+        This runs outside the lock, because it takes a second or two.
+        """
         name = made["name"]
         try:
             source = self._unpack(made)

@@ -103,7 +103,7 @@ def _cpu_for(memory: float) -> float:
 
 
 def bytes_of(text: str) -> float:
-    """Return the bytes of a Kubernetes quantity."""
+    """Return the bytes of a Kubernetes quantity, such as `512Mi`; raise 400 for another text."""
     found = _MEMORY.fullmatch(text)
     if found is None:
         raise bad(f"Invalid value for available_memory: {text}.")
@@ -134,7 +134,10 @@ def _check_trigger(trigger: Json, ground: Ground) -> None:
 
 
 def masked(old: Json, new: Json, mask: str) -> Json:
-    """Return `old` with the fields of the update mask replaced by those of `new`. Without a mask, all fields of `new` are used."""
+    """Return `old` with the fields of the update mask replaced by those of `new`, or removed if `new` lacks them.
+
+    Without a mask, all fields of `new` are used. Raise 400 for a field that cannot be set.
+    """
     paths = [_camel(path) for path in mask.split(",") if path] or sorted(new)
     result = copy.deepcopy(old)
     for path in paths:

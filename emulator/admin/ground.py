@@ -1,6 +1,6 @@
 """The common state of all administrative services: the project, its APIs and the known accounts.
 
-It also defines the form of a call.
+The module also defines the form of a call (`Ask`).
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ class Ground:
             raise errors.no_such_project(name)
 
     def canonical(self, name: str) -> str:
-        """Return a resource name in which the project's number is replaced by its id. All other names are returned unchanged."""
+        """Return a resource name with the project's id in place of its number; raise 403 for another project.
+
+        Names that do not begin with a project are returned unchanged.
+        """
         head, slash, rest = name.partition("/")
         if head not in ("projects", "namespaces") or not slash:
             return self.project if name == self.number else name
@@ -139,7 +142,10 @@ class Ground:
     # ---- accounts
 
     def exists(self, email: str) -> bool:
-        """Return True if the address is that of a service account of the project, or of Google's agent for an enabled API."""
+        """Return False for a missing service account of the project, and for Google's agent of an API that is off.
+
+        Accounts of other projects are assumed to exist.
+        """
         if self.is_own(email):
             return self.embedded.iam.account(email) is not None
         if email in self.identities:

@@ -86,7 +86,7 @@ class Projects:
         }
 
     def _agent(self, ask: Ask) -> Policy:
-        """Return the policy of one of Google's own accounts, which exists in the project once its API is enabled."""
+        """Return the policy of one of Google's own accounts; raise 404 before the account's API is enabled."""
         email = ask.of("resource").rpartition("/")[2]
         if not self._ground.exists(email):
             raise ApiError("NOT_FOUND", f"Unknown service account: {ask.of('resource')}")

@@ -38,7 +38,7 @@ class Run:
     # ---- changes by deployed functions
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
-        """Store the service of a deployed function, and its trigger if it has one. Grants on the service are kept.
+        """Store the service of a deployed function, and the trigger of a function with one. Grants on the service are kept.
 
         Settings made at the service itself are lost, because Cloud Functions rewrites the service from the function.
         That this applies to the proxy's annotation is INFERRED; a deployment that copes with this also copes with the

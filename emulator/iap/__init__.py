@@ -1,1 +1,1 @@
-"""The emulated Identity-Aware Proxy: it asks users to sign in, signs their identity, and stands before the hub page's function."""
+"""The emulated Identity-Aware Proxy: it asks users to sign in, signs their identity, and passes their requests on to the hub page's function."""

@@ -83,7 +83,7 @@ class SignIn:
     def leave(self, request: Request) -> Response:
         """Sign out, also at the environments' hosts.
 
-        Another site cannot cause a sign-out by itself: the user must click here.
+        Another site cannot sign the user out: only a click of the user does.
         """
         if is_unasked(request):
             text = "Another site tried to sign you out. You are still signed in."

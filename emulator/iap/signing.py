@@ -87,7 +87,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def subject_of(email: str) -> str:
-    """Return the `sub` of an address: a stable number of 21 digits, the shape of Google's."""
+    """Return the `sub` of an address: `accounts.google.com:` and a stable number of 21 digits, the shape of Google's."""
     return f"{_PROVIDER}:{10**20 + int(digest('iap', email)[:16], 16)}"
 
 
@@ -97,7 +97,7 @@ def named(email: str) -> str:
 
 
 def claims_of(email: str, audience: str, *, issued: int) -> dict[str, Any]:
-    """Return the claims of a token that is issued at `issued_at` (Unix seconds)."""
+    """Return the claims of a token that is `issued` at this time (Unix seconds)."""
     return {
         "iss": ISSUER,
         "sub": subject_of(email),
@@ -115,7 +115,7 @@ TESTS = ("NOT_SET", "FUTURE_ISSUE", "PAST_EXPIRATION", "ISSUER", "AUDIENCE", "SI
 
 
 def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> str:
-    """Return a token that an application must refuse for this reason; a valid token for NOT_SET.
+    """Return a token that an application must refuse because of the fault `kind`; a valid token for NOT_SET.
 
     Raise 400 for an unknown kind.
     """
@@ -141,7 +141,7 @@ def wrong_assertion(signer: IapSigner, email: str, audience: str, kind: str) -> 
 
 
 def sign_es256(claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey, kid: str) -> str:
-    """Return a JSON Web Token."""
+    """Return a JSON Web Token with these claims, signed with ES256."""
     signed = f"{_segment({'alg': 'ES256', 'typ': 'JWT', 'kid': kid})}.{_segment(claims)}"
     parts = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     return f"{signed}.{_base64url(b''.join(part.to_bytes(_PART_BYTES) for part in parts))}"

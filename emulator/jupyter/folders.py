@@ -28,7 +28,7 @@ _KINDS = ("disks", "snapshots", "clusters")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The wanted folders: a mapping from each folder to the folder from which its files are copied first, None for an empty one."""
+    """The wanted folders: a mapping from each folder to the folder from which its files are copied first, None for an empty folder."""
 
     snapshots: dict[str, str | None]
     disks: dict[str, str | None]

@@ -1,6 +1,6 @@
 """The gateway to the JupyterLabs: one host name for each environment, all on one loopback port. Only the owner may pass.
 
-It stands for the Notebooks proxy and for Component Gateway. A user arrives with a one-time ticket from the sign-in of
+It takes the place of the Notebooks proxy and of Component Gateway. A user arrives with a one-time ticket from the sign-in of
 Identity-Aware Proxy, and is then known by a cookie of that host alone. The server behind it trusts the gateway. So the
 gateway also checks that WebSockets, and requests that change something, come from the environment's own pages.
 """
@@ -48,7 +48,7 @@ class Gateway:
 
     @property
     def labs(self) -> Labs:
-        """The JupyterLabs, available after `open_at`."""
+        """The JupyterLabs. Raises `RuntimeError` before `open_at`."""
         if self._labs is None:
             raise RuntimeError("the gateway is not open")
         return self._labs

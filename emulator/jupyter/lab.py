@@ -142,9 +142,9 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Return the environment variables of the process: only those of ours that every program needs.
+        """Return the environment variables of the process: of our own, only those that every program needs.
 
-        Users' code runs there.
+        The process runs users' code, which must not see our other variables.
         """
         home, private = self._site.disk, self._site.private
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours
@@ -184,7 +184,7 @@ class Lab:
         return self._ask("api/status") is not None
 
     def _ask(self, path: str) -> bytes | None:
-        """Return the body of a successful answer of its API, else None."""
+        """Return the body of a successful answer of JupyterLab's API, else None."""
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = self.dial()
@@ -198,7 +198,7 @@ class Lab:
             connection.close()
 
     def _bury(self, code: int, now: float) -> None:
-        """Plan the restart: the first one at once, later ones after growing pauses, until the process has run steadily."""
+        """Plan the restart: the first restart at once, later restarts after growing pauses, until the process has run steadily."""
         _log.warning("A JupyterLab ended with status %d and is restarted; its log is %s", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()

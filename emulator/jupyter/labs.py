@@ -121,7 +121,7 @@ def _counter(name: str, key: str) -> int | None:
 
 
 def _fill(folder: Path) -> int | None:
-    """Return the used share of the folder's disk in percent, computed as by df."""
+    """Return the used share of the folder's disk in percent, computed as by df; None if it cannot be read."""
     try:
         disk = shutil.disk_usage(folder)
     except OSError:
@@ -148,7 +148,10 @@ class Options:
 
 @dataclass(slots=True)
 class _Held:
-    """A JupyterLab with its last measurement: the real and the virtual time, and the CPU seconds used until then."""
+    """A JupyterLab with its last measurement: its real time, its virtual time, and the CPU seconds used until then.
+
+    `reported` is the time of the last report. `responses` counts the responses by code since the last measurement.
+    """
 
     place: Place
     lab: Lab

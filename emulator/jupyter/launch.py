@@ -1,6 +1,6 @@
 """The launcher of JupyterLab in this interpreter, which leaves no process behind.
 
-The Jupyter environment's Python starts it by path.
+The Python of the Jupyter environment starts this file by its path.
 
 The pipe of `argv[1]` breaks when the embedded cloud is gone, even by SIGKILL. Then all processes that were started here are
 ended. Kernels and terminals are process groups of their own, and background processes of a cell have no other owner.

@@ -25,7 +25,8 @@ _COMING = frozenset(["INITIALIZING", "PROVISIONING", "STARTING", "CREATING", "UP
 class Place:
     """An environment with a JupyterLab. `folder` is its disk's folder below the data folder; None without a disk yet.
 
-    `life` changes whenever the environment was stopped and started again, even briefly.
+    `runs` is True if the environment is to have a JupyterLab, at the path `base` of its `host`. `life` changes whenever the
+    environment was stopped and started again, even briefly.
     """
 
     host: str

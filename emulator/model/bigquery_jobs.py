@@ -84,13 +84,16 @@ class BigQueryJobs:
         self._jobs = [_Job(**row) for row in state["jobs"]]
 
     def declare(self, projects: Any) -> None:
-        """Declare projects whose jobs may be listed."""
+        """Declare projects whose jobs may be listed; raise 400 unless `projects` is a list of project ids."""
         if not isinstance(projects, list) or not all(isinstance(p, str) and _PROJECT.fullmatch(p) for p in projects):
             raise ApiError("INVALID_ARGUMENT", "`projects` are ids of projects")
         self._projects.update(projects)
 
     def plant(self, body: dict[str, Any]) -> None:
-        """Plant a job: `project`, `user`, and optionally `job_id`, `location`, `labels`, `from`, `pending_seconds`, `until`."""
+        """Plant a job: `project`, `user`, and optionally `job_id`, `location`, `labels`, `from`, `pending_seconds`, `until`.
+
+        Raises `ApiError` (400) for unknown fields and invalid values.
+        """
         project, user = body.get("project"), body.get("user")
         if set(body) - _KNOWN or not isinstance(user, str) or not isinstance(project, str):
             raise ApiError("INVALID_ARGUMENT", f"a BigQuery job needs `project` and `user`; known: {sorted(_KNOWN)}")
@@ -149,7 +152,7 @@ class BigQueryJobs:
 
 
 def times_of(body: dict[str, Any], now: datetime) -> tuple[datetime, datetime | None]:
-    """Return the times `from` (default: now) and `until` (default: None) of a planted job."""
+    """Return the times `from` (default: now) and `until` (default: None) of a planted job; raise 400 if they are invalid."""
     try:
         begun = parse_rfc3339(body["from"]) if body.get("from") else now
         ended = parse_rfc3339(body["until"]) if body.get("until") else None

@@ -195,7 +195,7 @@ class CloudIdentityModel:
     def search_transitive(self, parent: str, *, size: int, token: str) -> dict[str, Any]:
         """Answer `groups.memberships.searchTransitiveMemberships`: every direct and indirect member once, nested groups too.
 
-        Google serves it to some editions only; a test that wants another one scripts a 403.
+        Google serves this call to some editions only; a test of another edition scripts a 403.
         """
         group = self._find(parent)
         scope, count = f"transitive {group.name}", min(size or _DEFAULT_PAGE, _MAX_PAGE)
@@ -360,7 +360,7 @@ def _roles(roles: Any) -> list[str]:
 
 
 def _expiry(roles: Any, name: str) -> dict[str, Any]:
-    """Return the role's `expiryDetail`, if the request has one. A time that cannot be read is refused."""
+    """Return the role's `expiryDetail` as a mapping; {} if the request has none. A time that cannot be read is refused."""
     detail = next((each.get("expiryDetail") for each in roles if each["name"] == name), None)
     if detail is None:
         return {}
@@ -385,7 +385,7 @@ def _only(body: dict[str, Any], known: set[str], what: str) -> None:
 
 
 def _key(raw: Any, where: str) -> str:
-    """Return the address in an EntityKey. Keys with a namespace belong to other directories, which are not modelled."""
+    """Return the address in an EntityKey; raise 400 for other keys: those with a namespace belong to other directories."""
     if not isinstance(raw, dict) or set(raw) - {"id"} or not _EMAIL.fullmatch(str(raw.get("id", ""))):
         raise _invalid(f"Invalid '{where}': an address is needed.")
     return str(raw["id"]).lower()

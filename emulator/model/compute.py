@@ -206,7 +206,7 @@ class ComputeModel:
     # --- inner
 
     def _look(self, path: str) -> datetime:
-        """Check the project and zone of a path, apply all due changes, and return the virtual time."""
+        """Apply all due changes, and return the virtual time; raise 403 or 400 for a path of another project or unknown zone."""
         _, project, scope, *rest = path.split("/")
         if project != self.world.project:
             text = f"Required 'compute.projects.get' permission for 'projects/{project}'"
@@ -327,7 +327,7 @@ def _snapshot_view(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
 
 
 def _listed(kind: str, parent: str, views: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-    """Return `{kind: compute#snapshotList, items, nextPageToken}`, filtered and paged."""
+    """Return `{kind: compute#snapshotList, items, nextPageToken}`, filtered and paged; raise 400 for an invalid query."""
     order, limit = query.get("orderBy", ""), query.get("maxResults", str(_MAX_RESULTS))
     if order not in _ORDERS:
         raise rules.invalid("orderBy", order, f"Must be one of {', '.join(filter(None, _ORDERS))}.")

@@ -16,7 +16,7 @@ _CALIFORNIA = timezone(timedelta(hours=-7))
 
 
 def stamp(moment: datetime) -> str:
-    """Return a time as `2024-08-26T22:33:27.527-07:00`."""
+    """Return a time in the form of Compute Engine, in California's time: `2024-08-26T22:33:27.527-07:00`."""
     return moment.astimezone(_CALIFORNIA).isoformat(timespec="milliseconds")
 
 

@@ -116,7 +116,7 @@ def check_zone(zone: str) -> str:
 
 
 def read_disk(text: Any, *, project: str) -> str:
-    """Return the path of a disk from its full or partial URL."""
+    """Return the path of a disk from its full or partial URL; raise 400 for another text."""
     match = _DISK.match(text) if isinstance(text, str) else None
     if match is None:
         raise invalid("resource.sourceDisk", text, "The URL is malformed.")
@@ -124,7 +124,7 @@ def read_disk(text: Any, *, project: str) -> str:
 
 
 def storage_location(asked: Any, zone: str) -> str:
-    """Return the storage location of a snapshot: the requested one, by default the multi-region of the disk."""
+    """Return the storage location of a snapshot: the requested location, by default the multi-region of the disk; raise 400 if it is unknown."""
     region = zone.rpartition("-")[0]
     if asked in (None, []):
         return _CONTINENTS.get(region.partition("-")[0], region)
@@ -136,7 +136,7 @@ def storage_location(asked: Any, zone: str) -> str:
 
 
 def same_bytes(sent: Any, held: str) -> bool:
-    """Return True if both base64 texts stand for the same bytes, because gcloud sends the alphabet with `-_`."""
+    """Return True if both base64 texts mean the same bytes. gcloud sends the alphabet with `-_`."""
     return isinstance(sent, str) and sent.replace("-", "+").replace("_", "/") == held
 
 

@@ -265,9 +265,10 @@ class DataprocModel:
         return f"projects/{project}/regions/{region}"
 
     def _zones(self, project: str, region: str, asked: dict[str, Any]) -> tuple[str, ...]:
-        """Return the named zone, or else (Auto Zone) those that have all machine types; raise 400 if there is none.
+        """Return those zones that have the cluster's machines: the named zone or, without a name (Auto Zone), all zones of the region.
 
-        Such a create is refused at once, with Compute Engine's words (hashicorp/terraform-provider-google#5860).
+        If there is none, or the network cannot be used, raise 400 with Compute Engine's words: the real API refuses such a
+        create at once (hashicorp/terraform-provider-google#5860).
         """
         named, config = zone_of(asked), asked.get("config", {})
         problem: str | None = None
@@ -290,7 +291,7 @@ class DataprocModel:
         return tuple(fit)
 
     def _place(self, project: str, zones: tuple[str, ...], cluster: str) -> tuple[str, dict[str, Any] | None]:
-        """Return the first zone that is not scripted as `sold_out`, with the operation's error or None.
+        """Return the first zone that is not scripted as `sold_out`, and None; if all are, the last zone and the operation's error.
 
         Code and text are those of observed operations: github.com/kestra-io/plugin-gcp/issues/698.
         """
@@ -330,7 +331,7 @@ class DataprocModel:
     def _start(
         self, cluster: Cluster, kind: str, description: str, ends: datetime, request_id: str
     ) -> ClusterOperation:
-        """Return a new operation, which will end with the scripted `operation_error` if there is one."""
+        """Return a new operation, which will end with an error if an `operation_error` is scripted."""
         now, parent = self._now(), cluster.name.rpartition("/clusters/")[0]
         self._serial += 1
         mark = digest(cluster.name, kind, self._serial)
@@ -370,7 +371,7 @@ def _cluster_fields(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_json(text: str) -> str:
-    """Return the filter expression for an older JSON form.
+    """Return the filter expression for an older JSON form; raise 400 if the form is invalid.
 
     gcloud sends `{}`, or `{"operation_state_matcher": "ACTIVE", "cluster_name": "c"}`.
     """

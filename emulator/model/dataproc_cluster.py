@@ -1,6 +1,6 @@
 """The data of a cluster and of an operation on it: their state at a given time, and their saved form.
 
-Nothing here runs.
+No machine runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _JUPYTER_PAGES = {"Jupyter": "/gateway/default/jupyter/", "JupyterLab": "/gatewa
 class Cluster:
     """A cluster. It is CREATING until `ready`, then RUNNING, or ERROR with an `error`; it is DELETING from `deleting` until `gone`.
 
-    At `expires` Dataproc deletes it by itself, according to its lifecycleConfig. Jobs keep the cluster until
+    At `expires` Dataproc deletes the cluster according to its lifecycleConfig. Jobs keep the cluster until
     `worked_until`; with `works`, a job never ends.
     """
 
@@ -73,7 +73,7 @@ class Cluster:
         return seen
 
     def work(self, until: datetime | None) -> None:
-        """Note that a job runs until `ends` (None: it never ends).
+        """Note that a job runs until `until` (None: it never ends).
 
         The idle time counts from the end of the last job.
         """
@@ -109,7 +109,7 @@ class Cluster:
     def deletion_moment(self) -> datetime | None:
         """Return the time at which its lifecycleConfig deletes the cluster; None for never.
 
-        Idle time counts from RUNNING or the last job's end on, age from creation. The cluster is never deleted while it is CREATING.
+        Idle time counts from RUNNING or from the end of the last job, age from creation. The cluster is never deleted while it is CREATING.
         """
         config, moments = self.body["config"].get("lifecycleConfig", {}), []
         idle = self._idle_from()
@@ -124,7 +124,7 @@ class Cluster:
 
 @dataclass(slots=True)
 class ClusterOperation:
-    """An operation on a cluster. It is done at `ends`, with the `error` if there is one."""
+    """An operation on a cluster. It is done at `ends`, successfully if `error` is None."""
 
     name: str
     kind: str

@@ -295,6 +295,6 @@ def _secondary(asked: dict[str, Any], zone: str, stem: str, mark: str) -> dict[s
 
 
 def read_request_id(request_id: str) -> None:
-    """Raise 400 unless the id has at most 40 letters, digits, underscores and dashes (docs/platform-facts.md#64-names-and-limits)."""
+    """Raise 400 unless the id is empty or has at most 40 letters, digits, underscores and dashes (docs/platform-facts.md#64-names-and-limits)."""
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise invalid(f"Invalid request_id '{request_id}'. It has at most 40 letters, digits, underscores or hyphens.")

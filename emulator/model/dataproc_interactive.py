@@ -36,7 +36,7 @@ RUNNING = ("CREATING", "ACTIVE")
 
 @dataclass(slots=True)
 class Session:
-    """A session. It is CREATING until `active`, then ACTIVE, and TERMINATING from `ending` until `ended`. A deleted one is removed at `gone`."""
+    """A session. It is CREATING until `active`, then ACTIVE, and TERMINATING from `ending` until `ended`. A deleted session is removed at `gone`."""
 
     name: str
     body: dict[str, Any]

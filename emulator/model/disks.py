@@ -36,7 +36,10 @@ class DiskTimings:
 
 @dataclass(slots=True)
 class Disk:
-    """A zonal disk. `instance` is the Workbench instance (full name) that has it, `role` its purpose there."""
+    """A zonal disk. `instance` is the Workbench instance (full name) that has it, `role` its purpose there.
+
+    `kind` is the disk's type. `source` and `source_id` are path and id of the snapshot that it was made from, "" for none.
+    """
 
     path: str
     gce_id: str
@@ -138,7 +141,7 @@ class Disks:
         self._remove(disk_path(instance, DATA), at)
 
     def restore(self, instance: Instance, snapshot: str, at: datetime) -> None:
-        """Replace the data disk with a new one from the snapshot, at least as large as the snapshot.
+        """Replace the data disk with a new disk from the snapshot, at least as large as the snapshot.
 
         Raise 404 if the snapshot is gone.
         """

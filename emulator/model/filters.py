@@ -51,14 +51,14 @@ class Parser:
             position = match.end()
 
     def parse(self) -> Predicate:
-        """Return the predicate of the whole filter."""
+        """Return the predicate of the whole filter. Raises `ApiError` (400), as do all methods that read tokens."""
         predicate = self._either()
         if self._at < len(self._tokens):
             raise self.refuse(f"unexpected {self.peek()!r}")
         return predicate
 
     def comparison(self) -> Predicate:
-        """Read a comparison."""
+        """Read a comparison, and return its predicate. Each subclass implements this method."""
         raise NotImplementedError
 
     def refuse(self, why: str) -> ApiError:
@@ -173,7 +173,7 @@ class _Attributes(Parser):
 
 
 def message_filter(text: str) -> Predicate:
-    """Return the predicate on a message's attributes; an empty filter accepts all messages."""
+    """Return the predicate on a message's attributes; an empty filter accepts all messages. Raises 400."""
     if not text.strip():
         return lambda _attributes: True
     if len(text.encode()) > MAX_FILTER_BYTES:
@@ -220,7 +220,7 @@ class _Series(Parser):
 
 
 def series_filter(text: str) -> tuple[str, Predicate]:
-    """Return the one metric type that a time series query's filter must name, and the predicate on a series."""
+    """Return the one metric type that a time series query's filter must name, and the predicate on a series. Raises 400."""
     if not text.strip():
         raise ApiError("INVALID_ARGUMENT", "Field filter is required and had no value.")
     parser = _Series(text)

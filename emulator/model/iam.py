@@ -36,7 +36,10 @@ _FIELDS = {*_WRITABLE, "name", "projectId", "uniqueId", "email", "etag", "oauth2
 
 @dataclass(slots=True)
 class Account:
-    """A service account. `policy` is its IAM policy, which lists the members that may act as it."""
+    """A service account. `policy` is its IAM policy, which lists the members that may act as it.
+
+    From `readable` on, reads find the account; from `known` on, it can be a member of policies.
+    """
 
     project: str
     email: str

@@ -65,7 +65,7 @@ class Policy:
         return below_three(shown, version)
 
     def put(self, policy: Any, *, check_account: Callable[[str], None] = lambda _email: None) -> dict[str, Any]:
-        """Replace the policy. A stale etag gives 409 ABORTED; without an etag, it is overwritten.
+        """Replace the policy. A stale etag gives 409 ABORTED; without an etag, the policy is overwritten.
 
         `check_account` is as in `read_policy`.
         """

@@ -1,6 +1,6 @@
 """The entries of Cloud Logging: the output of the functions, in the shape of Cloud Run's log entries.
 
-They are kept in memory, the last 20,000; `DIR/logs` has all of them.
+The last 20,000 entries are kept in memory; `DIR/logs` has all output.
 """
 
 from __future__ import annotations
@@ -253,7 +253,10 @@ def _shown(value: Any) -> str:
 
 
 def _as_ordered(path: str, value: Any) -> Any:
-    """Return a value for comparisons: a severity's number, a time, or a number; None for anything else."""
+    """Return a value for comparisons: the number of a severity, a time, a number, or else the text.
+
+    Return None for an unknown severity or an unreadable time.
+    """
     if path == "severity":
         return SEVERITIES.get(str(value).upper())
     if path in {"timestamp", "receiveTimestamp"}:

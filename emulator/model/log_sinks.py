@@ -22,7 +22,7 @@ _OWN = ("_Required", "_Default")
 class Sinks:
     """The sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`).
 
-    Only `organization` is accepted as an organization; None: there is none. With `any_organization`, every organization
+    Only `organization` is accepted as an organization; with None, no organization is. With `any_organization`, every organization
     is accepted.
     """
 

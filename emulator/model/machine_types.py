@@ -83,7 +83,7 @@ ZONES: tuple[str, ...] = tuple(_SERIES)
 
 @functools.cache
 def machine_type(name: str) -> MachineType | None:
-    """Return the machine type of this name, predefined or custom; None if there is none."""
+    """Return the machine type of this name, predefined or custom; None for an unknown name."""
     return _types().get(name) or _custom(name)
 
 

@@ -89,7 +89,7 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """A time series: a metric of a machine and, for the counter, of a response code."""
+    """A time series: a metric of a machine and, for the counter, of a response code (`code`, "" for other metrics)."""
 
     metric_type: str
     metric: Metric
@@ -149,7 +149,10 @@ class MonitoringModel:
         return {"counter": self.counter, "lag_seconds": self.lag.total_seconds()}
 
     def configure(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` with points of 0 in quiet minutes, or `invisible`."""
+        """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` with points of 0 in quiet minutes, or `invisible`.
+
+        Raises `ApiError` (400) for any other body.
+        """
         if set(body) != {"counter"} or body["counter"] not in COUNTER_MODES:
             raise ApiError("INVALID_ARGUMENT", f"`counter` is one of {COUNTER_MODES}, and there is no other switch")
         self.counter = str(body["counter"])
@@ -235,7 +238,7 @@ class MonitoringModel:
     ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
         """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several.
 
-        Keys before `begin` are left out. Points are made when they are asked for: a page of many series makes its own alone.
+        Keys before `begin` are left out. The iterator is lazy, so that a page of many series only computes its own points.
         """
         every = (
             series
@@ -325,7 +328,7 @@ def _number(body: dict[str, Any], key: str, *, at_most: float) -> float | None:
 
 
 def _counts(body: dict[str, Any], key: str) -> dict[str, int] | None:
-    """Return the counts by response code; a plain number counts responses with 200."""
+    """Return the counts by response code, None if the key is absent; a plain number counts responses with 200. Raises 400."""
     said = body.get(key)
     if said is None:
         return None

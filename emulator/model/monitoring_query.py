@@ -67,7 +67,7 @@ class Query:
 
 
 def whole_of(fields: dict[str, str]) -> dict[str, str]:
-    """Return the names of the fields that all series share, and that every sum therefore keeps."""
+    """Return those fields that all series share, and that every sum therefore keeps."""
     return {name: fields[name] for name in ("metric.type", "resource.type", "resource.labels.project_id")}
 
 
@@ -88,7 +88,7 @@ def head_of(query: Query, metric: Metric, fields: dict[str, str]) -> dict[str, A
 
 
 def points_of(query: Query, metric: Metric, values: list[tuple[datetime, float]]) -> list[dict[str, Any]]:
-    """Return the points, newest first as the API returns them."""
+    """Return the points, newest first as the API returns them; only the newest for a query without a start."""
     kind, value_type = _result_kind(query, metric)
     period = MINUTE if query.aligner == "ALIGN_NONE" else query.period
     if query.second is not None:
@@ -179,7 +179,7 @@ def page_token_of(key: str, first: int) -> str:
 
 
 def cursor_of(query: Query) -> tuple[str, int]:
-    """Return the series and the point with which the token's page begins.
+    """Return the series and the point with which the token's page begins; ("", 0) without a token.
 
     Raise `ApiError` (400) for a token that was not issued here.
     """

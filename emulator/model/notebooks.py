@@ -80,7 +80,7 @@ class NotebooksModel:
     def load(self, state: Any) -> None:
         """Restore the state from a result of `dump`.
 
-        The disks are empty until Compute Engine's state is loaded afterwards, if the world has one.
+        The disks are empty until Compute Engine's state is loaded afterwards, if the saved world has that state.
         """
         self.fleet.load(state)
         self.fleet.disks.begin_anew(list(self.fleet.instances.values()))

@@ -32,7 +32,7 @@ class Script:
     bytes_per_second: float | None = None  # received over the network
 
     def covers(self, moment: datetime) -> bool:
-        """Return True within [since, until)."""
+        """Return True if the moment is within [since, until)."""
         return self.since <= moment and (self.until is None or moment < self.until)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Measured:
 
 
 class Span(NamedTuple):
-    """An interval in which a VM was ACTIVE; `ended` is None while it is. `vcpus` can change while the VM is stopped."""
+    """An interval in which a VM was ACTIVE; `ended` is None while the VM is ACTIVE. `vcpus` can change while the VM is stopped."""
 
     begun: datetime
     ended: datetime | None
@@ -66,7 +66,10 @@ class Span(NamedTuple):
 
 @dataclass(slots=True)
 class Machine:
-    """A VM: its name, the intervals in which it was ACTIVE (the last may be open), and its scripts in order of arrival."""
+    """A VM: its name, the intervals in which it was ACTIVE (the last may be open), and its scripts in order of arrival.
+
+    `kernel_changes` are the measured changes of the kernels' state with their times; None: unknown.
+    """
 
     gce_id: str
     name: str
@@ -99,7 +102,7 @@ class Machine:
         return True
 
     def forget(self, before: datetime) -> None:
-        """Delete measured minutes that are older than Monitoring's retention."""
+        """Delete the measured minutes before a time, which is the end of Monitoring's retention."""
         self.measured = {minute: held for minute, held in self.measured.items() if minute >= before}
 
     def up(self, at: datetime, *, vcpus: int) -> None:
@@ -125,7 +128,7 @@ class Machine:
         return self.measured.get(_minute_of(moment)) if self.measured else None
 
     def codes(self) -> list[str]:
-        """Return the response codes that any script names, sorted."""
+        """Return the response codes that were scripted or measured, sorted."""
         scripted = {code for script in self.scripts for code in script.requests_per_minute or ()}
         return sorted(scripted | {code for held in self.measured.values() for code in held.responses})
 
@@ -170,7 +173,7 @@ class Machine:
         return bool(self.kernel_changes) or any(script.kernels is not None for script in self.scripts)
 
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
-        """Return the first moment in (since, now] at which the kernels were scripted as idle for `timeout`.
+        """Return the first moment in (since, now] at which the kernels had been idle for `timeout`, as scripted or measured.
 
         Return None if there is none.
         """

@@ -83,7 +83,7 @@ class Fleet:
             self._watched.add(machine.gce_id)
 
     def observe(self, instance: Instance, observed: Observed, *, until: datetime) -> None:
-        """Store the use of the instance's machine that was measured until now."""
+        """Store the use of the instance's machine that was measured until the time `until`."""
         machine = self.machines[instance.gce_id]
         begun = max(observed.since, instance.active_since or until)
         machine.measure(begun, until, utilization=observed.utilization, responses=observed.responses)
@@ -179,7 +179,10 @@ class Fleet:
             self.operations.end(operation, now=at, error=operation.error, response=response)
 
     def _fail(self, operation: Operation, instance: Instance, at: datetime) -> None:
-        """Leave a remnant after a failed create, unless scripted otherwise. After any other failure, restore the previous state."""
+        """Apply the effects of a failure: a failed create leaves a remnant, unless scripted otherwise.
+
+        Any other failed operation restores the previous state.
+        """
         if operation.verb == "create":
             if operation.payload.get("remnant", True) is False:
                 self.remove(instance, at)
@@ -205,7 +208,9 @@ class Fleet:
         return packed(full_view(instance, at, self.gateway))
 
     def _native_idle_stops(self, until: datetime) -> bool:
-        """Apply Workbench's own idle shutdown, which watches only kernels. It acts here only if a script states the kernels' state.
+        """Apply Workbench's own idle shutdown, which watches only kernels. Return True if it stopped an instance.
+
+        It acts only if the state of the kernels was scripted or measured, and guest attributes are on.
 
         Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown. An absent or empty `idle-timeout-seconds` is off: an
         empty value removes the key, and the docs call that off.

@@ -1,6 +1,6 @@
 """The long-running operations of the Notebooks API, and the schedule of future events.
 
-Nothing runs: state is computed when it is read.
+No machine runs: state is computed when it is read.
 
 An operation is separate from its instance: after the end of an operation, the instance may still be in transition.
 """

@@ -1,6 +1,6 @@
 """The checks of RestoreInstance: the snapshots from which an instance can be restored.
 
-Google documents the body, and that the existing data disk is deleted and a new one from the snapshot is attached. Only
+Google documents the body, and that the existing data disk is deleted and a new disk from the snapshot is attached. Only
 snapshots of Workbench data disks are supported ("can cause the instance to function incorrectly").
 
 The following is not documented, so it is our own decision. An instance can be restored while ACTIVE or STOPPED, unless
@@ -24,7 +24,10 @@ _FIELDS = {"projectId": "project_id", "snapshotId": "snapshot_id"}
 
 
 def restore_source(body: dict[str, Any], disks: Disks, *, project: str, now: datetime) -> Snapshot:
-    """Return the snapshot that the body `{snapshot: {projectId, snapshotId}}` names by its name or numeric id."""
+    """Return the snapshot that the body `{snapshot: {projectId, snapshotId}}` names by its name or numeric id.
+
+    Raises `ApiError`: 400 for an invalid body, 403 for another project, 404, or FAILED_PRECONDITION for an unusable snapshot.
+    """
     asked = body.get("snapshot")
     if not isinstance(asked, dict):
         raise invalid("snapshot must be specified.")

@@ -41,7 +41,7 @@ def invalid(text: str) -> ApiError:
 
 
 def check_location(project: str, location: str, *, ours: set[str], wildcard: bool = False) -> None:
-    """Raise 403 for another project or an unknown zone, in the real API's words."""
+    """Raise 403 for another project or an unknown zone, in the real API's words. With `wildcard`, the zone may be `-`."""
     if project not in ours:
         raise ApiError("PERMISSION_DENIED", f"Permission denied on resource project {project}.")
     if location not in _KNOWN_ZONES and not (wildcard and location == "-"):
@@ -114,7 +114,10 @@ def machine_url(project: str, zone: str, text: str) -> str:
 
 
 def network_urls(project: str, zone: str, nic: dict[str, Any]) -> tuple[str, str]:
-    """Return the full URLs of network and subnet. A missing network is `default`, a missing subnet the network's auto subnet."""
+    """Return the full URLs of network and subnet. A missing network is `default`, a missing subnet the network's auto subnet.
+
+    Raise 400 for a malformed network or subnet, and for a subnet of another region.
+    """
     region = zone.rpartition("-")[0]
     network = _NETWORK.match(nic.get("network", "default"))
     if network is None:

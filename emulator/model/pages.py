@@ -1,4 +1,4 @@
-"""The paging by a cursor.
+"""The pages of a list, by a cursor.
 
 A page continues after the last item of the previous page, even if items were added or removed in between.
 """
@@ -34,8 +34,8 @@ def listed(
 ) -> dict[str, Any]:
     """Return one page of a list as `{name: [...], "nextPageToken": ...}`: the views of the items after the cursor in `token`, ordered by `key`.
 
-    Without items or without a next page, the key is missing. Raise 400 for a negative size and for a token of another
-    listing (`scope`).
+    A key is missing if there are no items, or no next page. A `size` of 0 means the default. Raise 400 for a negative size,
+    and for a token of another listing (`scope`).
     """
     if size < 0:
         raise ApiError("INVALID_ARGUMENT", f"Invalid page_size: {size}. It must not be negative.")

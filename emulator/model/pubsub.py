@@ -51,7 +51,7 @@ class Topic:
 
 @dataclass(slots=True)
 class Subscription:
-    """A subscription's settings, IAM policy and backlog."""
+    """A subscription's settings, IAM policy and backlog. `accepts` is the predicate of its filter on a message's attributes."""
 
     config: Config
     backlog: Backlog
@@ -311,7 +311,7 @@ class PubSubModel:
         return holder.policy
 
     def policy(self, name: str) -> Config:
-        """Return the IAM policy; an empty one with an etag if none was set."""
+        """Return the IAM policy; an empty policy with an etag if none was set."""
         return self.holder(name).policy or {"version": 1, "etag": base64.b64encode((0).to_bytes(8)).decode()}
 
     # ---- persistence

@@ -148,7 +148,10 @@ def rules_of(config: Config) -> Rules:
 
 
 def merged(kind: str, old: Config, new: Config, paths: list[str]) -> Config:
-    """Return `old` with the fields of the update mask `paths` (snake case) replaced by those of `new`. `kind` is Topic or Subscription."""
+    """Return `old` with the fields of the update mask `paths` (snake case) replaced by those of `new`. `kind` is Topic or Subscription.
+
+    Raise 400 for an empty mask and for a field that is unknown, not mutable or not served.
+    """
     known, mutable = (
         (_TOPIC_FIELDS, _TOPIC_MUTABLE) if kind == "Topic" else (_SUBSCRIPTION_FIELDS, _SUBSCRIPTION_MUTABLE)
     )

@@ -48,7 +48,7 @@ def check_drafts(drafts: list[Draft]) -> None:
 
 
 def checked_ack_ids(ack_ids: Iterable[str]) -> list[str]:
-    """Return the ack ids; raise 400 if there are none or one is invalid."""
+    """Return the ack ids; raise 400 if there are none, or if any of them is invalid."""
     found = list(ack_ids)
     if not found:
         refuse("The request must contain at least one ack ID.")

@@ -58,9 +58,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The delivery rules of a subscription. Without `retry`, the backoff doubles from 0.1 s to 60 s.
+    """The delivery rules of a subscription. `retry` are the least and the longest backoff.
 
-    `max_attempts` 0: no dead-lettering.
+    Without `retry`, the backoff doubles from 0.1 s to 60 s. With `max_attempts` 0, no message is dead-lettered.
     """
 
     ordered: bool
@@ -79,7 +79,10 @@ class Rules:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message in one subscription. `ack_id` is set while it is leased, until the real moment `deadline`."""
+    """A message in one subscription. `ack_id` is set while it is leased, until the real moment `deadline`.
+
+    Before the virtual time `not_before`, it is not delivered. `line` is None for a message without an ordering key.
+    """
 
     message: Message
     attempts: int = 0
@@ -92,7 +95,10 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """The messages of one ordering key, oldest first."""
+    """The messages of one ordering key, oldest first. `outstanding` of them are leased.
+
+    `queued` is True while the line is ready or delayed. Before `not_before`, none of its messages is delivered.
+    """
 
     key: str
     entries: deque[Entry] = field(default_factory=deque)
@@ -301,7 +307,7 @@ class Backlog:
         return self._delayed[0][0] if self._delayed else None
 
     def next_deadline(self) -> float | None:
-        """Return the real time at which the next lease may end; None if there is none.
+        """Return the real time at which the next lease may end; None if there is no lease.
 
         If that lease was settled or extended, the time is too early.
         """

@@ -1,4 +1,6 @@
-"""The model of Cloud Scheduler: jobs, their due times, and the outcomes of their attempts. All under the world's lock.
+"""The model of Cloud Scheduler: jobs, their due times, and the outcomes of their attempts.
+
+All methods run under the world's lock.
 
 Runs follow the virtual clock. If the clock is moved past several runs of a job, they become one run: the real service also
 starts no second run for a past time. A refused attempt is repeated according to the job's `retryConfig`. `cronsim` computes the next
@@ -81,7 +83,10 @@ _PAGE = 500
 
 @dataclass(slots=True)
 class Run:
-    """The plan of a job: `at` (RFC 3339, virtual) is the next attempt, for the run that was due at `of`."""
+    """The plan of a job: `at` (RFC 3339, virtual) is the next attempt, for the run that was due at `of`.
+
+    `retries` counts the repeated attempts of that run. With `forced`, an attempt is due now.
+    """
 
     at: str | None = None
     of: str | None = None

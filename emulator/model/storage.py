@@ -106,9 +106,9 @@ class StorageModel:
     def delete(
         self, bucket_name: str, name: str, *, generation: int | None = None, conditions: Preconditions = ANY
     ) -> None:
-        """Delete the requested generation permanently.
+        """Delete the requested generation: permanently, or soft-deleted if the bucket has a soft-delete policy.
 
-        Without one, delete the live generation, which becomes noncurrent if the bucket keeps versions.
+        Without a `generation`, delete the live one; if the bucket keeps versions, it only becomes noncurrent.
         """
         bucket, stored = self._find(bucket_name, name, generation, conditions)
         _check_holds(stored)
@@ -120,7 +120,7 @@ class StorageModel:
     def restore(
         self, bucket_name: str, name: str, *, generation: int | None, conditions: Preconditions = ANY
     ) -> StoredObject:
-        """Make a soft-deleted generation a new live one.
+        """Make a soft-deleted generation the live one, under a new number; raise 400 without a generation.
 
         The soft-deleted generation also stays until its retention is over.
         """
@@ -155,7 +155,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Copy or rewrite an object. The fields of `body` replace the source's; without a body they are copied."""
+        """Copy or rewrite an object. The fields of `body` replace the source's fields; without a body, these are copied."""
         stored = self._find(source.bucket, source.name, source.generation, source.conditions)[1]
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)
@@ -177,7 +177,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Join 1 to 32 objects of one bucket; the result has a component count and no MD5."""
+        """Join 1 to 32 objects of one bucket; the result has a component count and no MD5. Raises 400 for another number."""
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)
         if not sources:

@@ -78,7 +78,7 @@ class Buckets:
     def soft_deleted(self, name: str, generation: int | None) -> Bucket:
         """Return a soft-deleted bucket, whose generation must be named.
 
-        Raise 404 if there is none or its retention is over.
+        Raise 404 if there is no such bucket or its retention is over, 400 without a generation.
         """
         if generation is None:
             raise ApiError("INVALID_ARGUMENT", "Required parameter: generation", reason="required")
@@ -106,7 +106,10 @@ class Buckets:
         return self.deleted
 
     def change(self, name: str, body: dict[str, Any], conditions: Preconditions, *, replace: bool) -> Bucket:
-        """Patch the settings (labels and nested settings merge, null deletes), or with `replace` set them all."""
+        """Patch the settings (labels and nested settings merge, null deletes), or with `replace` set them all.
+
+        Raise 400 for another location.
+        """
         bucket = self.get(name, conditions, reading=False)
         asked = writable(body, BUCKET_FIELDS, BUCKET_OUTPUT)
         if isinstance(asked.get("location"), str):

@@ -80,7 +80,7 @@ def list_objects(bucket: Bucket, query: ListQuery) -> Listing:
 
 
 def _names(bucket: Bucket, query: ListQuery, first: str, glob: re.Pattern[str] | None) -> Iterator[tuple[str, str]]:
-    """Yield `(name, "")` for each object and, with a delimiter, `(first name, prefix)` once for all names with this prefix."""
+    """Yield `(name, "")` for each object and, with a delimiter, `(prefix, prefix)` once for all names with this prefix."""
     names = bucket.names_from(first)
     skip = ""
     for name in names:

@@ -101,7 +101,7 @@ _AT_TIMES: dict[str, Callable[[StoredObject], Any]] = {
 class Bucket:
     """A bucket. `fields` are its settings; `live` are the current generations, `archived` the noncurrent ones by name, oldest first.
 
-    `trash` has the soft-deleted generations, likewise by name. A bucket can be soft-deleted, too.
+    `trash` has the soft-deleted generations by name. A bucket can be soft-deleted, too.
     """
 
     name: str
@@ -180,7 +180,7 @@ class Bucket:
             del self._names[bisect.bisect_left(self._names, stored.name)]
 
     def find(self, name: str, generation: int | None) -> StoredObject | None:
-        """Return the requested generation, live or not, or without a request the live one; None if there is none."""
+        """Return the generation of this number, live or not; without a number, the live generation. None if there is none."""
         live = self.live.get(name)
         if generation is None or (live is not None and live.generation == generation):
             return live
@@ -290,7 +290,7 @@ def etag_of(generation: int, metageneration: int) -> str:
 
 
 def location_type(location: str) -> str:
-    """Return `multi-region`, `dual-region` or `region`."""
+    """Return the type of a location: `multi-region`, `dual-region` or `region`."""
     if location in {"US", "EU", "ASIA"}:
         return "multi-region"
     return "region" if "-" in location else "dual-region"

@@ -82,7 +82,7 @@ ANY = Preconditions()
 
 
 def check_bucket_name(name: str) -> None:
-    """Raise 400 for an invalid bucket name: 3-63 characters (222 with dots), lower case, no `goog` prefix."""
+    """Raise 400 for an invalid bucket name: 3-63 characters (222 with dots), lower case, no `goog` prefix, no IP address."""
     good = _BUCKET_NAME.fullmatch(name) is not None and ".." not in name
     good = good and all(len(part) <= _BUCKET_PART_BYTES for part in name.split("."))
     good = good and not name.startswith("goog") and "google" not in name and "g00gle" not in name
@@ -144,7 +144,7 @@ def check_declared(content: bytes, *, crc32c: str | None, md5: str | None) -> No
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`."""
+    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`. Raises 400."""
     out, index, depth = "", 0, 0
     while index < len(glob):
         char = glob[index]

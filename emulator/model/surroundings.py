@@ -70,9 +70,8 @@ class Surroundings:
     def declare(self, body: dict[str, Any]) -> dict[str, Any]:
         """Add networks, subnetworks, images and service accounts that exist, in this project or another.
 
-        Return all declared parts.
-
-        `projects/P/global/images/*` stands for all images of a project.
+        Return all declared parts. `projects/P/global/images/*` means all images of a project. Raises `ApiError` (400) for an
+        unknown kind or an invalid name.
         """
         for kind, names in body.items():
             form = _KINDS.get(kind)

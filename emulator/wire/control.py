@@ -76,13 +76,13 @@ class _Control:
         return Response(text, content_type="text/plain; charset=utf-8")
 
     def clock(self, call: Call) -> dict[str, Any]:
-        """Return the virtual time."""
+        """Return the virtual time, the speed, and True as `paced` if the speed depends on the operations under way."""
         del call
         clock = self._world.clock
         return {"now": rfc3339(clock.now()), "speed": clock.speed, "paced": clock.paced}
 
     def set_clock(self, call: Call) -> dict[str, Any]:
-        """Move the clock, change its speed, or both."""
+        """Move the clock, change its speed, or both; return the result of `clock`. Raises 400."""
         body = call.json()
         unknown = sorted(set(body) - {"advance_seconds", "speed"})
         if unknown or not body:
@@ -96,7 +96,7 @@ class _Control:
         return self.clock(call)
 
     def mutations(self, call: Call) -> dict[str, Any]:
-        """Return the mutating calls from index `since` on; `next` is the index for the next request."""
+        """Return the mutating calls from index `since` on; `next` is the index for the next request. Raises 400."""
         raw = call.query("since", "0")
         if not raw.isdecimal():
             raise _wrong(f"since={raw!r}", "an index, 0 or more")
@@ -143,7 +143,7 @@ class _Control:
         return self._world.save()
 
     def load(self, call: Call) -> dict[str, Any]:
-        """Replace the world; if the new one cannot be read, the present one stays."""
+        """Replace the world, and return the clock. If the new world cannot be read, raise 400: the present world stays."""
         state = call.json()
         with self._world.lock:
             before = self._world.save()

@@ -135,7 +135,7 @@ Function = Callable[[Request, str], dict[str, Any]]
 
 
 def resource_of(asked: Request) -> str:
-    """Return the resource for the journal and the faults: cluster or template (also of a create), operation, or a list's parent."""
+    """Return the resource for the journal and the faults: cluster, template or session (also of a create), job, operation, or a list's parent."""
     template = asked.get("sessionTemplate")
     if template is not None:
         return str(template.get("name", asked.get("parent", "")))

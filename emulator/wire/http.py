@@ -194,9 +194,10 @@ def with_body(handler: Callable[[Call, dict[str, Any]], Any], *known: str) -> Ha
 
 
 def principal_of(request: Request) -> str:
-    """Return the caller from the bearer token: the `email` of an ID token or of our own token, else `anonymous`.
+    """Return the caller: the address that the bearer token is, or the `email` that a signed token has.
 
-    `as:EMAIL` asks to be judged by that account's permissions.
+    Any other token gives `bearer`, a request without a token `anonymous`. The token `as:EMAIL` gives a `Judged` caller, whose
+    calls are checked by that account's permissions.
     """
     return principal_of_header(request.headers.get("Authorization", ""))
 
@@ -280,7 +281,7 @@ class HttpFront:
             return json_response({}, 400)
 
     def dispatch(self, request: Request) -> Response:
-        """Return the response to a request that no web page sent. Raises `ApiError`."""
+        """Return the response to a request that no web page sent. Raises `ApiError`, also if a `Judged` caller uses the control API."""
         path = raw_path(request)
         found = self._found(request.method, path)
         if found is None:

@@ -80,7 +80,7 @@ def is_upgrade(request: Request) -> bool:
 def forward(
     request: Request, dial: Dial, *, set_headers: Mapping[str, str], drop: Callable[[str], bool]
 ) -> Response | Tunnel:
-    """Return the other server's response.
+    """Return the response of the server to which `dial` connects.
 
     `drop` returns True for headers (in lower case) that are not forwarded. `set_headers` replace sent headers; an empty
     value removes the header. Raises `UpstreamError` on a failure before any part of a response has arrived. After that,

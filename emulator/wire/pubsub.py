@@ -82,7 +82,7 @@ def _parse(call: Call, binding: HttpBinding, request_class: type[Message]) -> Me
 
 
 def _put(fields: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a nested field under its camelCase key if that key exists, so that no field appears twice."""
+    """Set the field at a path of keys, and create missing objects on the path; raise 400 if a part of the path is no object."""
     for key in path[:-1]:
         inner = fields.setdefault(key, {})
         if not isinstance(inner, dict):
@@ -142,8 +142,8 @@ def _rest(world: World, served: Served) -> Callable[[Proto, Call], Proto]:
 class PubSubRuntime:
     """The background work from `start` to `stop`: pushes, streams and deadlines.
 
-    `push_signer(email, audience)` signs the tokens of authenticated pushes. Without one, the runtime's own `issuer`
-    does, whose certificates `issuer.routes()` serve. A function in `rewrites` may take over a push before it is sent.
+    `push_signer(email, audience)` signs the tokens of authenticated pushes. By default, the runtime's own `issuer`
+    signs them; `issuer.routes()` serve its certificates. A function in `rewrites` may take over a push before it is sent.
     """
 
     def __init__(self, world: World, model: PubSubModel, *, push_signer: Signer | None = None) -> None:
@@ -277,7 +277,10 @@ class _Stream:
             self._model.modify_ack_deadline(self._name, [ack_id], seconds)
 
     def responses(self, context: grpc.ServicerContext) -> Iterator[Any]:
-        """Yield batches of messages as they become ready, within the client's flow control."""
+        """Yield batches of messages as they become ready, within the client's flow control.
+
+        Raises the error of the client's own stream, and UNAVAILABLE when the runtime stops.
+        """
         lock, changed = self._runtime.world.lock, self._model.changed
         while True:
             with lock:

@@ -86,7 +86,7 @@ def spec_of(method: str) -> CallSpec:
 
 
 def resource_of(request: Any) -> str:
-    """Return the full name of the request's resource."""
+    """Return the full name of the request's resource; "" if the request names none."""
     for name in _RESOURCE_FIELDS:
         value = getattr(request, name, "")
         if isinstance(value, str):

@@ -1,7 +1,7 @@
 """The pusher of messages to HTTP endpoints: one event loop in one thread, a new connection for each push, at most 100 in flight for each subscription.
 
-Each push needs a new connection, because gunicorn closes idle kept-alive ones, and a push on such a socket would count
-as a failure.
+Each push needs a new connection, because gunicorn closes idle connections, and a push on a closed connection would count as
+a failure.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _owner(function: Any) -> Any:
 def derive(grpc_transport: Any, rest_base: Any | None = None) -> Mapping[str, Rpc]:
     """Return all RPCs of a service by method name, read from its `...GrpcTransport` class and, if given, `_Base...RestTransport`.
 
-    They are read once per process, because the tests create thousands of clouds in one process.
+    The result is cached for the life of the process, because the tests create thousands of clouds in one process.
     """
     channel = _RecordingChannel()
     transport = grpc_transport(channel=channel)

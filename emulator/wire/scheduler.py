@@ -135,7 +135,10 @@ class SchedulerRuntime:
         return f"service-{self._world.project_number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
 
     def _conclude(self, attempt: Attempt, failure: ApiError | None) -> None:
-        """Publish an attempt's message, and store its outcome. This part of an attempt needs the lock."""
+        """Publish the message of an attempt with a Pub/Sub target; raise the failure of an attempt with an HTTP target.
+
+        This part of an attempt needs the world's lock.
+        """
         if failure is not None:
             raise failure
         target = attempt.job.get("pubsubTarget")

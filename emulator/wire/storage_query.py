@@ -32,7 +32,7 @@ def number(call: Call, name: str) -> int | None:
 
 
 def flag(call: Call, name: str) -> bool:
-    """Return a boolean from the query; clients write `true`, `True` and `1`."""
+    """Return a boolean from the query; clients write `true`, `True` and `1`. Raises `ApiError` (400) for another text."""
     raw = call.query(name).lower()
     if raw not in {"", "true", "false", "1", "0"}:
         raise invalid(f"Invalid value for parameter '{name}': '{raw}'")
@@ -57,7 +57,7 @@ def _either(first: int | None, second: int | None) -> int | None:
 
 
 def page_size(call: Call) -> int:
-    """Return the query's `maxResults`, limited to 1000."""
+    """Return the query's `maxResults`, by default and at most 1000; raise 400 for a negative number."""
     asked = number(call, "maxResults")
     if asked is not None and asked < 0:
         raise invalid(f"Invalid value for parameter 'maxResults': '{asked}'")
@@ -65,7 +65,7 @@ def page_size(call: Call) -> int:
 
 
 def list_query(call: Call) -> ListQuery:
-    """Return the parameters of `objects.list`."""
+    """Return the parameters of `objects.list`; raise 400 for parameters that contradict each other."""
     if flag(call, "softDeleted") and flag(call, "versions"):
         raise invalid("You cannot specify both softDeleted and versions.")
     return ListQuery(

@@ -71,7 +71,7 @@ class Uploads:
                 raise invalid(f"Invalid upload type: '{kind}'")
 
     def resume(self, call: Call) -> Response:
-        """Answer `PUT /upload/...&upload_id=`: the next chunk, the last one, or a query for the number of stored bytes."""
+        """Answer `PUT /upload/...&upload_id=`: the next chunk, the last chunk, or a query for the number of stored bytes."""
         session = self._session(call)
         if session.done is not None:
             return json_response(object_json(call, session.done))
@@ -196,7 +196,10 @@ def _progress(session: _Session) -> Response:
 
 
 def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]:
-    """Return `(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given."""
+    """Return `(start, total, asking)` of a chunk of `size` bytes; None for a start or a total that is not given.
+
+    `asking` is True if the request only asks for the number of stored bytes. Raise 400 for an invalid range.
+    """
     raw = call.request.headers.get("Content-Range")
     if raw is None:
         return 0, size, False
@@ -213,7 +216,7 @@ def _content_range(call: Call, size: int) -> tuple[int | None, int | None, bool]
 
 
 def _parts(call: Call) -> tuple[dict[str, Any], bytes, str]:
-    """Return `(resource, content, content type)` of a multipart/related body.
+    """Return `(resource, content, content type)` of a multipart/related body; raise 400 if the body is malformed.
 
     apitools quotes the boundary in `'` and ends lines with a bare LF.
     """

@@ -69,7 +69,7 @@ class Body(io.RawIOBase):
         return True
 
     def whole(self) -> bytes:
-        """Return the whole body at once."""
+        """Return the whole body at once. Raises `ConnectionError` if it ends early."""
         if self._chunked or self._done:
             return self.read()
         self._before()
@@ -80,7 +80,10 @@ class Body(io.RawIOBase):
         return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer` and return the number of bytes, 0 at the end of the body. One call never reads past the current chunk."""
+        """Read into `buffer` and return the number of bytes, 0 at the end of the body. One call never reads past the current chunk.
+
+        Raises `ConnectionError` if the body ends early.
+        """
         view = memoryview(buffer)
         if self._done or not view:
             return 0
@@ -219,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
     def _length(self) -> int | None:
         """Return the length of the body, None if it comes in chunks, or `_BAD`.
 
-        Both headers at once, or an invalid one, allow request smuggling.
+        `_BAD` is for requests that have both headers or an invalid header, because they allow request smuggling.
         """
         coding, lengths = self.headers.get_all("Transfer-Encoding", []), self.headers.get_all("Content-Length", [])
         if coding:

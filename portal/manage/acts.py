@@ -185,7 +185,7 @@ def confirm(user_key: str, act: str) -> flask.Response:
 
 @blueprint.post("/manage/people/<user_key>/acts/<act>")
 def perform(user_key: str, act: str) -> flask.Response:
-    """Request the act, and redirect to the user's page."""
+    """Request the act, and redirect to the user's page. A release that needs a second approval becomes a question."""
     record, chosen = record_of(user_key), _act(act)
     _check(record, chosen)
     template = _template(record, chosen, one_line(flask.request.form.get("template", "")))
@@ -210,7 +210,7 @@ def _act(text: str) -> Act:
 
 
 def _check(record: UserRecord, act: Act) -> None:
-    """Raise an error if the visitor may not perform the act: the role is missing, or the act is about the visitor."""
+    """Raise an error if the visitor's role lacks the right, or if the act would end or restore the visitor's own access."""
     kind = _KINDS[act]
     require(needed_for(kind))
     subject, _ = signed_in()
@@ -224,7 +224,7 @@ def _check(record: UserRecord, act: Act) -> None:
 def _template(record: UserRecord, act: Act, named: str) -> str:
     """Return the name of the template whose cluster is to be deleted; "" for every other act.
 
-    A template that the user does not have gives 404.
+    A template of which the user has requested no cluster gives 404.
     """
     if act is not Act.DELETE_CLUSTER:
         return ""
@@ -244,7 +244,7 @@ def _copy(record: UserRecord, act: Act, named: str) -> Snapshot | None:
 
 
 def _asked(act: Act, record: UserRecord, template: str, copy: str) -> Said:
-    """Store the act as a request, and return the message for the page."""
+    """Store the act as a request, and return the message for the page; another message if nothing changes."""
     reason = _reason(flask.request.form.get("reason", "")) if act in WITH_REASON else ""
     subject, _ = signed_in()
     answer = ask(

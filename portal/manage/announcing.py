@@ -52,7 +52,10 @@ def announce_many() -> flask.Response:
 
 @blueprint.post("/manage/people/announce")
 def perform_announce() -> flask.Response:
-    """Announce the list that was shown, and redirect to it: another administrator approves it there."""
+    """Announce the list that was shown, and redirect to the list, where another administrator approves it.
+
+    Raises `RefusedError` if the list has changed since, or if the reader is on it.
+    """
     rows, _ = _chosen(flask.request.form)
     if not rows or _digest(rows) != one_line(flask.request.form.get(_LIST, "")):
         raise RefusedError(

@@ -63,14 +63,18 @@ class NoFleetError(RetryableError):
 
 
 def fleet() -> FleetSnapshot:
-    """Return all users as the last sweep saw them: one call to the cloud, whose response is empty if nothing changed."""
+    """Return all users as the last sweep saw them: one call to the cloud, whose response is empty if nothing changed.
+
+    Raises `NoFleetError`.
+    """
     return _found(current().deps.engine.fleet.fleet)
 
 
 def figures_now() -> tuple[FleetSnapshot, Figures]:
     """Return the fleet index without its rows, and the figures of all users: one call to the cloud.
 
-    After an upgrade the index has no figures until a sweep writes them: then the rows are read and counted.
+    After an upgrade the index has no figures until a sweep writes them; until then the rows are read and counted. Raises
+    `NoFleetError`.
     """
     about = _found(current().deps.engine.fleet.about)
     if about.figures is not None and about.figures.today is not None:
@@ -132,7 +136,7 @@ def one_line(text: str) -> str:
 
 
 class Cut(Struct, Generic[T], frozen=True, kw_only=True):
-    """One page of a long table."""
+    """One page of a long table: its rows, its number (from 1), the number of pages, and the number of all rows."""
 
     rows: Sequence[T]
     page: int

@@ -1,6 +1,6 @@
 """The page `/manage/changes`: batches of cuts and other changes that wait for a decision, with two buttons.
 
-`/api/changes` is the same for scripts. A click creates an object that names the list that was shown. The tick verifies who
+`/api/changes` offers the same to scripts. A click creates an object that names the list that was shown. The tick verifies who
 clicked and carries out the decision. So the decision is always about the list that was shown, even if the list has changed
 since.
 """
@@ -114,7 +114,7 @@ def changes_waiting() -> int:
 
 
 def changes_now() -> tuple[list[Change], Seen]:
-    """Return all waiting changes, sorted by kind, and the state that they were made from."""
+    """Return all waiting changes, sorted by kind, and the state that was read for them."""
     found = changes_view.seen()
     changes = [change for all_of, _ in KINDS for change in all_of(found)]
     if Unread.INDEX not in found.unread:
@@ -124,7 +124,10 @@ def changes_now() -> tuple[list[Change], Seen]:
 
 
 def change_of(digest: str) -> tuple[Change, Seen]:
-    """Return the change of a digest, and the state that it was made from. A digest that was never shown gives 404."""
+    """Return the change of a digest, and the state that was read for it. A digest that was never shown gives 404.
+
+    Raises `CloudUnavailableError` if the change may only be missing because the waiting users could not be read.
+    """
     if not DIGEST.fullmatch(digest):
         raise NotFound
     found = changes_view.seen()
@@ -164,7 +167,7 @@ def objection(change: Change) -> str:
 
 @blueprint.get("/manage/changes")
 def changes() -> flask.Response:
-    """Show all waiting changes. This takes two listings, and one write for each batch that was never shown before."""
+    """Show all waiting changes. A batch that was never shown before is stored, so that a decision can name it."""
     waiting, found = changes_now()
     return pages.page(
         "manage/changes.html",
@@ -230,7 +233,8 @@ def act_of(text: str) -> Act:
 def decided(digest: str, verdict: Verdict) -> Said:
     """Create the decision object that the tick takes up, and return the message for the page.
 
-    The decision names the stored list of this digest, even if other users wait by now.
+    The decision names the stored list of this digest, even if other users wait by now. If it would have no effect, nothing is
+    created, and the message says why. Raises `RefusedError` if the reader may not decide.
     """
     portal, (_, key) = current(), signed_in()
     with portal.flights.one(key, f"decision:{digest}") as first:

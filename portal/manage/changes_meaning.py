@@ -33,7 +33,7 @@ TITLES = {
 
 
 class Unread(StrEnum):
-    """The part of the state that could not be read. The page shows the rest without it."""
+    """A part of the state that could not be read. The page names that part, and shows the rest."""
 
     INDEX = "the list of waiting people"
     DECISIONS = "the decisions"
@@ -43,7 +43,7 @@ class Unread(StrEnum):
 
 
 class Seen(Struct, kw_only=True):
-    """The state that one request read. `waiting` is None if the index could not be read."""
+    """The state that one request read. `waiting` is None if the index could not be read. `votes` are by the list's digest."""
 
     waiting: tuple[WaitingPerson, ...] | None = None
     votes: dict[str, list[Vote]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Listed(Protocol):
 class Change(Struct, frozen=True, kw_only=True):
     """A change that waits for a decision. `entries` are the frozen list that the digest names.
 
-    `still` is the number of entries that still wait for exactly this change, None if it could not be read. `undone` is
+    `still` is the number of users who still wait for exactly this change, None if that could not be read. `undone` is
     the number of waiting users whose environment is stopped already. `since` is None if the list is no longer a batch.
     `is_kept` is True if the list is stored, so that it can be decided about.
 
@@ -111,7 +111,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
     `given` are the decisions about this list that were carried out, `bound_by` the carried out decisions about this or an
     earlier list that bind users who still wait. `is_outdated` is True if another list replaced this one; `present` is the
-    digest of the one that waits now for the same reason, "" if there is none.
+    digest of the list that waits now for the same reason, "" if no list does.
     """
 
     about: About
@@ -256,7 +256,10 @@ def bound_by(
 
 
 def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
-    """Return True if the user waits now for exactly what the list says. For a waiting configuration this is True for every user."""
+    """Return True if the user waits now for exactly what the list says.
+
+    For a waiting configuration the result is always True. For an announcement it is True until the announced time.
+    """
     if not entry.ref:
         return True
     until = announced_until(entry.ref)
@@ -276,9 +279,9 @@ def patience_ends(cause: CutClass, since: datetime | None, guard: GuardSettings)
 
 
 def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_known: bool = False) -> datetime | None:
-    """Return the time at which a list that was approved and not rejected takes effect by itself.
+    """Return the time at which a list that was approved and not rejected takes effect without a further approval.
 
-    None if there is no approval, if there is a rejection, or if enough administrators approved, so that there is no wait.
+    Return None if there is no approval, if there is a rejection, or if enough administrators approved, so that there is no wait.
     """
     approvals = [vote for vote in votes if vote.verdict is Verdict.APPROVE]
     needed = 1 if author_is_known else guard.approvers
@@ -288,7 +291,7 @@ def takes_effect_at(votes: Sequence[Vote], guard: GuardSettings, *, author_is_kn
 
 
 def needs_another(votes: Sequence[Vote], needed: int) -> bool:
-    """Return True if one more administrator must approve, however long nobody objects."""
+    """Return True if fewer than `needed` administrators approved. Waiting does not replace the missing approval."""
     return len({vote.by for vote in votes if vote.verdict is Verdict.APPROVE}) < needed
 
 

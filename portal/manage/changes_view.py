@@ -92,7 +92,7 @@ def lists() -> Lists:
 
 
 def seen() -> Seen:
-    """Read the waiting users and the decisions: by two listings.
+    """Read the waiting users and the decisions that wait, by two listings, and return them.
 
     A failed read is noted in `unread`, and the rest is still shown.
     """
@@ -167,7 +167,7 @@ def _look_at_decided(found: Seen) -> None:
 
 
 def _earlier(batch: Batch, found: Seen) -> list[tuple[DecidedList, Batch]]:
-    """Return the decided lists of the same reason and source that may bind users of this batch; each costs a read."""
+    """Return the latest decided lists of the same reason and source that may bind users of this batch; each costs a read."""
     alike = [each for each in found.decided if (each.cause, each.source) == (batch.cause, batch.source)]
     earlier = []
     for each in alike[-_MOST_EARLIER:]:
@@ -218,7 +218,7 @@ def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None =
 
 
 def missing(found: Seen, what: Unread, error: BenchkeeperError) -> None:
-    """Note a failed read. The page reports it, and shows the rest."""
+    """Note a part that could not be read or stored. The page names the part, and shows the rest."""
     if what not in found.unread:
         found.unread.append(what)
     visit().reason, visit().detail = error.reason.value, f"{what.value}: {error.detail}"
@@ -251,7 +251,10 @@ def own_keys() -> frozenset[UserKey]:
 
 
 def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
-    """Return True if the reader is on the list or deployed it: users may not decide about themselves."""
+    """Return True if the reader, who has these `keys`, may not decide because the change concerns the reader.
+
+    That is so for the users in `change.concerned` or, if that is None, for all users on the list.
+    """
     own = frozenset(keys)
     if change.concerned is not None:
         return bool(own & change.concerned)

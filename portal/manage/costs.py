@@ -123,7 +123,7 @@ def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
 
 
 def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
-    """Return the comparison of the month with the previous one; None if the previous month is not stored."""
+    """Return the comparison of the month with the previous month; None if the previous month is not stored."""
     before = _past(seen, month_before(found.name))
     return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
 
@@ -149,20 +149,20 @@ def _regrets(seen: FleetSnapshot) -> dict[str, int]:
 
 
 def month_of_fleet(seen: FleetSnapshot) -> tuple[Month, Notes | None, bool]:
-    """Return the sums of this month, the sweeps' notes, and True if there may be a bill that could not be read: one call."""
+    """Return the sums of this month, the sweeps' notes, and True if the notes, which have the bill, could not be read: one call."""
     notes, unreadable = notes_now()
     catalog = current().deps.engine.policy.catalog
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), notes, unreadable
 
 
 def this_month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """Return the sums of the present month, and True if there may be a bill that could not be read."""
+    """Return the sums of the present month, and True if the notes, which have the bill, could not be read."""
     found, _, unreadable = month_of_fleet(seen)
     return found, unreadable
 
 
 def _month(seen: FleetSnapshot) -> tuple[Month, bool]:
-    """Return the sums of the requested month, and True if there may be a bill that could not be read."""
+    """Return the sums of the requested month or else of the present one, and True if the bill of that month could not be read."""
     name = asked("month")
     if _MONTH_NAME.match(name) and name < month_of(seen.taken_at):
         past = _past(seen, name)
@@ -182,7 +182,7 @@ def _past(seen: FleetSnapshot, name: str) -> Month | None:
 
 
 def notes_now() -> tuple[Notes | None, bool]:
-    """Return the last uses and costs that sweeps noted, and True if they could not be read: one call."""
+    """Return the last uses and costs that sweeps noted (or None), and True if they could not be read: one call."""
     missing: list[bool] = []
     return _readable(current().deps.engine.fleet.notes_for_tables, None, "notes", missing), bool(missing)
 
@@ -221,7 +221,7 @@ def _figures(sums: Sums) -> tuple[Value, ...]:
 
 
 def _amount(amount: Fraction | None) -> float | None:
-    """Return an amount for a file, rounded to four decimal places."""
+    """Return an amount for a file, rounded to four decimal places; None stays None."""
     return None if amount is None else float(rounded(amount, 4))
 
 
@@ -297,7 +297,7 @@ def _months() -> Sheet:
 
 
 def _changes() -> Sheet:
-    """Return the ten largest changes from the previous month for each grouping."""
+    """Return the change of the total from the previous month, then the ten largest changes for each grouping."""
     seen = fleet()
     found, _ = _month(seen)
     compared = comparison_of(seen, found)

@@ -31,7 +31,7 @@ Columns = Mapping[str, Mapping[str, Any]]
 class Sheet(Struct, frozen=True, kw_only=True):
     """A table to export: its time, its columns, each with a JSON Schema, and its rows.
 
-    `name` becomes the file's name.
+    `name` becomes the file's name. `more` are further fields of the JSON file.
     """
 
     name: str

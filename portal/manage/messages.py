@@ -75,9 +75,9 @@ _ADVICE = {reason.value: text for reason, text in ADVICE.items()}
 
 
 class Letters(Struct, frozen=True, kw_only=True):
-    """The dead letters, those about leavers first, then the newest. `span` is the time covered.
+    """The dead letters of the last `span`, those about leavers first, then the newest.
 
-    `is_cut` is True if there are more, possibly newer, dead letters.
+    `is_cut` is True if the span has more dead letters, which are newer.
     """
 
     rows: tuple[LetterRow, ...]
@@ -91,9 +91,9 @@ class Letters(Struct, frozen=True, kw_only=True):
 
 
 def letters() -> Letters:
-    """Return the newest dead letters, by at most three bounded listings. If there are too many, a shorter time is covered.
+    """Return the dead letters of the longest span in `_SPANS` that has at most `_MOST` of them; each span costs a listing.
 
-    A listing begins with the oldest dead letter. A span with too many of them therefore does not reach the newest.
+    If even the shortest span has more, return its oldest ones, because a listing begins with the oldest.
     """
     source, now = current().deps.engine.dead_letters, visit().now()
     found: list[LetterRow] = []
@@ -149,7 +149,7 @@ def messages() -> flask.Response:
 
 @blueprint.get("/manage/messages/<letter>")
 def message(letter: str) -> flask.Response:
-    """Show one message, what it would do now, and the buttons."""
+    """Show one message, its effect if it were replayed now, and the buttons."""
     row, engine = _row_of(letter), current().deps.engine
     found = _read(row)
     foreseen = (
@@ -179,7 +179,7 @@ def message(letter: str) -> flask.Response:
 
 @blueprint.post("/manage/messages/<letter>/<verb>")
 def handle_message(letter: str, verb: str) -> flask.Response:
-    """Store the decision to replay or dismiss a message, and redirect to the list."""
+    """Store the decision to replay or dismiss a message, and redirect to the list. Raises `RefusedError` if it is about the reader."""
     chosen = next((each for each in Verb if each.value == verb), None)
     if chosen is None:
         raise NotFound
@@ -228,7 +228,7 @@ def _objection(row: LetterRow) -> str:
 
 
 def _asked_for(digest: str) -> Verdict | None:
-    """Return the requested decision that is not carried out yet; None if there is none, or if it cannot be read."""
+    """Return the requested decision that is not carried out yet; None without a decision, or if decisions cannot be read."""
     try:
         waiting = [each.shown for each in current().deps.engine.decisions.waiting()]
     except BenchkeeperError as error:

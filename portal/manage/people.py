@@ -50,7 +50,7 @@ EMPTY = {
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """The fleet together with this month's costs and the last uses."""
+    """The fleet, and as `extra` the last uses, this month's costs and the retention. `is_billed` is True if a bill was read."""
 
     seen: FleetSnapshot
     is_billed: bool
@@ -73,7 +73,7 @@ def known_now() -> Known:
 
 @blueprint.get("/manage/people")
 def people() -> flask.Response:
-    """Show the table of all users, by two calls to the cloud."""
+    """Show the table of all users, by two calls to the cloud. A URL with an address redirects to the same query without it."""
     known = known_now()
     seen, extra = known.seen, known.extra
     query = query_of(flask.request.args, seen)

@@ -113,7 +113,10 @@ def _tab() -> Tab:
 
 @blueprint.get("/manage/people/<user_key>")
 def person(user_key: str) -> flask.Response:
-    """Show the record and everything that a pass observes, read live; the plan is what a pass would do now."""
+    """Show the record and everything that a pass observes, read live; the plan is what a pass would do now.
+
+    A visitor who may not read all of it gets the help desk's page.
+    """
     key = user_key_of(user_key)
     if key is None:
         raise NotFound

@@ -26,7 +26,7 @@ from shared.sheet import Value
 
 
 def record_of(user_key: str) -> UserRecord:
-    """Return the record of the user key in a URL: one read. 404 if there is none."""
+    """Return the record of the user key in a URL, by one read; raise 404 if there is none."""
     key = user_key_of(user_key)
     stored = read_record(key) if key is not None else None
     if stored is None:
@@ -82,12 +82,12 @@ def cost_of(record: UserRecord) -> CostView:
 
 
 def kind_named(text: str) -> StoryKind | None:
-    """Return the requested kind of line, or None for all kinds."""
+    """Return the kind of history line of that name; None, which means all kinds, for any other text."""
     return next((kind for kind in StoryKind if kind.value == text), None)
 
 
 def told(story: Sequence[StoryLine], kind: StoryKind | None) -> list[StoryLine]:
-    """Return the lines of the requested kind, oldest first."""
+    """Return the lines of the requested kind (None: of all kinds), in their order."""
     return [line for line in story if kind in {None, line.kind}]
 
 

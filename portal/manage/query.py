@@ -4,7 +4,7 @@ The URL never contains an address of a user, because browsers, proxies and logs 
 and answered with 303 to a URL without addresses:
 
 - A whole address becomes the user key that its user has. The user's address may have changed since the key was made.
-- A part with an @ is cut to the text before the @, or to the text after it if there is none before (`silva@exam` -> `silva`,
+- A part with an @ is cut to the text before the @, or to the text after it if the @ comes first (`silva@exam` -> `silva`,
   `@example.com` -> `example.com`).
 """
 

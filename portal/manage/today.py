@@ -94,7 +94,7 @@ def index() -> flask.Response:
 def _budgets() -> list[tuple[str, bool]]:
     """Return the groups that have used 80 % of their month, and for each group True if the whole month is used up.
 
-    One call for each monthly limit.
+    This takes one call for each monthly limit. A group whose spending cannot be read is left out.
     """
     engine, now = current().deps.engine, visit().now()
     found = []

@@ -31,7 +31,10 @@ class Wave(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """The progress of a rollout. `counts` are from the last drift sweep."""
+    """The progress of a rollout: `since` is the start of its present wave, `of` the number of all its users.
+
+    `counts` are from the last drift sweep.
+    """
 
     state: str
     since: datetime
@@ -41,7 +44,10 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 def progress() -> Progress | None:
-    """Return the rollout under way, or None. The process caches the policy for up to a minute."""
+    """Return the rollout under way; None if there is none, or if the policy cannot be read.
+
+    The process caches the policy for up to a minute.
+    """
     try:
         rollout = current().deps.engine.policy.rollout
     except BenchkeeperError:
@@ -58,7 +64,7 @@ def progress() -> Progress | None:
 
 
 def rollouts(found: Seen) -> list[Change]:
-    """Return the halted rollout, if there is one."""
+    """Return a list with the halted rollout; an empty list if none is halted. A failed read is noted in `unread`."""
     try:
         if current().deps.engine.policy.rollout is None:
             return []  # without a rollout nothing needs to be read
@@ -70,7 +76,7 @@ def rollouts(found: Seen) -> list[Change]:
 
 
 def rollout_of(digest: str, found: Seen) -> Change | None:
-    """Return the halted rollout of that digest; None if there is none."""
+    """Return the halted rollout if it has that digest, else None."""
     return next((change for change in rollouts(found) if change.digest == digest), None)
 
 

@@ -1,6 +1,6 @@
 """The identities of a deployment and their roles: service accounts, custom roles, Google's service agents, role bindings.
 
-Each binding is added to the present policy by itself; a policy is never replaced as a whole. Service agents are created
+Each binding is added to the present policy by a command of its own; no policy is ever replaced as a whole. Service agents are created
 before they are granted roles.
 """
 
@@ -45,7 +45,7 @@ def has(policy: Policy, role: str, member: str, *, condition: str = "") -> bool:
 def granted(
     key: str, *, is_there: bool, because: str, work: tuple[str, ...], needs: tuple[str, ...], lane: str
 ) -> Step:
-    """Return the step that adds one binding."""
+    """Return the step that adds one binding, or a step without work if the binding `is_there`."""
     if is_there:
         return same(key)
     return Step(key=key, mark=Mark.CREATE, because=because, work=[work], needs=needs, lane=lane)
@@ -58,7 +58,7 @@ def full_role(target: Target, role: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """Yield a step for each binding of roles.yaml on the project, the bucket and topics."""
+    """Yield a step for each binding on the project, the buckets and topics: from roles.yaml, and for data groups, publishers and roster writers."""
     policies = _Policies(target)
     for grant in target.deployment.grants:
         if grant.on not in _ELSEWHERE:
@@ -75,7 +75,7 @@ def grants(target: Target) -> Iterator[Step]:
 
 
 class _Policies:
-    """A cache of policies: each is read once."""
+    """A cache of IAM policies by scope, so that each policy is read once."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -146,7 +146,7 @@ def _only(grant: GrantModel) -> str:
 def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
     """Return the arguments for a grant's condition.
 
-    If the policy may contain conditions, gcloud must be told that a binding has none.
+    If the policy may contain conditions, gcloud must be told that a binding has none. Otherwise the result is empty.
     """
     if _only(grant):
         bucket = target.deployment.bucket_named(grant.on.partition("/")[2])
@@ -200,7 +200,7 @@ def _sources(target: Target) -> str:
 
 
 def data_roles(target: Target, policies: _Policies) -> Iterator[Step]:
-    """Yield the roles of the profiles' data groups (`data_group` and `data_roles`), whose members are the users' own accounts."""
+    """Yield a step for each role of the profiles' data groups (`data_group`, `data_roles`), whose members are the users' own accounts."""
     for group, held in target.deployment.data_roles.items():
         for role in held:
             member = f"group:{group}"
@@ -240,11 +240,11 @@ def roster_writers(target: Target, policies: _Policies) -> Iterator[Step]:
 
 
 def identity(target: Target) -> Iterator[Step]:
-    """Yield the members who may act as the account that the environments run as.
+    """Yield a step for each member who may act as the account that the environments run as.
 
-    With managed end-user credentials that account is an agent of Google's. The functions need the role to create an instance,
-    the people of the profile's groups to open it. The role is bound on that account alone: on the project it would let every
-    member act as any account.
+    With managed end-user credentials that account is an agent of Google's. The functions need the role to create an
+    instance, and the people of the profile's groups need it to open the instance. The role is bound on that account alone:
+    on the project, it would let every member act as any account.
     """
     catalog = target.deployment.settings.catalog
     groups = sorted(
@@ -356,7 +356,7 @@ _AGENTS = {
 
 
 def agents(target: Target) -> Iterator[Step]:
-    """Yield a step for each agent that holds no role yet."""
+    """Yield a step for each of Google's agents: create the agent and grant it the service's role, unless it holds a role already."""
     policy = target.read("project", "projects", "get-iam-policy", target.project, otherwise={}, project=False)
     members = {member for binding in policy.get("bindings", []) for member in binding.get("members", [])}
     for service, end in _AGENTS.items():

@@ -1,4 +1,4 @@
-"""The services of the project. They are turned on, but never off."""
+"""The services (APIs) of the project. A deployment turns on the missing ones, and turns none off."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def off(gcloud: Gcloud, apis: Mapping[str, str]) -> frozenset[str]:
 
 
 def plan(missing: frozenset[str]) -> list[Step]:
-    """Return one step that turns on all missing services together."""
+    """Return one step that turns on all missing services, or does nothing if none is missing."""
     if not missing:
         return [same("services all")]
     names = sorted(missing)

@@ -18,7 +18,10 @@ _QUERY = "benchkeeper-query"
 
 
 def views(target: Target) -> Iterator[Step]:
-    """Yield the dataset, the view, and the access to them."""
+    """Yield the steps for the dataset, the view and the access to them; none without an export.
+
+    If the export cannot be read, yield only a note that says why there is no view.
+    """
     export = target.deployment.options.billing_export
     if export is None:
         return
@@ -106,7 +109,10 @@ def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
 
 
 def _let_in(target: Target, email: str) -> list[Call]:
-    """Return the call that adds an entry to the dataset's access list, which can only be written as a whole."""
+    """Return the call that adds an entry to the dataset's access list, unless the entry exists by now.
+
+    The list is read first, because it can only be written as a whole.
+    """
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where))
     if _reads(now, email):

@@ -2,7 +2,7 @@
 
 The subscription's settings are corrected afterwards (docs/adr/0008).
 
-Eventarc's subscription has no dead-letter topic and drops messages after a day.
+As Eventarc makes it, the subscription has no dead-letter topic and drops messages after a day.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _SUBSCRIBER = "roles/pubsub.subscriber"
 def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | None) -> Step:
     """Return the step for the subscription behind a function.
 
-    `found` is the function, None if it does not exist yet.
+    `found` is the function, None if it does not exist yet. If the subscription is gone or reads a deleted topic, the step
+    only says what to do.
     """
     key, needs = f"delivery {name}", (f"function {name}", "access")
     subscription = subscription_behind(target, found) if found is not None else None
@@ -68,7 +69,8 @@ def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | No
 def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
     """Return the commands that correct the subscription.
 
-    It is read again, because a redeployment may have made a new one.
+    The subscription is read again, because a redeployment may have made a new one. Raises `DeployError` if the function has
+    no trigger or the subscription is gone.
     """
     function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []

@@ -32,7 +32,10 @@ MOVED_FOR = timedelta(days=7)  # the time for which HR's topic keeps messages
 
 
 def functions(target: Target) -> Iterator[Step]:
-    """Yield the steps of each function: the function, its caller, and its delivery or the users who may open it."""
+    """Yield the steps of each function: the function, its caller, and its delivery or the users who may open it.
+
+    Also yield a note for each retention that this deployment shortens.
+    """
     listed = target.read(_FUNCTIONS, "functions", "list", "--v2", f"--regions={target.region}", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
     for name, wanted in target.deployment.wanted(target.deployment.functions).items():
@@ -154,7 +157,7 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
     """Return the variables with the deploying user and the time, for the function that proposes the files (ADR 19).
 
-    They change with each deployment, so they do not count as a difference.
+    They change with each deployment, so they do not count as a difference. Other functions get none.
     """
     if wanted.entry_point != _PROPOSES or not target.deployer:
         return {}
@@ -218,7 +221,7 @@ def _caller(
 ) -> Step:
     """Return the step that lets only `member` call the service, and removes public access.
 
-    `first` is work that must be done before.
+    `first` are commands that run before the binding is added.
     """
     key, where = f"caller {name}", f"--region={target.region}"
     policy: Mapping[str, Any] = {}

@@ -18,7 +18,7 @@ _ANNOTATION = "run.googleapis.com/iap-enabled"  # the annotation that gcloud's o
 
 
 def steps(target: Target, name: str, found: Mapping[str, Any] | None) -> Iterator[Step]:
-    """Yield the proxy, the users who may open the page, and its domain. `found` is the function, None if it does not exist yet."""
+    """Yield the steps for the proxy, the users who may open the page, and its domain. `found` is the function, None if it does not exist yet."""
     yield _proxy(target, name, found)
     yield from _openers(target, name, found)
     yield from _domain(target, name)
@@ -84,7 +84,7 @@ def _openers(target: Target, name: str, found: Mapping[str, Any] | None) -> Iter
 
 
 def openers(target: Target, name: str) -> Policy:
-    """Return the policy of access through the proxy. gcloud 528 supports Cloud Run only in this command's beta track."""
+    """Return the policy of access through the proxy; {} if there is no service. gcloud 528 supports Cloud Run only in the beta track."""
     where = _where(target, name)
     try:
         policy: Policy = target.read(_IAP, "beta", "iap", "web", "get-iam-policy", *where, otherwise={})
@@ -132,7 +132,7 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
 
 
 def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
-    """Return the mapping of a domain in our region; None if there is none."""
+    """Return the mapping of a domain in our region; None if the domain has no mapping there."""
     where = f"--region={target.region}"
     listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
     return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)

@@ -158,12 +158,15 @@ def metrics(target: Target) -> Iterator[Step]:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """Return a label's value that changes with the body: a digest."""
+    """Return the first 12 hex digits of the body's SHA-256, which fit into a label and change with the body."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def covers(seen: object, wanted: object) -> bool:
-    """Return True if `seen` has all content of `wanted`. Further content, which a server may add, does not count."""
+    """Return True if `seen` has all content of `wanted`; servers may add more, and leave out what is empty.
+
+    Numbers are compared by value, because JSON has int64 as text.
+    """
     if isinstance(wanted, Mapping):
         return isinstance(seen, Mapping) and all(
             covers(seen[key], value) if key in seen else not value for key, value in wanted.items()
@@ -286,7 +289,10 @@ def _policies(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command | Call]:
-    """Return the call that creates or changes the policy, with the present channels. The policy is read first, like a channel."""
+    """Return the call that creates or changes the policy, with the present channels.
+
+    The policies are listed first, so that a retry after a lost response does not create a second policy.
+    """
     wanted = set(target.deployment.options.notify)
     told = sorted(channel for address, channel in _addresses(target).items() if address in wanted)
     found = _policies(target).get(name)
@@ -297,7 +303,7 @@ def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command
 
 
 def listed_by_label(target: Target, what: str) -> list[dict[str, Any]]:
-    """Return all our resources of this kind, from all pages."""
+    """Return all resources with our label, from all pages. `what` is the collection's name in the API, such as `alertPolicies`."""
     found: list[dict[str, Any]] = []
     page = ""
     while True:

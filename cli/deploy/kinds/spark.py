@@ -46,7 +46,7 @@ def _named(text: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """Yield a step for each grant on each of these accounts. On the project, a grant would let the functions act as any account."""
+    """Yield a step for each grant on each account of `cluster_accounts`. On the project, a grant would let the functions act as any account."""
     wanted = [each for each in target.deployment.grants if each.on == ON]
     for email in cluster_accounts(target):
         try:
