@@ -192,7 +192,9 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
         )
         then = f"{room - count} more are possible."
         if count >= room:
-            then = f"No one loses a notebook. No one else gets one until {count - room + 1} members have left."
+            leaving = count - room + 1
+            members = "one member has left" if leaving == 1 else f"{leaving} members have left"
+            then = f"No one loses a notebook. No one else gets one until {members}."
         yield f"{group}: {count} have a notebook, {room} may. {then}"
 
 

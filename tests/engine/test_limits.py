@@ -196,7 +196,10 @@ def test_the_impact_of_a_lower_limit_says_that_nobody_loses_a_notebook(before):
     sweep("drift", bench.deps)
     there = f"{ANALYSTS}: 3 have a notebook"
     assert list(limit_lines(limited(2).policy(), bench.deps)) == [
-        f"{there}, 2 may. No one loses a notebook. No one else gets one until 2 have left."
+        f"{there}, 2 may. No one loses a notebook. No one else gets one until 2 members have left."
+    ]
+    assert list(limit_lines(limited(3).policy(), bench.deps)) == [
+        f"{there}, 3 may. No one loses a notebook. No one else gets one until one member has left."
     ]
     assert list(limit_lines(limited(9).policy(), bench.deps)) == [f"{there}, 9 may. 6 more are possible."]
     assert list(limit_lines(limited(before).policy(), bench.deps)) == []
