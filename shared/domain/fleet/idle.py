@@ -233,7 +233,7 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the last moment at which the instance was used. Unlike `last_sign`, the start of the machine does not count.
+    """Return the last moment at which the instance was used, None if no use was seen. The machine's start does not count as in `last_sign`.
 
     JupyterLab's server counts its own start as activity, and a machine that boots computes and loads data.
     """

@@ -102,7 +102,9 @@ def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
 
 
 def reduced(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the part of a tombstone that must stay: the key, the time, and the facts that end access.
+    """Return the part of a tombstone that must stay: the key, the end of entitlement, and the facts that end access.
+
+    The links to the present and the earlier holder of the address stay, and so do rejected claims.
 
     A reduced record is returned unchanged.
     """

@@ -65,7 +65,7 @@ def event_ref(source: str, event_id: str) -> str:
 
 
 def same_person_ref(predecessor: UserKey) -> str:
-    """Return the ref of the question if an address's present holder is the earlier holder."""
+    """Return the ref of the question whether the present holder of an address is the same person as the earlier holder."""
     return ref_of("same-person", predecessor)
 
 
@@ -75,7 +75,7 @@ def handover_ref(handover: Handover) -> str:
 
 
 def hold_ref(hold: Hold) -> str:
-    """Return the ref of a hold: another reason, or another start, is another hold."""
+    """Return the ref of a hold. A hold with another reason or another start time has another ref."""
     return ref_of("hold", hold.reason, hold.since.isoformat())
 
 

@@ -123,7 +123,7 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
     """Return (the record that stays, the record that gives way).
 
-    The record that owns something stays, otherwise that of the old address.
+    The record that owns resources stays; if neither does, the record of the old address. Raise `UnsupportedMessageError` if both do.
     """
     if not owns_something(new):
         return old, new

@@ -1,4 +1,4 @@
-"""The creation of an instance: its spec, its zone, and what must exist first."""
+"""The planning of an instance's creation: its spec, the choice of a zone, and the wait after a failed attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The move of a user's files to another instance: a return after the retention, or a change that a patch cannot make.
+"""The move of a user's files to another instance. A user who returns after the retention needs it, and a change that a patch cannot make.
 
 To replace is: stop, save, create under the next name, restore, verify that the new instance was ACTIVE with the files, delete the
 predecessor. The user never has two running instances, and the predecessor stays until the new one holds everything.
@@ -164,7 +164,9 @@ def former_step(
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
     """Return the step for the predecessor: (record, actions, time until the next look, reasons).
 
-    `looked_at` is the predecessor that was observed; this same plan may have made another instance the predecessor.
+    The time is None if nothing is pending.
+
+    `looked_at` is the predecessor that was observed. It may differ from the record's, because this plan can make another instance the predecessor.
     """
     former = record.status.notebook.former
     seen = scene.seen.former

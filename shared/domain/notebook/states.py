@@ -1,4 +1,4 @@
-"""The step for an instance that exists and is ours, by its state against the wanted state."""
+"""The planning step for an instance that exists and carries our labels: compare its state with the wanted state, and decide the actions."""
 
 from __future__ import annotations
 

@@ -160,11 +160,10 @@ def _disks(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> 
 
 
 def _profile_of(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> Profile | None:
-    """Return the profile by which this machine was built, because its price applies to the machine.
+    """Return the profile by which this machine was built, because its price applies; None if no configured profile fits the machine.
 
-    The record may want another profile next.
-
-    The wanted profile comes first, then that of the open line, then all others; those with the same data disk before the rest.
+    The record may already want another profile. Of several profiles that fit, one with the same data disk comes first; then the
+    wanted profile, that of the open line, and all others by name.
     """
     metering = (line.what.profile for line in record.status.meter.open if line.group == _NOTEBOOK)
     names = [record.spec.profile or "", *metering, *sorted(catalog.profiles)]

@@ -1,4 +1,4 @@
-"""The step from the outcomes of a plan's actions to the record that is saved. Pure."""
+"""The update of a record by the outcomes of a plan's actions: operations, conditions, and the time of the next attempt. Pure."""
 
 from __future__ import annotations
 

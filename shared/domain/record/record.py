@@ -114,7 +114,7 @@ class Handover(Struct, frozen=True, kw_only=True):
 class Rejected(Struct, frozen=True, kw_only=True):
     """An operator's statement that a claim about this user is not true (`shared.domain.intent.question`).
 
-    `ref` names the claim, `event` the event that made it ("": none). `by` are the operators' keys, `digest` the question.
+    `ref` names the claim, `event` the event that made it ("": none). `by` are the operators' keys, `digest` is that of the question.
     """
 
     ref: str
@@ -235,9 +235,9 @@ class LimitRow(Struct, frozen=True, kw_only=True):
 class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
-    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names,
-    without those known to be lost, and `copies` likewise of those for the user; the copy that holds what is on the disk
-    is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
+    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are the names
+    of snapshots not known to be lost, `copies` the names of those that the user may restore; the copy with the present
+    content of the disk is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
     states of Spark clusters by template, "" before the first observation. `audit` is the end of the user's chain of
     audit entries, "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's
     meter as a text (`shared.domain.things.meter`), empty before the first line. `marked`: a message about the user

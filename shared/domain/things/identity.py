@@ -1,4 +1,4 @@
-"""A user's identity, and the names of the user's resources. Each address gets exactly one name, and no two addresses get the same.
+"""A user's identity, and the names of the user's resources. The names are computed from the address, with a hash of it.
 
 `UserEmail` is the normalised address. `UserKey` is the name that stands for it in labels, logs and object names. `InstanceId` is the
 id of the Workbench instance. Names are computed once and then kept in the record; no later code computes them again.

@@ -1,7 +1,7 @@
 """Values that are made at their first use, because most starts of a function have no use for them.
 
-A cold start is the wait of a user. Adapters whose module need not be imported and regular expressions that need not be compiled are a
-tenth of it (docs/benchmarks.md, Cold start).
+A user waits for a cold start. Importing all adapters and compiling all regular expressions at once would take a tenth of its time
+(docs/benchmarks.md, Cold start).
 """
 
 from __future__ import annotations

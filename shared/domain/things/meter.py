@@ -5,8 +5,8 @@ A line names the billed thing (`What`) and counts seconds. The line is closed, a
 they are read. A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are
 calendar months in UTC.
 
-`meter_text` makes it a part of the row that sweeps list, of at most 4,000 bytes: the digest of the prices, a space, and
-JSON: the moment of the beginning, closed lines and open lines as arrays.
+`meter_text` writes the meter for the row that sweeps list: the digest of the prices, a space, and a JSON array of the
+begin time (Unix seconds), the closed lines and the open lines. Closed lines are merged if the text exceeds 4,000 bytes.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ _KINDS = {kind.value: kind for kind in MeterKind}
 
 
 def meter_text(meter: Meter) -> str:
-    """Return the text; empty for a meter without a line. If it would be too long, closed lines are merged further."""
+    """Return the meter as a text; empty for a meter without a line. If the text exceeds 4,000 bytes, closed lines are merged."""
     if not meter.lines and not meter.open:
         return ""
     text = _text(meter, meter.lines)
