@@ -184,9 +184,9 @@ def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """The effect of one piece of news: the user, the effect in words, and the actions that would follow (dry runs only).
+    """The effect of one piece of news on `user`, in words (`text`). `user_key` is empty if the news is about no user.
 
-    `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty if the news is about no user.
+    Only dry runs set the other fields: the kind of change, the actions that would follow, and the reasons of that plan.
     """
 
     user: str
@@ -340,7 +340,7 @@ def end_marks(row: LetterRow, deps: Deps) -> None:
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
-    """Note that an operator saw this leaver.
+    """Note that an operator has seen this unknown leaver.
 
     Return None if there is no record; `changed` is False if the user is not an unknown leaver.
 

@@ -81,7 +81,7 @@ def deliver(news: News, deps: Deps) -> UserKey | None:
 
 
 def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
-    """Fold one piece; return the keys of the users concerned, each with the record as written and whether a pass is due."""
+    """Fold one piece. Return (user key, record as written or None, True if a pass is due) for each user concerned."""
     match piece:
         case Woken():
             wishes = try_take_up(piece.user_key, deps)

@@ -247,7 +247,7 @@ def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
-    """Give the user's record the new address and make the other key a pointer to it; or let the change wait.
+    """Give the user's record the new address and make the other key a pointer to it; or let the change wait for a confirmation.
 
     The record is written first, so that it has all statements made under the other address before the pointer replaces
     that record. It is written even if it has them already: so if two simultaneous renames would lead to each other, one

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RosterRefusedError(PermanentError):
     """The error for a roster that was read but must not be used.
 
-    `refusal` is the reason, `faults` are the places, one line each.
+    `refusal` is the reason, `faults` has one line for each fault in the file.
     """
 
     def __init__(self, refusal: Refusal, faults: Sequence[str], *, user_message: str, detail: str) -> None:
@@ -68,7 +68,7 @@ class ReportRow(Struct, frozen=True, kw_only=True):
 class RosterReport(Struct, frozen=True, kw_only=True):
     """The result of the last reading, for page and command line.
 
-    `refusal` is empty for an accepted one; `faults` are the places, one line each. `accepted_at` is the `as_of` of the
+    `refusal` is empty for an accepted reading; `faults` has one line for each fault in the file. `accepted_at` is the `as_of` of the
     roster in use. `found` counts the differences by outcome; `rows` lists them.
     """
 

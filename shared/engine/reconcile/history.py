@@ -1,6 +1,6 @@
 """The lines of a user's history.
 
-They are incoming messages and requests, calls to the cloud with their outcomes, and changed conditions.
+This module writes a line for each message and request, each call to the cloud with its outcome, and each changed condition.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The sweep of each minute: it reconciles users who are due, and folds in requests whose wake-up was lost.
 
 A sweep may last longer than a minute, so that the next one runs beside it. If many users are due, sweeps share them: a sweep
-claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if the
-owner of a part is unknown, the sweep works on it anyway, because a pass may be made twice. The claim of a dead sweep lapses.
+claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if a
+claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of a dead sweep lapses.
 """
 
 from __future__ import annotations
@@ -201,9 +201,9 @@ class _Work:
         return claim.holder != self._holder and not _lapsed(claim, self._deps)
 
     def _claimed(self, part: int) -> tuple[bool, DueClaim | None]:
-        """Return True if the part should be worked on, and the claim to release.
+        """Return (True if this sweep works on the part, the claim to release afterwards).
 
-        If the claim's owner is unknown, the part is worked on.
+        If the claim cannot be written, the sweep works on the part and has no claim to release.
         """
         try:
             claim = self._deps.records.claim_due(part, self._holder)

@@ -86,7 +86,7 @@ def start_ahead(
 def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> UserRecord:
     """Return the record with a request to run the notebook.
 
-    The same object if its owner left, moved, or stopped it today.
+    Return the same object if the owner left, got another profile, or stopped the notebook today.
     """
     open_at = hours.get(record.spec.profile or "")
     notebook, cause = record.status.notebook, record.spec.power_reason.cause

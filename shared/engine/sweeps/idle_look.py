@@ -62,8 +62,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """A running instance with the fields of its owner's row that the verdict needs.
 
     `agent_up` and `health_at` are the VM's last report on the proxy's agent and its time. `health` is the reported
-    health if the record shows the instance as running, else "". `has_moved` is True if its address differs from the
-    record's.
+    health if the record shows the instance as running, else "". `has_moved` is True if the notebook's address differs
+    from the record's.
     """
 
     user_key: UserKey
