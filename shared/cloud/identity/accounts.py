@@ -101,7 +101,11 @@ class IamAccounts:
             ) from error
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:
-        """Set a policy of one binding with one member, or of none; other bindings are removed. An equal policy is not written."""
+        """Set the policy: one binding with one member, or no binding for None. All other bindings are removed.
+
+        An equal policy is not written. Raise `ConflictError` after several conflicting writes, and an error for a missing account unless
+        `user` is None.
+        """
         wanted: Bindings = [] if user is None else [{"role": ACT_AS, "members": [f"user:{user}"]}]
         conflict: ConflictError | None = None
         for _ in range(_TRIES):

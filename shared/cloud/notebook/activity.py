@@ -60,8 +60,8 @@ class MonitoringActivity:
 
         Raise an error if Monitoring does not answer: the use of all instances is then unknown.
 
-        A CPU sample is the greatest value within five minutes. A counter that the project does not have is treated as
-        one without points.
+        A CPU sample is the greatest value within five minutes. A counter that the project does not have counts as
+        a counter without points.
         """
         ids = _ids(notebooks)
         cpu = self._series(CORES, _RATE, ids, window, now)

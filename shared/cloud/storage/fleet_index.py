@@ -69,9 +69,9 @@ class _Kept(Generic[T]):
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """Return the current value by one call, whose answer is empty if nothing changed.
+        """Return the current value by one call, whose answer is empty if nothing changed; None if there is no object.
 
-        The first read blocks other threads.
+        While one thread reads, other threads get the cached value at once; without a cached value they wait.
         """
         if not self._lock.acquire(blocking=self._value is None):
             return self._value
@@ -197,7 +197,7 @@ class StorageFleetIndex:
         self._notes: _Kept[PackedNotes] = _Kept(clients, "index/notes.json.gz", PackedNotes.read, alone=True)
 
     def fleet(self) -> FleetSnapshot | None:
-        """Return the list by one call."""
+        """Return the list by one call; None if there is none yet."""
         return self._fleet.read()
 
     def about(self) -> FleetAbout | None:
@@ -227,7 +227,7 @@ class StorageFleetIndex:
         return self._months.draft(month, taken_at)
 
     def notes(self) -> Notes | None:
-        """Return the notes by one call."""
+        """Return the notes by one call; None if there are none yet."""
         found = self._notes.read()
         return None if found is None else found.of_all()
 

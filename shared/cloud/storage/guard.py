@@ -75,7 +75,7 @@ class StorageGuard:
                 yield found
 
     def slot(self, source: str, window: str, number: int) -> Slot | None:
-        """Return the slot by one read of its metadata."""
+        """Return the slot by one read of its metadata; None if it is missing or its metadata cannot be read."""
         listed = self._clients.bucket().look(_slot_name(source, window, number), what="look at a slot")
         found = _slot(listed) if listed is not None else None
         return found[1] if found is not None else None
@@ -86,7 +86,7 @@ class StorageGuard:
         self._clients.bucket().delete(name, expected=slot.generation, what="free a slot")
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
-        """Claim the slot by one conditional write."""
+        """Claim the slot by one conditional write; return False if another process was quicker."""
         written = self._clients.bucket().write(
             _slot_name(source, window, number),
             b"",
@@ -100,7 +100,7 @@ class StorageGuard:
     def sizes(self) -> FleetSizes | None:
         """Return the sizes, cached for five minutes.
 
-        If a read fails, return the last sizes read, if any: an unreadable size does not mean zero.
+        If a read fails, return the last sizes that were read; None if there are none. An unreadable size does not mean zero.
         """
         now = self._clock.monotonic_s()
         with self._lock:
@@ -283,7 +283,7 @@ class StorageSeats:
         yield from ((group, found.get(_digest(group), Seats())) for group in groups)
 
     def take(self, group: str, number: int, holder: UserKey, *, expected: Seat | None) -> int | None:
-        """Take the seat by one conditional write."""
+        """Take the seat by one conditional write and return its generation; None if another process was quicker."""
         return self._write(group, number, holder, 0 if expected is None else expected.generation)
 
     def free(self, group: str, seat: Seat) -> None:

@@ -60,7 +60,7 @@ class StorageRecords:
         self._clients = clients
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """Return the record by one read, and one more for each pointer on the way."""
+        """Return the record by one read, and one more for each pointer on the way; None if there is no object."""
         key = user_key
         for hop in range(_MAX_HOPS + 1):
             parsed, generation = self._read(key)
@@ -217,7 +217,7 @@ class StorageRecords:
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
         """Claim the part by one conditional write, then read and return the claim in force.
 
-        It is ours, too, if an earlier write succeeded but its answer was lost.
+        The claim in force names this holder, too, if a first write succeeded but its answer was lost. None: it was released meanwhile.
         """
         name = _claim_name(part)
         self._clients.bucket().write(

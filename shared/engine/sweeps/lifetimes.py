@@ -1,6 +1,6 @@
 """The erasure of personal data of users who no longer have resources.
 
-`benchkeeper erase` calls it for one user, `sweep_drift` for all users whose lifetime is over.
+`benchkeeper erase` erases the data of one user, `sweep_drift` that of all users whose lifetime is over.
 
 Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is as it was read, so that a crash
 leaves a record that is found again.
