@@ -57,7 +57,10 @@ class Leaver(Reader):
     faults: list[str] = field(default_factory=list)
 
     def parsed(self) -> Parsed:
-        """Return the leave, and one fault that lists everything else that is wrong with the message."""
+        """Return the leave, and one fault that lists everything else that is wrong with the message.
+
+        Raise `InvalidMessageError` if the message names no user by address or number.
+        """
         allowed(self.rules, May.EMPLOYMENT)
         self.faults += [f"the key '{key[:60]}' occurs twice" for key in sorted(self.twice)]
         if len(self.message.data) > self.rules.max_bytes:
@@ -135,7 +138,7 @@ class Leaver(Reader):
     def _occurred(self) -> tuple[datetime, datetime | None]:
         """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
 
-        A bare date or a midnight states a day, not a moment: then, and if it cannot be read, the moment is the publish time.
+        A bare date or a midnight states a day, not a moment. For a day, and for a time that cannot be read, the moment is the publish time.
         """
         raw = self.body.get("occurred_at")
         if raw is None:

@@ -59,7 +59,7 @@ def breaks(why: str) -> InvalidMessageError:
 
 
 class Reader(Struct):
-    """The fields of one message. Each method raises `InvalidMessageError` for an invalid field."""
+    """The fields of one message. Each method raises `InvalidMessageError` for a field that is invalid, or needed and missing."""
 
     body: dict[str, Any]
     message: Message

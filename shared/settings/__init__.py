@@ -104,7 +104,11 @@ def load_settings(
 
 
 def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of the embedded cloud with the mail sink of this machine: its port and that of the page, `2525 8080`."""
+    """Return the settings with the mail sink of this machine, for the embedded cloud.
+
+    An environment variable names the ports of the sink and of the page, `2525 8080`. Without it, with Google Cloud, or if messages are
+    configured, the same settings are returned.
+    """
     mail, _, page = environ.get(ENV_MAIL_SINK, "").partition(" ")
     if settings.messages is not None or settings.api_endpoint is None or not (mail.isdigit() and page.isdigit()):
         return settings
