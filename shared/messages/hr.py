@@ -1,4 +1,4 @@
-"""The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, all else strictly.
+"""The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, every other message strictly.
 
 A known user is cut by a message that plainly states the leave, even if other parts of it are faulty; the faulty rest is reported. Every
 usable part of a leaver's message counts, so that no leave is lost.

@@ -61,7 +61,7 @@ def parse_message(message: Message, rules: Rules) -> Parsed:
 
 
 def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Parsed:
-    """Return the cuts in nearly valid JSON, with the fault; parse JSON lines one by one. Raise `PoisonError` for all else."""
+    """Return the cuts in nearly valid JSON, with the fault; JSON lines become a batch. Raise `PoisonError` for any other data."""
     try:
         found = read_leniently(message.data)
     except InvalidMessageError:

@@ -2,8 +2,8 @@
 
 The text is parsed, fields are set, and the result is validated.
 
-Sessions always run with the credentials of the user who starts them. That is set here, and a master that asks for
-another identity is a fault.
+Sessions always run with the credentials of the user who starts them. This module sets these credentials, and refuses a master that
+asks for another identity.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The translation of Google's errors into `BenchkeeperError`s.
 
 `shared.cloud.http.words` finds the meaning of an answer; this module makes an error with three texts of it. The text
-for people consists of our own words and of names that the table captured. Google's own text is only logged.
+for people has words of this product and names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Trust:
     def instead_of(self, tried: ssl.SSLContext) -> ssl.SSLContext | None:
         """Return the context to try after `tried` did not trust a server; from now on, `first` returns it. Return None if no context is left.
 
-        It is needed if an organization has added its own authority only to the bundle.
+        Such a server exists if an organization has added its own certificate authority only to the bundle, not to the folder.
         """
         with self._lock:
             self._first = self._all()

@@ -197,7 +197,7 @@ def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(bindings: Bindings) -> Bindings:
-    """Return the bindings in a form that can be compared; a condition is kept, so that such a binding differs."""
+    """Return the bindings in a form that can be compared; a condition is kept, so that a binding with a condition differs from one without."""
     return [{**binding, "members": sorted(map(_lower, binding.get("members", [])))} for binding in bindings]
 
 

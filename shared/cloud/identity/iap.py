@@ -154,8 +154,8 @@ class _KeySource:
     def key(self, key_id: str) -> str | None:
         """Return the key with that id; None if there is none.
 
-        An unknown id fetches the keys again, because they are rotated. That happens at most once a minute, because
-        anybody can make up an id.
+        An unknown id fetches the keys again, because Google rotates them. The keys are fetched at most once a minute,
+        because anybody can send a made-up id.
         """
         with self._lock:
             now = self._clock.monotonic_s()

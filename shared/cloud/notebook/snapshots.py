@@ -81,7 +81,7 @@ class ComputeSnapshots:
     def delete(self, name: str) -> None:
         """Delete the snapshot; a snapshot that is missing or being deleted is not an error.
 
-        Raise `BusyError` for one that is being created.
+        Raise `BusyError` for a snapshot that is being created.
         """
         try:
             self._clients.json("compute").call_or_none("DELETE", self._path(name))

@@ -296,7 +296,7 @@ def _of_our_version(content: Any) -> Any:
 class _FleetReader:
     """A reader of lists that reuses a row object of the previous list if the row's line is unchanged.
 
-    Between two sweeps few rows change. So two lists in memory at the same time need little more than one. Not
+    Between two sweeps few rows change. Two lists in memory at the same time therefore need little more memory than a single list. Not
     thread-safe: `_Kept` calls it under its lock.
     """
 

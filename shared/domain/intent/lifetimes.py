@@ -1,8 +1,8 @@
 """The lifetime of a user's data once the user has no resources any more: `retention.personal_data`. Pure.
 
 Statements that end access must be kept for longer (R7), because a late joiner message would otherwise give access
-again. So a record is not deleted but *reduced*: to its key and to the statements that take something away, each with
-its time and without its id, which others chose. Address, history, profile, cost centre and everything that was granted
+again. So a record is not deleted but *reduced* to its key and to the statements that take something away. Each statement
+keeps its time and loses its id, because the sender chose the id. Address, history, profile, cost centre and everything that was granted
 are removed.
 """
 

@@ -85,7 +85,7 @@ def held(record: UserRecord, scene: Scene) -> Step | None:
 def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
     """Return the wait after a failed create, start, restore or change.
 
-    It is short for a transient failure, and a day for one that a person must fix.
+    The wait is short for a transient failure, and a day for a failure that a person must fix.
     """
     attempts, spread_by = record.status.attempts, record.user_key
     match error:

@@ -51,7 +51,7 @@ _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
 
 def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for an instance that was observed and is ours."""
+    """Return the step for an instance that was observed and belongs to this user."""
     record = _seen(record, notebook)
     state = notebook.state
     if state is not NotebookState.ACTIVE and state not in RESTING:

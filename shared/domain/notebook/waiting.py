@@ -228,7 +228,7 @@ def _is_unsettled(record: UserRecord, notebook: ObservedNotebook) -> bool:
 def _since(record: UserRecord, first_seen: datetime) -> datetime:
     """Return the time since which a leaver's access should have been cut.
 
-    It is never a time at which the user was still entitled.
+    The result is never earlier than the end of entitlement.
     """
     return max(first_seen, record.spec.absent_since or first_seen)
 

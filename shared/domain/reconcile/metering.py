@@ -3,7 +3,7 @@
 Pure; called at the end of each pass.
 
 A machine that was seen running counts from the moment at which the cloud accepted its create or start, until the cloud
-accepted its stop or deletion. If the call was not ours, the moment of the observation counts. A machine that could not
+accepted its stop or deletion. If Benchkeeper did not make that call, the moment of the observation counts. A machine that could not
 be observed keeps counting.
 """
 

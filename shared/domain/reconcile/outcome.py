@@ -71,7 +71,7 @@ class Done(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """A call that the cloud refused or did not answer. `sent` is False if our own limits held the call back."""
+    """A call that the cloud refused or did not answer. `sent` is False if the guard held the call back."""
 
     error: BenchkeeperError
     sent: bool = True

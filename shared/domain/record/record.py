@@ -188,8 +188,8 @@ class UserRecord(Struct, frozen=True, kw_only=True):
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this user's. Two addresses may have the same key, but a record belongs to only one user.
 
-        Records of earlier versions whose address changed did not keep the others, and an erased record has no address left. For both, any
-        address counts as known.
+        A record of an earlier version does not have its former addresses if the address changed, and an erased record has no address. For
+        both, any address counts as known.
         """
         if not self.email:
             return not self.waits_for_number

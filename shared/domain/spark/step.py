@@ -1,6 +1,6 @@
 """The Spark half of a plan: requested clusters are created, all other clusters of the user are deleted.
 
-A template has one cluster, with one name, so there are never two at a time. A cluster that ended by itself (idle, too old) is
+A template has one cluster, with one name, so there are never two at a time. A cluster that Dataproc ended (idle, too old) is
 not created again. A failed cluster is removed, and Dataproc's message is kept for the user. A leaver loses all clusters.
 """
 

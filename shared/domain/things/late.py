@@ -34,6 +34,6 @@ class _Late:
 def late(make: Callable[[], T]) -> T:
     """Return a stand-in for what `make` returns, made at the first access to one of its attributes.
 
-    It is another object of another class: use its methods and attributes only.
+    The stand-in has another identity and class: use only the methods and attributes of what `make` returns.
     """
     return cast("T", _Late(make))

@@ -267,9 +267,9 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """Raise `RefusedError` if there are too few approvals by the guard in force.
+    """Raise `RefusedError` if another list was approved than the present one, or if the guard in force requires more approvals.
 
-    So a proposed guard cannot lower the number of approvals that it needs itself.
+    The guard in force decides, so that a proposed guard cannot lower the number of approvals for itself.
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(

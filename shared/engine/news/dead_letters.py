@@ -1,7 +1,7 @@
 """Dead letters: their attributes, how they are stored, their marks on records, their replay, and acknowledgements.
 
 `functions` writes and stores them, the CLI replays them. A replay takes the same path as a delivery, with the message's own id and time.
-So the rules of the facts make it safe: known news changes nothing, and newer news overrules older news. An operator acknowledges an
+It is therefore safe by the rules of the facts: known news changes nothing, and newer news overrules older news. An operator acknowledges an
 unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
 """
 

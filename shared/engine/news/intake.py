@@ -250,8 +250,8 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
     """Give the user's record the new address and make the other key a pointer to it; or let the change wait for a confirmation.
 
     The record is written first, so that it has all statements made under the other address before the pointer replaces
-    that record. It is written even if it has them already: so if two simultaneous renames would lead to each other, one
-    of them fails on the generation. The redelivery repairs a crash between the two writes.
+    that record. If the other key has a record, this one is written even if its content is unchanged. If two simultaneous renames would make each key a
+    pointer to the other, one of the two writes then fails on the generation. The redelivery repairs a crash between the two writes.
     """
     changed = False
     for _ in range(_TRIES):

@@ -42,7 +42,7 @@ class RosterSource(Protocol):
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:
         """Return the whole roster, or None if there is none yet. `groups` are the assigned groups, `now` is the start of the read.
 
-        Raise `RosterRefusedError` for a faulty roster, and another of our errors if a part could not be read: a partial
+        Raise `RosterRefusedError` for a faulty roster, and another `BenchkeeperError` if a part could not be read: a partial
         roster is never returned.
         """
 

@@ -164,7 +164,7 @@ def _keep_cuts(cuts: KeptCuts, why: BenchkeeperError, deps: Deps) -> None:
 
 
 def copy_kept_cuts(deps: Deps) -> None:
-    """Write the entries of cuts that the audit refused. The first that is still refused leaves the rest to the next sweep.
+    """Write the entries of cuts that the audit refused earlier. Once the audit refuses again, all remaining cuts wait for the next sweep.
 
     Safe to repeat: existing entries are recognised, and the object is removed last.
     """

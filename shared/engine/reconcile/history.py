@@ -159,7 +159,7 @@ def _seen_as(seen: Observed) -> dict[str, str]:
 def _caused_by(action: Action, record: UserRecord, story: Sequence[StoryLine]) -> tuple[str, str]:
     """Return the author of the call, and the event or request.
 
-    That is the last news or request, unless Benchkeeper itself stops an unused notebook.
+    The cause is the last news or request, except for an idle stop, which Benchkeeper itself causes.
     """
     if isinstance(action, StopInstance) and record.spec.power_reason.is_idle:
         return "benchkeeper idle sweep", ""

@@ -195,10 +195,7 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
-    """Log, once each, the events on which metrics are based.
-
-    They are a failed operation, and the wanted state reached after news.
-    """
+    """Log the two events on which metrics are based, each once: a failed operation, and the wanted state reached after news."""
     operation = seen.operation
     if (
         isinstance(operation, OperationSeen)

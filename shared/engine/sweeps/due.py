@@ -120,7 +120,7 @@ def _lapsed(claim: DueClaim, deps: Deps) -> bool:
 
 
 def _release(claim: DueClaim, deps: Deps) -> None:
-    """Release the claim; if that fails, the claim expires by itself."""
+    """Release the claim. A failure is only logged, because an old claim lapses."""
     try:
         deps.records.release_due(claim)
     except BenchkeeperError as error:

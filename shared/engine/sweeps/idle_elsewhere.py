@@ -4,8 +4,8 @@ Each list of running jobs is read once a sweep, and only if it may concern a mac
 stopped. If a list cannot be read, the jobs of all users whom it may concern are unknown; jobs in the other lists count.
 
 Only VMs of profiles with a reporter have reports. Compute Engine lists no guest attributes, so each report is one call.
-Reports of instances that would be warned about or stopped are always read. Of the others, as many are read as the quota
-allows, the longest unread first.
+Reports of instances that would be warned about or stopped are always read. Of the other reports, as many are read as the
+quota allows, those that have been unread longest first.
 """
 
 from __future__ import annotations
