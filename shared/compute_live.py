@@ -31,7 +31,7 @@ class NoAnswerError(Exception):
 class LiveTable(Table, frozen=True, kw_only=True, dict=True):
     """The shipped table, corrected by the project's answers. `ask` asks whether the resource at a path exists.
 
-    `kept` has the answer for each path, None if there was none; `reasons` has the reasons of missing answers. A method that judges a
+    `kept` has the answer for each path, None if there was none; `reasons` has the reasons of missing answers. Each method that judges a
     value returns None if the value is valid. Without an answer, each method returns the verdict of the shipped table.
     """
 

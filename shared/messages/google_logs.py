@@ -209,7 +209,7 @@ class _Reading:
         yield user, other_forms(raw, user)
 
     def _renamed(self, raw: object, raw_new: object, event_id: str) -> Iterator[LifecycleEvent]:
-        """Yield the change of address; nothing if the two addresses differ only in case."""
+        """Yield the change of address; nothing if the two addresses have the same canonical form."""
         allowed(self.rules, May.ADDRESS)
         self._timely()
         user, new_user = parse_address(raw, self.rules.people), parse_person(raw_new, self.rules.people)

@@ -158,7 +158,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def read_files(env: str, folder: Path, environ: Mapping[str, str]) -> Files:
-    """Return the files as they were read, with all faults, and the settings if there are none."""
+    """Return the files as they were read, with all faults; if there are no faults, also the settings."""
     from shared.settings.across import cross_faults, source_faults  # noqa: PLC0415 - a cold start has no use for these
     from shared.settings.file import parse_file  # noqa: PLC0415 - same
     from shared.settings.models import ProfilesFile, SettingsFile  # noqa: PLC0415 - same

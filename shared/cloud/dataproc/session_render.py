@@ -33,7 +33,7 @@ def render_session(
 ) -> WantedSession:
     """Return the profile's template in Dataproc's form; `title` is the profile's, `name` the full resource name.
 
-    Raise `InvalidSpecError` for a master in which `session_findings` finds faults.
+    Raise `InvalidSpecError` for a master in which `session_findings` finds faults, or which stages files in Benchkeeper's bucket.
     """
     data = copy.deepcopy(target.parsed(master.digest)) or _read(master)[0]
     fault = next((each for each in session_findings(data) if not each.is_note), None)

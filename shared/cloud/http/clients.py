@@ -152,7 +152,7 @@ class Clients:
     def clusters(self, region: str) -> Any:
         """Return the Dataproc cluster client over REST, at the region's own endpoint.
 
-        Other endpoints do not serve its clusters.
+        No other endpoint serves the clusters of the region.
         """
         return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
 

@@ -28,7 +28,7 @@ class JsonSession:
     def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any]:
-        """Return the answer's JSON object. Raise a `BenchkeeperError` for every failure, for a 404 (see `call_or_none`), and for other content.
+        """Return the answer's JSON object. Raise a `BenchkeeperError` for a failure, a 404 included, and for an answer without a JSON object.
 
         `what` names the call in an error's detail; by default, method and path do.
         """

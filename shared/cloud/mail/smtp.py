@@ -109,9 +109,9 @@ class SmtpServer:
         return ["SMTPUTF8", *(["BODY=8BITMIME"] if not content.isascii() else [])]
 
     def _name(self, connection: smtplib.SMTP, recipients: list[str]) -> int:
-        """Send the recipients to the server, and return the number of those that it refused.
+        """Send the recipients to the server, and return the number of refused recipients.
 
-        Raise `NotAcceptedError` if it refused all.
+        Raise `NotAcceptedError` if the server refused all of them.
         """
         with _as(Trouble.RECIPIENT):
             answers = [connection.rcpt(address)[0] for address in recipients]

@@ -201,18 +201,18 @@ class StorageFleetIndex:
         return self._fleet.read()
 
     def about(self) -> FleetAbout | None:
-        """Return the list without rows by one call; two after an upgrade from a version without that object."""
+        """Return the list without rows by one call, None if there is none; two calls after an upgrade from a version without that object."""
         found = self._about.read()
         if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
             found = FleetAbout(replace(whole, rows=()), None)
         return found
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of a month by one call, or without a call if the process has them."""
+        """Return the lines of a month, None if none are stored, by at most one call: the process keeps them."""
         return self._months.month(month)
 
     def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
-        """Return the user's lines in a month by one call, or without a call if the process has the month.
+        """Return the user's lines in a month, None if the month is not stored, by at most one call.
 
         Other users' lines are not parsed.
         """
@@ -237,7 +237,7 @@ class StorageFleetIndex:
         return None if found is None else found.for_tables()
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
-        """Return the user's notes by one call; the notes of other users are not parsed."""
+        """Return the user's notes by one call, None without notes; the notes of other users are not parsed."""
         found = self._notes.read()
         return None if found is None else found.of(user_key)
 

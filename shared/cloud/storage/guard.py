@@ -134,7 +134,7 @@ class StorageGuard:
         return sizes
 
     def write_sizes(self, sizes: FleetSizes) -> None:
-        """Write the sizes by one call; the last write wins, because each contains all users."""
+        """Write the sizes by one call; the last write wins, because every write counts all users."""
         content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
         self._clients.bucket().write(
             _SIZES, json.dumps(content, ensure_ascii=False).encode(), what="write the sizes of the fleet"

@@ -217,7 +217,8 @@ class StorageRecords:
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
         """Claim the part by one conditional write, then read and return the claim in force.
 
-        The claim in force names this holder, too, if a first write succeeded but its answer was lost. None: it was released meanwhile.
+        The claim in force names this holder, too, if a first write succeeded but its answer was lost. Return None if the claim was
+        released meanwhile.
         """
         name = _claim_name(part)
         self._clients.bucket().write(
@@ -329,7 +330,7 @@ class StorageGroupBooks:
             return kept[1]
 
     def load(self) -> StoredBook:
-        """Return the book by one read; an empty book if none was written yet."""
+        """Return the book by one read; an empty book if none was written yet. Raise `PermanentError` for a damaged book."""
         found = self._clients.bucket().get(_BOOK, what="read the group book")
         if found is None:
             return self._keep(StoredBook(GroupBook(), 0))
@@ -344,7 +345,7 @@ class StorageGroupBooks:
         return self._keep(StoredBook(book, found.generation))
 
     def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
-        """Write the book by one conditional write."""
+        """Write the book by one conditional write; raise `ConflictError` if another process wrote first."""
         written = self._clients.bucket().write(
             _BOOK,
             json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),

@@ -38,7 +38,7 @@ class StorageRosters:
     def load(self, kind: RosterKind) -> StoredRoster:
         """Return the memory by one read.
 
-        A damaged memory is an error: without it, absence from a roster proves nothing.
+        Raise an error for a damaged memory: without the memory, absence from a roster proves nothing.
         """
         found = self._clients.bucket().get(f"{_PREFIX}{kind.value}", what=f"read roster {kind.value}")
         if found is None:

@@ -103,7 +103,7 @@ def is_rejected(known: Iterable[Rejected], *, ref: str, event: str, said_at: dat
 
 
 def is_other_person(record: UserRecord) -> bool:
-    """Return True if an operator said that the address's present holder is not the earlier one."""
+    """Return True if an operator stated that the present holder of the address and the earlier holder are two people."""
     return record.predecessor is not None and any(
         each.ref == same_person_ref(record.predecessor) for each in record.rejected
     )

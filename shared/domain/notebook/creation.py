@@ -178,7 +178,7 @@ def zones_left(record: UserRecord, policy: Policy) -> list[str]:
 
 
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
-    """Return a step that creates the record's instance, in its zone or the next one.
+    """Return a step that creates the record's instance, in its zone or in the next zone.
 
     The step waits if a prerequisite is missing.
     """

@@ -130,9 +130,7 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
 def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
     """Return the record with the predecessor as the present instance again, because the replacement cannot be created.
 
-    Nothing was lost.
-
-    A remnant of the replacement takes the predecessor's field, to be deleted.
+    The predecessor still has all files. A remnant of the replacement takes the place of `former`, so that it is deleted.
     """
     former = record.status.notebook.former
     if former is None:  # the caller excludes this

@@ -201,7 +201,7 @@ def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
 def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
     """Return the status of a cluster that is being created or changed.
 
-    Dataproc does not delete a cluster before that has ended.
+    Dataproc does not delete a cluster before its creation or change has ended.
     """
     known = look.known
     late = known.asked_at is not None and look.now - known.asked_at > look.scene.policy.stuck_after

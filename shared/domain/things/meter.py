@@ -127,7 +127,7 @@ def bounds_of(month: str) -> tuple[datetime, datetime]:
 
 
 def by_month(since: datetime, until: datetime) -> Iterator[tuple[str, int]]:
-    """Yield (month, seconds) of the time between two moments; nothing if there is none."""
+    """Yield (month, seconds) for each month between two moments; nothing unless `until` is after `since`."""
     while since < until:
         month = month_of(since)
         end = min(until, bounds_of(month)[1])

@@ -313,7 +313,8 @@ def fold_one(
 
     Both are the same object if the record would not change.
 
-    `folded` has the records that earlier news of this replay changed.
+    `folded` has the records that earlier news of this replay changed. Raise `UnknownProfileError` for a profile that does not exist, and
+    what `targets` raises.
     """
     if isinstance(event, Renamed):
         found = [find(email, deps) for email in (event.user, event.new_user)]

@@ -136,7 +136,7 @@ class _Call(Struct, frozen=True, kw_only=True):
 
 
 def _running(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call], list[str], frozenset[str]]:
-    """Return the stops that are to be made, the failures, and the zones that could not be listed."""
+    """Return (the stops to make, the failures as texts, the zones that could not be listed)."""
     try:
         listing = deps.notebooks.listing()
     except BenchkeeperError as error:
@@ -185,7 +185,7 @@ def _owner(notebook: ObservedNotebook) -> UserKey | None:
 
 
 def _enabled_accounts(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call], list[str]]:
-    """Return the accounts that are to be disabled, and the failures. If no profile has personal accounts, no call is made."""
+    """Return (the calls that disable accounts, the failures as texts). If no profile has personal accounts, no call is made."""
     if not any(profile.needs_account for profile in deps.policy.catalog.profiles.values()):
         return [], []
     calls, failed = [], []

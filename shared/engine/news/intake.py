@@ -43,7 +43,8 @@ _TRIES = 8
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     """Fold one event into the record of its user; a cut may be about several records. Return an empty tuple if no user is concerned.
 
-    Raise `UnknownProfileError` for a profile that does not exist (poison), `KeyCollisionError` for a key that belongs to another user.
+    Raise `UnknownProfileError` for a profile that does not exist, `KeyCollisionError` for a key that belongs to another user, and
+    `ConflictError` if other processes keep changing a record.
     """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)

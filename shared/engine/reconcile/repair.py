@@ -26,7 +26,7 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 
 
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
-    """Return what `Records.load` returns, after repairing a damaged object on the way.
+    """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
     With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a user
     who never had a record. Raise `DamagedRecordError` if no version can be read, `NewerRecordError` for a newer program's; both

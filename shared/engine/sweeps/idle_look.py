@@ -262,7 +262,7 @@ def is_at_stake(verdict: IdleVerdict) -> bool:
 
 
 def _is_quiet(verdict: IdleVerdict) -> bool:
-    """Return True if the machine is unused by the present evidence."""
+    """Return True if the machine is unused by the present evidence, or is kept because its user was warned."""
     match verdict:
         case Keep(reason=reason):
             return reason is Reason.WARNED
@@ -297,7 +297,10 @@ def _stops_at(
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:
-    """Return True if no recent evidence could be read, whatever the verdict."""
+    """Return True if the verdict may be due to missing evidence.
+
+    A kept instance whose user was warned counts: `WARNED` does not tell whether the warning was about idleness or missing evidence.
+    """
     match verdict:
         case Keep(reason=reason):
             return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}

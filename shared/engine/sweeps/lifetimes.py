@@ -174,7 +174,7 @@ def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
 
 
 def _reduce(key: UserKey, deps: Deps) -> bool:
-    """Erase a user's data as `erase` does, except dead letters, which have a lifetime of their own. Return True if it was erased."""
+    """Erase a user's data as `erase` does, except dead letters, which have a lifetime of their own. Return True if the data was erased."""
     try:
         stored = deps.records.load(key)
         if stored is None or stored.record.user_key != key or is_erased(stored.record):
