@@ -73,7 +73,7 @@ class MonitoringActivity:
     ) -> Mapping[str, tuple[Sample, ...] | None]:
         """Return samples by instance id, in bytes per second: at each moment the greatest of the rates of network in, network out and disk.
 
-        Return None if no metric has points.
+        A value is None if no metric has points for that instance.
         """
         found = [self._series(metric, _RATE | _BY_VM, _ids(notebooks), window, now) for metric in TRANSFERS]
         return {n.ref.instance_id: _greatest([series.of(n.gce_instance_id) for series in found]) for n in notebooks}

@@ -315,7 +315,7 @@ class StorageGroupBooks:
     def current(self, *, fresh: bool = False) -> GroupBook:
         """Return the book, cached for five minutes.
 
-        If a read fails, return the last book read, if any: an unreadable book does not mean an empty one.
+        If a read fails, return the last book that was read, or else raise the error: an unreadable book does not mean an empty book.
         """
         with self._lock:
             kept = self._kept

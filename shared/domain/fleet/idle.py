@@ -366,7 +366,7 @@ def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, begin: datet
 def _judge_blind(
     activity: Activity, policy: IdlePolicy, now: datetime, *, last: datetime | None, missing: list[str]
 ) -> IdleVerdict:
-    """Return the verdict for a blind instance: keep; after `max_blind` stop, if a warning was sent in time.
+    """Return the verdict for a blind instance: keep it, warn its user before `max_blind` is over, and stop it `warn_before` after that or later.
 
     Any later sign of work restarts the count.
     """

@@ -51,7 +51,7 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
 def paid_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the groups with a monthly limit that pay for a user.
 
-    For a leaver, the groups that paid before, because the leaver's costs count in that month.
+    For a leaver, return the groups that paid before, because the leaver's costs count in that month.
     """
     budgeted = policy.catalog.budgeted
     if not budgeted:

@@ -56,7 +56,7 @@ def in_turn(
 
 
 def builds_by(policy: Policy, profile: str | None) -> Policy:
-    """Return the policy by which a new notebook is created: the last earlier one that knows the profile while a rollout is halted.
+    """Return the policy for creating a notebook: `policy`, or while a rollout is halted, the last earlier policy that has the profile.
 
     A joiner therefore does not get the change that has just failed.
     """

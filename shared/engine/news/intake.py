@@ -145,7 +145,8 @@ def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRec
 def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None, deps: Deps) -> list[Accepted] | None:
     """Write the record of the address's new holder, then the old record, which leads there. Return None if another process wrote first.
 
-    The redelivery repairs a crash between the two writes: the same split gives the same records.
+    The redelivery repairs a crash between the two writes, because the same split gives the same records. Raise `KeyCollisionError` if the
+    new holder's key is another user's.
     """
     now = deps.clock.now()
     deleted = handed_over(record, now)

@@ -254,7 +254,7 @@ class ActivitySource(Protocol):
     ) -> Mapping[str, tuple[Sample, ...] | None]:
         """Return the bytes per second over the network or to the disk in the last `window`, by instance id.
 
-        Return None if unknown.
+        A value is None if it is unknown.
         """
 
 

@@ -247,9 +247,9 @@ def _copied(
     deps: Deps,
     now: datetime,
 ) -> tuple[UserRecord, tuple[StoryLine, ...], bool]:
-    """Copy the first of the waiting lines by one create.
+    """Copy `lines`, the first of the waiting lines, by one create.
 
-    Return the record with the new end of the chain, the lines that still wait, and whether another process had written that object.
+    Return (the record with the new end of the chain, the lines that still wait, True if another process had written that object).
     """
     chain, number = chained(lines, record, kept), record.status.audit.audited + 1
     alias = record.status.audit.alias

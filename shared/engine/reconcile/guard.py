@@ -226,7 +226,7 @@ def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ..
 
 
 def tidy_slots(deps: Deps, now: datetime) -> int:
-    """Remove slots that have been over for as long as their window is long; return their number.
+    """Remove slots that were claimed at least two window lengths ago; return their number.
 
     This keeps first places free. A slot is not removed sooner: while a user holds a later place because the first was taken, the first
     place must not look free.
