@@ -19,7 +19,7 @@ _CHOSEN = (
 
 
 def hashed_folder() -> str | None:
-    """Return the system's folder of certificates; None if it has none with hashed names, or if the environment names other ones."""
+    """Return the system's folder of certificates; None if it has none with hashed names, or if the environment names other certificates."""
     if any(os.environ.get(name) for name in _CHOSEN):  # noqa: TID251 - as OpenSSL reads them
         return None
     folder = ssl.get_default_verify_paths().openssl_capath

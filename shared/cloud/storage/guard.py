@@ -309,7 +309,7 @@ class StorageSeats:
     def spending(self, group: str) -> Spending | None:
         """Return the sum by one read of its object's metadata, cached for a minute.
 
-        Return None for a damaged one, which the next sweep replaces.
+        Return None if the sum is missing or damaged; the next sweep writes it again.
         """
         now, known = self._clock.monotonic_s(), self._spending.get(group)
         if known is not None and now - known[0] < _SEATS_KEEP_S:

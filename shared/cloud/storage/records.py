@@ -75,7 +75,7 @@ class StorageRecords:
         raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
 
     def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
-        """Return the parsed content of the object and its generation; None for both if there is no object. By default the live version."""
+        """Return (parsed content, generation), by default of the live version. Without an object both are None; for invalid JSON the content is."""
         found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
         if found is None:
             return None, None
@@ -259,7 +259,7 @@ def _claim(listed: Listed) -> DueClaim | None:
 
 
 def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
-    """Return the record of this key, or the key that a pointer leads to. `DamagedRecordError` and `NewerRecordError` name the key."""
+    """Return the record of this key, or the key that a pointer leads to. Raise `DamagedRecordError` or `NewerRecordError` with the key."""
     if isinstance(parsed, dict) and parsed.get("version") == _POINTER_VERSION:
         try:
             return parse_user_key(str(parsed.get("moved_to")))

@@ -222,9 +222,9 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
 
 
 def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[datetime | None, Reason]:
-    """Return the last moment of activity with its kind: `now` if the instance is busy at present.
+    """Return (the last moment of activity, its kind); the moment is `now` if the instance is busy at present.
 
-    Return None if nothing was seen.
+    Return (None, `IDLE`) if nothing was seen.
     """
     working = _work_now(activity, policy, now)
     if working is not None:
@@ -233,9 +233,9 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the last moment at which the instance was used, None if no use was seen. The machine's start does not count as in `last_sign`.
+    """Return the last moment at which the instance was used; None if no use was seen.
 
-    JupyterLab's server counts its own start as activity, and a machine that boots computes and loads data.
+    Other than in `last_sign`, the start does not count: JupyterLab's server counts its own start, and a booting machine computes.
     """
     if activity.started_at is None:
         return last_sign(activity, policy, now)[0]

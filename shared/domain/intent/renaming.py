@@ -244,7 +244,7 @@ def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
 def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: datetime) -> UserRecord:
     """Return the record without the waiting change that an operator rejected.
 
-    The same object if no change or another change waits.
+    Return the same object if no change or another change waits.
     """
     waits = record.rename
     if waits is None or rename_ref(waits) != ref:

@@ -36,7 +36,7 @@ _KEPT = frozenset({Cause.KEPT_IN, Cause.CUT_WAITS})
 def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the limited groups that count a user.
 
-    They are all limited groups of which the user is a member, even if another group entitles the user.
+    These are all limited groups of which the user is a member, even if another group entitles the user. A leaver counts in none.
 
     A user whose cut waits, or was a mistake, counts as before: the environment is still there.
     """

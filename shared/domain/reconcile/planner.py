@@ -99,7 +99,7 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
 
 
 def _wait_of_account(record: UserRecord, scene: Scene, identity: Step | None) -> dict[ConditionType, datetime]:
-    """Return the time of the next look at the account.
+    """Return the time of the next look at the account, by its condition; empty if no look is needed.
 
     It is computed after the other parts of the plan, because these may no longer need the account.
     """

@@ -297,7 +297,7 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
-    """Return the time at which an unknown leaver was recorded; None for all other users.
+    """Return the time at which an unknown leaver was recorded; None for all other users, and once an operator has acknowledged it.
 
     For an unknown leaver, only a leave was ever stated.
 

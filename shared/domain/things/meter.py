@@ -144,7 +144,7 @@ def bare(what: What) -> What:
 def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: datetime) -> Meter:
     """Return the meter after the group was found to be these (bare thing, quantity) since `at`; the same object if nothing changed.
 
-    `at` is moved to the last change of the group if it lies before it, so that no second is counted twice.
+    If `at` lies before the last change of the group, the time of that change is used instead, so that no second is counted twice.
     """
     wanted = list(things)
     kept: list[Open] = []
@@ -169,7 +169,7 @@ def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: d
 def changed(meter: Meter, change: Callable[[What], What], at: datetime, known: Sequence[Open]) -> Meter:
     """Return the meter with `change` applied to each open line.
 
-    It applies from `at` on to a line in `known`, otherwise from the line's beginning.
+    For a line in `known`, the change applies from `at` on; for any other line, from the line's beginning.
     """
     ended: list[Open] = []
     lines: list[Open] = []

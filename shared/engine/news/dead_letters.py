@@ -62,8 +62,8 @@ def attributes_for(
 ) -> dict[str, str]:
     """Return the attributes of a message for the dead-letter topic: the reason, the data for a replay, and the message's own attributes.
 
-    An attribute that would make it look like Pub/Sub's own forwarding is left out, and our attributes replace those of
-    the message.
+    An attribute that would make the message look like one that Pub/Sub forwarded is left out. Benchkeeper's attributes replace
+    attributes of the same names.
     """
     ours = {
         REASON: error.reason.value,

@@ -107,7 +107,7 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
     """Return a restored record with the end of its chain as the audit has it: entries were written since that version.
 
-    Unchanged if the audit cannot be read: the next entries then meet those objects, or show as a fork when the chain is verified.
+    Return the same record if the audit cannot be read: the next entries then meet those objects, or the check of the chain shows a fork.
     """
     alias, now = record.status.audit.alias, deps.clock.now()
     if not alias:
@@ -190,7 +190,7 @@ def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
 def _is_noted(cuts: KeptCuts, deps: Deps, now: datetime) -> bool:
     """Return True if a chain of a day since the cut already has the entries.
 
-    The process then ended between entry and removal.
+    In that case, a process ended after it wrote the entries and before it removed the object.
     """
     ids, day = set(call_ids(cuts)), cuts.at.date()
     while day <= now.date():

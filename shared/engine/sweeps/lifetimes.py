@@ -81,7 +81,7 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
 
 
 def erase(user_key: UserKey, deps: Deps) -> Erasure:
-    """Erase the remaining data of a user, unless there is a reason to keep it.
+    """Erase the remaining data of a user, unless there is a reason to keep it. Return what was erased, or that reason.
 
     Raise `ConflictError` if the record changes meanwhile.
     """
