@@ -1,4 +1,4 @@
-"""The publisher of lifecycle messages, wake-ups and ticks to their topics."""
+"""The publisher of messages, for example lifecycle messages, wake-ups and ticks, to Pub/Sub topics."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The adapter to Workbench instances through the Notebooks API v2.
 
-Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and
-`unreachable`. It silently drops unknown fields, and its import costs a third of a second. Tests compare its calls with
-these (tests/adapters/test_oracles.py).
+Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, the method
+`restore`, and the field `unreachable`. It silently drops unknown fields, and its import costs a third of a second. Tests
+compare its calls with those of this adapter (tests/adapters/test_oracles.py).
 """
 
 from __future__ import annotations

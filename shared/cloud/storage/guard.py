@@ -100,7 +100,7 @@ class StorageGuard:
     def sizes(self) -> FleetSizes | None:
         """Return the sizes, cached for five minutes.
 
-        None if no sweep has written sizes yet. If a read fails, return the last sizes that were read, or else raise the error.
+        None if the sizes are missing or damaged. If a read fails, return the last sizes that were read, or else raise the error.
         """
         now = self._clock.monotonic_s()
         with self._lock:

@@ -95,9 +95,9 @@ def _is_elsewhere(record: UserRecord, notebook: ObservedNotebook) -> bool:
 
 
 def _with_source(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
-    """Return the record with another snapshot in place of a lost one.
+    """Return the record with the newest READY snapshot as the source of the files, if the snapshot of an earlier instance is lost.
 
-    Without any snapshot, only this disk still has data.
+    Without a READY snapshot, only the disk of this instance still has data.
     """
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     has_failed = isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.FAILED
