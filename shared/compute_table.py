@@ -79,7 +79,10 @@ class Machine(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The table as read from the file. A method that judges a value returns None if it finds no fault."""
+    """The table as read from compute_table.yaml, where comments describe the fields.
+
+    A method that judges a value returns None if it finds no fault.
+    """
 
     date: date
     source: str

@@ -43,7 +43,10 @@ class States(StrEnum):
 
 
 class LogEvent(Struct, frozen=True, kw_only=True):
-    """An event of a log. `user`, `group` and `new` name the parameters that carry an address; `exported`: the sink exports the event."""
+    """An event of a log, by its name, its service and the log entry's method. `states` is what the event states.
+
+    `user`, `group` and `new` name the parameters that carry an address. `exported`: the sink exports the event.
+    """
 
     name: str
     service: str

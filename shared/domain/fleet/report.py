@@ -42,9 +42,9 @@ class Work(StrEnum):
 class Report(Struct, frozen=True, kw_only=True):
     """A report of a VM. None: the VM did not report the value, or the value is impossible.
 
-    `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report, `cores` are CPU cores in use,
-    `gpu` is a share of 1, `killed` counts processes that were killed for lack of memory since the start, `disk` is the fill of the home
-    disk in percent.
+    `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report. `busy` counts the busy kernels
+    among all `kernels`. `cores` are CPU cores in use, `gpu` is a share of 1, `killed` counts processes that were killed for lack of
+    memory since the start, `disk` is the fill of the home disk in percent.
     """
 
     at: datetime | None = None
@@ -81,7 +81,8 @@ class Reported(Struct, frozen=True, kw_only=True):
     `at` is the time of the last fresh report, from the boot `boot` of the machine, and `work` the work that it names.
     `worked_at` is the last time of work that any report names. `outside_at` is the last sign of use from outside, from
     which the bound counts. `keeps` is True if only the reports prevented a warning or a stop. `killed_at` is the time
-    at which `killed` was first seen to have grown.
+    at which `killed` was first seen to have grown. `anchor` dates reports (`Anchor`); the other fields are those of the last
+    fresh report.
     """
 
     at: datetime

@@ -244,7 +244,8 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it. `access_until`
     is the end of access by the newest statement, None for no end. `hold_reason` is the reason of the hold. `proved_at`
     is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are the zones that
-    had no machine for a waiting user, `sold_out_since` is the start of that wait.
+    had no machine for a waiting user, `sold_out_since` is the start of that wait. `reason` and `summary` are the reason and
+    message of the condition NOTEBOOK_READY. `busy`: an operation is under way. `settled`: a pass saw the wanted state.
     """
 
     user_key: UserKey

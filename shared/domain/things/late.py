@@ -1,6 +1,6 @@
 """Values that are made at their first use, because most starts of a function have no use for them.
 
-A user waits for a cold start. Importing all adapters and compiling all regular expressions at once would take a tenth of its time
+A user waits for a cold start. Importing adapters and compiling regular expressions only when they are used saves a tenth of its time
 (docs/benchmarks.md, Cold start).
 """
 

@@ -69,7 +69,8 @@ class RosterReport(Struct, frozen=True, kw_only=True):
     """The result of the last reading, for page and command line.
 
     `refusal` is empty for an accepted reading; `faults` has one line for each fault in the file. `accepted_at` is the `as_of` of the
-    roster in use. `found` counts the differences by outcome; `rows` lists them.
+    roster in use. `found` counts the differences by outcome; `rows` lists them. `people` is the number of listed people, `others` that of
+    members who do not count, `smallest` the smallest accepted number. `is_first`: no roster was accepted before.
     """
 
     kind: str

@@ -69,7 +69,10 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
 
 class _Listed(Struct, frozen=True, kw_only=True):
-    """The due index and the inbox as listed once. `keys` are all users, those that are due longest first."""
+    """The due index and the inbox as listed once. `wishing` are the users with waiting requests.
+
+    `keys` are the users of `hints` and `wishing`, those that are due longest first.
+    """
 
     hints: Mapping[UserKey, list[DueHint]]
     claims: tuple[DueClaim, ...]

@@ -47,7 +47,11 @@ _FEW = (
 
 
 class _Run(Struct):
-    """The state of comparing one roster."""
+    """The state of comparing one roster with the records.
+
+    `stored` is the memory before this reading. `keys` maps the address of each user with a record to the key. `found` has the confirmed
+    differences, `failed` the users whose comparison failed.
+    """
 
     reading: Reading
     stored: StoredRoster
