@@ -137,7 +137,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
 
 
 def _hint_of(verdict: Verdict | None) -> str:
-    """Return the table's nearest valid value, if it has one."""
+    """Return the hint of the table's verdict; empty for a note and for a valid value."""
     return "" if verdict is None or verdict.is_note else verdict.hint
 
 

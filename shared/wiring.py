@@ -154,7 +154,7 @@ def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: 
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
-    """Return the function that requests a pass by a message. If publishing fails, it only logs that: the tick then makes the pass."""
+    """Return the function that requests a pass by a message. If publishing fails, the failure is logged, and the tick makes the pass."""
 
     def wake(user_key: UserKey) -> None:
         try:

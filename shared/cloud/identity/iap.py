@@ -73,7 +73,7 @@ class IapSignIn:
         return self.subject_of(token, self._clock.now())
 
     def assertion(self, headers: Mapping[str, str]) -> str:
-        """Return the signed header's value, not yet verified. Raise `NotSignedInError` unless there is exactly one."""
+        """Return the signed header's value, not yet verified. Raise `NotSignedInError` unless there is exactly one such header."""
         return _token_of(headers)
 
     def subject_of(self, assertion: str, at: datetime) -> UserEmail:

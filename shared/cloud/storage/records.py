@@ -163,7 +163,7 @@ class StorageRecords:
         self._write(user_key, content, metadata=_POINTER, generation=generation)
 
     def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
-        """Write the object if it is still at that generation (0: missing), and return the new one. Raise `ConflictError` otherwise."""
+        """Write the object if it is still at that generation (0: missing), and return the new generation. Raise `ConflictError` otherwise."""
         written = self._clients.bucket().write(
             _name(user_key),
             json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),

@@ -210,7 +210,7 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
 
 
 def confirmed(record: UserRecord) -> Renamed | None:
-    """Return the waiting change as a confirmed one; None if none waits."""
+    """Return the waiting change as a confirmed event; None if none waits."""
     waits = record.rename
     if waits is None:
         return None

@@ -1,4 +1,4 @@
-"""The move of a user's files to another instance. A user who returns after the retention needs it, and a change that a patch cannot make.
+"""The move of a user's files to another instance. Needed for a user who returns after the retention, and for a change that a patch cannot make.
 
 To replace is: stop, save, create under the next name, restore, verify that the new instance was ACTIVE with the files, delete the
 predecessor. The user never has two running instances, and the predecessor stays until the new one holds everything.

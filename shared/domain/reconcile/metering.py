@@ -208,7 +208,7 @@ def _with_snapshots(meter: Meter, after: UserRecord, at: datetime) -> Meter:
 
 
 def _payer(meter: Meter, after: UserRecord) -> str:
-    """Return the profile to which snapshots are charged: the user's, or for a leaver the former one."""
+    """Return the profile to which snapshots are charged: the user's, or for a leaver the former profile."""
     known = (line.what.profile for line in meter.open if line.group == _SNAPSHOTS)
     return after.spec.profile or next(known, "")
 

@@ -84,7 +84,7 @@ def next_holder_key(email: UserEmail, before: UserKey) -> UserKey:
 
 
 def parse_user_key(text: str) -> UserKey:
-    """Return a text from outside as a user key. Raise `InvalidMessageError` if it is not one."""
+    """Return a text from outside as a user key. Raise `InvalidMessageError` for any other text."""
     if not _KEY.fullmatch(text):
         raise InvalidMessageError(user_message=f"'{text}' is not a user key.", detail=f"bad user key {text[:80]!r}")
     return UserKey(text)

@@ -120,7 +120,7 @@ def month_before(month: str) -> str:
 
 @lru_cache(64)
 def bounds_of(month: str) -> tuple[datetime, datetime]:
-    """Return the first moment of a month, and that of the next one."""
+    """Return the first moment of a month, and the first moment of the next month."""
     year, number = int(month[:4]), int(month[5:])
     start = datetime(year, number, 1, tzinfo=UTC)
     return start, start.replace(year=year + 1, month=1) if number == 12 else start.replace(month=number + 1)  # noqa: PLR2004

@@ -106,7 +106,7 @@ def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
 
 
 def _records(deps: Deps) -> Iterator[tuple[RecordRow, UserRecord]]:
-    """Yield each usable record with its row; skip records that are damaged or of a newer program. Raise an error if one cannot be read now."""
+    """Yield each usable record with its row; skip records that are damaged or of a newer program. Raise an error if a record cannot be read."""
 
     def read(row: RecordRow) -> tuple[RecordRow, UserRecord] | None:
         try:

@@ -226,7 +226,7 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Merge two holders if late news gives the earlier one HR's number of the later one; return an empty list if it does not.
+    """Merge two holders if late news gives the earlier holder the later holder's HR number; return an empty list if it does not.
 
     `record` is the earlier holder's record with the event folded in. The record that owns resources stays, and the other key becomes a
     pointer to it. If both own resources, nothing is merged, and the notice asks. The record that stays is written first, so that the

@@ -138,7 +138,7 @@ def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -
 
     Each user and day has a separate chain, found by one listing.
 
-    The key is that of the user, or the pseudonym of an erased one. Entries that the audit refuses are stored beside the
+    The keys of `cuts` are the users' keys, or the pseudonym of an erased user. Entries that the audit refuses are stored beside the
     records, and the hourly sweep writes them (`copy_kept_cuts`). If storing them fails, too, only the log has the
     calls, because the cut must not wait.
     """

@@ -62,7 +62,7 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
 
 
 def mend(user_key: UserKey, deps: Deps) -> bool:
-    """Restore the object of this key if it is damaged or gone. Return False if there never was one.
+    """Restore the object of this key if it is damaged or gone. Return False if there never was an object.
 
     Raise `DamagedRecordError` if no version can be read. Safe to repeat and to run concurrently: the write is conditional, and the
     process that loses the race finds the winner's object.

@@ -233,7 +233,7 @@ def _take(group: str, key: UserKey, deps: Deps) -> None:
 
 
 def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
-    """Take the user's own seat again, so that no sweep frees it as an old one, or the lowest free seat.
+    """Take the user's own seat again, so that no sweep frees it as outdated, or else take the lowest free seat.
 
     Return None if another process was quicker.
     """
