@@ -44,9 +44,10 @@ def check_all(
     environ: Mapping[str, str] | None = None,
     ask: Callable[[Files], Ask] | None = None,
 ) -> Checked:
-    """Return the result of all checks: the files, the templates against the Dataproc API, the profiles' bounds, the platform's offer.
+    """Return the result of all checks of the configuration.
 
-    With `ask`, the project itself is asked for its offer; otherwise the shipped table is used. The faults of all
+    These are the files' shapes, the templates against the Dataproc API, the profiles' limits, the mails' texts, and whether Google Cloud
+    offers the named values. With `ask`, the project is asked for these values; otherwise the shipped table decides. The faults of all
     readable files are reported together.
     """
     folder = config_dir or config_dir_from(environ)
@@ -83,7 +84,7 @@ def check_all(
 
 
 def _words(files: Files, folder: Path) -> list[ConfigFault]:
-    """Return the faults of the texts of mails, if there are texts, or if messages are switched on."""
+    """Return the faults of the mails' texts; none if messages are not configured and there is no folder of texts."""
     chosen = files.settings_file.section("messages")
     if not chosen and not folder.is_dir():
         return []
@@ -103,9 +104,9 @@ def _not_read(path: Path) -> ConfigFault:
 
 
 def ask_with(clients: Clients) -> Ask:
-    """Return a function that asks Compute Engine a question with these clients.
+    """Return a function that returns True if Compute Engine has the resource at a path, False for a 404.
 
-    The answer's text is never shown, because it contains addresses.
+    It raises `NoAnswerError` for any other failure, with our own text: Google's text may contain addresses.
     """
 
     def ask(path: str) -> bool:
@@ -118,6 +119,6 @@ def ask_with(clients: Clients) -> Ask:
 
 
 def ask_files(files: Files) -> Ask:
-    """Return a function that asks the project of the settings a question, with the program's own login."""
+    """Return the function of `ask_with` for the project named in the settings, with the credentials of this process."""
     project, endpoint = str(files.settings_file.at("project")), files.endpoint
     return ask_with(Clients(CloudConfig(project=project, bucket="", api_endpoint=endpoint, patience_s=_PATIENCE_S)))

@@ -1,4 +1,4 @@
-"""The check of a configuration's values by the project itself, for `validate-config --live` and every deployment.
+"""The check of a configuration's values by asking the project, for `validate-config --live` and every deployment.
 
 The project's answer takes precedence over the shipped table, so that a type newer than the table is not a fault. If the
 project does not answer (a missing permission, a disabled service), the table decides.
@@ -29,9 +29,10 @@ class NoAnswerError(Exception):
 
 
 class LiveTable(Table, frozen=True, kw_only=True, dict=True):
-    """The table, corrected by the project's answers. `kept` has the answer to each question, None if it was not answered.
+    """The shipped table, corrected by the project's answers. `ask` asks whether the resource at a path exists.
 
-    A method that judges a value returns None if no fault is found.
+    `kept` has the answer for each path, None if there was none; `reasons` has the reasons of missing answers. Each method that judges a
+    value returns None if the value is valid. Without an answer, each method returns the verdict of the shipped table.
     """
 
     ask: Ask
@@ -64,7 +65,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return [zone for zone in zones if self._exists(f"projects/{self.project}/zones/{zone}")]
 
     def _in_zones(self, what: str, path: str, zones: Iterable[str], by_table: Verdict | None) -> Verdict | None:
-        """Return the project's verdict on a zonal type, for those of the zones that exist."""
+        """Return the project's verdict on a zonal type in those zones that exist: a note if only some of them have it."""
         answers = {zone: self._exists(f"projects/{self.project}/zones/{zone}/{path}") for zone in self._there(zones)}
         absent = [zone for zone, found in answers.items() if found is False]
         if not answers or None in answers.values():
@@ -112,20 +113,20 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return Verdict(f"{verdict.problem}, by the table of {self.date}", verdict.hint, is_note=True)
 
     def image(self, project: str, family: str) -> Verdict | None:
-        """Return the verdict of an image family's own project."""
+        """Return the verdict on an image family, by the project that owns it."""
         what = f"image family '{family}' in {project}"
         return self._one(f"projects/{project}/global/images/family/{family}", what, super().image(project, family))
 
     def image_name(self, project: str, name: str) -> Verdict | None:
-        """Return the verdict of an image's own project."""
+        """Return the verdict on an image, by the project that owns it; None without an answer."""
         return self._one(f"projects/{project}/global/images/{name}", f"image '{name}' in {project}", None)
 
     def network(self, name: str) -> Verdict | None:
-        """Return the verdict of a network's own project."""
+        """Return the verdict on a network, by the project that owns it; None without an answer."""
         return self._one(name, f"network '{name}'", None)
 
     def subnet(self, name: str) -> Verdict | None:
-        """Return the verdict of a subnetwork's own project."""
+        """Return the verdict on a subnetwork, by the project that owns it; None without an answer."""
         return self._one(name, f"subnetwork '{name}'", None)
 
     def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:
@@ -136,7 +137,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
 
 
 def _hint_of(verdict: Verdict | None) -> str:
-    """Return the table's nearest valid value, if it has one."""
+    """Return the hint of the table's verdict; empty for a note and for a valid value."""
     return "" if verdict is None or verdict.is_note else verdict.hint
 
 

@@ -79,7 +79,10 @@ class Machine(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The table as read from the file. A method that judges a value returns None if it finds no fault."""
+    """The table as read from compute_table.yaml, where comments describe the fields.
+
+    A method that judges a value returns None if it finds no fault.
+    """
 
     date: date
     source: str
@@ -247,7 +250,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return None
 
     def accelerator_type(self, name: str, machine: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the verdict on an accelerator type by itself. `machine` limits the suggested names to those that fit it."""
+        """Return the verdict on an accelerator type without its number, None if it is valid; hints name only types that fit `machine`."""
         short = self._short(name)
         if name not in {short, self.accelerators[short].api if short in self.accelerators else ""}:
             short = ""
@@ -309,12 +312,12 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return self.fit(Verdict(problem, f"Did you mean '{close[0]}'? Valid: {', '.join(fitting)}."), tuple(zones))
 
     def disk_type(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:  # noqa: ARG002 - the project needs the zones
-        """Return the verdict on a disk type by itself."""
+        """Return the verdict on a disk type, whatever the machine; None if it is valid."""
         valid = [_written(each, upper=name.isupper()) for each in self.all_disks]
         return None if name in valid else _unlisted("disk type", name, valid, self.date)
 
     def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:  # noqa: ARG002 - same
-        """Return the verdict that two values do not fit each other."""
+        """Return `verdict`, which says that two values do not fit each other. A table that asks the project softens it."""
         return verdict
 
     def network(self, name: str) -> Verdict | None:  # noqa: ARG002 - the project's answer

@@ -86,10 +86,10 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def read_package(path: Path) -> dict[str, bytes]:
-    """Return the files of a package, a folder or an archive. Raise `OSError` or `BadZipFile` for anything else.
+    """Return the files of a package by name; `path` is a folder or a zip archive. Raise `OSError` or `BadZipFile` for anything else.
 
-    A changed byte between an archive's files also raises `BadZipFile`. If another program repacked the archive, only
-    its files are checked.
+    A changed byte between an archive's files raises `BadZipFile`, unless another program repacked the archive. A file of an
+    archive that is too large for a package is left out, so that `faults_of` reports it as missing.
     """
     if path.is_dir():
         return {each.name: each.read_bytes() if each.is_file() else b"" for each in sorted(path.iterdir())}

@@ -96,7 +96,10 @@ def _entries(file: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def _from_csv(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the entries of the address column: the column with a known heading, or else the only one that holds an @."""
+    """Yield the entries of the address column: the column with a known heading, or else the only column that holds an @.
+
+    Raise `_FaultError` for text that is not CSV, or without such a column.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     column: int | None = None
     try:
@@ -163,7 +166,7 @@ def _yaml_address(item: yaml.Node) -> str:
 
 
 def _from_hcl(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the texts of every list that is assigned to the example's variable or that holds an @."""
+    """Yield the texts of every list that is assigned to the example's variable or that holds an @. Raise `_FaultError` if there is none."""
     tokens = list(_hcl_tokens(text))
     index = 0
     found = False

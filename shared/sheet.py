@@ -1,9 +1,9 @@
 """The CSV writer for the page's downloads and the command line.
 
-A spreadsheet runs a cell that begins like a formula, and it splits a file at its own separators. If the list separator is a semicolon,
-`x;=1` becomes two cells. Therefore an apostrophe is inserted at each place in a text where some spreadsheet could see a cell begin with
-a formula. Values with a Python number type stay as they are, whatever their sign; a text that looks like a number is treated as text.
-Standard library only.
+A spreadsheet runs a cell that begins like a formula, and it splits a file at the separator of its own locale: with a semicolon, `x;=1`
+becomes two cells, of which the second is a formula. Therefore an apostrophe is inserted at each place in a text where some spreadsheet
+could see a cell begin with a formula. Values with a Python number type stay as they are, whatever their sign; a text that looks like a
+number is treated as text. Standard library only.
 """
 
 from __future__ import annotations

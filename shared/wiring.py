@@ -143,7 +143,7 @@ def _deployed(settings: Settings, own: Policy) -> Noted | None:
 
 
 def _parse_letter(max_bytes: int, letter: DeadLetter, policy: Policy) -> tuple[News, ...]:
-    """Return the news in a dead letter, as the function parses them now."""
+    """Return the news in a dead letter by the sources and users of `policy`. Raise `PoisonError` if the message cannot be used."""
     from shared.messages.letters import parse_letter  # noqa: PLC0415 - most processes never read a dead letter
 
     return parse_letter(letter, sources=policy.sources, people=policy.people, max_bytes=max_bytes)
@@ -154,7 +154,7 @@ def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: 
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
-    """Return the function that requests a pass by a message. If publishing fails, the tick makes the pass within a minute."""
+    """Return the function that requests a pass by a message. If publishing fails, the failure is logged, and the tick makes the pass."""
 
     def wake(user_key: UserKey) -> None:
         try:
@@ -228,9 +228,9 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
 
 
 def piece_of_work(deps: Deps) -> AbstractContextManager[None]:
-    """Return the context of one event on this thread.
+    """Return the context in which a thread handles one event.
 
-    With the embedded cloud, the time comes from its answers, from the first call on.
+    With the embedded cloud, the clock reads the time of that cloud's last answer inside the context; otherwise nothing changes.
     """
     return deps.clock.told_by_answers() if isinstance(deps.clock, EndpointClock) else nullcontext()
 

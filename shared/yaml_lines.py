@@ -26,7 +26,8 @@ class YamlFaultError(Exception):
 def _fast_loader() -> type[Any]:
     """Return a loader that uses libyaml if PyYAML has it, because every cold start reads the settings.
 
-    Not `CSafeLoader`: it also composes in C, where deep nesting ends the process. Composed in Python, deep nesting is a RecursionError.
+    `CSafeLoader` is not used, because it also composes in C, where deep nesting ends the process. In Python, deep nesting raises a
+    RecursionError.
     """
     if not yaml.__with_libyaml__:
         return yaml.SafeLoader

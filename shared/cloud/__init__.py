@@ -1,4 +1,4 @@
 """The adapters to Google Cloud.
 
-No other package imports `google.*`. Errors of Google's APIs and clients are translated into our errors here.
+No other package imports `google.*`. The adapters turn the errors of Google's APIs and clients into `BenchkeeperError`s.
 """

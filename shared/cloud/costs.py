@@ -39,7 +39,10 @@ class BigQueryCosts:
         self._queries = f"/bigquery/v2/projects/{project}/queries"
 
     def month(self, month: str) -> Mapping[UserKey, float] | None:
-        """Return the users' costs by one query; None if no view is configured."""
+        """Return the users' costs in `currency` by one query; None if no view is configured.
+
+        Costs in other currencies are left out, and their sums are logged.
+        """
         if self._view is None:
             return None
         costs: dict[UserKey, float] = {}
@@ -56,7 +59,7 @@ class BigQueryCosts:
         return costs
 
     def _rows(self, view: str, month: str) -> Iterator[dict[str, str | None]]:
-        """Yield the rows of all pages, each as values by column."""
+        """Yield the rows of all pages, each as a mapping from column to value; None stands for NULL."""
         page = self._finished(self._start(view, month))
         while True:
             names = [str(field["name"]) for field in page["schema"]["fields"]]

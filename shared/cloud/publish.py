@@ -1,4 +1,4 @@
-"""The publisher of lifecycle messages, wake-ups and ticks to their topics."""
+"""The publisher of messages, for example lifecycle messages, wake-ups and ticks, to Pub/Sub topics."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def publish(
 def publish_all(clients: Clients, *, project: str, topic: str, bodies: Iterable[bytes]) -> Iterator[str]:
     """Publish the messages, many at once, and yield their Pub/Sub ids in order. Raise a `BenchkeeperError` if that fails.
 
-    A message whose id was yielded is published. After an error, any other may have been published or not, so the caller
-    sends it again with the same event id.
+    A message whose id was yielded is published. After an error, it is unknown which of the other messages were published,
+    so the caller sends all of these again with the same event ids.
     """
     under_way: deque[object] = deque()
     with translated(f"publish to {topic}"):

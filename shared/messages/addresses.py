@@ -61,7 +61,7 @@ def parse_address(raw: object, people: People) -> UserEmail:
 
 
 def parse_person(raw: object, people: People) -> UserEmail:
-    """Return the canonical form of the address of a user who may be granted something. Raise `InvalidMessageError` for any other."""
+    """Return the canonical form of the address of a user who may be granted something. Raise `InvalidMessageError` for any other text."""
     email = parse_address(raw, people)
     local, _, domain = email.rpartition("@")
     if is_service_account(email):

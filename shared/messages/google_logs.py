@@ -1,7 +1,7 @@
 """The parser of Google's log entries into news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
 
-Each event of an entry is parsed by itself, so that an unreadable event does not stop the others. Entries and events
-that were refused or failed state nothing, and only entries of the configured organization are trusted.
+An unreadable event of an entry becomes a fault and does not stop the other events. An entry or event about an action
+that was refused or failed gives no news. Only entries of the configured organization are trusted.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _GROUP = {
 
 
 def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed:
-    """Return the news in a log entry. Raise `PoisonError` if the whole entry is unusable."""
+    """Return the news and the faults of a log entry, none for a refused action. Raise `PoisonError` if the whole entry is unusable."""
     payload = entry["protoPayload"]
     service = str(payload.get("serviceName"))
     if service == NOTEBOOKS:
@@ -209,7 +209,7 @@ class _Reading:
         yield user, other_forms(raw, user)
 
     def _renamed(self, raw: object, raw_new: object, event_id: str) -> Iterator[LifecycleEvent]:
-        """Yield the change of address; nothing if the two addresses differ only in case."""
+        """Yield the change of address; nothing if the two addresses have the same canonical form."""
         allowed(self.rules, May.ADDRESS)
         self._timely()
         user, new_user = parse_address(raw, self.rules.people), parse_person(raw_new, self.rules.people)
@@ -243,7 +243,11 @@ class _Reading:
         return self.rules.source
 
     def cloud_identity(self, payload: dict[str, Any]) -> Parsed:
-        """Return the news of a group log entry: only the role MEMBER counts, because OWNER and MANAGER change without the membership."""
+        """Return the news of a group log entry; empty if the role MEMBER did not change, or if the member is not a user.
+
+        The roles OWNER and MANAGER can change without the membership. Raise `RosterTellsError` for a group in a group, and
+        `InvalidMessageError` or `UnsupportedMessageError` for any other unusable entry.
+        """
         metadata = payload.get("metadata")
         delta = metadata.get("membershipDelta") if isinstance(metadata, dict) else None
         if not isinstance(metadata, dict) or not isinstance(delta, dict):
@@ -288,7 +292,10 @@ class _Reading:
 
 
 def _actions(deltas: object) -> tuple[list[str], bool]:
-    """Return the actions on a member's role MEMBER in order, and whether they are written in Google's exact form."""
+    """Return (the actions on a member's role MEMBER in order, True if they are written in Google's exact form).
+
+    Raise `InvalidMessageError` if `deltas` is neither a list of objects nor an object.
+    """
     several = [deltas] if isinstance(deltas, dict) else deltas
     if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
         raise _bad_deltas()
@@ -322,7 +329,7 @@ def is_taking(piece: News) -> bool:
 
 
 def parse_group(raw: object, rules: Rules) -> str:
-    """Return a group's address in canonical form."""
+    """Return a group's address in canonical form. Raise `InvalidMessageError`, which speaks of the group, for an invalid address."""
     try:
         return parse_address(raw, rules.people)
     except InvalidMessageError as error:

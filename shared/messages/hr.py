@@ -1,4 +1,4 @@
-"""The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, all else strictly.
+"""The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, every other message strictly.
 
 A known user is cut by a message that plainly states the leave, even if other parts of it are faulty; the faulty rest is reported. Every
 usable part of a leaver's message counts, so that no leave is lost.
@@ -57,7 +57,10 @@ class Leaver(Reader):
     faults: list[str] = field(default_factory=list)
 
     def parsed(self) -> Parsed:
-        """Return the leave, and one fault that lists everything else that is wrong with the message."""
+        """Return the leave, and one fault that lists everything else that is wrong with the message.
+
+        Raise `InvalidMessageError` if the message names no user by address or number.
+        """
         allowed(self.rules, May.EMPLOYMENT)
         self.faults += [f"the key '{key[:60]}' occurs twice" for key in sorted(self.twice)]
         if len(self.message.data) > self.rules.max_bytes:
@@ -135,7 +138,7 @@ class Leaver(Reader):
     def _occurred(self) -> tuple[datetime, datetime | None]:
         """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
 
-        A bare date or a midnight states a day, not a moment: then, and if it cannot be read, the moment is the publish time.
+        A bare date or a midnight states a day, not a moment. For a day, and for a time that cannot be read, the moment is the publish time.
         """
         raw = self.body.get("occurred_at")
         if raw is None:

@@ -59,7 +59,7 @@ def breaks(why: str) -> InvalidMessageError:
 
 
 class Reader(Struct):
-    """The fields of one message. Each method raises `InvalidMessageError` for an invalid field."""
+    """The fields of one message. Each method raises `InvalidMessageError` for a field that is invalid, or needed and missing."""
 
     body: dict[str, Any]
     message: Message
@@ -370,7 +370,10 @@ class Strict(Reader):
 
 
 class Details(Struct, frozen=True, kw_only=True):
-    """The content of `attributes`."""
+    """The content of `attributes`. `groups` None: no list is given. `changes` are single groups, True if the user joined the group.
+
+    `profile_said`: the key `profile` is given, perhaps as null. `others` are all other attributes.
+    """
 
     groups: tuple[str, ...] | None
     changes: Mapping[str, bool]

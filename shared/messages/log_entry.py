@@ -35,7 +35,7 @@ def has_failed(event: dict[str, Any]) -> bool:
 
 
 def parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """Return a parameter by its name. Its position differs between samples.
+    """Return a parameter's value by its name, because its position differs. Raise `InvalidMessageError` if the event does not have it.
 
     For a cut, a list with a single value is accepted, too.
     """
@@ -53,7 +53,10 @@ def parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> obje
 
 
 def entry_time(entry: dict[str, Any], message: Message) -> datetime:
-    """Return the log entry's timestamp, but never later than its publish time; without a timestamp, the publish time."""
+    """Return the log entry's timestamp, but never later than its publish time; without a timestamp, the publish time.
+
+    Raise `InvalidMessageError` for a timestamp that is not an RFC 3339 time.
+    """
     published = message.publish_time.astimezone(UTC)
     raw = entry.get("timestamp")
     if raw is None:
@@ -75,7 +78,7 @@ def entry_id(entry: dict[str, Any], message: Message) -> str:
 def digest(event: object) -> str:
     """Return a digest that distinguishes the events of an entry.
 
-    It is independent of their place and of their parameters' order.
+    The digest depends neither on the event's place in the entry nor on the order of its parameters.
     """
     if isinstance(event, dict) and isinstance(event.get("parameter"), list):
         event = {**event, "parameter": sorted(event["parameter"], key=lambda each: json.dumps(each, sort_keys=True))}

@@ -61,7 +61,7 @@ def parse_message(message: Message, rules: Rules) -> Parsed:
 
 
 def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Parsed:
-    """Return the cuts in nearly valid JSON, with the fault; parse JSON lines one by one. Raise `PoisonError` for all else."""
+    """Return the cuts in nearly valid JSON, with the fault; JSON lines become a batch. Raise `PoisonError` for any other data."""
     try:
         found = read_leniently(message.data)
     except InvalidMessageError:
@@ -152,9 +152,10 @@ def _not_its_shape(what: str, rules: Rules) -> PoisonError:
 
 
 def _lines(data: bytes) -> list[bytes] | None:
-    """Return JSON lines as they were written, broken ones too; None if the data is not two or more of them.
+    """Return the JSON lines as they were written, broken lines included; None if the data is not at least two JSON lines.
 
-    They are JSON lines if each is an object, or if one is a message: no single line of a broken multi-line object is one.
+    Data counts as JSON lines if each line is an object, or if some line is a message, because no line of a broken multi-line object is a
+    message.
     """
     text = _text(data)
     if text is None:
@@ -210,7 +211,10 @@ def _value(body: bytes) -> Any:
 
 
 def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
-    """Return one part for each user in a batch, so that the news of one user stays together and failures stay separate."""
+    """Return one part for each user in a batch, so that the news of one user stays together and failures stay separate.
+
+    A batch about one user is parsed at once. Raise `InvalidMessageError` for an empty batch, and for one of more than `_MAX_PARTS`.
+    """
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
             user_message=f"The message is a list of {len(bodies):,}; at most {_MAX_PARTS:,} are accepted.",

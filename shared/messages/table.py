@@ -43,7 +43,10 @@ class States(StrEnum):
 
 
 class LogEvent(Struct, frozen=True, kw_only=True):
-    """An event of a log. `user`, `group` and `new` name the parameters that carry an address; `exported`: the sink exports the event."""
+    """An event of a log, by its name, its service and the log entry's method. `states` is what the event states.
+
+    `user`, `group` and `new` name the parameters that carry an address. `exported`: the sink exports the event.
+    """
 
     name: str
     service: str
@@ -138,7 +141,7 @@ def _in_log(organization: str, log: str) -> str:
 
 
 def _any_of(events: list[LogEvent]) -> str:
-    """Return a filter that also matches each event by its own name: an entry may hold several events, but the method of only one."""
+    """Return a filter that also matches each event by its own name: an entry may hold several events, but it has the method of only one event."""
     methods, names = _either(event.method for event in events), _either(event.name for event in events)
     return f"(protoPayload.methodName=({methods}) OR protoPayload.metadata.event.eventName=({names}))"
 

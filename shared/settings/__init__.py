@@ -104,7 +104,11 @@ def load_settings(
 
 
 def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of the embedded cloud with the mail sink of this machine: its port and that of the page, `2525 8080`."""
+    """Return the settings with the mail sink of this machine, for the embedded cloud.
+
+    An environment variable names the ports of the sink and of the page, `2525 8080`. Without it, with Google Cloud, or if messages are
+    configured, the same settings are returned.
+    """
     mail, _, page = environ.get(ENV_MAIL_SINK, "").partition(" ")
     if settings.messages is not None or settings.api_endpoint is None or not (mail.isdigit() and page.isdigit()):
         return settings
@@ -154,7 +158,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def read_files(env: str, folder: Path, environ: Mapping[str, str]) -> Files:
-    """Return the files as they were read, with all faults, and the settings if there are none."""
+    """Return the files as they were read, with all faults; if there are no faults, also the settings."""
     from shared.settings.across import cross_faults, source_faults  # noqa: PLC0415 - a cold start has no use for these
     from shared.settings.file import parse_file  # noqa: PLC0415 - same
     from shared.settings.models import ProfilesFile, SettingsFile  # noqa: PLC0415 - same

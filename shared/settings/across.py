@@ -46,7 +46,7 @@ def _profile_fault(place: Place, loc: Loc, profiles: Mapping[str, object]) -> It
 
 
 def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, object]) -> Iterator[ConfigFault]:
-    """Yield a fault if a profile's labels do not fit on its session templates beside ours."""
+    """Yield the faults of a profile's labels for its session templates: keys that Benchkeeper sets itself, and too many labels."""
     for key in OUR_LABELS:
         if key in labels:
             problem = f"the label '{key}' is set by Benchkeeper on session templates"

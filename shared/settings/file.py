@@ -57,7 +57,7 @@ def parse_file(
 def parse_text(
     path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, place: Place | None = None
 ) -> M | None:
-    """Return what `parse_file` returns, for a text in place of the content of the file at `path`."""
+    """Return what `parse_file` returns, for `text` in place of the content of the file at `path`; None after a fault."""
     try:
         data, found = load_yaml(text)
     except YamlFaultError as error:

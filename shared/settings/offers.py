@@ -40,7 +40,7 @@ def offer_faults(settings: Place, profiles: Place, judge: Table) -> Iterator[Con
 
 
 def _region_of(said: str, region: str) -> Verdict | None:
-    """Return a fault if a subnetwork is of another region than the zones."""
+    """Return a fault if a subnetwork is of another region than the zones; None if it is not, or if it names no region."""
     parts = said.split("/")
     other = parts[parts.index("regions") + 1] if "regions" in parts[:-1] else region
     if not region or other == region:
@@ -81,7 +81,7 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
 
 
 def _in_capitals(what: str, said: str, judged: Callable[[str], Verdict | None]) -> Verdict | None:
-    """Return the verdict on a name that must have the form of Workbench's API, such as `PD_SSD`.
+    """Return the verdict on a name that must have the form of Workbench's API, such as `PD_SSD`; None if the name is valid.
 
     For Compute Engine's form `pd-ssd`, the fault suggests the right one.
     """

@@ -33,7 +33,10 @@ from shared.domain.things.notebook import (
 
 
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
-    """Return the user's cluster template as YAML (cluster-export form), valid for the Dataproc API."""
+    """Return the user's cluster template as YAML (cluster-export form), valid for the Dataproc API.
+
+    Raise `InvalidSpecError` for an invalid master.
+    """
     cluster = personal_cluster(master, record, target)
     return (plain_yaml(cluster) or _as_yaml(cluster)).encode()
 
@@ -51,7 +54,10 @@ def _as_yaml(data: dict[str, Any]) -> str:
 def personal_cluster(
     master: MasterTemplate, record: UserRecord, target: RenderTarget, *, zone: str = ""
 ) -> dict[str, Any]:
-    """Return the user's cluster as the Dataproc API's JSON of `Cluster`, in `zone` if it is not empty."""
+    """Return the user's cluster as the Dataproc API's JSON of `Cluster`, in `zone` if `zone` is not empty.
+
+    Raise `InvalidSpecError` for an invalid master, or one that stages files in Benchkeeper's bucket.
+    """
     cluster = copy.deepcopy(_checked(master, target.parsed))
     cluster["projectId"] = target.project
     known = record.status.cluster(master.name)
@@ -78,7 +84,10 @@ def personal_cluster(
 
 @functools.lru_cache(maxsize=256)
 def _checked(master: MasterTemplate, parsed: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the content of a master, read and checked once per process. Callers must not change it: each user's cluster is a copy."""
+    """Return the content of a master, read and checked once per process. Raise `InvalidSpecError` if it is invalid.
+
+    Callers must not change the content: each user's cluster is made from a copy.
+    """
     name = master.name
     data = copy.deepcopy(parsed(master.digest)) or _read(master)
     cluster = {key: value for key, value in data.items() if key not in SET_HERE}

@@ -107,7 +107,7 @@ class DataprocClusters:
         return str(started.operation.name)
 
     def _there_already(self, user_key: UserKey, name: str) -> str:
-        """Return "" if the existing cluster is ours: the next pass observes it, or tries again.
+        """Return "" if the existing cluster is ours: the next pass observes the cluster, or tries again if it is gone.
 
         Raise `BusyError` for a cluster being deleted, whose name is not free yet, and `NotOursError` for a cluster that
         is not ours.

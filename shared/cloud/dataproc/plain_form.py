@@ -25,7 +25,7 @@ _LARGEST = 2**53  # a whole number that every float below it can hold
 
 
 class _NotPlainError(Exception):
-    """The data may be right or wrong: protobuf decides."""
+    """The error of data that is not plain: only protobuf can tell whether the data is valid."""
 
 
 def plain_form(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> dict[str, Any] | None:
@@ -66,7 +66,7 @@ def _message(value: Any, name: str, *, ignore_unknown: bool) -> dict[str, Any]:
 
 
 def _field(value: Any, field: Mapping[str, Any], *, ignore_unknown: bool) -> Any:
-    """Return the value of a field that is given; None if it is the default, and a default does not count as given."""
+    """Return the value of a field as protobuf's JSON has it; None if it is left out as a default. Raise `_NotPlainError` if not plain."""
     kind, many = field["is"], field.get("many")
     if many == "list":
         if type(value) is not list:
@@ -133,7 +133,7 @@ def _moment(value: str, kind: str) -> str:
 
 
 def _number(value: Any, kind: str) -> int | float | str:
-    """Return the number as protobuf's JSON has it: a large whole number is a text there."""
+    """Return the number as protobuf's JSON has it: an int64 as a text. Raise `_NotPlainError` for a negative or too large number."""
     if kind == "int64":
         if (type(value) is int and 0 <= value < 2**63) or (type(value) is str and _INT64.fullmatch(value)):
             return str(value)

@@ -21,7 +21,7 @@ _LONGEST_KEY = 60  # characters; libyaml writes a key of more than 128 bytes in 
 
 
 class _NotPlainError(Exception):
-    """Libyaml may write this in another way."""
+    """The error of data that this module cannot write with the same bytes as libyaml."""
 
 
 def plain_yaml(data: dict[str, Any]) -> str | None:
@@ -58,7 +58,7 @@ def _items(value: list[Any], indent: str, seen: set[int]) -> list[str]:
 
 
 def _once(value: Any, seen: set[int]) -> Any:
-    """Return the value. Refuse one that was met before: libyaml writes it once, with an anchor."""
+    """Return the value. Raise `_NotPlainError` if the same object occurred before: libyaml would write an anchor and an alias."""
     if id(value) in seen:
         raise _NotPlainError
     seen.add(id(value))

@@ -2,8 +2,8 @@
 
 The text is parsed, fields are set, and the result is validated.
 
-Sessions always run with the credentials of the user who starts them. That is set here, and a master that asks for
-another identity is a fault.
+Sessions always run with the credentials of the user who starts them. This module sets these credentials, and refuses a master that
+asks for another identity.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def render_session(
 ) -> WantedSession:
     """Return the profile's template in Dataproc's form; `title` is the profile's, `name` the full resource name.
 
-    Raise `InvalidSpecError` for a master in which `session_findings` finds faults.
+    Raise `InvalidSpecError` for a master in which `session_findings` finds faults, or which stages files in Benchkeeper's bucket.
     """
     data = copy.deepcopy(target.parsed(master.digest)) or _read(master)[0]
     fault = next((each for each in session_findings(data) if not each.is_note), None)

@@ -57,7 +57,7 @@ class DataprocSessions:
     def rows(self) -> Iterator[SessionSeen]:
         """Yield all templates of all pages, without a filter.
 
-        A template that has one of our names but is not ours must be seen, too.
+        The caller must also see templates that have one of Benchkeeper's names but not its label.
         """
         token = ""
         while True:

@@ -14,10 +14,10 @@ def not_parsed(_digest: str) -> Any:
 
 
 class RenderTarget(Struct, frozen=True, kw_only=True):
-    """The place of the users' clusters: project, subnetwork ("" = the default network), and Benchkeeper's own bucket.
+    """The settings for rendering: the project and subnetwork of the users' clusters ("": the default network), and Benchkeeper's own bucket.
 
-    Clusters must not stage their files in that bucket: they use the master's, or else Dataproc's own bucket of the
-    region. `own_accounts` are the profiles whose users' clusters run as the user's own service account. `parsed`
+    Clusters must not stage their files in that bucket: they use the bucket that the master names, or else Dataproc's own
+    bucket of the region. `own_accounts` are the profiles whose users' clusters run as the user's own service account. `parsed`
     returns the content of a master by its digest, if the deployment parsed it, else None; a cold start then needs no
     parser. The content is shared: copy it before changing it.
     """

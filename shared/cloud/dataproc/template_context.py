@@ -1,6 +1,6 @@
-"""The part of the settings that the check of master templates needs.
+"""The part of the settings that the check of master templates needs, `TemplateContext`, and the checks against it.
 
-The checks that use it are here: zones, machines, disks, accelerators.
+These are the checks of zones, buckets, machines, disks, accelerators, and values of one particular cluster.
 """
 
 from __future__ import annotations

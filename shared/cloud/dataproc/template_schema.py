@@ -29,7 +29,7 @@ _WELL_KNOWN: dict[str, dict[str, Any]] = {
 def template_schema() -> str:
     """Return the schema as JSON text, without the fields that Benchkeeper sets.
 
-    It distinguishes the kinds as the program does.
+    A file with a key of a session kind must have the form of a session template, any other file that of a cluster.
     """
     from google.cloud.dataproc_v1.types import Cluster, SessionTemplate
 

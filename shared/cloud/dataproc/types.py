@@ -125,7 +125,7 @@ def fields_of_types() -> dict[str, Any]:
 
 
 def _names(enum: Any) -> list[str]:
-    """Return the values' names, that of number 0 first; of several names for one number that which protobuf writes."""
+    """Return the values' names, the name of number 0 first; of several names for one number, the name that protobuf writes."""
     return [
         enum.values_by_number[number].name
         for number in sorted(enum.values_by_number, key=lambda each: (each != 0, each))

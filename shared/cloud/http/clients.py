@@ -6,9 +6,9 @@ their import costs a third of a second.
 With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` checks that) all clients are anonymous and call that address.
 Without it they use Application Default Credentials and Google's own addresses. There is no other difference.
 
-Tokens come from the metadata server, and are cached until shortly before they expire (Cloud Run documentation, Service
-identity, Fetch identity and access tokens). Elsewhere `google.auth` finds the credentials, for example those of a user
-of the command line. Its import would cost a function a tenth of a second.
+Tokens come from the metadata server, and are cached until shortly before they expire (Cloud Run documentation, Service identity, Fetch
+identity and access tokens). Outside of Google Cloud, `google.auth` finds the credentials, for example those of a user of the command
+line. Its import takes a tenth of a second, so that a function does without it.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Clients:
     def clusters(self, region: str) -> Any:
         """Return the Dataproc cluster client over REST, at the region's own endpoint.
 
-        Other endpoints do not serve its clusters.
+        No other endpoint serves the clusters of the region.
         """
         return self._once(f"clusters:{region}", lambda: self._build_clusters(region))
 

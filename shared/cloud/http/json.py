@@ -28,9 +28,9 @@ class JsonSession:
     def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, what: str = ""
     ) -> dict[str, Any]:
-        """Return the answer as JSON. Raise our errors; a 404 is `InvalidSpecError` unless the caller uses `call_or_none`.
+        """Return the answer's JSON object. Raise a `BenchkeeperError` for a failure, a 404 included, and for an answer without a JSON object.
 
-        `what` names the call in an error's detail, instead of method and path.
+        `what` names the call in an error's detail; by default, method and path do.
         """
         what = what or f"{method} {path}"
         return self._object(self._found(method, path, params, body, what), what)
@@ -63,7 +63,7 @@ class JsonSession:
         return parsed
 
     def _found(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, what: str) -> Answer:
-        """Return the answer; raise an error for a 404, too."""
+        """Return the answer. Raise a `BenchkeeperError` for every failure, a 404 included."""
         answer = self._sent(method, path, params, body, what)
         if answer.status == _NOT_FOUND:
             raise error_of(answer, what, service=self._service)

@@ -1,6 +1,6 @@
 """The objects of Cloud Storage by its JSON API, over the transport: only the calls that the adapters need.
 
-Every error is translated into ours. Each write sends a CRC32C, and each read is compared with Cloud Storage's.
+Every error becomes a `BenchkeeperError`. Each write sends a CRC32C, and each read is compared with Cloud Storage's.
 Google's own client (`tests/kit/official.py`) is the reference: tests check that both make the same calls and read answers alike.
 """
 
@@ -149,8 +149,8 @@ class Bucket:
     ) -> None:  # fmt: skip
         """Create the object unless it exists, for an account that may not delete.
 
-        For an existing object, Cloud Storage may then answer 403 before it checks the precondition. That happens when a write is sent again
-        because the first answer was lost. A listing shows whether the object exists.
+        For an existing object, Cloud Storage may then answer 403 before it checks the precondition. An existing object is usual when a write
+        is sent again because the first answer was lost. A listing shows whether the object exists.
         """
         try:
             self.write(name, content, what=what, content_type=content_type, metadata=metadata, expected=0)
@@ -206,7 +206,7 @@ class Bucket:
                 return
 
     def folders(self, prefix: str, *, what: str) -> list[str]:
-        """Return the folders directly below a prefix, sorted; many objects in one folder cost no more than one."""
+        """Return the folders directly below a prefix, sorted; the number of objects in a folder does not change the cost."""
         query = {"prefix": prefix, "delimiter": "/", "fields": "prefixes,nextPageToken", "projection": "noAcl"}
         return sorted({found for page in self._pages(query, most=None, what=what) for found in page.prefixes})
 

@@ -1,7 +1,7 @@
-"""The translation of Google's errors into ours.
+"""The translation of Google's errors into `BenchkeeperError`s.
 
 `shared.cloud.http.words` finds the meaning of an answer; this module makes an error with three texts of it. The text
-for people consists of our own words and of names that the table captured. Google's own text is only logged.
+for people has words of this product and names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def scrub(text: str) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn errors of Google calls in the block into ours. `what` names the call in the error's detail."""
+    """Turn each error of a Google call in the block into a `BenchkeeperError`. `what` names the call in the error's detail."""
     try:
         yield
     except Exception as error:
@@ -107,14 +107,14 @@ def _ours(error: Exception, what: str) -> BenchkeeperError | None:
 def from_status(
     status: int, message: str, what: str, *, reason: str = "", service: Service = Service.OTHER
 ) -> BenchkeeperError:
-    """Return our error for an HTTP status, Google's message, and its `errors[].reason` if the API gives one."""
+    """Return the `BenchkeeperError` for an HTTP status, Google's message, and `errors[].reason` if the API gives a reason."""
     reasons = frozenset({reason} if reason else ())
     said = Said(status=status, code=_code_of(status, ""), service=service, reasons=reasons, text=message[:_MAX_TEXT])
     return _error(said, what, message)
 
 
 def error_of(answer: Answer, what: str, *, service: Service = Service.OTHER) -> BenchkeeperError:
-    """Return our error for an answer that is not a success."""
+    """Return the `BenchkeeperError` for an answer that is not a success."""
     try:
         error = json.loads(answer.content)["error"]
         message = str(error["message"])
@@ -133,7 +133,7 @@ def error_of(answer: Answer, what: str, *, service: Service = Service.OTHER) -> 
 
 
 def from_operation(error: dict[str, Any], what: str, *, service: Service = Service.OTHER) -> BenchkeeperError:
-    """Return our error for the `error` of a finished operation (google.rpc.Status as JSON)."""
+    """Return the `BenchkeeperError` for the `error` of a finished operation (google.rpc.Status as JSON)."""
     code, details = error.get("code"), error.get("details", [])
     message = str(error.get("message", ""))
     said = Said(

@@ -178,7 +178,7 @@ def _close(by_host: dict[tuple[str, str], list[http.client.HTTPConnection]]) -> 
 
 
 def _alive(kept: list[http.client.HTTPConnection]) -> http.client.HTTPConnection | None:
-    """Return the connection that was used last.
+    """Return the usable connection that was used last; None if there is none.
 
     Discard connections with readable data: they are closed or out of sync.
     """

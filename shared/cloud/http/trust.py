@@ -19,7 +19,7 @@ _CHOSEN = (
 
 
 def hashed_folder() -> str | None:
-    """Return the system's folder of certificates; None if it has none with hashed names, or if the environment names other ones."""
+    """Return the system's folder of certificates; None if it has none with hashed names, or if the environment names other certificates."""
     if any(os.environ.get(name) for name in _CHOSEN):  # noqa: TID251 - as OpenSSL reads them
         return None
     folder = ssl.get_default_verify_paths().openssl_capath
@@ -49,7 +49,7 @@ class Trust:
     def instead_of(self, tried: ssl.SSLContext) -> ssl.SSLContext | None:
         """Return the context to try after `tried` did not trust a server; from now on, `first` returns it. Return None if no context is left.
 
-        It is needed if an organization has added its own authority only to the bundle.
+        Such a server exists if an organization has added its own certificate authority only to the bundle, not to the folder.
         """
         with self._lock:
             self._first = self._all()

@@ -242,7 +242,7 @@ def _admits(row: Row, said: Said) -> bool:
     """Return True if the answer has the status or code and the service of this row.
 
     The text of a 404 repeats the name of what is missing, and that name may contain any words: so only rows for 404
-    count.
+    match a 404.
     """
     if (row.services and said.service not in row.services) or (row.operations and said.status):
         return False

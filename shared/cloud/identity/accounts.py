@@ -101,7 +101,11 @@ class IamAccounts:
             ) from error
 
     def share(self, account_id: AccountId, user: UserEmail | None) -> None:
-        """Set a policy of one binding with one member, or of none; other bindings are removed. An equal policy is not written."""
+        """Set the policy: one binding with one member, or no binding for None. All other bindings are removed.
+
+        An equal policy is not written. Raise `ConflictError` after several conflicting writes, and an error for a missing account unless
+        `user` is None.
+        """
         wanted: Bindings = [] if user is None else [{"role": ACT_AS, "members": [f"user:{user}"]}]
         conflict: ConflictError | None = None
         for _ in range(_TRIES):
@@ -193,7 +197,7 @@ def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(bindings: Bindings) -> Bindings:
-    """Return the bindings in a form that can be compared; a condition is kept, so that such a binding differs."""
+    """Return the bindings in a form that can be compared; a condition is kept, so that a binding with a condition differs from one without."""
     return [{**binding, "members": sorted(map(_lower, binding.get("members", [])))} for binding in bindings]
 
 

@@ -4,7 +4,7 @@ Cloud Identity answers 403, "(or it may not exist)", both for a group that the c
 (docs/traps.md). So a 403 never means that something is absent.
 
 The roster lists all direct and indirect members. Cloud Identity searches nested groups itself in its Enterprise and
-Premium editions, and answers 403 in the others. There the nested groups are listed one by one, each only once, so that
+Premium editions, and answers 403 in all other editions. In these, the nested groups are listed one by one, each only once, so that
 a group that contains itself causes no loop. An expired membership does not count. Sources: Cloud Identity's reference
 of `searchTransitiveMemberships`, `checkTransitiveMembership` and `memberships.list`.
 """
@@ -111,7 +111,7 @@ class CloudIdentityGroups:
 
 @contextmanager
 def _as_manager(group: str) -> Iterator[None]:
-    """Replace the error of a group that refused access by one that says what an administrator must do; others pass unchanged."""
+    """Replace an access-denied error about the group by an error that says what an administrator must do. Other errors pass unchanged."""
     try:
         yield
     except AccessDeniedError as error:

@@ -73,7 +73,7 @@ class IapSignIn:
         return self.subject_of(token, self._clock.now())
 
     def assertion(self, headers: Mapping[str, str]) -> str:
-        """Return the signed header's value, not yet verified. Raise `NotSignedInError` unless there is exactly one."""
+        """Return the signed header's value, not yet verified. Raise `NotSignedInError` unless there is exactly one such header."""
         return _token_of(headers)
 
     def subject_of(self, assertion: str, at: datetime) -> UserEmail:
@@ -154,8 +154,8 @@ class _KeySource:
     def key(self, key_id: str) -> str | None:
         """Return the key with that id; None if there is none.
 
-        An unknown id fetches the keys again, because they are rotated. That happens at most once a minute, because
-        anybody can make up an id.
+        An unknown id fetches the keys again, because Google rotates them. The keys are fetched at most once a minute,
+        because anybody can send a made-up id.
         """
         with self._lock:
             now = self._clock.monotonic_s()

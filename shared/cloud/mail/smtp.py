@@ -109,9 +109,9 @@ class SmtpServer:
         return ["SMTPUTF8", *(["BODY=8BITMIME"] if not content.isascii() else [])]
 
     def _name(self, connection: smtplib.SMTP, recipients: list[str]) -> int:
-        """Send the recipients to the server, and return the number of those that it refused.
+        """Send the recipients to the server, and return the number of refused recipients.
 
-        Raise `NotAcceptedError` if it refused all.
+        Raise `NotAcceptedError` if the server refused all of them.
         """
         with _as(Trouble.RECIPIENT):
             answers = [connection.rcpt(address)[0] for address in recipients]
@@ -134,7 +134,7 @@ class SmtpServer:
 
 
 def _demand(answer: tuple[int, bytes], trouble: Trouble, *, is_unsure: bool = False) -> None:
-    """Raise an error unless the answer is a completion: its first digit decides, as RFC 5321 (4.2.1) has it."""
+    """Raise `NotAcceptedError` unless the answer's first digit is 2, which means completion (RFC 5321, 4.2.1)."""
     if answer[0] // 100 != _DONE:
         lasts = answer[0] // 100 == _NEVER
         raise NotAcceptedError(trouble, f"the mail server said {answer[0]}", lasts=lasts, is_unsure=is_unsure)
@@ -142,9 +142,9 @@ def _demand(answer: tuple[int, bytes], trouble: Trouble, *, is_unsure: bool = Fa
 
 @contextmanager
 def _as(trouble: Trouble, *, is_unsure: bool = False) -> Iterator[None]:
-    """Turn an error of the block into an error of this kind.
+    """Turn an error of the server, the connection or TLS in the block into `NotAcceptedError` with this `trouble`.
 
-    The server's text is left out, because it contains addresses.
+    The server's text is left out, because it may contain addresses.
     """
     try:
         yield

@@ -60,8 +60,8 @@ class MonitoringActivity:
 
         Raise an error if Monitoring does not answer: the use of all instances is then unknown.
 
-        A CPU sample is the greatest value within five minutes. A counter that the project does not have is treated as
-        one without points.
+        A CPU sample is the greatest value within five minutes. A counter that the project does not have counts as
+        a counter without points.
         """
         ids = _ids(notebooks)
         cpu = self._series(CORES, _RATE, ids, window, now)
@@ -73,7 +73,7 @@ class MonitoringActivity:
     ) -> Mapping[str, tuple[Sample, ...] | None]:
         """Return samples by instance id, in bytes per second: at each moment the greatest of the rates of network in, network out and disk.
 
-        Return None if no metric has points.
+        A value is None if no metric has points for that instance.
         """
         found = [self._series(metric, _RATE | _BY_VM, _ids(notebooks), window, now) for metric in TRANSFERS]
         return {n.ref.instance_id: _greatest([series.of(n.gce_instance_id) for series in found]) for n in notebooks}

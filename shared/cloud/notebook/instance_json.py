@@ -180,7 +180,7 @@ def observed(raw: InstanceJson) -> ObservedNotebook:
 
 
 def _reported(health: Mapping[str, Any]) -> datetime | None:
-    """Return the time of the report: `last_updated` in recorded answers, `updated` in Google's documents."""
+    """Return the time of the report: `last_updated` in recorded answers, `updated` in Google's documents. None if there is no valid time."""
     with suppress(ValueError):
         return parse_time(str(health.get("last_updated") or health.get("updated")))
     return None

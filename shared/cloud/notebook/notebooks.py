@@ -1,8 +1,8 @@
 """The adapter to Workbench instances through the Notebooks API v2.
 
-Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, restoring and
-`unreachable`. It silently drops unknown fields, and its import costs a third of a second. Tests compare its calls with
-these (tests/adapters/test_oracles.py).
+Plain authorised REST. The official client 1.18.0 does not know managed end-user credentials, newer GPUs, the method
+`restore`, and the field `unreachable`. It silently drops unknown fields, and its import costs a third of a second. Tests
+compare its calls with those of this adapter (tests/adapters/test_oracles.py).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class WorkbenchNotebooks:
         )
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation on this instance. The filter's syntax is not documented, so the filtering is done here."""
+        """Return the newest operation on this instance, None if there is none. The filter's syntax is not documented, so the filtering is done here."""
         path = f"/v2/projects/{self._project}/locations/{ref.zone}/operations"
         found: list[OperationRef] = []
         token = ""
@@ -151,7 +151,7 @@ class WorkbenchNotebooks:
         return self._operation_ref(raw)
 
     def start(self, ref: InstanceRef) -> OperationRef | None:
-        """Start the instance and return the operation."""
+        """Start the instance and return the operation, never None."""
         return self._started(f"/v2/{self._name(ref)}:start", Verb.START, what=f"start {ref.instance_id}")
 
     def stop(self, ref: InstanceRef) -> OperationRef | None:
@@ -160,11 +160,11 @@ class WorkbenchNotebooks:
         return self._started(path, Verb.STOP, what=f"stop {ref.instance_id}", missing_is_done=True)
 
     def reset(self, ref: InstanceRef) -> OperationRef | None:
-        """Restart the instance and return the operation."""
+        """Restart the instance and return the operation, never None."""
         return self._started(f"/v2/{self._name(ref)}:reset", Verb.RESET, what=f"reset {ref.instance_id}")
 
     def resize(self, ref: InstanceRef, disk: str, size_gb: int) -> OperationRef | None:
-        """Make a disk larger and return the operation; `disk` is "boot" or "data"."""
+        """Make a disk larger and return the operation, never None; `disk` is "boot" or "data"."""
         raw = self._clients.json("notebooks").call(
             "POST",
             f"/v2/{self._name(ref)}:resizeDisk",
@@ -199,7 +199,8 @@ class WorkbenchNotebooks:
     def restore(self, ref: InstanceRef, snapshot: str) -> OperationRef | None:
         """Restore the data disk and return the operation, never None.
 
-        The API deletes the disk and makes a new one from the snapshot. The call has no request id.
+        The API deletes the disk and makes a new one from the snapshot. The call has no request id. Raise `PermanentError` if the instance or
+        the snapshot is missing.
         """
         raw = self._clients.json("notebooks").call_or_none(
             "POST",
@@ -227,7 +228,7 @@ class WorkbenchNotebooks:
         )
 
     def _started(self, path: str, verb: Verb, *, what: str, missing_is_done: bool = False) -> OperationRef | None:
-        """Send a custom method without arguments and return its operation, without waiting for it."""
+        """Send a custom method without arguments and return the operation; None for a missing instance if `missing_is_done`."""
         ask = self._clients.json("notebooks")
         raw = (ask.call_or_none if missing_is_done else ask.call)("POST", path, body={}, what=what)
         return None if raw is None else self._begun(raw, verb)

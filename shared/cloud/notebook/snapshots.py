@@ -44,9 +44,10 @@ class ComputeSnapshots:
     def create(self, name: str, source: InstanceRef, labels: Mapping[str, str]) -> None:
         """Start a snapshot, stored in the region of the disk.
 
-        By default it would be stored anywhere on the continent, which may be another jurisdiction.
+        By default it would be stored anywhere on the continent, which may be another jurisdiction. An existing snapshot of that name is not
+        an error if it carries our labels. Raise `NotOursError` if it does not, and `PermanentError` if the disk is missing.
 
-        The call is the disk's method, not the snapshots' one, so that a 404 can only mean a missing disk. The permissions are the same.
+        The call is `disks.createSnapshot`, not `snapshots.insert`, so that a 404 can only mean a missing disk. The permissions are the same.
         """
         disk = f"zones/{source.zone}/disks/{data_disk_of(source.instance_id)}"
         body = {
@@ -80,7 +81,7 @@ class ComputeSnapshots:
     def delete(self, name: str) -> None:
         """Delete the snapshot; a snapshot that is missing or being deleted is not an error.
 
-        Raise `BusyError` for one that is being created.
+        Raise `BusyError` for a snapshot that is being created.
         """
         try:
             self._clients.json("compute").call_or_none("DELETE", self._path(name))

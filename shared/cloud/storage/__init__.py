@@ -1,1 +1,1 @@
-"""The adapters to objects in our buckets."""
+"""The adapters to the objects in Benchkeeper's buckets."""

@@ -2,9 +2,9 @@
 
 Entries about users without a record that this bucket refuses are kept in the bucket of records (`shared.domain.record.kept_cuts`).
 
-The functions' accounts may create, read and list there, never delete; so nothing can be overwritten. Each call is sent
-once: while the bucket refuses, or does not answer, no call is made for a while, so that a broken audit does not delay
-passes.
+The functions' accounts may create, read and list objects in that bucket, but never delete, so nothing can be overwritten.
+Each call is sent once. After a refusal, or without an answer, no call is made for a while, so that a broken audit does
+not delay passes.
 """
 
 from __future__ import annotations

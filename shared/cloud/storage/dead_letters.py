@@ -80,7 +80,7 @@ class PubSubDeadLetters:
                 yield replace(row, place=_place(listed))
 
     def _listed(self, bucket: str, start: str, end: str) -> Iterator[Listed]:
-        """Return the objects of one bucket by name; "" is the bucket of records, where an earlier version stored dead letters.
+        """Yield the objects of one bucket by name; "" is the bucket of records, where an earlier version stored dead letters.
 
         A missing bucket has no objects: an installation that was not deployed again has no bucket for dead letters yet.
         """
@@ -171,7 +171,7 @@ def _moment(at: datetime) -> str:
 
 
 def _second(at: datetime) -> str:
-    """Return the first part of a name: names of this second do not sort before it, and names of earlier seconds do."""
+    """Return the lower bound, in the order of names, of the dead letters sent in this second or later."""
     return _moment(at)[:15]
 
 

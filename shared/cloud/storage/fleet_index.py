@@ -69,9 +69,9 @@ class _Kept(Generic[T]):
         self._value: T | None = None
 
     def read(self) -> T | None:
-        """Return the current value by one call, whose answer is empty if nothing changed.
+        """Return the current value by one call, whose answer is empty if nothing changed; None if there is no object.
 
-        The first read blocks other threads.
+        While one thread reads, other threads get the cached value at once; without a cached value they wait.
         """
         if not self._lock.acquire(blocking=self._value is None):
             return self._value
@@ -197,22 +197,22 @@ class StorageFleetIndex:
         self._notes: _Kept[PackedNotes] = _Kept(clients, "index/notes.json.gz", PackedNotes.read, alone=True)
 
     def fleet(self) -> FleetSnapshot | None:
-        """Return the list by one call."""
+        """Return the list by one call; None if there is none yet."""
         return self._fleet.read()
 
     def about(self) -> FleetAbout | None:
-        """Return the list without rows by one call; two after an upgrade from a version without that object."""
+        """Return the list without rows by one call, None if there is none; two calls after an upgrade from a version without that object."""
         found = self._about.read()
         if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
             found = FleetAbout(replace(whole, rows=()), None)
         return found
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of a month by one call, or without a call if the process has them."""
+        """Return the lines of a month, None if none are stored, by at most one call: the process keeps them."""
         return self._months.month(month)
 
     def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
-        """Return the user's lines in a month by one call, or without a call if the process has the month.
+        """Return the user's lines in a month, None if the month is not stored, by at most one call.
 
         Other users' lines are not parsed.
         """
@@ -227,7 +227,7 @@ class StorageFleetIndex:
         return self._months.draft(month, taken_at)
 
     def notes(self) -> Notes | None:
-        """Return the notes by one call."""
+        """Return the notes by one call; None if there are none yet."""
         found = self._notes.read()
         return None if found is None else found.of_all()
 
@@ -237,7 +237,7 @@ class StorageFleetIndex:
         return None if found is None else found.for_tables()
 
     def notes_about(self, user_key: UserKey) -> Notes | None:
-        """Return the user's notes by one call; the notes of other users are not parsed."""
+        """Return the user's notes by one call, None without notes; the notes of other users are not parsed."""
         found = self._notes.read()
         return None if found is None else found.of(user_key)
 
@@ -296,7 +296,7 @@ def _of_our_version(content: Any) -> Any:
 class _FleetReader:
     """A reader of lists that reuses a row object of the previous list if the row's line is unchanged.
 
-    Between two sweeps few rows change. So two lists in memory at the same time need little more than one. Not
+    Between two sweeps few rows change. Two lists in memory at the same time therefore need little more memory than a single list. Not
     thread-safe: `_Kept` calls it under its lock.
     """
 

@@ -75,7 +75,7 @@ class StorageGuard:
                 yield found
 
     def slot(self, source: str, window: str, number: int) -> Slot | None:
-        """Return the slot by one read of its metadata."""
+        """Return the slot by one read of its metadata; None if it is missing or its metadata cannot be read."""
         listed = self._clients.bucket().look(_slot_name(source, window, number), what="look at a slot")
         found = _slot(listed) if listed is not None else None
         return found[1] if found is not None else None
@@ -86,7 +86,7 @@ class StorageGuard:
         self._clients.bucket().delete(name, expected=slot.generation, what="free a slot")
 
     def claim(self, source: str, window: str, number: int, holder: UserKey, *, expected: Slot | None) -> bool:
-        """Claim the slot by one conditional write."""
+        """Claim the slot by one conditional write; return False if another process was quicker."""
         written = self._clients.bucket().write(
             _slot_name(source, window, number),
             b"",
@@ -100,7 +100,7 @@ class StorageGuard:
     def sizes(self) -> FleetSizes | None:
         """Return the sizes, cached for five minutes.
 
-        If a read fails, return the last sizes read, if any: an unreadable size does not mean zero.
+        None if the sizes are missing or damaged. If a read fails, return the last sizes that were read, or else raise the error.
         """
         now = self._clock.monotonic_s()
         with self._lock:
@@ -134,7 +134,7 @@ class StorageGuard:
         return sizes
 
     def write_sizes(self, sizes: FleetSizes) -> None:
-        """Write the sizes by one call; the last write wins, because each contains all users."""
+        """Write the sizes by one call; the last write wins, because every write counts all users."""
         content = {"everybody": sizes.everybody, "profiles": dict(sizes.profiles), "groups": dict(sizes.groups)}
         self._clients.bucket().write(
             _SIZES, json.dumps(content, ensure_ascii=False).encode(), what="write the sizes of the fleet"
@@ -283,7 +283,7 @@ class StorageSeats:
         yield from ((group, found.get(_digest(group), Seats())) for group in groups)
 
     def take(self, group: str, number: int, holder: UserKey, *, expected: Seat | None) -> int | None:
-        """Take the seat by one conditional write."""
+        """Take the seat by one conditional write and return its generation; None if another process was quicker."""
         return self._write(group, number, holder, 0 if expected is None else expected.generation)
 
     def free(self, group: str, seat: Seat) -> None:
@@ -309,7 +309,7 @@ class StorageSeats:
     def spending(self, group: str) -> Spending | None:
         """Return the sum by one read of its object's metadata, cached for a minute.
 
-        Return None for a damaged one, which the next sweep replaces.
+        Return None if the sum is missing or damaged; the next sweep writes it again.
         """
         now, known = self._clock.monotonic_s(), self._spending.get(group)
         if known is not None and now - known[0] < _SEATS_KEEP_S:

@@ -141,8 +141,8 @@ class MonthDraft:
     def write(self) -> None:
         """Store the lines of the month, then the sums of all months, by three calls.
 
-        One more call deletes the month that is now older than the last thirteen. A conflict about the sums is retried once; after another
-        one the sums stay as the other writer left them, and the next sweep of the month stores them.
+        One more call deletes the month that is now older than the last thirteen. A conflict about the sums is retried once; after a
+        second conflict, the sums stay as the other writer left them, and the next sweep of the month stores them.
         """
         self._pack()
         content = b"".join((*self._parts, self._gzip.compress(b"}}"), self._gzip.flush()))

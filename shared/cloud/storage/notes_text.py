@@ -164,7 +164,7 @@ _MOST_AT_ONCE = 64 * 2**20
 def _part(raw: bytes, name: str, value: Raw) -> tuple[int, int]:
     """Return start and end of the named value in the text; (0, 0) if there is none.
 
-    An equal value at another place serves as well.
+    If an equal text occurs elsewhere, its position may be returned: the content is the same.
     """
     part, at = memoryview(value), 0
     while (at := raw.find(f'"{name}":'.encode(), at)) >= 0:
@@ -176,16 +176,13 @@ def _part(raw: bytes, name: str, value: Raw) -> tuple[int, int]:
 
 
 def _size_in(packed: bytes) -> int:
-    """Return the uncompressed size, which the end of a gzip file holds.
+    """Return the uncompressed size by the last four bytes of a gzip file, at most `_MOST_AT_ONCE`.
 
-    So the text is unpacked into one block of memory.
+    With this size as the buffer, the text is unpacked into one block of memory.
     """
     return min(max(int.from_bytes(packed[-4:], "little"), 1), _MOST_AT_ONCE)
 
 
 def _interned(values: dict[str, V]) -> dict[UserKey, V]:
-    """Return the values by keys that are the same objects as those of the list's rows.
-
-    This saves two hundred thousand copies.
-    """
+    """Return the mapping with interned keys, the same objects as in the rows of the list: no key is in memory twice."""
     return {UserKey(sys.intern(key)): value for key, value in values.items()}

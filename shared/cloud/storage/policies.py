@@ -140,7 +140,10 @@ class StoragePolicies:
         return tuple(found)
 
     def load(self) -> PolicyInForce | None:
-        """Return the policy in force by one read, without the cache."""
+        """Return the policy in force by one read, without the cache; None if there never was one.
+
+        Raise `PermanentError` if this process has read it before and it is gone.
+        """
         found = self._read(_CURRENT)
         if found is None:
             with self._lock:
@@ -178,7 +181,7 @@ class StoragePolicies:
         return tuple(sorted((each for each in found if each is not None), key=lambda each: (each.at, each.digest)))
 
     def proposal(self, digest: str) -> Proposal | None:
-        """Return the proposal by one read."""
+        """Return the proposal by one read; None if there is none."""
         return self._object(f"{_PROPOSED}{digest}", proposal_from_json)
 
     def propose(self, proposal: Proposal) -> None:
@@ -190,7 +193,7 @@ class StoragePolicies:
         self._clients.bucket().delete(f"{_PROPOSED}{digest}", what="withdraw a proposed policy")
 
     def approved(self, digest: str) -> Approved | None:
-        """Return the approved list by one read."""
+        """Return the approved list by one read; None if there is none."""
         return self._object(f"{_APPROVED}{digest}", approved_from_json)
 
     def approve(self, approved: Approved) -> None:
@@ -198,7 +201,7 @@ class StoragePolicies:
         self._write(f"{_APPROVED}{approved.digest}", approved_to_json(approved))
 
     def rejected(self, digest: str) -> Noted | None:
-        """Return the rejection by one read."""
+        """Return the rejection by one read; None if there is none."""
         return self._object(f"{_REJECTED}{digest}", noted_from_json)
 
     def reject(self, noted: Noted) -> None:
@@ -206,7 +209,7 @@ class StoragePolicies:
         self._write(f"{_REJECTED}{noted.digest}", noted_to_json(noted))
 
     def deployed(self, digest: str) -> Noted | None:
-        """Return the deployment by one read."""
+        """Return the deployment by one read; None if there is none."""
         return self._object(f"{_DEPLOYED}{digest}", noted_from_json)
 
     def note_deployed(self, noted: Noted) -> None:

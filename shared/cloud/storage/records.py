@@ -60,7 +60,7 @@ class StorageRecords:
         self._clients = clients
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """Return the record by one read, and one more for each pointer on the way."""
+        """Return the record by one read, and one more for each pointer on the way; None if there is no object."""
         key = user_key
         for hop in range(_MAX_HOPS + 1):
             parsed, generation = self._read(key)
@@ -75,7 +75,7 @@ class StorageRecords:
         raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
 
     def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
-        """Return the parsed content of the object and its generation; None for both if there is no object. By default the live version."""
+        """Return (parsed content, generation), by default of the live version. Without an object both are None; for invalid JSON the content is."""
         found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
         if found is None:
             return None, None
@@ -163,7 +163,7 @@ class StorageRecords:
         self._write(user_key, content, metadata=_POINTER, generation=generation)
 
     def _write(self, user_key: UserKey, content: dict[str, Any], *, metadata: dict[str, str], generation: int) -> int:
-        """Write the object if it is still at that generation (0: missing), and return the new one. Raise `ConflictError` otherwise."""
+        """Write the object if it is still at that generation (0: missing), and return the new generation. Raise `ConflictError` otherwise."""
         written = self._clients.bucket().write(
             _name(user_key),
             json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
@@ -217,7 +217,8 @@ class StorageRecords:
     def claim_due(self, part: int, holder: str) -> DueClaim | None:
         """Claim the part by one conditional write, then read and return the claim in force.
 
-        It is ours, too, if an earlier write succeeded but its answer was lost.
+        The claim in force names this holder, too, if a first write succeeded but its answer was lost. Return None if the claim was
+        released meanwhile.
         """
         name = _claim_name(part)
         self._clients.bucket().write(
@@ -258,7 +259,7 @@ def _claim(listed: Listed) -> DueClaim | None:
 
 
 def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
-    """Return the record of this key, or the key that a pointer leads to. `DamagedRecordError` and `NewerRecordError` name the key."""
+    """Return the record of this key, or the key that a pointer leads to. Raise `DamagedRecordError` or `NewerRecordError` with the key."""
     if isinstance(parsed, dict) and parsed.get("version") == _POINTER_VERSION:
         try:
             return parse_user_key(str(parsed.get("moved_to")))
@@ -314,7 +315,7 @@ class StorageGroupBooks:
     def current(self, *, fresh: bool = False) -> GroupBook:
         """Return the book, cached for five minutes.
 
-        If a read fails, return the last book read, if any: an unreadable book does not mean an empty one.
+        If a read fails, return the last book that was read, or else raise the error: an unreadable book does not mean an empty book.
         """
         with self._lock:
             kept = self._kept
@@ -329,7 +330,7 @@ class StorageGroupBooks:
             return kept[1]
 
     def load(self) -> StoredBook:
-        """Return the book by one read; an empty book if none was written yet."""
+        """Return the book by one read; an empty book if none was written yet. Raise `PermanentError` for a damaged book."""
         found = self._clients.bucket().get(_BOOK, what="read the group book")
         if found is None:
             return self._keep(StoredBook(GroupBook(), 0))
@@ -344,7 +345,7 @@ class StorageGroupBooks:
         return self._keep(StoredBook(book, found.generation))
 
     def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
-        """Write the book by one conditional write."""
+        """Write the book by one conditional write; raise `ConflictError` if another process wrote first."""
         written = self._clients.bucket().write(
             _BOOK,
             json.dumps(groups.to_json(book), separators=(",", ":"), ensure_ascii=False).encode(),

@@ -38,7 +38,7 @@ class StorageRosters:
     def load(self, kind: RosterKind) -> StoredRoster:
         """Return the memory by one read.
 
-        A damaged memory is an error: without it, absence from a roster proves nothing.
+        Raise an error for a damaged memory: without the memory, absence from a roster proves nothing.
         """
         found = self._clients.bucket().get(f"{_PREFIX}{kind.value}", what=f"read roster {kind.value}")
         if found is None:
@@ -46,7 +46,7 @@ class StorageRosters:
         return StoredRoster(_decoded(_STATES, found.content, kind.value), found.generation)
 
     def save(self, kind: RosterKind, state: RosterState, *, expected: StoredRoster) -> None:
-        """Write the memory by one conditional write."""
+        """Write the memory by one conditional write; raise `ConflictError` if another process wrote first."""
         what = f"write roster {kind.value}"
         written = self._clients.bucket().write(
             f"{_PREFIX}{kind.value}", encode(state), expected=expected.generation, what=what
@@ -71,7 +71,7 @@ class StorageRosters:
         self._clients.bucket(self._inbox).write(f"{DROPPED}{name}", raw, content_type=kind, what="drop a roster")
 
     def report(self, kind: RosterKind) -> RosterReport | None:
-        """Return the report by one read."""
+        """Return the report by one read; None if it is missing or damaged."""
         return self._optional(_REPORTS, f"{kind.value}-report")
 
     def write_report(self, kind: RosterKind, report: RosterReport) -> None:
@@ -103,7 +103,7 @@ class StorageRosterFile:
         return RosterKind.EMPLOYEES
 
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:  # noqa: ARG002 - the file does not depend on them
-        """Return the roster in the newest file; None if there is no file."""
+        """Return the roster in the newest file; None if there is no file. Raise `RosterRefusedError` for a faulty or changing file."""
         newest = self._newest()
         if newest is None:
             return None

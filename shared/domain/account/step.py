@@ -127,7 +127,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
 def _groups(
     record: UserRecord, account_id: AccountId, account: AccountSeen, scene: Scene
 ) -> tuple[UserRecord, list[Action]]:
-    """Return the record and the actions that put the account into the profile's group and take it out of all others.
+    """Return the record and the actions that put the account into the profile's group and take it out of all other groups.
 
     If a membership could not be read, the change is requested anyway: a repeated change does no harm.
     """

@@ -133,7 +133,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
 
 
 def _is_to_be_dated(row: RecordRow, profile: Profile) -> bool:
-    """Return True for a stopped notebook without a date of dormancy, because the profile's limit is newer."""
+    """Return True for a stopped notebook without a next pass whose profile has a dormancy limit: a pass must plan its warnings."""
     is_at_rest = row.power is Power.STOPPED and row.power_settled and row.reason in {Reason.STOPPED, Reason.IDLE}
     is_free = row.next_attempt_at is None and not row.on_hold and row.former is None
     return profile.idle.dormant_after is not None and is_at_rest and is_free
@@ -206,7 +206,7 @@ class Comparisons:
 
     Notebooks are alike if three things hold. They have the same shape (`SeenNotebook`) and service account. Their rows have the same
     profile, cost centre and origin. The user's label and the owner are as they should be. Such notebooks have the same differences.
-    A notebook of a user with a personal service account is compared separately.
+    A notebook of a user with a personal service account is compared for that user alone.
     """
 
     def __init__(self) -> None:
@@ -267,8 +267,8 @@ class Stray(Struct, frozen=True, kw_only=True):
 class StrayCheck:
     """The search for orphans: it compares the listings with the rows, one by one.
 
-    It reports instances with our labels but without a record, in another zone than the record's, or with only our name.
-    It also reports snapshots with our labels that no record names, because they cost money. Predecessors are known.
+    It reports instances with our labels but without a record, instances in another zone than the record's, and instances with our name only.
+    It also reports snapshots with our labels that no record names, because they cost money. A predecessor in a record is no orphan.
     """
 
     def __init__(
@@ -374,7 +374,7 @@ class Census:
 
 
 class LongestWaits:
-    """The longest current waits: of a user for an environment, and of one for its end. Each is counted from the message that caused it.
+    """The longest current waits for an environment and for the end of an environment, each counted from the message that caused it.
 
     Zero if nobody waits. Users who wait for a limit are not counted.
     """

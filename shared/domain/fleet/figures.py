@@ -1,4 +1,4 @@
-"""The figures of the manager's overview. A sweep counts row by row, so that the page needs no rows for it."""
+"""The figures of the manager's overview. A sweep counts them row by row and stores them, so that the page reads no rows."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> dateti
 
     Return None on a day without working hours, and for an owner who seldom comes.
 
-    It is the earliest arrival on the last five working days, if the owner came on at least three of them.
+    The expected time is the earliest arrival on the last five working days, if the owner came on at least three of them.
     """
     today = day_of(hours, now)
     if today.weekday() not in hours.days:

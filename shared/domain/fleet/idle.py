@@ -222,9 +222,9 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
 
 
 def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[datetime | None, Reason]:
-    """Return the last moment of activity with its kind: `now` if the instance is busy at present.
+    """Return (the last moment of activity, its kind); the moment is `now` if the instance is busy at present.
 
-    Return None if nothing was seen.
+    Return (None, `IDLE`) if nothing was seen.
     """
     working = _work_now(activity, policy, now)
     if working is not None:
@@ -233,9 +233,9 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the last moment at which the instance was used. Unlike `last_sign`, the start of the machine does not count.
+    """Return the last moment at which the instance was used; None if no use was seen.
 
-    JupyterLab's server counts its own start as activity, and a machine that boots computes and loads data.
+    Other than in `last_sign`, the start does not count: JupyterLab's server counts its own start, and a booting machine computes.
     """
     if activity.started_at is None:
         return last_sign(activity, policy, now)[0]
@@ -366,7 +366,7 @@ def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, begin: datet
 def _judge_blind(
     activity: Activity, policy: IdlePolicy, now: datetime, *, last: datetime | None, missing: list[str]
 ) -> IdleVerdict:
-    """Return the verdict for a blind instance: keep; after `max_blind` stop, if a warning was sent in time.
+    """Return the verdict for a blind instance: keep it, warn its user before `max_blind` is over, and stop it `warn_before` after that or later.
 
     Any later sign of work restarts the count.
     """

@@ -1,6 +1,6 @@
 """The savings and the side effects of idle stops by day (UTC).
 
-Sweeps count them. Administrators see rounded values, because the true ones are not known exactly. Pure.
+Sweeps count them. Pages show them rounded (`about`), because they are estimates. Pure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class IdleDay(Struct, frozen=True, kw_only=True):
 class IdleSaving(Struct, frozen=True, kw_only=True):
     """The sum of the days since `since`.
 
-    It has the stopped hours, the most that they would have cost, and the hours of profiles without a price.
+    `hours` are the stopped hours, `cost` is the most that the hours of profiles with a price would have cost, and `unpriced_hours` are
+    those of all other profiles. `stops`, `kernels` and `unknown` are sums of the same counts of `IdleDay`.
     """
 
     since: date
@@ -49,9 +50,9 @@ class IdleSaving(Struct, frozen=True, kw_only=True):
 
 
 class IdleCount:
-    """A counter of one sweep.
+    """The counter of one sweep: notebooks that the idle rule stopped earlier, and stops made by this sweep.
 
-    It counts the notebooks that are stopped by the idle rule, row by row, and the stops made by this sweep.
+    `add` counts a row of the listing, `add_stop` a stop.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,8 @@
-"""The report that a VM writes about itself (config/vm/reporter.py): its valid content, how long it counts, and what sweeps remember of it.
+"""The report that a VM writes about itself (config/vm/reporter.py).
 
-Pure. The owner may be root on the VM, so a report is not trusted: it can only keep the instance running, and only for
+This module reads and checks a report, and decides how long it counts and which of its values sweeps remember. Pure.
+
+The owner may be root on the VM, so a report is not trusted: it can only keep the instance running, and only for
 `max_busy` after the last sign of use that was observed from outside.
 """
 
@@ -40,9 +42,9 @@ class Work(StrEnum):
 class Report(Struct, frozen=True, kw_only=True):
     """A report of a VM. None: the VM did not report the value, or the value is impossible.
 
-    `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report, `cores` are CPU cores in use,
-    `gpu` is a share of 1, `killed` counts processes that were killed for lack of memory since the start, `disk` is the fill of the home
-    disk in percent.
+    `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report. `busy` counts the busy kernels
+    among all `kernels`. `cores` are CPU cores in use, `gpu` is a share of 1, `killed` counts processes that were killed for lack of
+    memory since the start, `disk` is the fill of the home disk in percent.
     """
 
     at: datetime | None = None
@@ -63,7 +65,10 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
-    """A fresh report of a boot: `up` seconds after the machine's start, the time was `at`. Later reports are dated by it, so that the VM's clock does not matter."""
+    """The reference for dating the reports of one boot: `at` is our time when the machine had been up for `up` seconds.
+
+    Later reports of the boot are dated by their own `up`, so that the VM's clock does not matter.
+    """
 
     boot: str
     up: int
@@ -76,7 +81,8 @@ class Reported(Struct, frozen=True, kw_only=True):
     `at` is the time of the last fresh report, from the boot `boot` of the machine, and `work` the work that it names.
     `worked_at` is the last time of work that any report names. `outside_at` is the last sign of use from outside, from
     which the bound counts. `keeps` is True if only the reports prevented a warning or a stop. `killed_at` is the time
-    at which `killed` was first seen to have grown.
+    at which `killed` was first seen to have grown. `anchor` dates reports (`Anchor`); the other fields are those of the last
+    fresh report.
     """
 
     at: datetime
@@ -134,7 +140,10 @@ def report_of(raw: object) -> Report | None:
 
 
 def _of(part: Any, first: str, second: str, at: datetime | None) -> tuple[int | None, int | None, float | None]:
-    """Return both counts of a part and the age of its last activity. A plain number is read as the first count."""
+    """Return (count `first`, count `second`, seconds since the last activity) of a part of a report; None for each invalid or missing value.
+
+    A part that is a plain number has only the first count.
+    """
     if not isinstance(part, dict):
         return _whole(part, _COUNT), None, None
     age = _number(part.get("age"), 0, _LONGEST_S)

@@ -65,8 +65,8 @@ class Reading(Struct, frozen=True, kw_only=True):
 
     `people` maps the address to the person's groups: of the roster of groups those that were read (`covers`), of
     employees those that HR's file names, or None if the file has no groups. `numbers` are HR's person numbers. `others`
-    counts the members who do not belong to this organization, and service accounts. `version` identifies the file, if
-    it is one.
+    counts the members who do not belong to this organization, and service accounts. `version` identifies the file
+    of employees; it is empty for a roster of groups.
     """
 
     kind: RosterKind
@@ -106,7 +106,10 @@ class RosterState(Struct, frozen=True, kw_only=True):
         return None if known is None else frozenset(self.groups[place] for place in known)
 
     def smallest(self, now: datetime) -> int:
-        """Return the smallest number of people with which a reading is accepted at `now` without an operator. One missing person is always accepted, even in a team of five."""
+        """Return the smallest number of people with which a reading is accepted at `now` without an operator.
+
+        One missing person is always accepted, even in a team of five.
+        """
         since = (now - WEEK).date().isoformat()
         highest = max([self.count, *(peak.count for peak in self.peaks if peak.day >= since)])
         return min(-(-highest * SMALLEST_PERCENT // 100), max(highest - 1, 0))

@@ -137,9 +137,9 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
 
 
 def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> datetime | None:
-    """Return the requested time.
+    """Return the requested time; None if the request names none.
 
-    If it exceeds the longest allowed time only by the usual difference between clocks, return the longest.
+    A time that exceeds the longest allowed time by no more than clocks usually differ becomes the longest allowed time.
     """
     profile = catalog.profiles.get(record.spec.profile or "")
     if until is None or profile is None:

@@ -38,7 +38,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 class WaitingPerson(Struct, frozen=True, kw_only=True):
     """A user whose cut waits, as the index of waiting users has it.
 
-    `undoable_done` is True if the notebook is already stopped and the rest of the cut waits.
+    `ref`, `cause`, `source` and `since` are those of the waiting cut, `steps` its effects on the user. `undoable_done` is True if the
+    notebook is already stopped and the other effects wait.
     """
 
     user_key: UserKey

@@ -1,6 +1,6 @@
-"""The effect of a message on a user's record, as one line, for `messages replay`, from the record before and after.
+"""The comparison of a user's record before and after a message: the kind of change, and the change as one line of text.
 
-Pure.
+The preview of a replay (`benchkeeper messages replay`) shows both. Pure.
 """
 
 from __future__ import annotations

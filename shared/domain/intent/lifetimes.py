@@ -1,8 +1,8 @@
 """The lifetime of a user's data once the user has no resources any more: `retention.personal_data`. Pure.
 
 Statements that end access must be kept for longer (R7), because a late joiner message would otherwise give access
-again. So a record is not deleted but *reduced*: to its key and to the statements that take something away, each with
-its time and without its id, which others chose. Address, history, profile, cost centre and everything that was granted
+again. So a record is not deleted but *reduced* to its key and to the statements that take something away. Each statement
+keeps its time and loses its id, because the sender chose the id. Address, history, profile, cost centre and everything that was granted
 are removed.
 """
 
@@ -102,7 +102,9 @@ def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
 
 
 def reduced(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the part of a tombstone that must stay: the key, the time, and the facts that end access.
+    """Return the part of a tombstone that must stay: the key, the end of entitlement, and the facts that end access.
+
+    The links to the present and the earlier holder of the address stay, and so do rejected claims.
 
     A reduced record is returned unchanged.
     """

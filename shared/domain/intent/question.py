@@ -65,7 +65,7 @@ def event_ref(source: str, event_id: str) -> str:
 
 
 def same_person_ref(predecessor: UserKey) -> str:
-    """Return the ref of the question if an address's present holder is the earlier holder."""
+    """Return the ref of the question whether the present holder of an address is the same person as the earlier holder."""
     return ref_of("same-person", predecessor)
 
 
@@ -75,7 +75,7 @@ def handover_ref(handover: Handover) -> str:
 
 
 def hold_ref(hold: Hold) -> str:
-    """Return the ref of a hold: another reason, or another start, is another hold."""
+    """Return the ref of a hold. A hold with another reason or another start time has another ref."""
     return ref_of("hold", hold.reason, hold.since.isoformat())
 
 
@@ -103,7 +103,7 @@ def is_rejected(known: Iterable[Rejected], *, ref: str, event: str, said_at: dat
 
 
 def is_other_person(record: UserRecord) -> bool:
-    """Return True if an operator said that the address's present holder is not the earlier one."""
+    """Return True if an operator stated that the present holder of the address and the earlier holder are two people."""
     return record.predecessor is not None and any(
         each.ref == same_person_ref(record.predecessor) for each in record.rejected
     )

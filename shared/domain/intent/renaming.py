@@ -123,7 +123,7 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
     """Return (the record that stays, the record that gives way).
 
-    The record that owns something stays, otherwise that of the old address.
+    The record that owns resources stays; if neither does, the record of the old address. Raise `UnsupportedMessageError` if both do.
     """
     if not owns_something(new):
         return old, new
@@ -210,7 +210,7 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
 
 
 def confirmed(record: UserRecord) -> Renamed | None:
-    """Return the waiting change as a confirmed one; None if none waits."""
+    """Return the waiting change as a confirmed event; None if none waits."""
     waits = record.rename
     if waits is None:
         return None
@@ -244,7 +244,7 @@ def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
 def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: datetime) -> UserRecord:
     """Return the record without the waiting change that an operator rejected.
 
-    The same object if no change or another change waits.
+    Return the same object if no change or another change waits.
     """
     waits = record.rename
     if waits is None or rename_ref(waits) != ref:

@@ -74,7 +74,7 @@ def with_restore(record: UserRecord, snapshot: str, catalog: Catalog, now: datet
 def with_undo(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime) -> UserRecord:
     """Return the record with a request to undo the last restore; the same object while exactly that is under way.
 
-    Raise `RefusedError` if there is nothing to undo: no restore, an expired one, or a later one than the request meant.
+    Raise `RefusedError` if the files from before the last restore are gone, or if the request is about an earlier restore.
     """
     under_way, last = pending(record), undoable(record, now)
     is_same = under_way is not None and under_way.snapshot == snapshot

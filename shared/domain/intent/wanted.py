@@ -36,7 +36,7 @@ _KEPT = frozenset({Cause.KEPT_IN, Cause.CUT_WAITS})
 def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the limited groups that count a user.
 
-    They are all limited groups of which the user is a member, even if another group entitles the user.
+    These are all limited groups of which the user is a member, even if another group entitles the user. A leaver counts in none.
 
     A user whose cut waits, or was a mistake, counts as before: the environment is still there.
     """
@@ -51,7 +51,7 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
 def paid_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the groups with a monthly limit that pay for a user.
 
-    For a leaver, the groups that paid before, because the leaver's costs count in that month.
+    For a leaver, return the groups that paid before, because the leaver's costs count in that month.
     """
     budgeted = policy.catalog.budgeted
     if not budgeted:

@@ -319,9 +319,8 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason:
 def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRecord:
     """Return the record whose running notebook is to be restarted.
 
-    The same object while a requested restart is pending.
-
-    Raise `RefusedError` for a notebook that does not run.
+    Return the same object while a requested restart is pending. Raise `RefusedError` for a notebook that does not run, and for a user who
+    is not entitled.
     """
     entitled(record, catalog)
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)

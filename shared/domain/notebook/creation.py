@@ -1,4 +1,4 @@
-"""The creation of an instance: its spec, its zone, and what must exist first."""
+"""The planning of an instance's creation: its spec, the choice of a zone, and the wait after a failed attempt."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def held(record: UserRecord, scene: Scene) -> Step | None:
 def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
     """Return the wait after a failed create, start, restore or change.
 
-    It is short for a transient failure, and a day for one that a person must fix.
+    The wait is short for a transient failure, and a day for a failure that a person must fix.
     """
     attempts, spread_by = record.status.attempts, record.user_key
     match error:
@@ -178,7 +178,7 @@ def zones_left(record: UserRecord, policy: Policy) -> list[str]:
 
 
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
-    """Return a step that creates the record's instance, in its zone or the next one.
+    """Return a step that creates the record's instance, in its zone or in the next zone.
 
     The step waits if a prerequisite is missing.
     """

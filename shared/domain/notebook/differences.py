@@ -243,7 +243,7 @@ def _image(image: VmImage) -> str:
 def _enough(have: Disk | None, want: Disk) -> str | None:
     """Return the disk as a text, or the wanted disk's text if the type is equal and the size sufficient.
 
-    None if the disk was not read.
+    Return None if the disk was not read.
 
     A larger disk counts as the wanted one, because a disk is never made smaller.
     """

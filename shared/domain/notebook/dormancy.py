@@ -58,7 +58,7 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
 def _unused_since(record: UserRecord, now: datetime) -> datetime:
     """Return the time since which the notebook is unused, according to the record.
 
-    That is the last use before an idle stop, or else the stop.
+    This is the last use before an idle stop, or else the time of the stop; `now` if neither is known.
     """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     reason = record.spec.power_reason

@@ -1,7 +1,7 @@
 """The instance of a user who is not entitled: stopped at once, files saved, kept for the retention, then deleted.
 
-The order is that of R9: access ends first, data ends last. The other ends of access (the account, templates, clusters)
-are planned separately, so that a failure of one does not block the others.
+The order is that of R9: access ends first, data ends last. The steps that end access in other ways (account, templates, clusters)
+are planned separately, so that a failure in one step does not block another.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def _is_elsewhere(record: UserRecord, notebook: ObservedNotebook) -> bool:
 
 
 def _with_source(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
-    """Return the record with another snapshot in place of a lost one.
+    """Return the record with the newest READY snapshot as the source of the files, if the snapshot of an earlier instance is lost.
 
-    Without any snapshot, only this disk still has data.
+    Without a READY snapshot, only the disk of this instance still has data.
     """
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     has_failed = isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.FAILED

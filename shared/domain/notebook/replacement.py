@@ -1,4 +1,4 @@
-"""The move of a user's files to another instance: a return after the retention, or a change that a patch cannot make.
+"""The move of a user's files to another instance. Needed for a user who returns after the retention, and for a change that a patch cannot make.
 
 To replace is: stop, save, create under the next name, restore, verify that the new instance was ACTIVE with the files, delete the
 predecessor. The user never has two running instances, and the predecessor stays until the new one holds everything.
@@ -130,9 +130,7 @@ def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[D
 def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
     """Return the record with the predecessor as the present instance again, because the replacement cannot be created.
 
-    Nothing was lost.
-
-    A remnant of the replacement takes the predecessor's field, to be deleted.
+    The predecessor still has all files. A remnant of the replacement takes the place of `former`, so that it is deleted.
     """
     former = record.status.notebook.former
     if former is None:  # the caller excludes this
@@ -164,7 +162,9 @@ def former_step(
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
     """Return the step for the predecessor: (record, actions, time until the next look, reasons).
 
-    `looked_at` is the predecessor that was observed; this same plan may have made another instance the predecessor.
+    The time is None if nothing is pending.
+
+    `looked_at` is the predecessor that was observed. It may differ from the record's, because this plan can make another instance the predecessor.
     """
     former = record.status.notebook.former
     seen = scene.seen.former

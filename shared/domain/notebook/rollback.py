@@ -114,7 +114,11 @@ def _begun(record: UserRecord, notebook: ObservedNotebook, now: datetime) -> Use
 
 
 def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the step if the snapshot to restore is missing: nothing was changed yet, or the other state is restored."""
+    """Return (record, step) if the snapshot to restore is missing.
+
+    If nothing was changed yet, the restore ends and the step is None. Otherwise the other of the two snapshots is restored; if that is
+    missing, too, the step asks for an administrator.
+    """
     if not rollback.is_hurt:
         return _ended(record, RestoreEnd.COPY_GONE, scene.now), None
     other = rollback.wish.snapshot if rollback.goes_back else rollback.before
@@ -129,7 +133,10 @@ def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tup
 def _save(
     record: UserRecord, rollback: Rollback, notebook: ObservedNotebook, scene: Scene
 ) -> tuple[UserRecord, Step | None]:
-    """Return the record with the present files saved, or the step on the way there. The machine is stopped first."""
+    """Return (record, step): the step stops the machine or saves the present files.
+
+    The step is None once the files are saved, and if the restore ends because they cannot be saved in time.
+    """
     if notebook.state is NotebookState.ACTIVE:
         # Not settled: it must end in a running notebook again.
         record = record.with_status(power_settled=False, saved_in="")
@@ -160,7 +167,10 @@ def _save(
 def _restore(
     record: UserRecord, rollback: Rollback, notebook: ObservedNotebook, scene: Scene
 ) -> tuple[UserRecord, Step | None]:
-    """Return the step that sends the restore. The restore needs both snapshots READY; if the disk may be broken, the snapshot to restore is enough."""
+    """Return (record, step): the step waits, stops the machine, or sends the restore.
+
+    The restore is sent once both snapshots are READY. If the disk may be broken, the snapshot to restore is enough.
+    """
     kept, target = _sight(rollback.before, scene), _sight(rollback.target, scene)
     if isinstance(kept, Unreadable):
         return record, _waiting(record, patience(record, kept.error, _LOOK_AGAIN))
@@ -223,7 +233,7 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 def _ended(record: UserRecord, end: RestoreEnd, now: datetime) -> UserRecord:
     """Return the record after the restore. The replaced files are kept for a week.
 
-    If none were replaced, an earlier restore can still be undone.
+    If this restore replaced no files, the restore before it can still be undone.
     """
     data = record.status.data
     rollback, last = data.rollback, data.restored

@@ -1,4 +1,4 @@
-"""The step for an instance that exists and is ours, by its state against the wanted state."""
+"""The planning step for an instance that exists and carries our labels: compare its state with the wanted state, and decide the actions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _GOING = frozenset({NotebookState.DELETED, NotebookState.UNSPECIFIED})
 
 
 def observed_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for an instance that was observed and is ours."""
+    """Return the step for an instance that was observed and belongs to this user."""
     record = _seen(record, notebook)
     state = notebook.state
     if state is not NotebookState.ACTIVE and state not in RESTING:

@@ -1,11 +1,11 @@
-"""The reasons for which a notebook waits: its turn in a rollout, a time at which it may be stopped, a seat. Pure.
+"""The waits of a notebook: for its turn in a rollout, for a time at which it may be stopped, for a seat. Pure.
 
-* The turn: the change that waits for it, its start, and the time at which it was observed to work.
-* The time at which a change may stop an environment that is perhaps in use.
-* The seat under the limits of the user's groups: until then, nothing is created or started.
+* In a rollout, a change that needs a stop waits for the user's turn. The record notes when the change began and when it worked.
+* A change stops a running environment only at the times that its profile allows.
+* Without a seat under the limits of the user's groups, nothing is created or started.
 
-Each wait is limited: a notebook that stays in transition for too long needs an administrator. For a leaver, it means
-that access is not cut yet. `notebook_step` applies it to each step.
+`watched` limits the time that a notebook may stay in transition, and then asks for an administrator. For a leaver, a notebook in
+transition means that access is not cut yet. `notebook_step` applies `watched` to each step.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def in_turn(
 
 
 def builds_by(policy: Policy, profile: str | None) -> Policy:
-    """Return the policy by which a new notebook is created: the last earlier one that knows the profile while a rollout is halted.
+    """Return the policy for creating a notebook: `policy`, or while a rollout is halted, the last earlier policy that has the profile.
 
     A joiner therefore does not get the change that has just failed.
     """
@@ -174,9 +174,9 @@ _CUT_WITHIN = timedelta(minutes=15)  # a stop takes a minute or two, and a creat
 
 
 def watched(step: Step, scene: Scene) -> Step:
-    """Return the step with the time since which the notebook has been in transition.
+    """Return the step with the time since which the notebook has been in transition noted in its record.
 
-    If that is too long, the step asks for an administrator.
+    If the transition takes too long, the step asks for an administrator.
     """
     record, notebook = step.record, scene.seen.notebook
     leaves = record.spec.presence is Presence.ABSENT
@@ -228,7 +228,7 @@ def _is_unsettled(record: UserRecord, notebook: ObservedNotebook) -> bool:
 def _since(record: UserRecord, first_seen: datetime) -> datetime:
     """Return the time since which a leaver's access should have been cut.
 
-    It is never a time at which the user was still entitled.
+    The result is never earlier than the end of entitlement.
     """
     return max(first_seen, record.spec.absent_since or first_seen)
 

@@ -11,7 +11,7 @@ Timelines of the fact `employment` hold joiners (True), leavers (False) and canc
 * A joiner that is an event, and a cancelled leave, end the leaves that were stated before. A leaver that is dated back counts as
   stated when it was published, so that it is never older than the statements it came after.
 * In a tie the leaver wins. A joiner that was still to come when a leaver was stated never takes effect. A leave that was still to
-  come when another leaver was stated is replaced by the other.
+  come when another leaver was stated is replaced by that later statement.
 """
 
 from __future__ import annotations
@@ -132,7 +132,10 @@ def next_employment_change(timeline: Timeline, now: datetime) -> datetime | None
 
 
 def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the newest leave that a joiner ended, so that the user was hired again; None if there is none. Cancelled leaves and conversions do not count."""
+    """Return the newest leave that a joiner ended, so that the user was hired again; None if there is none.
+
+    Cancelled leaves and conversions do not count.
+    """
     begun = [s for s in timeline if s.effective_at <= now]
     ended = [
         leave
@@ -152,10 +155,7 @@ def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime)
 
 
 def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
-    """Return the timeline without dominated statements.
-
-    For each of these, another one in effect has at least the same effect in every respect.
-    """
+    """Return the timeline without statements that a later one makes unnecessary (`_outdoes`), and at most `MAX_STATEMENTS` of them."""
     returned_from = leave_before_return(timeline, horizon)
     kept = [
         s
@@ -174,7 +174,7 @@ def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
 
 
 def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
-    """Return True if only the older leave forestalls a joiner that would have taken effect under the newer leave."""
+    """Return True if some joiner is forestalled by `older` but not by `newer`: without `older`, that joiner would take effect."""
     return any(
         _forestalled_by(older, joiner) and not _forestalled_by(newer, joiner)
         for joiner in timeline

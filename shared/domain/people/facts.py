@@ -243,7 +243,7 @@ class Facts(Struct, frozen=True):
         )
 
     def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
-        """Return the newest list of groups and its groups; if several lists have the same moment, the groups that are in all of them."""
+        """Return (the newest list of groups or None, its groups). Of several lists of the same moment, only the groups in all lists count."""
         newest = self.at(ROSTER, now)
         if newest is None:
             return None, frozenset()

@@ -130,7 +130,7 @@ def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EV
 
 
 def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
-    """Return the statement that decides at the horizon; it ends all older ones. A forestalled statement decides nothing."""
+    """Return the statement that decides at the horizon and ends all older ones; None if none is in effect. A forestalled statement never decides."""
     begun = sorted((s for s in timeline if s.effective_at <= horizon), key=Statement.rank, reverse=True)
     return next((s for s in begun if not any(other.forestalls(s) for other in timeline)), None)
 

@@ -46,7 +46,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a
     preview. While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones`
     are in order of preference. `tells`: messages to users are switched on, and nothing is deleted without a warning.
-    `template_context` changes whenever something other than a master would change a rendered template.
+    `template_context` changes whenever something other than a master would change a rendered template. `poll` is the time
+    between two looks at an operation. An operation or a transition of more than `stuck_after` needs an administrator. A
+    resource that is missing counts as gone after `confirm_absence_after`. `capacity_retry` is the wait after a stockout.
     """
 
     catalog: Catalog

@@ -93,9 +93,10 @@ class Scene(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """A half of a plan.
+    """The plan for one kind of resource.
 
-    It has the record after it, the actions, the condition that then holds, the time of the next look, and the reasons.
+    It has the record once the actions are started, the actions, the condition that then holds, the time until the next look (None:
+    nothing is pending), and the reasons.
     """
 
     record: UserRecord

@@ -111,9 +111,10 @@ class Basis(StrEnum):
 
 
 class Effect(Struct, frozen=True, kw_only=True):
-    """The effect of a change on one user.
+    """The effect of a change on one user: the kinds of effect (`steps`), and the parts of the policy from which they come (`parts`).
 
-    `cause` is the reason why the user is entitled or not, once the change is in force. `interrupts` is True if the
+    The groups and profiles are the entitling group and the profile before and after the change, "" for none. `basis` is the origin of
+    the hours behind the costs. `cause` is the reason why the user is entitled or not, once the change is in force. `interrupts` is True if the
     notebook runs now and is stopped for the change. Costs are for a month, None without a price; the cost is 0 for a
     user without access.
     """

@@ -86,7 +86,7 @@ def impact_of(effects: Iterable[Effect | None]) -> Impact:
 
 
 def differing(approved: Impact, now: Impact) -> tuple[Effect, ...]:
-    """Return the entries of `now` that the approved list does not have, or has differently. They are not approved."""
+    """Return the entries of `now` that the approved list does not have, or has differently: these are not approved."""
     agreed = {each.bound for each in approved.entries}
     return tuple(each for each in now.entries if each.bound not in agreed)
 

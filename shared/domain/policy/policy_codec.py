@@ -121,7 +121,7 @@ def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def plain(value: object) -> float | str | list[int]:
-    """Return a plain value for one that JSON cannot express. Use it as the `default` of `json.dumps`."""
+    """Return a plain value for a value that JSON cannot express; raise `TypeError` for an unknown type. Use as the `default` of `json.dumps`."""
     match value:
         case timedelta():
             return value.total_seconds()

@@ -198,7 +198,7 @@ def _of_dormancy(record: UserRecord) -> Iterator[Wanted]:
 
 
 def _access_of(record: UserRecord) -> str:
-    """Return the name of the present access: that of the end of the last one, or `first`."""
+    """Return a name for the present access: `after` the episode of the last end of access, or `first` if access never ended."""
     ends = [mail.episode for mail in record.status.mail.mails if mail.stage is Stage.ACCESS_ENDED]
     return f"after {max(ends)}" if ends else "first"
 

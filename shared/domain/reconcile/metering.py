@@ -3,7 +3,7 @@
 Pure; called at the end of each pass.
 
 A machine that was seen running counts from the moment at which the cloud accepted its create or start, until the cloud
-accepted its stop or deletion. If the call was not ours, the moment of the observation counts. A machine that could not
+accepted its stop or deletion. If Benchkeeper did not make that call, the moment of the observation counts. A machine that could not
 be observed keeps counting.
 """
 
@@ -160,11 +160,10 @@ def _disks(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> 
 
 
 def _profile_of(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> Profile | None:
-    """Return the profile by which this machine was built, because its price applies to the machine.
+    """Return the profile by which this machine was built, because its price applies; None if no configured profile fits the machine.
 
-    The record may want another profile next.
-
-    The wanted profile comes first, then that of the open line, then all others; those with the same data disk before the rest.
+    The record may already want another profile. Of several profiles that fit, one with the same data disk comes first; then the
+    wanted profile, that of the open line, and all others by name.
     """
     metering = (line.what.profile for line in record.status.meter.open if line.group == _NOTEBOOK)
     names = [record.spec.profile or "", *metering, *sorted(catalog.profiles)]
@@ -209,7 +208,7 @@ def _with_snapshots(meter: Meter, after: UserRecord, at: datetime) -> Meter:
 
 
 def _payer(meter: Meter, after: UserRecord) -> str:
-    """Return the profile to which snapshots are charged: the user's, or for a leaver the former one."""
+    """Return the profile to which snapshots are charged: the user's, or for a leaver the former profile."""
     known = (line.what.profile for line in meter.open if line.group == _SNAPSHOTS)
     return after.spec.profile or next(known, "")
 

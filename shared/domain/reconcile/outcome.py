@@ -1,4 +1,4 @@
-"""The step from the outcomes of a plan's actions to the record that is saved. Pure."""
+"""The update of a record by the outcomes of a plan's actions: operations, conditions, and the time of the next attempt. Pure."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Done(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """A call that the cloud refused or did not answer. `sent` is False if our own limits held the call back."""
+    """A call that the cloud refused or did not answer. `sent` is False if the guard held the call back."""
 
     error: BenchkeeperError
     sent: bool = True

@@ -99,9 +99,9 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
 
 
 def _wait_of_account(record: UserRecord, scene: Scene, identity: Step | None) -> dict[ConditionType, datetime]:
-    """Return the time of the next look at the account.
+    """Return the time of the next look at the account, by its condition; empty if no look is needed.
 
-    It is computed last, because the other halves may no longer need the account.
+    It is computed after the other parts of the plan, because these may no longer need the account.
     """
     if identity is None or identity.actions:
         return {}
@@ -140,7 +140,7 @@ def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord
 def _is_reached(record: UserRecord, notebook: Step) -> bool:
     """Return True if the state that the last news requested is reached.
 
-    That is a ready notebook, or one that was observed to be stopped.
+    The state is a ready notebook, or a notebook that was observed to be stopped.
     """
     is_to_run = record.spec.presence is Presence.PRESENT and record.spec.power is Power.RUNNING
     return notebook.condition is ConditionStatus.TRUE or (record.status.notebook.power_settled and not is_to_run)

@@ -194,10 +194,7 @@ def _is_newer(version: Any) -> bool:
 
 
 def _check(value: Any, raw: Any) -> None:
-    """Raise an error for two faults that `convert` accepts.
-
-    They are a missing field that every writer wrote, and a time that is not in UTC.
-    """
+    """Raise an error for two faults that `convert` accepts: a missing field that every writer wrote, and a time that is not in UTC."""
     match value:
         case None | str() | bool() | int() | float():
             return

@@ -1,4 +1,4 @@
-"""The copies of a user's files according to the record: those that can be restored, and the earliest time of the next one. Pure."""
+"""The copies of a user's files according to the record: those that can be restored, and the earliest time of the next copy. Pure."""
 
 from __future__ import annotations
 

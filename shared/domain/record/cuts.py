@@ -67,7 +67,10 @@ class SeatWait(Struct, frozen=True, kw_only=True):
 
 
 class Clearance(Struct, frozen=True, kw_only=True):
-    """A cut that may happen: `ref` is the cleared cut, "" for any; `by` is "slot", or the digest that was approved."""
+    """A permission for a cut, valid before `until`.
+
+    `ref` is the permitted cut, "" for any cut; `by` is "slot", or the digest of the approved list.
+    """
 
     ref: str
     by: str
@@ -75,7 +78,7 @@ class Clearance(Struct, frozen=True, kw_only=True):
 
 
 class KeptIn(Struct, frozen=True, kw_only=True):
-    """An operator's statement that this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` the list."""
+    """An operator's statement that this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` is that of the list."""
 
     ref: str
     by: str

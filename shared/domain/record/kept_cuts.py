@@ -1,9 +1,8 @@
-"""Cuts about users who have no record to write, kept while the audit refuses their entries.
+"""Calls that cut users whose records cannot be written, kept while the audit refuses their entries.
 
-A record is the outbox of its own history. A user without a record that can be written has an object of this kind below
-`audit-waiting/` in the bucket of records. The hourly sweep writes the entries, and removes the object after that. The
-call ids depend only on the content, so written entries are recognised, whichever process wrote them and wherever it
-crashed.
+Audit entries usually wait in the user's record. If the record is missing or cannot be written, they wait in an object of this kind, below
+`audit-waiting/` in the bucket of records. The hourly sweep writes the entries and then removes the object. The call ids depend only on
+the content, so written entries are recognised, whichever process wrote them and wherever it crashed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ KEPT = "audit-waiting/"
 
 
 class KeptCuts(Struct, frozen=True, kw_only=True):
-    """Calls about one user, made at one moment for one reason. `key` is the user's, or the pseudonym of an erased one."""
+    """Calls about one user, made at one moment for one reason. `key` is the user's key, or the pseudonym of an erased user."""
 
     key: str
     because: str
@@ -30,7 +29,7 @@ class KeptCuts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_intent(self) -> bool:
-        """Return True if this was kept before the calls; their outcomes are kept separately."""
+        """Return True if the object was written before the calls were made. Another object has their outcomes."""
         return all(call.state is CallState.ASKED for call in self.calls)
 
 

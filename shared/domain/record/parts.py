@@ -212,7 +212,7 @@ def last_warning(since: datetime, days: int = min(WARNED_BEFORE)) -> str:
 
 
 def warned_of(status: MailStatus, stage: Stage, since: datetime, now: datetime) -> bool:
-    """Return True if the last warning of that stage was sent, and the time named in it has passed."""
+    """Return True if the last warning of that stage was sent or its failure acknowledged, and the time named in it has passed."""
     mail = status.mail(stage, last_warning(since))
     named = mail.time("at") if mail is not None else None
     return mail is not None and mail.state in WAS_TOLD and (named is None or named <= now)

@@ -114,7 +114,7 @@ class Handover(Struct, frozen=True, kw_only=True):
 class Rejected(Struct, frozen=True, kw_only=True):
     """An operator's statement that a claim about this user is not true (`shared.domain.intent.question`).
 
-    `ref` names the claim, `event` the event that made it ("": none). `by` are the operators' keys, `digest` the question.
+    `ref` names the claim, `event` the event that made it ("": none). `by` are the operators' keys, `digest` is that of the question.
     """
 
     ref: str
@@ -188,8 +188,8 @@ class UserRecord(Struct, frozen=True, kw_only=True):
     def is_known_as(self, email: UserEmail) -> bool:
         """Return True if the address is or was this user's. Two addresses may have the same key, but a record belongs to only one user.
 
-        Records of earlier versions whose address changed did not keep the others, and an erased record has no address left. For both, any
-        address counts as known.
+        A record of an earlier version does not have its former addresses if the address changed, and an erased record has no address. For
+        both, any address counts as known.
         """
         if not self.email:
             return not self.waits_for_number
@@ -235,16 +235,17 @@ class LimitRow(Struct, frozen=True, kw_only=True):
 class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
-    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are names,
-    without those known to be lost, and `copies` likewise of those for the user; the copy that holds what is on the disk
-    is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
+    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are the names
+    of snapshots not known to be lost, `copies` the names of those that the user may restore; the copy with the present
+    content of the disk is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
     states of Spark clusters by template, "" before the first observation. `audit` is the end of the user's chain of
     audit entries, "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's
     meter as a text (`shared.domain.things.meter`), empty before the first line. `marked`: a message about the user
     could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it. `access_until`
     is the end of access by the newest statement, None for no end. `hold_reason` is the reason of the hold. `proved_at`
     is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are the zones that
-    had no machine for a waiting user, `sold_out_since` is the start of that wait.
+    had no machine for a waiting user, `sold_out_since` is the start of that wait. `reason` and `summary` are the reason and
+    message of the condition NOTEBOOK_READY. `busy`: an operation is under way. `settled`: a pass saw the wanted state.
     """
 
     user_key: UserKey
@@ -297,7 +298,7 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
-    """Return the time at which an unknown leaver was recorded; None for all other users.
+    """Return the time at which an unknown leaver was recorded; None for all other users, and once an operator has acknowledged it.
 
     For an unknown leaver, only a leave was ever stated.
 

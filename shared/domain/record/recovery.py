@@ -15,11 +15,11 @@ from shared.domain.things.identity import UserKey
 
 
 class NeverWritten(Struct, frozen=True):
-    """A user key without an object and without any older version of one."""
+    """The finding that there is no object for the user key, and no older version of an object."""
 
 
 class Intact(Struct, frozen=True):
-    """A live object that can be read: a record, or a pointer to a record."""
+    """The finding of a live object that can be read: a record, or a pointer to a record."""
 
 
 class Unrecoverable(Struct, frozen=True, kw_only=True):

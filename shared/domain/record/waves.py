@@ -228,9 +228,9 @@ def counts_of(standings: Iterable[Standing]) -> Counts:
 def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
     """Return the rollout after the gate: halted, in its next wave, done, or unchanged with the new counts.
 
-    The rollout halts if more than 2 % of the begun changes are not ready in time; in the first wave, if one is not. It goes on if at
-    least half of the users whose turn has come are done and few changes are under way. A user who works for days therefore does not
-    block it.
+    The rollout halts if more than 2 % of the begun changes are not ready in time, or any change of the first wave. The next wave opens
+    if at least half of the users whose turn has come are done and few changes are under way. A user who works for days therefore does
+    not block the rollout.
     """
     rollout = replace(rollout, counts=counts)
     if rollout.state is not RolloutState.OPEN:

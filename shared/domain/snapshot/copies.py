@@ -1,7 +1,7 @@
 """The step for the copies of an entitled user's files: requested copies are taken, and old ones are deleted.
 
-The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes them, and never
-requests one by itself. For a leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
+The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes the requested copies, and never
+requests a copy itself. For a leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def _is_of_another(snapshot: Snapshot, scene: Scene) -> bool:
 def _takeable(record: UserRecord, scene: Scene) -> NotebookState | None:
     """Return the state of an instance whose disk can be copied now.
 
-    Return None for one that is being changed, or whose files are being restored.
+    Return None for an instance that is being changed, or whose files are being restored.
     """
     notebook = scene.seen.notebook
     if not isinstance(notebook, ObservedNotebook) or _is_restoring(record):

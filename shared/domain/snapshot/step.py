@@ -285,7 +285,7 @@ def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
 def is_paused(record: UserRecord) -> bool:
     """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted.
 
-    Nothing is deleted either for a user who was stopped without an approval yet.
+    Return True as well for a user who was stopped while the approval of that cut is pending.
     """
     if record.is_undecided:
         return True

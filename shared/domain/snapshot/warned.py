@@ -15,7 +15,8 @@ from shared.domain.record.record import UserRecord
 def is_warned(record: UserRecord, scene: Scene) -> bool:
     """Return True if a leaver's files may be deleted.
 
-    That is the case if the mail server accepted the last warning, or an operator acknowledged a failed one.
+    The last warning must have been sent, or an operator must have acknowledged its failure, and the time named in the warning must have
+    passed. If messages are switched off, or the record has no address, no warning is needed.
     """
     since = record.spec.absent_since
     if not scene.policy.tells or since is None or not record.email:  # nobody can be told of a record without an address

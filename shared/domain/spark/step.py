@@ -1,6 +1,6 @@
 """The Spark half of a plan: requested clusters are created, all other clusters of the user are deleted.
 
-A template has one cluster, with one name, so there are never two at a time. A cluster that ended by itself (idle, too old) is
+A template has one cluster, with one name, so there are never two at a time. A cluster that Dataproc ended (idle, too old) is
 not created again. A failed cluster is removed, and Dataproc's message is kept for the user. A leaver loses all clusters.
 """
 
@@ -201,7 +201,7 @@ def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
 def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
     """Return the status of a cluster that is being created or changed.
 
-    Dataproc does not delete a cluster before that has ended.
+    Dataproc does not delete a cluster before its creation or change has ended.
     """
     known = look.known
     late = known.asked_at is not None and look.now - known.asked_at > look.scene.policy.stuck_after

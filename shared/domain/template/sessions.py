@@ -84,7 +84,7 @@ class RemoveSession(Struct, frozen=True, kw_only=True):
 
 
 class LeaveSession(Struct, frozen=True, kw_only=True):
-    """A report without a change: a template has one of our names but is not ours."""
+    """A report without a change: a template has one of Benchkeeper's names but not its label."""
 
     session_id: str
     because: str
@@ -123,7 +123,7 @@ def _listed(profile: Profile) -> Iterable[str]:
 
 
 def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
-    """Return all labels but the digest: the profile's own and ours. Sessions inherit the labels, which also appear on the bill."""
+    """Return all labels but the digest: the profile's and Benchkeeper's. Sessions inherit them, and the bill shows them."""
     ours = {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_PROFILE: offer.profile,

@@ -125,7 +125,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def workbench_timer(self) -> timedelta:
         """The time of Workbench's own idle timer.
 
-        It watches only kernels, so it is a fallback that acts later than our own rule.
+        Workbench's timer watches only kernels, so it is a fallback that acts later than the idle rule.
         """
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 

@@ -76,7 +76,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     `operation` names the create that was requested at `asked_at`. `tried_zones` are the zones that had no machines in
     this round (`AUTO_ZONE` among them); `offered_zones` are those that Google named as available then. Nothing is
     created before `not_before`. `seen_running_at` is the first observation of RUNNING after the latest request; if the
-    cluster is absent later, it ended by itself. `deleting`: its deletion was requested. `reason` and `message` are for
+    cluster is absent later, Dataproc ended it. `deleting`: its deletion was requested. `reason` and `message` are for
     people. `diagnosis` says why the last cluster is missing, and stays until the next start.
     """
 

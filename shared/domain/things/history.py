@@ -1,4 +1,4 @@
-"""The history of one user's environment, in time order. It is a part of the record, so that both always agree.
+"""The history of one user's environment, in time order: a part of the record, and written with it, so that both always agree.
 
 The record keeps the latest lines, and every line that is not copied out yet (`StoryLine.waits`): the history is the outbox of the
 audit (`shared.domain.record.audit`), which keeps all lines.

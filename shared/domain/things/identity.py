@@ -1,4 +1,4 @@
-"""A user's identity, and the names of the user's resources. Each address gets exactly one name, and no two addresses get the same.
+"""A user's identity, and the names of the user's resources. The names are computed from the address, with a hash of it.
 
 `UserEmail` is the normalised address. `UserKey` is the name that stands for it in labels, logs and object names. `InstanceId` is the
 id of the Workbench instance. Names are computed once and then kept in the record; no later code computes them again.
@@ -84,7 +84,7 @@ def next_holder_key(email: UserEmail, before: UserKey) -> UserKey:
 
 
 def parse_user_key(text: str) -> UserKey:
-    """Return a text from outside as a user key. Raise `InvalidMessageError` if it is not one."""
+    """Return a text from outside as a user key. Raise `InvalidMessageError` for any other text."""
     if not _KEY.fullmatch(text):
         raise InvalidMessageError(user_message=f"'{text}' is not a user key.", detail=f"bad user key {text[:80]!r}")
     return UserKey(text)

@@ -1,7 +1,7 @@
 """Values that are made at their first use, because most starts of a function have no use for them.
 
-A cold start is the wait of a user. Adapters whose module need not be imported and regular expressions that need not be compiled are a
-tenth of it (docs/benchmarks.md, Cold start).
+A user waits for a cold start. Importing adapters and compiling regular expressions only when they are used saves a tenth of its time
+(docs/benchmarks.md, Cold start).
 """
 
 from __future__ import annotations
@@ -39,6 +39,6 @@ class _Late:
 def late(make: Callable[[], T]) -> T:
     """Return a stand-in for what `make` returns, made at the first access to one of its attributes.
 
-    It is another object of another class: use its methods and attributes only.
+    The stand-in has another identity and class: use only the methods and attributes of what `make` returns.
     """
     return cast("T", _Late(make))

@@ -5,8 +5,8 @@ A line names the billed thing (`What`) and counts seconds. The line is closed, a
 they are read. A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are
 calendar months in UTC.
 
-`meter_text` makes it a part of the row that sweeps list, of at most 4,000 bytes: the digest of the prices, a space, and
-JSON: the moment of the beginning, closed lines and open lines as arrays.
+`meter_text` writes the meter for the row that sweeps list: the digest of the prices, a space, and a JSON array of the
+begin time (Unix seconds), the closed lines and the open lines. Closed lines are merged if the text exceeds 4,000 bytes.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def month_before(month: str) -> str:
 
 @lru_cache(64)
 def bounds_of(month: str) -> tuple[datetime, datetime]:
-    """Return the first moment of a month, and that of the next one."""
+    """Return the first moment of a month, and the first moment of the next month."""
     year, number = int(month[:4]), int(month[5:])
     start = datetime(year, number, 1, tzinfo=UTC)
     return start, start.replace(year=year + 1, month=1) if number == 12 else start.replace(month=number + 1)  # noqa: PLR2004
 
 
 def by_month(since: datetime, until: datetime) -> Iterator[tuple[str, int]]:
-    """Yield (month, seconds) of the time between two moments; nothing if there is none."""
+    """Yield (month, seconds) for each month between two moments; nothing unless `until` is after `since`."""
     while since < until:
         month = month_of(since)
         end = min(until, bounds_of(month)[1])
@@ -144,7 +144,7 @@ def bare(what: What) -> What:
 def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: datetime) -> Meter:
     """Return the meter after the group was found to be these (bare thing, quantity) since `at`; the same object if nothing changed.
 
-    `at` is moved to the last change of the group if it lies before it, so that no second is counted twice.
+    If `at` lies before the last change of the group, the time of that change is used instead, so that no second is counted twice.
     """
     wanted = list(things)
     kept: list[Open] = []
@@ -169,7 +169,7 @@ def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: d
 def changed(meter: Meter, change: Callable[[What], What], at: datetime, known: Sequence[Open]) -> Meter:
     """Return the meter with `change` applied to each open line.
 
-    It applies from `at` on to a line in `known`, otherwise from the line's beginning.
+    For a line in `known`, the change applies from `at` on; for any other line, from the line's beginning.
     """
     ended: list[Open] = []
     lines: list[Open] = []
@@ -297,7 +297,7 @@ _KINDS = {kind.value: kind for kind in MeterKind}
 
 
 def meter_text(meter: Meter) -> str:
-    """Return the text; empty for a meter without a line. If it would be too long, closed lines are merged further."""
+    """Return the meter as a text; empty for a meter without a line. If the text exceeds 4,000 bytes, closed lines are merged."""
     if not meter.lines and not meter.open:
         return ""
     text = _text(meter, meter.lines)

@@ -53,7 +53,7 @@ _STOPPED = {
 
 
 class PowerReason(Struct, frozen=True, kw_only=True):
-    """A cause, and for an idle stop or missing activity data the time since which that held.
+    """A cause. For an idle stop, `since` is the beginning of the time without use; for missing activity data, that of the time without data.
 
     For a record of an earlier version, it also has the text of that record.
     """

@@ -95,7 +95,7 @@ class Rollback(Struct, frozen=True, kw_only=True):
 
     `wish` is the request. `before` is the snapshot of the present files, "" until it is READY. `failures` counts failed
     attempts. `is_hurt`: an attempt failed after it began, so the disk may hold neither state, and one of the two
-    snapshots must be restored. `goes_back`: that one is `before`.
+    snapshots must be restored. `goes_back`: `before` is restored, not the requested copy.
     """
 
     wish: RestoreWish

@@ -1,4 +1,4 @@
-"""A helper for the product's own types. They are `msgspec.Struct`s, because classes of that kind are defined ten times as fast as dataclasses at a start."""
+"""A helper for the product's own types, which are `msgspec.Struct`s: at a start, these are defined ten times as fast as dataclasses."""
 
 from __future__ import annotations
 

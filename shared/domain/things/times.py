@@ -8,7 +8,7 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def zone_of(name: str) -> tzinfo:
-    """Return the time zone of that name of the IANA database, such as `Europe/Berlin`. Raise `ValueError`, `OSError` or `KeyError` for none.
+    """Return the time zone of that name of the IANA database, such as `Europe/Berlin`. Raise `ValueError`, `OSError` or `KeyError` for any other name.
 
     `zoneinfo` is imported late, because it would cost each cold start 2 ms, and few messages need it.
     """

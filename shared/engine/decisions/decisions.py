@@ -263,7 +263,7 @@ def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]],
 
 
 def author_of(current: PolicyInForce) -> frozenset[UserKey]:
-    """Return the users who may not decide about a rollout: the one who deployed it.
+    """Return the user who deployed the policy of a rollout and may not decide about the rollout; empty if unknown.
 
     That user can always deploy the earlier files instead.
     """
@@ -293,7 +293,7 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
 
 
 def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
-    """Return the users who may not decide about a configuration: the one who deployed it, and those whose access it changes.
+    """Return the users who may not decide about a configuration: the user who deployed it, and those whose access it changes.
 
     Users whose notebook is only changed or replaced may decide; otherwise nobody could approve a new image for
     everybody.

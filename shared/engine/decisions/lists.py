@@ -46,7 +46,10 @@ class Outcome(StrEnum):
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that counts. `subject` is the key of the deciding user. `concerned` is True if the decision affects that user, which is allowed only in a team of one."""
+    """A decision that counts.
+
+    `subject` is the key of the deciding user. `concerned` is True if the decision affects that user, which is allowed only in a team of one.
+    """
 
     waiting: WaitingDecision
     decision: Decision
@@ -67,10 +70,8 @@ def standing_of(
 ) -> Standing:
     """Return the state of a list.
 
-    One rejection is enough. An approval needs two votes, or one vote to which nobody objected for long enough.
-
-    Without `alone` one approval is never enough, however long it stands without objection. With a verified author one approval of
-    another user is enough; `approvers: 1` is a team of one, whose approval counts at once.
+    One rejection rejects the list. An approval needs the votes of `guard.approvers` users, or of one user if the author is known and
+    therefore another user. With `alone`, one vote is enough once nobody has objected for `guard.wait_alone`.
     """
     if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
         return Standing.REJECTED

@@ -82,7 +82,7 @@ def keep_policy(deps: Deps) -> Proposed:
 
 
 def _last_deployed(digest: str, deps: Deps) -> Noted | None:
-    """Return the later of this revision's own deployment and the noted deployment of files with that digest."""
+    """Return the last deployment of files with that digest: this revision's own or the noted one. None if neither is known."""
     noted = [deps.policies.deployed(digest), deps.deployed]
     return max((each for each in noted if each is not None and each.digest == digest), key=lambda e: e.at, default=None)
 
@@ -105,8 +105,8 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
     """Put a policy in force if it exceeds no limit; otherwise store it as waiting for approval. Idempotent.
 
     `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only
-    if it was deployed after the one in force. A waiting proposal is judged again if the policy in force has changed
-    since.
+    if it was deployed after the policy in force. A waiting proposal is judged again if the policy in force has changed
+    since. Raise an error if the object of the policy in force is missing, or if other processes keep changing it.
     """
     author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)
@@ -267,9 +267,9 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """Raise `RefusedError` if there are too few approvals by the guard in force.
+    """Raise `RefusedError` if another list was approved than the present one, or if the guard in force requires more approvals.
 
-    So a proposed guard cannot lower the number of approvals that it needs itself.
+    The guard in force decides, so that a proposed guard cannot lower the number of approvals for itself.
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(
@@ -293,7 +293,7 @@ def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Seque
     """Put the policy from before the rollout in force again; return None if another process was faster. Idempotent.
 
     The deployed policy is rejected first, so that no sweep proposes it again. Notebooks that were changed already are changed back, in
-    waves if they are many.
+    waves if they are many. Raise `RefusedError` if this program cannot read the earlier policy.
     """
     content = rollout.before
     try:
@@ -318,7 +318,10 @@ def take_back(current: PolicyInForce, rollout: Rollout, deps: Deps, *, by: Seque
 
 
 def reject(digest: str, deps: Deps, *, by: str) -> None:
-    """Reject a policy: it is not proposed again until the files change. Idempotent."""
+    """Reject a policy, so that it is not proposed again until the files change. Idempotent.
+
+    Raise `RefusedError` if the policy is in force already.
+    """
     current = deps.policies.load()
     if current is not None and current.digest == digest:
         raise _refused("This policy is in force already.", f"policy {digest} is in force")

@@ -66,7 +66,7 @@ def impact_of_policy(
 def impact_of_news(news: Sequence[News], deps: Deps) -> tuple[Judged, int]:
     """Return the impact of news on the users whom it is about, folded in order, and the number of unusable pieces.
 
-    All users are judged by the policy in force, without and with the news. Changes nothing.
+    These users are judged by the policy in force, without and with the news. Changes nothing.
     """
     policy, now = deps.policy, deps.clock.now()
     before: dict[UserKey, UserRecord] = {}
@@ -96,7 +96,7 @@ def _judged(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> Judg
 def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
     """Return the instances by zone and name.
 
-    Empty if they cannot be listed, because the records have the values from which they were built.
+    Return an empty mapping if they cannot be listed: the records have the values from which the instances were built.
     """
     try:
         return {(n.ref.zone, n.ref.instance_id): n for n in deps.notebooks.listing().notebooks}
@@ -106,7 +106,7 @@ def _instances(deps: Deps) -> dict[tuple[str, str], ObservedNotebook]:
 
 
 def _records(deps: Deps) -> Iterator[tuple[RecordRow, UserRecord]]:
-    """Yield all usable records; skip damaged and newer ones. Raise the error if a record cannot be read now."""
+    """Yield each usable record with its row; skip records that are damaged or of a newer program. Raise an error if a record cannot be read."""
 
     def read(row: RecordRow) -> tuple[RecordRow, UserRecord] | None:
         try:

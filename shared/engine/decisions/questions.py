@@ -142,7 +142,7 @@ def _claimed_by(record: UserRecord, deps: Deps) -> Stored | None:
 
 
 def _rename(answer: Answer, deps: Deps) -> Effect:
-    """Change the address on the same path as a change that the directory confirms."""
+    """Change the address as a confirmed `Renamed` event does. Return TWO, and change nothing, if both addresses own resources."""
     question = answer.question
     stored = load_mended(question.people[0], deps)
     if stored is None:
@@ -285,7 +285,8 @@ def _release(answer: Answer, deps: Deps) -> Effect:
 def _group(answer: Answer, deps: Deps) -> Effect:
     """Approve or reject the change of the group; then judge all users on the list again.
 
-    All users who lose access by it must be on the list: with a further user, it is another question.
+    Return DIFFERENT, and approve nothing, if a user who is not on the list would lose access, too. Raise `ConflictError` if other
+    processes keep changing the group book.
     """
     question, agreed = answer.question, answer.verdict is Verdict.APPROVE
     for _ in range(_TRIES):
@@ -362,7 +363,7 @@ def rename_question(record: UserRecord) -> Question | None:
 
 
 def same_person_question(old: UserRecord, new: UserRecord) -> Question | None:
-    """Return the question if an address's two holders are the same person; None if it does not arise or was answered."""
+    """Return the question whether an address's two holders are the same person; None if it does not arise or was answered."""
     if old.handover is None or new.predecessor != old.user_key or is_other_person(new):
         return None
     if not is_to_be_joined(old, new, handover_ref(old.handover)):

@@ -1,7 +1,7 @@
 """Dead letters: their attributes, how they are stored, their marks on records, their replay, and acknowledgements.
 
 `functions` writes and stores them, the CLI replays them. A replay takes the same path as a delivery, with the message's own id and time.
-So the rules of the facts make it safe: known news changes nothing, and newer news overrules older news. An operator acknowledges an
+It is therefore safe by the rules of the facts: known news changes nothing, and newer news overrules older news. An operator acknowledges an
 unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
 """
 
@@ -62,8 +62,8 @@ def attributes_for(
 ) -> dict[str, str]:
     """Return the attributes of a message for the dead-letter topic: the reason, the data for a replay, and the message's own attributes.
 
-    An attribute that would make it look like Pub/Sub's own forwarding is left out, and our attributes replace those of
-    the message.
+    An attribute that would make the message look like one that Pub/Sub forwarded is left out. Benchkeeper's attributes replace
+    attributes of the same names.
     """
     ours = {
         REASON: error.reason.value,
@@ -184,9 +184,9 @@ def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """The effect of one piece of news: the user, the effect in words, and the actions that would follow (dry runs only).
+    """The effect of one piece of news on `user`, in words (`text`). `user_key` is empty if the news is about no user.
 
-    `kind`, and the reasons of the plan, are given by dry runs only. `user_key` is empty if the news is about no user.
+    Only dry runs set the other fields: the kind of change, the actions that would follow, and the reasons of that plan.
     """
 
     user: str
@@ -313,7 +313,8 @@ def fold_one(
 
     Both are the same object if the record would not change.
 
-    `folded` has the records that earlier news of this replay changed.
+    `folded` has the records that earlier news of this replay changed. Raise `UnknownProfileError` for a profile that does not exist, and
+    what `targets` raises.
     """
     if isinstance(event, Renamed):
         found = [find(email, deps) for email in (event.user, event.new_user)]
@@ -340,7 +341,7 @@ def end_marks(row: LetterRow, deps: Deps) -> None:
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
-    """Note that an operator saw this leaver.
+    """Note that an operator has seen this unknown leaver.
 
     Return None if there is no record; `changed` is False if the user is not an unknown leaver.
 

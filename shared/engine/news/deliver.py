@@ -33,10 +33,10 @@ class Delivered(Struct, frozen=True, kw_only=True):
 def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) -> Delivered:
     """Fold all news of a message, then reconcile each user once: two pieces about one user are judged together.
 
-    Each piece is independent: one that cannot be used, or cannot be written now, does not stop the others. Raises only
-    while an intent is not durable yet, after everything else was done. A pass that fails later is logged and left to
-    the tick, which finds the wake-up that was saved with the intent. An unusable record raises too, after a leaver's
-    access was ended without it. Without `passes_now` all passes are left to the tick, for news of hundreds of people
+    A piece that cannot be used, or cannot be written now, does not stop the other pieces. Raise an error, after all other
+    work, if a piece could not be saved in a record; the message is then delivered again. A pass that fails later is logged and
+    left to the tick, which finds the wake-up that was saved with the news. Raise an error for an unusable record, too, after a
+    leaver's access was ended without the record. Without `passes_now` all passes are left to the tick, for news of hundreds of people
     from one sweep.
     """
     passes: dict[UserKey, Stored | None] = {}
@@ -81,7 +81,7 @@ def deliver(news: News, deps: Deps) -> UserKey | None:
 
 
 def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
-    """Fold one piece; return the keys of the users concerned, each with the record as written and whether a pass is due."""
+    """Fold one piece. Return (user key, record as written or None, True if a pass is due) for each user concerned."""
     match piece:
         case Woken():
             wishes = try_take_up(piece.user_key, deps)

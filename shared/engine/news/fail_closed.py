@@ -45,7 +45,11 @@ _ENDING = RESTING | {NotebookState.STOPPING, NotebookState.SUSPENDING, NotebookS
 
 
 class CutByLabel(Struct, frozen=True, kw_only=True):
-    """The result of one cut. `complete` is False while some resource could not yet be read, stopped or disabled."""
+    """The result of one cut, as texts for the log.
+
+    `stopped` are instances, `disabled` accounts, `unreachable` zones that could not be listed. `failed` names each resource that could
+    not be read, stopped or disabled.
+    """
 
     stopped: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -122,7 +126,7 @@ def cut_by_label(user_keys: Iterable[UserKey], deps: Deps, *, because: str = "")
 
 
 class _Call(Struct, frozen=True, kw_only=True):
-    """A call of a cut: the stop of an instance, or without one the disabling of an account."""
+    """A call of a cut: the stop of `instance`, or, if that is None, the disabling of the account `target`."""
 
     key: UserKey
     target: str
@@ -132,7 +136,7 @@ class _Call(Struct, frozen=True, kw_only=True):
 
 
 def _running(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call], list[str], frozenset[str]]:
-    """Return the stops that are to be made, the failures, and the zones that could not be listed."""
+    """Return (the stops to make, the failures as texts, the zones that could not be listed)."""
     try:
         listing = deps.notebooks.listing()
     except BenchkeeperError as error:
@@ -173,7 +177,7 @@ def _by_key(calls: Iterable[_Call]) -> dict[str, list[CutCall]]:
 
 
 def _owner(notebook: ObservedNotebook) -> UserKey | None:
-    """Return the owner of the instance by its label, or else by its name, because labels can be removed."""
+    """Return the owner by the instance's label, or else by its name, because labels can be removed; None if neither names a user."""
     label = notebook.labels.get(LABEL_USER, "")
     if notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY and label:
         return UserKey(label)
@@ -181,7 +185,7 @@ def _owner(notebook: ObservedNotebook) -> UserKey | None:
 
 
 def _enabled_accounts(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call], list[str]]:
-    """Return the accounts that are to be disabled, and the failures. If no profile has personal accounts, no call is made."""
+    """Return (the calls that disable accounts, the failures as texts). If no profile has personal accounts, no call is made."""
     if not any(profile.needs_account for profile in deps.policy.catalog.profiles.values()):
         return [], []
     calls, failed = [], []

@@ -25,7 +25,10 @@ MOST_LOOKED_AT = 200
 
 
 def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserKey, ...]:
-    """Store a message's news about groups in one write; return the users whose entitlement must be judged now. Safe to repeat."""
+    """Store a message's news about groups in one write; return the users whose entitlement must be judged now. Safe to repeat.
+
+    Raise `ConflictError` if other processes keep changing the group book.
+    """
     assigned = frozenset(each.group for each in deps.policy.catalog.assignments)
     for _ in range(_TRIES):
         stored = deps.books.load()

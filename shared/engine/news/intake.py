@@ -43,7 +43,8 @@ _TRIES = 8
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     """Fold one event into the record of its user; a cut may be about several records. Return an empty tuple if no user is concerned.
 
-    Raise `UnknownProfileError` for a profile that does not exist (poison), `KeyCollisionError` for a key that belongs to another user.
+    Raise `UnknownProfileError` for a profile that does not exist, `KeyCollisionError` for a key that belongs to another user, and
+    `ConflictError` if other processes keep changing a record.
     """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)
@@ -144,7 +145,8 @@ def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRec
 def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None, deps: Deps) -> list[Accepted] | None:
     """Write the record of the address's new holder, then the old record, which leads there. Return None if another process wrote first.
 
-    The redelivery repairs a crash between the two writes: the same split gives the same records.
+    The redelivery repairs a crash between the two writes, because the same split gives the same records. Raise `KeyCollisionError` if the
+    new holder's key is another user's.
     """
     now = deps.clock.now()
     deleted = handed_over(record, now)
@@ -224,7 +226,7 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Merge two holders if late news gives the earlier one HR's number of the later one; return an empty list if it does not.
+    """Merge two holders if late news gives the earlier holder the later holder's HR number; return an empty list if it does not.
 
     `record` is the earlier holder's record with the event folded in. The record that owns resources stays, and the other key becomes a
     pointer to it. If both own resources, nothing is merged, and the notice asks. The record that stays is written first, so that the
@@ -247,11 +249,11 @@ def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
-    """Give the user's record the new address and make the other key a pointer to it; or let the change wait.
+    """Give the user's record the new address and make the other key a pointer to it; or let the change wait for a confirmation.
 
     The record is written first, so that it has all statements made under the other address before the pointer replaces
-    that record. It is written even if it has them already: so if two simultaneous renames would lead to each other, one
-    of them fails on the generation. The redelivery repairs a crash between the two writes.
+    that record. If the other key has a record, this one is written even if its content is unchanged. If two simultaneous renames would make each key a
+    pointer to the other, one of the two writes then fails on the generation. The redelivery repairs a crash between the two writes.
     """
     changed = False
     for _ in range(_TRIES):

@@ -100,7 +100,10 @@ def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def _first(event: LifecycleEvent, free: list[UserEmail], deps: Deps) -> Target:
-    """Return the target for a record that does not exist yet. A cut of an address with a tag is about the address without it."""
+    """Return the target for a record that does not exist yet. A cut of a tagged address is about the address without the tag.
+
+    Raise `UnsupportedMessageError` for a cut in a domain that is not configured.
+    """
     email = event.user
     if is_cut(event):
         tagless = [form for form in free if "+" not in form.rpartition("@")[0]]
@@ -146,7 +149,7 @@ def _later_holders(event: LifecycleEvent, holders: list[Stored]) -> Iterator[Sto
 
 
 def _holders(stored: Stored, deps: Deps) -> list[Stored]:
-    """Return the successive holders of an address, beginning with this record."""
+    """Return the successive holders of an address, beginning with this record. Raise `PermanentError` if a holder's record is missing."""
     holders = [stored]
     while (handover := holders[-1].record.handover) is not None and len(holders) < _MAX_HOLDERS:
         following = load_mended(handover.to, deps, if_missing=True)
@@ -161,7 +164,7 @@ def _holders(stored: Stored, deps: Deps) -> list[Stored]:
 
 
 def _load(email: UserEmail, deps: Deps) -> Stored | None:
-    """Return the record under the address's key if it belongs to that address."""
+    """Return the record under the address's key; None if there is none, or if it does not belong to that address."""
     stored = load_mended(user_key_for(email), deps, if_missing=True)
     return stored if stored is not None and stored.record.is_known_as(email) else None
 

@@ -162,9 +162,9 @@ def _after(mail: Mail, error: NotAcceptedError, now: datetime) -> Mail:
 
 
 def _noted(stored: Stored, claimed: Mail, outcome: Mail, deps: Deps) -> str:
-    """Write the outcome into the newest record.
+    """Write the outcome into the newest record, and return it in words.
 
-    If that fails, the claim remains, and counts as unsure after a while.
+    If the write fails, the claim remains in the record, and counts as unsure after a while.
     """
     key = stored.record.user_key
     for _ in range(_TRIES):

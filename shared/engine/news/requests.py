@@ -226,7 +226,11 @@ def _fault_of_role(subject: UserEmail | None, kind: WishKind, deps: Deps) -> Fau
 
 
 class _Fold(Struct):
-    """An attempt to fold requests into the record as it was read; `faults` and `left` are reported once the record is written."""
+    """The function that folds requests into the record as it was read. `change_record` may call it several times.
+
+    After the last call, `faults` has the ignored requests by object name, each with its fault. `left` has the names of those left for the
+    next time, because the record remembers too many already.
+    """
 
     judged: list[_Judged]
     listed: frozenset[str]
@@ -257,7 +261,7 @@ class _Fold(Struct):
 
 
 def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
-    """Return why this record does not accept the request. A renamed or handed-over address may belong to another person by now."""
+    """Return why this record does not accept the request; None if it does. The subject's address may belong to another user by now."""
     if each.fault not in {None, Fault.LAPSED}:
         return each.fault
     if each.asked is not None and each.asked.kind in NEVER_OWN and is_about(record, each.subject):
@@ -273,7 +277,10 @@ def is_about(record: UserRecord, subject: UserEmail | None) -> bool:
 
 
 def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:
-    """Fold all requests by one conditional write, then remove their objects. After a crash in between, the record knows their ids."""
+    """Fold all requests by one conditional write, then remove their objects. Return None if there is no record.
+
+    After a crash between the two, the record knows the ids of the folded requests.
+    """
     fold = _Fold(judged, listed, deps)
     accepted = change_record(user_key, fold, deps, wakes=True)
     faults = fold.faults
@@ -311,7 +318,7 @@ def _refusal(asked: Asked, because: str, now: datetime) -> StoryLine:
 
 
 def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> UserRecord:
-    """Return the record with the request and its line in the history; the same object if nothing changes."""
+    """Return the record with the request and its history line; the same object if nothing changes. Raise `RefusedError` if not allowed."""
     now, by_person = deps.clock.now(), by == before.user_key
     if asked.kind is WishKind.RELEASE and before.hold is not None and deps.policy.guard.approvers > 1:
         raise RefusedError(
@@ -380,7 +387,10 @@ def ask_restore(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Acce
 
 
 def _direct(user_key: UserKey, asked: Asked, deps: Deps, *, by: str) -> Accepted | None:
-    """Write the record at once, on behalf of the operator. The wanted state is computed first, because assignments may have changed."""
+    """Write the record at once, on behalf of the operator `by`; return None if there is no record. Raise `RefusedError` if not allowed.
+
+    The wanted state is computed first, because assignments may have changed.
+    """
 
     def change(record: UserRecord) -> UserRecord:
         current = with_wanted(record, deps.policy, deps.clock.now())

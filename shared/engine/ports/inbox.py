@@ -53,7 +53,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     """A message that cannot succeed, with the reason and all data that a replay needs.
 
     `body` is what arrived, byte for byte; it is shorter than `size` if the message was too large to be kept whole.
-    `attributes` are all attributes of the message, ours among them. `topic` is the id of the topic it came on, empty if unknown.
+    `attributes` are all attributes of the message, including those that Benchkeeper added. `topic` is the id of the topic it came on, empty if unknown.
     """
 
     row: LetterRow

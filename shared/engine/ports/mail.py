@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class NotAcceptedError(BenchkeeperError):
     """The error of a mail that was not accepted. `lasts` is True if the same mail would be refused again.
 
-    `is_unsure` is True if it may have been accepted.
+    `is_unsure` is True if the server may have accepted the mail.
     """
 
     def __init__(self, trouble: Trouble, detail: str, *, lasts: bool = False, is_unsure: bool = False) -> None:

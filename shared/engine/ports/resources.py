@@ -42,7 +42,8 @@ class NotebookListing(Struct, frozen=True):
 class Notebooks(Protocol):
     """The Workbench instances.
 
-    A method that changes an instance does not wait. It returns the operation, or None if nothing had to be done.
+    A method that changes an instance does not wait for the end of the operation. It returns the started operation; None if nothing had
+    to be done.
     """
 
     def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
@@ -240,7 +241,7 @@ class Vm(Protocol):
 
 
 class ActivitySource(Protocol):
-    """The source of evidence of use."""
+    """The source of evidence of the instances' use, in practice Cloud Monitoring."""
 
     def read(self, notebooks: Sequence[Vm], window: timedelta, now: datetime) -> Mapping[str, Activity]:
         """Return a mapping from instance id to the evidence of use in the last `window`. Each value is computed when it is read.
@@ -253,7 +254,7 @@ class ActivitySource(Protocol):
     ) -> Mapping[str, tuple[Sample, ...] | None]:
         """Return the bytes per second over the network or to the disk in the last `window`, by instance id.
 
-        Return None if unknown.
+        A value is None if it is unknown.
         """
 
 

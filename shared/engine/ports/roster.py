@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RosterRefusedError(PermanentError):
     """The error for a roster that was read but must not be used.
 
-    `refusal` is the reason, `faults` are the places, one line each.
+    `refusal` is the reason, `faults` has one line for each fault in the file.
     """
 
     def __init__(self, refusal: Refusal, faults: Sequence[str], *, user_message: str, detail: str) -> None:
@@ -42,7 +42,7 @@ class RosterSource(Protocol):
     def read(self, groups: frozenset[str], now: datetime) -> Reading | None:
         """Return the whole roster, or None if there is none yet. `groups` are the assigned groups, `now` is the start of the read.
 
-        Raise `RosterRefusedError` for a faulty roster, and another of our errors if a part could not be read: a partial
+        Raise `RosterRefusedError` for a faulty roster, and another `BenchkeeperError` if a part could not be read: a partial
         roster is never returned.
         """
 
@@ -68,8 +68,9 @@ class ReportRow(Struct, frozen=True, kw_only=True):
 class RosterReport(Struct, frozen=True, kw_only=True):
     """The result of the last reading, for page and command line.
 
-    `refusal` is empty for an accepted one; `faults` are the places, one line each. `accepted_at` is the `as_of` of the
-    roster in use. `found` counts the differences by outcome; `rows` lists them.
+    `refusal` is empty for an accepted reading; `faults` has one line for each fault in the file. `accepted_at` is the `as_of` of the
+    roster in use. `found` counts the differences by outcome; `rows` lists them. `people` is the number of listed people, `others` that of
+    members who do not count, `smallest` the smallest accepted number. `is_first`: no roster was accepted before.
     """
 
     kind: str

@@ -43,7 +43,7 @@ def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> None:
     """Log a stop of a notebook although its user was told that it keeps running.
 
-    It was stopped from outside, or by Workbench's own timer.
+    The stop came from outside, or from Workbench's own timer.
     """
     now = deps.clock.now()
     until, cause = before.spec.keep_on_until, after.spec.power_reason.cause

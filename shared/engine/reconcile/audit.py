@@ -107,7 +107,7 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
     """Return a restored record with the end of its chain as the audit has it: entries were written since that version.
 
-    Unchanged if the audit cannot be read: the next entries then meet those objects, or show as a fork when the chain is verified.
+    Return the same record if the audit cannot be read: the next entries then meet those objects, or the check of the chain shows a fork.
     """
     alias, now = record.status.audit.alias, deps.clock.now()
     if not alias:
@@ -138,7 +138,7 @@ def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -
 
     Each user and day has a separate chain, found by one listing.
 
-    The key is that of the user, or the pseudonym of an erased one. Entries that the audit refuses are stored beside the
+    The keys of `cuts` are the users' keys, or the pseudonym of an erased user. Entries that the audit refuses are stored beside the
     records, and the hourly sweep writes them (`copy_kept_cuts`). If storing them fails, too, only the log has the
     calls, because the cut must not wait.
     """
@@ -164,7 +164,7 @@ def _keep_cuts(cuts: KeptCuts, why: BenchkeeperError, deps: Deps) -> None:
 
 
 def copy_kept_cuts(deps: Deps) -> None:
-    """Write the entries of cuts that the audit refused. The first that is still refused leaves the rest to the next sweep.
+    """Write the entries of cuts that the audit refused earlier. Once the audit refuses again, all remaining cuts wait for the next sweep.
 
     Safe to repeat: existing entries are recognised, and the object is removed last.
     """
@@ -190,7 +190,7 @@ def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
 def _is_noted(cuts: KeptCuts, deps: Deps, now: datetime) -> bool:
     """Return True if a chain of a day since the cut already has the entries.
 
-    The process then ended between entry and removal.
+    In that case, a process ended after it wrote the entries and before it removed the object.
     """
     ids, day = set(call_ids(cuts)), cuts.at.date()
     while day <= now.date():
@@ -247,9 +247,9 @@ def _copied(
     deps: Deps,
     now: datetime,
 ) -> tuple[UserRecord, tuple[StoryLine, ...], bool]:
-    """Copy the first of the waiting lines by one create.
+    """Copy `lines`, the first of the waiting lines, by one create.
 
-    Return the record with the new end of the chain, the lines that still wait, and whether another process had written that object.
+    Return (the record with the new end of the chain, the lines that still wait, True if another process had written that object).
     """
     chain, number = chained(lines, record, kept), record.status.audit.audited + 1
     alias = record.status.audit.alias

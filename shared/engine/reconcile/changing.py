@@ -1,4 +1,7 @@
-"""Manual changes of one user's record, by one conditional write; a pass follows soon."""
+"""The change of one user's record by one conditional write, which is tried again if another process wrote first.
+
+Called for messages, requests and commands. The caller decides whether a pass follows soon.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +66,8 @@ def change_record(
 ) -> Accepted | None:
     """Write a change of one user's record; return None if there is no record.
 
-    `change` returns the same object for no change. With `wakes`, a pass follows soon. With `mends`, a damaged record is
-    repaired first.
+    `change` returns the same object for no change, and is called again if another process wrote meanwhile. With `wakes`, a
+    pass follows soon. With `mends`, a damaged record is repaired first. Raise `ConflictError` after several lost writes.
     """
     for _ in range(_TRIES):
         stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)

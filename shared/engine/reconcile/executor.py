@@ -38,7 +38,7 @@ from shared.engine.reconcile.guard import check_room
 
 
 def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
-    """Carry out the plan's actions in order. A failed action does not stop the others: each is safe to try by itself."""
+    """Carry out the plan's actions in order. A failed action does not stop the actions after it, because each may be tried alone."""
     outcomes: list[tuple[Action, Outcome]] = []
     for action in plan.actions:
         sent = False

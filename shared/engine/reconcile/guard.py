@@ -164,8 +164,8 @@ def _has_room(
 def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) -> bool:
     """Claim or find one of the user's first places by name; return False if only a listing can tell.
 
-    An expired place is never claimed while the user could hold a later place, which a repeat must find. A user who holds a place found all
-    places before it taken, and a slot is removed no sooner than after two windows. So if a place is free, the user holds none after it.
+    A user who holds a place found all places before it taken, and a slot is removed no sooner than after two windows. So if a place is
+    free, the user holds no later one. An expired place is claimed only then, because a repeated call must find the user's own slot.
     """
     over: Slot | None = None
     for number in _places(holder, window, most=_UNSEEN if window.room > _LISTED else 1):
@@ -208,7 +208,7 @@ def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime
 
 
 def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ...], deps: Deps) -> bool:
-    """Claim a place of the window. If another process takes it first, list again, until no place is left."""
+    """Claim a place of the window; return False if it is full. Raise `ConflictError` if other processes keep taking places."""
     for _ in range(2 * window.room + 10):  # each round another process took a place; their number is limited
         place = _place(holder, window, slots, now := deps.clock.now())
         if place is None:
@@ -226,11 +226,10 @@ def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ..
 
 
 def tidy_slots(deps: Deps, now: datetime) -> int:
-    """Remove slots that have been over for as long as their window is long; return their number.
+    """Remove slots that were claimed at least two window lengths ago; return their number.
 
-    So a first try seldom finds a taken place.
-
-    Not sooner: a user may hold a later place because the first was taken. As long as that slot is held, the first place must not be free.
+    This keeps first places free. A slot is not removed sooner: while a user holds a later place because the first was taken, the first
+    place must not look free.
     """
     removed = 0
     for source, slot in deps.guard.all_slots():
@@ -243,7 +242,7 @@ def tidy_slots(deps: Deps, now: datetime) -> int:
 def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
     """Raise `GuardWaitsError` while too many environments are being created, or too many resources of leavers are being deleted.
 
-    Notebooks that nobody uses and that are put away are counted on their own. Creating a replacement and deleting the replaced instance
+    Deletions of unused notebooks that are put away have a limit of their own. Creating a replacement and deleting the replaced instance
     are not counted.
     """
     guard, now, own = deps.policy.guard, deps.clock.now(), record.status.notebook.instance_id
@@ -282,10 +281,10 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
 
 
 def _may_create(holder: UserKey, guard: GuardSettings, deps: Deps, now: datetime) -> bool:
-    """Claim a slot of the hour. Claim a slot of the day only if the user's first place of the hour is taken.
+    """Return True if the user has a slot of the hour for a creation, claimed now or before.
 
-    So a single joiner costs one write. In a flood only users who met a taken place claim slots of the day. So the flood ends after a
-    few times `day_factor`, not after exactly `day_factor` times the hour's room.
+    A slot of the day is claimed only if the user's first place of the hour is taken: a single joiner then costs one write. So in a flood,
+    the limit of the day is reached later than after exactly `day_factor` times the hour's room.
     """
     hour, day = _windows("create", guard.creations, guard)
     if hour.room > 0 and deps.guard.claim(

@@ -1,6 +1,6 @@
 """The lines of a user's history.
 
-They are incoming messages and requests, calls to the cloud with their outcomes, and changed conditions.
+This module writes a line for each message and request, each call to the cloud with its outcome, and each changed condition.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _seen_as(seen: Observed) -> dict[str, str]:
 def _caused_by(action: Action, record: UserRecord, story: Sequence[StoryLine]) -> tuple[str, str]:
     """Return the author of the call, and the event or request.
 
-    That is the last news or request, unless Benchkeeper itself stops an unused notebook.
+    The cause is the last news or request, except for an idle stop, which Benchkeeper itself causes.
     """
     if isinstance(action, StopInstance) and record.spec.power_reason.is_idle:
         return "benchkeeper idle sweep", ""

@@ -1,4 +1,4 @@
-"""The pass `reconcile(user)`, which makes the cloud match the record. Portal, CLI, sweeps and messages change the cloud only through it.
+"""The pass over one user, `reconcile`, which makes the cloud match the record. Page, CLI, sweeps and messages change the cloud only by it.
 
 A pass publishes the mails that are due. The record is the outbox: a mail that no process claims is published again by a
 later pass.
@@ -95,7 +95,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, th
 
     Use `thorough` after a listing showed a difference: then all resources are read. `stored` avoids the first read if
     the caller has just written the record. If another process writes in between, the pass is repeated on the newer
-    record: every action is safe to repeat, and the newer record decides.
+    record: every action is safe to repeat. Raise `ConflictError` if that happens several times in a row.
     """
     known: dict[str, StoryLine] = {}
     for _ in range(_TRIES):
@@ -195,10 +195,7 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
-    """Log, once each, the events on which metrics are based.
-
-    They are a failed operation, and the wanted state reached after news.
-    """
+    """Log the two events on which metrics are based, each once: a failed operation, and the wanted state reached after news."""
     operation = seen.operation
     if (
         isinstance(operation, OperationSeen)

@@ -26,7 +26,7 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 
 
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
-    """Load a record, or None, as `Records.load` does, after repairing a damaged object on the way.
+    """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
     With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a user
     who never had a record. Raise `DamagedRecordError` if no version can be read, `NewerRecordError` for a newer program's; both
@@ -62,9 +62,10 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
 
 
 def mend(user_key: UserKey, deps: Deps) -> bool:
-    """Restore the object of this key if it is damaged or gone. Return False if there never was one.
+    """Restore the object of this key if it is damaged or gone. Return False if there never was an object.
 
-    Safe to repeat and to run concurrently: the write is conditional, and the process that loses the race finds the winner's object.
+    Raise `DamagedRecordError` if no version can be read. Safe to repeat and to run concurrently: the write is conditional, and the
+    process that loses the race finds the winner's object.
     """
     found = deps.records.examine(user_key)
     match found:

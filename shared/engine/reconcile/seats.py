@@ -130,7 +130,7 @@ def _with(record: UserRecord, seats: tuple[str, ...], *, wait: SeatWait | None) 
 def _full(
     record: UserRecord, groups: Iterable[str], deps: Deps, now: datetime, *, claims: bool
 ) -> tuple[str, ...] | None:
-    """Claim a seat of each group, or of none; return the groups that are full for this user, None if that is unknown."""
+    """Claim a seat of each group, or none at all if a group is full. Return the groups that are full for this user; None if unknown."""
     asks = _Asking(record, deps, now)
     seen = {group: deps.seats.look(group) for group in groups}
     if not all(asks.is_counted(group, seats, claims=claims) for group, seats in seen.items()):
@@ -173,9 +173,9 @@ class _Asking(Struct, frozen=True):
         return self.now if wait is None else wait.since
 
     def is_counted(self, group: str, seats: Seats, *, claims: bool) -> bool:
-        """Return True if all members who had an environment before the limit have a seat: after it began, each needs a pass first.
+        """Return True if all members who had an environment when the limit was set have a seat. Each gets it in the first pass after that.
 
-        Reads the rows of all records until that is so, once for each set of limited groups.
+        Read the rows of all records at each call until that is the case; a mark then saves the reads for this set of limited groups.
         """
         policy = self.deps.policy
         mark = hashlib.sha256(" ".join(sorted(each.group for each in policy.catalog.limited)).encode()).hexdigest()[:16]
@@ -213,7 +213,7 @@ class _Asking(Struct, frozen=True):
             self.deps.seats.wait(group, SeatWaiter(holder=self.key, since=self.since, at=self.now))
 
     def claimed(self, group: str, seats: Seats) -> Seat | None:
-        """Return the seat that the user has now; None if there is no room."""
+        """Claim a seat and return it; None if there is no room. Raise an error if other processes keep taking seats."""
         for _ in range(_ROUNDS):
             if not self.has_room(group, seats):
                 return None
@@ -225,7 +225,7 @@ class _Asking(Struct, frozen=True):
 
 
 def _take(group: str, key: UserKey, deps: Deps) -> None:
-    """Take a seat for a user who has an environment, even if there is no room."""
+    """Take a seat for a user who has an environment, even if there is no room. Raise an error if other processes keep taking seats."""
     for _ in range(_ROUNDS):
         if _taken(group, deps.seats.look(group), key, deps) is not None:
             return
@@ -233,7 +233,7 @@ def _take(group: str, key: UserKey, deps: Deps) -> None:
 
 
 def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
-    """Take the user's own seat again, so that no sweep frees it as an old one, or the lowest free seat.
+    """Take the user's own seat again, so that no sweep frees it as outdated, or else take the lowest free seat.
 
     Return None if another process was quicker.
     """

@@ -42,9 +42,9 @@ class Copies:
 
 
 def take_copy(user_key: UserKey, deps: Deps) -> bool:
-    """Add a requested copy to the record, then make a pass, which takes it. Return True if a copy was requested.
+    """Add a requested copy to the record, then make a pass. Return True if the pass starts a copy.
 
-    After a crash, the tick continues.
+    After a crash between the two, the tick makes the pass.
     """
     accepted = change_record(
         user_key, lambda record: with_copy_asked(record, deps.policy, deps.clock.now()), deps, wakes=True

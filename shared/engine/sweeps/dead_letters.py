@@ -27,7 +27,11 @@ _SETTLE = timedelta(minutes=5)  # the function that stores a recent dead letter 
 
 
 class LettersSwept(Struct):
-    """The result of one sweep. `waiting` counts the exhausted dead letters that remain; `failed` counts failed replays by reason."""
+    """The result of one sweep. `waiting` counts the exhausted dead letters that remain; `failed` counts failed replays by reason.
+
+    `left_over` counts those not reached in time, `marked` the records that got a missing mark. `oldest_leaver` is the age of the oldest
+    remaining dead letter that states a leave.
+    """
 
     replayed: int = 0
     waiting: int = 0

@@ -1,8 +1,8 @@
 """The sweep of each minute: it reconciles users who are due, and folds in requests whose wake-up was lost.
 
 A sweep may last longer than a minute, so that the next one runs beside it. If many users are due, sweeps share them: a sweep
-claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if the
-owner of a part is unknown, the sweep works on it anyway, because a pass may be made twice. The claim of a dead sweep lapses.
+claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if a
+claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of a dead sweep lapses.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
 
 
 class _Listed(Struct, frozen=True, kw_only=True):
-    """The due index and the inbox as listed once. `keys` are all users, those that are due longest first."""
+    """The due index and the inbox as listed once. `wishing` are the users with waiting requests.
+
+    `keys` are the users of `hints` and `wishing`, those that are due longest first.
+    """
 
     hints: Mapping[UserKey, list[DueHint]]
     claims: tuple[DueClaim, ...]
@@ -120,7 +123,7 @@ def _lapsed(claim: DueClaim, deps: Deps) -> bool:
 
 
 def _release(claim: DueClaim, deps: Deps) -> None:
-    """Release the claim; if that fails, the claim expires by itself."""
+    """Release the claim. A failure is only logged, because an old claim lapses."""
     try:
         deps.records.release_due(claim)
     except BenchkeeperError as error:
@@ -201,9 +204,9 @@ class _Work:
         return claim.holder != self._holder and not _lapsed(claim, self._deps)
 
     def _claimed(self, part: int) -> tuple[bool, DueClaim | None]:
-        """Return True if the part should be worked on, and the claim to release.
+        """Return (True if this sweep works on the part, the claim to release afterwards).
 
-        If the claim's owner is unknown, the part is worked on.
+        If the claim cannot be written, the sweep works on the part and has no claim to release.
         """
         try:
             claim = self._deps.records.claim_due(part, self._holder)

@@ -46,8 +46,8 @@ def start_ahead(
 ) -> dict[UserKey, datetime]:
     """Start the notebooks of people who are expected soon, each once a day. Return the start times by user.
 
-    `resting` maps users with a stopped notebook to their profile. If a start finds no machine or no quota, the others
-    wait for the next sweep.
+    `resting` has each user with a stopped notebook, and the user's profile. If a start finds no machine or no quota, all
+    other users wait for the next sweep.
     """
     hours = hours_of(deps)
     waiting = []
@@ -86,7 +86,7 @@ def start_ahead(
 def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> UserRecord:
     """Return the record with a request to run the notebook.
 
-    The same object if its owner left, moved, or stopped it today.
+    Return the same object if the owner left, got another profile, or stopped the notebook today.
     """
     open_at = hours.get(record.spec.profile or "")
     notebook, cause = record.status.notebook, record.spec.power_reason.cause

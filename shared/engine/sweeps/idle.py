@@ -112,7 +112,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def is_blind(verdict: IdleVerdict) -> bool:
-    """Return True if the instance is kept only because no evidence could be read."""
+    """Return True if the instance is kept because evidence is missing, or because its user was warned, for either reason."""
     return isinstance(verdict, Keep) and verdict.reason in {Reason.NO_FRESH_EVIDENCE, Reason.WARNED}
 
 
@@ -183,8 +183,9 @@ def held_back(
 ) -> frozenset[UserKey]:
     """Return the users whose instances are idle but must not be stopped by this sweep.
 
-    `to_act` has the verdicts other than `Keep` on `running` machines. Outside of working hours, most machines are
-    expected to be idle. The index of waiting users is also brought up to date, with one listing.
+    `to_act` has the verdicts other than `Keep` on `running` machines. Stops wait if they would stop most of the machines that are
+    within their working hours; outside of these, many idle machines are normal. The index of waiting users is also brought up to date,
+    with one listing.
     """
     profiles = deps.policy.catalog.profiles
     by_day = {m.user_key for m in running if m.profile not in profiles or not is_night(profiles[m.profile], now)}

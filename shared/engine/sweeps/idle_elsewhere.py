@@ -1,11 +1,11 @@
-"""Two sources of an idle sweep beside Monitoring: jobs elsewhere, and the reports of VMs about themselves.
+"""Two sources of evidence for an idle sweep beside Cloud Monitoring: running jobs elsewhere, and the reports of VMs about themselves.
 
 Each list of running jobs is read once a sweep, and only if it may concern a machine that would otherwise be warned about or
 stopped. If a list cannot be read, the jobs of all users whom it may concern are unknown; jobs in the other lists count.
 
 Only VMs of profiles with a reporter have reports. Compute Engine lists no guest attributes, so each report is one call.
-Reports of instances that would be warned about or stopped are always read. Of the others, as many are read as the quota
-allows, the longest unread first.
+Reports of instances that would be warned about or stopped are always read. Of the other reports, as many are read as the
+quota allows, those that have been unread longest first.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Reporting(Protocol):
 
 
 class Reports:
-    """The reports of one sweep, with what earlier sweeps remembered. `unread` counts the reads that failed, by reason."""
+    """The reports read by one sweep, and the memory that earlier sweeps kept of reports. `unread` counts the reads that failed, by reason."""
 
     def __init__(self, notes: Notes, policies: Mapping[str, IdlePolicy], deps: Deps, now: datetime) -> None:
         self._deps, self._now, self._policies, self._notes = deps, now, policies, notes

@@ -62,8 +62,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """A running instance with the fields of its owner's row that the verdict needs.
 
     `agent_up` and `health_at` are the VM's last report on the proxy's agent and its time. `health` is the reported
-    health if the record shows the instance as running, else "". `has_moved` is True if its address differs from the
-    record's.
+    health if the record shows the instance as running, else "". `has_moved` is True if the notebook's address differs
+    from the record's.
     """
 
     user_key: UserKey
@@ -262,7 +262,7 @@ def is_at_stake(verdict: IdleVerdict) -> bool:
 
 
 def _is_quiet(verdict: IdleVerdict) -> bool:
-    """Return True if the machine is unused by the present evidence."""
+    """Return True if the machine is unused by the present evidence, or is kept because its user was warned."""
     match verdict:
         case Keep(reason=reason):
             return reason is Reason.WARNED
@@ -297,7 +297,10 @@ def _stops_at(
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:
-    """Return True if no recent evidence could be read, whatever the verdict."""
+    """Return True if the verdict may be due to missing evidence.
+
+    A kept instance whose user was warned counts: `WARNED` does not tell whether the warning was about idleness or missing evidence.
+    """
     match verdict:
         case Keep(reason=reason):
             return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}

@@ -1,9 +1,9 @@
 """The erasure of personal data of users who no longer have resources.
 
-It is done by hand for one user, and in the drift sweep for all users whose lifetime is over.
+`benchkeeper erase` erases the data of one user, `sweep_drift` that of all users whose lifetime is over.
 
-Called by `benchkeeper erase` and by `sweep_drift`. Safe to repeat: the data beside the record is erased first. The record is reduced last
-and only if it is as it was read, so that a crash leaves a record that is found again.
+Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is as it was read, so that a crash
+leaves a record that is found again.
 
 A dead letter past its lifetime is deleted if it was replayed, or if all users whom it names are erased or unknown to the records. Any
 other unread dead letter stays, however old: it may state that a user left who still has access. It is counted and logged until it is
@@ -35,7 +35,11 @@ _FAR = timedelta(days=3650)
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """The personal data that is left of a user, or was erased. `kept` says why nothing may be erased; then the rest is empty."""
+    """The personal data that is left of a user, or was erased. `kept` says why nothing may be erased; the other fields are then empty.
+
+    `record` is True for a record that is not reduced yet. `letters` are dead letters that name only this user, `shared_letters` counts
+    those that also name others. `manifests` and `templates` are names of objects, `hints` the user's entries in the due index.
+    """
 
     user_key: UserKey
     kept: Kept | None = None
@@ -53,7 +57,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
 
 
 def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
-    """Return the data that erasing would remove, and the record as it was read."""
+    """Return the data that erasing would remove, and the record as it was read (None: there is no record)."""
     stored = deps.records.load(user_key)
     own = stored.record.user_key if stored is not None else user_key
     if stored is not None:
@@ -77,7 +81,7 @@ def look(user_key: UserKey, deps: Deps) -> tuple[Erasure, Stored | None]:
 
 
 def erase(user_key: UserKey, deps: Deps) -> Erasure:
-    """Erase the remaining data of a user, unless there is a reason to keep it.
+    """Erase the remaining data of a user, unless there is a reason to keep it. Return what was erased, or that reason.
 
     Raise `ConflictError` if the record changes meanwhile.
     """
@@ -170,7 +174,7 @@ def _concerns_nobody(letter: LetterRow, erased: set[UserKey]) -> bool:
 
 
 def _reduce(key: UserKey, deps: Deps) -> bool:
-    """Erase a user's data as `erase` does, except dead letters, which have a lifetime of their own."""
+    """Erase a user's data as `erase` does, except dead letters, which have a lifetime of their own. Return True if the data was erased."""
     try:
         stored = deps.records.load(key)
         if stored is None or stored.record.user_key != key or is_erased(stored.record):

@@ -42,9 +42,9 @@ def _keep(deps: Deps) -> None:
 
 
 def _first_due(newest: str, over: date, deps: Deps) -> date:
-    """Return the day after the newest manifest, no matter how long no sweep ran.
+    """Return the day after the newest manifest, however long no sweep ran.
 
-    Without any manifest, the day of the first entry.
+    Without any manifest, return the day of the first entry; without entries, the day after `over`, so that no manifest is due.
     """
     if newest:
         return date.fromisoformat(newest.removeprefix(MANIFESTS).removesuffix(".json")) + timedelta(days=1)

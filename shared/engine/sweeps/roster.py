@@ -4,7 +4,7 @@ Each hour it compares the lists of all people with the records, and states facts
 
 Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
 each of them. A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole;
-absence counts only for people whom the same roster has listed before; each cut is confirmed by one more look; and it is
+absence counts only for people whom the same roster has listed before; each cut is confirmed by one more look; and a cut is
 dated to the start of the read, so that news which came during the read is newer. The memory is written last: after a
 crash the next reading finds the same differences.
 """
@@ -47,7 +47,11 @@ _FEW = (
 
 
 class _Run(Struct):
-    """The state of comparing one roster."""
+    """The state of comparing one roster with the records.
+
+    `stored` is the memory before this reading. `keys` maps the address of each user with a record to the key. `found` has the confirmed
+    differences, `failed` the users whose comparison failed.
+    """
 
     reading: Reading
     stored: StoredRoster

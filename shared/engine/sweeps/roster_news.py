@@ -76,7 +76,7 @@ def _of_a_stranger(difference: Difference, reading: Reading, deps: Deps) -> Iter
 
 
 def _groups(facts: _Compared, deps: Deps, *, member: bool) -> Iterator[LifecycleEvent]:
-    """Yield the memberships that only the directory's list or only the record has."""
+    """Yield the memberships that only the directory's list has (`member` is True), or that only the record has."""
     now, book, reading = deps.clock.now(), deps.policy.book, facts.reading
     held = facts.record.facts.groups(now, book)
     identities = {book.identity(group, statement.occurred_at): statement for group, statement in held.items()}

@@ -1,8 +1,8 @@
 """The common parts of all sweeps: the summary, a check of the clock, and a loop over many users.
 
-The loop isolates each failure and ends in time. A sweep deletes and cuts by the time, so it must not act on a wrong clock.
-The tick's publish time comes from another clock: Pub/Sub set it when the scheduler published. A tick that was delivered late looks
-like a clock that is ahead. Skipping that tick is right, too: the next tick does its work.
+The loop isolates each failure, and begins no work after the sweep's deadline. A sweep deletes data and ends access by the time, so it
+must not act on a wrong clock: it compares its clock with the publish time of the tick, which Pub/Sub sets. A tick that was delivered late
+looks like a clock that is ahead; the sweep skips that tick, and the next tick does its work.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ DEADLINE = timedelta(seconds=420)  # an event function lives 540 s
 
 
 class Summary(Struct):
-    """The result of a sweep. `acted` = users whose plan had actions; `failed` = users whose pass raised, by reason.
+    """The result of a sweep. `acted` counts users whose plan had actions, `failed` users whose pass raised an error, by reason.
+
+    `left_over` counts users whom the sweep did not reach in time, `unreachable` are zones that did not answer.
 
     `measures` are numbers for the dashboard that the sweep has computed; they depend on its kind. `sessions` is the
     result of a drift sweep's sync of session templates. `unread` are the lists of jobs elsewhere that an idle sweep

@@ -184,8 +184,8 @@ class _Look:
 def by_user(rows: Iterable[tuple[UserKey, str, str]]) -> Callable[[UserKey], Mapping[str, str]]:
     """Return a function that gives a user's templates, name to digest. Users must be requested in the order of their objects' names.
 
-    That is the order of the key followed by `/`. It is the same for `records/<key>.json` and for `templates/<key>/...`, because both
-    `.` and `/` come after `-` and before all other characters of a key.
+    `records/<key>.json` and `templates/<key>/...` have the same order, because both `.` and `/` come after `-` and before all other
+    characters of a key.
     """
     stream = iter(rows)
     ahead = next(stream, None)

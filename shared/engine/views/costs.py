@@ -170,7 +170,7 @@ def past_month(kept: MonthLines, fleet: FleetSnapshot, catalog: Catalog) -> Mont
 def _stranger(key: UserKey, fleet: FleetSnapshot) -> RecordRow | None:
     """Return a row for a user whose record is gone.
 
-    Return None if the list is empty, because the row is made from another one.
+    Return None if the list is empty, because the row is made from another row.
     """
     return replace(fleet.rows[0], user_key=key, email="") if fleet.rows else None
 

@@ -95,7 +95,10 @@ def one_record(user_key: UserKey, deps: Deps) -> tuple[UserRecord, ...]:
 
 
 def all_records(deps: Deps) -> Iterator[tuple[UserRecord, ...]]:
-    """Yield all records, some at a time. Raise `DamagedRecordError` for a record that cannot be read."""
+    """Yield all records, some at a time.
+
+    Raise `DamagedRecordError` for a record that cannot be read, and `InvalidMessageError` if records disappear meanwhile.
+    """
     keys: list[UserKey] = []
     for found in deps.records.listed():
         if not isinstance(found, ListedRow):

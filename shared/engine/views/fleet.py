@@ -167,7 +167,7 @@ _PLAIN = str.maketrans(
 def searched(text: str) -> str:
     """Return the text in the form that searches compare: without case and without marks, so `Ñandú` is found by `nandu`.
 
-    Both sides are folded in the same way, in any alphabet.
+    Addresses and search words are folded in the same way, in any alphabet.
     """
     if text.isascii():
         return text.casefold()

@@ -125,7 +125,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def compare(before: Month, after: Month, *, is_whole: bool = False, top: int = TOP) -> Comparison:
-    """Return the changes from one month to another, sorted by the absolute change per day."""
+    """Return the changes from one month to another: the `top` largest of each group, sorted by the absolute change per day.
+
+    `is_whole` is True if the later month is over.
+    """
     days = _days(before, whole=True), _days(after, whole=is_whole)
 
     def groups(one: Iterable[tuple[str, Sums]], other: Iterable[tuple[str, Sums]]) -> tuple[CostChange, ...]:

@@ -211,7 +211,7 @@ def plain(value: Any) -> Any:
 
 
 def url_of(host_or_url: str) -> str:
-    """Return the URL for a browser. The Notebooks API gives a bare host; a host below `.localhost` is this machine (RFC 6761): http.
+    """Return the URL for a browser. A bare host, as the Notebooks API gives it, gets https; a host of this machine (`.localhost`) gets http.
 
     Return "" for anything but a plain web address, because the result becomes a link on a page.
     """

@@ -34,7 +34,7 @@ OUTCOMES: Mapping[RosterOutcome, str] = {
 
 
 def reports(deps: Deps) -> dict[RosterKind, RosterReport | None]:
-    """Return the last report of each roster that is read or once was, by one read each."""
+    """Return the last report of each roster that is read or once was, by one read each; None for a roster without a report yet."""
     switched_on = {source.kind for source in deps.roster_sources}
     found = {kind: deps.rosters.report(kind) for kind in RosterKind}
     return {kind: report for kind, report in found.items() if report is not None or kind in switched_on}

@@ -1,6 +1,6 @@
 """The words in which pages show states, causes and reasons. Code keeps enumerations; words are made here, last, and never compared.
 
-A word that a newer program wrote is shown as a neutral one, never raw.
+A word that only a newer program knows is shown as a neutral word, never as it is written.
 """
 
 from __future__ import annotations
