@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import pkgutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ import flask
 from cloudevents.http import CloudEvent
 from msgspec.structs import replace
 
+import shared.cloud
 from emulator.faults import Fault, Faults
 from functions.lifecycle import lifecycle
 from functions.tick import tick
@@ -48,6 +50,7 @@ from shared.domain.intent.wish import Asked, WishKind
 from shared.domain.people.sources import SHIPPED
 from shared.domain.things.errors import BenchkeeperError, NotSignedInError
 from shared.domain.things.identity import UserEmail, account_email, account_id_for, parse_email, user_key_for
+from shared.domain.things.late import _Late
 from shared.domain.things.times import rfc3339
 from shared.engine.news.requests import ask
 from shared.engine.ports.deps import Deps
@@ -77,6 +80,22 @@ _HOURS_OF_A_ROLLOUT = 7  # a wave takes a drift sweep; there are two, and whoeve
 
 class UnsettledError(AssertionError):
     """The world did not come to rest in time."""
+
+
+# `Simulation._made` gives the baton's locks to the modules that are there, so those that are imported late are imported now.
+for _found in pkgutil.walk_packages(shared.cloud.__path__, "shared.cloud."):
+    importlib.import_module(_found.name)
+
+
+def _made_now(deps: Deps) -> dict[str, Any]:
+    """Return the parts of `deps` that are made late, made while modules have the baton's locks: later they would get real ones."""
+
+    def made(part: Any) -> Any:
+        return part.__getattr__("__class__") and part._made if isinstance(part, _Late) else part
+
+    parts = {name: made(getattr(deps, name)) for name in deps.__struct_fields__}
+    mail = deps.mail and replace(deps.mail, **{name: made(getattr(deps.mail, name)) for name in ("server", "chat")})
+    return {**parts, "mail": mail, "roster_sources": tuple(made(each) for each in deps.roster_sources)}
 
 
 class SimClock(KitClock):
@@ -247,8 +266,9 @@ class Simulation:
         )
         clients = Clients(config, mount=self.adapter, door=self.adapter.ask)
         clients.transport()
+        wired = wire(settings, log=SimLog(self), clients=clients)
         deps = replace(
-            wire(settings, log=SimLog(self), clients=clients),
+            replace(wired, **_made_now(wired)),
             clock=SimClock(self.bench.cloud),
             workers=self.baton,
             sign_in=SimSignIn(),
