@@ -81,7 +81,7 @@ def test_what_cannot_be_read_leaves_the_overview_whole(hub, monkeypatch):
     def down(kind: RosterKind) -> None:
         raise CloudUnavailableError(user_message="Cloud Storage does not answer.", detail="503")
 
-    monkeypatch.setattr(hub.deps.engine.rosters, "report", down)
+    monkeypatch.setattr(hub.deps.engine.rosters.report.__self__, "report", down)
     assert "The rosters could not be read just now" in plain(hub.browser(MIA).text("/manage"))
 
 
