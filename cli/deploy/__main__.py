@@ -122,7 +122,7 @@ def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbos
 
 
 class _Run:
-    """One call of `gcp` or `destroy`: its options, the screen and gcloud. `so_far` says for an error what was changed already."""
+    """The run of one `gcp` or `destroy` command: its options, the screen and gcloud. `so_far` says for an error what was changed already."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ _AFTER_ALL = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One generation of an object. A change of the metadata creates a new `StoredObject` with the next metageneration.
+    """A generation of an object. A change of the metadata creates a new `StoredObject` with the next metageneration.
 
     `fields` are the writable fields (`contentType`, `metadata`...); times are RFC 3339 texts; `md5` is None for a
     composite. `deleted` is set once the generation is noncurrent; `soft_deleted` once it is deleted, and then it is

@@ -136,7 +136,7 @@ def one_line(text: str) -> str:
 
 
 class Cut(Struct, Generic[T], frozen=True, kw_only=True):
-    """One page of a long table: its rows, its number (from 1), the number of pages, and the number of all rows."""
+    """A page of a long table: its rows, its number (from 1), the number of pages, and the number of all rows."""
 
     rows: Sequence[T]
     page: int
