@@ -177,8 +177,9 @@ class Floods(Scene):
             kept = max((kept.at for kept in stored.record.status.guard.kept_in), default=None)
             said_since = kept is not None and news_at[user_key_for(email)] > kept
             if kept is not None and not said_since and not self.judge.approved_beside(stored.record, kept):
+                after = kept + timedelta(microseconds=1)  # a rejection follows what it rejects, also within one moment
                 sent = Sent(
-                    event_id=f"rejected {user}", kind="leave_cancelled", user=str(email), occurred=kept, effective=kept,
+                    event_id=f"rejected {user}", kind="leave_cancelled", user=str(email), occurred=after, effective=after,
                     attributes={}, source="operator",
                 )  # fmt: skip
                 simulation.judge.sent.append(sent)
