@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shared import late_adapters
@@ -82,7 +82,7 @@ def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict
     def catalog() -> Catalog:
         return policies.in_force(own).catalog
 
-    parsed = _parsed_by_the_deployment(settings)
+    parsed = parsed_masters(settings.config_dir, settings.env).get
 
     def target() -> RenderTarget:
         return _render_target(policies.in_force(own), settings.bucket, parsed)
@@ -189,11 +189,6 @@ def _canonical(people: People, raw: object) -> UserEmail:
 def render_target(settings: Settings) -> RenderTarget:
     """Return the part of the settings that rendering a user's cluster needs."""
     return _render_target(settings.policy(), settings.bucket, not_parsed)
-
-
-def _parsed_by_the_deployment(settings: Settings) -> Callable[[str], Any]:
-    masters = cache(partial(parsed_masters, settings.config_dir, settings.env))
-    return lambda digest: masters().get(digest)
 
 
 def _render_target(policy: Policy, bucket: str, parsed: Callable[[str], Any]) -> RenderTarget:

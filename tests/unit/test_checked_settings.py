@@ -71,6 +71,7 @@ def test_masters_are_kept_as_they_are_parsed(folder):
     wanted = {each.digest: load_yaml(each.text)[0] for each in load(folder).catalog.masters.values()}
     assert checked.parsed_masters(folder, "example") == wanted
     (folder / "templates" / "another.yaml").write_text("config: {}\n")
+    load(folder)
     assert checked.parsed_masters(folder, "example") == {}  # a file changed
 
 
@@ -81,6 +82,7 @@ def test_what_json_would_keep_as_something_else_is_not_kept(folder, text):
     wanted = load(folder, trust_checked=False)
     masters = {"odd": MasterTemplate(name="odd", text=text), **wanted.catalog.masters}
     checked.write(replace(wanted, catalog=replace(wanted.catalog, masters=masters)))
+    assert checked.read(folder, "example") is not None
     assert masters["odd"].digest not in checked.parsed_masters(folder, "example")
     assert len(checked.parsed_masters(folder, "example")) == len(wanted.catalog.masters)
 
