@@ -55,13 +55,16 @@ class GuardJudge:
         return False
 
     def approved_beside(self, record: UserRecord, rejected_at: datetime) -> bool:
-        """Return True if after a rejection somebody approved of another reason, which the person has too: two sources said two things."""
-        rejected = {kept.ref for kept in record.status.guard.kept_in}
+        """Return True if after a rejection somebody approved of another reason, which the person has too: two sources said two things.
+
+        A feed that repeats itself gives the same reason another `ref`; a list of the same cause and source is the same reason.
+        """
+        digests = {kept.digest for kept in record.status.guard.kept_in}
+        rejected = {(click.batch.cause, click.batch.source) for click in self.clicks if click.batch.digest in digests}
         return any(
-            entry.user_key == record.user_key and entry.ref not in rejected
+            record.user_key in click.batch.people and (click.batch.cause, click.batch.source) not in rejected
             for click in self.clicks
             if click.counts and click.verdict is Verdict.APPROVE and click.at > rejected_at
-            for entry in click.batch.entries
         )
 
     def cuts_are_allowed(self, now: datetime) -> None:
