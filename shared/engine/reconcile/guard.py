@@ -90,7 +90,8 @@ def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
 def wanted_in_a_pass(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
     """Return the record with its wanted state, as a pass that began now would find it. Claims nothing."""
     wanted = with_wanted(record, deps.policy, now)
-    return with_wanted(with_foreseen_room(wanted, deps, now), deps.policy, now)
+    roomy = with_foreseen_room(wanted, deps, now)
+    return wanted if roomy is wanted else with_wanted(roomy, deps.policy, now)
 
 
 def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:

@@ -118,24 +118,28 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
 
     Calls are in the record before they are made (R18). `known` gets their outcomes, for the next try.
     """
-    now = deps.clock.now()
+    # One policy and its digest, even if another comes into force in the middle of a pass.
+    now, policy, digest = deps.clock.now(), deps.policy, deps.policy_digest
     loaded = with_known(stored.record, known)
-    record = with_room(with_wanted(loaded, deps.policy, now), deps, now)
-    record = with_seats(with_wanted(record, deps.policy, now), deps, now)
+    wanted = with_wanted(loaded, policy, now)
+    record = with_room(wanted, deps, now)
+    if record is not wanted:
+        record = with_wanted(record, policy, now)
+    record = with_seats(record, deps, now)
     seen = observe(record, deps, thorough=thorough)
-    plan = make_plan(record, seen, deps.policy, now)
+    plan = make_plan(record, seen, policy, now)
     intents: tuple[StoryLine, ...] = ()
     if plan.actions:
         base = plan.record if _is_written_first(plan, stored) else due_soon(loaded, deps)
-        base, intents = with_intents(base, plan, seen, now, over=stored.generation, policy=deps.policy_digest)
+        base, intents = with_intents(base, plan, seen, now, over=stored.generation, policy=digest)
         try:
             stored = save(base, stored, deps)
         except ConflictError:
             return None
     outcomes = carry_out(plan, deps)
-    after = with_outcomes(plan, outcomes, deps.policy, now)
-    after = with_leaving(loaded, after, seen, outcomes, now, poll=deps.policy.poll)
-    after = metered(loaded, after, seen, deps.policy, now)
+    after = with_outcomes(plan, outcomes, policy, now)
+    after = with_leaving(loaded, after, seen, outcomes, now, poll=policy.poll)
+    after = metered(loaded, after, seen, policy, now)
     if intents:
         after = _with_saved_history(after, stored.record)
     done_at = deps.clock.now() if intents else now
