@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from emulator.errors import ApiError
 
@@ -40,6 +40,7 @@ class Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._is_flat = True  # terms joined by AND alone: each of them must hold
         self._tokens: list[tuple[str, str]] = []
         token = re.compile(rf"\s*(?:(?P<text>{self.text})|(?P<word>{self.word})|(?P<mark>{self.marks}))", re.DOTALL)
         position, end = 0, len(text.rstrip())
@@ -101,7 +102,7 @@ class Parser:
     def _either(self) -> Predicate:
         parts, joined = [self._both()], False
         while self.skips("OR"):
-            joined = True
+            joined, self._is_flat = True, False
             parts.append(self._both())
         if joined and not self.mixes and any(len(part) > 1 for part in parts):
             raise self.refuse("AND and OR need parentheses when they are combined")
@@ -115,9 +116,11 @@ class Parser:
 
     def _term(self) -> Predicate:
         if self.nests and self.skips("NOT", "-"):
+            self._is_flat = False
             inner = self._term()
             return lambda row: not inner(row)
         if self.nests and self.skips("("):
+            self._is_flat = False
             inner = self._either()
             self.take(")")
             return inner
@@ -198,6 +201,12 @@ class _Series(Parser):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.metric_types: set[str] = set()
+        self._instances: list[frozenset[str]] = []
+
+    @property
+    def instances(self) -> frozenset[str] | None:
+        """The ids of the only VMs whose series can match; None if the filter does not name them, or not in every case."""
+        return frozenset.intersection(*self._instances) if self._is_flat and self._instances else None
 
     def comparison(self) -> Predicate:
         name = self.take_kind("word").replace(".label.", ".labels.")
@@ -215,12 +224,25 @@ class _Series(Parser):
             self.take(")")
         if name == "metric.type" and op == "=" and function == "one_of":
             self.metric_types |= set(wanted)
+        if name == "resource.labels.instance_id" and op == "=" and function == "one_of":
+            self._instances.append(frozenset(wanted))
         test = _FUNCTIONS["has_substring" if op == ":" else function]
         return lambda row: (name in row and test(row[name], wanted)) != (op == "!=")
 
 
-def series_filter(text: str) -> tuple[str, Predicate]:
-    """Return the one metric type that a time series query's filter must name, and the predicate on a series. Raises 400."""
+class SeriesFilter(NamedTuple):
+    """The filter of a time series query: the one metric type that it must name, and the predicate on a series.
+
+    `instances` are the ids of the only VMs whose series can match, None if that may be any VM.
+    """
+
+    metric_type: str
+    matches: Predicate
+    instances: frozenset[str] | None
+
+
+def series_filter(text: str) -> SeriesFilter:
+    """Return the parsed filter of a time series query. Raises 400."""
     if not text.strip():
         raise ApiError("INVALID_ARGUMENT", "Field filter is required and had no value.")
     parser = _Series(text)
@@ -229,7 +251,7 @@ def series_filter(text: str) -> tuple[str, Predicate]:
         raise parser.refuse(
             'must specify a restriction on "metric.type" in the filter; see https://cloud.google.com/monitoring/api/v3/filters'
         )
-    return parser.metric_types.pop(), matches
+    return SeriesFilter(parser.metric_types.pop(), matches, parser.instances)
 
 
 _OPERATORS: dict[str, Callable[[str | None, str], bool]] = {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.clock import parse_rfc3339
 from emulator.errors import ApiError, not_served
-from emulator.model.filters import series_filter
+from emulator.model.filters import SeriesFilter, series_filter
 from emulator.model.monitoring_query import (
     MINUTE,
     Metric,
@@ -36,7 +36,7 @@ from emulator.model.notebooks import NotebooksModel
 from emulator.model.notebooks_activity import Machine, Script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from emulator.world import World
 
@@ -203,7 +203,8 @@ class MonitoringModel:
 
     def time_series(self, query: Query) -> dict[str, Any]:
         """Answer `timeSeries.list` with pages of at most `page_size` points (or series, if only headers are requested)."""
-        metric_type, meant = series_filter(query.filter)
+        asked = series_filter(query.filter)
+        metric_type = asked.metric_type
         metric = METRICS.get(metric_type)
         if metric is None or (metric_type == COUNTER and self.counter == "invisible"):
             raise ApiError(
@@ -215,7 +216,7 @@ class MonitoringModel:
         budget = min(query.page_size or _MAX_PAGE, _MAX_PAGE)
         found: list[dict[str, Any]] = []
         token = ""
-        for key, head, points in self._rows(query, metric_type, metric, meant, begin):
+        for key, head, points in self._rows(query, metric, asked, begin):
             first = skipped if key == begin else 0
             if not points[first:]:
                 continue
@@ -234,18 +235,16 @@ class MonitoringModel:
         return result | {"unit": metric.unit}
 
     def _rows(
-        self, query: Query, metric_type: str, metric: Metric, meant: Callable[[dict[str, str]], bool], begin: str
+        self, query: Query, metric: Metric, asked: SeriesFilter, begin: str
     ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
         """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several.
 
         Keys before `begin` are left out. The iterator is lazy, so that a page of many series only computes its own points.
         """
         every = (
-            series
-            for series in self._all_series(metric_type, metric)
-            if query.group_by is not None or series.key >= begin
+            series for series in self._all_series(metric, asked) if query.group_by is not None or series.key >= begin
         )
-        found = (series for series in every if meant(series.fields))
+        found = (series for series in every if asked.matches(series.fields))
         if query.group_by is None:
             for series in found:
                 values = self._values(query, series)
@@ -264,10 +263,11 @@ class MonitoringModel:
                 sums[end] = sums.get(end, 0.0) + value
             yield key, head_of(query, metric, fields), points_of(query, metric, sorted(sums.items()))
 
-    def _all_series(self, metric_type: str, metric: Metric) -> Iterator[_Series]:
-        """Yield all series of the metric, ordered by their keys."""
-        machines = [machine for machine in self._notebooks().machines().values() if machine.spans]
-        for machine in sorted(machines, key=lambda machine: machine.gce_id):
+    def _all_series(self, metric: Metric, asked: SeriesFilter) -> Iterator[_Series]:
+        """Yield the series of the metric that the filter can match, ordered by their keys."""
+        metric_type, known = asked.metric_type, self._notebooks().machines()
+        ids = sorted(known if asked.instances is None else asked.instances & known.keys())
+        for machine in (known[gce_id] for gce_id in ids if known[gce_id].spans):
             if not metric.by_code:
                 yield _Series(metric_type, metric, machine, "")
                 continue
