@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from msgspec.structs import replace
@@ -80,7 +79,7 @@ class WsgiAdapter(requests.adapters.BaseAdapter):
 
     def answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """The product's own door: one request, one answer."""
-        _, _, path, query, _ = urlsplit(url)
+        path, _, query = url[url.index("/", len("https://")) :].partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,

@@ -8,7 +8,7 @@ from emulator.model.disks import disk_path
 from kit.inprocess import Bench
 from kit.oracle import instances
 from shared.domain.record.status import ConditionStatus, ConditionType
-from shared.domain.things.identity import user_key_for
+from shared.domain.things.identity import instance_id_for, user_key_for
 
 
 @dataclass
@@ -22,6 +22,11 @@ class Ledger:
 
     def write(self, user: str) -> bool:
         """The person works, as far as they can: on an instance that runs and that they were told is ready."""
+        first = instance_id_for(user)
+        if not any(
+            each.state == "ACTIVE" and each.short.startswith(first) for each in instances(self.bench.cloud).values()
+        ):
+            return False
         stored = self.bench.deps.records.load(user_key_for(user))
         ready = stored.record.status.condition(ConditionType.NOTEBOOK_READY) if stored is not None else None
         if stored is None or ready is None or ready.status is not ConditionStatus.TRUE:

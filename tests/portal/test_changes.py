@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
+from kit.beginnings import begun
 from kit.hub import ADMINS, ANA, MIA, SAMPLES, Hub, ask, hub_settings, make_hub, plain
 from kit.life import Life
 from kit.official import storage_bucket
@@ -21,7 +23,7 @@ from shared.domain.people.events import Joined, LeaveCancelled, Left, Moved
 from shared.domain.plan.guard_settings import GuardSettings
 from shared.domain.record.cuts import CutClass
 from shared.domain.record.record import Presence
-from shared.domain.things.identity import UserKey, parse_email, user_key_for
+from shared.domain.things.identity import UserEmail, UserKey, parse_email, user_key_for
 from shared.engine.decisions.decisions import take_up_decisions
 from shared.engine.decisions.policy_change import note_deployed
 from shared.engine.decisions.policy_change import waiting as policy_waiting
@@ -41,6 +43,11 @@ AWAY = {"code": "UNAVAILABLE", "message": "away"}
 def flooded(guard: GuardSettings = FEW, *, emails=PEOPLE, source: str = "hr") -> Hub:
     """Everybody joined and left at once; more than the guard allows."""
     hub = make_hub(settings=hub_settings(guard=guard))
+    begun(hub.bench, ("flooded", guard, tuple(emails), source), lambda: flood(hub, emails, source), for_all=True)
+    return hub
+
+
+def flood(hub: Hub, emails: Iterable[UserEmail], source: str) -> None:
     hub.bench.deps.groups.join(ADMINS, OTTO)
     lives = [Life(hub.bench, email) for email in emails]
     for life in lives:
@@ -50,7 +57,6 @@ def flooded(guard: GuardSettings = FEW, *, emails=PEOPLE, source: str = "hr") ->
     for life in lives:
         life.tell(Left, source=source)
     hub.swept()
-    return hub
 
 
 @pytest.fixture

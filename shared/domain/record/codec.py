@@ -8,10 +8,12 @@ word that this program does not know.
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
-from msgspec import NODEFAULT, convert, defstruct, field
+from msgspec import NODEFAULT, Struct, convert, defstruct, field
 from msgspec.json import Decoder
 from msgspec.structs import fields
 
@@ -114,22 +116,22 @@ def _version(record: UserRecord) -> int:
 
 def _plain(value: Any) -> Any:
     """Return the value in JSON types. Written by hand, because times keep the form of earlier versions."""
-    match value:
-        case None | str() | int() | float():
-            return value
-        case datetime():
-            return value.isoformat()
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case (
-            StoryLine() | What() | Line() | Open() | Meter()
-        ):  # a record holds many lines: empty later fields are left out
-            fields_of = ((name, getattr(value, name)) for name in value.__struct_fields__)
-            return {name: _plain(item) for name, item in fields_of if item or name not in _LATER[type(value)]}
-        case _:
-            return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if kind is datetime:
+        return value.isoformat()
+    if isinstance(value, Struct):
+        names = kind.__struct_fields__
+        if kind in _THIN:
+            later = _LATER[kind]
+            return {name: _plain(item) for name in names if (item := getattr(value, name)) or name not in later}
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, str):  # one of a list of words
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return {key: _plain(item) for key, item in value.items()}
 
 
 def from_json(raw: Any) -> UserRecord:
@@ -195,31 +197,45 @@ def _is_newer(version: Any) -> bool:
 
 def _check(value: Any, raw: Any) -> None:
     """Raise an error for two faults that `convert` accepts: a missing field that every writer wrote, and a time that is not in UTC."""
-    match value:
-        case None | str() | bool() | int() | float():
-            return
-        case datetime():
-            if value.tzinfo is not UTC:
-                raise ValueError(f"a time that is not UTC: {value}")
-        case tuple():
-            for item, each in zip(value, raw or (), strict=True):
-                _check(item, each)
-        case dict():
-            for name, item in value.items():
+    kind = type(value)
+    if isinstance(value, Struct):
+        names, inner = _fields_of(type(value))
+        if not raw.keys() >= names:
+            missing = names - raw.keys() - _LATER.get(kind, frozenset())
+            if missing:
+                raise KeyError(f"{kind.__name__} without {sorted(missing)}")
+        for name in inner:
+            item = getattr(value, name)
+            if type(item) not in _LEAVES and name in raw:
                 _check(item, raw[name])
-        case _:
-            names = value.__struct_fields__
-            if len(raw) < len(names) or any(name not in raw for name in names):
-                missing = {name for name in names if name not in raw} - _LATER.get(type(value), frozenset())
-                if missing:
-                    raise KeyError(f"{type(value).__name__} without {sorted(missing)}")
-            for name in names:
-                item = getattr(value, name)
-                if type(item) not in _LEAVES and name in raw:
-                    _check(item, raw[name])
+    elif kind is datetime:
+        if value.tzinfo is not UTC:
+            raise ValueError(f"a time that is not UTC: {value}")
+    elif kind is tuple:
+        for item, each in zip(value, raw or (), strict=True):
+            _check(item, each)
+    elif kind is dict:
+        for name, item in value.items():
+            _check(item, raw[name])
+
+
+@functools.cache
+def _fields_of(kind: type[Struct]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the names of all fields, and in their order of those that may hold a time or something with fields."""
+    found = fields(kind)
+    return frozenset(each.name for each in found), tuple(each.name for each in found if not _is_leaf(each.type))
+
+
+def _is_leaf(hint: Any) -> bool:
+    """Return True for a text, a number, one of a list of words, nothing, and any choice between them."""
+    if get_origin(hint) in {Union, UnionType}:
+        return all(map(_is_leaf, get_args(hint)))
+    hint = getattr(hint, "__supertype__", hint)
+    return isinstance(hint, type) and (hint in _LEAVES or issubclass(hint, str))
 
 
 _LEAVES = frozenset({str, int, bool, float, type(None)})
+_THIN = frozenset({StoryLine, What, Line, Open, Meter})  # a record holds many lines: empty later fields are left out
 # Fields that records of earlier versions do not have. A field that is not named here must be present in what is read.
 _LATER: dict[type, frozenset[str]] = {
     StoryLine: frozenset({"act", "refused", "by", "waits", "again", "after", "call", "repeats", "until"}),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import time, timedelta, tzinfo
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct, field
@@ -324,7 +324,7 @@ class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return _digest_of(self.text)
 
 
-class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """All profiles by name, the assignments, the default profile for joiners without a named profile, the master templates by name.
 
     `environments` holds the texts that users read about a template, as far as the administrator wrote them. `prices` are those of storage.
@@ -393,6 +393,10 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         It covers the assignments with their limits, the default profile and the profile names.
         """
+        return self._entitling_digest
+
+    @cached_property  # each pass and each user of a sweep asks for it; nothing of a catalog changes
+    def _entitling_digest(self) -> str:
         text = json.dumps(
             [[assignment_content(a) for a in self.assignments], self.default_profile, sorted(self.profiles)],
             sort_keys=True,
