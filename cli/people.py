@@ -22,7 +22,6 @@ from cli.output import (
     print_json,
     said_size,
     say,
-    say_folded,
     table,
 )
 from cli.users import no_state, say_unknown, user_key
@@ -320,9 +319,7 @@ def plan(app: App, user: str, output: str) -> None:
         print_plan(view, console())
         current = app.deps.policies.load()
         if current is not None and current.digest != policy_digest(app.deps.base_policy):
-            say_folded(
-                "The plan follows the policy in force, from which the files differ. Their effect: benchkeeper impact"
-            )
+            say("The plan follows the policy in force, from which the files differ. Their effect: benchkeeper impact")
 
 
 @click.command(name="reconcile")
