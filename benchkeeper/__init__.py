@@ -15,8 +15,12 @@ ROOT = _HERE if (_HERE / "main.py").exists() else _HERE.parent  # in a wheel; in
 
 
 def run() -> None:
-    """Run the command line."""
+    """Run the command line. A Ctrl-C while it loads ends it as one during a command does."""
     sys.path.insert(0, str(ROOT))
-    from cli.main import main  # noqa: PLC0415 - it can be found from here on
+    try:
+        from cli.main import main  # noqa: PLC0415 - it can be found from here on
 
-    main(prog_name="benchkeeper")
+        main(prog_name="benchkeeper")
+    except KeyboardInterrupt:
+        print("\nAborted!", file=sys.stderr)  # noqa: T201 - cli.output may not be loaded yet
+        sys.exit(1)

@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from cli.context import FAILED, App, Day, guarded, output_option, pass_app, stop
-from cli.output import PlainGroup, complain, console, print_csv, print_json, say, say_folded, table
+from cli.output import PlainGroup, complain, console, print_csv, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.record.audit import Entry
 from shared.domain.things.times import rfc3339
@@ -135,7 +135,8 @@ def certificate(app: App, user: str, output: str) -> None:
         say_unknown(app, user)
     found = certificate_of(stored.record)
     if found is None:
-        complain(f"{user} has access, or was erased: there is nothing to certify.")
+        why = "has access" if stored.record.email else "was erased"
+        complain(f"{user} {why}: there is nothing to certify.")
         stop(FAILED)
     if output == "json":
         print_json(certificate_json(found, stored.record))
@@ -148,9 +149,9 @@ def certificate(app: App, user: str, output: str) -> None:
 def _print(found: Certificate, user: str) -> None:
     complete = f"complete since {_moment(found.complete_at)} UTC" if found.complete else "NOT complete"
     news = f" The news came {_moment(found.since)} UTC." if found.since is not None else ""
-    say_folded(f"Leaving of {user}: {complete}.{news}")
+    say(f"Leaving of {user}: {complete}.{news}")
     if found.note:
-        say_folded(found.note)
+        say(found.note)
     rows: list[tuple[str | Text, ...]] = [
         (
             f"{row.covers[0].upper()}{row.covers[1:]}",
@@ -162,7 +163,7 @@ def _print(found: Certificate, user: str) -> None:
     ]
     head = [("WAY IN", "fold"), ("RESULT", "fold"), ("ENDED (UTC)", "whole"), ("CHECKED AGAIN", "whole")]
     console().print(table(head, rows))
-    say_folded("Not covered: " + "; ".join(NOT_COVERED) + ".")
+    say("Not covered: " + "; ".join(NOT_COVERED) + ".")
 
 
 def _moment(moment: datetime | None) -> str:

@@ -15,16 +15,17 @@ from cli.deploy.data import load_deployment
 from cli.groups import NotSeenError, look_at, warning
 from cli.impact import count_lines, limit_lines, price_lines, verdict_lines
 from cli.notes import notes, unseen_note
-from cli.output import console, print_json, say, say_folded, table
+from cli.output import console, print_json, say, table
 from cli.users import address_forms
 from shared.checking import ask_files, check_all
 from shared.domain.people.domains import People
-from shared.domain.things.errors import BenchkeeperError
+from shared.domain.things.errors import BenchkeeperError, InvalidMessageError
 from shared.domain.things.identity import InstanceId, UserEmail, UserKey, instance_id_for, user_key_for
 from shared.domain.things.structs import to_dict
 from shared.engine.decisions.policy_impact import impact_of_policy
 from shared.engine.ports.records import Stored
 from shared.faults import ConfigFault
+from shared.messages.addresses import parse_person
 from shared.settings import ConfigError, Settings
 from shared.wiring import make_clients
 
@@ -66,15 +67,15 @@ def validate_config(
         print_json([_as_json(note) for note in found.notes])
     else:
         catalog = settings.catalog
-        say_folded(
+        say(
             f"The configuration of environment {settings.env} is valid: {len(catalog.profiles)} profiles, "
             f"{len(catalog.assignments)} assignments, {len(catalog.masters)} templates; "
             f"{len(deployment.wanted(deployment.functions))} functions, {len(deployment.wanted(deployment.topics))} topics, {len(deployment.jobs)} jobs to deploy."
         )
         for each in found.notes:
-            say_folded(f"Note: {each}")
+            say(f"Note: {each}")
         for note in filter(None, [*notes(settings), unseen_note(settings)]):
-            say_folded(note)
+            say(note)
     is_embedded = settings.api_endpoint is not None and answers(settings.api_endpoint)
     if output != "json" and (is_embedded if impact is None else impact):
         _say_impact(settings, app)
@@ -87,9 +88,9 @@ def _say_faults(faults: Sequence[ConfigFault], notes: Sequence[ConfigFault], out
         print_json([_as_json(each) for each in (*faults, *notes)])
         return
     for fault in faults:
-        say_folded(str(fault), err=True)
+        say(str(fault), err=True)
     for note in notes:
-        say_folded(f"Note: {note}", err=True)
+        say(f"Note: {note}", err=True)
     say(f"{len(faults)} fault{'s' if len(faults) != 1 else ''}.", err=True)
 
 
@@ -203,6 +204,14 @@ class _Book(Struct):
         instance_id = record.status.notebook.instance_id or InstanceId(f"nb-{record.user_key}")
         return _Names(email=email, user_key=record.user_key, instance_id=instance_id, recorded=True)
 
+    def _refused(self, email: UserEmail) -> str:
+        """Return why no message can give this address an environment; "" if one can."""
+        try:
+            parse_person(email, self.people)
+        except InvalidMessageError as error:
+            return error.user_message
+        return ""
+
     def _load(self, key: UserKey) -> Stored | None:
         if self.why_not:
             return None
@@ -221,5 +230,7 @@ class _Book(Struct):
                 "address, and a replaced notebook has a number after its name."
             )
         for each in found:
+            if not each.recorded and (why := self._refused(each.email)):
+                yield f"{each.email}: a joiner with this address is refused. {why}"
             if not each.is_first:
                 yield f"{each.email}: these names are from the record; the address alone would give {instance_id_for(each.email)}."

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -116,6 +119,14 @@ def guarded(command: F) -> F:
             stop(FAILED)
         except BenchkeeperError as error:
             complain(f"{error.user_message} ({error.detail})")
+            stop(FAILED)
+        except OSError as error:
+            if error.errno is None or error.errno == errno.EPIPE:
+                raise  # no fault of a file; click ends quietly where a reader went away
+            what = "The output" if error.filename is None else str(error.filename)
+            if error.filename is None:
+                sys.stdout = io.StringIO()  # what the old one still holds would fail again when Python ends
+            complain(f"{what} cannot be written or read: {error.strerror}.")
             stop(FAILED)
 
     return run  # type: ignore[return-value]  # functools.wraps keeps the signature

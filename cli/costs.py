@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +20,7 @@ from shared.domain.things.identity import UserKey
 from shared.domain.things.meter import MONTHS, Line, month_before
 from shared.domain.things.money import cost_of, rounded
 from shared.domain.things.power import month_of
+from shared.domain.things.times import rfc3339
 from shared.engine.ports.deps import Deps
 from shared.engine.views.costs import Month, Sums, month, past_month
 from shared.engine.views.limits import LimitUse, limits_used
@@ -54,7 +56,8 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 def costs(app: App, user: str | None, name: str | None, *, by: str, changes: bool, output: str) -> None:
     """Show what all people, or USER, cost in a month.
 
-    Amounts are metered time by the configured prices; the page shows the bill beside them.
+    Amounts are metered time by the configured prices; the page shows the bill beside them. Those of all people are of the last
+    sweep, as on the page Costs; those of USER are computed now, as on the person's page. Both say when.
     """
     if name is not None and not _MONTH.match(name):
         raise click.UsageError(f"'{name}' is not a month. Write it as 2026-10.")
@@ -105,6 +108,10 @@ def _rows(found: Month, by: str) -> list[tuple[str, str, Sums]]:
     return [("", str(name) or "none", sums) for name, sums in groups[by]]
 
 
+def _as_of(moment: datetime) -> str:
+    return f", as of {moment:%Y-%m-%d %H:%M} UTC"
+
+
 def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums]], output: str) -> None:
     first = by.replace("-", "_")
     plain = [
@@ -117,7 +124,8 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
         for key, label, sums in rows
     ]
     if output == "json":
-        print_json({"month": found.name, "currency": app.settings.currency, "rows": plain})
+        plain_head = {"month": found.name, "currency": app.settings.currency, "taken_at": rfc3339(found.at)}
+        print_json({**plain_head, "rows": plain})
     elif output == "csv":
         keys = [*(["month"] if by != "month" else []), first, *(["user_key"] if by == "person" else []), *_SUM]
         print_csv(plain, keys)
@@ -136,7 +144,8 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
         columns = [(by.upper(), "fold"), *((each, "whole") for each in ("PEOPLE", "NOTEBOOK H", "SPARK H", "COST", ""))]
         console().print(table(columns, cells))
         total = found.total
-        say(f"{found.name}: {_money(total.estimate)} {app.settings.currency} for {total.people} people.")
+        amount = f"{_money(total.estimate)} {app.settings.currency} for {total.people} people"
+        say(f"{found.name}: {amount}{_as_of(found.at)}.")
         for kind, name in found.unpriced:
             say(f"Not included, because it has no price: {kind}{f' {name}' if name else ''}.")
 
@@ -227,7 +236,7 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
     costs_of = [cost_of(line, catalog) for line in shown]
     rows = [_plain_line(line, cost) for line, cost in zip(shown, costs_of, strict=True)]
     if output == "json":
-        print_json({"user_key": key, "currency": app.settings.currency, "rows": rows})
+        print_json({"user_key": key, "currency": app.settings.currency, "taken_at": rfc3339(now), "rows": rows})
     elif output == "csv":
         print_csv(rows, _LINE)
     elif not rows:
@@ -236,7 +245,8 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
         cells = [(*_cells(line), _money(cost)) for line, cost in zip(shown, costs_of, strict=True)]
         columns = [("MONTH", "whole"), ("WHAT", "fold"), ("HOURS", "whole"), ("COST", "whole")]
         console().print(table(columns, cells))
-        say(f"{_money(sum((cost for cost in costs_of if cost is not None), Fraction(0)))} {app.settings.currency}.")
+        total = _money(sum((cost for cost in costs_of if cost is not None), Fraction(0)))
+        say(f"{total} {app.settings.currency}{_as_of(now)}.")
 
 
 def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:

@@ -74,6 +74,8 @@ def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], ou
     period = Period(first=first.date() if first else date(1970, 1, 1), last=last.date() if last else now.date())
     if period.last < period.first:
         raise click.UsageError("--to is before --from.")
+    place = out or Path(f"evidence-{now:%Y-%m-%d}.zip")
+    _check_place(place)
     if user:
         records = one_record(user_key(app, user), deps)
         if not records:
@@ -83,13 +85,10 @@ def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], ou
         found, about = gather(all_records(deps), period, deps), "everybody"
     asked_by = f"{getpass.getuser()} on the command line"
     files = package(found, period, about=about, asked_by=asked_by, at=now, policy=deps.policy_digest, commit=_commit())
-    place = out or Path(f"evidence-{now:%Y-%m-%d}.zip")
     if place.suffix == ".zip":
         place.write_bytes(zipped(files))
     else:
         place.mkdir(parents=True, exist_ok=True)
-        if any(place.iterdir()):
-            raise click.UsageError(f"{place} is not empty.")
         for name, content in files.items():
             (place / name).write_bytes(content)
     if output == "json":
@@ -97,6 +96,22 @@ def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], ou
         return
     say(f"Wrote {place}: {found.records} record{'s' if found.records != 1 else ''}, {len(files)} files.")
     say(f"Digest of the manifest, to keep elsewhere: {digest_of(files)}")
+
+
+def _check_place(place: Path) -> None:
+    """Raise a usage error if the package cannot be written there. To gather the evidence about everybody takes minutes."""
+    if place.suffix == ".zip":
+        if place.is_dir():
+            raise click.UsageError(f"{place} is a folder. Name a file, or a folder without .zip.")
+        if not place.parent.is_dir():
+            raise click.UsageError(
+                f"The folder {place.parent} does not exist. Create it, or choose another place with --out."
+            )
+        return
+    if place.exists() and not place.is_dir():
+        raise click.UsageError(f"{place} is a file. Name a folder, or a file NAME.zip.")
+    if place.is_dir() and any(place.iterdir()):
+        raise click.UsageError(f"{place} is not empty.")
 
 
 def _commit() -> str:

@@ -184,7 +184,7 @@ def _whole(door: Door, digest: str) -> str:
         return digest or "-"
     found = [each["digest"] for each in door.get("/api/changes")["changes"] if each["digest"].startswith(digest)]
     if len(found) != 1:
-        which = "No list that waits begins" if not found else f"{len(found)} lists begin"
+        which = "No waiting change begins" if not found else f"{len(found)} waiting changes begin"
         raise HubError(f"{which} with {digest}. See those that wait: benchkeeper guard")
     return str(found[0])
 

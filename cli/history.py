@@ -95,12 +95,17 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
         head.pad_right(_INDENT - len(head))
         for number, part in enumerate(_folded(line_words(line.words), out.width)):
             out.print(Text.assemble(head if number == 0 else " " * _INDENT, part), soft_wrap=True)
-        for more in (because_words(line.because), line.ref):
+        for more in (because_words(line.because), _ref(line.ref)):
             for part in _folded(more, out.width):
                 out.print(Text(f"{' ' * _INDENT}{part}", style="dim"), soft_wrap=True)
     if is_cut:
         older = f"These are the latest {MAX_LINES} lines. All of them: --since 2026-01-01"
         out.print(Text(older, style="dim"))
+
+
+def _ref(ref: str) -> str:
+    """Return what the line refers to. Of an operation the last part is enough to find it; JSON and CSV have its whole name."""
+    return ref.rpartition("/operations/")[2]
 
 
 def _folded(text: str, width: int) -> list[str]:

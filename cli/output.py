@@ -128,19 +128,14 @@ def said_state(state: str) -> Text:
 
 
 def say(message: str, *, err: bool = False) -> None:
-    """Print one line, never wrapped, on stdout or on stderr."""
-    click.echo(one_line(message), err=err)
+    """Print a sentence on stdout or on stderr: folded between words at a terminal, otherwise on one line."""
+    click.echo(_folded(one_line(message), err=err), err=err)
 
 
 def say_next(message: str) -> None:
     """Print a hint on the next step, only if the output is a terminal."""
     if sys.stdout.isatty():
-        say_folded(message)
-
-
-def say_folded(message: str, *, err: bool = False) -> None:
-    """Print a long sentence: folded between words on a terminal, otherwise on one line."""
-    click.echo(_folded(one_line(message), err=err), err=err)
+        say(message)
 
 
 def _folded_error(text: str) -> str:
@@ -153,7 +148,10 @@ def _folded(text: str, *, err: bool) -> str:
     if not (sys.stderr if err else sys.stdout).isatty():
         return text
     width = shutil.get_terminal_size().columns
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    if cell_len(text) <= width:
+        return text  # spaces between columns stay as they are
+    indent = " " * (len(text) - len(text.lstrip(" ")) + 2)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def complain(message: str, *more: str) -> None:
@@ -161,7 +159,7 @@ def complain(message: str, *more: str) -> None:
     red = "red" if sys.stderr.isatty() else None
     click.secho(_folded(f"benchkeeper: {one_line(message)}", err=True), err=True, fg=red)
     for line in more:
-        click.secho(f"  {one_line(line)}", err=True, fg=red)
+        click.secho(_folded(f"  {one_line(line)}", err=True), err=True, fg=red)
 
 
 def agreed(question: str, *, err: bool = False) -> bool:
@@ -172,7 +170,7 @@ def agreed(question: str, *, err: bool = False) -> bool:
     """
     while True:
         try:
-            click.echo(f"{one_line(question)} [y/N]: ", nl=False, err=err)
+            click.echo(f"{_folded(f'{one_line(question)} [y/N]:', err=err)} ", nl=False, err=err)
             answer = sys.stdin.readline()
         except KeyboardInterrupt:
             raise click.Abort from None
@@ -217,7 +215,10 @@ def _plain_errors() -> Iterator[None]:
         if error.ctx is None:
             raise
         # One line: what is wrong, and where the valid use is described. The usage text before it would hide both.
-        told = f"{one_line(error.format_message())} ({error.ctx.command_path} --help tells more.)"
+        said = error.format_message()
+        if isinstance(error, click.MissingParameter):
+            said = " ".join(said.split())  # click lists the choices in lines of their own
+        told = f"{one_line(said)} ({error.ctx.command_path} --help tells more.)"
         raise click.UsageError(_folded_error(told)) from error
     except click.ClickException as error:
         vars(error)["message"] = _folded_error(

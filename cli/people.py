@@ -22,7 +22,6 @@ from cli.output import (
     print_json,
     said_size,
     say,
-    say_folded,
     table,
 )
 from cli.users import no_state, say_unknown, user_key
@@ -34,6 +33,7 @@ from shared.engine.reconcile.reconciler import preview, reconcile
 from shared.engine.sweeps.idle import examine
 from shared.engine.views import person as views
 from shared.engine.views import words
+from shared.engine.views.idle_words import VERDICTS, verdict_words
 from shared.engine.views.notices import to_know
 from shared.faults import nearest
 
@@ -320,9 +320,7 @@ def plan(app: App, user: str, output: str) -> None:
         print_plan(view, console())
         current = app.deps.policies.load()
         if current is not None and current.digest != policy_digest(app.deps.base_policy):
-            say_folded(
-                "The plan follows the policy in force, from which the files differ. Their effect: benchkeeper impact"
-            )
+            say("The plan follows the policy in force, from which the files differ. Their effect: benchkeeper impact")
 
 
 @click.command(name="reconcile")
@@ -375,8 +373,8 @@ def activity(app: App, user: str, output: str) -> None:
         print_json(seen)
         return
     out = console()
-    verdict = Text(words.VERDICTS.get(seen["verdict"], seen["verdict"]), style=coloured(seen["verdict"]).style)
-    out.print(Text.assemble(verdict, f": {words.verdict_words(seen['because'])}"))
+    verdict = Text(VERDICTS.get(seen["verdict"], seen["verdict"]), style=coloured(seen["verdict"]).style)
+    out.print(Text.assemble(verdict, f": {verdict_words(seen['because'])}"))
     grid = table(
         [("EVIDENCE", ""), ("", "fold")],
         [(name, words.in_words(str(value))) for name, value in seen["evidence"].items()],

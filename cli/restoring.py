@@ -13,7 +13,7 @@ import click
 
 from cli.asking import length_of
 from cli.context import FAILED, WRONG_USE, App, guarded, output_option, pass_app, stop
-from cli.output import agreed, complain, console, print_json, say, say_folded, table
+from cli.output import agreed, complain, console, print_json, say, table
 from cli.users import say_unknown, user_key
 from shared.domain.intent.restoring import chosen_at, offered_text, pending, undoable
 from shared.domain.intent.wish import Asked, WishKind
@@ -63,7 +63,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
     asked, chosen = _undo(record, now) if undo else _copy(record, moment(at or "", now))
     if output != "json":
         for line in _beforehand(record, chosen, now):
-            say_folded(line)
+            say(line)
     if not yes:
         _ask(user, output)
     accepted = ask_restore(record.user_key, asked, deps, by="the command line")
@@ -83,7 +83,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
             }
         )
         return
-    say_folded(f"{after.email}: {'' if accepted.changed else 'asked for already. '}{message}")
+    say(f"{after.email}: {'' if accepted.changed else 'asked for already. '}{message}")
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -181,13 +181,11 @@ def _show(record: UserRecord, now: datetime, output: str) -> None:
         say(offered_text(record))
     kept = record.status.condition(ConditionType.COPIES_KEPT)
     if kept is not None:
-        say_folded(kept.message)
+        say(kept.message)
     if under_way is not None:
         say("A restore is under way.")
     elif last is not None and last.undo_until is not None:
-        say_folded(
-            f"The last restore can be undone until {_when(last.undo_until)}: benchkeeper restore {record.email} --undo"
-        )
+        say(f"The last restore can be undone until {_when(last.undo_until)}: benchkeeper restore {record.email} --undo")
 
 
 def _row(copy: Snapshot) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from cli.output import console, print_json, say, table
 from shared.domain.things.sweep import Sweep
 from shared.engine.sweeps.sweeping import Summary
 from shared.engine.sweeps.sweeps import sweep
+from shared.engine.views.idle_words import decision_words, found_words
 from shared.engine.views.words import in_words, status_words
 
 
@@ -26,7 +27,8 @@ from shared.engine.views.words import in_words, status_words
 def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: str) -> None:
     """Run one sweep now: `due` (users who are due), `idle` (stop unused notebooks), `drift` (correct differences).
 
-    The sweep uses the policy in force, not the files on this machine.
+    `idle` examines each running notebook once an hour, and each time one that may be unused; `benchkeeper activity USER`
+    examines one at once. The sweep uses the policy in force, not the files on this machine.
     """
     if propose and (kind is not Sweep.DRIFT or dry_run):
         raise click.UsageError("--propose is only for a drift sweep without --dry-run.")
@@ -44,11 +46,16 @@ def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: 
 def _print(summary: Summary, *, dry_run: bool) -> None:
     verb = "would act on" if dry_run else "acted on"
     count = len(summary.decisions) if dry_run else summary.acted
-    say(f"Sweep {summary.kind}: examined {summary.looked_at}, {verb} {count}.")
+    if summary.kind is Sweep.IDLE:
+        running = summary.measures.get("running", 0)
+        say(f"Sweep idle: examined {summary.looked_at} of {running} running, those that are due, and {verb} {count}.")
+    else:
+        say(f"Sweep {summary.kind}: examined {summary.looked_at}, {verb} {count}.")
     for what, number in summary.found.most_common():
-        say(f"  {number:>6}  {what}")
+        say(f"  {number:>6}  {found_words(what)}")
     if summary.decisions:
-        console().print(table([("USER", "fold"), ("WHY", "fold")], summary.decisions))
+        rows = [(user, decision_words(why)) for user, why in summary.decisions]
+        console().print(table([("USER", "fold"), ("WHY", "fold")], rows))
     for reason, number in summary.failed.items():
         say(f"Failed: {number} ({status_words(reason)}). They are tried again by the next sweep.", err=True)
     for zone in summary.unreachable:

@@ -22,6 +22,7 @@ from shared.domain.record.record import UserRecord
 from shared.domain.record.status import Notice
 from shared.domain.things.errors import BenchkeeperError, RefusedError
 from shared.domain.things.history import StoryKind, StoryLine
+from shared.domain.things.identity import is_user_key
 from shared.engine.news.requests import ask
 from shared.engine.views.words import line_in_words, owner_words
 
@@ -117,7 +118,7 @@ def months() -> flask.Response:
 def _for_owner(line: StoryLine, record: UserRecord) -> StoryLine:
     """Return the history line for the owner, without other users' keys, which only administrators may see."""
     line = line_in_words(line)
-    if not line.by or line.by == record.user_key:
+    if line.by == record.user_key or not any(map(is_user_key, line.by.split())):
         return replace(line, because=owner_words(line.because))
     return replace(line, because="by an administrator", by="")
 

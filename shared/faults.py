@@ -33,6 +33,14 @@ class ConfigFault(Struct, frozen=True):
         return " ".join(said.splitlines())  # what a file says may have several lines
 
 
+def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigFault:
+    """Return the fault of a file that cannot be read, or is not UTF-8 text, with the line of the first byte that is not."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return ConfigFault(str(path), line, "", "cannot be read: it is not UTF-8 text", "Save it as UTF-8.")
+    return ConfigFault(str(path), 0, "", f"cannot be read: {error.strerror or type(error).__name__}", "")
+
+
 class Finding(Struct, frozen=True):
     """A fault or a note at a key, without the name of the file; `at` adds it."""
 

@@ -57,8 +57,20 @@ def load_yaml(text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
         return _load(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         raise _in_words(error, text.splitlines()) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise YamlFaultError(0, f"not YAML: {str(error).partition(chr(10))[0]}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlFaultError(
+            line, f"not YAML: the character U+{error.character:04X} is not allowed. Remove it"
+        ) from error
+    except RecursionError as error:
+        raise YamlFaultError(
+            0, "not YAML: it is nested too deeply, or an alias (*) stands inside of its own anchor (&)"
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        raise YamlFaultError(
+            0, f"not YAML: a date, time or number that does not exist ({said}). Put it into quotes"
+        ) from error
 
 
 # A part of the parser's sentence, whether the fault is where the construct begins, and the words for people.

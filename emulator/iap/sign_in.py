@@ -142,7 +142,7 @@ class SignIn:
         back = self._back(form.get("continue", "/"))
         email = typed.lower()
         if not _EMAIL.fullmatch(email):
-            text = f"“{typed[:80]}” is no e-mail address. It looks like ana.silva@example.com."
+            text = f"“{typed[:80]}” is no e-mail address. Write one like ana.silva@example.com."
             return self._page(request, fault=text, typed=typed[:254], back=back)
         before = self.session_of(request)
         if before is not None:

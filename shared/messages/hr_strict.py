@@ -135,7 +135,8 @@ class Reader(Struct):
                 return to_utc(begins + timedelta(days=1)) if day_ends else begins
             return parse_time(text)
         except (ValueError, OverflowError) as error:
-            raise breaks(f"{name}: '{text[:40]}' is neither a time with a zone nor a date: {error}") from error
+            valid = "Write 2026-12-01T08:00:00Z or 2026-12-01"
+            raise breaks(f"{name}: '{text[:40]}' is neither a time with a zone nor a date. {valid}") from error
 
     def _day(self, day: date, *, day_ends: bool) -> datetime:
         zone = zone_of(self.rules.people.time_zone)

@@ -19,7 +19,7 @@ from shared.domain.record.parts import ABOUT_A_LEAVER, Mail, Stage, Trouble
 from shared.domain.record.record import UserRecord
 from shared.domain.things.times import zone_of
 from shared.engine.ports.mail import Letter, NotAcceptedError
-from shared.faults import ConfigFault, nearest
+from shared.faults import ConfigFault, nearest, unreadable
 
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -192,7 +192,7 @@ def _text_faults(path: Path, names: Sequence[str], *, has_subject: bool) -> Iter
         yield ConfigFault(str(path), 0, "", "the file does not exist", "Write it, or copy the shipped one.")
         return
     except (OSError, UnicodeDecodeError) as error:
-        yield ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text.")
+        yield unreadable(path, error)
         return
     try:
         tree = _environment(path.parent, escapes=not has_subject).parse(text)

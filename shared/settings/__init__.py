@@ -22,7 +22,7 @@ from shared.domain.people.domains import People
 from shared.domain.people.sources import SHIPPED
 from shared.domain.things.catalog import Catalog, MasterTemplate
 from shared.domain.things.times import parse_time
-from shared.faults import ConfigFault, Place, in_order
+from shared.faults import ConfigFault, Place, in_order, unreadable
 from shared.settings import checked
 from shared.settings.values import ConfigError, MailSettings, Security, Settings
 
@@ -278,7 +278,7 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
         try:
             masters[path.stem] = MasterTemplate(name=path.stem, text=path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
+            faults.append(unreadable(path, error))
     return masters
 
 

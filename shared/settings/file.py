@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from msgspec import NODEFAULT, ValidationError, convert, inspect
 from msgspec.structs import replace
 
 from shared.domain.things.errors import BenchkeeperError
-from shared.faults import ConfigFault, Loc, Place, dotted, line_of, nearest
+from shared.faults import ConfigFault, Loc, Place, dotted, line_of, nearest, unreadable
 from shared.settings.values import read_duration
 from shared.yaml_lines import YamlFaultError, load_yaml
 
@@ -49,7 +50,7 @@ def parse_file(
         faults.append(ConfigFault(str(path), 0, "", "the file does not exist", missing_hint))
         return None
     except (OSError, UnicodeDecodeError) as error:
-        faults.append(ConfigFault(str(path), 0, "", f"cannot be read: {error}", "Save it as UTF-8 text."))
+        faults.append(unreadable(path, error))
         return None
     return parse_text(path, text, kind, faults, place=place)
 
@@ -82,7 +83,7 @@ class _Walk:
         return _BAD
 
     def _wrong(self, loc: Loc, problem: str, raw: object) -> Any:
-        given = repr(raw)
+        given = _as_written(raw)
         return self._bad(loc, problem + (f", not {given}" if len(given) <= _LONGEST_SHOWN else ""))
 
     def _by(self, function: Callable[[Any], Any], raw: Any, loc: Loc) -> Any:
@@ -136,7 +137,7 @@ class _Walk:
 
     def _struct(self, raw: Any, kind: inspect.StructType, loc: Loc) -> Any:
         if not isinstance(raw, dict):
-            return self._wrong(loc, "should be a valid dictionary", raw)
+            return self._wrong(loc, "should be a mapping (key: value)", raw)
         raw = kind.cls.prepared(raw) if hasattr(kind.cls, "prepared") else raw
         refused: Mapping[str, str] = getattr(kind.cls, "REFUSED", {})
         values: dict[str, Any] = {}
@@ -161,7 +162,7 @@ class _Walk:
 
     def _dict(self, raw: Any, kind: inspect.DictType, loc: Loc) -> Any:
         if not isinstance(raw, dict):
-            return self._wrong(loc, "should be a valid dictionary", raw)
+            return self._wrong(loc, "should be a mapping (key: value)", raw)
         made = {
             self.read(key, kind.key_type, (*loc, str(key))): self.read(value, kind.value_type, (*loc, str(key)))
             for key, value in raw.items()
@@ -210,6 +211,15 @@ class _Walk:
             if limit is not None and not holds(value, limit):
                 return self._wrong(loc, f"should be {words} {limit}", raw)
         return value
+
+
+def _as_written(raw: object) -> str:
+    """Return a value about as the file has it: `true`, not Python's `True`."""
+    if raw is None:
+        return "empty"
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    return raw.isoformat() if isinstance(raw, date) else repr(raw)
 
 
 def _wanted(kind: Any) -> inspect.Type:

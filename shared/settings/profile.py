@@ -175,7 +175,7 @@ def _our_labels(value: Mapping[str, str]) -> Mapping[str, str]:
 
 def _metadata(raw: Any) -> Mapping[str, str]:
     if not isinstance(raw, dict):
-        raise ValueError("should be a valid dictionary")  # noqa: TRY004 - a fault of the file
+        raise ValueError("should be a mapping (key: value)")  # noqa: TRY004 - a fault of the file
     for key, text in raw.items():
         if key in _PROTECTED_METADATA:
             raise ValueError(f"the metadata key '{key}' is Workbench's or Benchkeeper's own")

@@ -115,7 +115,12 @@ def test_an_idle_notebook_is_stopped_and_the_person_is_told_why(terminal):
     assert verdict["verdict"] == "WARN"
     dry = json.loads(terminal.run("sweep", "idle", "--dry-run", "-o", "json").stdout)
     assert [d["user"] for d in dry["decisions"]] == [shown(terminal)["user_key"]]
+    said = " ".join(terminal.run("sweep", "idle", "--dry-run").stdout.split())
+    assert "examined 1 of 1 running, those that are due, and would act on 1" in said
+    assert "1 to be warned" in said
+    assert "Will be stopped, warned: it is not used" in said
     terminal.run("sweep", "idle")
+    assert "examined 1 of 1 running" in terminal.run("sweep", "idle", "--dry-run").stdout
     assert shown(terminal)["observed"]["notebook"]["state"] == "ACTIVE"
     terminal.advance(minutes=30)
     assert json.loads(terminal.run("activity", "ana.silva@example.com", "-o", "json").stdout)["verdict"] == "STOP"
@@ -160,6 +165,8 @@ def test_somebody_at_work_is_kept(terminal):
     assert seen["verdict"] == "KEEP"
     terminal.run("sweep", "idle")
     assert shown(terminal)["observed"]["notebook"]["state"] == "ACTIVE"
+    later = terminal.run("sweep", "idle", "--dry-run").stdout
+    assert "examined 0 of 1 running, those that are due, and would act on 0" in later
 
 
 def test_wrong_use_is_exit_code_2_and_says_what_is_right(terminal):

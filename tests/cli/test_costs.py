@@ -22,6 +22,7 @@ def test_a_persons_hours_are_shown_with_their_machine(terminal):
     assert [(row["kind"], row["machine"], row["price"]) for row in rows] == [("notebook", "e2-standard-4", "0.18")]
     assert rows[0]["cost"] == round(rows[0]["seconds"] / 3600 * 0.18, 4)
     text = costs(terminal, "ana.silva@example.com").output
+    assert " EUR, as of 2026-11-23 " in text
     assert "notebook, analyst, e2-standard-4" in text
     made = list(csv.DictReader(io.StringIO(costs(terminal, "ana.silva@example.com", "-o", "csv").output)))
     assert made[0]["seconds"] == str(rows[0]["seconds"])
@@ -35,6 +36,8 @@ def test_everybodys_month_by_each_grouping(terminal):
         found = json.loads(costs(terminal, "--by", by, "-o", "json").output)
         assert sum(row["notebook_hours"] for row in found["rows"]) > 3, by
         assert by.upper() in costs(terminal, "--by", by).output
+        terminal.advance(minutes=20)  # the figures are of the sweep, not of the question
+        assert f"as of {found['taken_at'].replace('T', ' ')[:16]} UTC" in costs(terminal, "--by", by).output
         assert costs(terminal, "--by", by, "-o", "csv").output.splitlines()[1:], by
 
 

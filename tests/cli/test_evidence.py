@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,22 @@ def test_a_leaver_from_history_to_evidence(left: Terminal, tmp_path) -> None:
     (one,) = (tmp_path / "folder").glob("facts.csv")
     one.write_bytes(one.read_bytes()[:-1] + b"x")
     assert "facts.csv was altered" in left.run("evidence", "verify", str(tmp_path / "folder"), code=1).stderr
+    _nowhere_to_write(left, tmp_path)
     left.run("evidence", code=2)
     left.run("evidence", ANA, "--all", code=2)
     left.run("evidence", "verify", str(tmp_path / "nothing"), code=1)
+
+
+def _nowhere_to_write(left: Terminal, tmp_path) -> None:
+    """A place that cannot be written is a sentence, not a traceback, and is found before anything is read."""
+    assert "does not exist" in left.run("evidence", "--all", "--out", str(tmp_path / "none" / "x.zip"), code=2).stderr
+    assert "is a folder" in left.run("evidence", "--all", "--out", str(_made(tmp_path / "made.zip")), code=2).stderr
+    (tmp_path / "file").write_text("x")
+    assert "is a file" in left.run("evidence", "--all", "--out", str(tmp_path / "file"), code=2).stderr
+    assert "is not empty" in left.run("evidence", "--all", "--out", str(tmp_path), code=2).stderr
+    assert "cannot be written" in left.run("evidence", "--all", "--out", str(tmp_path / "file" / "x"), code=1).stderr
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

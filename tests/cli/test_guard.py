@@ -202,7 +202,7 @@ def test_a_person_is_asked_and_may_say_no(flood: Typing, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("guard", "show", "ffff"), 1, "No list that waits begins with ffff. See those that wait: benchkeeper guard"),
+        (("guard", "show", "ffff"), 1, "No waiting change begins with ffff. See those that wait: benchkeeper guard"),
         (("approve", "f" * 32, "--yes"), 1, "No list with that digest was ever shown."),
         (("guard", "--as", "ana.silva@example.com"), 1, "This page is for administrators."),
         (("guard", "--as", "nobody"), 1, "nobody could not sign in"),

@@ -59,3 +59,10 @@ def test_the_table_says_why_and_what(told):
 def test_nothing_to_tell_is_said(told):
     assert "No such person" in told.run("history", "norah.stranger@example.com", code=1).stderr
     told.run("history", ANA, "--kind", "rumour", code=2)
+
+
+def test_an_operation_is_its_last_part_at_a_terminal_and_whole_in_json(told):
+    (whole,) = {line["ref"] for line in lines(told) if "/operations/" in line["ref"]}
+    shown = told.run("history", ANA).stdout
+    assert whole not in shown
+    assert f"  {whole.rpartition('/')[2]}\n" in shown

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -35,11 +36,14 @@ IDS = [" ".join(path) for path, _ in ALL]
 
 def in_a_pty(words: list[str], environ: dict[str, str]) -> tuple[str, int]:
     """What the command prints at a terminal of 80 columns, and its exit code."""
+    return run_in_a_pty([sys.executable, "-c", "from benchkeeper import run; run()", *words], environ)
+
+
+def run_in_a_pty(program: list[str], environ: dict[str, str]) -> tuple[str, int]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     made = {"PATH": os.defpath, "LANG": "C.UTF-8", **environ, "TERM": "dumb", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     made.pop("COLUMNS", None)
-    program = [sys.executable, "-c", "from benchkeeper import run; run()", *words]
     with subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=made) as child:
         os.close(theirs)
         parts = []
@@ -73,6 +77,59 @@ def test_the_whole_help_at_a_terminal():
     assert "..." not in text.replace("[ARGS]...", "")
     operations = text[text.index("Operations:") :]
     assert all(f"  {name} " in operations for name in OPERATIONS)
+
+
+def test_a_sentence_folds_at_a_terminal_and_columns_stay():
+    program = """
+from cli.output import say
+say("a sentence of many words " * 6)
+say("  and one that is indented, and folds below its own beginning, with a wide gap beyond")
+say("   12  KEEP   as it is")
+"""
+    text, code = run_in_a_pty([sys.executable, "-c", program], {})
+    assert code == 0
+    assert max(map(len, text.splitlines())) <= COLUMNS
+    assert "with a wide gap\n    beyond\n   12  KEEP   as it is\n" in text
+
+
+def test_missing_choices_are_one_sentence(terminal):
+    said = " ".join(terminal.run("sweep", code=2).stderr.split())
+    assert "Choose from: due, idle, drift, roster (" in said
+
+
+def test_a_full_disk_is_a_sentence():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    program = [sys.executable, "-c", "from benchkeeper import run; run()", "names", "ana.silva@example.com"]
+    made = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "BENCHKEEPER_ENV": "nowhere"}
+    with full.open("w") as nowhere:
+        done = subprocess.run(program, stdout=nowhere, stderr=subprocess.PIPE, env=made, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["cli.main", "shared.wiring"])
+def test_an_interrupt_while_the_program_loads_is_no_traceback(where):
+    program = f"""
+import sys, signal
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {where!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from benchkeeper import run
+run()
+"""
+    made = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env=made, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert (done.returncode, done.stderr.strip()) == (1, "Aborted!")
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=IDS)

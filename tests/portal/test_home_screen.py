@@ -184,6 +184,13 @@ class TestHistory:
         for word in (str(user_key_for(MIA)), "mia.chen", "instances.create"):
             assert word not in text
 
+    def test_a_source_is_no_administrator(self, two: Hub) -> None:
+        """The line about a message names its source, also while it waits for the audit."""
+        two.life().tell(Moved, source="hr", attributes={"department": "risk"})
+        text = plain(two.browser(ANA).text("/history"))
+        assert "Moved by HR" in text
+        assert "administrator" not in text
+
     def test_it_is_ones_own(self, two: Hub) -> None:
         two.browser(ANA).post("/notebook/stop")
         assert "Stop the notebook" not in plain(two.browser(BEN).text("/history"))

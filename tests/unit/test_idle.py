@@ -26,6 +26,8 @@ from shared.domain.fleet.idle import (
     last_use,
     stops_at,
 )
+from shared.engine.sweeps.idle import is_blind
+from shared.engine.sweeps.idle_look import for_blindness, is_at_stake
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 POLICY = IdlePolicy(idle_timeout=timedelta(hours=1), cores_busy_at=0.1, warn_idle=timedelta(0))
@@ -234,6 +236,16 @@ def test_unknown_evidence_never_stops_before_max_blind_nor_without_a_warning(bli
         assert max(m for m in (blind_since, started_at) if m is not None) <= NOW - POLICY.max_blind
         assert warned_at is not None
         assert warned_at <= NOW - POLICY.warn_before
+
+
+def test_the_two_warnings_are_told_apart():
+    """A sweep counts as blind who was warned for missing evidence, and nobody who was warned because nobody uses it."""
+    unseen = judge_idle(blind(23.5, warned=30), POLICY, NOW)
+    unused_one = judge_idle(unused(179, warned=29), WARNED, NOW)
+    assert (unseen.reason, unused_one.reason) == (Reason.WARNED_BLIND, Reason.WARNED)
+    assert [is_blind(each) for each in (unseen, unused_one)] == [True, False]
+    assert [for_blindness(each) for each in (unseen, unused_one)] == [True, False]
+    assert all(is_at_stake(each) for each in (unseen, unused_one))
 
 
 @given(activity=activities)

@@ -212,7 +212,7 @@ IN_SETTINGS = [
     ("retention: {personal_data: 89d}\n", 5, "retention.personal_data", "personal_data (89d) must not be shorter than snapshot (90d)", ""),
     ("retention: {allow_short: false, instance: 1d}\n", 5, "retention.instance", "1d is shorter than 7d", ""),
     ("retention: {allow_short: perhaps}\n", 5, "retention.allow_short", "", ""),
-    ("retention: []\n", 5, "retention", "valid dictionary", ""),
+    ("retention: []\n", 5, "retention", "a mapping (key: value)", ""),
     ("deployment:\n  organization: acme.com\n", 6, "deployment.organization", "pattern", ""),
     ("deployment:\n  billing_export: billing\n", 6, "deployment.billing_export", "pattern", ""),
     ("deployment:\n  notify: [on-call]\n", 6, "deployment.notify[0]", "no name before an @", ""),
@@ -229,10 +229,13 @@ IN_SETTINGS = [
     ("? [a, b]\n: c\n", 5, "", "", ""),
     ("x: [\n", 6, "", "", ""),
     ("x: !!python/object:os.system {}\n", 5, "", "begins with !. Put it into quotes", ""),
-    ("x: &a [*a]\n", 0, "", "not YAML", ""),
+    ("x: &a [*a]\n", 0, "", "an alias (*) stands inside of its own anchor", ""),
     ("---\nanother: document\n", 5, "", "", ""),
-    ("x: \x07\n", 0, "", "not YAML", ""),
-    ("x: 2026-13-45\n", 0, "", "not YAML", ""),
+    ("x: \x07\n", 5, "", "the character U+0007 is not allowed. Remove it", ""),
+    ("x: 2026-13-45\n", 0, "", "that does not exist (month must be in 1..12). Put it into quotes", ""),
+    ("idle:\n", 5, "idle", "should be a mapping (key: value), not empty", ""),
+    ("idle: 2026-01-01\n", 5, "idle", "not 2026-01-01", ""),
+    ("topics: {tick: true}\n", 5, "topics.tick", "should be a valid string, not true", ""),
 ]  # fmt: skip
 
 
@@ -338,7 +341,7 @@ def test_a_fault_of_the_profiles_names_its_place(folder, old, new, line, field, 
         ('metadata: {idle-timeout-seconds: "60"}', "metadata", "own"),
         ('metadata: {startup-script: "curl"}', "metadata", "own"),
         ("metadata: {notebook-disable-root: true}", "metadata", "must be a text in quotes"),
-        ("metadata: []", "metadata", "dictionary"),
+        ("metadata: []", "metadata", "a mapping"),
         ("labels: {managed-by: me}", "labels", "written by Benchkeeper"),
         ("labels: {cost-center: cc1}", "labels", "written by Benchkeeper"),
         ("labels: {Team: x}", "labels", "label rules"),
@@ -574,3 +577,13 @@ def test_limits_are_read_from_the_settings():
     assert found is not None
     assert (found.guard.approvers, found.guard.patience) == (1, None)
     assert parse_text(Path("settings.x.yaml"), base, SettingsFile, []).guard == GuardSettings()
+
+
+def test_bytes_that_are_no_text_have_their_line_and_a_folder_has_no_advice_about_text(folder):
+    path = folder / "settings.dev.yaml"
+    path.write_bytes(SETTINGS.encode() + b"x: \xff\n")
+    fault = the_fault(folder)
+    assert (fault.line, fault.problem) == (SETTINGS.count("\n") + 1, "cannot be read: it is not UTF-8 text")
+    path.unlink()
+    path.mkdir()
+    assert str(the_fault(folder)) == f"{path}: cannot be read: Is a directory."

@@ -26,7 +26,8 @@ from shared.yaml_lines import YamlFaultError, load_yaml
         ("a: !x y\n", 1, "begins with !"),
         ('a: "\\q"\n', 1, "Use single quotes"),
         ("a: 1\n---\nb: 2\n", 2, "Only one is read"),
-        ("a: \x00\n", 0, "not YAML"),
+        ("a: \x00\n", 1, "U+0000 is not allowed"),
+        ("a: 1\nb: \x00\n", 2, "U+0000 is not allowed"),
     ],
 )
 def test_a_fault_names_its_line_and_what_to_do(text, line, says):

@@ -38,10 +38,15 @@ class Reason(StrEnum):
     OUTSIDE_JOB = "OutsideJob"
     REPORTED = "Reported"
     NO_FRESH_EVIDENCE = "NoFreshEvidence"
-    WARNED = "Warned"
+    WARNED = "Warned"  # that nobody uses it
+    WARNED_BLIND = "WarnedBlind"  # that its use is not known
     ASKED_FOR = "AskedFor"
     IDLE = "Idle"
     MAX_BLIND = "MaxBlind"
+
+
+AFTER_WARNING = frozenset({Reason.WARNED, Reason.WARNED_BLIND})  # kept only for the time that a warning gives
+UNSEEN = frozenset({Reason.NO_FRESH_EVIDENCE, Reason.WARNED_BLIND})  # kept because evidence is missing
 
 
 class KernelState(StrEnum):
@@ -383,7 +388,7 @@ def _judge_blind(
         return Warn(stop_at=max(limit, now + policy.warn_before), because=Reason.MAX_BLIND, detail=detail)
     if now >= limit and now - warned >= policy.warn_before:
         return Stop(since=begun, because=Reason.MAX_BLIND)
-    return Keep(Reason.WARNED, detail)
+    return Keep(Reason.WARNED_BLIND, detail)
 
 
 def _last_seen(activity: Activity) -> datetime | None:

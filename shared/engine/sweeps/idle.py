@@ -14,7 +14,7 @@ from typing import Any, assert_never
 
 from shared.domain.fleet.fleet import Notes
 from shared.domain.fleet.hours import arrival_of, with_arrival
-from shared.domain.fleet.idle import Activity, IdleVerdict, Keep, Reason, Silence, Stop, Warn
+from shared.domain.fleet.idle import UNSEEN, Activity, IdleVerdict, Keep, Reason, Silence, Stop, Warn
 from shared.domain.fleet.report import Reported
 from shared.domain.intent.batches import WaitingPerson
 from shared.domain.intent.guard import may_be_stopped_idle
@@ -112,8 +112,8 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def is_blind(verdict: IdleVerdict) -> bool:
-    """Return True if the instance is kept because evidence is missing, or because its user was warned, for either reason."""
-    return isinstance(verdict, Keep) and verdict.reason in {Reason.NO_FRESH_EVIDENCE, Reason.WARNED}
+    """Return True if the instance is kept because evidence is missing, also after a warning about that."""
+    return isinstance(verdict, Keep) and verdict.reason in UNSEEN
 
 
 def verdict_word(verdict: IdleVerdict) -> str:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.domain.fleet.fleet import Notes
-from shared.domain.fleet.idle import Activity, IdlePolicy, IdleVerdict, Keep, Reason, judge_idle, last_sign
+from shared.domain.fleet.idle import AFTER_WARNING, Activity, IdlePolicy, IdleVerdict, Keep, judge_idle, last_sign
 from shared.domain.fleet.outside_jobs import JobOwner, OutsideJob, job_owner, jobs_of
 from shared.domain.fleet.report import Report, Reported, counts_until, remembered
 from shared.domain.things.errors import BenchkeeperError
@@ -251,7 +251,7 @@ class Reports:
 
 
 def _keeps(verdict: IdleVerdict) -> bool:
-    return isinstance(verdict, Keep) and verdict.reason is not Reason.WARNED
+    return isinstance(verdict, Keep) and verdict.reason not in AFTER_WARNING
 
 
 def _read(ref: InstanceRef, deps: Deps) -> Report | BenchkeeperError | None:

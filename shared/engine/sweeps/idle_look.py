@@ -15,6 +15,8 @@ from msgspec.structs import replace
 from shared.domain.fleet.fleet import Notes
 from shared.domain.fleet.hours import AT_NIGHT, is_open
 from shared.domain.fleet.idle import (
+    AFTER_WARNING,
+    UNSEEN,
     Activity,
     IdlePolicy,
     IdleVerdict,
@@ -258,14 +260,14 @@ def counter_seen(
 
 def is_at_stake(verdict: IdleVerdict) -> bool:
     """Return True if the user is warned, or would be warned or stopped."""
-    return not isinstance(verdict, Keep) or verdict.reason is Reason.WARNED
+    return not isinstance(verdict, Keep) or verdict.reason in AFTER_WARNING
 
 
 def _is_quiet(verdict: IdleVerdict) -> bool:
     """Return True if the machine is unused by the present evidence, or is kept because its user was warned."""
     match verdict:
         case Keep(reason=reason):
-            return reason is Reason.WARNED
+            return reason in AFTER_WARNING
         case Warn(because=because) | Stop(because=because):
             return because is Reason.IDLE
         case _:
@@ -297,13 +299,10 @@ def _stops_at(
 
 
 def for_blindness(verdict: IdleVerdict) -> bool:
-    """Return True if the verdict may be due to missing evidence.
-
-    A kept instance whose user was warned counts: `WARNED` does not tell whether the warning was about idleness or missing evidence.
-    """
+    """Return True if the verdict is due to missing evidence."""
     match verdict:
         case Keep(reason=reason):
-            return reason in {Reason.WARNED, Reason.NO_FRESH_EVIDENCE}
+            return reason in UNSEEN
         case Warn(because=because) | Stop(because=because):
             return because is Reason.MAX_BLIND
         case _:

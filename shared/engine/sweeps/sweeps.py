@@ -280,7 +280,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     # Who is stopped now is copied at rest, by the next sweep.
     stopping = {key for key, item in to_act.items() if verdict_word(item.verdict) == "STOP"}
     due_copies = rows.copies.due(len(running), leave_out=stopping)
-    summary.decisions += [(key, "SAVE a copy of the files") for key in due_copies]
+    summary.decisions += [(key, "save a copy of the files") for key in due_copies]
     if keeper is not None:
         for key in _carry_out(to_act, running, summary, deps, now):
             keeper.idle.add_stop(reports.kernels(key))

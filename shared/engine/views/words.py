@@ -11,7 +11,6 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from shared.domain.fleet.idle import Reason as Sign
 from shared.domain.people.entitlement import Cause
 from shared.domain.policy.effect import StepKind as Effect
 from shared.domain.record.cuts import StepKind as CutStep
@@ -319,39 +318,6 @@ _FACTS = {
     "person_id": "Person number",
     "blocked": "Access ended by an operator",
 }
-
-
-# The verdict of the idle rule, and what it rests on.
-VERDICTS: Mapping[str, str] = {"KEEP": "Kept running", "WARN": "Will be stopped, warned", "STOP": "To be stopped now"}
-_SIGNS: Mapping[str, str] = {
-    Sign.STARTED_RECENTLY: "it started recently",
-    Sign.KERNEL_BUSY: "a kernel is at work",
-    Sign.KERNEL_ACTIVITY: "a kernel was at work",
-    Sign.TERMINAL_ACTIVITY: "a terminal was used",
-    Sign.SERVER_ACTIVITY: "JupyterLab was used",
-    Sign.PROXIED_REQUESTS: "its page was used",
-    Sign.CPU_BUSY: "its CPU was at work",
-    Sign.TRANSFER: "it moved data over network or disk",
-    Sign.GPU_BUSY: "its GPU was at work",
-    Sign.OUTSIDE_JOB: "a job of its owner runs elsewhere",
-    Sign.REPORTED: "its machine reported work",
-    Sign.NO_FRESH_EVIDENCE: "its use is not known",
-    Sign.WARNED: "its owner was warned",
-    Sign.ASKED_FOR: "its owner extended it",
-    Sign.IDLE: "nobody uses it",
-    Sign.MAX_BLIND: "its use was not known for too long",
-}
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[\d:.]*(?:\+00:00|Z)", re.ASCII)
-
-
-def verdict_words(because: str) -> str:
-    """Return the evidence for a verdict in words.
-
-    `Idle: since 2026-11-30T03:36:00+00:00` becomes `nobody uses it: since 2026-11-30 03:36 UTC`.
-    """
-    reason, colon, detail = because.partition(": ")
-    detail = _MOMENT.sub(r"\1 \2 UTC", detail)
-    return f"{_SIGNS.get(reason, _OTHER)}{colon}{detail}"
 
 
 def fact_words(name: str) -> str:
