@@ -70,18 +70,18 @@ def judge(what: str, value: float, bound: float, *, at_least: bool = False, unit
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the nearest-rank percentile."""
+    """Return the nearest-rank percentile; `share` is a fraction of 1."""
     ordered = sorted(values)
     return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))]
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle one."""
+    """Return the median of the values."""
     return statistics.median(values)
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Real seconds that `work` took."""
+    """Run `work` and return the real seconds that it took."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun

@@ -264,7 +264,7 @@ def decided(digest: str, verdict: Verdict) -> Said:
             ),
             by=key,
         )
-        deps.log.info("Stored a decision of the page", digest=found.digest, verdict=verdict.value, by=key)
+        deps.log.info("Stored a decision from the page", digest=found.digest, verdict=verdict.value, by=key)
     return _SAID[verdict]
 
 

@@ -212,7 +212,7 @@ class TestTakenUp:
         put(hub, *(wish(hub, Asked(kind=WishKind.LOOK_AGAIN), by=MIA, admin=True) for _ in range(5)))
         take_up(KEY, hub.bench.deps)
         assert (len(story(hub)), left(hub)) == (3, 2)
-        assert hub.lines("Too many requests of one user") == [{"user": KEY, "left": 2}]
+        assert hub.lines("Too many requests of one user: the rest wait") == [{"user": KEY, "left": 2}]
         hub.bench.advance(seconds=REMEMBERED.total_seconds() + 1)
         hub.joined(BEN, minutes=0)
         take_up(KEY, hub.bench.deps)

@@ -541,7 +541,7 @@ def test_only_administrators_see_or_decide_anything(hub: Hub) -> None:
 
 def test_nothing_in_the_log_is_an_address(hub: Hub) -> None:
     hub.browser(MIA).post(f"/manage/changes/{batch_of(hub).digest}/approve")
-    (line,) = hub.lines("Stored a decision of the page")
+    (line,) = hub.lines("Stored a decision from the page")
     assert (line["by"], line["verdict"]) == (user_key_for(MIA), "APPROVE")
     assert not re.search(r"@example\.com", json.dumps([facts for _, _, facts in hub.bench.log.lines], default=str))
 

@@ -120,7 +120,7 @@ def _ids(notebooks: Sequence[Vm]) -> list[str]:
 
 
 def _greatest(series: Sequence[tuple[Sample, ...] | None]) -> tuple[Sample, ...] | None:
-    """Return the greatest value at each moment; None if there is no series at all."""
+    """Return the greatest value at each moment; None if there is no sample."""
     most: dict[datetime, float] = {}
     for samples in series:
         for sample in samples or ():

@@ -292,7 +292,7 @@ class StrayCheck:
                 self._without_row.add(key)
 
     def add(self, row: RecordRow) -> None:
-        """Compare a row. The resources that belong to it are not orphans."""
+        """Compare a row with the listed instances and snapshots, and note the user's resources that the row does not name as orphans."""
         key = row.user_key
         for ref in self._labelled.pop(key, ()):
             if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:

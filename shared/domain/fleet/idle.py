@@ -24,7 +24,7 @@ _BOOTS = timedelta(minutes=5)  # after a start, for what the machine does by its
 
 
 class Reason(StrEnum):
-    """The reason of a verdict. The list is closed, for conditions and metrics."""
+    """The reason for a verdict. The list is closed, for conditions and metrics."""
 
     STARTED_RECENTLY = "StartedRecently"
     KERNEL_BUSY = "KernelBusy"

@@ -272,7 +272,9 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """Return the changes that a replay would make, each folded onto the previous one, with the plans that would follow.
+    """Return the changes that a replay would make, with the plans that would follow.
+
+    Each piece of news is folded onto the result of the previous one.
 
     Changes nothing.
     """

@@ -44,7 +44,10 @@ class Audit(Protocol):
         """Yield the objects below a prefix by name, those at or after `after`."""
 
     def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
-        """Write the digest of the day's manifest to the log. The same day gives an entry with the same id and time."""
+        """Write the digest of the day's manifest to the log.
+
+        A repeated call for the same day writes an entry with the same id and time, so the log shows it once.
+        """
 
     def logged(self, first: str, last: str) -> Iterator[LoggedDigest]:
         """Yield the digests in the log of these days."""

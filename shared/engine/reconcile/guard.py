@@ -111,7 +111,9 @@ def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> U
         if now - waiting.since < _TRIED_FOR:
             raise  # the tick tries again at once
         # Whether there is room is unknown: the cut waits visibly, and its patience ends like that of any other cut.
-        deps.log.error("Slots could not be used", user=record.user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.error(
+            "Slots could not be read or claimed", user=record.user_key, reason=error.reason.value, detail=error.detail
+        )
     if is_out_of_patience(waiting, deps.policy, now):
         return without_patience(record, now)
     return record
@@ -317,7 +319,10 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
         deps.guard.note_waiting(entry)
     except BenchkeeperError as error:  # the next pass tries again
         deps.log.error(
-            "Waiting user could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
+            "Index of waiting users could not be updated",
+            user=record.user_key,
+            reason=error.reason.value,
+            detail=error.detail,
         )
         return record.with_status(waiting_listed="")
     if not record.status.guard.waiting_listed or entry.undoable_done:

@@ -112,7 +112,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def is_blind(verdict: IdleVerdict) -> bool:
-    """Return True if the instance is kept because evidence is missing, or because its user was warned, for either reason."""
+    """Return True if the instance is kept because evidence is missing, or because its user was warned, whatever the reason for the warning."""
     return isinstance(verdict, Keep) and verdict.reason in {Reason.NO_FRESH_EVIDENCE, Reason.WARNED}
 
 

@@ -246,9 +246,10 @@ def _then(record: UserRecord, story: Sequence[StoryLine], end: datetime) -> Acce
 
 
 def _why(told: Sequence[StoryLine], begin: int) -> str:
-    """Return the reason of the access since the line at `begin`: the news that caused it, else the first explanation.
+    """Return the reason for the access since the line at `begin`: the news that caused the change, else the first decision or news after it.
 
-    News is written before its effects, and later lines name it: an announced leave takes effect days later.
+    The history has the news before its effects, and later lines name the news by its id: an announced leave takes
+    effect days later.
     """
     since = told[begin:]
     first = next((line for line in since if line.after), None)
