@@ -102,7 +102,7 @@ refuse_wrong_words() {
     local | gcp | destroy | sbom) ;;
     *)
       meant=$(did_you_mean "$1" local gcp destroy sbom)
-      die "there is no '$1'. ${meant}Say what to do: local, gcp, destroy or sbom (./deploy.sh --help tells more)." 2
+      die "there is no command '$1'. ${meant}The commands are local, gcp, destroy and sbom; see ./deploy.sh --help." 2
       ;;
   esac
   # shellcheck disable=SC2046 # the words of the usage, one by one
@@ -148,7 +148,7 @@ set_up() {
   fi
   is_usable || has_uv || "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
-  trap 'die "stopped while .venv was set up. The next start sets it up anew." 130' INT TERM
+  trap 'die "stopped while .venv was set up. The next start sets it up again." 130' INT TERM
   echo 'Setting up .venv (once; seconds with uv, half a minute without) …'
   if ! is_usable; then
     : >$UNFINISHED
@@ -248,7 +248,7 @@ make_sbom() {
     --format json --output dist/audit.json 2>"$folder/said"; then
     echo 'dist/audit.json is written: no known weakness.'
   elif [[ -s dist/audit.json ]]; then
-    die 'there are packages with known weaknesses: dist/audit.json names them.'
+    die 'there are packages with known vulnerabilities: dist/audit.json names them.'
   else
     echo "Known weaknesses were not looked up: $(tail -n 1 "$folder/said")"
   fi
@@ -266,7 +266,7 @@ main() {
   case " $* " in *' --help '* | *' -h '* | ' help ') usage && return 0 ;; esac
   if ((!$#)); then
     usage >&2
-    die 'say what to do: local, gcp, destroy or sbom' 2
+    die 'name a command: local, gcp, destroy or sbom' 2
   fi
   refuse_wrong_words "$@"
   set_up

@@ -114,7 +114,9 @@ class Gateway:
             return self._ask(request)
         place = self.labs.place(host)
         if place is None:
-            return self._notice("There is nothing here", "This environment does not exist, or no longer.", status=404)
+            return self._notice(
+                "This page does not exist", "There is no such environment, or it was deleted.", status=404
+            )
         if session.email not in place.owners:
             return self._not_yours(request)
         if not self._from_own_page(request):

@@ -41,7 +41,7 @@ def sbom(folder: Path, code: str = "", **environment: str) -> subprocess.Complet
     ("audit", "code", "says"),
     [
         ("echo '{}' >$out", 0, "dist/audit.json is written: no known weakness.\n"),
-        ("echo '{}' >$out; exit 1", 1, "deploy.sh: there are packages with known weaknesses: dist/audit.json names them.\n"),
+        ("echo '{}' >$out; exit 1", 1, "deploy.sh: there are packages with known vulnerabilities: dist/audit.json names them.\n"),
         ("echo first >&2; echo 'no route to the service' >&2; exit 1", 0,
          "Known weaknesses were not looked up: no route to the service\n"),
     ],

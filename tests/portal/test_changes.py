@@ -98,7 +98,7 @@ def test_nothing_of_it_is_in_anybodys_way_while_nothing_waits() -> None:
 def test_a_batch_is_on_the_overview_in_the_navigation_and_on_its_own_page(hub: Hub) -> None:
     batch, mia = batch_of(hub), hub.browser(MIA)
     line = plain(mia.text("/manage"))
-    assert "6 people wait to lose access, to be approved" in line
+    assert "6 people lose access after approval" in line
     assert "Changes 1 waiting" in plain(mia.text("/manage/people"))
     html = mia.text("/manage/changes")
     text = plain(html)

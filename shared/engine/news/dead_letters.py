@@ -250,7 +250,7 @@ def _why_not(letter: DeadLetter) -> str:
 def _delivered(news: News, deps: Deps) -> Change:
     if isinstance(news, Woken):
         deliver(news, deps)
-        return Change(user=news.user_key, text="looked at again")
+        return Change(user=news.user_key, text="checked again")
     if isinstance(news, GroupEvent):
         deliver(news, deps)
         return Change(user=news.group, text=f"group {news.kind.value}")
@@ -283,7 +283,7 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
     for piece in news:
         now = deps.clock.now()
         if isinstance(piece, Woken):
-            changes.append(Change(user=piece.user_key, text="looked at again"))
+            changes.append(Change(user=piece.user_key, text="checked again"))
             continue
         if isinstance(piece, GroupEvent):
             changes.append(Change(user=piece.group, text=f"group {piece.kind.value}"))

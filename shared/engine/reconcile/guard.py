@@ -255,12 +255,12 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
             decided = may_be_created(record, now)
             if decided is None and not _may_create(record.user_key, guard, deps, now):
                 raise GuardWaitsError(
-                    user_message="Many notebooks are being made just now. This one is made when there is room; no action is needed.",
+                    user_message="Many notebooks are being created just now. This one is created when there is room; no action is needed.",
                     detail=f"more than {guard.creations} environments in an hour, or three times as many in a day",
                 )
             if decided is False:
                 raise GuardWaitsError(
-                    user_message="An administrator decided that this notebook is not made.",
+                    user_message="An administrator decided not to create this notebook.",
                     detail="the creation was rejected",
                     retry_after=DAY,
                 )

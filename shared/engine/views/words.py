@@ -125,7 +125,7 @@ STEPS: Mapping[str, str] = {
     CutStep.STOP: "notebook stopped",
     CutStep.REVOKE: "service account disabled",
     CutStep.END_CLUSTERS: "Spark clusters deleted",
-    CutStep.CREATE: "notebook made",
+    CutStep.CREATE: "notebook created",
     "NewAddress": "new address",
     "Joined": "one person, two addresses",
     "Released": "hold released",
@@ -230,7 +230,7 @@ def day_words(day: datetime) -> str:
 # ---- one person's page
 
 NOTEBOOK: Mapping[str, str] = {
-    "STATE_UNSPECIFIED": "state not told",
+    "STATE_UNSPECIFIED": "state not given",
     "STARTING": "starting",
     "PROVISIONING": "being created",
     "ACTIVE": "running",
