@@ -194,7 +194,7 @@ def main() -> None:
             continue
         judge(f"RATIO {function.name} / hello", ratio, 1.6)
         judge(f"  aim {function.name} / hello", ratio, 1.4)
-        say(f"  of CPU {function.name} / hello: {of_cpu:.2f}x (moves less beside other work)")
+        say(f"  of CPU {function.name} / hello: {of_cpu:.2f}x (varies less while other programs run)")
 
 
 def secured(environment: dict[str, str]) -> tuple[float, float]:

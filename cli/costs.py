@@ -54,7 +54,7 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 def costs(app: App, user: str | None, name: str | None, *, by: str, changes: bool, output: str) -> None:
     """Show what all people, or USER, cost in a month.
 
-    Amounts are metered time by the configured prices; the page shows the bill beside them.
+    Amounts are the metered time multiplied by the configured prices. The page also shows the bill.
     """
     if name is not None and not _MONTH.match(name):
         raise click.UsageError(f"'{name}' is not a month. Write it as 2026-10.")

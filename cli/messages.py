@@ -164,7 +164,7 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 @_user
 @_sending
 def mover(app: App, user: str, output: str, **options: Any) -> None:
-    """Change USER's profile, groups or cost centre; only what is given is changed."""
+    """Change USER's profile, groups or cost centre. What no option names stays as it is."""
     if options["group"]:
         raise click.UsageError(
             "--group would replace all groups. Use --add-group or --remove-group for one group, or --groups for all of them."

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--hub-region", default=DEFAULT_REGION, help=f"the function's region (default: {DEFAULT_REGION})"
     )
     jupyter = parser.add_argument_group(
-        "JupyterLab", "a real one for each environment that runs; needs --hub-port and --data"
+        "JupyterLab", "a real JupyterLab for each running environment; needs --hub-port and --data"
     )
     jupyter.add_argument(
         "--jupyter",
@@ -170,7 +170,7 @@ def _serve(cloud: EmbeddedCloud, asked: argparse.Namespace, ending: threading.Ev
         keeper.start()
     print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - the caller waits for this line
     if asked.data is None:  # with --data, the manual says where the token is
-        print(f"The token of what starts processes is in {token_folder / FILE_NAME}", flush=True)  # noqa: T201 - a command's own output
+        print(f"The token for calls that start processes is in {token_folder / FILE_NAME}", flush=True)  # noqa: T201 - a command's own output
     if asked.until_stdin_closes:
         threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()
     ending.wait()

@@ -146,7 +146,7 @@ def send(metadata, found):
 
 
 def call(host, verb, path, body=None, headers=None):
-    """Return the body of a successful answer. Raise ValueError for another answer, or for one that is too large. The connection is closed."""
+    """Return the body of a successful answer. Raise ValueError for any other answer, or for one that is too large. The connection is closed."""
     connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
     try:
         connection.request(verb, path, body=body, headers=headers or {})

@@ -137,7 +137,7 @@ class TestTakenUp:
 
     def test_the_preview_of_a_sweep_names_who_waits(self, hub: Hub) -> None:
         put(hub, wish(hub))
-        assert (KEY, "a wish waits to be taken up") in sweep("due", hub.bench.deps, dry_run=True).decisions
+        assert (KEY, "a request waits to be carried out") in sweep("due", hub.bench.deps, dry_run=True).decisions
         assert left(hub) == 1
 
     def test_in_the_order_of_creation_whatever_the_names_say(self, hub: Hub) -> None:

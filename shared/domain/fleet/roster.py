@@ -116,7 +116,7 @@ class RosterState(Struct, frozen=True, kw_only=True):
 
 
 class Allowed(Struct, frozen=True, kw_only=True):
-    """An operator's statement that a roster with about `people` people is right, although it shrank or many are gone from it."""
+    """An operator's statement that a roster with about `people` people is right, although it shrank, or many people are missing from it."""
 
     people: int
     by: str

@@ -164,7 +164,7 @@ def _has_room(
 
 
 def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) -> bool:
-    """Claim or find one of the user's first places by name; return False if only a listing can tell.
+    """Claim or find one of the user's first places by name, without a listing. Return False if a listing is needed.
 
     A user who holds a place found all places before it taken, and a slot is removed no sooner than after two windows. So if a place is
     free, the user holds no later one. An expired place is claimed only then, because a repeated call must find the user's own slot.

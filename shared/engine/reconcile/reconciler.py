@@ -110,7 +110,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, th
             return result
         stored = None
     raise ConflictError(
-        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
+        user_message="This person's record is being changed by another process just now; Benchkeeper tries again.",
         detail=f"record of {user_key} changed under {_TRIES} passes",
     )
 

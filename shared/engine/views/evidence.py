@@ -176,7 +176,7 @@ def _state(state: Mapping[str, str]) -> str:
 
 
 def _access_times(story: Sequence[StoryLine], period: Period) -> Iterator[tuple[Cell, ...]]:
-    """Yield the spans of time with the same access that touch the period: from, to (None: it goes on), profile, cause, group."""
+    """Yield the intervals of unchanged access that overlap the period: begin, end (None: not ended), profile, cause, group."""
     began: datetime | None = None
     now: tuple[str, ...] | None = None
     for line in story:

@@ -190,7 +190,7 @@ def line_in_words(line: StoryLine) -> StoryLine:
 
 
 def because_words(text: str) -> str:
-    """Return the reason of an event in words: `source hr` becomes `by HR`. The name of any other source is kept."""
+    """Return the reason for an event in words: `source hr` becomes `by HR`. The name of any other source is kept."""
     return _SOURCE.sub(lambda found: _SOURCES[found[1]], in_words(text))
 
 
