@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts Benchkeeper where it runs: this machine, or Google Cloud. It needs Python 3.11+ and its package index; gcp needs gcloud too.
+# Installs and starts Benchkeeper on this machine, or deploys it to Google Cloud. Needs Python 3.11+ and its package index; gcp also gcloud.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -21,15 +21,15 @@ usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--with-jupyter]
   destroy  remove what gcp made; the buckets, the environments and their data
            stay
   sbom     write the list of components to dist/: CycloneDX, licences, and known
-           weaknesses where that service is reached
+           vulnerabilities, if the service that knows them answers
 
 local
   --port PORT          the embedded cloud's port on 127.0.0.1 (default 8900)
   --hub-port PORT      the sign-in and the hub page (default: the next port)
-  --with-jupyter       run a real JupyterLab for each environment that runs;
+  --with-jupyter       run a real JupyterLab for each running environment;
                        installs it once, in .venv-jupyter
-  --jupyter-port PORT  the way to the JupyterLabs (default: the port after the
-                       hub page's)
+  --jupyter-port PORT  the gateway to the JupyterLabs (default: the port after
+                       that of the hub page)
   --allow-host NAME    another name by which a container calls the port
                        (default: only this machine's own names)
   --speed N            virtual seconds per real second, always (default: 60
@@ -42,14 +42,14 @@ local
 gcp and destroy, which run gcloud as the user who is logged in there
   --project P          the project's id
   --region R           the region of functions and environments, for example
-                       europe-west1; destroy can do without
+                       europe-west1; optional for destroy
   --env NAME           read config/settings.NAME.yaml; gcp writes the file if
                        there is none (default prod)
   --organization N     gcp only: the number of the organization whose logs have
-                       the news of groups and accounts; kept in the settings
+                       the news of groups and accounts; stored in the settings
   --dry-run            print the plan and change nothing: + create, ~ change,
-                       = same, - delete, ! left alone
-  --verbose, -v        print every command, and what stays the same
+                       = same, - delete, ! not changed
+  --verbose, -v        print every command, and unchanged resources
   --yes, -y            do not ask before changing anything
 
 The deployment is data: config/deploy/*.yaml. Operations: docs/operations.md.
@@ -61,7 +61,7 @@ die() {
   exit "${2:-1}"
 }
 
-# Asks whether that one of several words was meant that is at most two letters away from the first; nothing if there is none.
+# Asks "Did you mean ...?" with the word that is at most two letters away from the first argument; prints nothing if there is none.
 did_you_mean() {
   local word=$1 candidate best='' most=3
   shift
@@ -74,7 +74,7 @@ did_you_mean() {
   [[ -z $best ]] || printf "Did you mean '%s'? " "$best"
 }
 
-# Sets `edits`: how many letters to insert, delete or replace make one word of the other.
+# Sets `edits` to the number of letters to insert, delete or replace that turn one word into the other.
 count_edits() {
   local i j above left
   local -a row=()
@@ -94,7 +94,7 @@ count_edits() {
   edits=${row[${#2}]}
 }
 
-# A wrong word is told before anything is set up.
+# A wrong word is reported before anything is set up.
 refuse_wrong_words() {
   local known word meant
   known=$(usage)
@@ -102,7 +102,7 @@ refuse_wrong_words() {
     local | gcp | destroy | sbom) ;;
     *)
       meant=$(did_you_mean "$1" local gcp destroy sbom)
-      die "there is no '$1'. ${meant}Say what to do: local, gcp, destroy or sbom (./deploy.sh --help tells more)." 2
+      die "there is no command '$1'. ${meant}The commands are local, gcp, destroy and sbom; see ./deploy.sh --help." 2
       ;;
   esac
   # shellcheck disable=SC2046 # the words of the usage, one by one
@@ -123,7 +123,7 @@ options_of() {
   done
 }
 
-# Prints the first Python that is new enough; a person may name one with PYTHON=.
+# Prints the first Python that is new enough; the user may name one with PYTHON=.
 find_python() {
   local candidate
   for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11 python; do
@@ -136,8 +136,8 @@ find_python() {
   return 1
 }
 
-# A .venv with the pinned packages; they are installed again when the pins changed. One that an interrupted run left half made is made
-# anew: until the end it is marked as such.
+# A .venv with the pinned packages; they are installed again if the pins changed. An incomplete .venv of an interrupted run is created
+# again: until the end, it is marked as incomplete.
 readonly UNFINISHED=.venv-unfinished
 set_up() {
   local python stamp
@@ -148,7 +148,7 @@ set_up() {
   fi
   is_usable || has_uv || "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module. Install it (on Debian and Ubuntu: apt-get install python3-venv) and run this again."
-  trap 'die "stopped while .venv was set up. The next start sets it up anew." 130' INT TERM
+  trap 'die "stopped while .venv was set up. The next start sets it up again." 130' INT TERM
   echo 'Setting up .venv (once; seconds with uv, half a minute without) …'
   if ! is_usable; then
     : >$UNFINISHED
@@ -164,12 +164,12 @@ set_up() {
   trap - INT TERM
 }
 
-# Packages go into an environment of our own and nowhere else: never through a link that leads to the system's Python.
+# Packages are installed only into an environment of our own, never through a link that leads to the system's Python.
 is_usable() {
   [[ ! -f $UNFINISHED ]] && .venv/bin/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
 }
 
-# uv (https://docs.astral.sh/uv/) does the same in a few seconds, where somebody has it. --seed and ensurepip: tests and people use pip.
+# uv (https://docs.astral.sh/uv/) does the same in a few seconds, if it is installed. --seed and ensurepip: tests and people use pip.
 make_venv() {
   rm -rf .venv
   if has_uv; then
@@ -199,7 +199,7 @@ install() {
   return 1
 }
 
-# pip's lines as one that moves: which package of how many. Where nobody looks, every tenth.
+# Shows pip's lines as one progress line: the number of the package, of how many. If the output is no terminal, prints every tenth.
 show_progress() {
   local line name count=0 all=1
   [[ -f ${2:-} ]] && all=$(grep -c == "$2")
@@ -225,11 +225,11 @@ show_progress() {
   if [[ -t 1 ]]; then printf '\r\033[K'; fi
 }
 
-# What the product is made of: the packages of the command, which the functions' are a part of, in an environment with nothing else.
+# The components of the product: the packages of the command, which include those of the functions, in an environment with nothing else.
 make_sbom() {
   local folder product tools
   folder=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder as it is now
+  # shellcheck disable=SC2064 # the folder's present name
   trap "rm -rf '$folder'" EXIT
   product=$folder/product tools=$folder/tools
   echo 'Installing what is looked at, and the tools that look …'
@@ -243,14 +243,14 @@ make_sbom() {
   "$tools/bin/pip-licenses" --python "$product/bin/python" --from=mixed --with-urls --format=csv --output-file dist/licences.csv >/dev/null
   echo 'dist/sbom.cdx.json (CycloneDX) and dist/licences.csv are written.'
   rm -f dist/audit.json
-  # --strict: a package that the service does not know was not looked up, and "nothing found" would be no word about it.
+  # --strict: for a package that the service does not know, "nothing found" would say nothing.
   if "$tools/bin/pip-audit" --requirement cli/requirements.txt --require-hashes --disable-pip --strict --progress-spinner off \
     --format json --output dist/audit.json 2>"$folder/said"; then
-    echo 'dist/audit.json is written: no known weakness.'
+    echo 'dist/audit.json is written: no known vulnerability.'
   elif [[ -s dist/audit.json ]]; then
-    die 'there are packages with known weaknesses: dist/audit.json names them.'
+    die 'there are packages with known vulnerabilities: dist/audit.json names them.'
   else
-    echo "Known weaknesses were not looked up: $(tail -n 1 "$folder/said")"
+    echo "Known vulnerabilities were not looked up: $(tail -n 1 "$folder/said")"
   fi
 }
 
@@ -266,7 +266,7 @@ main() {
   case " $* " in *' --help '* | *' -h '* | ' help ') usage && return 0 ;; esac
   if ((!$#)); then
     usage >&2
-    die 'say what to do: local, gcp, destroy or sbom' 2
+    die 'name a command: local, gcp, destroy or sbom' 2
   fi
   refuse_wrong_words "$@"
   set_up

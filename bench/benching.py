@@ -1,4 +1,4 @@
-"""The common parts of the benchmarks: a world to measure in, messages, medians, and the line that says OK or MISSED."""
+"""The common parts of the benchmarks: a system to measure, messages, statistics, and the line with OK or MISSED."""
 
 from __future__ import annotations
 
@@ -51,58 +51,58 @@ def storage_hello(event):
 
 
 def arguments(text: str | None) -> argparse.Namespace:
-    """`--quick`: fewer of everything, for a look."""
+    """Return the parsed arguments; `--quick` measures smaller numbers of everything."""
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer of everything: a look, no figure to quote")
     return parser.parse_args()
 
 
 def say(text: str = "") -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line at once, even if the output is a pipe."""
     print(text, flush=True)
 
 
 def judge(what: str, value: float, bound: float, *, at_least: bool = False, unit: str = "x") -> None:
-    """Print the line that counts: the figure, its bound, and whether it was met."""
+    """Print the result: the figure, its bound, and OK or MISSED."""
     met = value >= bound if at_least else value <= bound
     limit = f"{'at least' if at_least else 'at most'} {bound:g}{unit}"
     say(f"{what}: {value:,.2f}{unit} ({limit}) {'OK' if met else 'MISSED'}")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the nearest-rank percentile."""
+    """Return the nearest-rank percentile; `share` is a fraction of 1."""
     ordered = sorted(values)
     return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))]
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle one."""
+    """Return the median of the values."""
     return statistics.median(values)
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Real seconds that `work` took."""
+    """Run `work` and return the real seconds that it took."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on just now."""
+    """Return a port of 127.0.0.1 on which no program listens at present."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def compiled_environment(**more: str) -> dict[str, str]:
-    """Our environment with compiled modules allowed, as an installation has them."""
+    """Return our environment variables and `more`, without the variable that forbids compiled modules, as in an installation."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, **more}
 
 
 @contextmanager
 def hello_folder() -> Iterator[Path]:
-    """Give a folder with the yardstick: a function that does nothing."""
+    """Yield a folder with the baseline: a function that does nothing."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-hello-") as folder:
         (Path(folder) / "main.py").write_text(HELLO)
         yield Path(folder)
@@ -110,7 +110,7 @@ def hello_folder() -> Iterator[Path]:
 
 @contextmanager
 def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
-    """Give the embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions` only bucket and topics."""
+    """Yield the embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions`, only bucket and topics exist."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="benchkeeper-bench-") as data:
         settings = local_settings(port, Path(data) / "config")
@@ -134,7 +134,10 @@ _ROOM_YAML = f"\nguard: {{per_hour: {MANY}, most: {MANY}, group_share: 1.0, crea
 
 
 def local_settings(port: int, folder: Path) -> Settings:
-    """Return the shipped local settings with room for crowds, at this port; `folder` gets the files, for the functions' processes."""
+    """Return the shipped local settings for this port, with limits raised for many users.
+
+    The files are written to `folder`, for the functions' processes.
+    """
     shutil.copytree(ROOT / "config", folder)
     with (folder / "settings.local.yaml").open("a") as file:
         file.write(_ROOM_YAML)
@@ -171,13 +174,13 @@ def news(kind: str, user: str, moment: datetime | None = None) -> dict[str, Any]
 
 
 def pubsub_message(body: dict[str, Any], **attributes: str) -> dict[str, Any]:
-    """Return a message as the Pub/Sub API takes it."""
+    """Return a message in the form of the Pub/Sub API."""
     message: dict[str, Any] = {"data": base64.b64encode(json.dumps(body).encode()).decode()}
     return {**message, "attributes": attributes} if attributes else message
 
 
 def publish(system: LocalSystem, topic: str, messages: Sequence[dict[str, Any]], *, batch: int = 100) -> None:
-    """Publish to a topic over REST, `batch` messages a call."""
+    """Publish messages to a topic over REST, `batch` messages in each call."""
     url = f"{system.url}/v1/projects/{system.settings.project}/topics/{topic}:publish"
     with requests.Session() as http:
         for start in range(0, len(messages), batch):
@@ -185,7 +188,7 @@ def publish(system: LocalSystem, topic: str, messages: Sequence[dict[str, Any]],
 
 
 def object_names(system: LocalSystem, prefix: str) -> list[dict[str, Any]]:
-    """Objects below a prefix: name and times."""
+    """Return the objects below a prefix, with name and times."""
     url = f"{system.url}/storage/v1/b/{system.settings.bucket}/o"
     found: list[dict[str, Any]] = []
     query = {"prefix": prefix, "maxResults": "1000"}
@@ -200,7 +203,7 @@ def object_names(system: LocalSystem, prefix: str) -> list[dict[str, Any]]:
 
 
 def wait_until(done: Callable[[], bool], *, patience_s: float, every_s: float = 0.02) -> bool:
-    """Return True as soon as `done`; False when patience ends."""
+    """Return True once `done` returns True; return False after `patience_s` seconds."""
     end = time.perf_counter() + patience_s
     while time.perf_counter() < end:
         if done():
@@ -210,6 +213,6 @@ def wait_until(done: Callable[[], bool], *, patience_s: float, every_s: float = 
 
 
 def header(title: str) -> None:
-    """Print what runs where and when."""
+    """Print the title, the time and the machine."""
     python = sys.version.split()[0]
     say(f"# {title}   {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, Python {python}")

@@ -1,7 +1,8 @@
 """A burst of joiners through Pub/Sub push to saved intent, against a loop of `gcloud workbench instances create --async`.
 
-The whole system runs as `./deploy.sh local --no-examples` starts it. The clock runs from the first publish until every joiner's
-record exists. The yardstick creates 20 instances on the same embedded cloud, one command a person, as people do it by hand.
+The whole system runs as `./deploy.sh local --no-examples` starts it. The time is measured from the first publish until every
+joiner's record exists. The baseline creates 20 instances on the same embedded cloud with one command for each person, as people do
+by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _BY_HAND = 20
 
 
 def burst(system: LocalSystem, count: int) -> float:
-    """Joiners a second, from the first publish to the last saved record."""
+    """Return the joiners per second, from the first publish to the last saved record."""
     moment = datetime.now(UTC) - timedelta(days=1)
     messages = [pubsub_message(news("joiner", f"burst.{number}@example.com", moment)) for number in range(count)]
     begun = time.perf_counter()
@@ -53,7 +54,7 @@ def burst(system: LocalSystem, count: int) -> float:
 
 
 def by_hand(system: LocalSystem, numbers: range) -> float | None:
-    """Seconds that a loop of gcloud takes to ask for these; None without gcloud."""
+    """Return the seconds that a loop of gcloud takes to request these instances; None without gcloud."""
     if shutil.which("gcloud") is None:
         return None
     with tempfile.TemporaryDirectory(prefix="benchkeeper-gcloud-") as folder:

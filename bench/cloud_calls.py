@@ -1,7 +1,7 @@
 """Calls to the cloud, counted by the embedded cloud's journal: a join, a duplicate, a quiet tick, a quiet drift sweep.
 
-The product's real adapters and Google's clients run in this process against the embedded cloud without sockets. The yardstick
-of a call's number is the bound of the design; the drift sweep's time is set beside the time of a bare listing of the same pages.
+The product's real adapters and Google's clients run in this process against the embedded cloud without sockets. The numbers of
+calls are compared with the bounds of the design. The time of the drift sweep is compared with a bare listing of the same pages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FOR_EVERYBODY = ("/index/", "/policy/current", "/guard/sizes")
 
 
 def calls(bench: Bench) -> list[dict[str, Any]]:
-    """Return what was asked of Google's services since the last look; the embedded cloud's own door does not count."""
+    """Return the calls to Google's services since the last time; calls to the embedded cloud's control API do not count."""
     found = [call for call in bench.calls() if call["service"] not in {"emulator", "control"}]
     bench.cloud.world.journal.clear()
     return found
@@ -34,7 +34,7 @@ def named(found: list[dict[str, Any]]) -> str:
 
 
 def reads_and_writes(found: list[dict[str, Any]]) -> int:
-    """Return how many of these calls are anything but listings, without the objects of which there is one for everybody."""
+    """Return the number of calls other than listings, without those on objects that exist once for all users."""
     about_people = [call for call in found if not any(part in call["resource"] for part in _FOR_EVERYBODY)]
     return sum(not c["method"].lower().startswith("list") and not c["method"].endswith(".list") for c in about_people)
 
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def bare_listing(bench: Bench) -> None:
-    """Read the same pages by the same client, each row looked at and forgotten."""
+    """Read the same pages with the same client, and discard each row."""
     bucket = storage_bucket(bench.clients)
     for prefix in ("records/", "templates/"):
         for _ in bucket.list_blobs(prefix=prefix, fields="items(name,metadata),nextPageToken", page_size=1000):

@@ -1,9 +1,10 @@
-"""Cold start: from starting functions-framework to the first handled event, against a function that does nothing.
+"""Cold start: the time from starting functions-framework to the first handled event, compared with a function that does nothing.
 
 Both run the same server (gunicorn through functions-framework) with compiled modules; the embedded cloud runs already. The
-lifecycle function handles a join to its end, tick a quiet due tick, dead_letter one letter. The configuration is deployed, that
-was checked before (`python -m shared.settings`); `tick, unchecked` checks it at its start, as a plain source tree does; `storage_hello` is a hello that lists one prefix with google-cloud-storage and does nothing else. Runs
-alternate; the ratios are medians over the rounds, each round's time set beside the hello of the same round.
+lifecycle function handles a whole join, tick a quiet due tick, dead_letter one dead letter. The configuration was checked before,
+as in a deployment (`python -m shared.settings`). `tick, unchecked` checks it at its start, as from a plain source tree.
+`storage_hello` is a function that lists one prefix with google-cloud-storage and does nothing else. Runs alternate. The ratios are
+medians over the rounds; each time is compared with that of the hello function in the same round.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Function:
 
 
 def run_once(function: Function, number: int) -> None:
-    """Start it, send one event, take the times, end it. Raises when the event was refused."""
+    """Start the function, send one event, store the times, and stop the function. Raise an error if the event was refused."""
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("functions-framework")), "--target", function.entry or function.name,
@@ -98,7 +99,7 @@ def run_once(function: Function, number: int) -> None:
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process and its children have used until now: what they take to end is no part of a start."""
+    """Return the CPU seconds that a process and its children have used so far. The time that they need to end is not part of a start."""
     total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):  # a thread that ended between the listing and the look
@@ -193,13 +194,14 @@ def main() -> None:
             continue
         judge(f"RATIO {function.name} / hello", ratio, 1.6)
         judge(f"  aim {function.name} / hello", ratio, 1.4)
-        say(f"  of CPU {function.name} / hello: {of_cpu:.2f}x (moves less beside other work)")
+        say(f"  of CPU {function.name} / hello: {of_cpu:.2f}x (varies less while other programs run)")
 
 
 def secured(environment: dict[str, str]) -> tuple[float, float]:
-    """Return wall and CPU seconds of what Google's own addresses need besides, in a process of its own: a TLS context and a token.
+    """Return the extra wall and CPU seconds of calls to Google's own addresses: those of a TLS context and a token, in a separate process.
 
-    The embedded cloud speaks plain HTTP and asks for no token, so no other figure has them. The token comes from a served endpoint.
+    No other figure includes them, because the embedded cloud uses plain HTTP without tokens. The token comes from a served
+    endpoint.
     """
     # A function has its image's certificates; a developer's machine may name others.
     functions_own = {

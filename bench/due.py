@@ -1,7 +1,7 @@
-"""Five thousand people due at once, and a second tick eight seconds after the first: calls, and what two sweeps do twice.
+"""Five thousand users due at once, and a second tick eight seconds after the first: the calls, and the work that two sweeps do twice.
 
-Everybody has a running notebook and is due for a look. The embedded cloud answers in a process of its own; each sweep is a process, too.
-The yardstick is the same two sweeps without claims, then one sweep that is alone. `due.py [--quick] [PEOPLE]`.
+Each user has a running notebook and is due for a pass. The embedded cloud and each sweep run in processes of their own. The
+baselines are the same two sweeps without claims, and a single sweep. `due.py [--quick] [PEOPLE]`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GAP_S = 8.0
 
 
 def swept(kinds: list[str], count: int, gap_s: float) -> tuple[int, float, list[dict[str, Any]]]:
-    """Return the calls of these sweeps over a new world, seconds from the first one's begin to the last one's end, and their facts."""
+    """Return the calls of these sweeps over a new world, the seconds from the start of the first to the end of the last, and their facts."""
     bench = filled(count, due_in=timedelta(minutes=1))
     with bench.cloud:
         begun, running = time.monotonic(), []

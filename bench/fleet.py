@@ -1,9 +1,9 @@
-"""A drift and an idle sweep over 10,000 and 100,000 running instances: memory and CPU of the process that sweeps.
+"""A drift and an idle sweep over 10,000 and 100,000 running instances: the memory and CPU time of the sweeping process.
 
-The embedded cloud is filled with copies of one person who lived through the product, and answers in a process of its own. Each sweep,
-and each yardstick, is a fresh process: its high-water mark of memory (RSS) and its CPU, imports left out. The yardstick is a bare
-listing: the same pages, asked for and parsed by the product's own transport, and nothing done with them. "typed" makes an object of each
-row, template and instance and drops it: less than that no judgement in Python can cost.
+The embedded cloud runs in a process of its own. It is filled with copies of one user whose data the product itself made. Each
+sweep, and each baseline, is a fresh process: its peak memory (RSS) and its CPU time are measured, without imports. The baseline is
+a bare listing: the same pages, read and parsed by the product's own transport, and discarded. "typed" also makes an object of each
+row, template and instance: no judgement in Python can cost less.
 
 `fleet.py [--quick] [PEOPLE...]`; by default 10,000 and 100,000 people.
 """
@@ -37,9 +37,9 @@ LIMIT_MB = {10_000: 120, 100_000: 256}
 
 
 def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
-    """`count` people with a running notebook and their templates, as copies of one: names, digests and rows are the product's own.
+    """Return a world of `count` users, copies of one user with a running notebook and templates. Names, digests and rows are the product's.
 
-    With `due_in` everybody is due for a look so long after the first one settled; the clock is later than that.
+    With `due_in`, every user is due for a pass this long after the first user settled, and the clock is later than that.
     """
     bench = make_bench()
     record = settled(bench)
@@ -62,7 +62,7 @@ def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
         key, instance_id = user_key_for(email), instance_id_for(email)
 
         def like(text: str, new: tuple[str, str, str] = (instance_id, key, email)) -> str:
-            """Return the same text about the other person."""
+            """Return the same text about another user."""
             for was, now in zip(
                 (str(record.status.notebook.instance_id), record.user_key, record.email), new, strict=True
             ):
@@ -106,7 +106,7 @@ def _copied(model: StoredObject, like: Callable[[str], str], digests: dict[str, 
 
 
 def measured(kind: str, bench: Bench) -> dict[str, Any]:
-    """Return what a process of its own says of one sweep, and print it."""
+    """Run one sweep in a separate process; print its figures, and return them."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "one_sweep.py"), kind, bench.cloud.url, bench.now.isoformat()],
         cwd=ROOT, env=dict(os.environ), check=True, stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
-"""1,000 leavers within a minute, from the news to the verified end, in virtual time alone: without wake-ups, and with them.
+"""1,000 leavers within a minute: the virtual time from the news to the verified end of access, without wake-ups and with them.
 
-The clock stands still while the product works, so the load of the machine changes nothing but how long this takes.
+The clock stands still while the product works, so the load of the machine only changes the duration of the benchmark.
 """
 
 from __future__ import annotations

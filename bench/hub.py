@@ -1,8 +1,8 @@
-"""The hub page: first byte cold and warm, the manager's page at ten thousand people, a thousand people who open theirs at nine.
+"""The hub page: the first byte cold and warm, the manager's page with ten thousand users, and a thousand users who open their page at once.
 
-One functions-framework process with the function `hub`, over the embedded cloud on a port of its own, with headers signed as Identity-Aware
-Proxy signs them. The yardstick is a bare functions-framework function that says hello, asked in the same way in the same run. The people's
-records are written by the product's own adapter; the fleet's list is written by the same call that sweeps use.
+One functions-framework process with the function `hub` runs over the embedded cloud on a port of its own. Headers are signed as
+Identity-Aware Proxy signs them. The baseline is a functions-framework function that only says hello, called in the same way in the
+same run. The product's own adapter writes the records; the fleet list is written by the call that sweeps use.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-        """Its port, as soon as the process was started; it may not listen yet."""
+        """Start the process, and yield its port and the process; it may not listen yet."""
         port = free_port()
         command = [
             str(Path(sys.executable).with_name("functions-framework")), "--target", self.target,
@@ -90,7 +90,7 @@ class Server:
 
 
 def first_answer_s(server: Server, path: str, token: str) -> float:
-    """From starting the process to the first byte of its first answer."""
+    """Return the seconds from starting the process to the first byte of its first answer."""
     begun = time.perf_counter()
     with server.running() as (port, _):
         while time.perf_counter() - begun < _PATIENCE_S:
@@ -104,7 +104,7 @@ def first_answer_s(server: Server, path: str, token: str) -> float:
 
 
 def others(bench: Bench, like: UserRecord, count: int) -> list[UserEmail]:
-    """People with records like that one's."""
+    """Write the records of `count` users like the given one, and return their addresses."""
     emails = [parse_email(f"person.{number}@example.com") for number in range(count)]
     for email in emails:
         status = like.status.changed(instance_id=instance_id_for(email))
@@ -113,7 +113,7 @@ def others(bench: Bench, like: UserRecord, count: int) -> list[UserEmail]:
 
 
 def show(bench: Bench, like: UserRecord, count: int) -> None:
-    """Write the fleet's list with so many people, as the next sweep would."""
+    """Write the fleet list for this number of users, as the next sweep would."""
     bench.advance(minutes=1)
     now = bench.now
     model = row_of(like)
@@ -144,7 +144,7 @@ def _row(model: RecordRow, number: int, moved: datetime | None) -> RecordRow:
 
 
 def token_of(bench: Bench, email: str) -> str:
-    """Return what Identity-Aware Proxy would put on this person's request now, good for ten minutes."""
+    """Return the header that Identity-Aware Proxy would now add to this user's request; valid for ten minutes."""
     return bench.cloud.iap.signer.sign(claims_of(email, AUDIENCE, issued=int(bench.now.timestamp())))
 
 
@@ -160,7 +160,7 @@ def admit(bench: Bench) -> None:
 
 @contextmanager
 def servers(settings: Settings, url: str) -> Iterator[tuple[Server, Server]]:
-    """Give the hello and the hub; the hub's configuration is deployed, that is checked before."""
+    """Yield the hello server and the hub server; the hub's configuration was checked before, as in a deployment."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-hub-") as made:
         folder = Path(made)
         (folder / "hello").mkdir()
@@ -184,7 +184,7 @@ def servers(settings: Settings, url: str) -> Iterator[tuple[Server, Server]]:
 
 
 def cold(bench: Bench, hello: Server, hub: Server, rounds: int) -> None:
-    """Let the runs alternate; the first round compiles what was not compiled, and does not count."""
+    """Measure alternating cold starts; the first round only compiles modules, and does not count."""
     pages = {"hello": (hello, "/", ""), "/": (hub, "/", MODEL), "/manage": (hub, "/manage", ADMIN)}
     took: dict[str, list[float]] = {name: [] for name in pages}
     for number in range(rounds + 1):
@@ -200,7 +200,7 @@ def cold(bench: Bench, hello: Server, hub: Server, rounds: int) -> None:
 
 
 def warm(bench: Bench, like: UserRecord, hello: Server, hub: Server, rounds: int) -> None:
-    """Measure one process for each function: its second and later answers. Calls to the cloud are counted at few people and at many."""
+    """Measure the second and later answers of one process for each function. Calls to the cloud are counted with few and with many users."""
     pages = ("/", *MANAGER)
     counted: dict[str, list[str]] = {path: [] for path in pages}
     took: dict[str, list[float]] = {path: [] for path in ("hello", *pages)}
@@ -253,7 +253,7 @@ def _listening(port: int, path: str, token: str) -> None:
 
 
 def at_nine(bench: Bench, emails: list[UserEmail], hello: Server, hub: Server) -> None:
-    """Everybody opens their page at once, fifty at a time."""
+    """Measure all users opening their pages at once, fifty at a time."""
     found = {}
     for name, server in (("hello", hello), ("hub", hub)):
         with server.running() as (port, _):
@@ -276,7 +276,7 @@ def at_nine(bench: Bench, emails: list[UserEmail], hello: Server, hub: Server) -
 
 
 def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
-    """Measure a hundred thousand people in the list: processor time of the first answer after a new list and of the next, and memory."""
+    """Measure a list of a hundred thousand users: the CPU time of the first answer after a new list and of the next one, and the memory."""
     with hub.running() as (port, process):
         _listening(port, "/", token_of(bench, MODEL))
         _asked(bench, port, "/manage/messages")
@@ -295,7 +295,7 @@ def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
 
 
 def note(bench: Bench, count: int) -> None:
-    """Write what sweeps note for the people's own pages."""
+    """Write the notes of sweeps for users' own pages."""
     keys = [user_key_for(parse_email(f"person.{number}@example.com")) for number in range(count)]
     times = dict.fromkeys(keys, bench.now)
     bench.deps.fleet.write_notes(
@@ -312,13 +312,13 @@ def note(bench: Bench, count: int) -> None:
 
 
 def _workers(process: subprocess.Popen[bytes]) -> list[Path]:
-    """Return the processes that answer."""
+    """Return the worker processes of the server."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [Path("/proc") / child for child in children]
 
 
 def _cpu_of(process: subprocess.Popen[bytes], work: Callable[[], object]) -> float:
-    """Seconds of processor time that the server takes for it."""
+    """Return the CPU seconds that the server uses during `work`."""
 
     def spent() -> float:
         fields = [(each / "stat").read_text().rpartition(")")[2].split() for each in _workers(process)]

@@ -1,7 +1,7 @@
-"""An idle sweep over 2,000 running instances: calls and time, in all and per instance.
+"""An idle sweep over 2,000 running instances: calls and time, in total and for each instance.
 
-Half of them are worked on (CPU at 60 %), half have been left alone for longer than the timeout: those are stopped. The
-yardstick is a bare read of the same evidence, once per metric, and, for the stops, a bare stop call per idle instance.
+Half of the instances are in use (CPU at 60 %), the others have been unused for longer than the timeout and are stopped. The
+baseline is a bare read of the same evidence, once for each metric, and a bare stop call for each idle instance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.engine.sweeps.sweeps import sweep
 
 
 def script_activity(bench: Bench) -> int:
-    """Every second instance is at work all the time; how many are."""
+    """Script constant use of every second instance. Return the number of these instances."""
     instances = bench.cloud.world.save()["models"]["notebooks"]["instances"]
     busy = instances[::2]
     for instance in busy:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def bare_read(bench: Bench) -> None:
-    """Both metrics over the window of the shipped profile, and the two listings."""
+    """Read both metrics over the window of the shipped profile, and both listings."""
     for _ in bench.deps.records.rows():
         pass
     window = bench.settings.catalog.profiles["analyst"].idle.timeout + timedelta(minutes=30)

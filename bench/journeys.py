@@ -1,9 +1,9 @@
-"""The length of a reader's way: the files of the product that a journey runs through, and how much code there is.
+"""The length of a reader's path: the files of the product through which a journey runs, and the amount of code.
 
-Each journey is counted from a decorated function to its return, in a process that has served somebody else before: files, functions,
-moves into another file's function, and how many of these go back to a file that was left already. No file of `functions`, `shared`,
-`portal` and `cli` is left out; lambdas and comprehensions are their function's. A statement is one of Python's syntax tree, without
-docstrings. `tests/data/journeys.txt` has the figures of the commit that it names; `--renew` writes it.
+Each journey is counted from a decorated function to its return, in a process that has handled another user before. It counts files,
+functions, calls from one file into another, and how many of these calls return to an earlier file. No file of `functions`,
+`shared`, `portal` and `cli` is left out; lambdas and comprehensions belong to their function. A statement is one of Python's syntax
+tree, without docstrings. `tests/data/journeys.txt` has the figures of the commit that it names; `--renew` writes it.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ class Journey(NamedTuple):
 
 
 class Recorder:
-    """The product's functions in the order in which they were entered, on any thread."""
+    """A recorder of the product's functions, in the order in which they are entered, on any thread."""
 
     def __init__(self) -> None:
         self.entered: list[CodeType] = []
 
     def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
-        """Note a call; a profile function of Python."""
+        """Record a call. This method is a profile function of Python."""
         code = frame.f_code
         if event == "call" and not code.co_name.startswith("<") and code.co_filename.startswith(_PRODUCT):
             self.entered.append(code)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record what runs inside."""
+        """Record the calls inside the block."""
         threading.setprofile(self)
         sys.setprofile(self)
         try:
@@ -82,7 +82,7 @@ class Recorder:
             threading.setprofile(None)  # type: ignore[arg-type] - None ends it
 
     def journey(self) -> Journey:
-        """Return the figures."""
+        """Return the figures of the recorded calls."""
         names = [code.co_filename for code in self.entered]
         moves, back, seen = 0, 0, set(names[:1])
         for before, now in pairwise(names):
@@ -94,19 +94,19 @@ class Recorder:
 
 
 class CountedClock(SystemClock):
-    """The deployed clock, whose file counts, with the time of the embedded cloud."""
+    """A clock with the embedded cloud's time, whose calls are counted as those of the deployed clock's file."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
     def now(self) -> Any:
-        """Aware UTC."""
+        """Return the current time, aware, in UTC."""
         super().now()
         return self._bench.now
 
 
 class World:
-    """The functions over the embedded cloud in this process. `send` hands one its event and returns the journey."""
+    """The functions over the embedded cloud in this process. `send` gives a function its event and returns the journey."""
 
     def __init__(self) -> None:
         self.hub: Hub = make_hub()
@@ -120,7 +120,7 @@ class World:
         self._count = 0
 
     def send(self, function: Callable[[CloudEvent], None], topic: str, body: bytes) -> Journey:
-        """Hand a function a message as Eventarc does."""
+        """Send a message to a function as Eventarc does, and return the journey."""
         self._count += 1
         name, moment = f"m{self._count}", rfc3339(self.bench.now)
         about = {
@@ -135,7 +135,7 @@ class World:
         return recorder.journey()
 
     def news(self, kind: str, user: UserEmail) -> Journey:
-        """Let the user join or leave."""
+        """Send the news that the user joins or leaves, and return the journey."""
         body = {
             "schema": "workbench.lifecycle/v1", "event_id": f"{kind}-{user}", "type": kind, "user": str(user),
             "occurred_at": self.bench.now.isoformat(),
@@ -144,17 +144,17 @@ class World:
         return self.send(lifecycle, SHIPPED["hr"].topic, json.dumps(body).encode())
 
     def due(self) -> Journey:
-        """Let a minute pass, with its sweep."""
+        """Move the clock by a minute and run its sweep; return the journey."""
         self.bench.advance(minutes=1)
         return self.send(tick, "workbench-tick", b'{"sweep": "due"}')
 
     def minutes(self, count: int) -> None:
-        """Let so many minutes pass."""
+        """Move the clock by this number of minutes, with the sweep of each."""
         for _ in range(count):
             self.due()
 
     def until(self, method: str) -> Journey:
-        """Let minutes pass until a sweep makes that call to the cloud; return its journey."""
+        """Move the clock minute by minute until a sweep makes that call to the cloud; return the sweep's journey."""
         for _ in range(20):
             known = len(self.bench.calls())
             journey = self.due()
@@ -163,7 +163,7 @@ class World:
         raise RuntimeError(f"no sweep calls {method}")
 
     def click_stop(self, user: UserEmail) -> tuple[Journey, Journey]:
-        """Click on Stop on one's page: the click, and the pass that it wakes."""
+        """Click Stop on the user's page. Return two journeys: the click, and the pass that it triggers."""
         browser = self.hub.browser(user)
         browser.get("/")
         (cookie,) = (f"{c.key}={c.value}" for c in browser.client._cookies.values())  # noqa: SLF001 - Flask shows them nowhere else
@@ -182,7 +182,7 @@ class World:
 
 
 def journeys() -> dict[str, Journey]:
-    """Return each journey's figures. Two others went the same ways before, so that nothing is done for the first time."""
+    """Return the figures of each journey. Two other users made the same journeys before, so that nothing is done for the first time."""
     world, found = World(), {}
     for name in ("first", "second"):
         leaver, other = (parse_email(f"{name}.{who}@example.com") for who in ("leaver", "other"))
@@ -201,7 +201,7 @@ def journeys() -> dict[str, Journey]:
 
 
 def statements(folder: Path, source: Callable[[Path], bool]) -> int:
-    """Return the number of statements of the tree's Python files that `source` takes, without docstrings."""
+    """Return the number of statements, without docstrings, in the Python files that `source` selects."""
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=folder, check=True, capture_output=True, text=True).stdout
     return sum(_statements((folder / name).read_text()) for name in listed.splitlines() if source(Path(name)))
 
@@ -214,7 +214,7 @@ def _statements(text: str) -> int:
 
 
 def figures() -> dict[str, str]:
-    """Return what the file has: a name and its figures."""
+    """Return the content of the file as a mapping from names to figures."""
     product = statements(ROOT, lambda path: path.parts[0] not in {"tests", "bench"})
     kit = statements(ROOT, lambda path: path.parts[:3] == ("tests", "kit", "gcp"))
     rows = {name: " ".join(map(str, journey)) for name, journey in journeys().items()}

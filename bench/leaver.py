@@ -1,7 +1,7 @@
-"""Leavers: from the published event to the instance that stops, in real seconds, through the real processes.
+"""Leavers: the real seconds from the published event to the stopping of the instance, through the real processes.
 
-The people have running notebooks; then all leave in one burst and, after it, one by one. The yardstick is a bare publish, push,
-function that answers at once, on the same embedded cloud: what the way itself costs.
+The users have running notebooks. First many leave in one burst, then others leave one by one. The baseline is the same path with a
+function that answers at once: publish, push, answer, on the same embedded cloud.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def control(system: LocalSystem, method: str, path: str, body: Any = None) -> An
 
 
 def states(system: LocalSystem) -> dict[str, str]:
-    """State of every instance by its id."""
+    """Return the state of every instance by its id."""
     found: dict[str, str] = {}
     token = ""
     while True:
@@ -53,7 +53,7 @@ def states(system: LocalSystem) -> dict[str, str]:
 
 
 def ready(system: LocalSystem, people: list[str]) -> None:
-    """Everybody joins and gets a running notebook; virtual minutes are skipped."""
+    """Let all users join and wait until their notebooks run; virtual minutes are skipped."""
     moment = datetime.now(UTC) - timedelta(days=1)
     publish(system, system.settings.topic_lifecycle, [pubsub_message(news("joiner", one, moment)) for one in people])
 
@@ -76,7 +76,7 @@ def _due(system: LocalSystem) -> bool:
 
 
 def journal(system: LocalSystem, method: str) -> list[dict[str, Any]]:
-    """Return the calls of a method since the journal was emptied. Its times are the clock's, which runs at speed 1."""
+    """Return the calls of a method since the journal was emptied. Their times are real, because the clock runs at speed 1."""
     return [row for row in control(system, "GET", "/_emulator/calls")["calls"] if row["method"] == method]
 
 
@@ -85,9 +85,10 @@ def virtual_now(system: LocalSystem) -> datetime:
 
 
 def latencies(system: LocalSystem, topic: str, messages: dict[str, dict[str, Any]], method: str) -> list[float]:
-    """Seconds from before the publish to the `method` call of each message; `messages` by the end of the resource they lead to.
+    """Return the seconds from before the publish to the `method` call for each message.
 
-    Several messages may lead to one resource: then that many calls are waited for.
+    `messages` maps the end of a resource's name to its message. For several messages about one resource, `#` and a number follow
+    the name, and as many calls are awaited.
     """
     control(system, "DELETE", "/_emulator/calls")
     begun = virtual_now(system)
@@ -111,7 +112,7 @@ def latencies(system: LocalSystem, topic: str, messages: dict[str, dict[str, Any
 
 
 def leavers(system: LocalSystem, people: list[str]) -> list[float]:
-    """From the published event to the accepted stop, for each; their instances do not run afterwards."""
+    """Return the seconds from the published event to the accepted stop for each leaver, and check that no instance runs afterwards."""
     moment = virtual_now(system)
     messages = {instance_id_for(parse_email(one)): pubsub_message(news("leaver", one, moment)) for one in people}
     seconds = latencies(system, system.settings.topic_lifecycle, dict(messages), "StopInstance")
@@ -123,13 +124,13 @@ def leavers(system: LocalSystem, people: list[str]) -> list[float]:
 
 
 def hellos(system: LocalSystem, count: int) -> list[float]:
-    """From the publish to the answered push of a function that does nothing."""
+    """Return the seconds from the publish to the answered push of a function that does nothing."""
     messages = {f"{_SUBSCRIPTION}#{number}": pubsub_message({"n": number}) for number in range(count)}
     return latencies(system, _TOPIC, messages, "Push")
 
 
 def deploy_hello(system: LocalSystem, folder: str) -> None:
-    """Start the yardstick's function, in the same host with the same number of threads."""
+    """Start the baseline's function, in the same host with the same number of threads."""
     topic = f"projects/{system.settings.project}/topics/{_TOPIC}"
     control(system, "PUT", f"/v1/{topic}", {})
     function = {"name": "bench-hello", "source": folder, "entry_point": "hello", "topic": topic}

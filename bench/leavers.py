@@ -1,9 +1,9 @@
-"""1,000 leavers in one burst: from the news to the revoked account, to the accepted stop and to the stopped instance.
+"""1,000 leavers in one burst: the time from the news to the disabled account, to the accepted stop and to the stopped instance.
 
-Everybody runs a notebook as a service account of their own. The news goes through the message's own parsing and the engine, on
-eight threads as a function has them, in one process against the embedded cloud without sockets. The clock runs at real speed
-during the burst, so virtual and real seconds are the same; then it ticks minute by minute. What happened when is read from the
-embedded cloud's journal and state, never from the product. The yardstick is the bare calls that end access.
+Each user runs a notebook with a personal service account. The news is parsed and handled by the engine on eight threads, as in a
+function, in one process against the embedded cloud without sockets. The clock runs at real speed during the burst, so virtual and
+real seconds are the same; afterwards it ticks minute by minute. All times are read from the embedded cloud's journal and state,
+never from the product. The baseline is the bare calls that end access.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUOTA = 10_000  # service accounts a project; Google gives 100 until asked for 
 
 
 def world_of(people: list[str]) -> Bench:
-    """Everybody joined through the product, runs, and has an account of their own; nothing is due, the journal is empty."""
+    """Return a world whose users joined through the product and run a notebook with a personal account. Nothing is due; the journal is empty."""
     settings = local_settings()
     own = {n: replace(p, identity=Identity.PERSONAL_SERVICE_ACCOUNT) for n, p in settings.catalog.profiles.items()}
     bench = make_bench(settings=replace(settings, guard=ROOM, catalog=replace(settings.catalog, profiles=own)))
@@ -47,7 +47,7 @@ def world_of(people: list[str]) -> Bench:
 
 
 def access_is_over(bench: Bench, person: str) -> bool:
-    """Return True when the account is of no use, and its policy names nobody."""
+    """Return True if the account is disabled, and its policy has no member."""
     email = account_email(account_id_for(user_key_for(parse_email(person))), bench.settings.project)
     path = f"/v1/projects/{bench.settings.project}/serviceAccounts/{email}"
     account, policy = bench.control("GET", path), bench.control("POST", f"{path}:getIamPolicy", {})
@@ -55,7 +55,7 @@ def access_is_over(bench: Bench, person: str) -> bool:
 
 
 def moments(bench: Bench, method: str, since: datetime) -> dict[str, float]:
-    """Seconds from `since` to the first accepted call of a method, by what it was about."""
+    """Return the seconds from `since` to the first accepted call of a method, by the call's resource."""
     found: dict[str, float] = {}
     for call in bench.calls():
         if call["method"] == method and call["status"] < 300:
@@ -70,7 +70,7 @@ def on_threads(work: Callable[[str], object], people: list[str]) -> None:
 
 
 def burst(bench: Bench, people: list[str]) -> float:
-    """All leave at once; prints how long what took, and fails when anybody's access is not over. Gives seconds a person."""
+    """Let all users leave at once, print the times, and fail if any user still has access. Return the seconds for each person."""
     said = {person: message(bench, "leaver", person) for person in people}
     clock = bench.cloud.world.clock
     clock.set_speed(1)
@@ -107,7 +107,7 @@ def burst(bench: Bench, people: list[str]) -> float:
 
 
 def single(bench: Bench, people: list[str]) -> None:
-    """Print what a leaver takes who waits for nobody: one after the other."""
+    """Print the times of leavers who leave one after the other, so that none waits for another."""
     said = [message(bench, "leaver", person) for person in people]
     seconds = [timed(partial(tell, bench, each)) for each in said]
     say(f"one leaver at a time, news to all of it: p50 {percentile(seconds, 0.5) * 1e3:.0f} ms, n = {len(people)}")
@@ -115,7 +115,7 @@ def single(bench: Bench, people: list[str]) -> None:
 
 
 def bare(bench: Bench, people: list[str]) -> float:
-    """Real seconds a person for the calls alone: stop, disable, read and write the policy."""
+    """Return the real seconds for each person for the bare calls: stop, disable, read and write the policy."""
     project = bench.settings.project
 
     def end(person: str) -> None:

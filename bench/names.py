@@ -1,4 +1,4 @@
-"""A million addresses, among them near-equal ones: every name valid, no two alike; time against bare SHA-256 of the same addresses."""
+"""A million addresses, some of them nearly equal: every name is valid and unique. The time is compared with SHA-256 of the same addresses."""
 
 from __future__ import annotations
 

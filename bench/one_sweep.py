@@ -1,6 +1,8 @@
-"""Make one sweep in a process of its own, for `fleet.py`, `due.py` and `roster.py`: `one_sweep.py KIND URL NOW` prints a line of JSON about it.
+"""The program that runs one sweep in its own process, for `fleet.py`, `due.py` and `roster.py`.
 
-Imports the product alone, as a function does; Linux says how much memory the process took at most.
+`one_sweep.py KIND URL NOW` prints a line of JSON.
+
+It imports only the product, as a function does. Linux reports the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from shared.wiring import wire  # noqa: E402
 
 
 class StandingClock:
-    """The embedded cloud's time, which stands still here."""
+    """A clock that always returns the time of the measurement."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -38,16 +40,16 @@ class StandingClock:
         return self._now
 
     def monotonic_s(self) -> float:
-        """Real seconds."""
+        """Return real seconds since an arbitrary start."""
         return time.monotonic()
 
     def speed(self) -> float:
-        """Return 0: it stands still."""
+        """Return 0, because the clock stands still."""
         return 0.0
 
 
 def bare(deps: Deps, clients: Clients) -> int:
-    """Read the pages of a drift sweep, make nothing of them, and return how many there were."""
+    """Read the pages of a drift sweep, discard them, and return the number of rows."""
     bucket, pages = clients.bucket(), 0
     for prefix, fields in (("records/", "name,metadata"), ("templates/", "name,metadata,md5Hash")):
         query = {"prefix": prefix, "fields": f"items({fields}),nextPageToken", "projection": "noAcl"}
@@ -64,13 +66,13 @@ def bare(deps: Deps, clients: Clients) -> int:
 
 
 def typed(deps: Deps) -> int:
-    """Make an object of each row, template and instance of these pages, judge nothing, and return how many there were."""
+    """Make an object of each row, template and instance of these pages, without judging them, and return their number."""
     found = sum(1 for _ in deps.records.listed()) + sum(1 for _ in deps.templates.rows())
     return found + sum(len(page.notebooks) for page in deps.notebooks.pages())
 
 
 def main(kind: str, url: str, now: str) -> None:
-    """Make one sweep, or the yardstick, in this process; print a line of JSON about it."""
+    """Run one sweep or baseline in this process, and print a line of JSON about it."""
     settings = replace(
         load_settings(env="local", config_dir=ROOT / "config", environ={}), api_endpoint=url, roster_groups=True
     )

@@ -1,7 +1,7 @@
-"""Opens a page for many people at once, from a process of its own: `opening.py PORT THREADS < one signed header a line`.
+"""The program that opens a page for many users at once, in its own process: `opening.py PORT THREADS < one signed header a line`.
 
-Prints a JSON object: the seconds to the first byte of each answer that was 200, and how many were not. Used by `hub.py`, so that who asks and
-who answers do not share an interpreter.
+It prints a JSON object: the seconds to the first byte of each 200 answer, and the number of other answers. `hub.py` uses it, so
+that client and server do not share an interpreter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HEADER = "x-goog-iap-jwt-assertion"
 
 
 def first_byte_s(port: int, path: str, token: str) -> tuple[int, float]:
-    """Status, and real seconds from the first byte sent to the first byte of the body. A browser's connection each."""
+    """Return the status, and the real seconds from the first byte sent to the first byte of the body, over a new connection like a browser's."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         begun = time.perf_counter()

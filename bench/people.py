@@ -1,4 +1,4 @@
-"""Thousands of settled people in an in-process world, quickly: one lives through the real product, the others are made like him."""
+"""A world with thousands of settled users, made quickly: the product itself makes one user, the others are copies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL = "person.zero@example.com"
 
 
 def message(bench: Bench, kind: str, user: str) -> Message:
-    """News as a Pub/Sub message, of this moment."""
+    """Return the news as a Pub/Sub message published now."""
     body = news(kind, user, bench.now)
     return Message(data=json.dumps(body).encode(), attributes={}, message_id=f"m-{kind}-{user}", publish_time=bench.now)
 
@@ -34,7 +34,7 @@ def tell(bench: Bench, said: Message) -> None:
 
 
 def settled(bench: Bench) -> UserRecord:
-    """Return the record of somebody who joined and has a running notebook."""
+    """Return the record of a user who joined and has a running notebook."""
     tell(bench, message(bench, "joiner", MODEL))
     for _ in range(8):
         bench.advance(minutes=1)
@@ -46,10 +46,10 @@ def settled(bench: Bench) -> UserRecord:
 
 
 def settled_world(count: int) -> Bench:
-    """`count` people with a running notebook and their templates, nothing due; the journal is empty.
+    """Return a world with `count` users with a running notebook and templates; nothing is due, and the journal is empty.
 
-    The first one joined and was reconciled by the product; the records and template objects of the others are written with the
-    product's own names and digests, their instances put into the world as copies. A drift sweep finds nothing to do: it is the check.
+    The first user joined and was reconciled by the product. The records and template objects of the others are written with the
+    product's own names and digests, and their instances are copies. As a check, a drift sweep finds nothing to do.
     """
     bench = make_bench()
     first = settled(bench)
@@ -76,7 +76,10 @@ def _like(record: UserRecord, address: str) -> UserRecord:
 
 
 def _copy_templates(bench: Bench, rendered: dict[str, bytes], record: UserRecord) -> None:
-    """Write copies, for rendering ten thousand takes minutes; name and digest are the product's own, which is what a sweep looks at."""
+    """Write copies of the templates, because rendering ten thousand takes minutes.
+
+    Name and digest, which sweeps compare, are the product's own.
+    """
     bucket = storage_bucket(bench.clients)
     for template, digest in (wanted_templates(record, bench.deps.policy) or {}).items():
         blob = bucket.blob(f"templates/{record.user_key}/{template}.yaml")

@@ -1,7 +1,7 @@
-"""The roster of groups over 100,000 people: a baseline, then a reading in which one person in a hundred changed.
+"""The roster of groups with 100,000 people: a first reading, then a reading in which one person in a hundred has changed.
 
-Half of those who changed are new members without a record, half are gone from the group. As in `fleet.py`, each reading is a process of its
-own; the yardstick is the bare listing of the same pages of members and records.
+Half of the changed people are new members without a record, the others are gone from the group. As in `fleet.py`, each reading is a
+process of its own. The baseline is a bare listing of the same pages of members and records.
 
 `roster.py [--quick] [PEOPLE...]`; by default 100,000 people.
 """

@@ -1,7 +1,7 @@
-"""The tree beside well-kept projects of the field: how many files, how long they and their functions are, how much is commented.
+"""This repository compared with well-kept projects of the field: number and length of files and functions, and lines with comments.
 
-`python bench/side_by_side.py` downloads the named releases, counts them and this tree the same way, and prints the table that
-docs/architecture.md has. A function's length has its signature and its docstring in it; lines that are empty count in neither.
+`python bench/side_by_side.py` downloads the named releases, counts them and this repository in the same way, and prints the table
+of docs/architecture.md. The length of a function includes its signature and its docstring; empty lines never count.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def downloaded(name: str, version: str, folder: Path) -> Path:
 
 
 def lengths(text: str) -> Iterator[int]:
-    """Yield how many lines that are not empty each function of a file has."""
+    """Yield the number of non-empty lines of each function of a file."""
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
@@ -41,7 +41,7 @@ def lengths(text: str) -> Iterator[int]:
 
 
 def commented(text: str) -> int:
-    """Return how many lines of a file have a comment."""
+    """Return the number of lines of a file with a comment."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return sum(token.type == tokenize.COMMENT for token in tokens)
 

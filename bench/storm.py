@@ -1,8 +1,8 @@
-"""100,000 messages with 5 % poison, each published three times, out of order: nothing lost, nothing doubled, every poison listed.
+"""100,000 messages with 5 % poison, each published three times, out of order: nothing is lost or done twice, and all poison is listed.
 
-They go through the embedded Pub/Sub into the product's functions while acks get lost, deliveries end before they begin and
-Google's calls fail (tests/kit/storm.py); a judge that never asks the product looks at the world afterwards. Meanwhile another
-process folds the log, in the order of publishing, on an empty world: both must be the same.
+The messages go through the embedded Pub/Sub into the product's functions, while acks get lost, deliveries end too early and
+Google's calls fail (tests/kit/storm.py). Afterwards a judge that never asks the product examines the world. Meanwhile another
+process folds the log, in the order of publishing, on an empty world: both worlds must be equal.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ _SHOWN = 10
 
 
 class Replay:
-    """The log folded on an empty world, in a process of its own."""
+    """The process that folds the log on an empty world."""
 
     def __init__(self, folder: Path) -> None:
         self._log, self._world = folder / "log", folder / "world"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, log: list[Published]) -> None:
-        """Let it begin."""
+        """Start the process."""
         self._log.write_bytes(pickle.dumps(log))
         command = [sys.executable, __file__, "--replay", str(self._log), str(self._world)]
         self._process = subprocess.Popen(command, cwd=ROOT)
 
     def world(self) -> dict[str, Any]:
-        """Return what it came to; waits for it."""
+        """Wait for the end of the process, and return the resulting world."""
         if self._process is None or self._process.wait() != 0:
             raise RuntimeError("the log could not be replayed; see above")
         made: dict[str, Any] = pickle.loads(self._world.read_bytes())  # noqa: S301 - our own process wrote it
         return made
 
     def stop(self) -> None:
-        """End it, if it still runs."""
+        """Stop the process if it still runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
 

@@ -1,8 +1,9 @@
-"""The one package of the wheel, and the command `benchkeeper`.
+"""The only package of the wheel, with the command `benchkeeper`.
 
-The tree's own packages have common names (`cli`, `shared`, `functions`), because Cloud Functions wants main.py and them side by side.
-In a wheel they must not lie beside other people's packages: all of them, with main.py and `config`, lie in this package as they lie in a
-checkout. The command puts that folder on `sys.path` of its own process alone.
+The packages of the repository have common names (`cli`, `shared`, `functions`), because Cloud Functions needs main.py
+beside them. Installed under these names, they could collide with other packages. So the wheel contains all of them,
+with main.py and `config`, inside this package, in the same layout as in a checkout. The command adds the package's
+folder to `sys.path`, for its own process only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands `audit` (verify the audit trail, and list its entries by day) and `certificate` (the proof that a leaver is gone)."""
+"""The commands `audit` (verify the audit trail, and list its entries by day) and `certificate` (the proof that a leaver has no access left)."""
 
 from __future__ import annotations
 

@@ -56,8 +56,9 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 def costs(app: App, user: str | None, name: str | None, *, by: str, changes: bool, output: str) -> None:
     """Show what all people, or USER, cost in a month.
 
-    Amounts are metered time by the configured prices; the page shows the bill beside them. Those of all people are of the last
-    sweep, as on the page Costs; those of USER are computed now, as on the person's page. Both say when.
+    Amounts are the metered time multiplied by the configured prices. The page shows the bill beside them. The amounts of
+    all people are those of the last sweep, as on the page Costs; those of USER are computed now, as on the person's page.
+    Both outputs say when.
     """
     if name is not None and not _MONTH.match(name):
         raise click.UsageError(f"'{name}' is not a month. Write it as 2026-10.")

@@ -273,7 +273,7 @@ def _jobs(app: App) -> tuple[State, str, str]:
     says = " ".join(f"{project}: {error.user_message} ({error.detail})" for project, error in unread)
     if all(isinstance(error, CloudUnavailableError) for _, error in unread):
         return State.UNKNOWN, says, "Try again."
-    return State.WARNING, f"It is not known who waits for a query. {says}", _LISTS
+    return State.WARNING, f"It is not known whose queries are running. {says}", _LISTS
 
 
 def _letters(app: App) -> tuple[State, str, str]:

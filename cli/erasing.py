@@ -33,7 +33,7 @@ def erase_user(app: App, user: str, output: str, *, yes: bool, dry_run: bool) ->
     """Erase the remaining data of USER once no resource of USER exists: address, history, manifests, failed messages about USER alone.
 
     The user key stays, with the facts that ended access, so that a late message cannot restore access. Older versions of erased
-    objects stay in the bucket as long as the bucket keeps versions (config/deploy/bucket.yaml).
+    objects stay in the bucket as long as the bucket keeps versions (config/deploy/buckets.yaml).
     """
     key, deps = user_key(app, user), app.deps
     found, stored = look(key, deps)

@@ -34,7 +34,7 @@ _WHOLE = 32
 def guard(app: App, context: click.Context, hub: str | None, who: str | None, output: str) -> None:
     """List the changes that wait for administrators: changes to many people at once, and questions that only a person can answer.
 
-    benchkeeper approve DIGEST and benchkeeper reject DIGEST decide; two administrators must agree, or one for 15 minutes.
+    benchkeeper approve DIGEST and benchkeeper reject DIGEST decide. Two administrators must agree, or one if nobody objects for 15 minutes.
     """
     if context.invoked_subcommand is not None:
         return

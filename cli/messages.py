@@ -132,7 +132,7 @@ def _attributes(options: dict[str, Any]) -> dict[str, Any]:
 @_user
 @_sending
 def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options: Any) -> None:
-    """USER works here now. Without --profile and --group, USER gets the default profile.
+    """Announce that USER works here now. Without --profile and --group, USER gets the default profile.
 
     Asks only if a known address differs by one or two characters.
     """
@@ -164,7 +164,7 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 @_user
 @_sending
 def mover(app: App, user: str, output: str, **options: Any) -> None:
-    """Change USER's profile, groups or cost centre; only what is given is changed."""
+    """Change USER's profile, groups or cost centre. What no option names stays as it is."""
     if options["group"]:
         raise click.UsageError(
             "--group would replace all groups. Use --add-group or --remove-group for one group, or --groups for all of them."
@@ -210,7 +210,7 @@ def _split(groups: tuple[str, ...]) -> list[str]:
 @_user
 @_sending
 def leaver(app: App, user: str, output: str, **options: Any) -> None:
-    """USER works here no longer: stopped at once, deleted after the retention."""
+    """Announce that USER no longer works here: the notebook is stopped at once, and deleted after the retention."""
     publish_by_hand(app, draft("leaver", user, _told(options)), _consent(options), output)
 
 
@@ -219,7 +219,7 @@ def leaver(app: App, user: str, output: str, **options: Any) -> None:
 @_user
 @_sending
 def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
-    """USER does not leave after all: the state before the leave is restored."""
+    """Announce that USER does not leave after all: the state before the leave is restored."""
     publish_by_hand(app, draft("leave-cancelled", user, _told(options)), _consent(options), output)
 
 
@@ -229,7 +229,7 @@ def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
 @click.argument("new_user", callback=_address)
 @_sending
 def renamed(app: App, user: str, output: str, **options: Any) -> None:
-    """USER's address is NEW_USER from now on: the same person, environment and files.
+    """Announce that USER's address is NEW_USER from now on; person, environment and files stay the same.
 
     Both addresses lead to the same record afterwards. Stated by hand, the command confirms a change that waits.
     """

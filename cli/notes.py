@@ -34,7 +34,7 @@ def _money(settings: Settings) -> list[str]:
         all_of_them = "" if most is None else f", {most * step:,.2f} with all {most}"
         found.append(
             f"{said}Starts end within ten minutes after it is reached: each running notebook of {each.profile} costs "
-            f"{step:,.2f} more until then{all_of_them}, and {price:,.2f} an hour until it is stopped unused."
+            f"{step:,.2f} more until then{all_of_them}, and {price:,.2f} an hour until it is stopped."
         )
     return found
 

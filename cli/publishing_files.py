@@ -254,7 +254,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
     kinds = Counter(type(piece).__name__.lower() for _, news in content.rows for piece in news)
     for line in (*_what_is_known(app, content), *_limits(app, content)):
         say(line, err=err)
-    counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "no news of anybody"
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "no news about any person"
     count = len(content.rows)
     question = f"Publish {count:,} message{'' if count == 1 else 's'} ({counted}) as {source.name}?"
     if not agreed(question, err=err):
@@ -328,4 +328,4 @@ def _send(app: App, content: Content, source: Source, output: str) -> None:
         print_json({"published": total, "topic": source.topic, "messages": messages})
     else:
         say(f"Published {total:,} message{'' if total == 1 else 's'} to {source.topic}.")
-        say_next("Each change: benchkeeper history USER. Whoever waits for an approval: benchkeeper guard")
+        say_next("Each change: benchkeeper history USER. People who wait for an approval: benchkeeper guard")

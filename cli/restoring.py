@@ -83,7 +83,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
             }
         )
         return
-    say(f"{after.email}: {'' if accepted.changed else 'asked for already. '}{message}")
+    say(f"{after.email}: {'' if accepted.changed else 'Already requested. '}{message}")
 
 
 def moment(text: str, now: datetime) -> datetime:

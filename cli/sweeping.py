@@ -66,6 +66,9 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
         for part in textwrap.wrap(f"Session template {in_words(line)}.", console().width, subsequent_indent="  "):
             say(part)
     for stray in summary.strays:
-        say(f"Orphan instance {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
+        say(f"Orphan {stray.zone}/{stray.name}: {stray.why}. Nothing was done to it.", err=True)
     if summary.left_over:
-        say(f"{summary.left_over} were not reached before the deadline; they come first in the next sweep.", err=True)
+        say(
+            f"{summary.left_over} people were not reached before the deadline; they come first in the next sweep.",
+            err=True,
+        )

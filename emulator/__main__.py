@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--speed",
         type=_speed,
-        help="virtual seconds per real second; 0 stands still"
+        help="virtual seconds per real second; 0 stops the clock"
         f" (default: {FAST:g} while an operation is under way, else 1)",
     )
     parser.add_argument(
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
-        help="end when standard input closes: a parent that dies, however, takes the cloud with it",
+        help="end when standard input closes, so that the cloud ends with the process that started it, however that one ends",
     )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
@@ -59,16 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--project", default="benchkeeper-local", help="the project's id (default: benchkeeper-local)")
     front = parser.add_argument_group("the hub page", "Identity-Aware Proxy in front of the function benchkeeper-hub")
     front.add_argument(
-        "--hub-port", type=_port, help="port of the sign-in and of the hub page; without it there is neither"
+        "--hub-port", type=_port, help="port of the sign-in and of the hub page; without this option, neither is served"
     )
     front.add_argument(
         "--hub-region", default=DEFAULT_REGION, help=f"the function's region (default: {DEFAULT_REGION})"
     )
     jupyter = parser.add_argument_group(
-        "JupyterLab", "a real one for each environment that runs; needs --hub-port and --data"
+        "JupyterLab", "a real JupyterLab for each running environment; needs --hub-port and --data"
     )
     jupyter.add_argument(
-        "--jupyter", type=Path, metavar="PYTHON", help="the Python that has it (.venv-jupyter/bin/python)"
+        "--jupyter",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python in which JupyterLab is installed (.venv-jupyter/bin/python)",
     )
     jupyter.add_argument(
         "--jupyter-port", type=_port, default=0, help="port of the gateway to the JupyterLabs (default: a free one)"
@@ -167,7 +170,7 @@ def _serve(cloud: EmbeddedCloud, asked: argparse.Namespace, ending: threading.Ev
         keeper.start()
     print(f"Embedded cloud of project {asked.project} listens on {cloud.url}", flush=True)  # noqa: T201 - the caller waits for this line
     if asked.data is None:  # with --data, the manual says where the token is
-        print(f"The token of what starts processes is in {token_folder / FILE_NAME}", flush=True)  # noqa: T201 - a command's own output
+        print(f"The token for calls that start processes is in {token_folder / FILE_NAME}", flush=True)  # noqa: T201 - a command's own output
     if asked.until_stdin_closes:
         threading.Thread(target=_end_with_input, args=(ending,), daemon=True).start()
     ending.wait()

@@ -104,7 +104,7 @@ class Delivery(Struct):
     def dead_letter(self, error: BenchkeeperError, body: bytes, part: str) -> None:
         """Publish an unusable part of the message as a dead letter of its own.
 
-        If the roster of groups will tell the same (`RosterTellsError`), request a roster sweep instead.
+        If the roster of groups has the same information (`RosterTellsError`), request a roster sweep instead.
         """
         message = self.message
         alone = Message(

@@ -121,15 +121,15 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 _TITLES = {
-    400: "That could not be understood",
-    404: "There is nothing here",
-    405: "That does not work here",
-    413: "That was too much",
-    415: "That could not be understood",
+    400: "The request could not be understood",
+    404: "This page does not exist",
+    405: "This request does not work here",
+    413: "The request is too large",
+    415: "The request could not be understood",
 }
 _MESSAGES = {
-    400: "Something in the request is not as it should be. Open your page again and repeat it there.",
-    404: "The address leads nowhere, or to something that is not yours. Go back to your page.",
+    400: "A part of the request is missing or not valid. Open your page again and repeat it there.",
+    404: "The address is wrong, or leads to something that is not yours. Go back to your page.",
     405: "This address does not accept that kind of request. Go back to your page.",
     413: "The request was larger than this page accepts. Open your page again and repeat it there.",
     415: "This page accepts only its own forms. Open your page again and repeat it there.",

@@ -54,7 +54,10 @@ class RolesSeen:
             role = role_of(email, self._deps)
         except BenchkeeperError as error:
             self._deps.log.warning(
-                "Role was unreadable", user=user_key_for(email), reason=error.reason.value, detail=error.detail
+                "Role of a user could not be read",
+                user=user_key_for(email),
+                reason=error.reason.value,
+                detail=error.detail,
             )
             raise RoleUnreadableError from error
         with self._lock:

@@ -110,23 +110,23 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         """Return the table's verdict that two values do not fit, as a note, because the table may be older than the project's offer."""
         if not self._there(zones):
             return verdict
-        return Verdict(f"{verdict.problem}, by the table of {self.date}", verdict.hint, is_note=True)
+        return Verdict(f"{verdict.problem}, according to the table of {self.date}", verdict.hint, is_note=True)
 
     def image(self, project: str, family: str) -> Verdict | None:
-        """Return the verdict on an image family, by the project that owns it."""
+        """Return the verdict on an image family. The project that owns it is asked."""
         what = f"image family '{family}' in {project}"
         return self._one(f"projects/{project}/global/images/family/{family}", what, super().image(project, family))
 
     def image_name(self, project: str, name: str) -> Verdict | None:
-        """Return the verdict on an image, by the project that owns it; None without an answer."""
+        """Return the verdict on an image, None without an answer. The project that owns the image is asked."""
         return self._one(f"projects/{project}/global/images/{name}", f"image '{name}' in {project}", None)
 
     def network(self, name: str) -> Verdict | None:
-        """Return the verdict on a network, by the project that owns it; None without an answer."""
+        """Return the verdict on a network, None without an answer. The project that owns the network is asked."""
         return self._one(name, f"network '{name}'", None)
 
     def subnet(self, name: str) -> Verdict | None:
-        """Return the verdict on a subnetwork, by the project that owns it; None without an answer."""
+        """Return the verdict on a subnetwork, None without an answer. The project that owns the subnetwork is asked."""
         return self._one(name, f"subnetwork '{name}'", None)
 
     def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:

@@ -207,7 +207,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         outside = [zone for zone in known if family not in self.zones[zone].split()]
         if not outside:
             return None
-        problem = f"'{name}' is not in {', '.join(outside)}, by the table of {self.date}"
+        problem = f"'{name}' is not in {', '.join(outside)}, according to the table of {self.date}"
         if len(outside) < len(known):
             return Verdict(
                 problem, f"It is in {', '.join(zone for zone in known if zone not in outside)}. {_ASK}", is_note=True
@@ -269,13 +269,13 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         if not outside:
             return None
         return Verdict(
-            f"'{name}' is not in {', '.join(outside)}, by the table of {self.date}",
+            f"'{name}' is not in {', '.join(outside)}, according to the table of {self.date}",
             _ASK,
             is_note=len(outside) < len(known),
         )
 
     def _short(self, name: str) -> str:
-        """Return Compute Engine's name of an accelerator type, as far as the table has it."""
+        """Return Compute Engine's name of an accelerator type; if the table does not have the type, its lower-case form with hyphens."""
         return next(
             (each for each, kind in self.accelerators.items() if kind.api == name), name.lower().replace("_", "-")
         )

@@ -1,4 +1,4 @@
-"""JupyterHub with a spawner that spawns nothing and is ready at once; bench/peers/spawns.py starts it."""
+"""The JupyterHub configuration with a spawner that starts nothing and is ready at once; bench/peers/spawns.py uses it."""
 
 import os
 
@@ -8,7 +8,7 @@ c = get_config()  # noqa: F821 - JupyterHub puts it there
 
 
 class NullSpawner(Spawner):
-    """Every server is the one that answers already."""
+    """A spawner that starts no server: every server is the one that runs already."""
 
     started = False
 

@@ -1,9 +1,10 @@
-"""Joins a second beside JupyterHub's spawns a second, in turn, three times; medians.
+"""The joins per second, compared with JupyterHub's spawns per second: three alternating runs, of which the medians count.
 
-The peer is JupyterHub 6.1.1 with a SQLite file, a spawner that spawns nothing and is ready at once, 50 clients and at most 100 spawns at a
-time; each client makes a user and spawns until the answer says that the server is ready. Ours is the whole system as `./deploy.sh local`
-starts it: joiners through Pub/Sub push into a real functions-framework process, until each has a record and an instance was created.
-JupyterHub lives in bench/peers/.venv and its proxy in bench/peers/node_modules, made once; without npm this is skipped.
+The peer is JupyterHub 6.1.1 with a SQLite file, a spawner that starts nothing and is ready at once, 50 clients and at most 100
+spawns at a time. Each client creates a user and spawns until the server is reported as ready. Benchkeeper is the whole system as
+`./deploy.sh local` starts it: joiners go through Pub/Sub push into a real functions-framework process, until each has a record and
+an instance was created. JupyterHub is installed once in bench/peers/.venv, its proxy in bench/peers/node_modules; without npm the
+benchmark is skipped.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _CLOCK = "X-Emulator-Time"  # the embedded cloud's clock, in each of its answers
 
 
 def set_up() -> str | None:
-    """Install the peer once; why it cannot be, else None."""
+    """Install the peer once. Return the reason why that is impossible, or None."""
     if shutil.which("npm") is None:
         return "npm is not installed, and JupyterHub's proxy comes from it"
     commands = [
@@ -86,7 +87,7 @@ def set_up() -> str | None:
 
 
 class _Ready(BaseHTTPRequestHandler):
-    """Answer for each server of the null spawner: ready, and nothing else."""
+    """The handler that answers for each server of the null spawner that it is ready."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -99,7 +100,7 @@ class _Ready(BaseHTTPRequestHandler):
 
 @contextmanager
 def peer() -> Iterator[tuple[int, str]]:
-    """Give a fresh JupyterHub: the port of its API and a token."""
+    """Yield a new JupyterHub: the port of its API, and a token."""
     answers = ThreadingHTTPServer(("127.0.0.1", 0), _Ready)
     threading.Thread(target=answers.serve_forever, daemon=True).start()
     port, token = free_port(), secrets.token_hex(16)
@@ -137,7 +138,7 @@ def _is_up(port: int) -> bool:
 
 
 def spawns(count: int) -> float:
-    """Spawns a second, users made meanwhile."""
+    """Return the spawns per second, including the creation of users."""
     local = threading.local()
     with peer() as (port, token):
 
@@ -168,10 +169,11 @@ def spawns(count: int) -> float:
 
 
 def joins(count: int) -> float:
-    """Return the joins a second, from the first publish until the cloud was asked for the last instance.
+    """Return the joins per second, from the first publish until the last instance was requested.
 
-    That moment is the instance's `createTime`, by the embedded cloud's clock, which runs at real speed here. When a listing shows it says
-    nothing about the product: the embedded cloud lists an instance five seconds after its creation.
+    That moment is the instance's `createTime` by the embedded cloud's clock, which runs at real speed here. The time at which a
+    listing shows the instance says nothing about the product, because the embedded cloud lists an instance five seconds after its
+    creation.
     """
     moment = datetime.now(UTC) - timedelta(days=1)
     messages = [pubsub_message(news("joiner", f"person.{number}@example.com", moment)) for number in range(count)]

@@ -13,24 +13,27 @@ _ZONES = {"europe-west1": "bcd", "us-east1": "bcd", "us-central1": "abcf"}
 def settings_text(
     project: str, region: str, organization: str | None = None, domains: tuple[str, ...] = ("example.com",)
 ) -> str:
-    """Return the text of a first settings file; the user adds the rest. `domains` are the domains of the assigned groups; without an `organization` its line is left out."""
+    """Return the text of a first settings file; the user adds the rest.
+
+    `domains` are the domains of the assigned groups. Without an `organization`, its line is left out.
+    """
     zones = ", ".join(f"{region}-{letter}" for letter in _ZONES.get(region, "abc"))
     told = f'deployment:\n  organization: "{organization}"\n' if organization else ""
     return f"""\
 # yaml-language-server: $schema=schema/settings.schema.json
-# Written by ./deploy.sh gcp, yours from now on: keep it with your configuration. What else may stand here is shown in
-# settings.example.yaml: the network of the environments, who may open the hub page and whose members run it, the
-# organization's logs, the billing export, who gets the alerts.
+# Written by ./deploy.sh gcp, once. From now on it is yours: keep it with your configuration. settings.example.yaml shows
+# all other settings: the network of the environments, the people who may open the hub page and who run it, the
+# organization's logs, the billing export, the addresses that get the alerts.
 project: {project}
 zones: [{zones}]  # in order of preference
 bucket: {project}-benchkeeper
 retention:
   instance: 30d  # how long a leaver's stopped environment is kept
-  snapshot: 90d  # how long what was on its data disk is kept, from the same moment
-  personal_data: 365d  # how long dead letters, and records of people of whom nothing exists any more, are kept
+  snapshot: 90d  # how long the content of its data disk is kept, from the same moment
+  personal_data: 365d  # how long dead letters are kept, and records of people without any resources
 people:
-  domains: [{", ".join(domains)}]  # whose people may be given something; taken from the groups in profiles.yaml
-  time_zone: UTC  # where a date without a time begins and ends
+  domains: [{", ".join(domains)}]  # of people who may get access; taken from the groups in profiles.yaml
+  time_zone: UTC  # in which a date without a time begins and ends
 {told}"""
 
 

@@ -1,17 +1,17 @@
 -- What each person's environment cost, by month: the view `benchkeeper.cost_by_user` over the standard usage cost export.
 --
 -- One row for each invoice month, person (user key, never an address), profile, cost centre, service and currency; net of
--- credits. The labels are those that Benchkeeper writes on every instance and every personal cluster. Machines and disks on which
--- they are missing are found by the label that Workbench itself writes (`resource-name`, our instance's name); their profile and
--- cost centre are then unknown (NULL). A replacement's name has a number at its end. Not in here: BigQuery and other jobs that a
--- person starts (they carry no label of ours), and serverless Spark sessions (they carry a profile and nobody's name).
+-- credits. The labels are those that Benchkeeper writes on every instance and every personal cluster. Machines and disks without
+-- these labels are found by the label that Workbench itself writes (`resource-name`, our instance's name); their profile and
+-- cost centre are then unknown (NULL). A replacement's name has a number at its end. Not included: BigQuery and other jobs that a
+-- person starts (they have no label of ours), and serverless Spark sessions (they have a profile but no person).
 WITH usage AS (
   SELECT
     invoice.month AS invoice_month,
     service.description AS service,
     currency,
     cost,
-    -- A label is looked up by its key. A join with the labels would count a row's cost once for each label that it has.
+    -- Each label is looked up by its key. A join with the labels would count the cost of a row once for each of its labels.
     (SELECT MAX(label.value) FROM UNNEST(labels) AS label WHERE label.key = 'benchkeeper-user') AS labelled_user,
     (SELECT MAX(label.value) FROM UNNEST(labels) AS label WHERE label.key = 'benchkeeper-profile') AS profile,
     (SELECT MAX(label.value) FROM UNNEST(labels) AS label WHERE label.key = 'cost-center') AS cost_center,

@@ -2,14 +2,14 @@
 """:"
 exec /usr/bin/python3 -I "$0" "$@"
 """  # The line above hands a shell's run to Python: Workbench may run a post-startup script either way.
-# Tells Benchkeeper, every two minutes, whether this Workbench VM is at work: kernels, terminals, CPU, GPU, Spark, memory kills, disk.
+# Reports the activity of this Workbench VM to Benchkeeper every two minutes: kernels, terminals, CPU, GPU, Spark, memory kills, disk.
 #
-# Only for profiles with a service account of their own. Upload it, and name it as the profile's `reporter` (docs/operations.md, "A
-# reporter on the VM"). Workbench runs it without arguments at each start: it copies itself and a systemd timer to /run, which is memory,
-# so that a full disk does not stop it. The timer then runs it with `report`: one short process, which writes one guest attribute and ends.
+# Only for profiles with personal service accounts. Upload this file, and name it as the profile's `reporter` (docs/operations.md, "A
+# reporter on the VM"). Workbench runs it without arguments at each start: it copies itself and a systemd timer to /run, which is in
+# memory, so that a full disk does not stop it. The timer then runs it with `report`: a short process that writes one guest attribute.
 #
-# Standard library only. Whatever cannot be read is left out of the report; nothing of the person's work is in it, only numbers. The
-# report can keep the notebook running for a bounded time, and never stop it.
+# Standard library only. A value that cannot be read is left out of the report. The report has only numbers, no content of the
+# person's work. It can keep the notebook running for a limited time, and never stop it.
 
 import http.client
 import json
@@ -27,7 +27,7 @@ MOST_BYTES = 2_000_000  # of an answer that is read
 MOST_REPORT = 1_000  # bytes
 AHEAD_S = 60  # a time stamp may be so far ahead of this clock
 SERVICE = """[Unit]
-Description=Tells Benchkeeper whether this notebook is at work
+Description=Reports the activity of this notebook to Benchkeeper
 
 [Service]
 Type=oneshot
@@ -36,7 +36,7 @@ TimeoutStartSec=60
 MemoryMax=64M
 Nice=10
 """
-# Monotonic times: a clock that jumps neither holds the timer back nor lets it run at once.
+# Monotonic times: a jump of the clock neither delays the timer nor triggers it.
 TIMER = """[Unit]
 Description=Runs {name} every two minutes
 
@@ -51,7 +51,10 @@ WantedBy=timers.target
 
 
 def main(arguments):
-    """Install without arguments, or write one report. Returns 0 also when a report could not be written: the timer comes again."""
+    """Install this script if there are no arguments, else run the named command. Return the exit code.
+
+    A report that could not be written gives 0, too, because the timer runs again in two minutes.
+    """
     options = {"--metadata": METADATA, "--jupyter": JUPYTER, "--proc": "/proc", "--home": HOME, "--run": "/run"}
     command = arguments[0] if arguments else "install"
     for name, value in zip(arguments[1::2], arguments[2::2]):
@@ -64,7 +67,7 @@ def main(arguments):
         print(json.dumps(report(options), indent=2))
         return 0
     if command != "report":
-        return complain(f"unknown command {command}: install, report or show")
+        return complain(f"unknown command {command}; the commands are install, report and show")
     try:
         send(options["--metadata"], report(options))
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -73,7 +76,7 @@ def main(arguments):
 
 
 def complain(text):
-    """Say what went wrong, for the journal. A journal that is full or gone is no reason to fail."""
+    """Write an error message for the journal, and return exit code 2. A journal that is full or missing is not an error."""
     try:
         sys.stderr.write(f"{NAME}: {text}\n")
         sys.stderr.flush()
@@ -83,7 +86,7 @@ def complain(text):
 
 
 def install(run):
-    """Copy this script and its timer to /run, and start the timer. Safe to run twice."""
+    """Copy this script and its timer to /run, and start the timer. Safe to run twice. Return the exit code."""
     folder, units = os.path.join(run, "benchkeeper"), os.path.join(run, "systemd", "system")
     script = os.path.join(folder, "reporter.py")
     with open(os.path.abspath(__file__), encoding="utf-8") as own:
@@ -103,7 +106,7 @@ def install(run):
 
 
 def report(options):
-    """Return what is known now. A part that cannot be read is left out: unknown is not none."""
+    """Return the report of the VM's present activity. A value that cannot be read is left out: unknown does not mean none."""
     proc = options["--proc"]
     found = {"v": 1, "at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
     parts = {
@@ -122,7 +125,7 @@ def report(options):
     for name, read in parts.items():
         try:
             value = read()
-        except Exception:  # whatever it is, the other parts are still worth telling
+        except Exception:  # an error in one part must not prevent the report of the others
             continue
         if value is not None:
             found[name] = value
@@ -130,7 +133,10 @@ def report(options):
 
 
 def send(metadata, found):
-    """Write the guest attribute. Raises OSError, HTTPException or ValueError if the metadata server does not take it."""
+    """Write the report as the guest attribute.
+
+    Raise OSError, HTTPException or ValueError if the metadata server refuses it, or if it is too long.
+    """
     body = json.dumps(found, separators=(",", ":"))
     if len(body) > MOST_REPORT:
         raise ValueError(f"the report has {len(body)} bytes")
@@ -140,7 +146,7 @@ def send(metadata, found):
 
 
 def call(host, verb, path, body=None, headers=None):
-    """Return the body of a successful answer, which is bounded. One connection, which is closed."""
+    """Return the body of a successful answer. Raise ValueError for any other answer, or for one that is too large. The connection is closed."""
     connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
     try:
         connection.request(verb, path, body=body, headers=headers or {})
@@ -149,23 +155,23 @@ def call(host, verb, path, body=None, headers=None):
             raise ValueError(f"{host} answered {answer.status}")
         content = answer.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise ValueError(f"{host} answered with too much")
+            raise ValueError(f"the answer of {host} is larger than {MOST_BYTES} bytes")
         return content
     finally:
         connection.close()
 
 
 def ask(jupyter, what):
-    """Return a list of Jupyter's API. Without the parameter our own question would count as the person's use."""
+    """Return a list of Jupyter's API. The parameter makes sure that this request does not count as the person's use."""
     host, _, base = jupyter.partition("/")
     found = json.loads(call(host, "GET", f"{'/' + base if base else ''}/api/{what}?no_track_activity=1"))
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise ValueError(f"{what} is no list of objects")
+        raise ValueError(f"{what} is not a list of objects")
     return found
 
 
 def kernels(jupyter):
-    """Return how many kernels are busy and idle, and how many seconds ago the last of them did something."""
+    """Return the numbers of busy and idle kernels, and the seconds since the latest activity of any kernel."""
     found = ask(jupyter, "kernels")
     busy = sum(1 for each in found if each.get("execution_state") in ("busy", "unknown"))
     told = {"busy": busy, "idle": len(found) - busy}
@@ -174,16 +180,16 @@ def kernels(jupyter):
 
 
 def terminals(jupyter):
-    """Return how many terminals there are, and how many seconds ago one of them printed or was typed in."""
+    """Return the number of terminals, and the seconds since the latest input or output of any terminal."""
     found = ask(jupyter, "terminals")
     age = youngest(found)
     return {"count": len(found)} if age is None else {"count": len(found), "age": age}
 
 
 def youngest(found):
-    """Return the seconds since the latest `last_activity`. An age, not a time, so that a wrong clock does no harm.
+    """Return the seconds since the latest `last_activity`; None if there is none. An age, not a time, so that a wrong clock does no harm.
 
-    What lies in the future was stamped before the clock was put back: it says nothing.
+    A time in the future was written before the clock was set back, so it is ignored.
     """
     now, ages = datetime.now(timezone.utc), []
     for each in found:
@@ -204,7 +210,7 @@ def text_of(*path):
 
 
 def counter(proc, name, key):
-    """Return the number behind a key of /proc/vmstat or /proc/meminfo."""
+    """Return the number after a key in /proc/vmstat or /proc/meminfo; None if the key is missing."""
     for line in text_of(proc, name).splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == key:
@@ -213,12 +219,12 @@ def counter(proc, name, key):
 
 
 def uptime(proc):
-    """Return the seconds since the start of the machine, which no change of the clock moves."""
+    """Return the seconds since the start of the machine. A change of the clock does not affect them."""
     return float(text_of(proc, "uptime").split()[0])
 
 
 def cores(proc, run):
-    """Return the CPU cores in use since the report before. The first report of a boot has none."""
+    """Return the average number of CPU cores in use since the previous report; None for the first report of a boot."""
     words = [int(word) for word in text_of(proc, "stat").splitlines()[0].split()[1:9]]
     busy = (sum(words) - words[3] - words[4]) / os.sysconf("SC_CLK_TCK")  # without idle and iowait
     now, path = uptime(proc), os.path.join(run, "benchkeeper", "cpu")
@@ -238,7 +244,7 @@ def cores(proc, run):
 
 
 def connections(proc, jupyter):
-    """Return the established connections to JupyterLab's port."""
+    """Return the number of established connections to JupyterLab's port."""
     port = f":{int(jupyter.partition('/')[0].rpartition(':')[2]):04X}"
     count = 0
     for name in ("net/tcp", "net/tcp6"):
@@ -251,7 +257,7 @@ def connections(proc, jupyter):
 
 
 def gpu():
-    """Return the share of the busiest GPU, 0 to 1; None without one."""
+    """Return the utilization of the busiest GPU, from 0 to 1; None if there is no GPU."""
     pipe = os.popen("timeout 5 nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits 2>/dev/null")
     with pipe:
         shares = [int(line) for line in pipe.read(10_000).split() if line.isdigit()]
@@ -259,7 +265,7 @@ def gpu():
 
 
 def spark_applications():
-    """Return how many Spark applications run on this machine: each has its page on the next free port from 4040."""
+    """Return the number of Spark applications that run on this machine. Each serves its page on the next free port from 4040 on."""
     running = 0
     for port in range(4040, 4045):
         try:
@@ -273,7 +279,7 @@ def spark_applications():
 
 
 def fill(home):
-    """Return how full the disk with the person's files is, in percent, as df counts."""
+    """Return the used share of the disk with the person's files in percent, as df computes it; None if the disk has no blocks."""
     disk = os.statvfs(home)
     used = disk.f_blocks - disk.f_bfree
     room = used + disk.f_bavail

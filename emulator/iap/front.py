@@ -116,7 +116,7 @@ class IapFront:
         except UpstreamError:
             text = "The hub page's function is not running. It may be starting, or starting again."
             links = [("Look again", target_of(request))] if request.method == "GET" else []
-            return notice_page("The hub page is not up", text, status=503, again_in=3, links=links)
+            return notice_page("The hub page is not running", text, status=503, again_in=3, links=links)
         except ApiError as error:
             return Response(f"{error.message}\n", error.http_status, content_type="text/plain; charset=utf-8")
         if isinstance(answer, Response):
@@ -126,7 +126,7 @@ class IapFront:
     def _hub(self) -> Destination:
         found = self._functions(SERVICE)
         if found is None or found.url is None:
-            raise UpstreamError(f"{SERVICE} is not up")
+            raise UpstreamError(f"{SERVICE} is not running")
         return found
 
     def _headers(self, request: Request, session: Session) -> dict[str, str]:

@@ -60,7 +60,7 @@ _PAGE = """<!doctype html>
 
 _SIGN_IN = """{% extends "page" %}
 {% block inner %}
-<p class="soft">This page exists in the embedded cloud only. It stands for Google's own sign-in: no password, nobody is checked.</p>
+<p class="soft">This page exists in the embedded cloud only. It takes the place of Google's own sign-in, and accepts any address without a password.</p>
 {% if signed_in %}<p>You are signed in as <strong>{{ signed_in }}</strong>. <a href="/_sign_out">Sign out</a></p>
 {% endif %}{% if fault %}<p class="fault" role="alert" id="fault">{{ fault }}</p>
 {% endif %}{% if people %}<h2 id="people">As one of the example people</h2>
@@ -72,7 +72,7 @@ _SIGN_IN = """{% extends "page" %}
 <span>{{ person.email }}</span>{% if person.note %}<span class="soft">{{ person.note }}</span>{% endif %}</button></li>
 {% endfor %}</ul>
 </form>
-{% endif %}<h2>As anybody else</h2>
+{% endif %}<h2>As another person</h2>
 <form method="post" action="/_sign_in">
 <input type="hidden" name="mark" value="{{ mark }}">
 <input type="hidden" name="continue" value="{{ back }}">

@@ -130,19 +130,21 @@ class SignIn:
 
     def _enter(self, request: Request) -> Response:
         if (request.content_length or _MOST_FORM + 1) > _MOST_FORM:
-            return _refused("That is no form of this page.")
+            return _refused("This page has no such form.")
         nonce, form = request.cookies.get(self._nonce, ""), request.form
         if (
             not nonce
             or not same(form.get("mark", ""), self.sessions.form_mark(nonce))
             or not self._same_origin(request)
         ):
-            return _refused("The form was not sent by this page, or cookies are off. Open it again and choose anew.")
+            return _refused(
+                "The form was not sent by this page, or cookies are off. Open it again and repeat your choice."
+            )
         typed = form.get("email", "").strip()
         back = self._back(form.get("continue", "/"))
         email = typed.lower()
         if not _EMAIL.fullmatch(email):
-            text = f"“{typed[:80]}” is no e-mail address. Write one like ana.silva@example.com."
+            text = f"“{typed[:80]}” is not an e-mail address. An address looks like ana.silva@example.com."
             return self._page(request, fault=text, typed=typed[:254], back=back)
         before = self.session_of(request)
         if before is not None:

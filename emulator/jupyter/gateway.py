@@ -104,7 +104,7 @@ class Gateway:
         host, _, port = request.host.rpartition(":")
         if port != str(self.port) or not host.endswith((NOTEBOOKS, CLUSTERS)):
             return _plain(
-                421, "This is the gateway to the JupyterLabs of the embedded cloud; it serves their hosts alone."
+                421, "This is the gateway to the JupyterLabs of the embedded cloud; it serves only their hosts."
             )
         ticket = request.args.get("ticket", "")
         if ticket and request.method == "GET":
@@ -114,7 +114,9 @@ class Gateway:
             return self._ask(request)
         place = self.labs.place(host)
         if place is None:
-            return self._notice("There is nothing here", "This environment does not exist, or no longer.", status=404)
+            return self._notice(
+                "This page does not exist", "There is no such environment, or it was deleted.", status=404
+            )
         if session.email not in place.owners:
             return self._not_yours(request)
         if not self._from_own_page(request):
@@ -184,14 +186,14 @@ class Gateway:
     def _notice(self, title: str, text: str, *, status: int, again: str = "") -> Response:
         """Return a notice page. `again` is a URL that the user may soon try again."""
         links = [("Look again", again)] if again else []
-        links.append(("To the hub page", f"{self._front.url}/"))
+        links.append(("Go to the hub page", f"{self._front.url}/"))
         return notice_page(title, text, status=status, links=links, again_in=_SOON_S if again else 0)
 
     def _not_yours(self, request: Request) -> Response:
         back = urlencode({"continue": self._address(request)})
         links = [
             ("Sign in as somebody else", f"{self._front.url}/_sign_out?{back}"),
-            ("To the hub page", f"{self._front.url}/"),
+            ("Go to the hub page", f"{self._front.url}/"),
         ]
         text = "It belongs to somebody else, and only they can open it."
         return notice_page("This environment is not yours", text, status=403, links=links)

@@ -106,12 +106,12 @@ class Machine:
         self.measured = {minute: held for minute, held in self.measured.items() if minute >= before}
 
     def up(self, at: datetime, *, vcpus: int) -> None:
-        """Note that the VM is ACTIVE from now on."""
+        """Note that the VM is ACTIVE since `at`, with `vcpus` vCPUs."""
         if not self.spans or self.spans[-1].ended is not None:
             self.spans.append(Span(at, None, vcpus))
 
     def down(self, at: datetime) -> None:
-        """Note that the VM is no longer ACTIVE."""
+        """Note that the VM stopped being ACTIVE at `at`."""
         if self.spans and self.spans[-1].ended is None:
             self.spans[-1] = self.spans[-1]._replace(ended=at)
 

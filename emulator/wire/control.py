@@ -22,22 +22,22 @@ _INDEX = """Benchkeeper's embedded cloud, project {project}. Virtual time {now},
 
 GET    /_emulator/clock             the virtual time and its speed
 POST   /_emulator/clock             {{"advance_seconds": 3600}} and/or {{"speed": 60}}
-GET    /_emulator/mutations?since=0 calls that change something
-GET    /_emulator/calls             all calls;  DELETE forgets them
+GET    /_emulator/mutations?since=0 the calls that changed something
+GET    /_emulator/calls             all calls;  DELETE empties the list
 GET    /_emulator/faults            scripted faults;  POST adds one, DELETE removes all
-GET    /_emulator/faults/unfired    those that did not fire as often as they should
-GET    /_emulator/world             the saved world;  PUT becomes it
-GET    /_emulator/activity          what goes on on the instances;  POST says so
-POST   /_emulator/monitoring        {{"counter": "sparse"}}, "zeros" or "invisible": the proxy's counter in quiet minutes;  GET tells it
-GET    /_emulator/disks/ZONE/DISK   the bytes on a disk;  PUT writes them;  GET /_emulator/snapshots/NAME what a snapshot holds
-POST   /_emulator/surroundings      {{"networks": [...]}}, subnetworks, images, service_accounts that exist;  GET lists what was declared
-PUT    /_emulator/metadata/ZONE/NAME/computeMetadata/v1/instance/guest-attributes/NAMESPACE/KEY   as the VM's metadata server takes it
+GET    /_emulator/faults/unfired    the faults that should have fired and did not
+GET    /_emulator/world             the whole world as JSON;  PUT replaces it
+GET    /_emulator/activity          the scripted activity on the instances;  POST adds some
+POST   /_emulator/monitoring        {{"counter": "sparse"}}, "zeros" or "invisible": the proxy's counter in quiet minutes;  GET shows it
+GET    /_emulator/disks/ZONE/DISK   the content of a disk;  PUT writes it;  GET /_emulator/snapshots/NAME the content of a snapshot
+POST   /_emulator/surroundings      {{"networks": [...]}}, subnetworks, images, service_accounts that exist;  GET lists the declared ones
+PUT    /_emulator/metadata/ZONE/NAME/computeMetadata/v1/instance/guest-attributes/NAMESPACE/KEY   as for the VM's metadata server
 POST   /_emulator/bigquery          {{"table": "project.dataset.view", "columns": [...], "rows": [...]}} for jobs.query
-POST   /_emulator/jobs              a job that runs: {{"project": ..., "user": ...}} of BigQuery, {{"cluster": ...}} of Dataproc, from, until
+POST   /_emulator/jobs              adds a running job: {{"project": ..., "user": ...}} of BigQuery, {{"cluster": ...}} of Dataproc, from, until
 POST   /_emulator/iam               {{"quota": 1000}} service accounts
-GET    /_emulator/functions         the functions that run;  POST starts one, DELETE /NAME ends it
-GET    /_emulator/iap               the hub page's front;  /iap/public_key proves what it signs;  POST /_emulator/people for its sign-in
-GET    /_emulator/jupyter           the JupyterLabs that run
+GET    /_emulator/functions         the running functions;  POST starts one, DELETE /NAME stops it
+GET    /_emulator/iap               the front of the hub page;  /iap/public_key: its public keys;  POST /_emulator/people: people for its sign-in
+GET    /_emulator/jupyter           the running JupyterLabs
 """
 
 

@@ -20,7 +20,7 @@ _STRAY = "Stray"
 
 @blueprint.get("/manage/attention")
 def attention() -> flask.Response:
-    """Show the page with one call to the cloud."""
+    """Show the page *Needs attention*. This takes one call to the cloud."""
     seen, why = fleet(), asked("why")
     view = kept().get("figures", (seen,), lambda: figures_of(seen)).overview
     shown = cut(_by_danger(in_need(seen, why if why in view.needs else "")), page_number(flask.request.args))
@@ -80,9 +80,9 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         rule="/manage/attention",
         name="manage.attention",
-        summary="What needs a person.",
+        summary="What needs attention.",
         access=Access.READ,
         params=(_WHY, PAGE),
     ),
-    *offer("/manage/attention", "attention", "What needs a person.", COLUMNS, _sheet, params=(_WHY,)),
+    *offer("/manage/attention", "attention", "What needs attention.", COLUMNS, _sheet, params=(_WHY,)),
 )

@@ -76,7 +76,7 @@ WORDS = {
     "Stop": "notebook stopped",
     "Revoke": "own account disabled",
     "EndClusters": "Spark clusters deleted",
-    "Create": "notebook made",
+    "Create": "notebook created",
     "LosesAccess": "loses access",
     "GainsAccess": "is given access",
     "ChangesProfile": "another profile",
@@ -90,7 +90,7 @@ WORDS = {
     "IdleSooner": "idle sooner",
     "DeletedSooner": "notebook deleted sooner",
     "NewAddress": "another address",
-    "Joined": "taken for one person",
+    "Joined": "treated as one person",
     "Released": "hold released",
     "DataDeletedSooner": "files deleted sooner",
     "Failed": "not ready in time",
@@ -264,7 +264,7 @@ def decided(digest: str, verdict: Verdict) -> Said:
             ),
             by=key,
         )
-        deps.log.info("Stored a decision of the page", digest=found.digest, verdict=verdict.value, by=key)
+        deps.log.info("Stored a decision from the page", digest=found.digest, verdict=verdict.value, by=key)
     return _SAID[verdict]
 
 

@@ -104,7 +104,7 @@ def announce(keys: Sequence[UserKey], until: datetime | None) -> str:
         ),
         by=key,
     )
-    deps.log.info("Stored an announcement of the page", digest=digest, people=len(keys), by=key)
+    deps.log.info("Stored an announcement from the page", digest=digest, people=len(keys), by=key)
     return digest
 
 

@@ -58,7 +58,7 @@ class Seen(Struct, kw_only=True):
 STEPS = {
     StepKind.STOP: ("{} notebook is stopped, and deleted after its retention", "{} notebooks are stopped, and deleted after their retention"),
     StepKind.REVOKE: ("{} person's own service account is disabled", "{} people's own service accounts are disabled"),
-    StepKind.CREATE: ("{} notebook is made", "{} notebooks are made"),
+    StepKind.CREATE: ("{} notebook is created", "{} notebooks are created"),
     StepKind.END_CLUSTERS: ("the Spark clusters of {} person are deleted", "the Spark clusters of {} people are deleted"),
 }  # fmt: skip
 
@@ -323,7 +323,7 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
         case CutClass.CREATION:
             gets = "gets" if count == 1 else "get"
             return (
-                f"{people} {gets} no environment, although they are entitled to one, until access ends and begins anew.",
+                f"{people} {gets} no environment, although they are entitled to one, until access ends and begins again.",
             )
         case CutClass.ANNOUNCED:
             take = "takes a slot" if count == 1 else "take slots"

@@ -70,7 +70,7 @@ class MonthLine(Struct, frozen=True, kw_only=True):
 
 @blueprint.get("/manage/costs")
 def costs() -> flask.Response:
-    """Show the page with four calls to the cloud.
+    """Show the page *Costs*. This takes four calls to the cloud.
 
     They read the metered time of all users, the bill, the monthly sums, and the previous month.
     """

@@ -209,7 +209,7 @@ def _decide(digest: str, verdict: Verdict) -> None:
         assertion=present.assertion,
     )
     deps.decisions.put(decision, by=key)
-    deps.log.info("Stored a decision of the page", digest=digest, verdict=verdict.value, by=key)
+    deps.log.info("Stored a decision from the page", digest=digest, verdict=verdict.value, by=key)
 
 
 def _row_of(digest: str) -> LetterRow:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Need(Struct, frozen=True):
-    """A reason of `needs_person` in words, and the advice; the operations handbook has the details."""
+    """A reason why a user needs attention (a result of `needs_person`) in words, with advice; the operations handbook has the details."""
 
     text: str
     advice: str
@@ -21,7 +21,7 @@ NEEDS: Mapping[str, Need] = {
         "Benchkeeper keeps trying to stop it. Stop it in the Google Cloud console if that works there.",
     ),
     "UnknownLeaver": Need(
-        "Leavers that no record knows",
+        "Leavers with an unknown address",
         "If a known person was meant, publish the leaver under that address. "
         "If not, run benchkeeper acknowledge USER. The line disappears after 30 days.",
     ),

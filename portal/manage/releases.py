@@ -16,14 +16,14 @@ from shared.domain.record.record import UserRecord
 from shared.domain.things.errors import RefusedError
 
 SAYS = {
-    Said.APPROVED: "The release was asked for. The hold ends once another administrator approves it under Changes; nothing is deleted "
+    Said.APPROVED: "The release was requested. The hold ends once another administrator approves it under Changes; nothing is deleted "
     "before.",
-    Said.ALREADY: "You asked for the release before; it waits for another administrator. Nothing was changed.",
+    Said.ALREADY: "You requested the release before; it waits for another administrator. Nothing was changed.",
     Said.OVER: "This person is not on hold. Nothing was changed.",
     Said.BUSY: "Another click of yours is still in progress, so this one did nothing.",
 }
 ALONE = (
-    "The release was asked for and takes effect within a minute: one administrator is enough here (guard.approvers: 1)."
+    "The release was requested and takes effect within a minute: one administrator is enough here (guard.approvers: 1)."
 )
 
 

@@ -121,7 +121,7 @@ def _approving(rollout: Rollout) -> tuple[str, ...]:
     left = rollout.sizes[-1] - rollout.counts.verified
     return (
         f"The change goes on, in the same waves: {left:,} of {rollout.sizes[-1]:,} people are still to get it.",
-        "Notebooks that failed so far are tried again and counted anew; the change halts again if too many fail.",
+        "Notebooks that failed so far are tried again and counted from zero; the change halts again if too many fail.",
     )
 
 

@@ -223,7 +223,7 @@ def script_of(c: str) -> str:
 
 
 def canonical_domain(domain: str) -> str:
-    """Return the domain in Unicode. Raise `InvalidMessageError` if it cannot be a host name."""
+    """Return the domain in Unicode. Raise `InvalidMessageError` if it cannot be a host name, or if a label mixes scripts."""
     ascii_name = ascii_domain(domain)
     if "xn--" not in ascii_name:
         return ascii_name

@@ -269,11 +269,11 @@ class _Reading:
         if kind != "user":
             if kind != "group":
                 raise UnsupportedMessageError(
-                    user_message=f"A {kind[:20]} became or left a member of a group, and that is not a person.",
+                    user_message=f"A {kind[:20]} joined or left a group, but is not a person.",
                     detail=f"membership of kind {kind[:20]!r}",
                 )
             raise RosterTellsError(
-                user_message="A group became or left a member of a group. The message does not name the people of nested groups; the "
+                user_message="A group joined or left another group. The message does not name the people of nested groups; the "
                 "roster of groups does (settings: roster.groups).",
                 detail=f"membership of kind {kind[:20]!r}",
             )

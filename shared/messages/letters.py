@@ -59,7 +59,7 @@ def parse_letter(
 
 
 def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Source | None:
-    """Return the source of the dead letter's message; None if neither its topic nor its subscription tells.
+    """Return the source of the dead letter's message; None if neither its topic nor its subscription names one.
 
     A dead letter that Pub/Sub forwarded has only its subscription, which contains the function's name.
     """

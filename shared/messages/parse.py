@@ -144,9 +144,9 @@ def _twice_in_log(message: Message) -> Fault:
 def _not_its_shape(what: str, rules: Rules) -> PoisonError:
     source = rules.source
     return UnsupportedMessageError(
-        user_message=f"The source '{source.name}' (topic {source.topic}) may not bring {what}. config/sources.yaml says what each "
-        "source may bring; publish it on the topic of a source that may.",
-        detail=f"source {source.name} brought {what}",
+        user_message=f"The source '{source.name}' (topic {source.topic}) may not send {what}. config/sources.yaml says what each "
+        "source may send; publish it on the topic of a source that may send it.",
+        detail=f"source {source.name} sent {what}",
         reason=Reason.NOT_ALLOWED,
     )
 
@@ -217,7 +217,7 @@ def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
     """
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
-            user_message=f"The message is a list of {len(bodies):,}; at most {_MAX_PARTS:,} are accepted.",
+            user_message=f"The message is a list of {len(bodies):,} messages; at most {_MAX_PARTS:,} are accepted.",
             detail=f"a batch of {len(bodies)}",
         )
     if not bodies:

@@ -204,7 +204,7 @@ def _no_project_twice(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class IdleFile(Strict, frozen=True, kw_only=True):
-    """The sources of evidence of use beside the instances themselves; the limits are in the profiles."""
+    """The sources of evidence of use in addition to the instances themselves; the limits are in the profiles."""
 
     bigquery_projects: Annotated[
         tuple[Annotated[str, Meta(pattern=_PROJECT, examples=["acme-analytics"])], ...],

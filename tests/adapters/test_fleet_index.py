@@ -322,7 +322,7 @@ def test_a_damaged_one_is_an_error_until_a_sweep_mends_it(bench, index, raw):
         bucket(bench).blob(name).upload_from_string(raw)
     with pytest.raises(PermanentError, match="unreadable index/fleet") as caught:
         index.fleet()
-    assert "the next sweep writes it anew" in caught.value.user_message
+    assert "the next sweep writes it again" in caught.value.user_message
     with pytest.raises(PermanentError, match="unreadable index/notes"):
         index.notes()
     index.write_fleet(snapshot())

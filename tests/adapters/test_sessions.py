@@ -142,7 +142,11 @@ def test_somebody_elses_is_left_alone_and_told(bench):
     synced = sync_sessions(bench.deps)
     assert synced.found == {"not ours": 1}
     assert there(bench) == before
-    (line,) = [facts for _, message, facts in bench.log.lines if message == "Left a session template alone"]
+    (line,) = [
+        facts
+        for _, message, facts in bench.log.lines
+        if message == "Left a session template of another owner unchanged"
+    ]
     assert (line["template"], line["reason"]) == (ids["analyst"], "NotOurs")
 
 

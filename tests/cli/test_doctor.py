@@ -97,7 +97,7 @@ def test_jobs_elsewhere_that_cannot_be_listed_are_named_with_what_that_means(ter
         terminal,
     )["jobs elsewhere"]
     assert found["state"] == "warning"
-    assert found["says"].startswith("It is not known who waits for a query. acme-sandbox: ")
+    assert found["says"].startswith("It is not known whose queries are running. acme-sandbox: ")
     assert "Jobs elsewhere" in found["remedy"]
     job = {"project": "acme-sandbox", "user": "ana@example.com"}
     requests.post(f"{terminal.cloud.url}/_emulator/jobs", json=job, timeout=10).raise_for_status()

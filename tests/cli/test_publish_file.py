@@ -132,7 +132,7 @@ def test_what_the_intake_would_refuse_is_counted(known, file):
 
 def test_a_file_is_read_and_sent_as_its_source(terminal, file):
     entry = file('{"protoPayload": {"serviceName": "admin.googleapis.com"}, "logName": "x"}', "entry.json")
-    assert "may not bring log entries" in terminal.run("publish", "file", entry, "--yes", code=2).stderr
+    assert "may not send log entries" in terminal.run("publish", "file", entry, "--yes", code=2).stderr
     assert "to workbench-lifecycle" in terminal.run("publish", "file", file(PEOPLE), "--as", "hr", "--yes").stdout
     assert terminal.deliver() == 0  # that is another topic
     said = terminal.run("publish", "file", file(PEOPLE), "--as", "nobody", "--yes", code=2).stderr

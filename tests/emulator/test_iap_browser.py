@@ -57,7 +57,7 @@ def test_no_accessibility_violation(cloud: EmbeddedCloud, chromium: Any, scheme:
         page.get_by_role("alert").wait_for()
         looked_at.append(look(page))
         page.get_by_role("button", name="Ana Silva").click()
-        page.get_by_role("heading", name="The hub page is not up").wait_for()
+        page.get_by_role("heading", name="The hub page is not running").wait_for()
         looked_at.append(look(page))
         page.goto(f"{cloud.iap.url}/_sign_in")
         looked_at.append(look(page))

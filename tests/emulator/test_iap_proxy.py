@@ -251,5 +251,5 @@ def test_a_function_that_is_not_up_is_said_kindly() -> None:
         browser.sign_in(cloud.iap.url, ANA)
         answer = browser.get(f"{cloud.iap.url}/fleet?a=1&b=2")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
-    assert "<h1>The hub page is not up</h1>" in answer.text
+    assert "<h1>The hub page is not running</h1>" in answer.text
     assert 'href="/fleet?a=1&amp;b=2">Look again</a>' in answer.text

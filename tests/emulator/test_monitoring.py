@@ -225,7 +225,10 @@ def test_aligners(cloud: NotebooksCloud, aligner, metric, expected, kind):
         (' AND resource.label.instance_id = "{ann}"', ["ann"]),
         (' AND (resource.labels.instance_id="{ann}" OR resource.labels.instance_id="{bob}")', ["ann", "bob"]),
         (' AND resource.labels.instance_id = one_of("{ann}", "{bob}")', ["ann", "bob"]),
-        (' AND resource.labels.instance_id = "{ann}" AND resource.labels.instance_id = one_of("{ann}", "{bob}")', ["ann"]),
+        (
+            ' AND resource.labels.instance_id = "{ann}" AND resource.labels.instance_id = one_of("{ann}", "{bob}")',
+            ["ann"],
+        ),
         (' AND resource.labels.instance_id = "{ann}" AND resource.labels.instance_id = "{bob}"', []),
         (' AND resource.labels.instance_id = one_of("{bob}", "7")', ["bob"]),
         (' AND (resource.labels.instance_id = "{ann}" OR metric.labels.instance_name = "bob")', ["ann", "bob"]),

@@ -106,7 +106,11 @@ def test_an_account_that_is_disabled_long_after_the_stop_is_told_once_with_the_t
     ana.bench.cloud.world.faults.clear()
     ana.bench.advance(hours=2)
     ana.minutes(8)
-    (took,) = [f["event_to_revoked_s"] for _, message, f in ana.bench.log.lines if message == "Revoked for a leaver"]
+    (took,) = [
+        f["event_to_revoked_s"]
+        for _, message, f in ana.bench.log.lines
+        if message == "Disabled a leaver's service account"
+    ]
     assert took > 7200
 
 

@@ -63,10 +63,10 @@ def test_a_life_is_told_stage_by_stage(host: MailHost) -> None:
     for days in (77, 10, 2, 2):
         made.days(days)
     assert made.subjects()[3:] == [
-        f"Files of {ANA} are deleted in 14 days",
-        f"Files of {ANA} are deleted in 3 days",
-        f"Files of {ANA} are deleted in 1 day",
-        f"Files of {ANA} are deleted",
+        f"Files of {ANA} will be deleted in 14 days",
+        f"Files of {ANA} will be deleted in 3 days",
+        f"Files of {ANA} will be deleted in 1 day",
+        f"Files of {ANA} were deleted",
     ]
     assert made.life.snapshots() == {}
     assert {state for _, state in made.mails()} == {"Sent"}
@@ -237,7 +237,7 @@ def test_a_deletion_waits_until_its_last_warning_was_accepted(host: MailHost) ->
     assert made.life.snapshots()
     host.answers.clear()
     made.days(1)
-    assert "are deleted in 1 day" in made.subjects()[-1]
+    assert "will be deleted in 1 day" in made.subjects()[-1]
     assert made.life.snapshots()
     made.days(2)
     assert made.life.snapshots() == {}

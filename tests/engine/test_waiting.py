@@ -81,7 +81,7 @@ def test_an_entry_of_somebody_who_does_not_wait_is_forgotten_once_it_is_old(benc
     before = {person.user_key for person in bench.deps.guard.waiting()}
     keep_waiting(bench.deps, bench.now)
     assert {person.user_key for person in bench.deps.guard.waiting()} == before - {GONE}
-    assert [line["user"] for line in lines(bench, "Removed an outdated entry of the index")] == [GONE]
+    assert [line["user"] for line in lines(bench, "Removed the entry of a user who no longer waits")] == [GONE]
 
 
 def test_who_still_waits_is_not_forgotten_however_old_the_entry_is(bench: Bench) -> None:
@@ -97,7 +97,7 @@ def test_a_record_that_cannot_be_read_keeps_its_entry(bench: Bench) -> None:
     keep_waiting(bench.deps, bench.now)
     bench.cloud.world.faults.clear()
     assert GONE in {person.user_key for person in bench.deps.guard.waiting()}
-    assert lines(bench, "Entry of the index could not be checked")
+    assert lines(bench, "Entry of a waiting user could not be checked")
 
 
 def test_an_index_that_cannot_be_listed_is_no_empty_one(bench: Bench) -> None:

@@ -137,7 +137,7 @@ class TestTakenUp:
 
     def test_the_preview_of_a_sweep_names_who_waits(self, hub: Hub) -> None:
         put(hub, wish(hub))
-        assert (KEY, "a wish waits to be taken up") in sweep("due", hub.bench.deps, dry_run=True).decisions
+        assert (KEY, "a request waits to be carried out") in sweep("due", hub.bench.deps, dry_run=True).decisions
         assert left(hub) == 1
 
     def test_in_the_order_of_creation_whatever_the_names_say(self, hub: Hub) -> None:
@@ -212,7 +212,7 @@ class TestTakenUp:
         put(hub, *(wish(hub, Asked(kind=WishKind.LOOK_AGAIN), by=MIA, admin=True) for _ in range(5)))
         take_up(KEY, hub.bench.deps)
         assert (len(story(hub)), left(hub)) == (3, 2)
-        assert hub.lines("Too many requests of one user") == [{"user": KEY, "left": 2}]
+        assert hub.lines("Too many requests of one user: the rest wait") == [{"user": KEY, "left": 2}]
         hub.bench.advance(seconds=REMEMBERED.total_seconds() + 1)
         hub.joined(BEN, minutes=0)
         take_up(KEY, hub.bench.deps)

@@ -58,11 +58,11 @@ class MailJudge:
             self.wrong.append(f"never was: {subject}")
         elif "has ended" in subject and (self.has_access() or self.states() & RUNNING):
             self.wrong.append(f"has access: {subject}")
-        elif "are deleted in" in subject:
+        elif "will be deleted in" in subject:
             if self.has_access() or not self.files():
                 self.wrong.append(f"not to be deleted: {subject}")
             self.warned = self.warned or "in 1 day" in subject
-        elif subject.endswith("are deleted") and self.files():
+        elif subject.endswith("were deleted") and self.files():
             self.wrong.append(f"still there: {subject}")
 
     def look(self, *, knows_files: Callable[[], bool | None] | None = None) -> None:

@@ -255,9 +255,9 @@ class _Maker:
         """Whoever may write to HR's topic is not the directory thereby, nor the other way round."""
         if self._chance.random() < 0.5:
             data = self._admin("DELETE_USER", user)[0]
-            return Drop(data, reason="NotAllowed", says="may not bring log entries")
+            return Drop(data, reason="NotAllowed", says="may not send log entries")
         data = self._hr("leaver", user, {}).data
-        return Drop(data, reason="NotAllowed", says="may not bring messages of the schema", source=DIRECTORY)
+        return Drop(data, reason="NotAllowed", says="may not send messages of the schema", source=DIRECTORY)
 
     def _no_person(self, user: str) -> Drop:
         """A changed address that leads out of the organization, and a guest."""

@@ -40,10 +40,10 @@ def sbom(folder: Path, code: str = "", **environment: str) -> subprocess.Complet
 @pytest.mark.parametrize(
     ("audit", "code", "says"),
     [
-        ("echo '{}' >$out", 0, "dist/audit.json is written: no known weakness.\n"),
-        ("echo '{}' >$out; exit 1", 1, "deploy.sh: there are packages with known weaknesses: dist/audit.json names them.\n"),
+        ("echo '{}' >$out", 0, "dist/audit.json is written: no known vulnerability.\n"),
+        ("echo '{}' >$out; exit 1", 1, "deploy.sh: there are packages with known vulnerabilities: dist/audit.json names them.\n"),
         ("echo first >&2; echo 'no route to the service' >&2; exit 1", 0,
-         "Known weaknesses were not looked up: no route to the service\n"),
+         "Known vulnerabilities were not looked up: no route to the service\n"),
     ],
 )  # fmt: skip
 def test_each_outcome_of_the_audit_is_told_apart(tmp_path: Path, audit: str, code: int, says: str) -> None:
@@ -81,5 +81,5 @@ def test_every_pinned_package_is_in_the_list_with_its_licence(tmp_path: Path) ->
         rows = list(csv.DictReader(file))
     assert {(canonicalize_name(row["Name"]), row["Version"]) for row in rows} == pins
     assert [row["Name"] for row in rows if row["License"] in {"", "UNKNOWN"}] == []
-    assert "audit" in done.stdout or "Known weaknesses were not looked up: " in done.stdout
+    assert "audit" in done.stdout or "Known vulnerabilities were not looked up: " in done.stdout
     assert [path.name for path in tmp_path.glob("tmp.*")] == []

@@ -104,7 +104,7 @@ def test_nothing_of_it_is_in_anybodys_way_while_nothing_waits() -> None:
 def test_a_batch_is_on_the_overview_in_the_navigation_and_on_its_own_page(hub: Hub) -> None:
     batch, mia = batch_of(hub), hub.browser(MIA)
     line = plain(mia.text("/manage"))
-    assert "6 people wait to lose access, to be approved" in line
+    assert "6 people lose access after approval" in line
     assert "Changes 1 waiting" in plain(mia.text("/manage/people"))
     html = mia.text("/manage/changes")
     text = plain(html)
@@ -547,7 +547,7 @@ def test_only_administrators_see_or_decide_anything(hub: Hub) -> None:
 
 def test_nothing_in_the_log_is_an_address(hub: Hub) -> None:
     hub.browser(MIA).post(f"/manage/changes/{batch_of(hub).digest}/approve")
-    (line,) = hub.lines("Stored a decision of the page")
+    (line,) = hub.lines("Stored a decision from the page")
     assert (line["by"], line["verdict"]) == (user_key_for(MIA), "APPROVE")
     assert not re.search(r"@example\.com", json.dumps([facts for _, _, facts in hub.bench.log.lines], default=str))
 

@@ -52,7 +52,7 @@ def after(*events, start=None):
         ([joined(hours=-72), left(hours=-48)], left("old", hours=-60), "unchanged (newer news of 2026-11-21 08:00 UTC holds)"),
         ([joined(), left(hours=-1)], joined("old", hours=-2), "noted; newer news of 2026-11-23 07:00 UTC holds"),
         ([joined()], left(hours=-1, effective=48), "noted; takes effect on 2026-11-25 08:00 UTC"),
-        ([joined(groups=(ANALYSTS,))], group("g", STRANGERS, -1, member=True), "noted; what is wanted stays as it is"),
+        ([joined(groups=(ANALYSTS,))], group("g", STRANGERS, -1, member=True), "noted; the wanted state does not change"),
         ([], renamed("b"), "address changed"),
         ([joined()], renamed("b"), "address changed"),
         ([joined(), renamed("b")], renamed("b"), "unchanged (known already)"),

@@ -287,7 +287,7 @@ fi
 def test_ctrl_c_while_it_is_set_up_is_one_line_and_the_next_start_sets_up_anew(tmp_path, at):
     done = interrupted(tmp_path, at=at)
     assert "ready" not in done.stdout
-    assert done.stderr == "deploy.sh: stopped while .venv was set up. The next start sets it up anew.\n"
+    assert done.stderr == "deploy.sh: stopped while .venv was set up. The next start sets it up again.\n"
     assert done.returncode == 130
     (tmp_path / "asked").unlink()
     done = interrupted(tmp_path, at="nowhere")
@@ -311,7 +311,7 @@ def started(*words: str) -> subprocess.CompletedProcess[str]:
 def test_it_has_to_be_said_what_to_do():
     done = started()
     assert done.returncode == 2
-    assert done.stderr.endswith("deploy.sh: say what to do: local, gcp, destroy or sbom\n")
+    assert done.stderr.endswith("deploy.sh: name a command: local, gcp, destroy or sbom\n")
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,7 @@ def test_who_has_an_account_is_looked_at_once_a_day_and_nobody_else():
     """No listing shows who may act as a service account."""
     record = person(account_id=AccountId("nb-ana"))
     day = [why(record, notebook(), now=NOW + timedelta(hours=hour)) for hour in range(24)]
-    assert sorted({each for each in day if each is not None}) == ["its account is looked at once a day"]
+    assert sorted({each for each in day if each is not None}) == ["its account is checked once a day"]
     assert day.count(None) == 23
     assert [why(person(), notebook(), now=NOW + timedelta(hours=hour)) for hour in range(24)] == [None] * 24
     keys = [user_key_for(UserEmail(f"p{number}@example.com")) for number in range(500)]

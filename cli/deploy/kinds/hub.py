@@ -149,7 +149,7 @@ def _is_ready(mapping: Mapping[str, Any]) -> bool:
 
 
 def _records(mapping: Mapping[str, Any], domain: str) -> str:
-    """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas."""
+    """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas; a note if Google has not named them yet."""
     found = mapping.get("status", {}).get("resourceRecords", [])
     words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
     return ", ".join(words) or "Google has not named them yet; run this again in a minute"

@@ -1,7 +1,7 @@
 """The translation of Google's errors into `BenchkeeperError`s.
 
-`shared.cloud.http.words` finds the meaning of an answer; this module makes an error with three texts of it. The text
-for people has words of this product and names that the table captured. Google's own text is only logged.
+`shared.cloud.http.words` finds the meaning of an answer; this module builds the error from it. The text for users consists of this
+product's words and of names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ _ALWAYS: Mapping[Meaning, tuple[type[RetryableError], str]] = {
         RateLimitedError,
         "Google Cloud limits the rate of requests; Benchkeeper tries again in a minute.",
     ),
-    Meaning.CONFLICT: (ConflictError, "Somebody changed it at the same time; Benchkeeper tries again."),
+    Meaning.CONFLICT: (ConflictError, "Another program changed it at the same time; Benchkeeper tries again."),
     Meaning.UNAVAILABLE: (CloudUnavailableError, "Google Cloud does not answer just now; Benchkeeper tries again."),
     Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish; Benchkeeper tries again."),
     Meaning.INIT_ACTION: (OperationFailedError, "An initialization action of the Spark cluster failed."),

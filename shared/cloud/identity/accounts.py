@@ -123,7 +123,7 @@ class IamAccounts:
             else:
                 return
         raise ConflictError(
-            user_message="Somebody keeps changing who may use this person's service account; Benchkeeper tries again.",
+            user_message="Another program keeps changing who may use this person's service account; Benchkeeper tries again.",
             detail=f"share service account {account_id}: {_TRIES} conflicts in a row",
         ) from conflict
 

@@ -1,11 +1,11 @@
 """The evidence of use from Cloud Monitoring, and the reports that VMs write about themselves. Plain REST.
 
 `compute.googleapis.com/instance/cpu/usage_time` as a rate is the number of cores in use, without an agent.
-`notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy, one series a
-response code and no point in a minute without any (google/inverting-proxy, agent/metrics/metrics.go). An open tab
-polls, so it counts as use here, because kernels cannot be observed. Bytes over network and to disk are read, too. All
-metrics identify a VM by its numeric id. Monitoring bills each returned time series, so every query names its VMs and
-sums the series of one VM. The official client has no REST transport, and its import costs a third of a second.
+`notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy: one time series for each
+response code, and no point for a minute without responses (google/inverting-proxy, agent/metrics/metrics.go). An open tab polls, so
+it counts as use here, because kernels cannot be observed. Bytes over network and to disk are read, too. All metrics identify a VM
+by its numeric id. Monitoring bills each returned time series, so every query names its VMs and sums the series of one VM. The
+official client has no REST transport, and its import costs a third of a second.
 
 A report is in the guest attribute `benchkeeper/activity`: one call for each VM. Any process of the VM may write the
 attribute, so the text is not trusted. A text that is too long, not JSON, or of another version is ignored.
@@ -120,7 +120,7 @@ def _ids(notebooks: Sequence[Vm]) -> list[str]:
 
 
 def _greatest(series: Sequence[tuple[Sample, ...] | None]) -> tuple[Sample, ...] | None:
-    """Return the greatest value at each moment; None if there is no series at all."""
+    """Return the greatest value at each moment; None if there is no sample."""
     most: dict[datetime, float] = {}
     for samples in series:
         for sample in samples or ():

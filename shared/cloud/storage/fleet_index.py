@@ -95,7 +95,7 @@ class _Kept(Generic[T]):
             value: T = self._parse(raw)
         except (OSError, EOFError, zlib.error, LookupError, ValueError, TypeError, AttributeError) as error:
             raise PermanentError(
-                user_message="The list of all environments is damaged; the next sweep writes it anew within ten minutes.",
+                user_message="The list of all environments is damaged; the next sweep writes it again within ten minutes.",
                 detail=f"unreadable {self._name}: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error

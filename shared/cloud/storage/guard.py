@@ -236,7 +236,7 @@ def _slot(listed: Listed) -> tuple[str, Slot] | None:
 def _waiting_name(user_key: UserKey, *, idle: bool) -> str:
     """Return the object's name.
 
-    An idle stop has its own name beside a cut of the same user, so that the two never replace each other.
+    An idle stop and a cut of the same user have different names, so that neither replaces the other.
     """
     return f"{_WAITING}{user_key}{_IDLE if idle else ''}"
 

@@ -235,7 +235,7 @@ class StoragePolicies:
         )
         if written is None:
             raise ConflictError(
-                user_message="Somebody changed the policy in force at the same time; Benchkeeper tries again.",
+                user_message="Another process changed the policy in force at the same time; Benchkeeper tries again.",
                 detail=f"{name} is not at generation {expected}",
             )
         return written

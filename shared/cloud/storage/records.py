@@ -173,7 +173,7 @@ class StorageRecords:
         )
         if written is None:
             raise ConflictError(
-                user_message="Somebody changed this person's record at the same time; Benchkeeper tries again.",
+                user_message="Another process changed this person's record at the same time; Benchkeeper tries again.",
                 detail=f"record {user_key} is not at generation {generation}",
             )
         return written

@@ -70,7 +70,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
     """Return why this record needs a pass; None if the listings show no difference."""
     if not row.settled:
-        return "what is wanted was not checked yet"
+        return "the wanted state was not checked yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
         return "its wake-up was lost"
     if row.entitling_digest != (listed.entitling or policy.entitling_digest()):
@@ -81,7 +81,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
     if row.meter and price_digest_in(row.meter) not in {"", listed.prices or policy.catalog.price_digest()}:
         return "its prices changed"
     if row.account_id is not None and _hour_of(row.user_key) == now.hour:
-        return "its account is looked at once a day"
+        return "its account is checked once a day"
     soon = row.next_attempt_at is not None and row.next_attempt_at <= now + _UNDER_WAY
     if row.busy or (soon and row.presence is Presence.PRESENT):
         return None  # under way; the tick follows it
@@ -115,7 +115,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if profile is None or differences is None:
         return None
     if _is_to_be_dated(row, profile):
-        return "when it is put away is to be planned"
+        return "its dormancy is not planned yet"
     # One replacement at a time, as in the plan: a predecessor may be kept until an administrator has looked.
     wanted = differences.disruptive if row.former is None else differences.of(Change.RESTART)
     pending = wanted and not is_refused(differences.disruptive, row.refused)
@@ -126,7 +126,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if differences.of(Change.GROW) and not is_refused(differences.of(Change.GROW), row.refused):
         return f"out of line: {Change.GROW.value}"
     if is_to_verify(row, policy):
-        return "its change is to be verified"
+        return "its change is not verified yet"
     if differences.of(Change.LEFT) and row.reason == Reason.READY:
         return "out of line: cannot be changed, to be said"
     return None
@@ -292,7 +292,7 @@ class StrayCheck:
                 self._without_row.add(key)
 
     def add(self, row: RecordRow) -> None:
-        """Compare a row. The resources that belong to it are not orphans."""
+        """Compare a row with the listed instances and snapshots, and note the user's resources that the row does not name as orphans."""
         key = row.user_key
         for ref in self._labelled.pop(key, ()):
             if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:

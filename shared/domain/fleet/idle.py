@@ -24,7 +24,7 @@ _BOOTS = timedelta(minutes=5)  # after a start, for what the machine does by its
 
 
 class Reason(StrEnum):
-    """The reason of a verdict. The list is closed, for conditions and metrics."""
+    """The reason for a verdict. The list is closed, for conditions and metrics."""
 
     STARTED_RECENTLY = "StartedRecently"
     KERNEL_BUSY = "KernelBusy"
@@ -240,7 +240,8 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
     """Return the last moment at which the instance was used; None if no use was seen.
 
-    Other than in `last_sign`, the start does not count: JupyterLab's server counts its own start, and a booting machine computes.
+    Unlike in `last_sign`, the start does not count: JupyterLab's server counts its own start as activity, and a booting machine
+    uses CPU.
     """
     if activity.started_at is None:
         return last_sign(activity, policy, now)[0]

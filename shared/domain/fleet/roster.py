@@ -63,10 +63,10 @@ class RosterOutcome(StrEnum):
 class Reading(Struct, frozen=True, kw_only=True):
     """A roster as it was read. `as_of` is the moment that it describes, never later than the start of the read.
 
-    `people` maps the address to the person's groups: of the roster of groups those that were read (`covers`), of
-    employees those that HR's file names, or None if the file has no groups. `numbers` are HR's person numbers. `others`
-    counts the members who do not belong to this organization, and service accounts. `version` identifies the file
-    of employees; it is empty for a roster of groups.
+    `people` maps the address to the person's groups. In a roster of groups, these are groups that were read (`covers`).
+    In a roster of employees, these are the groups that HR's file names, or None if the file has no groups. `numbers`
+    are HR's person numbers. `others` counts the members who do not belong to this organization, and service accounts.
+    `version` identifies the file of employees; it is empty for a roster of groups.
     """
 
     kind: RosterKind
@@ -116,7 +116,7 @@ class RosterState(Struct, frozen=True, kw_only=True):
 
 
 class Allowed(Struct, frozen=True, kw_only=True):
-    """An operator's statement that a roster with about `people` people is right, although it shrank or many are gone from it."""
+    """An operator's statement that a roster with about `people` people is right, although it shrank, or many people are missing from it."""
 
     people: int
     by: str

@@ -87,7 +87,7 @@ def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleE
         return f"unchanged ({stands})" if stands and not _is_known(after, event) else "unchanged (known already)"
     if event.effective_at > now:
         return f"noted; takes effect on {_say(event.effective_at)}"
-    return f"noted; {stands or 'what is wanted stays as it is'}"
+    return f"noted; {stands or 'the wanted state does not change'}"
 
 
 def _differences(before: UserRecord | None, after: UserRecord) -> list[str]:

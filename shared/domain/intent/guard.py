@@ -220,7 +220,10 @@ def may_be_created(record: UserRecord, now: datetime) -> bool | None:
 
 
 def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
-    """Return the recent decision about an idle stop of this user's notebook while most notebooks look idle; None if there is none."""
+    """Return the recent decision about an idle stop of this notebook while most notebooks look idle: True if approved, False if rejected.
+
+    Return None if there is no recent decision.
+    """
     clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == IDLE_STOP and now < clearance.until:
         return True

@@ -296,7 +296,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
         if until > longest:
             hours = profile.idle.max_keep_on.total_seconds() / 3600
             raise RefusedError(
-                user_message=f"A notebook can be kept on for {hours:g} hours at most.",
+                user_message=f"A notebook can be extended by {hours:g} hours at most.",
                 detail=f"keep on until {until:%Y-%m-%dT%H:%M:%SZ}, at most {longest:%Y-%m-%dT%H:%M:%SZ}",
             )
     if record.spec.keep_on_until == until:

@@ -1,4 +1,6 @@
-"""The dormancy of a notebook that nobody uses for long: its owner is warned 14, 3 and 1 days before. Then it is saved and deleted, and restored at the next start.
+"""The dormancy of a notebook that nobody uses for long: its owner is warned 14, 3 and 1 days before.
+
+Then it is put away: its files are saved and the instance is deleted. The next start creates it again with its files.
 
 `idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a notebook that is stopped is not used,
 and every start ends its dormancy.

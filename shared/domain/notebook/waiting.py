@@ -277,11 +277,9 @@ def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime)
 
 def _said(record: UserRecord, policy: Policy) -> str:
     wait = record.status.guard.seat_wait
-    then = "Yours is made when one becomes free. There is nothing to do."
+    then = "Yours is created when one becomes free. There is nothing to do."
     if wait is not None and wait.spent:
-        return (
-            f"The monthly budget of {wait.spent[0]} is used up. Yours is made next month, or when the budget is raised."
-        )
+        return f"The monthly budget of {wait.spent[0]} is used up. Yours is created next month, or when the budget is raised."
     if wait is None or not wait.is_full:
         return f"It could not be checked whether there is room for another notebook. {then}"
     rooms = [(group, policy.catalog.room_of(group)) for group in wait.groups]

@@ -41,7 +41,7 @@ def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
 
 
 def slow_backoff(attempts: int, *, first: timedelta, longest: timedelta, spread_by: str) -> timedelta:
-    """Return a wait that doubles from `first` up to `longest`, with the same spread.
+    """Return a wait that doubles from `first` up to `longest`, with the spread of `backoff` added.
 
     This is for failures that last until a person acts.
     """

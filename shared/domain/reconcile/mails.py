@@ -245,7 +245,7 @@ def _looked_at(mail: Mail, record: UserRecord, wanted: list[Wanted], now: dateti
 
 
 def _bounded(mails: list[Mail]) -> tuple[Mail, ...]:
-    """Return the mails without the oldest final ones, as far as there are too many.
+    """Return the mails; if there are too many, without the oldest final ones.
 
     Mails that an operator must see stay. The latest mail of each stage stays, because it would otherwise be decided
     again.

@@ -268,7 +268,7 @@ def _after_refused_snapshot(
 
 
 def _said(record: UserRecord, action: Action, error: BenchkeeperError) -> tuple[Reason, str]:
-    """Return the reason and the text for people of a failed action."""
+    """Return the reason of a failed action, and the text for people about it."""
     if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
         return error.reason, said_for(record, error)
     if isinstance(action, StopInstance) and record.spec.presence is Presence.ABSENT:

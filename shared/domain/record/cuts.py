@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class CutClass(StrEnum):
-    """The kind of reason that ends access. It decides what happens while the cut waits."""
+    """The kind of reason for which a cut, or another guarded change, may wait. It decides what happens meanwhile."""
 
     EMPLOYMENT = "Employment"
     ACCOUNT = "Account"

@@ -67,7 +67,8 @@ class Leaving(Struct, frozen=True, kw_only=True):
 
     `since` is the time of the news; `complete_at` is the time at which the last path was verified, None before.
 
-    `keys` is the number of keys that users had made for the person's account at the last check; None if there was none.
+    `keys` is the number of user-managed keys of the user's own account at the last check; None if they were never
+    counted.
     """
 
     since: datetime

@@ -309,13 +309,13 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """The state that cannot be read back from the cloud, in one part for each subject.
 
-    `generation` counts changes of the wanted state; `observed_generation` is the last that a whole pass saw. `attempts`
-    counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time
-    of the message whose effect (a joiner's notebook ready, a leaver's stopped) is pending. `ready_took_s` is how long
-    the last joining took, in seconds. `clusters` are the user's known Spark clusters, by template. `usage` has this
-    month's running time of the notebook (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters;
-    `meter` has the billed lines. `leaving` is the proof that a leaver is gone, None for an entitled user. `story` is
-    the latest history, oldest first. `notices` are for managers.
+    `generation` counts changes of the wanted state; `observed_generation` is the last that a whole pass saw. `attempts` counts
+    failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time of the message
+    whose effect (a joiner's notebook ready, a leaver's stopped) is pending. `ready_took_s` is how long the last joining took, in
+    seconds. `clusters` are the user's known Spark clusters, by template. `usage` has this month's running time of the notebook
+    (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters; `meter` has the billed lines. `leaving` is the proof
+    that a leaver has no access left, None for an entitled user. `story` is the latest history, oldest first. `notices` are for
+    managers.
 
     A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`): names are unique.
     """

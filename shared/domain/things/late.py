@@ -1,6 +1,6 @@
-"""Values that are made at their first use, because most starts of a function have no use for them.
+"""Values that are made when they are first used, because most starts of a function do not need them.
 
-A user waits for a cold start. Importing adapters and compiling regular expressions only when they are used saves a tenth of its time
+A user waits for a cold start. Importing adapters and compiling regular expressions only on first use saves a tenth of its time
 (docs/benchmarks.md, Cold start).
 """
 
@@ -17,9 +17,9 @@ _LOCK = threading.RLock()
 
 
 class _Late:
-    """A stand-in that has the attributes of what `make` returns. It calls `make` once, whatever thread asks first.
+    """A stand-in with the attributes of the result of `make`. It calls `make` once, whichever thread asks first.
 
-    Its slots keep an attribute from being set on the stand-in, where the value behind would never see it.
+    The slots prevent that an attribute is set on the stand-in: the value itself would not have it.
     """
 
     __slots__ = ("_made", "_make")
@@ -37,8 +37,8 @@ class _Late:
 
 
 def late(make: Callable[[], T]) -> T:
-    """Return a stand-in for what `make` returns, made at the first access to one of its attributes.
+    """Return a stand-in for the result of `make`, which is called at the first access to one of its attributes.
 
-    The stand-in has another identity and class: use only the methods and attributes of what `make` returns.
+    The stand-in has another identity and class than the result: use only methods and attributes.
     """
     return cast("T", _Late(make))

@@ -64,7 +64,7 @@ def try_take_up_decisions(deps: Deps) -> None:
     try:
         take_up_decisions(deps)
     except BenchkeeperError as error:
-        deps.log.warning("Decisions left to the tick", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Decisions are left to the tick", reason=error.reason.value, detail=error.detail)
 
 
 def take_up_decisions(deps: Deps) -> None:
@@ -78,14 +78,16 @@ def take_up_decisions(deps: Deps) -> None:
         try:
             _one_list(about, digest, given, deps)
         except BenchkeeperError as error:  # continue with the other lists
-            deps.log.warning("Decision left to the tick", digest=digest, reason=error.reason.value, detail=error.detail)
+            deps.log.warning(
+                "Decision is left to the tick", digest=digest, reason=error.reason.value, detail=error.detail
+            )
 
 
 def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
     try:
         raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
     except BenchkeeperError as error:  # continue with the others
-        deps.log.warning("Decision left to the tick", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Decision is left to the tick", reason=error.reason.value, detail=error.detail)
         return None
     if raw is None:
         return None

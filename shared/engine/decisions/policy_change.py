@@ -243,7 +243,7 @@ def put_in_force(digest: str, deps: Deps, *, impact_digest: str, approved_by: Se
             fresh = replace(proposal, base=current.digest, impact=judged.impact, excesses=judged.excesses)
             deps.policies.propose(replace(fresh, excesses=fresh.excesses or proposal.excesses))
             raise _refused(
-                "The change is different by now: check the new list, and approve that.",
+                "The change is different now: check the new list, and approve that one.",
                 f"{len(left_out)} people are not in the approved list of {digest}",
             )
         agreed = _agreed(proposal.impact, judged.impact)
@@ -273,7 +273,7 @@ def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, b
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(
-            "The change is different by now: check the new list, and approve that.",
+            "The change is different now: check the new list, and approve that one.",
             f"approved was {impact_digest[:40]}, {proposal.impact.digest} waits",
         )
     others = [each for each in by if each.lower() != proposal.author.lower()]
@@ -354,6 +354,6 @@ def _gone() -> PermanentError:
 
 def _lost_the_race() -> ConflictError:
     return ConflictError(
-        user_message="The policy in force is being changed by somebody else just now; Benchkeeper tries again.",
+        user_message="The policy in force is being changed by another process just now; Benchkeeper tries again.",
         detail=f"the policy in force changed under {_TRIES} attempts to write it",
     )

@@ -64,7 +64,7 @@ def impact_of_policy(
 
 
 def impact_of_news(news: Sequence[News], deps: Deps) -> tuple[Judged, int]:
-    """Return the impact of news on the users whom it is about, folded in order, and the number of unusable pieces.
+    """Return the impact of news on the users whom it is about, folded in order, and the number of unusable pieces of news.
 
     These users are judged by the policy in force, without and with the news. Changes nothing.
     """

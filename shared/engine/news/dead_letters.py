@@ -250,7 +250,7 @@ def _why_not(letter: DeadLetter) -> str:
 def _delivered(news: News, deps: Deps) -> Change:
     if isinstance(news, Woken):
         deliver(news, deps)
-        return Change(user=news.user_key, text="looked at again")
+        return Change(user=news.user_key, text="checked again")
     if isinstance(news, GroupEvent):
         deliver(news, deps)
         return Change(user=news.group, text=f"group {news.kind.value}")
@@ -272,7 +272,9 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """Return the changes that a replay would make, each folded onto the previous one, with the plans that would follow.
+    """Return the changes that a replay would make, with the plans that would follow.
+
+    Each piece of news is folded onto the result of the previous one.
 
     Changes nothing.
     """
@@ -281,7 +283,7 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
     for piece in news:
         now = deps.clock.now()
         if isinstance(piece, Woken):
-            changes.append(Change(user=piece.user_key, text="looked at again"))
+            changes.append(Change(user=piece.user_key, text="checked again"))
             continue
         if isinstance(piece, GroupEvent):
             changes.append(Change(user=piece.group, text=f"group {piece.kind.value}"))

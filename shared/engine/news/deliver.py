@@ -110,7 +110,10 @@ def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | N
 
 
 def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
-    """Make a pass. With `if_missing` a resource with that key changed, so a missing record may have existed before."""
+    """Make a pass; a failure is logged and left to the tick.
+
+    With `if_missing`, a resource with that key changed, so a missing record may have existed before.
+    """
     try:
         if if_missing and stored is None:
             stored = load_mended(user_key, deps, if_missing=True)

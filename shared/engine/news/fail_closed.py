@@ -163,7 +163,7 @@ def _carried_out(call: _Call, deps: Deps) -> _Call:
 
 
 def _by_key(calls: Iterable[_Call]) -> dict[str, list[CutCall]]:
-    """Return the calls as the audit has them, by user."""
+    """Return the calls as audit entries, by user key."""
     cuts: dict[str, list[CutCall]] = {}
     for call in calls:
         kind, text = (

@@ -1,4 +1,4 @@
-"""The news about groups themselves (deleted, renamed, created), and the role that a user has by the groups of the settings.
+"""The news about groups themselves (deleted, renamed, created), and the role that the groups in the settings give a user.
 
 News of a group is stored in one object beside the policy; no user's record is written. A user who loses access by a group change loses
 it as a planned change. A group change that takes access from more than one user waits until administrators decide

@@ -326,4 +326,4 @@ def _log_renaming(event: Renamed, asked: Renaming, deps: Deps, *, changed: bool)
         deps.log.info("Ignored news that changes nothing", user=asked.record.user_key, event_id=event.event_id)
         return
     took_over = asked.replaced.user_key if asked.replaced is not None else ""
-    deps.log.info("Changed the address", user=asked.record.user_key, event_id=event.event_id, took_over=took_over)
+    deps.log.info("Changed a user's address", user=asked.record.user_key, event_id=event.event_id, took_over=took_over)

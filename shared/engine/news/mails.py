@@ -3,8 +3,8 @@
 The function `notify` calls this.
 
 A mail is sent at most once: only by the process that claimed it, and a claim with an unknown outcome is never undone. A
-mail that was certainly not accepted is retried at growing intervals for a day; a warning, for which a deletion waits,
-without end.
+mail that was certainly not accepted is retried at growing intervals for a day. A warning for which a deletion waits is
+retried without a time limit.
 """
 
 from __future__ import annotations

@@ -85,9 +85,9 @@ def ask(
 ) -> Answer | None:
     """Store a request of `subject` about a user. Return None if there is no record. Raise `RefusedError` with what is allowed.
 
-    The record is read, not written. Waiting requests already count: a second click on Stop is redundant before the first was
-    folded in. Waiting requests are listed before the record is read, so that a request folded in between is in the record and never missed.
-    The request is judged again, by the state at that time, when it is folded in.
+    The record is read, not written. Waiting requests already count: a second click on Stop changes nothing, even before the first
+    one was folded in. Waiting requests are listed before the record is read, so that a request folded in between is in the record
+    and never missed. When it is folded in, the request is judged again by the state at that time.
     """
     waiting = deps.inbox.waiting(user_key)
     stored = deps.records.load(user_key)
@@ -137,9 +137,9 @@ def with_waiting(record: UserRecord, waiting: tuple[WaitingWish, ...], deps: Dep
 def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
     """Fold a user's waiting requests into the record, in the order of creation. Return None if nothing waits or there is no record.
 
-    Safe to repeat and to run concurrently. Raise while the inbox, the keys of the signatures or the record cannot be read.
-    While the group of administrators cannot be read, administrators' requests wait in their order, but the user's own do not; the
-    error is raised once those are folded.
+    Safe to repeat and to run concurrently. Raise an error while the inbox, the keys that verify signatures, or the
+    record cannot be read. While the group of administrators cannot be read, administrators' requests wait in their
+    order, but the user's own do not; the error is raised once those are folded.
     """
     waiting = deps.inbox.waiting(user_key)
     if not waiting:
@@ -289,7 +289,7 @@ def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], de
     for name, fault in faults.items():
         deps.log.warning("Dropped wish", user=user_key, wish=name, reason=fault.value)
     if fold.left:
-        deps.log.error("Too many requests of one user", user=user_key, left=len(fold.left))
+        deps.log.error("Too many requests of one user: the rest wait", user=user_key, left=len(fold.left))
     for each in judged:
         if each.waiting.name not in fold.left:
             deps.inbox.remove(each.waiting)

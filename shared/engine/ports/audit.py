@@ -14,7 +14,7 @@ from msgspec import Struct
 
 
 class AuditObject(Struct, frozen=True, kw_only=True):
-    """An object as a listing shows it. `created_at` is Cloud Storage's own time, `digest` the SHA-256 that its writer noted beside it."""
+    """An object as a listing shows it. `created_at` is Cloud Storage's own time, `digest` the SHA-256 that its writer put into its metadata."""
 
     name: str
     created_at: datetime | None
@@ -22,7 +22,7 @@ class AuditObject(Struct, frozen=True, kw_only=True):
 
 
 class LoggedDigest(Struct, frozen=True, kw_only=True):
-    """The digest of a day's manifest as the log has it. `day` is an ISO date."""
+    """The digest of a day's manifest, read from the log. `day` is an ISO date."""
 
     day: str
     digest: str
@@ -35,7 +35,10 @@ class Audit(Protocol):
     """
 
     def put(self, name: str, content: bytes) -> bytes:
-        """Create the object, with the SHA-256 of its content beside it. Return the stored content: an object that exists already is kept."""
+        """Create the object, with the SHA-256 of its content in its metadata.
+
+        Return the stored content: an object that exists already is kept.
+        """
 
     def get(self, name: str) -> bytes | None:
         """Return the content; None if there is no such object."""
@@ -44,7 +47,10 @@ class Audit(Protocol):
         """Yield the objects below a prefix by name, those at or after `after`."""
 
     def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
-        """Write the digest of the day's manifest to the log. The same day gives an entry with the same id and time."""
+        """Write the digest of the day's manifest to the log.
+
+        A repeated call for the same day writes an entry with the same id and time, so the log shows it once.
+        """
 
     def logged(self, first: str, last: str) -> Iterator[LoggedDigest]:
         """Yield the digests in the log of these days."""

@@ -1,4 +1,4 @@
-"""Ports of the messages to users: the topic that asks for a mail, the words, the mail server and the chat.
+"""Ports of the messages to users: the topic on which due mails are published, the texts, the mail server and the chat.
 
 A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`), and a method that
 sends may raise `NotAcceptedError`; any other exception is a bug. Adapters in `shared.cloud` implement the ports.

@@ -47,7 +47,7 @@ class RosterSource(Protocol):
         """
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:
-        """Return True if one more look confirms that the person is not in the group now ("" for the roster of employees)."""
+        """Return True if a second read confirms that the person is not in the group now ("" for the roster of employees)."""
 
 
 class StoredRoster(Struct, frozen=True):

@@ -53,7 +53,7 @@ def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> No
 
 
 def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log each warning that a notebook will be put away, and each time that one was put away."""
+    """Log each warning that an unused notebook will be put away (saved and deleted), and each notebook that was put away."""
     known, found = before.status.notebook.dormancy, after.status.notebook.dormancy
     if found is None:
         return
@@ -84,7 +84,7 @@ def _log_not_told(record: UserRecord, before: UserRecord, deps: Deps) -> None:
 
 
 def _tell_operator(record: UserRecord, mail: Mail, deps: Deps) -> None:
-    """Log a mail that did not, or may not have, reached its reader; an alert counts these lines."""
+    """Log a mail that did not reach its reader, or perhaps did not; an alert counts these lines."""
     deps.log.error(
         "Could not tell",
         user=record.user_key,

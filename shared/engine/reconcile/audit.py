@@ -67,7 +67,7 @@ def waits(record: UserRecord) -> bool:
 
 
 def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord:
-    """Return the record with the outcomes of calls whose record another process has overwritten, by the calls' ids."""
+    """Return the record with the outcomes in `known`, by the ids of the calls: another process overwrote the record that had them."""
     story = record.status.story
     joined = tuple(known.get(line.call.id, line) if line.call is not None else line for line in story)
     return record if joined == story else record.with_status(story=joined)
@@ -105,7 +105,7 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
 
 
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
-    """Return a restored record with the end of its chain as the audit has it: entries were written since that version.
+    """Return a restored record with the end of its chain read from the audit, because entries were written after the restored version.
 
     Return the same record if the audit cannot be read: the next entries then meet those objects, or the check of the chain shows a fork.
     """

@@ -107,6 +107,6 @@ def save(record: UserRecord, stored: Stored | None, deps: Deps) -> Stored | None
 def lost_the_race(user_key: UserKey) -> ConflictError:
     """Return the error for a record that other processes kept changing; the caller tries again later."""
     return ConflictError(
-        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
+        user_message="This person's record is being changed by another process just now; Benchkeeper tries again.",
         detail=f"record of {user_key} changed under {_TRIES} attempts to write it",
     )

@@ -112,7 +112,9 @@ def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> U
         if now - waiting.since < _TRIED_FOR:
             raise  # the tick tries again at once
         # Whether there is room is unknown: the cut waits visibly, and its patience ends like that of any other cut.
-        deps.log.error("Slots could not be used", user=record.user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.error(
+            "Slots could not be read or claimed", user=record.user_key, reason=error.reason.value, detail=error.detail
+        )
     if is_out_of_patience(waiting, deps.policy, now):
         return without_patience(record, now)
     return record
@@ -163,7 +165,7 @@ def _has_room(
 
 
 def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) -> bool:
-    """Claim or find one of the user's first places by name; return False if only a listing can tell.
+    """Claim or find one of the user's first places by name, without a listing. Return False if a listing is needed.
 
     A user who holds a place found all places before it taken, and a slot is removed no sooner than after two windows. So if a place is
     free, the user holds no later one. An expired place is claimed only then, because a repeated call must find the user's own slot.
@@ -254,12 +256,12 @@ def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
             decided = may_be_created(record, now)
             if decided is None and not _may_create(record.user_key, guard, deps, now):
                 raise GuardWaitsError(
-                    user_message="Many notebooks are being made just now. This one is made when there is room; no action is needed.",
+                    user_message="Many notebooks are being created just now. This one is created when there is room; no action is needed.",
                     detail=f"more than {guard.creations} environments in an hour, or three times as many in a day",
                 )
             if decided is False:
                 raise GuardWaitsError(
-                    user_message="An administrator decided that this notebook is not made.",
+                    user_message="An administrator decided not to create this notebook.",
                     detail="the creation was rejected",
                     retry_after=DAY,
                 )
@@ -318,7 +320,10 @@ def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
         deps.guard.note_waiting(entry)
     except BenchkeeperError as error:  # the next pass tries again
         deps.log.error(
-            "Waiting user could not be noted", user=record.user_key, reason=error.reason.value, detail=error.detail
+            "Index of waiting users could not be updated",
+            user=record.user_key,
+            reason=error.reason.value,
+            detail=error.detail,
         )
         return record.with_status(waiting_listed="")
     if not record.status.guard.waiting_listed or entry.undoable_done:

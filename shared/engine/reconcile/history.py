@@ -157,7 +157,7 @@ def _seen_as(seen: Observed) -> dict[str, str]:
 
 
 def _caused_by(action: Action, record: UserRecord, story: Sequence[StoryLine]) -> tuple[str, str]:
-    """Return the author of the call, and the event or request.
+    """Return the author of the call, and the id of the event or request that caused it.
 
     The cause is the last news or request, except for an idle stop, which Benchkeeper itself causes.
     """

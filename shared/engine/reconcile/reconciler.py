@@ -1,4 +1,6 @@
-"""The pass over one user, `reconcile`, which makes the cloud match the record. Page, CLI, sweeps and messages change the cloud only by it.
+"""The pass over one user, `reconcile`, which makes the cloud match the record.
+
+Page, CLI, sweeps and messages change the cloud only through it.
 
 A pass publishes the mails that are due. The record is the outbox: a mail that no process claims is published again by a
 later pass.
@@ -45,7 +47,7 @@ def publish_due(record: UserRecord, before: UserRecord, deps: Deps) -> None:
             deps.mail.notifications.publish(record, mail)
         except BenchkeeperError as error:
             deps.log.warning(
-                "Mail waits",
+                "Mail could not be published",
                 user=record.user_key,
                 stage=mail.stage.value,
                 reason=error.reason.value,
@@ -108,7 +110,7 @@ def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, th
             return result
         stored = None
     raise ConflictError(
-        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
+        user_message="This person's record is being changed by another process just now; Benchkeeper tries again.",
         detail=f"record of {user_key} changed under {_TRIES} passes",
     )
 
@@ -242,7 +244,10 @@ def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], dep
     if any(isinstance(action, DisableAccount) and isinstance(outcome, Done) for action, outcome in outcomes):
         waited = round((now - since).total_seconds(), 1)
         deps.log.info(
-            "Revoked for a leaver", user=before.user_key, profile=before.spec.profile or "", event_to_revoked_s=waited
+            "Disabled a leaver's service account",
+            user=before.user_key,
+            profile=before.spec.profile or "",
+            event_to_revoked_s=waited,
         )
 
 

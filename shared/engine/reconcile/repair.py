@@ -56,7 +56,7 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
         if stored is not None or not if_missing or not mend(user_key, deps):
             return stored
     raise ConflictError(
-        user_message="This person's record is being changed by somebody else just now; Benchkeeper tries again.",
+        user_message="This person's record is being changed by another process just now; Benchkeeper tries again.",
         detail=f"record of {user_key} is damaged again after {_TRIES} attempts to put it back",
     )
 

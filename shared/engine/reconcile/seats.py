@@ -49,7 +49,7 @@ def used_up(record: UserRecord, deps: Deps, now: datetime) -> tuple[str, ...]:
 
 
 def check_budget(record: UserRecord, asked: Asked, deps: Deps, now: datetime) -> None:
-    """Raise `RefusedError` for a request to start a notebook or a Spark cluster of a user whose group has used up its month."""
+    """Raise `RefusedError` for a request to start a notebook or Spark cluster, if a group of the user has reached its monthly limit."""
     groups = used_up(record, deps, now) if asked.kind in _STARTS else ()
     if groups:
         raise RefusedError(
@@ -100,7 +100,9 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
             for group in missing:
                 _take(group, record.user_key, deps)
     except BenchkeeperError as error:
-        deps.log.error("Seats could not be used", user=record.user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.error(
+            "Seats could not be read or claimed", user=record.user_key, reason=error.reason.value, detail=error.detail
+        )
         if not record.asks_for_seats:
             return record  # the environment stays as it is, and the seat is taken at the next look
         full = None

@@ -42,7 +42,7 @@ class LettersSwept(Struct):
 
 
 def sweep_letters(parse: Parse, deps: Deps) -> LettersSwept:
-    """Replay the exhausted dead letters that are due, and write the missing marks. Safe to repeat and to run twice at once."""
+    """Replay the exhausted dead letters that are due, and write the missing marks. Safe to repeat and to run concurrently."""
     done = LettersSwept()
     started, now = deps.clock.monotonic_s(), deps.clock.now()
     rows = [row for row in deps.dead_letters.rows() if row.replayed_at is None]

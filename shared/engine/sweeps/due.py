@@ -49,7 +49,8 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
     if dry_run:
         summary.looked_at = len(listed.keys)
         summary.decisions = [
-            (key, "its time has come" if key in listed.hints else "a wish waits to be taken up") for key in listed.keys
+            (key, "its time has come" if key in listed.hints else "a request waits to be carried out")
+            for key in listed.keys
         ]
         return summary
 
@@ -127,7 +128,9 @@ def _release(claim: DueClaim, deps: Deps) -> None:
     try:
         deps.records.release_due(claim)
     except BenchkeeperError as error:
-        deps.log.warning("Claim was not released", part=claim.part, reason=error.reason.value, detail=error.detail)
+        deps.log.warning(
+            "Claim of due users was not released", part=claim.part, reason=error.reason.value, detail=error.detail
+        )
 
 
 class _Work:
@@ -211,7 +214,9 @@ class _Work:
         try:
             claim = self._deps.records.claim_due(part, self._holder)
         except BenchkeeperError as error:
-            self._deps.log.warning("Claim could not be written", reason=error.reason.value, detail=error.detail)
+            self._deps.log.warning(
+                "Claim of due users could not be written", reason=error.reason.value, detail=error.detail
+            )
             return True, None
         if claim is None or self._is_anothers(claim):
             return False, None

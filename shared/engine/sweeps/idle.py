@@ -66,8 +66,8 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
     is_fine = ready is None or ready.status is ConditionStatus.TRUE  # else something else is wrong with it, and is said
     if verdict.because is Reason.MAX_BLIND and is_fine:
         message = (
-            f"Your notebook is running. It could not be seen at work for a long time ({verdict.detail}) and will be stopped at "
-            f"{verdict.stop_at:%Y-%m-%d %H:%M} UTC, unless it is seen by then. Your files are kept."
+            f"Your notebook is running. There has been no activity data for a long time ({verdict.detail}). It will be stopped at "
+            f"{verdict.stop_at:%Y-%m-%d %H:%M} UTC unless activity is seen before. Your files are kept."
         )
         warned = warned.with_status(
             conditions=set_condition(
@@ -122,7 +122,7 @@ def verdict_word(verdict: IdleVerdict) -> str:
 
 
 def verdict_text(verdict: IdleVerdict) -> str:
-    """Return the reason of the verdict in a few words."""
+    """Return the reason for the verdict in a few words."""
     match verdict:
         case Keep(reason=reason, detail=detail):
             return f"{reason.value}: {detail}"

@@ -1,4 +1,4 @@
-"""Two sources of evidence for an idle sweep beside Cloud Monitoring: running jobs elsewhere, and the reports of VMs about themselves.
+"""Two sources of evidence for an idle sweep in addition to Cloud Monitoring: running jobs elsewhere, and the reports of VMs about themselves.
 
 Each list of running jobs is read once a sweep, and only if it may concern a machine that would otherwise be warned about or
 stopped. If a list cannot be read, the jobs of all users whom it may concern are unknown; jobs in the other lists count.

@@ -22,7 +22,7 @@ def keep_manifests(deps: Deps) -> None:
     try:
         _keep(deps)
     except BenchkeeperError as error:
-        deps.log.warning("Audit manifest waits", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Audit manifest was not written", reason=error.reason.value, detail=error.detail)
 
 
 def _keep(deps: Deps) -> None:

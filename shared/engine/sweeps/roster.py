@@ -4,8 +4,8 @@ Each hour it compares the lists of all people with the records, and states facts
 
 Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
 each of them. A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole;
-absence counts only for people whom the same roster has listed before; each cut is confirmed by one more look; and a cut is
-dated to the start of the read, so that news which came during the read is newer. The memory is written last: after a
+absence counts only for people whom the same roster has listed before; each cut is confirmed by a second read; and a cut
+is dated to the start of the read, so that news which came during the read is newer. The memory is written last: after a
 crash the next reading finds the same differences.
 """
 
@@ -149,7 +149,7 @@ def _compared(
             after = accepted(reading, stored.state, now, run.undone(), run.keys)
             deps.rosters.save(kind, after, expected=stored)
         except ConflictError as error:
-            deps.log.info("Another process read the roster", roster=kind.value, detail=error.detail)
+            deps.log.info("Another process compared the roster meanwhile", roster=kind.value, detail=error.detail)
     return _report(run, now)
 
 
@@ -173,7 +173,7 @@ def _confirm_all(run: _Run, summary: Summary, deps: Deps) -> None:
 
 
 def _state_all(run: _Run, source: RosterSource, summary: Summary, deps: Deps) -> None:
-    """State the confirmed differences, each person's events together. A cut needs one more look first."""
+    """State the confirmed differences, each person's events together. A cut is confirmed by a second read first."""
     to_state = [key for key, each in run.found.items() if each.events]
 
     def state(key: UserKey) -> bool:

@@ -56,7 +56,7 @@ def confirmed(key: UserKey, difference: Difference, reading: Reading, state: Ros
 
 
 class _Compared(Struct, frozen=True, kw_only=True):
-    """A person's record beside the roster: the groups listed now (None: not listed) and before (None: never listed)."""
+    """A person's record with the roster's groups: those listed now (None: not listed) and before (None: never listed)."""
 
     record: UserRecord
     listed: frozenset[str] | None

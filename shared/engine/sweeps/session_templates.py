@@ -104,7 +104,10 @@ def _carry_out(action: SessionAction, deps: Deps) -> None:
             deps.sessions.remove(session_id)
         case LeaveSession(session_id=session_id, because=because):
             deps.log.warning(
-                "Left a session template alone", template=session_id, reason=Reason.NOT_OURS.value, because=because
+                "Left a session template of another owner unchanged",
+                template=session_id,
+                reason=Reason.NOT_OURS.value,
+                because=because,
             )
         case _:
             assert_never(action)

@@ -1,8 +1,9 @@
 """The common parts of all sweeps: the summary, a check of the clock, and a loop over many users.
 
-The loop isolates each failure, and begins no work after the sweep's deadline. A sweep deletes data and ends access by the time, so it
-must not act on a wrong clock: it compares its clock with the publish time of the tick, which Pub/Sub sets. A tick that was delivered late
-looks like a clock that is ahead; the sweep skips that tick, and the next tick does its work.
+The loop isolates each failure, and begins no work after the sweep's deadline. What a sweep deletes, and whose access it
+ends, depends on the time, so it must not act on a wrong clock: it compares its clock with the publish time of the tick,
+which Pub/Sub sets. A tick that was delivered late looks like a clock that is ahead; the sweep skips that tick, and the
+next tick does its work.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TOLERANCE = timedelta(minutes=5)
 
 
 def clock_differs(published_at: datetime, clock: Clock) -> timedelta | None:
-    """Return the difference between the clock and a tick's publish time if it is too large, else None.
+    """Return the difference between the clock and a tick's publish time if the difference is too large, else None.
 
     The difference is negative if the clock is behind.
     """
@@ -45,7 +46,10 @@ class ClockWatch(Struct, frozen=True):
         return cls(clock.now(), clock.monotonic_s())
 
     def jumped(self, clock: Clock) -> timedelta | None:
-        """Return the difference between the clock's advance and the time that passed if it is too large, else None."""
+        """Return by how much the clock jumped since the start; None if it did not.
+
+        A difference within the tolerance, between the clock's advance and the time that really passed, is no jump.
+        """
         moved = clock.now() - self.started_at
         passed = clock.monotonic_s() - self.started_s
         if abs(moved - timedelta(seconds=passed)) <= TOLERANCE:

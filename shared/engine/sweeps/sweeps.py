@@ -100,7 +100,7 @@ def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> 
         for_each([key for key, _ in summary.decisions], lambda key: _acted(key, deps), summary, deps)
         for_each(lost[:MOST_LOST], lambda key: _found_again(key, deps), summary, deps)
         for stray in summary.strays:  # orphans are reported one by one, never deleted automatically
-            deps.log.warning("Found stray instance", instance=stray.name, zone=stray.zone, because=stray.why)
+            deps.log.warning("Found an orphan", instance=stray.name, zone=stray.zone, because=stray.why)
         _log_counts(look.census.counts(deps.policy), deps)
         look.seats.keep(now, look.rowless)
         look.keeper.keep(strays=tuple(summary.strays))

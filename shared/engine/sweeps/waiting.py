@@ -69,7 +69,7 @@ def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: 
                 found.append(entry)
         except BenchkeeperError as error:
             deps.log.warning(
-                "Missing entry of the index could not be written",
+                "Missing entry of a waiting user could not be written",
                 user=row.user_key,
                 reason=error.reason.value,
                 detail=error.detail,
@@ -100,11 +100,11 @@ def _is_over(person: WaitingPerson, deps: Deps) -> bool:
         deps.guard.forget_waiting(person.user_key)
     except BenchkeeperError as error:
         deps.log.warning(
-            "Entry of the index could not be checked",
+            "Entry of a waiting user could not be checked",
             user=person.user_key,
             reason=error.reason.value,
             detail=error.detail,
         )
         return False
-    deps.log.info("Removed an outdated entry of the index", user=person.user_key)
+    deps.log.info("Removed the entry of a user who no longer waits", user=person.user_key)
     return True

@@ -70,9 +70,9 @@ def entries_since(record: UserRecord, deps: Deps, since: datetime | None) -> lis
 
 
 def history_since(record: UserRecord, deps: Deps, since: datetime | None) -> list[StoryLine]:
-    """Return the user's whole history since a time (None: all), oldest first: the audit, and what is not copied out yet.
+    """Return the user's history since a time (None: all), oldest first: the audit's entries, then the lines not yet copied to it.
 
-    Lines of a program without an audit are as the record has them.
+    Lines that were written before there was an audit are taken from the record.
     """
     entries = entries_since(record, deps, since)
     kept: list[StoryLine] = []

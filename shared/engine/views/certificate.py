@@ -51,7 +51,7 @@ class PathView(Struct, frozen=True, kw_only=True):
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """A certificate: `complete` if all eight paths are verified. `note` says why there is nothing to verify yet, "" otherwise."""
+    """A certificate. `complete` is True if all eight paths are verified. `note` says why there is nothing to verify yet, "" otherwise."""
 
     complete: bool
     since: datetime | None

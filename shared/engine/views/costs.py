@@ -188,7 +188,7 @@ class _Groups:
         self._unpriced: set[tuple[str, str]] = set()
 
     def add(self, row: RecordRow, lines: Iterable[Line]) -> None:
-        """Add a user. The bill counts for the present profile and payer, because it has no lines."""
+        """Add a user. The billed cost has no lines, so it is added to the user's present profile and payer."""
         person = Sums(people=1)
         groups: dict[tuple[str, str], Sums] = {}
 

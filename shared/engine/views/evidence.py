@@ -176,7 +176,7 @@ def _state(state: Mapping[str, str]) -> str:
 
 
 def _access_times(story: Sequence[StoryLine], period: Period) -> Iterator[tuple[Cell, ...]]:
-    """Yield the spans of time with the same access that touch the period: from, to (None: it goes on), profile, cause, group."""
+    """Yield the intervals of unchanged access that overlap the period: begin, end (None: not ended), profile, cause, group."""
     began: datetime | None = None
     now: tuple[str, ...] | None = None
     for line in story:
@@ -246,9 +246,10 @@ def _then(record: UserRecord, story: Sequence[StoryLine], end: datetime) -> Acce
 
 
 def _why(told: Sequence[StoryLine], begin: int) -> str:
-    """Return the reason of the access since the line at `begin`: the news that caused it, else the first explanation.
+    """Return the reason for the access since the line at `begin`: the news that caused the change, else the first decision or news after it.
 
-    News is written before its effects, and later lines name it: an announced leave takes effect days later.
+    The history has the news before its effects, and later lines name the news by its id: an announced leave takes
+    effect days later.
     """
     since = told[begin:]
     first = next((line for line in since if line.after), None)

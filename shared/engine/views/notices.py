@@ -29,8 +29,8 @@ _WORDS = {
     "Approve or reject it under Changes. For this person alone: benchkeeper publish leaver {user}",
     Notice.CUT_WAITS: "The end of access waits, because it ends for many people at once. Decide under Changes. "
     "Everyone who waits: benchkeeper guard",
-    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message can restore it. "
-    "An owner can lift it on this page.",
+    Notice.BLOCKED: "An operator ended the access on {blocked_at} UTC: {blocked_because}. No message can restore the access. "
+    "An owner can lift the block on this page.",
     Notice.KEPT_IN: "An administrator marked the end of access as a mistake. New statements about this person count.",
     Notice.NOT_TOLD: "A message to this person, or about them, may not have been delivered ({not_told}). Files are not deleted meanwhile. "
     "Inform the recipient yourself, then run: benchkeeper acknowledge {user}",

@@ -107,7 +107,7 @@ def address_view(record: UserRecord, now: datetime) -> dict[str, Any]:
 
 
 def _blocked(record: UserRecord) -> dict[str, str] | None:
-    """Return the time and the reason of an operator's block; None if none did, or an owner lifted it."""
+    """Return the time of an operator's block and the reason for it; None if there is no block, or if an owner lifted it."""
     said = record.facts.blocked()
     return None if said is None else {"at": said.occurred_at.isoformat(), "because": str(said.value)}
 

@@ -124,7 +124,7 @@ STEPS: Mapping[str, str] = {
     CutStep.STOP: "notebook stopped",
     CutStep.REVOKE: "service account disabled",
     CutStep.END_CLUSTERS: "Spark clusters deleted",
-    CutStep.CREATE: "notebook made",
+    CutStep.CREATE: "notebook created",
     "NewAddress": "new address",
     "Joined": "one person, two addresses",
     "Released": "hold released",
@@ -189,7 +189,7 @@ def line_in_words(line: StoryLine) -> StoryLine:
 
 
 def because_words(text: str) -> str:
-    """Return the reason of an event in words: `source hr` becomes `by HR`. The name of any other source is kept."""
+    """Return the reason for an event in words: `source hr` becomes `by HR`. The name of any other source is kept."""
     return _SOURCE.sub(lambda found: _SOURCES[found[1]], in_words(text))
 
 
@@ -229,7 +229,7 @@ def day_words(day: datetime) -> str:
 # ---- one person's page
 
 NOTEBOOK: Mapping[str, str] = {
-    "STATE_UNSPECIFIED": "state not told",
+    "STATE_UNSPECIFIED": "state not given",
     "STARTING": "starting",
     "PROVISIONING": "being created",
     "ACTIVE": "running",
