@@ -198,6 +198,8 @@ class _Series(Parser):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.metric_types: set[str] = set()
+        self.machines: set[str] | None = None
+        self._only_and = not any(kind != "text" and token in {"OR", "NOT", "-"} for kind, token in self._tokens)
 
     def comparison(self) -> Predicate:
         name = self.take_kind("word").replace(".label.", ".labels.")
@@ -215,12 +217,17 @@ class _Series(Parser):
             self.take(")")
         if name == "metric.type" and op == "=" and function == "one_of":
             self.metric_types |= set(wanted)
+        if name == "resource.labels.instance_id" and op == "=" and function == "one_of" and self._only_and:
+            self.machines = set(wanted) & (set(wanted) if self.machines is None else self.machines)
         test = _FUNCTIONS["has_substring" if op == ":" else function]
         return lambda row: (name in row and test(row[name], wanted)) != (op == "!=")
 
 
-def series_filter(text: str) -> tuple[str, Predicate]:
-    """Return the one metric type that a time series query's filter must name, and the predicate on a series. Raises 400."""
+def series_filter(text: str) -> tuple[str, Predicate, frozenset[str] | None]:
+    """Return the one metric type that a time series query's filter must name, the predicate on a series, and the machines. Raises 400.
+
+    No series of another machine matches, so nobody needs to look at it; None if the filter does not restrict the machines so.
+    """
     if not text.strip():
         raise ApiError("INVALID_ARGUMENT", "Field filter is required and had no value.")
     parser = _Series(text)
@@ -229,7 +236,8 @@ def series_filter(text: str) -> tuple[str, Predicate]:
         raise parser.refuse(
             'must specify a restriction on "metric.type" in the filter; see https://cloud.google.com/monitoring/api/v3/filters'
         )
-    return parser.metric_types.pop(), matches
+    machines = None if parser.machines is None else frozenset(parser.machines)
+    return parser.metric_types.pop(), matches, machines
 
 
 _OPERATORS: dict[str, Callable[[str | None, str], bool]] = {

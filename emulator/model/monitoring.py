@@ -36,7 +36,7 @@ from emulator.model.notebooks import NotebooksModel
 from emulator.model.notebooks_activity import Machine, Script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from emulator.world import World
 
@@ -203,7 +203,7 @@ class MonitoringModel:
 
     def time_series(self, query: Query) -> dict[str, Any]:
         """Answer `timeSeries.list` with pages of at most `page_size` points (or series, if only headers are requested)."""
-        metric_type, meant = series_filter(query.filter)
+        metric_type, meant, only = series_filter(query.filter)
         metric = METRICS.get(metric_type)
         if metric is None or (metric_type == COUNTER and self.counter == "invisible"):
             raise ApiError(
@@ -215,7 +215,7 @@ class MonitoringModel:
         budget = min(query.page_size or _MAX_PAGE, _MAX_PAGE)
         found: list[dict[str, Any]] = []
         token = ""
-        for key, head, points in self._rows(query, metric_type, metric, meant, begin):
+        for key, head, points in self._rows(query, self._all_series(metric_type, metric, only), meant, begin):
             first = skipped if key == begin else 0
             if not points[first:]:
                 continue
@@ -234,22 +234,18 @@ class MonitoringModel:
         return result | {"unit": metric.unit}
 
     def _rows(
-        self, query: Query, metric_type: str, metric: Metric, meant: Callable[[dict[str, str]], bool], begin: str
+        self, query: Query, series_of_it: Iterable[_Series], meant: Callable[[dict[str, str]], bool], begin: str
     ) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
         """Yield (key, series without points, points newest first), ordered by key: each series, or each sum of several.
 
         Keys before `begin` are left out. The iterator is lazy, so that a page of many series only computes its own points.
         """
-        every = (
-            series
-            for series in self._all_series(metric_type, metric)
-            if query.group_by is not None or series.key >= begin
-        )
+        every = (series for series in series_of_it if query.group_by is not None or series.key >= begin)
         found = (series for series in every if meant(series.fields))
         if query.group_by is None:
             for series in found:
                 values = self._values(query, series)
-                yield series.key, head_of(query, metric, series.fields), points_of(query, metric, values)
+                yield series.key, head_of(query, series.metric, series.fields), points_of(query, series.metric, values)
             return
         groups: dict[str, tuple[dict[str, str], list[_Series]]] = {}
         for series in found:
@@ -262,11 +258,14 @@ class MonitoringModel:
             sums: dict[datetime, float] = {}
             for end, value in (each for series in members for each in self._values(query, series)):
                 sums[end] = sums.get(end, 0.0) + value
+            metric = members[0].metric
             yield key, head_of(query, metric, fields), points_of(query, metric, sorted(sums.items()))
 
-    def _all_series(self, metric_type: str, metric: Metric) -> Iterator[_Series]:
-        """Yield all series of the metric, ordered by their keys."""
-        machines = [machine for machine in self._notebooks().machines().values() if machine.spans]
+    def _all_series(self, metric_type: str, metric: Metric, only: frozenset[str] | None) -> Iterator[_Series]:
+        """Yield all series of the metric, ordered by their keys; with `only` those of these machines."""
+        known = self._notebooks().machines()
+        chosen = known.values() if only is None else [known[each] for each in only if each in known]
+        machines = [machine for machine in chosen if machine.spans]
         for machine in sorted(machines, key=lambda machine: machine.gce_id):
             if not metric.by_code:
                 yield _Series(metric_type, metric, machine, "")
