@@ -70,6 +70,11 @@ set_up_jupyter() {
   python -c 'from cli.local.jupyter import ensure_jupyter; ensure_jupyter(lambda _: None)' >/dev/null 2>&1 || true
 }
 
+# The tests' modules with their assertions, once for all: the workers begin at the same moment, and each would compile all of them.
+compile_tests() {
+  compgen -G 'tests/__pycache__/conftest.*-pytest-*.pyc' >/dev/null || python -m pytest --collect-only -qq >/dev/null 2>&1 || true
+}
+
 cores() {
   getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
@@ -94,7 +99,7 @@ main() {
     run_module kit.mutants "${@:2}"
   fi
   local -a more=() files=()
-  local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter types file
+  local all='' runs=${BENCHKEEPER_RUNS:-} which='not slow and not alone' said jupyter modules types file
   while (($#)); do
     case "$1" in
       --all)
@@ -120,6 +125,8 @@ main() {
   said=$(mktemp)
   set_up_jupyter &
   jupyter=$!
+  compile_tests &
+  modules=$!
   # The types are looked at beside pytest, which waits now and then: they cost one core a quarter of a minute on a fresh clone.
   mypy >"$said" 2>&1 &
   types=$!
@@ -127,7 +134,7 @@ main() {
   check 'ruff format' ruff format --quiet --check .
   check 'shellcheck' shellcheck ./*.sh tests/*.sh .ci/run
   check 'lint-imports' lint-imports --no-cache
-  wait "$jupyter"
+  wait "$jupyter" "$modules"
   say "pytest ($BENCHKEEPER_RUNS histories${all:+, the slow tests too})"
   # Two workers a core: many tests wait for programs that they started. `worksteal`: one that is done takes over from the others.
   python -m pytest -n $((2 * $(cores))) --dist worksteal -m "$which" --durations=10 ${more[@]+"${more[@]}"} || failed+=" 'pytest'"

@@ -167,7 +167,7 @@ def person(
         "instance_id": instance_id_for(ANA),
         "zone": ZONES[0],
         "power_settled": settled,
-        "entitling_digest": (rules or policy()).catalog.entitling_digest(),
+        "entitling_digest": (rules or policy()).catalog.entitling_digest,
         "last_event_id": news[-1].event_id,
     }
     return replace(record, spec=spec, status=Status().changed(**{**known, **status}))

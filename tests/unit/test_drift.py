@@ -94,7 +94,7 @@ def test_why_a_record_needs_a_pass(record, sight, more, expected):
 
 def test_a_profile_that_is_gone_touches_no_templates():
     rules = policy(catalog=catalog(profiles={}))
-    record = person(entitling_digest=rules.catalog.entitling_digest())
+    record = person(entitling_digest=rules.catalog.entitling_digest)
     assert why(record, notebook(), rules=rules, templates={"anything": "x"}) is None
 
 
@@ -159,7 +159,7 @@ def waits(record, sight, rules):
 
 
 def under(rules, **status):
-    return person(entitling_digest=rules.catalog.entitling_digest(), **status)
+    return person(entitling_digest=rules.catalog.entitling_digest, **status)
 
 
 OTHER_MACHINE, OTHER_DISK = (
@@ -371,7 +371,7 @@ def test_snapshots_that_no_record_names_are_told():
 )
 def test_a_change_that_a_plan_would_make_at_once_the_sweep_finds(mode, state, machine, size_gb, power, later):
     rules = with_analyst(disruption=mode, window=OPEN if mode is Disruption.WINDOW else None)
-    record = person(power=power, was_active=True, entitling_digest=rules.catalog.entitling_digest())
+    record = person(power=power, was_active=True, entitling_digest=rules.catalog.entitling_digest)
     sight = notebook(state, machine_type=machine, data_disk=Disk(size_gb=size_gb, type="PD_BALANCED"))
     plan = make_plan(record, seen(sight, record=record), rules, NOW + later)
     if plan.actions:

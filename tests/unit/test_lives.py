@@ -77,7 +77,7 @@ def rules_for(mode, **changes):
 
 
 def moving(rules, sight, *, now=NOW, wanted=RUN, **status):
-    status = {"was_active": True, "entitling_digest": rules.catalog.entitling_digest(), **status}
+    status = {"was_active": True, "entitling_digest": rules.catalog.entitling_digest, **status}
     return plan_of(person(*wanted, **status), sight, rules=rules, now=now)
 
 
@@ -164,7 +164,7 @@ def test_an_update_that_failed_for_good_is_refused_and_one_that_may_work_later_i
     op = operation(Verb.UPDATE)
     for error, remembered in ((InvalidSpecError, True), (StockoutError, False)):
         failed = OperationSeen(ref=op, done=True, error=error(user_message="x", detail="x"))
-        record = person(operation=op, entitling_digest=rules.catalog.entitling_digest())
+        record = person(operation=op, entitling_digest=rules.catalog.entitling_digest)
         plan = plan_of(record, notebook(S.STOPPED), failed, rules=rules)
         assert bool(plan.record.status.notebook.refused) is remembered
 
@@ -335,7 +335,7 @@ def test_access_ends_first_in_one_pass_whatever_else_is_in_the_way():
 def test_nothing_is_created_or_started_before_the_account_is_ready():
     rules = rules_for(Disruption.NOW, identity=Identity.PERSONAL_SERVICE_ACCOUNT)
     for sight, settled in ((Absent(), False), (notebook(S.STOPPED), False)):
-        record = person(settled=settled, was_active=True, entitling_digest=rules.catalog.entitling_digest(), **OWN)
+        record = person(settled=settled, was_active=True, entitling_digest=rules.catalog.entitling_digest, **OWN)
         plan = whole(record, sight, rules, account=Absent())
         assert not {"CreateInstance", "StartInstance"} & set(names(plan))
         assert "CreateAccount" in names(plan)
@@ -345,7 +345,7 @@ def test_nobody_is_stopped_for_a_change_that_could_not_be_finished():
     """Without the account the notebook could not be started again."""
     own = {"identity": Identity.PERSONAL_SERVICE_ACCOUNT, "machine_type": "n2-standard-8"}
     rules = rules_for(Disruption.NOW, **own)
-    record = person(was_active=True, entitling_digest=rules.catalog.entitling_digest(), **OWN)
+    record = person(was_active=True, entitling_digest=rules.catalog.entitling_digest, **OWN)
     good = AccountSeen(is_ours=True, disabled=False, shared_with={"roles/iam.serviceAccountUser": (f"user:{ANA}",)})
     assert names(whole(record, notebook(), rules, account=good)) == ["StopInstance"]
     for account in (replace(good, disabled=True), replace(good, shared_with={}), Unreadable(_down())):

@@ -172,7 +172,7 @@ def test_a_profile_lost_from_the_configuration_takes_nothing_from_who_has_it():
     poorer = policy(catalog=catalog(profiles={"analyst": catalog().profiles["analyst"]}))
     then = with_wanted(before, poorer, NOW)
     assert then.spec == before.spec
-    assert then.status.entitling_digest == poorer.catalog.entitling_digest()
+    assert then.status.entitling_digest == poorer.catalog.entitling_digest
 
 
 def test_a_profile_lost_from_the_configuration_does_not_keep_a_leaver():
@@ -185,7 +185,7 @@ def test_a_group_that_is_assigned_no_more_ends_access():
     before = after(joined(groups=(ENGINEERS,)))
     fewer = policy(catalog=catalog(assignments=catalog().assignments[:1]))
     assert with_wanted(before, fewer, NOW).spec.presence is Presence.ABSENT
-    assert fewer.catalog.entitling_digest() != policy().catalog.entitling_digest()
+    assert fewer.catalog.entitling_digest != policy().catalog.entitling_digest
 
 
 def test_another_power_is_a_new_request():

@@ -86,7 +86,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
         It covers the assignments, the default profile, the profile names and the group events.
         """
-        catalog = self.catalog.entitling_digest()
+        catalog = self.catalog.entitling_digest
         if not self.book.events:
             return catalog
         return hashlib.sha256(f"{catalog}|{self.book.digest_text()}".encode()).hexdigest()[:16]

@@ -388,15 +388,9 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """Return the assignment of `group`; None if the group entitles to nothing."""
         return next((a for a in self.assignments if a.group == group), None)
 
+    @cached_property  # asked for with each user; nothing of a catalog changes
     def entitling_digest(self) -> str:
-        """Return a digest that changes whenever the same facts could entitle to something else.
-
-        It covers the assignments with their limits, the default profile and the profile names.
-        """
-        return self._entitling_digest
-
-    @cached_property  # each pass and each user of a sweep asks for it; nothing of a catalog changes
-    def _entitling_digest(self) -> str:
+        """The digest of all by which facts entitle: the assignments with their limits, the default profile, the profile names."""
         text = json.dumps(
             [[assignment_content(a) for a in self.assignments], self.default_profile, sorted(self.profiles)],
             sort_keys=True,
