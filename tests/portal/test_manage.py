@@ -191,6 +191,8 @@ def test_pictures_have_words_and_figures_beside_them(seen: Hub) -> None:
     rows = people(seen, "a@example.com", ready_at=now, ready_took_s=240.0)
     rows += people(seen, "b@example.com", ready_at=now - timedelta(days=2), ready_took_s=600.0)
     show(seen, rows, points=points)
+    days = seen.browser(MIA).text("/manage").partition("The last count of each day")[2].partition("</table>")[0]
+    assert 'data-label="Need attention"' in days  # on a phone each day is a card with named figures
     html = seen.browser(MIA).text("/manage")
     assert html.count('<svg class="chart"') == 1
     assert "running from 50 to 99" in html
