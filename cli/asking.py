@@ -34,7 +34,7 @@ def length(_context: click.Context, _parameter: click.Parameter, value: str | No
         return None
     found = length_of(value)
     if found is None:
-        raise click.BadParameter("give a length of time, for example 90m or 4h")
+        raise click.BadParameter("give a length of time, for example 90m, 4h or 60d")
     return found
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 from msgspec import Struct
 
-from cli.output import complain
+from cli.output import complain, forget_output
 from shared.cloud.http.clients import Clients
 from shared.domain.things.errors import BenchkeeperError, CloudUnavailableError, PermanentError
 from shared.engine.ports.deps import Deps
@@ -125,7 +123,7 @@ def guarded(command: F) -> F:
                 raise  # no fault of a file; click ends quietly where a reader went away
             what = "The output" if error.filename is None else str(error.filename)
             if error.filename is None:
-                sys.stdout = io.StringIO()  # what the old one still holds would fail again when Python ends
+                forget_output()
             complain(f"{what} cannot be written or read: {error.strerror}.")
             stop(FAILED)
 

@@ -6,6 +6,7 @@ outside.
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import textwrap
@@ -160,6 +161,11 @@ def complain(message: str, *more: str) -> None:
     click.secho(_folded(f"benchkeeper: {one_line(message)}", err=True), err=True, fg=red)
     for line in more:
         click.secho(_folded(f"  {one_line(line)}", err=True), err=True, fg=red)
+
+
+def forget_output() -> None:
+    """Drop what stdout still holds, because it cannot be written: writing it would fail again when Python ends."""
+    sys.stdout = io.StringIO()
 
 
 def agreed(question: str, *, err: bool = False) -> bool:

@@ -112,6 +112,11 @@ def list_people(
         say(f"{unseen} more: unknown, because no sweep has seen their notebook run.")
 
 
+_FACTS = [
+    ("FACT", "fold"), ("SAYS", "fold"), ("SAID (UTC)", ""), ("FROM (UTC)", ""), ("BY", "fold"), ("EVENT", "fold"),
+]  # fmt: skip
+
+
 def is_unused(row: dict[str, Any], since: datetime) -> bool:
     """Return True for an entitled user whose last sign of use is known and older than `since`.
 
@@ -210,8 +215,7 @@ def print_person(seen: dict[str, Any], out: Terminal) -> None:
         for s in statements
     ]
     out.print()
-    columns = [("FACT", "fold"), ("SAYS", "fold"), ("SAID", ""), ("FROM", ""), ("BY", "fold"), ("EVENT", "fold")]
-    out.print(table(columns, facts))
+    out.print(table(_FACTS, facts))
 
 
 def _print_to_know(sentences: list[str], out: Terminal) -> None:

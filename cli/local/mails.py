@@ -125,7 +125,7 @@ class _Page(BaseHTTPRequestHandler):
         """Write no log."""
 
     def _answer(self, status: int, body: str) -> None:
-        page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Mails</title><style>{_STYLE}</style><body>{body}</body>'
+        page = f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Mails</title><style>{_STYLE}</style><body>{body}</body>'
         raw = page.encode("utf-8", "replace")
         self.send_response(status)
         self.send_header("Content-Type", "text/html; charset=utf-8")

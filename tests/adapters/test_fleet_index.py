@@ -74,6 +74,7 @@ def rows_of(count):
             if number % 3
             else {},
             ready_took_s=number / 7 if odd else None,
+            ready_at=NOW if odd else None,
             clusters={"spark": "RUNNING", "other": ""} if number % 29 == 0 else {},
         )
 

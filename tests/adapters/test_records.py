@@ -140,7 +140,7 @@ def odd_person():
         "notebook": Usage(month="2026-11", ran_s=7200, since=NOW),
         "spark:a \U0001f600": Usage(month="2026-10", ran_s=0, since=None),
     }
-    record = person(clusters=clusters, usage=usage, ready_took_s=181.5)
+    record = person(clusters=clusters, usage=usage, ready_took_s=181.5, ready_at=NOW)
     wishes = (ClusterWish(template="other", since=NOW), ClusterWish(template="spark", since=NOW))
     return replace(record, spec=replace(record.spec, keep_on_until=NOW, clusters=wishes))
 
@@ -166,7 +166,7 @@ def test_a_row_tells_of_a_hold_an_end_a_proof_and_zones_without_machines(records
     assert (row.hold_reason, row.on_hold) == ("تدقيق 4711, case=1", True)
 
 
-LATER_TEXTS = {"keep-on-until", "usage", "ready-took", "clusters"}
+LATER_TEXTS = {"keep-on-until", "usage", "ready-took", "ready-at", "clusters"}
 
 
 def test_a_row_of_before_there_were_such_texts_is_still_read(bench, records):
@@ -177,7 +177,7 @@ def test_a_row_of_before_there_were_such_texts_is_still_read(bench, records):
     blob.patch()
     (row,) = records.rows()
     plain = row_of(odd_person())
-    assert row == replace(plain, keep_on_until=None, usage={}, ready_took_s=None, clusters={})
+    assert row == replace(plain, keep_on_until=None, usage={}, ready_took_s=None, ready_at=None, clusters={})
 
 
 def test_who_has_none_of_it_carries_none_of_it(bench, records):

@@ -60,6 +60,7 @@ def test_as_json(left: Terminal) -> None:
     seen = json.loads(left.run("erase", ANA, "--dry-run", "-o", "json").stdout)
     assert (seen["erased"], seen["record"], seen["kept"], len(seen["manifests"])) == (False, True, None, 1)
     assert json.loads(left.run("erase", ANA, "--yes", "-o", "json").stdout)["erased"] is True
+    assert "was erased: there is nothing to certify" in left.run("certificate", ANA, code=1).stderr
 
 
 def test_without_anybody_to_ask_it_erases_nothing(left: Terminal) -> None:

@@ -10,6 +10,7 @@ from kit.official import storage_bucket
 from kit.spark import SMALL, spark_life
 from msgspec.structs import replace
 
+from shared.domain.fleet.figures import figures_of
 from shared.domain.fleet.fleet import Standing, standing
 from shared.domain.fleet.idle import Activity, Sample
 from shared.domain.record.record import Power
@@ -196,3 +197,7 @@ def test_the_notebooks_hours_and_how_long_joining_took_are_kept(someone):
     assert usage.since is None
     assert timedelta(minutes=60) <= timedelta(seconds=usage.ran_s) <= timedelta(minutes=72)
     assert someone.record.status.ready_took_s == record.status.ready_took_s
+    assert someone.record.status.ready_at == record.status.ready_at
+    sweep("drift", someone.bench.deps)
+    (counted,) = figures_of(someone.bench.deps.fleet.fleet()).ready
+    assert (counted.day, counted.count) == (record.status.ready_at.date(), 1)

@@ -50,6 +50,7 @@ def crowd(like: UserRecord, count: int, *, now: datetime) -> Iterator[UserRecord
                 usage={NOTEBOOK: Usage(month=month_of(now), ran_s=number * 36)},
                 meter=NO_METER,
                 ready_took_s=240.0 + number % 90,
+                ready_at=now,
             ),
             created_at=like.created_at - timedelta(days=1),
         )

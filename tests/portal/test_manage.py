@@ -188,9 +188,11 @@ def test_pictures_have_words_and_figures_beside_them(seen: Hub) -> None:
         FleetPoint(at=now - timedelta(hours=h), running=100 - h, resting=h, moving=1, attention=0)
         for h in range(50, 0, -1)
     )
-    rows = people(seen, "a@example.com", ready_since=now, ready_took_s=240.0)
-    rows += people(seen, "b@example.com", ready_since=now - timedelta(days=2), ready_took_s=600.0)
+    rows = people(seen, "a@example.com", ready_at=now, ready_took_s=240.0)
+    rows += people(seen, "b@example.com", ready_at=now - timedelta(days=2), ready_took_s=600.0)
     show(seen, rows, points=points)
+    days = seen.browser(MIA).text("/manage").partition("The last count of each day")[2].partition("</table>")[0]
+    assert 'data-label="Need attention"' in days  # on a phone each day is a card with named figures
     html = seen.browser(MIA).text("/manage")
     assert html.count('<svg class="chart"') == 1
     assert "running from 50 to 99" in html
@@ -382,7 +384,9 @@ class TestFiles:
     def test_json_is_as_described_also_when_empty(self, seen: Hub, route) -> None:
         jsonschema = pytest.importorskip("jsonschema")
         now = seen.bench.now
-        full = people(seen, "a@example.com", ready_since=now, ready_took_s=1.5, on_hold=True, summary="=x")
+        full = people(
+            seen, "a@example.com", ready_since=now, ready_at=now, ready_took_s=1.5, on_hold=True, summary="=x"
+        )
         usage = {NOTEBOOK: Usage(month="2026-11", ran_s=7200)}
         point = FleetPoint(at=now, running=1, resting=0, moving=0, attention=0)
         stray = Stray(name="nb-x", zone="europe-west1-b", why="has no record")

@@ -201,6 +201,7 @@ _STATUS = st.builds(
         _TEXT, st.builds(Usage, month=_TEXT, ran_s=st.integers(0), since=st.none() | _TIMES), max_size=2
     ),
     ready_took_s=st.none() | st.floats(0, 10**6),
+    ready_at=st.none() | _TIMES,
     acknowledged_at=st.none() | _TIMES,
     story=st.lists(
         st.builds(
@@ -376,6 +377,7 @@ LATER = [
             "usage",
             "meter",
             "ready_took_s",
+            "ready_at",
             "acknowledged_at",
             "story",
             "notices",
@@ -545,6 +547,7 @@ def with_spark():
         usage={"notebook": Usage(month="2026-11", ran_s=7, since=NOW)},
         story=(StoryLine(at=NOW, kind=StoryKind.NEWS, text="Joined"),),
         ready_took_s=61.5,
+        ready_at=NOW,
     )
     wishes = (ClusterWish(template="spark", since=NOW),)
     return replace(record, spec=replace(record.spec, clusters=wishes, keep_on_until=NOW))

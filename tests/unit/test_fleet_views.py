@@ -137,6 +137,7 @@ ROWS = st.builds(
     on_hold=st.booleans(),
     ready_since=st.sampled_from([None, NOW, NOW - timedelta(days=3)]),
     ready_took_s=st.one_of(st.none(), st.floats(1, 5000)),
+    ready_at=st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))),
 )
 
 
@@ -196,8 +197,10 @@ def test_the_nearest_rank_covers_its_share(values, share):
 def test_time_to_ready_by_day():
     day = timedelta(days=1)
     took = [(0, 60.0), (0, 120.0), (0, 600.0), (1, 90.0), (40, 1.0)]
-    rows = [row(f"p{n}@example.com", ready_since=NOW - back * day, ready_took_s=s) for n, (back, s) in enumerate(took)]
+    rows = [row(f"p{n}@example.com", ready_at=NOW - back * day, ready_took_s=s) for n, (back, s) in enumerate(took)]
     rows.append(row("still@example.com", "Creating", ready_took_s=5.0))
+    rows.append(row("again@example.com", ready_since=NOW, ready_at=NOW - 60 * day, ready_took_s=5.0))  # started anew
+    rows[0] = replace(rows[0], reason="Stopped", ready_since=None)  # stopped since: it was ready all the same
     found = figures_of(snapshot(*rows)).ready
     assert [(each.day.isoformat(), each.count, each.p50_s, each.p95_s) for each in found] == [
         ("2026-11-22", 1, 90.0, 90.0),

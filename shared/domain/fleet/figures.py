@@ -122,8 +122,8 @@ class FigureCount:
             self._blind_people += 1
         if row.clusters:
             self._clusters += running_clusters(row)
-        if row.ready_took_s is not None and row.ready_since is not None and row.ready_since.date() >= self._first:
-            self._took[row.ready_since.date()].append(row.ready_took_s)
+        if row.ready_took_s is not None and row.ready_at is not None and row.ready_at.date() >= self._first:
+            self._took[row.ready_at.date()].append(row.ready_took_s)  # also of who stopped or left since then
         if row.regrets:
             self._regrets.update(each.kind.value for each in row.regrets if each.at.date() >= self._first)
         if row.notices:

@@ -149,11 +149,11 @@ def _is_reached(record: UserRecord, notebook: Step) -> bool:
 def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
     """Return the record without `waiting_since`, because the wanted state is reached; for a joiner, with the time that took."""
     since, ready = record.status.waiting_since, record.status.condition(ConditionType.NOTEBOOK_READY)
-    took = record.status.ready_took_s
+    took, ready_at = record.status.ready_took_s, record.status.ready_at
     is_ready = record.spec.presence is Presence.PRESENT and ready is not None and ready.status is ConditionStatus.TRUE
     if since is not None and is_ready:
-        took = round((now - since).total_seconds(), 1)
-    return record.with_status(waiting_since=None, ready_took_s=took)
+        took, ready_at = round((now - since).total_seconds(), 1), now
+    return record.with_status(waiting_since=None, ready_took_s=took, ready_at=ready_at)
 
 
 def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:

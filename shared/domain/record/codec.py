@@ -245,7 +245,7 @@ _LATER: dict[type, frozenset[str]] = {
     Open: frozenset(),
     What: frozenset({"profile", "machine", "disk_type", "disk_gb", "cost_center", "department", "price"}),
     Former: frozenset({"built_from"}),
-    Status: frozenset({"waiting_since", "clusters", "usage", "meter", "ready_took_s", "story", "notices", "leaving"}),
+    Status: frozenset({"waiting_since", "clusters", "usage", "meter", "ready_took_s", "ready_at", "story", "notices", "leaving"}),
     NotebookStatus: frozenset({
         "naming", "built_from", "former", "refused", "turn", "settles_at",
         "offered_zones", "wrong_zones", "refused_spec", "unsettled_since", "unwell_since", "restarted_for", "lost_at", "files_of",

@@ -275,6 +275,7 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     keep_on_until: datetime | None = None
     usage: Mapping[str, Usage] = field(default_factory=dict)
     ready_took_s: float | None = None
+    ready_at: datetime | None = None
     clusters: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     cause: Cause = Cause.UNKNOWN
@@ -344,6 +345,7 @@ def row_of(record: UserRecord) -> RecordRow:
         keep_on_until=record.spec.keep_on_until,
         usage=record.status.usage,
         ready_took_s=record.status.ready_took_s,
+        ready_at=record.status.ready_at,
         absent_since=record.spec.absent_since,
         clusters={
             c.template: c.state.value if c.state is not None else ""

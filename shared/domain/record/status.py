@@ -167,6 +167,7 @@ class StatusChanges(TypedDict, total=False):
     usage: Mapping[str, Usage]
     meter: Meter
     ready_took_s: float | None
+    ready_at: datetime | None
     acknowledged_at: datetime | None
     story: tuple[StoryLine, ...]
     notices: tuple[Notice, ...]
@@ -312,7 +313,7 @@ class Status(Struct, frozen=True, kw_only=True):
     `generation` counts changes of the wanted state; `observed_generation` is the last that a whole pass saw. `attempts` counts
     failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time of the message
     whose effect (a joiner's notebook ready, a leaver's stopped) is pending. `ready_took_s` is how long the last joining took, in
-    seconds. `clusters` are the user's known Spark clusters, by template. `usage` has this month's running time of the notebook
+    seconds, and `ready_at` its end. `clusters` are the user's known Spark clusters, by template. `usage` has this month's running time of the notebook
     (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters; `meter` has the billed lines. `leaving` is the proof
     that a leaver has no access left, None for an entitled user. `story` is the latest history, oldest first. `notices` are for
     managers.
@@ -331,6 +332,7 @@ class Status(Struct, frozen=True, kw_only=True):
     usage: Mapping[str, Usage] = field(default_factory=dict)
     meter: Meter = NO_METER
     ready_took_s: float | None = None
+    ready_at: datetime | None = None
     story: tuple[StoryLine, ...] = ()
     notices: tuple[Notice, ...] = ()
     leaving: Leaving | None = None
