@@ -13,8 +13,8 @@ _TEXT = """\
 <meta name="color-scheme" content="light dark"><title>The page cannot be shown · Benchkeeper</title></head>
 <body><main>
 <h1>The page cannot be shown</h1>
-<p>Its settings have a fault, which an administrator must fix. Your notebook and files are as they were: nothing was stopped
-or lost.</p>
+<p>Its settings have a fault. An administrator must fix it. Your notebook and files are as they were: nothing was stopped or
+lost.</p>
 <p>Administrators: the log of this function lists every fault, and <code>benchkeeper validate-config</code> finds them before
 a deployment.</p>
 </main></body>

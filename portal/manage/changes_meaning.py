@@ -28,7 +28,7 @@ TITLES = {
     CutClass.POLICY: "The configuration no longer gives people access",
     CutClass.CREATION: "Many environments are to be created",
     CutClass.IDLE: "Most running notebooks look idle",
-    CutClass.ANNOUNCED: "People are announced to lose access",
+    CutClass.ANNOUNCED: "The end of access is announced for people",
 }
 
 
@@ -327,7 +327,7 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
             )
         case CutClass.ANNOUNCED:
             take = "takes a slot" if count == 1 else "take slots"
-            return (f"{people} {take} like everybody, if they lose access.",)
+            return (f"{people} {take} like everybody else if they lose access.",)
         case CutClass.IDLE:
             notebooks, are = ("notebook", "is") if count == 1 else ("notebooks", "are")
             return (f"The {notebooks} of {people} {are} not stopped for idleness in the next twelve hours.",)
@@ -335,7 +335,8 @@ def _rejecting(batch: Batch, undone: int) -> tuple[str, ...]:
             pass
     lines = [f"{people} {'keeps' if count == 1 else 'keep'} access. Earlier statements about them no longer end it."]
     if undone:
-        lines.append(f"{undone:,} that {'was' if undone == 1 else 'were'} already stopped can be used again.")
+        which = "notebook that was" if undone == 1 else "notebooks that were"
+        lines.append(f"{undone:,} {which} already stopped can be used again.")
     lines.append("New statements about any of them count.")
     return tuple(lines)
 

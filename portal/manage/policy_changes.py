@@ -98,7 +98,7 @@ def _approving(proposal: Proposal) -> tuple[str, ...]:
     if before != after:
         currency = current().deps.currency
         lines.append(
-            f"a month of these people costs about {after:,.0f} {currency} instead of {before:,.0f} {currency}, by hourly prices"
-            + (f"; of {unknown:,} it is not known" if unknown else "")
+            f"for these people, a month costs about {after:,.0f} {currency} instead of {before:,.0f} {currency}, by hourly prices"
+            + (f"; for {unknown:,} of them it is not known" if unknown else "")
         )
     return tuple(f"{line[0].upper()}{line[1:]}." for line in lines)

@@ -168,7 +168,7 @@ PUSH = an_account("push", "delivers messages to the functions")
 
 SWEEPS = {
     "name": f"projects/{PROJECT}/roles/benchkeeper_sweeps", "title": "Benchkeeper sweeps", "stage": "GA",
-    "description": "List all Workbench instances and snapshots, and read how much the instances are used and which Spark jobs run.",
+    "description": "List all Workbench instances and snapshots, and read the use of the instances and the running Spark jobs.",
 }  # fmt: skip
 
 

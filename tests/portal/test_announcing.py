@@ -54,7 +54,7 @@ def test_the_filter_leads_to_a_plan_and_the_plan_to_an_approval(seen: Hub) -> No
     change = plain(seen.browser(OTTO).text(f"/manage/changes/{digest}"))
     assert "ana.silva@example.com" in change
     assert "ben.okafor" not in change
-    assert "1 person takes a slot like everybody, if they lose access." in change
+    assert "1 person takes a slot like everybody else if they lose access." in change
     assert seen.browser(OTTO).post(f"/manage/changes/{digest}/approve").status_code == 303
     seen.bench.advance(minutes=1)
     sweep("due", seen.bench.deps)

@@ -334,7 +334,7 @@ def test_without_a_decision_people_leave_the_list_as_the_limits_get_room(hub: Hu
     """What the page says about waiting is what happens."""
     before = batch_of(hub)
     text = plain(hub.browser(MIA).text(f"/manage/changes/{before.digest}"))
-    assert "As the limits of the hour and of the day get room, people lose access one after the other." in text
+    assert "People lose access one after the other, as the limits of the hour and of the day allow." in text
     assert "Those who still wait after 4 h are stopped" in text
     assert hub.browser(MIA).get(f"/api/changes/{before.digest}").json["takes_access"] is True
     ticks(hub, 95)
@@ -469,7 +469,7 @@ def test_people_who_lost_a_group_wait_without_end() -> None:
     for life in lives:
         life.tell(Moved, groups=(), profile=None, profile_said=True)
     text = plain(hub.browser(MIA).text("/manage/changes"))
-    assert "As the limits of the hour and of the day get room, people lose access one after the other." in text
+    assert "People lose access one after the other, as the limits of the hour and of the day allow." in text
     assert hub.browser(MIA).get("/api/changes").json["changes"][0]["patience_ends"] is None
 
 
@@ -626,7 +626,7 @@ def test_an_announcement_is_a_list_that_another_administrator_approves(hub: Hub)
     assert answer.status_code == 200, answer.text
     assert answer.json["people"] == 2
     page = plain(otto.text(f"/manage/changes/{answer.json['digest']}"))
-    assert "People are announced to lose access" in page
+    assert "The end of access is announced for people" in page
     assert "without taking a slot" in page
     assert otto.post(f"/manage/changes/{answer.json['digest']}/approve").status_code == 303
     ticks(hub, 2)

@@ -537,7 +537,7 @@ class TestDormancy:
             said = plain(text)
             assert "because nobody used it" in said
             assert "Every file of your home directory is saved" in said
-            assert "a few minutes later than by a normal start" in said
+            assert "a few minutes longer than a normal start" in said
             assert "Packages and environments outside of your home directory are lost" in said
             assert "consent in the Google Cloud console" in said
         assert "<title>Put away · Notebook" in ana.text("/")

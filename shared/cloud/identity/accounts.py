@@ -161,7 +161,7 @@ class IamAccounts:
             raise InvalidSpecError(
                 user_message="Google knows no account with this person's address, so nobody can open a notebook with it. "
                 "An administrator must create the account in Google Workspace or Cloud Identity, or correct the address "
-                "where the news about this person comes from.",
+                "in the source of the messages about this person.",
                 detail=f"share service account {account_id}: the person's Google account does not exist",
             ) from error
         if written is None:

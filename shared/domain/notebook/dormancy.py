@@ -149,7 +149,7 @@ def away_step(record: UserRecord, scene: Scene) -> Step:
         "Its saved files were deleted outside Benchkeeper; an administrator should look."
         if is_lost
         else "Every file of your home directory is saved. Bring it back to continue where you stopped: you get a new machine with these files, "
-        f"a few minutes later than by a normal start. {_what_goes(record, scene.policy)}"
+        f"which takes a few minutes longer than a normal start. {_what_goes(record, scene.policy)}"
     )
     return Step(
         record=record.with_status(
