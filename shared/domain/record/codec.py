@@ -8,10 +8,8 @@ word that this program does not know.
 
 from __future__ import annotations
 
-import functools
 from datetime import UTC, datetime
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 from msgspec import NODEFAULT, Struct, convert, defstruct, field
 from msgspec.json import Decoder
@@ -199,12 +197,12 @@ def _check(value: Any, raw: Any) -> None:
     """Raise an error for two faults that `convert` accepts: a missing field that every writer wrote, and a time that is not in UTC."""
     kind = type(value)
     if isinstance(value, Struct):
-        names, inner = _fields_of(type(value))
-        if not raw.keys() >= names:
-            missing = names - raw.keys() - _LATER.get(kind, frozenset())
+        names = kind.__struct_fields__
+        if not raw.keys() >= frozenset(names):
+            missing = frozenset(names) - raw.keys() - _LATER.get(kind, frozenset())
             if missing:
                 raise KeyError(f"{kind.__name__} without {sorted(missing)}")
-        for name in inner:
+        for name in names:
             item = getattr(value, name)
             if type(item) not in _LEAVES and name in raw:
                 _check(item, raw[name])
@@ -217,21 +215,6 @@ def _check(value: Any, raw: Any) -> None:
     elif kind is dict:
         for name, item in value.items():
             _check(item, raw[name])
-
-
-@functools.cache
-def _fields_of(kind: type[Struct]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the names of all fields, and in their order of those that may hold a time or something with fields."""
-    found = fields(kind)
-    return frozenset(each.name for each in found), tuple(each.name for each in found if not _is_leaf(each.type))
-
-
-def _is_leaf(hint: Any) -> bool:
-    """Return True for a text, a number, one of a list of words, nothing, and any choice between them."""
-    if get_origin(hint) in {Union, UnionType}:
-        return all(map(_is_leaf, get_args(hint)))
-    hint = getattr(hint, "__supertype__", hint)
-    return isinstance(hint, type) and (hint in _LEAVES or issubclass(hint, str))
 
 
 _LEAVES = frozenset({str, int, bool, float, type(None)})

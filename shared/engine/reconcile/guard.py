@@ -90,13 +90,8 @@ def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
 def wanted_in_a_pass(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
     """Return the record with its wanted state, as a pass that began now would find it. Claims nothing."""
     wanted = with_wanted(record, deps.policy, now)
-    roomy = with_foreseen_room(wanted, deps, now)
+    roomy = _judged(wanted, deps, now, claims=False)
     return wanted if roomy is wanted else with_wanted(roomy, deps.policy, now)
-
-
-def with_foreseen_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return what `with_room` would return, for a preview: no slot is claimed."""
-    return _judged(record, deps, now, claims=False)
 
 
 def _judged(record: UserRecord, deps: Deps, now: datetime, *, claims: bool) -> UserRecord:
