@@ -156,7 +156,7 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 )
 @click.option(
     "--groups", multiple=True, metavar="ADDRESSES",
-    help="Replaces all groups of the person; separated by commas, or repeated.",
+    help="All groups of the person, in place of the present ones; separate them by commas, or repeat the option.",
 )  # fmt: skip
 @click.option("--group", "group", multiple=True, hidden=True)
 @_details

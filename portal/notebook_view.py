@@ -28,7 +28,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _REPORT_SHOWN = timedelta(minutes=30)
 _WORK_WORDS = {
     Work.KERNEL: "A kernel is at work",
-    Work.SPARK: "A Spark application runs",
+    Work.SPARK: "A Spark application is running",
     Work.GPU: "The GPU is at work",
     Work.CPU: "The CPU is at work",
     Work.KERNEL_LATELY: "Nothing is at work",

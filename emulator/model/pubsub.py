@@ -97,7 +97,7 @@ class PubSubModel:
         return self.topics[name]
 
     def update_topic(self, config: Config, paths: list[str]) -> Config:
-        """Return the topic after the update of `paths`."""
+        """Update the topic's fields that the mask `paths` names, and return its configuration."""
         topic = self.topic(config.get("name", ""))
         topic.config = topic_config(merged("Topic", topic.config, config, paths))
         return topic.config

@@ -37,7 +37,8 @@ def record_of(user_key: str) -> UserRecord:
 class ClusterRow(Struct, frozen=True, kw_only=True):
     """A Spark cluster that is wanted or may exist.
 
-    `says` is its state, or the reason for the end of the last cluster.
+    `state` is the last observed state, "wanted" or "not there". `says` explains it, or gives the reason for the end of
+    the last cluster; it may be empty.
     """
 
     template: str

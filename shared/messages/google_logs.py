@@ -69,7 +69,7 @@ def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed
         return Parsed(news=tuple(_notebooks(entry, payload, message)))
     if service not in KNOWN_SERVICES:
         raise UnsupportedMessageError(
-            user_message=f"A log entry of service '{service[:80]}' states nothing about people.",
+            user_message=f"Benchkeeper reads no log entries of service '{service[:80]}'. Leave them out of the log sink's filter.",
             detail=f"log entry of service {service[:80]!r}; known: {sorted(KNOWN_SERVICES)}",
         )
     _check_organization(entry, rules)

@@ -300,7 +300,7 @@ def _json(raw: bytes, found: _People, person: Person) -> datetime | None:
         if isinstance(row, dict):
             found.add(place, row, person)
         else:
-            found.fault(place, "is no object.")
+            found.fault(place, "is not an object.")
     return _time(0, body["as_of"], found) if "as_of" in body else None
 
 

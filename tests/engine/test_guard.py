@@ -897,7 +897,7 @@ def test_when_most_of_what_runs_looks_idle_nobody_is_stopped_before_hours_have_p
     idle_for(bench, 4)
     assert running(bench) == 8
     assert {person.cause for person in bench.deps.guard.waiting()} == {CutClass.IDLE}
-    assert {facts["people"] for severity, said, facts in bench.log.lines if said == "Idle stops wait"} == {8}
+    assert {facts["people"] for severity, said, facts in bench.log.lines if said == "Held back idle stops"} == {8}
     idle_for(bench, 4)
     assert running(bench) == 0, "what is truly idle bills on"
     assert waiting(bench) == set()

@@ -239,7 +239,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Transport:
-    """The sender of requests with credentials, with retries if they are harmless.
+    """The sender of authorised requests. It retries only calls for which the caller sets `again`.
 
     `sign(method, url, headers)` adds the credentials. After a 401, `renew` gets new ones, and the refused call is sent
     once more. `patience_s` is how long a call is retried, in real seconds. `timeout_s` limits each wait for the server.

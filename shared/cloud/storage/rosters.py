@@ -1,6 +1,6 @@
 """The adapters to the rosters' objects.
 
-All are JSON. In the bucket of records: `roster/<kind>`, the memory of a roster, written conditionally;
+All are JSON. In the bucket of records: `roster/<kind>`, the state of a roster, written conditionally;
 `roster/<kind>-report`, the result of the last reading; `roster/<kind>-allowed`, an operator's statement about the size.
 In the inbox: `rosters/…`, the files of HR, of which the newest counts.
 """
@@ -36,9 +36,9 @@ class StorageRosters:
         self._inbox = inbox
 
     def load(self, kind: RosterKind) -> StoredRoster:
-        """Return the memory by one read.
+        """Return the roster's state by one read.
 
-        Raise an error for a damaged memory: without the memory, absence from a roster proves nothing.
+        Raise an error if it is damaged: without it, absence from a roster proves nothing.
         """
         found = self._clients.bucket().get(f"{_PREFIX}{kind.value}", what=f"read roster {kind.value}")
         if found is None:
@@ -46,7 +46,7 @@ class StorageRosters:
         return StoredRoster(_decoded(_STATES, found.content, kind.value), found.generation)
 
     def save(self, kind: RosterKind, state: RosterState, *, expected: StoredRoster) -> None:
-        """Write the memory by one conditional write; raise `ConflictError` if another process wrote first."""
+        """Write the roster's state by one conditional write; raise `ConflictError` if another process wrote first."""
         what = f"write roster {kind.value}"
         written = self._clients.bucket().write(
             f"{_PREFIX}{kind.value}", encode(state), expected=expected.generation, what=what

@@ -134,7 +134,8 @@ class FigureCount:
     def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
         """Return all figures.
 
-        `blind` are the users without activity data in this sweep; all are entitled and among the rows.
+        `blind` are the users without activity data in this sweep; all are entitled and among the rows. If it is None,
+        those that the rows name are counted.
         """
         unseen = self._blind_people if blind is None else len(blind - self._needing)
         needs = self._needs + Counter({_BLIND: unseen})

@@ -76,13 +76,13 @@ class Anchor(Struct, frozen=True, kw_only=True):
 
 
 class Reported(Struct, frozen=True, kw_only=True):
-    """The memory of a user's reports.
+    """The values that sweeps keep from a user's reports.
 
-    `at` is the time of the last fresh report, from the boot `boot` of the machine, and `work` the work that it names.
-    `worked_at` is the last time of work that any report names. `outside_at` is the last sign of use from outside, from
-    which the bound counts. `keeps` is True if only the reports prevented a warning or a stop. `killed_at` is the time
-    at which `killed` was first seen to have grown. `anchor` dates reports (`Anchor`); the other fields are those of the last
-    fresh report.
+    `at` is the time of the last fresh report, `boot` the machine's boot that it came from, `work` the work that it names.
+    `worked_at` is the last time of work that any report names. `outside_at` is the last sign of use that was observed
+    from outside: reports can keep the instance running until `max_busy` after it. `keeps` is True if only the reports
+    prevented a warning or a stop. `killed_at` is the time at which `killed` was last seen to grow. `anchor` dates
+    reports (`Anchor`); the other fields are those of the last fresh report.
     """
 
     at: datetime
@@ -100,7 +100,7 @@ class Reported(Struct, frozen=True, kw_only=True):
     disk: int | None = None
 
     def out_of_memory(self, now: datetime) -> bool:
-        """Return True if memory ran out lately and the machine was not restarted since."""
+        """Return True if a process was killed for lack of memory in the last 24 hours. A new boot clears `killed_at`."""
         return self.killed_at is not None and now - self.killed_at < _SHOWN_FOR
 
     @property

@@ -86,7 +86,7 @@ class Peak(Struct, frozen=True):
 
 
 class RosterState(Struct, frozen=True, kw_only=True):
-    """The memory of a roster: the time of the last accepted reading, and everybody whom it has ever listed.
+    """The state of a roster: the time of the last accepted reading, and everybody whom it has ever listed.
 
     `known` maps a person's key to the groups that were listed last, as positions in `groups`; the tuple is empty
     for a person who was listed earlier and no longer is. `count` and `version` are those of the last accepted reading; `peaks` are the
@@ -221,7 +221,7 @@ def best_group(groups: tuple[str, ...], catalog: Catalog) -> str:
 def accepted(
     reading: Reading, state: RosterState, now: datetime, undone: Collection[UserKey], keys: Mapping[UserEmail, UserKey]
 ) -> RosterState:
-    """Return the memory after an accepted reading. `keys` has the key of everybody who has a record.
+    """Return the state after an accepted reading. `keys` has the key of everybody who has a record.
 
     A user in `undone` (the difference was not stated yet, or was not confirmed) is remembered as before, so that the next reading finds
     the same difference. A person without a record is forgotten: there is nothing to take away.

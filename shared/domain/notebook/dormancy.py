@@ -1,9 +1,9 @@
-"""The dormancy of a notebook that nobody uses for long: its owner is warned 14, 3 and 1 days before.
+"""The dormancy of a notebook that is unused for a long time: its files are saved and its instance is deleted.
 
-Then it is put away: its files are saved and the instance is deleted. The next start creates it again with its files.
+The owner is warned 14, 3 and 1 days before that. The next start creates the instance again, with the files.
 
-`idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a notebook that is stopped is not used,
-and every start ends its dormancy.
+`idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a stopped notebook
+is not used, and every start ends its dormancy.
 """
 
 from __future__ import annotations

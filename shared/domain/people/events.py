@@ -89,8 +89,9 @@ class Joined(_News, frozen=True, kw_only=True):
 
 
 class Moved(_News, frozen=True, kw_only=True):
-    """A change of facts about the user. Only stated fields change; `profile_said` with `profile` None withdraws a request.
+    """A change of facts about the user. Only stated fields change.
 
+    `profile_said`: the message states a profile. With `profile` None it withdraws the profile that was requested before.
     `group_changes` are single groups that the user joined (True) or left.
     """
 

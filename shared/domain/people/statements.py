@@ -35,10 +35,10 @@ class Statement(Struct, frozen=True, kw_only=True):
     """A statement about a user. `withdraws` marks the side that wins a tie (the leaver's).
 
     `source` is the source that made it ("" in records of earlier versions), `says` is the author named in the message,
-    which is not verified. `published_at` is when its message was first published. `claimed_at` is the `occurred_at` of
-    the message if that was in the future and was not believed, or was a mere day. `explicit`: the message named the
-    moment from which the statement holds. `undated`: the message named no moment at which the statement was made, so
-    that `occurred_at` is the publish time.
+    which is not verified. `published_at` is when its message was first published. `claimed_at` is the `occurred_at` that
+    the message named, if it was not used because it was in the future or a date without a time of day. `explicit`: the
+    message named the moment from which the statement holds. `undated`: the message named no moment at which the
+    statement was made, so that `occurred_at` is the publish time. `force` is its effect on a leave.
     """
 
     event_id: str

@@ -219,11 +219,10 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
 
 class LimitRow(Struct, frozen=True, kw_only=True):
-    """The part of a user in limits by group.
+    """The part of a record's row about limits by group.
 
-    `seats` are the limited groups in which the user has a seat, `wait` is the user's wait for seats.
-
-    `is_due`: the existing environment gets its seat in the next pass. `paid_by` are the groups with a monthly limit.
+    `seats` are the limited groups in which the user has a seat, `wait` is the user's wait for seats. `is_due` is True if
+    the next pass takes a missing seat for the existing environment. `paid_by` are the groups with a monthly limit.
     """
 
     seats: tuple[str, ...] = ()

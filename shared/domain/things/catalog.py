@@ -106,7 +106,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for values that Workbench would refuse, and for time limits of zero."""
+        """Yield (field, problem) for each limit that is zero, too short for the warnings of dormancy, or refused by Workbench."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
                 yield name, f"{name} must be longer than nothing"

@@ -142,7 +142,9 @@ def bare(what: What) -> What:
 
 
 def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: datetime) -> Meter:
-    """Return the meter after the group was found to be these (bare thing, quantity) since `at`; the same object if nothing changed.
+    """Return the meter after the group was observed to contain, since `at`, exactly these pairs of thing and quantity.
+
+    The things have no payer and no price (`bare`). Return the same object if nothing changed.
 
     If `at` lies before the last change of the group, the time of that change is used instead, so that no second is counted twice.
     """

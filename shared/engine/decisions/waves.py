@@ -115,7 +115,7 @@ def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
         return
     open_again = replace(rollout, state=RolloutState.OPEN, excused_at=now)
     deps.policies.put(replace(current, rollout=open_again), expected=current)
-    deps.log.info("Rollout continues", **facts_of(open_again))
+    deps.log.info("Rollout resumed", **facts_of(open_again))
 
 
 def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:

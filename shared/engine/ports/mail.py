@@ -55,7 +55,7 @@ class Words(Protocol):
     """The texts of `config/messages/`."""
 
     def write(self, mail: Mail, record: UserRecord, recipients: Sequence[str], now: datetime) -> Letter:
-        """Return the mail in the person's language and zone. Raise `NotAcceptedError` if a text cannot be rendered."""
+        """Return the mail in the user's language and time zone. Raise `NotAcceptedError` if a text cannot be rendered."""
 
 
 class MailServer(Protocol):

@@ -1,4 +1,4 @@
-"""Ports of the roster: the place from which the list of all people is read, and the sweep's memory of it.
+"""Ports of the roster: the place from which the list of all people is read, and the state that the sweep keeps of it.
 
 A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
 is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
@@ -51,7 +51,7 @@ class RosterSource(Protocol):
 
 
 class StoredRoster(Struct, frozen=True):
-    """The memory of a roster, and the generation of its object (0: none yet)."""
+    """The state of a roster, and the generation of its object (0: none yet)."""
 
     state: RosterState
     generation: int
@@ -88,13 +88,13 @@ class RosterReport(Struct, frozen=True, kw_only=True):
 
 
 class Rosters(Protocol):
-    """The memory of the rosters, and the reports for pages."""
+    """The states of the rosters, and the reports for pages."""
 
     def load(self, kind: RosterKind) -> StoredRoster:
-        """Return the memory; an empty one before the first accepted reading."""
+        """Return the state; an empty one before the first accepted reading."""
 
     def save(self, kind: RosterKind, state: RosterState, *, expected: StoredRoster) -> None:
-        """Write the memory. Raise `ConflictError` if another process wrote it meanwhile."""
+        """Write the state. Raise `ConflictError` if another process wrote it meanwhile."""
 
     def allowed(self, kind: RosterKind) -> Allowed | None:
         """Return an operator's statement about the size; None if there is none."""

@@ -124,7 +124,12 @@ def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecor
             newer += entries_in(content, name)
             number = newer[-1].number + 1
     except BenchkeeperError as error:
-        deps.log.warning("Audit entries wait", user=record.user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.warning(
+            "End of the audit chain could not be read",
+            user=record.user_key,
+            reason=error.reason.value,
+            detail=error.detail,
+        )
         return record
     if not newer:
         return record

@@ -206,7 +206,7 @@ def _place(holder: UserKey, window: Window, slots: Iterable[Slot], now: datetime
 
 
 def _claimed(holder: UserKey, source: str, window: Window, slots: tuple[Slot, ...], deps: Deps) -> bool:
-    """Claim a place of the window; return False if it is full. Raise `ConflictError` if other processes keep taking places."""
+    """Claim a slot in the window unless the user has one; return False if it is full. Raise `ConflictError` if others win every claim."""
     for _ in range(2 * window.room + 10):  # each round another process took a place; their number is limited
         place = _place(holder, window, slots, now := deps.clock.now())
         if place is None:

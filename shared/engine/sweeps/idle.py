@@ -208,7 +208,7 @@ def held_back(
             )
         )
     if held:
-        deps.log.error("Idle stops wait", people=len(held), running=len(by_day))
+        deps.log.error("Held back idle stops", people=len(held), running=len(by_day))
     return frozenset(held)
 
 

@@ -5,7 +5,7 @@ Each hour it compares the lists of all people with the records, and states facts
 Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
 each of them. A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole;
 absence counts only for people whom the same roster has listed before; each cut is confirmed by a second read; and a cut
-is dated to the start of the read, so that news which came during the read is newer. The memory is written last: after a
+is dated to the start of the read, so that news which came during the read is newer. The state is written last: after a
 crash the next reading finds the same differences.
 """
 
@@ -49,7 +49,7 @@ _FEW = (
 class _Run(Struct):
     """The state of comparing one roster with the records.
 
-    `stored` is the memory before this reading. `keys` maps the address of each user with a record to the key. `found` has the confirmed
+    `stored` is the state before this reading. `keys` maps the address of each user with a record to the key. `found` has the confirmed
     differences, `failed` the users whose comparison failed.
     """
 
@@ -125,7 +125,7 @@ def _compared(
     source: RosterSource, now: datetime, summary: Summary, deps: Deps, *, dry_run: bool
 ) -> RosterReport | None:
     kind = source.kind
-    stored = deps.rosters.load(kind)  # first: an unreadable memory refuses before anything else is read
+    stored = deps.rosters.load(kind)  # first: an unreadable state refuses before anything else is read
     reading = source.read(frozenset(each.group for each in deps.policy.catalog.assignments), now)
     if reading is None:
         if stored.state.as_of is None:

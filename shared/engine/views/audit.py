@@ -201,7 +201,7 @@ def _check_object(name: str, content: bytes, ends: dict[str, _End], result: Chec
     if entries[0].number != place.number:
         result.fault(name, f"its first entry has the number {entries[0].number}")
     if entries[0].previous_object != end.place:
-        result.fault(name, "it does not follow the user's object before")
+        result.fault(name, "its first entry does not name the user's previous object")
     for entry in entries:
         if entry.alias != place.alias:
             result.fault(name, "it has an entry of another user")
