@@ -40,7 +40,7 @@ def test_a_notebook_is_kept_on_within_its_bound_and_let_go(ready):
     assert "at most" in ready.run("keep-on", BEN, "--for", "2d", code=1).stderr
     assert json.loads(ready.run("keep-on", BEN, "--off", "-o", "json").stdout)["keep_on_until"] is None
     assert "either --for TIME or --off" in ready.run("keep-on", BEN, code=2).stderr
-    assert "90m or 4h" in ready.run("keep-on", BEN, "--for", "long", code=2).stderr
+    assert "90m, 4h or 60d" in ready.run("keep-on", BEN, "--for", "long", code=2).stderr
 
 
 def test_a_cluster_is_started_found_and_deleted(ready):
