@@ -113,10 +113,8 @@ class Coverage:
     def note(self, root: str, call: str, resource: str) -> None:
         """A call of the entry `root` was made."""
         kind = kind_of(resource)
-        if kind in {
-            "project",
-            "-",
-        }:  # a listing of a whole project, or a call about no object, meets calls like it alone
+        # A listing of a whole project, or a call about no object, meets calls like it alone.
+        if kind in {"project", "-"}:
             kind, resource = call, f"{call} {resource}"
         if kind == "operations":  # those of two services are different things
             kind = f"{call.partition('.')[0]} operations"
