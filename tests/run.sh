@@ -48,14 +48,26 @@ set_up() {
     "$python" -m venv .venv || die 'the .venv could not be created.'
   fi
   : >.venv-unfinished
-  $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check -r tests/requirements.txt ||
-    die 'the packages could not be installed. Is the package index reachable? See the lines above.'
+  install_packages || die 'the packages could not be installed. Is the package index reachable? See the lines above.'
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||
     die 'Benchkeeper itself could not be installed into .venv. See the lines above.'
   printf '%s' "$stamp" >.venv/.benchkeeper-tests
   # deploy.sh needs less than this: it finds its work done, by its own stamp.
   cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n' >.venv/.benchkeeper
   rm .venv-unfinished
+}
+
+# uv installs the same pins in a fraction of pip's time, and compiles them on all cores. Where none is installed, pip fetches the
+# pinned one first. uv does not read pip's settings (a mirror of the index, for one): if it fails, pip installs everything.
+install_packages() {
+  local -a pip=("$PYTHON_BIN/python" -m pip install -qq --disable-pip-version-check)
+  local uv
+  uv=$(command -v uv) || {
+    uv=$PYTHON_BIN/uv
+    sed -n '/^uv==/,/[^\\]$/p' tests/requirements.txt | "${pip[@]}" --require-hashes -r /dev/stdin || true
+  }
+  "$uv" pip install --quiet --compile-bytecode --python $PYTHON_BIN/python -r tests/requirements.txt 2>/dev/null ||
+    "${pip[@]}" -r tests/requirements.txt
 }
 
 # A check that fails does not keep the rest from being looked at; the exit status remembers it.

@@ -35,26 +35,27 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
         if not python.exists():
             _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} could not be created.")
         try:
-            _run(
-                [
-                    str(python),
-                    "-m",
-                    "pip",
-                    "install",
-                    "-qq",
-                    "--disable-pip-version-check",
-                    "--no-compile",
-                    "-r",
-                    str(REQUIREMENTS),
-                ],
-                "JupyterLab could not be installed. Is the package index reachable? Without --with-jupyter it is not needed.",
-            )
+            _install(python)
         except LocalError:
             unfinished.unlink()  # pip's failed installation is complete enough for another try
             raise
         mark.write_text(stamp)
         unfinished.unlink()
     return python
+
+
+def _install(python: Path) -> None:
+    """Install the pinned packages: with uv, if it is installed, in a fifth of pip's time. pip follows if uv fails, for its own settings."""
+    uv = shutil.which("uv")
+    if uv is not None:
+        command = [uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(REQUIREMENTS)]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:  # noqa: S603 - fixed arguments
+            return
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
+    _run(
+        [*pip, "-r", str(REQUIREMENTS)],
+        "JupyterLab could not be installed. Is the package index reachable? Without --with-jupyter it is not needed.",
+    )
 
 
 def _run(command: list[str], trouble: str) -> None:

@@ -198,6 +198,15 @@ def test_a_name_is_made_of_an_address(email: str, name: str) -> None:
 # --- JupyterLab's environment
 
 
+@pytest.fixture
+def path_without_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is first on the path, which has no uv: what is made by the fakes below has the shape of pip's work."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
 def fake_environment(folder: Path, code: str) -> Path:
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -206,6 +215,7 @@ def fake_environment(folder: Path, code: str) -> Path:
     return python
 
 
+@pytest.mark.usefixtures("path_without_uv")
 def test_it_is_installed_once_and_anew_when_the_pins_change(tmp_path: Path) -> None:
     said: list[str] = []
     python = fake_environment(tmp_path / "env", f'echo "$@" >>{tmp_path}/ran')
@@ -219,6 +229,7 @@ def test_it_is_installed_once_and_anew_when_the_pins_change(tmp_path: Path) -> N
     assert len((tmp_path / "ran").read_text().splitlines()) == len(said) == 2
 
 
+@pytest.mark.usefixtures("path_without_uv")
 def test_one_that_cannot_be_installed_says_why_and_is_tried_again(tmp_path: Path) -> None:
     fake_environment(tmp_path / "env", "echo 'no route to the index' >&2; exit 1")
     for _ in range(2):
@@ -229,6 +240,7 @@ def test_one_that_cannot_be_installed_says_why_and_is_tried_again(tmp_path: Path
     assert not (tmp_path / "env/.benchkeeper").exists()
 
 
+@pytest.mark.usefixtures("path_without_uv")
 def test_one_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python is there, but nobody knows what else is."""
     half = fake_environment(tmp_path / "env", f"echo half made >>{tmp_path}/ran")
@@ -241,6 +253,20 @@ def test_one_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pyte
     assert ensure_jupyter(lambda _text: None, folder=tmp_path / "env") == half
     assert (tmp_path / "ran").read_text() == "whole\n"
     assert not (tmp_path / "env/.unfinished").exists()
+
+
+@pytest.mark.parametrize(("answer", "pip_runs"), [(0, False), (2, True)])
+def test_uv_installs_it_if_it_is_there_and_pip_if_uv_cannot(
+    tmp_path: Path, path_without_uv: Path, answer: int, pip_runs: bool
+) -> None:
+    python = fake_environment(tmp_path / "env", f'echo "$@" >>{tmp_path}/pip')
+    uv = path_without_uv / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/uv\nexit {answer}\n')
+    uv.chmod(0o755)
+    assert ensure_jupyter(lambda _text: None, folder=tmp_path / "env") == python
+    assert (tmp_path / "uv").read_text().split()[-4:] == ["--python", str(python), "-r", str(REQUIREMENTS)]
+    assert (tmp_path / "pip").exists() is pip_runs
+    assert (tmp_path / "env/.benchkeeper").exists()
 
 
 def test_jupyterlab_itself_is_pinned() -> None:
