@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _KEPT = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A call: its time (virtual, RFC 3339), service and method (`storage`, `objects.insert`), resource, caller and status.
 
     `permission` is the permission that the call needs; several are separated by commas
@@ -26,9 +24,6 @@ class Entry:
     status: int
     mutates: bool
     permission: str
-
-
-_FIELDS = tuple(Entry.__slots__)  # all are text and numbers, so nothing has to be copied deeply
 
 
 class Journal:
@@ -54,9 +49,7 @@ class Journal:
     def listing(self, *, mutating_only: bool) -> list[dict[str, Any]]:
         """Return the kept rows in order, all of them or only the mutating ones."""
         with self._lock:
-            return [
-                {name: getattr(e, name) for name in _FIELDS} for e in self._entries if e.mutates or not mutating_only
-            ]
+            return [entry._asdict() for entry in self._entries if entry.mutates or not mutating_only]
 
     @property
     def count(self) -> int:

@@ -199,7 +199,7 @@ def principal_of(request: Request) -> str:
     Any other token gives `bearer`, a request without a token `anonymous`. The token `as:EMAIL` gives a `Judged` caller, whose
     calls are checked by that account's permissions.
     """
-    return principal_of_header(request.headers.get("Authorization", ""))
+    return principal_of_header(request.environ.get("HTTP_AUTHORIZATION", ""))
 
 
 def principal_of_header(header: str) -> str:

@@ -35,14 +35,14 @@ def refuse_page(request: Request, names: Collection[str]) -> None:
                 f"The embedded cloud does not serve the host {host[:100]!r}. Valid: 127.0.0.1, localhost, [::1] and what"
                 " --allow-host names. If a container or another machine calls it by this name, start it with --allow-host NAME.",
             )
-    origin = request.headers.get("Origin")
+    origin = request.environ.get("HTTP_ORIGIN")
     if origin is not None and origin != f"http://{request.headers.get('Host', '')}":
         raise ApiError(
             "PERMISSION_DENIED",
             f"A web page of the origin {origin[:100]!r} may not call the embedded cloud. Valid: no Origin header, or the"
             " embedded cloud's own address. Call it from a program or a terminal.",
         )
-    site = request.headers.get("Sec-Fetch-Site")
+    site = request.environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None and site not in _OWN_SITE:
         raise ApiError(
             "PERMISSION_DENIED",
@@ -70,7 +70,7 @@ def _hosts(request: Request) -> list[str]:
     """Return the hosts that the request names: in `Host`, and in an absolute URL (RFC 9112, 3.2.2). A browser sends at least one."""
     target = str(request.environ.get("RAW_URI", ""))
     absolute = [urlsplit(target).netloc] if target.startswith(("http://", "https://")) else []
-    host = request.headers.get("Host")
+    host = request.environ.get("HTTP_HOST")
     return [*absolute, *([host] if host is not None else [])]
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,7 @@ class Bench:
         finally:
             if journal.count > before:
                 made = list(journal._entries)[before - journal.count :]
-                self.foreign += [asdict(entry) for entry in made if entry.mutates]
+                self.foreign += [entry._asdict() for entry in made if entry.mutates]
 
     @property
     def now(self) -> datetime:

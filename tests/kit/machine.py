@@ -24,6 +24,7 @@ from kit.hostile_machine import HostileRules
 from kit.inprocess import Bench, OneAfterAnother, impatient, make_bench
 from kit.ledger import Ledger
 from kit.life import RETENTION, SNAPSHOT_RETENTION, settings_with
+from kit.minutes import minute
 from kit.oracle import TEMPLATES, Sent, instances, is_paused, template_names, wanted_profile
 from kit.reading import news_of, read
 from kit.spark_machine import SPARK_PROFILES, USERS, SparkRules, parse_email
@@ -575,8 +576,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
         for round_number in range(12):
             self.bench.advance(seconds=self.longest_wait().total_seconds())
             for _ in range(16):
-                self.bench.advance(minutes=1)
-                sweep("due", self.bench.deps)
+                minute(self.bench)
                 self.data_is_kept()
                 self.never_two()
             self.bench.advance(minutes=35)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from kit.minutes import minute
 from kit.oracle import wanted_profile
 from kit.spark import cloud_clusters
 from shared.domain.things import identity
@@ -18,7 +19,6 @@ from shared.domain.things.errors import BenchkeeperError
 from shared.domain.things.identity import account_email, account_id_for, user_key_for
 from shared.engine.news.requests import drop_cluster, want_cluster
 from shared.engine.reconcile.reconciler import preview, reconcile
-from shared.engine.sweeps.sweeps import sweep
 
 if TYPE_CHECKING:
     from kit.inprocess import Bench
@@ -211,6 +211,5 @@ class SparkRules:
 
     def _minutes(self, count: int) -> None:
         for _ in range(count):
-            self.bench.advance(minutes=1)
-            sweep("due", self.bench.deps)
+            minute(self.bench)
             self.clusters_are_as_they_must_be()

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from shared.cloud.http.clients import Clients
 from shared.cloud.http.objects import Listed
 from shared.cloud.storage.record_rows import AUDIT, from_texts, to_texts
@@ -166,7 +168,7 @@ class StorageRecords:
         """Write the object if it is still at that generation (0: missing), and return the new generation. Raise `ConflictError` otherwise."""
         written = self._clients.bucket().write(
             _name(user_key),
-            json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(),
+            msgspec.json.encode(content),
             what=f"write record {user_key}",
             metadata=metadata,
             expected=generation,
