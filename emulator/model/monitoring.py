@@ -285,8 +285,20 @@ class MonitoringModel:
         if not minutes:
             return []
         machine = series.machine.during(minutes[0][0] - MINUTE, minutes[-1][0])
-        values = ((minute, value_of(machine, minute, vcpus, code)) for minute, vcpus in minutes)
-        raw = [(minute, known) for minute, value in values if (known := zero if value is None else value) is not None]
+        raw = []
+        # Without scripts and measurements all minutes of a machine size are alike: one is computed.
+        alike: dict[int, float | None] | None = None if machine.scripts or machine.measured else {}
+        for minute, vcpus in minutes:
+            if alike is None:
+                value = value_of(machine, minute, vcpus, code)
+            elif vcpus in alike:
+                value = alike[vcpus]
+            else:
+                value = alike[vcpus] = value_of(machine, minute, vcpus, code)
+            if value is None:
+                value = zero
+            if value is not None:
+                raw.append((minute, value))
         if query.aligner == "ALIGN_NONE":
             return raw
         return [
