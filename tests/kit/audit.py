@@ -40,7 +40,7 @@ def objects(bench: Bench, prefix: str = "audit/") -> dict[str, bytes]:
 def faults(bench: Bench) -> list[str]:
     """All that is wrong with the audit of a world at rest: chains, manifests, changes without entries, entries without changes."""
     rows = list(bench.deps.records.rows())
-    records = [stored.record for row in rows if (stored := bench.deps.records.load(row.user_key)) is not None]
+    records = [stored.record for row in rows if (stored := bench.stored(row.user_key)) is not None]
     keys = {record.status.audit.alias: str(record.user_key) for record in records}
     days = {date.fromisoformat(name.split("/")[1]) for name in objects(bench)}
     keys |= {alias_of_cuts(row.user_key, day): str(row.user_key) for row in rows for day in days}

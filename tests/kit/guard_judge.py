@@ -17,6 +17,7 @@ from shared.domain.plan.guard_settings import DAY, HOUR, GuardSettings
 from shared.domain.record.record import Presence, UserRecord
 from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class GuardJudge:
     sources: Sequence[str] = ("hr", "directory")
     seen_within: timedelta = timedelta(minutes=40)
     looks_at_instances: bool = True
+    stored: Callable[[UserKey], Stored | None] | None = None  # reads a record; without it, `deps` does
     clicks: list[Click] = field(default_factory=list)
     gone: set[UserKey] = field(default_factory=set)
+
+    def load(self, key: UserKey) -> Stored | None:
+        return (self.stored or self.deps().records.load)(key)
 
     def is_approved(self, key: UserKey, now: datetime) -> bool:
         """Return True if the person is on a list that enough people approved of lately."""
@@ -73,7 +78,7 @@ class GuardJudge:
         slots = [slot for source in self.sources for slot in deps.guard.slots(source)]
         holders = {slot.holder for slot in slots if now - slot.at < HOUR + self.seen_within}
         for key, states in self.people.items():
-            stored = deps.records.load(key)
+            stored = self.load(key)
             if stored is None:
                 continue
             record, was_gone = stored.record, key in self.gone
@@ -103,7 +108,7 @@ class GuardJudge:
     def rejected_stay(self, news_at: Mapping[UserKey, datetime], now: datetime) -> None:
         """Whoever was on a rejected list when it was taken up, and of whom nothing was said since, is not without access."""
         for key in self.people:
-            stored = self.deps().records.load(key)
+            stored = self.load(key)
             if stored is None or not stored.record.status.guard.kept_in:
                 continue
             newest = max(kept.at for kept in stored.record.status.guard.kept_in)

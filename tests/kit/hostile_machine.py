@@ -227,7 +227,7 @@ class HostileRules:
     def facts_are_allowed(self) -> None:
         """No fact stands that its source may not state."""
         for row in self.bench.deps.records.rows():
-            stored = self.bench.deps.records.load(row.user_key)
+            stored = self.bench.stored(row.user_key)
             for name, timeline in stored.record.facts.timelines.items() if stored is not None else ():
                 for statement in timeline:
                     right = RIGHTS[name.partition(":")[0]]

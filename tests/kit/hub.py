@@ -203,7 +203,7 @@ class Hub:
         return Life(self.bench, email)
 
     def record(self, email: UserEmail = ANA) -> UserRecord:
-        stored = self.bench.deps.records.load(user_key_for(email))
+        stored = self.bench.stored(user_key_for(email))
         assert stored is not None
         return stored.record
 

@@ -26,7 +26,9 @@ from emulator.faults import Fault
 from kit.skipped_time import impatient
 from shared.cloud.http.clients import Clients, CloudConfig
 from shared.cloud.http.transport import Answer
+from shared.domain.things.identity import UserKey
 from shared.engine.ports.deps import Deps
+from shared.engine.ports.records import Stored
 from shared.settings import Settings, load_settings
 from shared.wiring import patience_s, wire
 
@@ -174,6 +176,21 @@ class Bench:
     log: ListLog
     adapter: WsgiAdapter
     foreign: list[dict[str, Any]] = field(default_factory=list)  # changes by other hands, as the journal has them
+    known: dict[UserKey, tuple[Any, Stored]] = field(
+        default_factory=dict
+    )  # records as last read, with the object of each
+
+    def stored(self, key: UserKey) -> Stored | None:
+        """A person's record as the product reads it: read once for each object that is written, however often a test looks."""
+        live = self.cloud.storage.buckets.get(self.settings.bucket).live.get(f"records/{key}.json")
+        written, stored = self.known.get(key, (None, None))
+        if live is None or written is not live:
+            stored = self.deps.records.load(key)
+            if (
+                live is not None and stored is not None and stored.record.user_key == key
+            ):  # no pointer to another record
+                self.known[key] = live, stored
+        return stored
 
     @contextlib.contextmanager
     def other_hands(self) -> Iterator[None]:

@@ -27,7 +27,7 @@ class Ledger:
             each.state == "ACTIVE" and each.short.startswith(first) for each in instances(self.bench.cloud).values()
         ):
             return False
-        stored = self.bench.deps.records.load(user_key_for(user))
+        stored = self.bench.stored(user_key_for(user))
         ready = stored.record.status.condition(ConditionType.NOTEBOOK_READY) if stored is not None else None
         if stored is None or ready is None or ready.status is not ConditionStatus.TRUE:
             return False

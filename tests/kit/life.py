@@ -77,7 +77,7 @@ class Life:
 
     @property
     def record(self) -> UserRecord:
-        stored = self.bench.deps.records.load(self.key)
+        stored = self.bench.stored(self.key)
         assert stored is not None
         return stored.record
 

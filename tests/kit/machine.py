@@ -436,7 +436,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
                 body = {"policy": {"bindings": [binding]}}
                 self.bench.clients.json("iam").call("POST", f"{path}:setIamPolicy", body=body)
             else:
-                stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
+                stored = self.bench.stored(user_key_for(parse_email(user)))
                 for name in [s.name for s in stored.record.status.data.snapshots] if stored is not None else []:
                     self.bench.clients.json("compute").call(
                         "DELETE", f"/compute/v1/projects/{project}/global/snapshots/{name}"
@@ -611,7 +611,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
 
     def longest_wait(self) -> timedelta:
         """Return how long it takes until what was refused as wrong, or in unknown words, is tried again; zero for less than an hour."""
-        found = [self.bench.deps.records.load(user_key_for(parse_email(user))) for user in self.users]
+        found = [self.bench.stored(user_key_for(parse_email(user))) for user in self.users]
         moments = [each.record.status.notebook.not_before for each in found if each is not None]
         waits = [moment - self.bench.now for moment in moments if moment is not None]
         return max((wait for wait in waits if wait > timedelta(hours=1)), default=timedelta(0))
@@ -631,7 +631,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
 
     def without_kept(self, user: str, mine: list[Any]) -> list[Any]:
         """Without the former instance that a hold keeps, or that may hold what somebody else wrote on it."""
-        stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
+        stored = self.bench.stored(user_key_for(parse_email(user)))
         former = stored.record.status.notebook.former if stored is not None else None
         if former is None or not (user in self.on_hold or former.touched):
             return mine
@@ -666,7 +666,7 @@ class WorldMachine(HostileRules, SparkRules, RuleBasedStateMachine):
                 assert mine[0].state in fine, f"{user}'s instance is {mine[0].state}"
                 assert names == TEMPLATES[profile], f"{user} ({profile}) has templates {names}"
                 address = self.address(user)
-                record = self.bench.deps.records.load(user_key_for(parse_email(address)))
+                record = self.bench.stored(user_key_for(parse_email(address)))
                 assert record is not None
                 if profile == "engineer" and not record.record.status.notebook.refused:
                     assert mine[0].owner == address, f"{user} is {address} now"

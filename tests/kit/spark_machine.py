@@ -172,7 +172,7 @@ class SparkRules:
         """When quiet: who wants none has none; and whoever wants one and may have it gets it, whatever was before."""
         now = self.bench.now
         for user, profile in entitled.items():
-            stored = self.bench.deps.records.load(user_key_for(parse_email(user)))
+            stored = self.bench.stored(user_key_for(parse_email(user)))
             wishes = {w.template for w in stored.record.spec.clusters} if stored is not None else set()
             states = {c.body["labels"]["benchkeeper-template"]: c.state(now) for c in self.clusters_of(user)}
             if user not in self.on_hold:

@@ -68,6 +68,7 @@ class GuardMachine(RuleBasedStateMachine):
         self.judge = GuardJudge(
             deps=lambda: self.hub.bench.deps,
             guard=GUARD,
+            stored=self.hub.bench.stored,
             people={person.key: lambda person=person: set(person.states().values()) for person in self.people},
         )
         self.lists: list[Batch] = []
