@@ -121,7 +121,7 @@ def list_clusters(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def start_cluster(app: App, user: str, template: str, output: str) -> None:
-    """Start USER's Spark cluster from TEMPLATE, or reuse the one that is running."""
+    """Start USER's Spark cluster from TEMPLATE; a running cluster is reused."""
     _ask_spark(app, user, output, lambda key, deps: wishes.want_cluster(key, template, deps, by=_BY))
 
 

@@ -42,7 +42,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @pass_app
 @guarded
 def hold(app: App, user: str, reason: str, output: str) -> None:
-    """Keep USER's data until it is released (legal hold): no deletion, whatever the retention says.
+    """Keep USER's data until the hold is released (legal hold): no deletion, whatever the retention says.
 
     Access is not affected. A second hold replaces the reason.
     """

@@ -35,10 +35,10 @@ _REASONS = (
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
 )
 _ADVICE = {
-    Reason.INVALID_MESSAGE: "The sender must correct it and send it again. A replay only helps after an upgrade that can read it.",
+    Reason.INVALID_MESSAGE: "The sender must correct the message and send it again. A replay only helps after an upgrade that can read the message.",
     Reason.UNSUPPORTED_MESSAGE: "State its content by hand: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper messages replay {id}",
-    Reason.NOT_ALLOWED: "Its source may not state that. If it should be allowed to, change config/sources.yaml and deploy, then: "
+    Reason.NOT_ALLOWED: "The source of this message may not state such facts. To allow it, change config/sources.yaml and deploy, then: "
     "benchkeeper messages replay {id}",
     Reason.LEAVER_NOT_UNDERSTOOD: "A leaver may still have access. Find out who has left, then: benchkeeper publish leaver USER",
     Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",

@@ -24,7 +24,7 @@ class Progress:
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
-        """Return the counter. Its time began when it was created."""
+        """Return the counter itself. The time is measured from its creation."""
         return self
 
     def __exit__(

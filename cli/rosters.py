@@ -121,7 +121,7 @@ def drop(app: App, file: Path, *, output: str) -> None:
     if output == "json":
         print_json({"file": str(file), "people": len(reading.people), "name": name})
         return
-    say(f"{len(reading.people):,} people. It is read within the hour; at once: benchkeeper sweep roster")
+    say(f"{len(reading.people):,} people. The file is read within the hour. To read it now: benchkeeper sweep roster")
 
 
 @roster.command()
@@ -134,7 +134,7 @@ def drop(app: App, file: Path, *, output: str) -> None:
 @pass_app
 @guarded
 def allow(app: App, kind: RosterKind, *, people: int, by: str, output: str) -> None:
-    """Accept a roster of that size, although it shrank or many people are missing from it.
+    """Accept a roster with about the number of people in --people, although it shrank or many people are missing from it.
 
     The guard still judges each cut.
     """

@@ -90,7 +90,10 @@ class FunctionProcess:
             }
 
     def start(self) -> None:
-        """Start the process and return when it accepts connections. Raises FAILED_PRECONDITION if it ends before."""
+        """Start the process and return when it accepts connections.
+
+        Raise FAILED_PRECONDITION if the process ends before that, or does not listen within a minute.
+        """
         self._spawn()
         if not self._wait_until_listening():
             self.stop()
@@ -100,7 +103,7 @@ class FunctionProcess:
         self._keeper.start()
 
     def stop(self) -> None:
-        """Stop the process group: SIGTERM, ten seconds, SIGKILL. Returns when it has ended; safe to call twice."""
+        """Stop the process group: SIGTERM, ten seconds, SIGKILL. Return when the process has ended; safe to call twice."""
         self._stopping.set()
         with self._lock:
             self._state = "stopped"

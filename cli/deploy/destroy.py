@@ -53,7 +53,9 @@ def _environments(target: Target) -> Iterator[Step]:
     ours = [each for each in listed if _is_ours(each)]
     running = sum(each.get("state") in {"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"} for each in ours)
     if ours:
-        because = f"{len(ours)} stay as they are, {running} of them running. Idle ones will no longer be stopped"
+        because = (
+            f"{len(ours)} stay as they are, {running} of them running. Idle environments will no longer be stopped"
+        )
         yield _kept("environments people's", because)
 
 

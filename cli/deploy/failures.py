@@ -1,6 +1,7 @@
 """The failures of gcloud, each as one line of cause and one line of remedy.
 
-What gcloud prints is read here. The answers of the APIs that the product itself calls are read by `shared.cloud.http.words`.
+This module reads gcloud's output. `shared.cloud.http.words` reads the answers of the APIs that the product itself
+calls.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 
 class DeployError(Exception):
-    """An error that a person must act on. `cause` and `remedy` are a line each; `said` is gcloud's own text, for the log."""
+    """An error that needs action by the deploying user. `cause` and `remedy` are a line each; `said` is gcloud's own text, for the log."""
 
     def __init__(self, cause: str, remedy: str, *, said: str = "") -> None:
         super().__init__(f"{cause} {remedy}".strip())
@@ -140,7 +141,7 @@ _KNOWN = (
     _known(
         r"ALREADY_EXISTS|already exists|you already own it|HTTPError 409.{0,200}(exist|duplicate)",
         "It exists already: it was created after the plan was made.",
-        "Run this again, which compares it.",
+        "Run this again, which compares the resource.",
         ThereAlreadyError,
     ),
     _known(
@@ -169,7 +170,10 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 
 
 def failure(said: str, *, project: str, what: str) -> DeployError:
-    """Return the error for gcloud's output; `what` describes the command. The cause of an unknown error is gcloud's first line."""
+    """Return the error for gcloud's output; `what` describes the command.
+
+    The cause of an unknown error is gcloud's first line that begins with ERROR, or else its last line.
+    """
     for known in _KNOWN:
         if known.pattern.search(said):
             words = {

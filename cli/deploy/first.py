@@ -38,7 +38,7 @@ people:
 
 
 def domains_of_groups(config_dir: Path) -> tuple[str, ...]:
-    """Return the domains of the groups that profiles.yaml assigns; `example.com` if they cannot be read."""
+    """Return the domains of the groups that profiles.yaml assigns; `example.com` if the file is invalid or names no groups."""
     try:
         data, _ = load_yaml((config_dir / "profiles.yaml").read_text(encoding="utf-8"))
         groups = [str(each["group"]) for each in data["assignments"]]

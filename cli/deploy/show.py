@@ -46,7 +46,7 @@ class Screen:
             self.say(f"    | {line}", style="dim")
 
     def working(self, text: str) -> Status:
-        """Return a spinner for a terminal; in a log the line is printed once."""
+        """Return a spinner with the text. If the output is not a terminal, print the text once."""
         if not self._out.is_terminal:
             self.say(f"{text} …", style="dim")
         return self._out.status(f"{text} …")

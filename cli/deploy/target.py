@@ -1,4 +1,4 @@
-"""The target of a deployment: the project, the names in it, and reads that are repeated until they succeed."""
+"""The target of a deployment: the project, the names in it, and reads that are retried."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class _Kept:
 class Target(Struct, frozen=True, kw_only=True):
     """A project and its wanted state.
 
-    `off` are the services that are still to be turned on; their resources are not read, because the services cannot answer.
-    With `patient` (this run turned services on), a read is repeated until the new services answer. `deployer` is the account
-    that deploys.
+    `off` are the services that are still to be turned on; their resources are not read, because the services cannot
+    answer. With `patient` (this run turned services on), a read is retried for two minutes until the new services
+    answer. `deployer` is the account that deploys.
     """
 
     deployment: Deployment

@@ -69,7 +69,10 @@ class MailSink:
         return f"http://{HOST}:{self._page.server_address[1]}/" if self._page is not None else ""
 
     def start(self) -> None:
-        """Open a free port for mails, and the page's port or, if that is in use, a free one. Raise `ImportError` without aiosmtpd."""
+        """Accept mails on a free port, and serve the page on its own port, or on a free port if that port is in use.
+
+        Raise `ImportError` without aiosmtpd.
+        """
         from aiosmtpd.controller import Controller  # noqa: PLC0415 - only the local system has a use for it
 
         with socket.socket() as free:
@@ -109,9 +112,12 @@ class _Page(BaseHTTPRequestHandler):
     sink: MailSink
 
     def do_GET(self) -> None:
-        """Answer the list or one mail; 421 for a name that is not this machine's, 404 for anything else."""
+        """Answer with the list or one mail; 421 for a host name other than this machine's, 404 for any other path."""
         if self.headers.get("Host", "").rpartition(":")[0] not in _NAMES:
-            self._answer(421, "<p>This page is for this machine.</p>")
+            self._answer(
+                421,
+                "<p>This page is only for the user of this machine. Open it by the address that Benchkeeper printed.</p>",
+            )
             return
         mails, name = list(self.sink.mails), self.path.strip("/")
         if not name:

@@ -134,11 +134,11 @@ def run(asked: Asked) -> int:
 
 
 def _stop_on_signals() -> threading.Event:
-    """Return an event that a signal sets, through a thread of its own.
+    """Return an event that is set on SIGINT, SIGTERM or SIGHUP, by a thread.
 
-    A handler that set the event itself could wait for ever: if it ran while the main thread is inside `Event.wait`, the event's
-    lock would already be held, and it is not reentrant. `SimpleQueue.put` may be called in a handler (library reference,
-    queue).
+    A handler that set the event itself could wait for ever: if the handler ran while the main thread is inside
+    `Event.wait`, the event's lock would already be held, and the lock is not reentrant. `SimpleQueue.put` may be called
+    in a handler (library reference, queue).
     """
     stop = threading.Event()
     came: SimpleQueue[int] = SimpleQueue()

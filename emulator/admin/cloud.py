@@ -191,7 +191,7 @@ class Secrets:
 class AdminServices:
     """The administrative services; the package's docstring is their manual.
 
-    The caller starts `embedded`, and stops it after this one.
+    The caller starts `embedded` before these services, and stops it after them.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class AdminServices:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop serving; safe to call twice."""
+        """Stop serving, and delete the unpacked archives; safe to call twice."""
         if self._server is not None:
             self._server.stop()
             self._server = None

@@ -1,6 +1,6 @@
-"""The sign-in sessions: sealed cookies, one-time tickets for other hosts, and form tokens. They live as long as the process.
+"""The sign-in sessions: sealed cookies, one-time tickets for other hosts, and form tokens.
 
-All times are real. Nothing is stored on disk: after a restart all users sign in again.
+Nothing is stored on disk: after a restart all users sign in again. All times are real.
 """
 
 from __future__ import annotations
@@ -94,5 +94,5 @@ class Sessions:
 
 
 def same(given: str, right: str) -> bool:
-    """Return True if both are equal, compared in constant time."""
+    """Return True if both texts are equal, compared in constant time."""
     return hmac.compare_digest(given.encode(), right.encode())

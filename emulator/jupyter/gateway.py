@@ -1,7 +1,7 @@
 """The gateway to the JupyterLabs: one host name for each environment, all on one loopback port. Only the owner may pass.
 
-It takes the place of the Notebooks proxy and of Component Gateway. A user arrives with a one-time ticket from the sign-in of
-Identity-Aware Proxy, and is then known by a cookie of that host alone. The server behind it trusts the gateway. So the
+It takes the place of the Notebooks proxy and of Component Gateway. A user arrives with a one-time ticket from the
+sign-in of Identity-Aware Proxy, and is then known by a cookie of that host alone. JupyterLab trusts the gateway. So the
 gateway also checks that WebSockets, and requests that change something, come from the environment's own pages.
 """
 
@@ -35,8 +35,8 @@ _SWITCHED = 101  # the status of a WebSocket that opens
 class Gateway:
     """The gateway to the JupyterLabs of an embedded cloud, between `start` and `stop`. Without `open_at`, no JupyterLab runs.
 
-    After `open_at`, the APIs report the URLs of this gateway instead of Google's. A request for a page of a starting JupyterLab
-    waits for it, at most `patience_s` real seconds.
+    After `open_at`, the APIs report the URLs of this gateway instead of Google's. A request for a page of a JupyterLab
+    that is starting waits until it answers, at most `patience_s` real seconds.
     """
 
     def __init__(self, services: Services, front: IapFront) -> None:
@@ -120,7 +120,7 @@ class Gateway:
         if session.email not in place.owners:
             return self._not_yours(request)
         if not self._from_own_page(request):
-            return _plain(403, "A page of another site may not do this.")
+            return _plain(403, "Refused: the request was made by a page of another site.")
         return self._open(request, place)
 
     @property
@@ -201,7 +201,9 @@ class Gateway:
     def _not_up(self, request: Request, place: Place) -> Response:
         again = self._address(request) if _is_visit(request) else ""
         if place.runs and self.labs.is_full and not self.labs.holds(place.host):
-            text = "This machine runs as many JupyterLabs as it may. Stop another environment first."
+            text = (
+                "This machine already runs the largest allowed number of JupyterLabs. Stop another environment first."
+            )
             return self._notice("No room for JupyterLab", text, status=503)
         if place.runs:
             return self._notice("JupyterLab is starting", "It takes some seconds.", status=503, again=again)

@@ -142,7 +142,7 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Return the environment variables of the process: of our own, only those that every program needs.
+        """Return the environment variables of the process: Jupyter's, and the few of ours that every program needs.
 
         The process runs users' code, which must not see our other variables.
         """
@@ -171,7 +171,10 @@ class Lab:
         return "busy" if "busy" in states else "idle" if states else "none"
 
     def listing(self, what: str) -> list[dict[str, Any]] | None:
-        """Return the kernels or terminals that JupyterLab lists; None if it does not answer. The call does not change `last_activity`."""
+        """Return the JSON objects of the `kernels` or `terminals` (`what`); None if JupyterLab does not answer.
+
+        The call does not change `last_activity`.
+        """
         raw = self._ask(f"api/{what}?no_track_activity=1")
         try:
             found = json.loads(raw) if raw is not None else None

@@ -18,7 +18,7 @@ _CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
 def buckets(target: Target) -> Iterator[Step]:
-    """Yield a step for each bucket, preceded by one for the key that encrypts them."""
+    """Yield a step for each bucket, preceded by a step for the encryption key if a key is configured."""
     yield from _key(target)
     for name, wanted in target.deployment.buckets.items():
         yield _bucket(target, name, wanted)

@@ -42,7 +42,7 @@ def topics(target: Target) -> Iterator[Step]:
 
 
 def subscriptions(target: Target) -> Iterator[Step]:
-    """Yield a step for each subscription that is read by hand."""
+    """Yield a step for each subscription that belongs to no function."""
     listed = target.read(_PUBSUB, "pubsub", "subscriptions", "list", otherwise=[])
     seen = {_last(each["name"]): each for each in listed}
     for name, wanted in target.deployment.subscriptions.items():

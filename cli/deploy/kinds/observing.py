@@ -237,7 +237,7 @@ def channels(target: Target) -> Iterator[Step]:
     for address in sorted(seen.keys() - set(wanted)):
         forget = Call("monitoring", "DELETE", f"v3/{seen[address]}")
         key = f"former-channel {address}"
-        yield Step(key=key, mark=Mark.DELETE, because="named no longer", work=[forget], needs=("alert",))
+        yield Step(key=key, mark=Mark.DELETE, because="no longer configured", work=[forget], needs=("alert",))
 
 
 def _addresses(target: Target) -> dict[str, str]:
