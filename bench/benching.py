@@ -97,7 +97,7 @@ def free_port() -> int:
 
 
 def compiled_environment(**more: str) -> dict[str, str]:
-    """Return our environment variables and `more`, without the variable that forbids compiled modules, as in an installation."""
+    """Return the environment variables of this process and `more`, without the variable that forbids compiled modules, as in an installation."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, **more}
 

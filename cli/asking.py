@@ -106,7 +106,7 @@ def spark_group() -> None:
 @pass_app
 @guarded
 def list_clusters(app: App, user: str, output: str) -> None:
-    """List the Spark environments of USER's profile with their states."""
+    """List the Spark environments of USER and of USER's profile, with their states."""
     stored = app.deps.records.load(user_key(app, user))
     if stored is None:
         say_unknown(app, user)

@@ -100,7 +100,7 @@ def _as_json(fault: ConfigFault) -> dict[str, Any]:
 
 
 def _say_impact(settings: Settings, app: App) -> None:
-    """Print the number of changes that the files would make once in force. Print nothing if they are in force already."""
+    """Print the number of changes that the files would make once in force. Print nothing if the files are in force already."""
     try:
         deps = App(env=app.env, _settings=settings).deps
         if deps.policy == deps.with_book(settings.policy()):
@@ -173,7 +173,7 @@ class _Names(Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """Return True if the instance id is the one computed from the address: no replacement has changed it."""
+        """Return True if the instance id was computed from the address, because no replacement has changed the id."""
         return self.instance_id == instance_id_for(self.email)
 
 

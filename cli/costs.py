@@ -60,7 +60,7 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 def costs(app: App, user: str | None, name: str | None, *, by: str, changes: bool, output: str) -> None:
     """Show what all people, or USER, cost in a month.
 
-    Amounts are the metered time multiplied by the configured prices. The page shows the bill beside them. The amounts of
+    Amounts are the metered time multiplied by the configured prices. The page also shows the bill. The amounts of
     all people are those of the last sweep, as on the page Costs; those of USER are computed now, as on the person's page.
     The table and JSON name the time of the amounts.
     """

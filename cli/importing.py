@@ -213,7 +213,7 @@ def _address(name: str) -> UserEmail | None:
 
 
 def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
-    """Return the draft of a master template as a mapping: `file` and `text`, the notes, and the faults by our own checks.
+    """Return the draft of a master template as a mapping: `file` and `text`, the notes, and the faults that the checks found.
 
     Its `outcome` is "" until the draft is written.
     """

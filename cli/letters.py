@@ -249,7 +249,7 @@ def _pretty(body: bytes) -> str:
 def replay_letters(
     app: App, /, ids: tuple[str, ...], *, every: bool, replay_as: str | None, dry_run: bool, output: str, **filters: Any
 ) -> None:
-    """Process messages again, as if they arrived now. Each keeps its id and time, so no effect happens twice.
+    """Process messages again, as if they arrived now. Each message keeps its id and time, so no effect happens twice.
 
     A message that can now be processed is marked as replayed; the others stay. Exit code 1 if a message still cannot be
     processed.

@@ -73,7 +73,7 @@ class Looked(Struct, frozen=True, kw_only=True):
         return bool(self.changes) and all(change.kind is ChangeKind.NOTHING_NEW for change in self.changes)
 
     def refused(self, *, is_joiner: bool) -> list[str]:
-        """Return the reasons why the message is not sent without `--new`; empty if there are none."""
+        """Return the reasons why the message is not sent without `--new`; empty if no reason exists."""
         lines = []
         if self.record is None and not is_joiner:
             hint = f" {did_you_mean(self.near)}" if self.near else ""

@@ -250,7 +250,7 @@ class PlainCommand(click.Command):
 class PlainGroup(PlainCommand, click.Group):
     """A group whose usage errors are plain text, and whose help shows whole sentences.
 
-    For a typing error, it suggests the nearest command.
+    For a mistyped command, the group suggests the nearest command.
     """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,4 +1,4 @@
-"""The progress of work that takes longer than a second. It goes to stderr, so that stdout stays usable for scripts."""
+"""The progress of work that takes longer than a second. The progress goes to stderr, so that scripts can read stdout."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _check_profile(app: App, event: LifecycleEvent) -> None:
 def _without_a_look(app: App, message: Draft, consent: Consent, output: str, why: NotLookedUp) -> None:
     """Send without a lookup if `--blind` is given, else refuse.
 
-    The option is for operators who may publish but not read the records, and for those who cannot wait for an outage to end.
+    The option is for operators who may publish but not read the records, and for operators who cannot wait until an outage ends.
     """
     said = f"The user could not be looked up: {why}"
     if not consent.blind:

@@ -99,7 +99,7 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
 
 
 def source_named(app: App, name: str) -> Source:
-    """Return the source of that name. Raises `UsageError` if there is none."""
+    """Return the source of that name. Raises `UsageError` for an unknown name."""
     sources = app.settings.sources
     if name not in sources:
         raise click.UsageError(f"there is no source '{name}'. The sources are: {', '.join(sources)}.")

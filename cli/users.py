@@ -35,7 +35,7 @@ _MOST_HOLDERS = 20
 
 
 def user_key(app: App, text: str) -> UserKey:
-    """Return the key of the record that `text` names. Raises `UsageError` if it is neither an address nor a user key.
+    """Return the key of the record that `text` names. Raises `UsageError` if `text` is neither an address nor a user key.
 
     An address that was given to a new account stands for its present holder, and a line on stderr names the former
     holder. An unknown address gives the key that its record would have.

@@ -1,7 +1,7 @@
 """The function host: it runs Python functions as real functions-framework processes and feeds them from Pub/Sub.
 
 Every function is a process group of its own (gunicorn's master and its worker). The group holds the read end of a pipe whose
-only write end is ours. When this process ends in any way, the pipe breaks and the group kills itself (on every POSIX system).
+only write end belongs to this process. When this process ends in any way, the pipe breaks and the group kills itself (on every POSIX system).
 """
 
 from __future__ import annotations

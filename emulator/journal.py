@@ -52,7 +52,7 @@ class Journal:
             self._count = 0
 
     def listing(self, *, mutating_only: bool) -> list[dict[str, Any]]:
-        """Return the kept rows in order, all of them or only the mutating ones."""
+        """Return the stored rows in order, all of them or only the mutating ones."""
         with self._lock:
             return [
                 {name: getattr(e, name) for name in _FIELDS} for e in self._entries if e.mutates or not mutating_only

@@ -65,7 +65,7 @@ Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 def shown(do: Do) -> str:
     """Return a command as a user would type it in a shell, or a REST call as text.
 
-    A file is shown as `FILE`, and commands that depend on earlier ones as a note.
+    A file is shown as `FILE`, and commands that depend on earlier commands as a note.
     """
     if callable(do):
         return "(the next commands depend on the result)"
@@ -180,7 +180,7 @@ class Gcloud:
             return self._token
 
     def _endpoint(self, service: str) -> str:
-        """Return the endpoint that gcloud itself would use: gcloud's `api_endpoint_overrides` apply to our REST calls too."""
+        """Return the endpoint that gcloud itself would use: gcloud's `api_endpoint_overrides` also apply to the REST calls of this module."""
         with self._lock:
             if service not in self._endpoints:
                 set_to = self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()

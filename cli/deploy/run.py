@@ -68,7 +68,7 @@ def carry_out(
 
 
 class _Crew:
-    """The state of a run: the steps that wait, those that run, and those that failed or are blocked, with the key of the failed step."""
+    """The state of a run: the waiting, running, failed and blocked steps, with the key of the failed step."""
 
     def __init__(
         self,

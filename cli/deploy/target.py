@@ -70,7 +70,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.deployment.settings.region
 
     def account(self, key: str) -> str:
-        """Return the e-mail address of one of our service accounts, by its short name."""
+        """Return the e-mail address of a service account of the deployment, by its short name."""
         return f"{self.deployment.accounts[key].id}@{self.project}.iam.gserviceaccount.com"
 
     def agent(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The mail sink of the local system: a mail server on loopback that keeps the latest mails in memory, and a page that shows them.
+"""The mail sink of the local system: a mail server on loopback that stores the latest mails in memory, and a page that shows them.
 
 Nothing leaves this machine. The page shows a mail as its reader would see it (in a frame without scripts) and as plain text.
 """
@@ -47,7 +47,7 @@ class Kept(Struct, frozen=True, kw_only=True):
         return found
 
     def part(self, kind: str) -> str:
-        """Return the text of the part `plain` or `html`, "" if there is none."""
+        """Return the text of the part `plain` or `html`; "" for a missing part."""
         found = self.message.get_body((kind,))
         return str(found.get_content()) if found is not None else ""
 
@@ -98,7 +98,7 @@ class MailSink:
             self._page = None
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Keep a mail, drop the oldest beyond the limit, and return the SMTP response."""
+        """Store a mail, remove the oldest mails beyond the limit, and return the SMTP response."""
         raw = envelope.original_content or b""
         with self._lock:
             self.mails.append(Kept(recipients=tuple(map(str, envelope.rcpt_tos)), raw=raw))

@@ -41,7 +41,7 @@ _WAY_OUT = "Name a folder that you may write to, or omit --data for a new tempor
 
 @contextmanager
 def data_folder(asked: Path | None) -> Iterator[Path]:
-    """Yield the folder, created if it is missing, and lock it against a second run.
+    """Yield the folder, created if missing, and lock the folder against a second run.
 
     Without `asked`, yield a new temporary folder that is removed at the end. Raises `LocalError` with the cause and a remedy.
     """

@@ -235,7 +235,7 @@ class LocalSystem:
         return self._process is not None and self._process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """Return the last lines of the embedded cloud's log; "" if it cannot be read."""
+        """Return the last lines of the embedded cloud's log; "" if the log cannot be read."""
         try:
             return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
         except OSError:

@@ -38,7 +38,7 @@ class Run:
     # ---- changes by deployed functions
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
-        """Store the service of a deployed function, and its trigger if there is one. Grants on the service are kept.
+        """Store the service of a deployed function, and its trigger if there is one. Grants on the service stay.
 
         Settings made at the service itself are lost, because Cloud Functions rewrites the service from the function.
         INFERRED: the proxy's annotation is lost, too. A deployment that handles the loss also works if the annotation

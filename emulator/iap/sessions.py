@@ -70,7 +70,7 @@ class Sessions:
             return session.ends > self._now() and session.ident not in self._ended
 
     def form_mark(self, nonce: str) -> str:
-        """Return the token that a form must send together with the cookie `nonce`, to prove that the form is ours."""
+        """Return the token that a form must send together with the cookie `nonce`, to prove that the form comes from this sign-in."""
         return self._digest("form", nonce)
 
     def ticket(self, session: Session, *, host: str) -> str:

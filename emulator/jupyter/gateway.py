@@ -73,7 +73,7 @@ class Gateway:
             )
 
     def start(self) -> None:
-        """Start to serve and to keep the JupyterLabs, if a port was bound."""
+        """Start to serve requests and to run the JupyterLabs, if a port was bound."""
         if self._server is not None:
             self.labs.start()
             self._server.start()

@@ -49,7 +49,7 @@ class Site:
 
 
 class Lab:
-    """A JupyterLab that is kept running. Only one thread at a time may call `step` and `stop`."""
+    """A JupyterLab that is restarted whenever it dies. Only one thread at a time may call `step` and `stop`."""
 
     def __init__(self, site: Site) -> None:
         self.state: State = "down"
@@ -142,9 +142,9 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Return the environment variables of the process: Jupyter's, and the few of ours that every program needs.
+        """Return the environment variables of the process: Jupyter's, and the few inherited variables that every program needs.
 
-        The process runs users' code, which must not see our other variables.
+        The process runs users' code, which must not see the other variables of the embedded cloud.
         """
         home, private = self._site.disk, self._site.private
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours

@@ -1,4 +1,4 @@
-"""The keeper of one JupyterLab for each running environment. It polls, because states follow from the virtual clock without events.
+"""The manager of the JupyterLabs: one for each running environment. It polls, because states follow from the virtual clock without events.
 
 The CPU time of a JupyterLab and everything below it is read from /proc: kernels, terminals, and processes that cells
 left behind. Without /proc (macOS), CPU use counts as zero. A machine with a reporter script gets the text that

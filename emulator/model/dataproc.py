@@ -107,7 +107,7 @@ class DataprocModel:
         }
 
     def load(self, state: Any) -> None:
-        """Restore the state from a result of `dump`. A state from before session templates existed has none."""
+        """Restore the state from a result of `dump`. An older state has no session templates."""
         self._serial = state["serial"]
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}

@@ -1,6 +1,6 @@
 """The entries of Cloud Logging: the output of the functions, in the shape of Cloud Run's log entries.
 
-The last 20,000 entries are kept in memory; `DIR/logs` has all output.
+The last 20,000 entries are stored in memory; `DIR/logs` has all output.
 """
 
 from __future__ import annotations

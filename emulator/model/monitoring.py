@@ -136,7 +136,7 @@ class MonitoringModel:
         self.counter = DEFAULT_COUNTER
 
     def dump(self) -> Any:
-        """Return lag and counter mode only: the notebooks model keeps the scripts, with the machines."""
+        """Return lag and counter mode only: the notebooks model stores the scripts, with the machines."""
         return {"lag": self.lag.total_seconds(), "counter": self.counter}
 
     def load(self, state: Any) -> None:

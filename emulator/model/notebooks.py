@@ -382,8 +382,7 @@ class NotebooksModel:
     ) -> dict[str, Any]:
         """Start the operation, and return its JSON. With a `problem`, the operation ends with that error.
 
-        With a scripted `operation_error`, the instance does not reach the states that it would have from the
-        operation's end on.
+        With a scripted `operation_error`, the instance does not reach the states planned from the operation's end on.
         """
         fault: Fault | None = self.world.faults.take(
             f"notebooks.{verb.endpoint}", instance.name, wanted="operation_error"

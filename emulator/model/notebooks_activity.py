@@ -106,7 +106,7 @@ class Machine:
         self.measured = {minute: held for minute, held in self.measured.items() if minute >= before}
 
     def up(self, at: datetime, *, vcpus: int) -> None:
-        """Note that the VM is ACTIVE since `at`, with `vcpus` vCPUs."""
+        """Note that the VM is ACTIVE from `at` on, with `vcpus` vCPUs."""
         if not self.spans or self.spans[-1].ended is not None:
             self.spans.append(Span(at, None, vcpus))
 

@@ -314,7 +314,7 @@ class _Stream:
 
 
 class _GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. IAMPolicy is a service of many APIs, so only calls on Pub/Sub resources are ours."""
+    """The lookup from a path to its handler. IAMPolicy is a service of many APIs, so only calls on Pub/Sub resources are handled here."""
 
     def __init__(self, runtime: PubSubRuntime) -> None:
         self._table: dict[str, Any] = {

@@ -121,7 +121,7 @@ def _let_in(target: Target, email: str) -> list[Call]:
 
 
 def readers(target: Target, dataset: Mapping[str, Any]) -> list[str]:
-    """Return the addresses of our accounts that may read the dataset."""
+    """Return the addresses of Benchkeeper's accounts that may read the dataset."""
     return [email for key in target.deployment.accounts if _reads(dataset, email := target.account(key))]
 
 

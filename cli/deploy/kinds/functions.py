@@ -157,7 +157,7 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
     """Return the variables with the deploying user and the time, for the function that proposes the files (ADR 19).
 
-    They change with each deployment, so they do not count as a difference. Other functions get none.
+    They change with each deployment, so they do not count as a difference. Other functions get no such variables.
     """
     if wanted.entry_point != _PROPOSES or not target.deployer:
         return {}

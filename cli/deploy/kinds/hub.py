@@ -60,7 +60,7 @@ def _is_on(service: Mapping[str, Any]) -> bool:
 
 
 def address(target: Target, name: str) -> str:
-    """Return the page's URL if it has no domain of its own: Cloud Run's deterministic URL."""
+    """Return the page's URL without a domain of its own: Cloud Run's deterministic URL."""
     return f"https://{name}-{target.number}.{target.region}.run.app"
 
 
@@ -132,14 +132,14 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
 
 
 def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
-    """Return the mapping of a domain in our region; None if the domain has no mapping there."""
+    """Return the mapping of a domain in the deployment's region; None if the domain has no mapping there."""
     where = f"--region={target.region}"
     listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
     return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)
 
 
 def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
-    """Return True if the domain mapping leads to our service."""
+    """Return True if the domain mapping leads to the hub page's service."""
     return bool(mapping.get("spec", {}).get("routeName") == name)
 
 

@@ -36,7 +36,7 @@ def topics(target: Target) -> Iterator[Step]:
         if found.get("messageRetentionDuration") != seconds(wanted.retention):
             why.append(f"retention {differs(seconds(wanted.retention), found.get('messageRetentionDuration'))}")
         if found.get("labels", {}).get(OURS) != BENCHKEEPER:
-            why.append("it lacks our label")
+            why.append("it lacks Benchkeeper's label")
         change = [("pubsub", "topics", "update", name, keeps, f"--update-labels={_LABEL}")]
         yield Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=change) if why else same(key)
 
@@ -84,7 +84,7 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
     if found.get("expirationPolicy", {"ttl": "2678400s"}).get("ttl"):
         why.append("it would expire if unused")
     if found.get("labels", {}).get(OURS) != BENCHKEEPER:
-        why.append("it lacks our label")
+        why.append("it lacks Benchkeeper's label")
     return why
 
 
