@@ -209,7 +209,7 @@ def _sink(app: App) -> tuple[State, str, str]:
     path = f"/v2/projects/{app.settings.project}/sinks/{_SINK}"
     if app.clients.json("logging").call_or_none("GET", path) is None:
         return State.FAILED, f"Sink {_SINK} is missing, so the end of an operation is noticed a minute later.", _DEPLOY
-    return State.OK, f"Sink {_SINK} is there.", ""
+    return State.OK, f"Sink {_SINK} exists.", ""
 
 
 def _quota(app: App) -> tuple[State, str, str]:

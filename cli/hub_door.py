@@ -68,7 +68,7 @@ class Door(Struct, frozen=True, kw_only=True):
         if answer.status_code in {301, 302, 303, 307, 401, 403}:
             raise HubError(
                 f"Identity-Aware Proxy did not let you in at {self.url} ({answer.status_code}). Decide in a browser at "
-                f"{self.url}/manage/changes, or see {_RUNBOOK}, for how scripts get in."
+                f"{self.url}/manage/changes, or see {_RUNBOOK}, for the access of scripts."
             )
         raise HubError(
             f"{self.url} answered {answer.status_code}, so it is not a hub page. Give the hub page's URL with --hub."

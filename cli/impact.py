@@ -38,7 +38,7 @@ _WORDS = {
     StepKind.DISK: "get another disk",
     StepKind.TEMPLATES: "get other Spark templates",
     StepKind.CLUSTERS_END: "lose Spark clusters that run",
-    StepKind.DATA_ROLES: "lose what a data group may read",
+    StepKind.DATA_ROLES: "lose access to the data of a group",
     StepKind.IDLE_SOONER: "are stopped sooner when idle",
     StepKind.DELETED_SOONER: "left, and lose the instance sooner",
     StepKind.DATA_DELETED_SOONER: "left, and lose saved files sooner",
@@ -198,7 +198,7 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
             leaving = count - room + 1
             members = "one member has left" if leaving == 1 else f"{leaving} members have left"
             then = f"No one loses a notebook. No one else gets one until {members}."
-        yield f"{group}: {count} have a notebook, {room} may. {then}"
+        yield f"{group}: notebooks: {count}; limit: {room}. {then}"
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:

@@ -215,7 +215,7 @@ def _print_letter(letter: DeadLetter, out: Terminal) -> None:
 
 
 def _size(letter: DeadLetter) -> str:
-    kept = f", of which {len(letter.body):,} were kept: it cannot be replayed" if letter.is_cut else ""
+    kept = f", of which {len(letter.body):,} are stored: the message cannot be replayed" if letter.is_cut else ""
     return f"{letter.size:,} bytes{kept}"
 
 

@@ -203,7 +203,9 @@ def _split(groups: tuple[str, ...]) -> list[str]:
 @publish.command()
 @click.option("--reason", default="", help="The reason, stored with the event.")
 @click.option(
-    "--urgent", is_flag=True, help="Do not wait even if many others leave; five such leaves an hour are allowed."
+    "--urgent",
+    is_flag=True,
+    help="Do not wait even if many others leave. guard.urgent limits the number of such leavers in an hour.",
 )
 @_number
 @_effective

@@ -21,7 +21,7 @@ from cli.local.ports import HOST
 if TYPE_CHECKING:
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
-_MOST = 500  # mails that are kept
+_MOST = 500  # mails that are stored
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 _NAMES = {HOST, "localhost"}
 _STYLE = (
@@ -103,7 +103,7 @@ class MailSink:
         with self._lock:
             self.mails.append(Kept(recipients=tuple(map(str, envelope.rcpt_tos)), raw=raw))
             del self.mails[:-_MOST]
-        return "250 kept on this machine"
+        return "250 stored on this machine"
 
 
 class _Page(BaseHTTPRequestHandler):

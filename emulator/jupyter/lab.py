@@ -202,7 +202,7 @@ class Lab:
 
     def _bury(self, code: int, now: float) -> None:
         """Plan the restart: the first restart at once, later restarts after growing pauses, until the process has run steadily."""
-        _log.warning("A JupyterLab ended with status %d and is restarted; its log is %s", code, self._site.log)
+        _log.warning("A JupyterLab ended with status %d and will be restarted; the log is %s", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()
         if now - self._begun > _STEADY_AFTER_S:

@@ -331,7 +331,7 @@ def test_a_topic(world, there, mark, because):
 @pytest.mark.parametrize(
     ("there", "mark", "because"),
     [
-        ([], Mark.CREATE, "keeps what reaches workbench-dead-letter 31 days"),
+        ([], Mark.CREATE, "stores the messages of workbench-dead-letter for 31 days"),
         ([KEPT], Mark.SAME, ""),
         ([KEPT | {"ackDeadlineSeconds": 10}], Mark.CHANGE, "ack deadline 10 -> 60s"),
         ([KEPT | {"messageRetentionDuration": "600s"}], Mark.CHANGE, "retention 600s -> 2678400s"),

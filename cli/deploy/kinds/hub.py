@@ -120,9 +120,7 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
         because = f"leads to {name}; the next plan says which DNS records to set"
         yield Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=(f"proxy {name}",))
     elif not leads_to(mapping, name):
-        because = (
-            f"it leads to {mapping.get('spec', {}).get('routeName')}, which is not ours: choose another hub_domain"
-        )
+        because = f"it leads to {mapping.get('spec', {}).get('routeName')}, which is not Benchkeeper's: choose another hub_domain"
         yield Step(key=key, mark=Mark.KEEP, because=because)
     elif _is_ready(mapping):
         yield same(key)
@@ -152,4 +150,4 @@ def _records(mapping: Mapping[str, Any], domain: str) -> str:
     """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas; a note if Google has not named them yet."""
     found = mapping.get("status", {}).get("resourceRecords", [])
     words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
-    return ", ".join(words) or "Google has not named them yet; run this again in a minute"
+    return ", ".join(words) or "Google has not named the records yet; run this again in a minute"

@@ -61,7 +61,7 @@ def subscriptions(target: Target) -> Iterator[Step]:
                 *words,
                 f"--labels={_LABEL}",
             )
-            because = f"keeps what reaches {wanted.topic} {_words(wanted.retention)}"
+            because = f"stores the messages of {wanted.topic} for {_words(wanted.retention)}"
             needs = (f"topic {wanted.topic}",)
             yield Step(key=key, mark=Mark.CREATE, because=because, work=[create], needs=needs)
             continue
