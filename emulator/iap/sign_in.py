@@ -62,7 +62,7 @@ class SignIn:
             path = str(request.environ["RAW_URI"])
             return redirect(f"/_sign_in?{urlencode({'continue': path if self._is_ours(path) else '/'})}", 302)
         if "text/html" in request.headers.get("Accept", ""):  # a form that was sent after signing out
-            text = "You are signed out, so nothing was changed. Sign in, and do it again on the page."
+            text = "You are signed out, so nothing was changed. Sign in, and repeat the action on the page."
             return notice_page("Sign in first", text, status=401, links=[("Sign in", "/_sign_in?continue=/")])
         return Response("Sign in first.\n", 401, content_type="text/plain; charset=utf-8")
 
@@ -138,7 +138,7 @@ class SignIn:
             or not self._same_origin(request)
         ):
             return _refused(
-                "The form was not sent by this page, or cookies are off. Open it again and repeat your choice."
+                "The form was not sent by this page, or cookies are off. Open the page again and repeat your choice."
             )
         typed = form.get("email", "").strip()
         back = self._back(form.get("continue", "/"))

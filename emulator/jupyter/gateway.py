@@ -195,7 +195,7 @@ class Gateway:
             ("Sign in as somebody else", f"{self._front.url}/_sign_out?{back}"),
             ("Go to the hub page", f"{self._front.url}/"),
         ]
-        text = "It belongs to somebody else, and only they can open it."
+        text = "This environment belongs to another person, and only that person can open the environment."
         return notice_page("This environment is not yours", text, status=403, links=links)
 
     def _not_up(self, request: Request, place: Place) -> Response:
@@ -206,13 +206,11 @@ class Gateway:
             )
             return self._notice("No room for JupyterLab", text, status=503)
         if place.runs:
-            return self._notice("JupyterLab is starting", "It takes some seconds.", status=503, again=again)
+            return self._notice("JupyterLab is starting", "The start takes some seconds.", status=503, again=again)
         if place.coming:
-            text = "It takes some minutes of the embedded cloud's time."
+            text = "The start takes some minutes of the embedded cloud's time."
             return self._notice("Your environment is starting", text, status=503, again=again)
-        text = (
-            f"Your environment does not run now (state {place.state}). Start it on the hub page; your files are kept."
-        )
+        text = f"Your environment does not run now (state {place.state}). Start the environment on the hub page; your files are kept."
         return self._notice("Your environment is stopped", text, status=503)
 
 
