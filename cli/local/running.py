@@ -136,9 +136,8 @@ def run(asked: Asked) -> int:
 def _stop_on_signals() -> threading.Event:
     """Return an event that is set on SIGINT, SIGTERM or SIGHUP, by a thread.
 
-    A handler that set the event itself could wait for ever: if the handler ran while the main thread is inside
-    `Event.wait`, the event's lock would already be held, and the lock is not reentrant. `SimpleQueue.put` may be called
-    in a handler (library reference, queue).
+    A handler must not set the event itself, because it could wait for ever: `Event.wait` in the main thread holds the
+    event's lock, and the lock is not reentrant. `SimpleQueue.put` may be called in a handler (library reference, queue).
     """
     stop = threading.Event()
     came: SimpleQueue[int] = SimpleQueue()

@@ -15,11 +15,11 @@ Identity-Aware Proxy), `.domains` (domain mappings; `.verified` are the caller's
 `.secrets`. The embedded cloud takes over the project id and number given here. With `organization="987..."` the project
 has that parent.
 
-**Calls.** Each call is looked up in gcloud's own generated clients (`catalog`): an unknown path is 404, an unknown
-field, parameter or enum value 400, a call that exists and is not modelled 405. Every call needs the token (401), and
-its API enabled (403 SERVICE_DISABLED; Service Usage, Resource Manager, Billing and Storage always answer). At first
-only `FIRST_APIS` are on. `admin.ground.propagation = n`: the first n grants to a new account, and the first n calls of
-a newly enabled API, are refused. `admin.ground.billing = False`: the project has no billing account.
+**Calls.** Each call is looked up in gcloud's own generated clients (`catalog`). An unknown path gives 404. An unknown
+field, parameter or enum value gives 400. A call that exists and is not modelled gives 405. Every call needs the token
+(else 401), and its API enabled (else 403 SERVICE_DISABLED; Service Usage, Resource Manager, Billing and Storage always
+answer). At first only `FIRST_APIS` are on. `admin.ground.propagation = n`: the first n grants to a new account, and the
+first n calls of a newly enabled API, are refused. `admin.ground.billing = False`: the project has no billing account.
 
 **Functions.** A deploy unpacks the archive (`admin.functions.archives[name]` has its file names, `.folders[name]` its
 folder) and runs it on the embedded cloud, with the function's variables and those of `function_environment`, which give

@@ -1,8 +1,8 @@
 """The calls that Google's APIs accept, read from gcloud's own generated clients: methods, parameters, and every field.
 
-The client modules are parsed, not imported, because they need the SDK's own Python. As the real front end does, 400 is
-returned for a call that no client can make, an unknown parameter or field, a text for a number, or a value that is not
-in an enum.
+The client modules are parsed, not imported, because they need the SDK's own Python. Like the real front end, the
+checks give 400 for a call that no client can make: an unknown parameter or field, a text for a number, or a value that
+is not in an enum.
 """
 
 from __future__ import annotations

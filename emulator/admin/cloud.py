@@ -1,9 +1,9 @@
 """The administrative APIs of Google around an embedded cloud, on a port of their own: the APIs that a deployment calls.
 
-The small APIs are here: the domain mappings of Cloud Run (`domains.cloudrun.com/v1`, as gcloud's beta commands use
-them), the access policies of Identity-Aware Proxy for each Cloud Run service (the proxy is switched on at the service
-itself, `run`), and Secret Manager: secrets, their policies and the listing of versions, from the embedded cloud's
-model.
+This module also has three small APIs. Cloud Run's domain mappings (`domains.cloudrun.com/v1`) are those that gcloud's
+beta commands use. Identity-Aware Proxy has an access policy for each Cloud Run service; the proxy is switched on at the
+service itself (`run`). Secret Manager serves secrets, their policies and the listing of versions, from the embedded
+cloud's model.
 """
 
 from __future__ import annotations
