@@ -21,7 +21,7 @@ usage: ./deploy.sh local   [--port PORT] [--hub-port PORT] [--with-jupyter]
   destroy  remove what gcp made; the buckets, the environments and their data
            stay
   sbom     write the list of components to dist/: CycloneDX, licences, and known
-           vulnerabilities, if the service that knows them answers
+           vulnerabilities, if the vulnerability service can be reached
 
 local
   --port PORT          the embedded cloud's port on 127.0.0.1 (default 8900)
@@ -39,14 +39,15 @@ local
                        (default: a new temporary folder)
   --no-examples        do not announce the people of config/examples/
 
-gcp and destroy, which run gcloud as the user who is logged in there
+gcp and destroy (both run gcloud with its present login)
   --project P          the project's id
   --region R           the region of functions and environments, for example
                        europe-west1; optional for destroy
   --env NAME           read config/settings.NAME.yaml; gcp writes the file if
                        there is none (default prod)
-  --organization N     gcp only: the number of the organization whose logs have
-                       the news of groups and accounts; stored in the settings
+  --organization N     gcp only: the number of the organization whose logs
+                       report changes of groups and accounts; stored in the
+                       settings
   --dry-run            print the plan and change nothing: + create, ~ change,
                        = same, - delete, ! not changed
   --verbose, -v        print every command, and unchanged resources
@@ -136,8 +137,8 @@ find_python() {
   return 1
 }
 
-# A .venv with the pinned packages; they are installed again if the pins changed. An incomplete .venv of an interrupted run is created
-# again: until the end, it is marked as incomplete.
+# Creates .venv with the pinned packages, and installs them again if the pins changed. Until the set-up ends, .venv is marked as
+# incomplete; an incomplete .venv of an interrupted run is created again.
 readonly UNFINISHED=.venv-unfinished
 set_up() {
   local python stamp
@@ -189,7 +190,7 @@ install() {
     uv pip install --quiet --compile-bytecode --python .venv/bin/python "$@"
     return
   fi
-  said=$(mktemp) # what pip warns of is shown if it fails
+  said=$(mktemp) # pip's warnings are shown only if pip fails
   if .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off "$@" 2>"$said" | show_progress "$@"; then
     rm -f "$said"
     return 0
@@ -199,7 +200,7 @@ install() {
   return 1
 }
 
-# Shows pip's lines as one progress line: the number of the package, of how many. If the output is no terminal, prints every tenth.
+# Shows pip's lines as one progress line such as "3 of 40". If the output is not a terminal, prints a line for every tenth package.
 show_progress() {
   local line name count=0 all=1
   [[ -f ${2:-} ]] && all=$(grep -c == "$2")
@@ -232,7 +233,7 @@ make_sbom() {
   # shellcheck disable=SC2064 # the folder's present name
   trap "rm -rf '$folder'" EXIT
   product=$folder/product tools=$folder/tools
-  echo 'Installing what is looked at, and the tools that look …'
+  echo 'Installing the packages to examine, and the tools that examine them …'
   .venv/bin/python -m venv --without-pip "$product"
   .venv/bin/python -m venv --without-pip "$tools"
   install_into "$product" cli/requirements.txt || die 'the packages could not be installed. See the lines above.'
@@ -243,7 +244,7 @@ make_sbom() {
   "$tools/bin/pip-licenses" --python "$product/bin/python" --from=mixed --with-urls --format=csv --output-file dist/licences.csv >/dev/null
   echo 'dist/sbom.cdx.json (CycloneDX) and dist/licences.csv are written.'
   rm -f dist/audit.json
-  # --strict: for a package that the service does not know, "nothing found" would say nothing.
+  # --strict: otherwise a package that the service does not know would count as one without vulnerabilities.
   if "$tools/bin/pip-audit" --requirement cli/requirements.txt --require-hashes --disable-pip --strict --progress-spinner off \
     --format json --output dist/audit.json 2>"$folder/said"; then
     echo 'dist/audit.json is written: no known vulnerability.'

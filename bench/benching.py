@@ -35,12 +35,12 @@ import functions_framework
 
 @functions_framework.cloud_event
 def hello(event):
-    """Nothing: what the server itself costs."""
+    """Do nothing, so that only the server's own cost is measured."""
 
 
 @functions_framework.cloud_event
 def storage_hello(event):
-    """One listing by Google's own client, as its documentation shows it: what no function with that client goes below."""
+    """List objects once with Google's own client, as its documentation shows: the least cost of a function with that client."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
@@ -53,7 +53,9 @@ def storage_hello(event):
 def arguments(text: str | None) -> argparse.Namespace:
     """Return the parsed arguments; `--quick` measures smaller numbers of everything."""
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer of everything: a look, no figure to quote")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure with smaller numbers, for a quick check; do not quote the figures"
+    )
     return parser.parse_args()
 
 
@@ -95,14 +97,14 @@ def free_port() -> int:
 
 
 def compiled_environment(**more: str) -> dict[str, str]:
-    """Return our environment variables and `more`, without the variable that forbids compiled modules, as in an installation."""
+    """Return the environment variables of this process and `more`, without the variable that forbids compiled modules, as in an installation."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, **more}
 
 
 @contextmanager
 def hello_folder() -> Iterator[Path]:
-    """Yield a folder with the baseline: a function that does nothing."""
+    """Yield a folder with the functions of the baselines: `hello` does nothing, `storage_hello` lists objects once."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-hello-") as folder:
         (Path(folder) / "main.py").write_text(HELLO)
         yield Path(folder)
@@ -110,7 +112,7 @@ def hello_folder() -> Iterator[Path]:
 
 @contextmanager
 def embedded_cloud(*, speed: float, functions: bool) -> Iterator[LocalSystem]:
-    """Yield the embedded cloud as `./deploy.sh local --no-examples` starts it; without `functions`, only bucket and topics exist."""
+    """Yield the embedded cloud, started as by `./deploy.sh local --no-examples`; without `functions`, only buckets and topics exist."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="benchkeeper-bench-") as data:
         settings = local_settings(port, Path(data) / "config")
@@ -188,7 +190,7 @@ def publish(system: LocalSystem, topic: str, messages: Sequence[dict[str, Any]],
 
 
 def object_names(system: LocalSystem, prefix: str) -> list[dict[str, Any]]:
-    """Return the objects below a prefix, with name and times."""
+    """Return the objects below a prefix as the API's JSON, with names and times."""
     url = f"{system.url}/storage/v1/b/{system.settings.bucket}/o"
     found: list[dict[str, Any]] = []
     query = {"prefix": prefix, "maxResults": "1000"}

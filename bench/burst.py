@@ -34,7 +34,7 @@ _BY_HAND = 20
 
 
 def burst(system: LocalSystem, count: int) -> float:
-    """Return the joiners per second, from the first publish to the last saved record."""
+    """Publish `count` joiners. Return the joiners per second, from the first publish to the last saved record."""
     moment = datetime.now(UTC) - timedelta(days=1)
     messages = [pubsub_message(news("joiner", f"burst.{number}@example.com", moment)) for number in range(count)]
     begun = time.perf_counter()

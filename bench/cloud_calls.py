@@ -22,7 +22,7 @@ _FOR_EVERYBODY = ("/index/", "/policy/current", "/guard/sizes")
 
 
 def calls(bench: Bench) -> list[dict[str, Any]]:
-    """Return the calls to Google's services since the last time; calls to the embedded cloud's control API do not count."""
+    """Return the calls to Google's services since the previous `calls`; calls to the embedded cloud's control API do not count."""
     found = [call for call in bench.calls() if call["service"] not in {"emulator", "control"}]
     bench.cloud.world.journal.clear()
     return found
@@ -34,7 +34,7 @@ def named(found: list[dict[str, Any]]) -> str:
 
 
 def reads_and_writes(found: list[dict[str, Any]]) -> int:
-    """Return the number of calls other than listings, without those on objects that exist once for all users."""
+    """Return the number of calls other than listings, without calls on objects that exist once for all users."""
     about_people = [call for call in found if not any(part in call["resource"] for part in _FOR_EVERYBODY)]
     return sum(not c["method"].lower().startswith("list") and not c["method"].endswith(".list") for c in about_people)
 

@@ -1,10 +1,11 @@
 """Cold start: the time from starting functions-framework to the first handled event, compared with a function that does nothing.
 
-Both run the same server (gunicorn through functions-framework) with compiled modules; the embedded cloud runs already. The
-lifecycle function handles a whole join, tick a quiet due tick, dead_letter one dead letter. The configuration was checked before,
-as in a deployment (`python -m shared.settings`). `tick, unchecked` checks it at its start, as from a plain source tree.
-`storage_hello` is a function that lists one prefix with google-cloud-storage and does nothing else. Runs alternate. The ratios are
-medians over the rounds; each time is compared with that of the hello function in the same round.
+Both run the same server (gunicorn through functions-framework) with compiled modules; the embedded cloud runs already.
+The lifecycle function handles a whole join, tick a quiet due tick, dead_letter one dead letter. The configuration was
+checked before, as in a deployment (`python -m shared.settings`). `tick, unchecked` checks the configuration at its
+start, as from a plain source tree. `storage_hello` is a function that only lists one prefix with google-cloud-storage.
+Runs alternate. The ratios are medians over the rounds; each time is compared with that of the hello function in the
+same round.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def run_once(function: Function, number: int) -> None:
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process and its children have used so far. The time that they need to end is not part of a start."""
+    """Return the CPU seconds that a process and its children have used so far, before their shutdown."""
     total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):  # a thread that ended between the listing and the look
@@ -198,10 +199,10 @@ def main() -> None:
 
 
 def secured(environment: dict[str, str]) -> tuple[float, float]:
-    """Return the extra wall and CPU seconds of calls to Google's own addresses: those of a TLS context and a token, in a separate process.
+    """Return the extra wall and CPU seconds of a TLS context and a token, measured in a separate process.
 
-    No other figure includes them, because the embedded cloud uses plain HTTP without tokens. The token comes from a served
-    endpoint.
+    Each call to Google's own addresses needs both. No other figure includes them, because the embedded cloud uses plain
+    HTTP without tokens. The token comes from a local metadata server.
     """
     # A function has its image's certificates; a developer's machine may name others.
     functions_own = {

@@ -21,7 +21,7 @@ GAP_S = 8.0
 
 
 def swept(kinds: list[str], count: int, gap_s: float) -> tuple[int, float, list[dict[str, Any]]]:
-    """Return the calls of these sweeps over a new world, the seconds from the start of the first to the end of the last, and their facts."""
+    """Run these sweeps over a new world. Return the number of calls, the seconds from the first start to the last end, and each sweep's facts."""
     bench = filled(count, due_in=timedelta(minutes=1))
     with bench.cloud:
         begun, running = time.monotonic(), []
@@ -36,7 +36,11 @@ def swept(kinds: list[str], count: int, gap_s: float) -> tuple[int, float, list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="1,000 people, a second apart: a look, no figure to quote")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="measure 1,000 people, sweeps a second apart, for a quick check; do not quote the figures",
+    )
     parser.add_argument("people", nargs="?", type=int)
     asked = parser.parse_args()
     count, gap_s = (asked.people or 1_000, 1.0) if asked.quick else (asked.people or 5_000, GAP_S)

@@ -39,7 +39,7 @@ LIMIT_MB = {10_000: 120, 100_000: 256}
 def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
     """Return a world of `count` users, copies of one user with a running notebook and templates. Names, digests and rows are the product's.
 
-    With `due_in`, every user is due for a pass this long after the first user settled, and the clock is later than that.
+    With `due_in`, every user is due for a pass this long after the first user settled, and the clock is past that time.
     """
     bench = make_bench()
     record = settled(bench)
@@ -120,8 +120,10 @@ def measured(kind: str, bench: Bench) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="1,000 people: a look, no figure to quote")
-    parser.add_argument("--kinds", default="bare,typed,drift,idle", help="which, with commas")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure 1,000 people, for a quick check; do not quote the figures"
+    )
+    parser.add_argument("--kinds", default="bare,typed,drift,idle", help="the kinds to measure, separated by commas")
     parser.add_argument("people", nargs="*", type=int)
     asked = parser.parse_args()
     for count in asked.people or ([1_000] if asked.quick else [10_000, 100_000]):

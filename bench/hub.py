@@ -58,14 +58,14 @@ _HELLO = '''import functions_framework
 
 @functions_framework.http
 def hello(request):
-    """Nothing: what the server itself costs."""
+    """Do nothing, so that only the server's own cost is measured."""
     return "hello"
 '''
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The way to start a functions-framework process."""
+    """The function, folder and environment of a functions-framework process."""
 
     target: str
     folder: Path

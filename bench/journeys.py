@@ -1,9 +1,10 @@
 """The length of a reader's path: the files of the product through which a journey runs, and the amount of code.
 
-Each journey is counted from a decorated function to its return, in a process that has handled another user before. It counts files,
-functions, calls from one file into another, and how many of these calls return to an earlier file. No file of `functions`,
-`shared`, `portal` and `cli` is left out; lambdas and comprehensions belong to their function. A statement is one of Python's syntax
-tree, without docstrings. `tests/data/journeys.txt` has the figures of the commit that it names; `--renew` writes it.
+Each journey is counted from a decorated function to its return, in a process that has handled another user before. The
+figures are the numbers of files, of functions, of calls from one file into another, and of those calls that return to
+an earlier file. No file of `functions`, `shared`, `portal` and `cli` is left out; lambdas and comprehensions belong to
+their function. A statement is one of Python's syntax tree, without docstrings. `tests/data/journeys.txt` has the
+figures of the commit that it names; `--renew` writes it.
 """
 
 from __future__ import annotations
@@ -144,12 +145,12 @@ class World:
         return self.send(lifecycle, SHIPPED["hr"].topic, json.dumps(body).encode())
 
     def due(self) -> Journey:
-        """Move the clock by a minute and run its sweep; return the journey."""
+        """Move the clock by a minute and run the due sweep; return the sweep's journey."""
         self.bench.advance(minutes=1)
         return self.send(tick, "workbench-tick", b'{"sweep": "due"}')
 
     def minutes(self, count: int) -> None:
-        """Move the clock by this number of minutes, with the sweep of each."""
+        """Move the clock by `count` minutes, and run the due sweep after each minute."""
         for _ in range(count):
             self.due()
 

@@ -70,7 +70,7 @@ def on_threads(work: Callable[[str], object], people: list[str]) -> None:
 
 
 def burst(bench: Bench, people: list[str]) -> float:
-    """Let all users leave at once, print the times, and fail if any user still has access. Return the seconds for each person."""
+    """Let all users leave at once, print the times, and fail if any user still has access. Return the seconds per user."""
     said = {person: message(bench, "leaver", person) for person in people}
     clock = bench.cloud.world.clock
     clock.set_speed(1)
@@ -115,7 +115,7 @@ def single(bench: Bench, people: list[str]) -> None:
 
 
 def bare(bench: Bench, people: list[str]) -> float:
-    """Return the real seconds for each person for the bare calls: stop, disable, read and write the policy."""
+    """Return the real seconds per user of the bare calls: stop, disable, read and write the policy."""
     project = bench.settings.project
 
     def end(person: str) -> None:

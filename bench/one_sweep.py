@@ -1,8 +1,7 @@
 """The program that runs one sweep in its own process, for `fleet.py`, `due.py` and `roster.py`.
 
-`one_sweep.py KIND URL NOW` prints a line of JSON.
-
-It imports only the product, as a function does. Linux reports the peak memory of the process.
+`one_sweep.py KIND URL NOW` prints a line of JSON. The program imports only the product, as a function does. Linux
+reports the peak memory of the process.
 """
 
 from __future__ import annotations

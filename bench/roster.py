@@ -1,8 +1,7 @@
 """The roster of groups with 100,000 people: a first reading, then a reading in which one person in a hundred has changed.
 
-Half of the changed people are new members without a record, the others are gone from the group. As in `fleet.py`, each reading is a
-process of its own. The baseline is a bare listing of the same pages of members and records.
-
+Half of the changed people are new members without a record, the others were removed from the group. As in `fleet.py`,
+each reading is a process of its own. The baseline is a bare listing of the same pages of members and records.
 `roster.py [--quick] [PEOPLE...]`; by default 100,000 people.
 """
 
@@ -24,7 +23,9 @@ LIMIT_MB, LIMIT_S = 512, 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="1,000 people: a look, no figure to quote")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure 1,000 people, for a quick check; do not quote the figures"
+    )
     parser.add_argument("people", nargs="*", type=int)
     asked = parser.parse_args()
     for count in asked.people or ([1_000] if asked.quick else [100_000]):

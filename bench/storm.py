@@ -1,8 +1,8 @@
 """100,000 messages with 5 % poison, each published three times, out of order: nothing is lost or done twice, and all poison is listed.
 
-The messages go through the embedded Pub/Sub into the product's functions, while acks get lost, deliveries end too early and
-Google's calls fail (tests/kit/storm.py). Afterwards a judge that never asks the product examines the world. Meanwhile another
-process folds the log, in the order of publishing, on an empty world: both worlds must be equal.
+The messages go through the embedded Pub/Sub into the product's functions, while acks get lost, deliveries end too early
+and Google's calls fail (tests/kit/storm.py). Afterwards a check without the product's code examines the result.
+Meanwhile another process folds the log, in the order of publishing, on an empty world: both worlds must be equal.
 """
 
 from __future__ import annotations

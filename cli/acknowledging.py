@@ -1,4 +1,4 @@
-"""The command `acknowledge`: an operator has noticed the leave of an unknown user, or messages that could not be sent."""
+"""The command `acknowledge`: it marks the leave of an unknown user, or undelivered messages, as noticed by an operator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def acknowledge(app: App, user: str, output: str) -> None:
             f"Noted: {noted} message{'s' if noted != 1 else ''} that {'were' if noted != 1 else 'was'} not delivered. A deletion that waited for one continues."
         )
     elif accepted.changed:
-        say(f"{user} is no longer shown. If this person joins later, the joiner is treated like any other.")
+        say(f"{user} is no longer shown. If this person joins later, the joiner is processed as usual.")
     else:
         say(
             f"Nothing to acknowledge: {user} is not an unknown leaver, or was acknowledged before, and no message is undelivered."

@@ -106,7 +106,7 @@ def spark_group() -> None:
 @pass_app
 @guarded
 def list_clusters(app: App, user: str, output: str) -> None:
-    """List the Spark environments of USER's profile with their states."""
+    """List the Spark environments of USER and of USER's profile, with their states."""
     stored = app.deps.records.load(user_key(app, user))
     if stored is None:
         say_unknown(app, user)
@@ -121,7 +121,7 @@ def list_clusters(app: App, user: str, output: str) -> None:
 @pass_app
 @guarded
 def start_cluster(app: App, user: str, template: str, output: str) -> None:
-    """Start USER's Spark cluster from TEMPLATE, or reuse the one that is running."""
+    """Start USER's Spark cluster from TEMPLATE; a running cluster is reused."""
     _ask_spark(app, user, output, lambda key, deps: wishes.want_cluster(key, template, deps, by=_BY))
 
 

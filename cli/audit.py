@@ -72,7 +72,7 @@ def _checked(result: Checked) -> dict[str, object]:
 @pass_app
 @guarded
 def list_entries(app: App, since: datetime | None, until: datetime | None, output: str) -> None:
-    """List all users' entries of some days.
+    """List the audit entries of all users, from the first to the last day.
 
     Users appear as pseudonyms; `benchkeeper history USER --since` names one user.
     """
@@ -148,7 +148,7 @@ def certificate(app: App, user: str, output: str) -> None:
 
 def _print(found: Certificate, user: str) -> None:
     complete = f"complete since {_moment(found.complete_at)} UTC" if found.complete else "NOT complete"
-    news = f" The news came {_moment(found.since)} UTC." if found.since is not None else ""
+    news = f" The leave was reported {_moment(found.since)} UTC." if found.since is not None else ""
     say(f"Leaving of {user}: {complete}.{news}")
     if found.note:
         say(found.note)

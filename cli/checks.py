@@ -100,7 +100,7 @@ def _as_json(fault: ConfigFault) -> dict[str, Any]:
 
 
 def _say_impact(settings: Settings, app: App) -> None:
-    """Print the number of changes that the files would make once in force. Print nothing if they are in force already."""
+    """Print the number of changes that the files would make once in force. Print nothing if the files are in force already."""
     try:
         deps = App(env=app.env, _settings=settings).deps
         if deps.policy == deps.with_book(settings.policy()):
@@ -141,8 +141,8 @@ def _warn_of_groups(settings: Settings) -> None:
 def names(app: App, emails: tuple[str, ...], output: str) -> None:
     """Show the names that addresses get: user key and instance id.
 
-    If there is a record already, its names are shown: a user who changes address keeps the names, and a replacement gets new
-    ones.
+    If a record exists, its names are shown. They stay the same when the address changes; a replaced notebook has a new
+    instance id.
     """
     found, wrong, book = [], [], _Book(app)
     for raw in emails:
@@ -164,7 +164,7 @@ def names(app: App, emails: tuple[str, ...], output: str) -> None:
 
 
 class _Names(Struct, frozen=True, kw_only=True):
-    """The names of an address. `recorded` is True if they are from a record, not computed from the address."""
+    """The names of an address. `recorded` is True if the names are from a record, not computed from the address."""
 
     email: UserEmail
     user_key: UserKey
@@ -173,14 +173,15 @@ class _Names(Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """Return True if the instance id is the one computed from the address: no replacement has changed it."""
+        """Return True if the instance id was computed from the address, because no replacement has changed the id."""
         return self.instance_id == instance_id_for(self.email)
 
 
 class _Book(Struct):
-    """A reader of the names in the records. Without a cloud, it computes the names from the addresses, which is right for new users.
+    """A reader of the names in the records. If the records cannot be read, names are computed from the addresses.
 
-    `why_not` is the reason why the records cannot be read; "" as long as they can.
+    `why_not` is the reason why the records cannot be read; "" as long as they can. Computed names are right for new
+    users.
     """
 
     app: App
@@ -205,7 +206,7 @@ class _Book(Struct):
         return _Names(email=email, user_key=record.user_key, instance_id=instance_id, recorded=True)
 
     def _refused(self, email: UserEmail) -> str:
-        """Return why no message can give this address an environment; "" if one can."""
+        """Return the reason why messages about this address are refused; "" if the address is accepted."""
         try:
             parse_person(email, self.people)
         except InvalidMessageError as error:

@@ -58,7 +58,7 @@ class App(Struct):
 
     @property
     def clients(self) -> Clients:
-        """The Google clients, connected as the chosen environment says."""
+        """The Google clients of the chosen environment. Raises `CloudUnavailableError` if the embedded cloud is not running."""
         if self._clients is None:
             _refuse_silence(self.settings)
             self._clients = make_clients(self.settings)
@@ -86,7 +86,7 @@ def _refuse_silence(settings: Settings) -> None:
 
 
 def answers(endpoint: str) -> bool:
-    """Return True if a server accepts connections at `endpoint`, which is on this machine."""
+    """Return True if a server accepts connections at `endpoint`, a URL."""
     address = urlsplit(endpoint)
     try:
         socket.create_connection((address.hostname or "", address.port or 80), timeout=5).close()
@@ -99,9 +99,9 @@ pass_app = click.make_pass_decorator(App)
 
 
 def guarded(command: F) -> F:
-    """Turn the product's errors into a sentence on stderr and an exit code.
+    """Return the command, with the product's errors turned into a sentence on stderr and an exit code.
 
-    The code is 1 for a failure, 2 for a usage error or a bad configuration.
+    The code is 1 for a failure or a file error, 2 for a faulty configuration.
     """
 
     @functools.wraps(command)
@@ -131,12 +131,12 @@ def guarded(command: F) -> F:
 
 
 def stop(code: int) -> NoReturn:
-    """Exit with this exit code."""
+    """End the command with this exit code, by raising click's `Exit`."""
     raise click.exceptions.Exit(code)
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
-    """Return the option `--output` with these formats, of which the first is the default; without any, text and json."""
+    """Return the option `--output`. The first format is the default; without `formats`, text and json are offered."""
     return click.option(
         "--output", "-o", type=click.Choice(formats or ("text", "json")), default=(formats or ("text",))[0],
         show_default=True, help="The output format.",

@@ -1,4 +1,4 @@
-"""The command `costs`: the cost of all users or of one in a month, over thirteen months, and the largest changes."""
+"""The command `costs`: the cost of all users or of one user in a month, thirteen monthly totals, and the largest changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 @click.argument("user", required=False)
 @click.option("--month", "name", metavar="YYYY-MM", help="The month to show. Default: this month.")
 @click.option(
-    "--by", type=click.Choice(_GROUPS), default="profile", show_default=True, help="What each line stands for."
+    "--by",
+    type=click.Choice(_GROUPS),
+    default="profile",
+    show_default=True,
+    help="The kind of group that each line sums up.",
 )
 @click.option("--changes", is_flag=True, help="Show the largest changes since the previous month.")
 @output_option("table", "json", "csv")
@@ -56,9 +60,9 @@ _CHANGE = ("label", "user_key", "before", "after", "change", "change_a_day", "ho
 def costs(app: App, user: str | None, name: str | None, *, by: str, changes: bool, output: str) -> None:
     """Show what all people, or USER, cost in a month.
 
-    Amounts are the metered time multiplied by the configured prices. The page shows the bill beside them. The amounts of
+    Amounts are the metered time multiplied by the configured prices. The page also shows the bill. The amounts of
     all people are those of the last sweep, as on the page Costs; those of USER are computed now, as on the person's page.
-    Both outputs say when.
+    The table and JSON name the time of the amounts.
     """
     if name is not None and not _MONTH.match(name):
         raise click.UsageError(f"'{name}' is not a month. Write it as 2026-10.")
@@ -251,7 +255,7 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
 
 
 def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
-    """Return the user's lines of the months that the record no longer has, with one read for each stored month."""
+    """Return the user's stored lines of the months that the record no longer has. Each stored month takes one read."""
     stored = {each.month for each in deps.fleet.month_totals()} - known
     found: list[Line] = []
     for _ in range(MONTHS - 1):

@@ -36,7 +36,7 @@ _QUOTAS = {"CPUS", "SSD_TOTAL_GB", "DISKS_TOTAL_GB", "INSTANCES", "N2_CPUS", "E2
 
 
 class State(StrEnum):
-    """The state of a part. `UNKNOWN`: the part could not be examined, so it is not known to be faulty."""
+    """The state of a checked part. `UNKNOWN`: the part could not be checked, so a fault is not known."""
 
     OK = "ok"
     WARNING = "warning"
@@ -78,7 +78,7 @@ def doctor(app: App, output: str) -> None:
 
 
 def examine(app: App) -> Iterator[Finding]:
-    """Yield the finding of each part. Without a configuration or a login, the rest is not examined."""
+    """Yield the finding of each part. End early after a faulty configuration or a failed login."""
     yield Finding(part="version", state=State.OK, says=f"Benchkeeper {_version()}, Python {platform.python_version()}.")
     try:
         settings = app.settings
@@ -97,7 +97,7 @@ def examine(app: App) -> Iterator[Finding]:
 
 
 def _looked(part: str, look: Callable[[], tuple[State, str, str]], remedy: str) -> Finding:
-    """Return the finding of one check. An error of the cloud becomes a finding, too."""
+    """Return the finding of one check. A product or cloud error becomes a finding, too."""
     try:
         state, says, what = look()
     except AccessDeniedError as error:
@@ -209,7 +209,7 @@ def _sink(app: App) -> tuple[State, str, str]:
     path = f"/v2/projects/{app.settings.project}/sinks/{_SINK}"
     if app.clients.json("logging").call_or_none("GET", path) is None:
         return State.FAILED, f"Sink {_SINK} is missing, so the end of an operation is noticed a minute later.", _DEPLOY
-    return State.OK, f"Sink {_SINK} is there.", ""
+    return State.OK, f"Sink {_SINK} exists.", ""
 
 
 def _quota(app: App) -> tuple[State, str, str]:

@@ -56,7 +56,7 @@ def evidence(
 ) -> None:
     """Write the evidence about USER, or with --all about all people: facts, decisions, changes, access times, snapshots, approvals, proof of leaving.
 
-    Every table is a CSV and a JSON file; manifest.json has the SHA-256 of each. `evidence verify PACKAGE` finds one changed byte.
+    Every table is a CSV and a JSON file; manifest.json has the SHA-256 of each. `evidence verify PACKAGE` detects a single changed byte.
     """
     if what[:1] == (_VERIFY,):
         if len(what) != 2 or everybody:  # noqa: PLR2004 - the word and the package
@@ -99,7 +99,7 @@ def _make(app: App, user: str, days: tuple[datetime | None, datetime | None], ou
 
 
 def _check_place(place: Path) -> None:
-    """Raise a usage error if the package cannot be written there. To gather the evidence about everybody takes minutes."""
+    """Raise a usage error if the package cannot be written to `place`, before minutes are spent on gathering evidence."""
     if place.suffix == ".zip":
         if place.is_dir():
             raise click.UsageError(f"{place} is a folder. Name a file, or a folder without .zip.")
@@ -115,7 +115,7 @@ def _check_place(place: Path) -> None:
 
 
 def _commit() -> str:
-    """Return the git commit of the folder that this program runs from; "" without git, or if it is not a git repository."""
+    """Return the git commit of the folder that this program runs from; "" without git or outside a git repository."""
     git = shutil.which("git")
     if git is None:
         return ""
@@ -149,7 +149,7 @@ def _verify(path: Path, digest: str, output: str) -> None:
 @pass_app
 @guarded
 def as_of_day(app: App, day: datetime, output: str, *, with_none: bool) -> None:
-    """Show each user's access at the end of DAY (UTC), since when and why, from the audit's entries.
+    """Show each user's access at the end of DAY (UTC), with its start and its reason, from the audit's entries.
 
     A person whose record existed then, but who has no entry, is shown as not known.
     """

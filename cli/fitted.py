@@ -39,7 +39,10 @@ class FittedTable(Table):
         self._wanted = [max(map(cell_len, column)) for column in columns]
 
     def __rich_console__(self, console: Any, options: ConsoleOptions) -> RenderResult:
-        """Yield the table, or a block of lines for each row if the terminal is too narrow for its words."""
+        """Yield the table. If the terminal is too narrow for the longest words, yield a block of lines for each row.
+
+        A table without headings has names in its first column; its rows are then folded (`_lines`).
+        """
         room = options.max_width - _GAP * (len(self._needed) - 1) - sum(self._needed)
         if room < 0:
             yield from self._blocks() if any(self._headings) else self._lines(options.max_width)

@@ -32,10 +32,10 @@ _READERS = 16
 
 
 class PersonPlan(Struct, kw_only=True):
-    """The effect of the messages about one user: `rows` are their places in the file, `news` what they state.
+    """The effect of the messages about one user.
 
-    `kinds` and `texts` are the changes of the record, `actions` the plan after them. `refused` has the reasons why the
-    intake would refuse messages.
+    `rows` are the messages' places in the file, `news` their statements. `kinds` and `texts` are the changes of the
+    record, `actions` the plan after the changes. `refused` has the reasons why the intake would refuse messages.
     """
 
     user: str
@@ -93,7 +93,10 @@ def _by_person(rows: Sequence[tuple[Row, Sequence[News]]]) -> list[PersonPlan]:
 
 
 def about(piece: News) -> str:
-    """Return the address of the user or group that a piece of news is about; `person ID` for a user without an address."""
+    """Return the name of the subject of `piece`: the address of a user or group, or a user key for a wake.
+
+    A user without an address is named `person ID`.
+    """
     match piece:
         case Woken():
             return piece.user_key
@@ -131,9 +134,9 @@ def _foreseen(plan: PersonPlan, deps: Deps) -> list[Change]:
 
 
 def unknown_people(news: Sequence[News], deps: Deps) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the unknown users of all messages that are no joiners, each with the nearest known addresses.
+    """Return the unknown users that messages other than joiners name, each with the nearest known addresses.
 
-    A user whom a joiner of the same file announces is known.
+    A user with a joiner in the same file counts as known.
     """
     known = known_addresses(deps)
     known += [piece.user for piece in news if isinstance(piece, Joined)]

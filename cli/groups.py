@@ -1,10 +1,8 @@
 """The check that the assigned groups exist and have members.
 
-A typing error in a group's address causes no error, but gives access to no user.
-
-`validate-config` asks with the product's own clients, a deployment's plan with gcloud's login. A refused call says nothing
-about the group: Cloud Identity answers 403 both for a missing group and for a group that the caller may not see
-(docs/traps.md).
+A typing error in a group's address causes no error, but gives access to no user. `validate-config` checks with the
+product's own clients; a deployment's plan checks with gcloud's login. A refused call tells nothing about the group:
+Cloud Identity answers 403 both for a missing group and for a group that the caller may not see (docs/traps.md).
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def guard(app: App, context: click.Context, hub: str | None, who: str | None, ou
         ("DECIDED", ""),
     ]  # fmt: skip
     console().print(table(columns, rows))
-    say_next("Look at one: benchkeeper guard show DIGEST")
+    say_next("Show one change: benchkeeper guard show DIGEST")
 
 
 @guard.command(name="show")
@@ -83,7 +83,7 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
             row["user_key"],
             row["address"] or "-",
             ", ".join(map(step_words, row["steps"])),
-            "waits" if row["waits"] else "waits no more",
+            "waits" if row["waits"] else "no longer waits",
         )
         for row in found["rows"]
     ]
@@ -99,7 +99,7 @@ def show(app: App, digest: str, hub: str | None, who: str | None, output: str) -
 @click.option("--until", required=True, metavar="TIME", help="RFC 3339, at most 31 days from now: 2026-12-01T18:00:00Z")
 @hub_options
 def expect(app: App, paths: tuple[Path, ...], until: str, hub: str | None, who: str | None, output: str) -> None:
-    """Announce the leavers of a file, in the format of publish file. Once another administrator approves, they take no slots."""
+    """Announce the leavers of a file, in the format of publish file. Once another administrator approves, the leavers take no slots."""
     content = read_content(app, paths, source_named(app, OPERATOR))
     if content.faults:
         say_faults(content, output)
@@ -178,7 +178,7 @@ def _ask(found: dict[str, Any], verdict: str) -> None:
 def _whole(door: Door, digest: str) -> str:
     """Return the full digest of the one waiting list whose digest begins with these digits; a full digest unchanged.
 
-    Raises `HubError` if no list or several lists match.
+    Return "-" for an empty text. Raise `HubError` if no list or several lists match.
     """
     if len(digest) >= _WHOLE or not digest:
         return digest or "-"

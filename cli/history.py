@@ -104,7 +104,7 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
 
 
 def _ref(ref: str) -> str:
-    """Return what the line refers to. Of an operation the last part is enough to find it; JSON and CSV have its whole name."""
+    """Return the reference of a line; for an operation, only the last part of its name. JSON and CSV print the full name."""
     return ref.rpartition("/operations/")[2]
 
 

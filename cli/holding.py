@@ -42,7 +42,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @pass_app
 @guarded
 def hold(app: App, user: str, reason: str, output: str) -> None:
-    """Keep USER's data until it is released (legal hold): no deletion, whatever the retention says.
+    """Keep USER's data until the hold is released (legal hold): no deletion, whatever the retention says.
 
     Access is not affected. A second hold replaces the reason.
     """
@@ -95,7 +95,7 @@ def _change(app: App, user: str, reason: str | None, output: str) -> None:
     _say(record, output)
     if reason is not None and is_decided(record):
         complain(
-            "A deletion had been decided already and may not be called back. Check in a few minutes if the data still exists."
+            "A deletion had been decided already, and perhaps cannot be cancelled. Check in a few minutes if the data still exists."
         )
         stop(FAILED)
 
@@ -110,7 +110,7 @@ def _say(record: UserRecord, output: str) -> None:
 def _said(record: UserRecord) -> str:
     if record.hold is None:
         return f"{record.email} is not on hold. To see the next steps: benchkeeper plan {record.email}"
-    return f"{record.email} is on hold since {record.hold.since:%Y-%m-%d %H:%M} UTC: {record.hold.reason}"
+    return f"{record.email} has been on hold since {record.hold.since:%Y-%m-%d %H:%M} UTC: {record.hold.reason}"
 
 
 @click.command()

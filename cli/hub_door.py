@@ -46,7 +46,7 @@ class Door(Struct, frozen=True, kw_only=True):
     session: requests.Session
 
     def get(self, path: str) -> dict[str, Any]:
-        """Return the JSON response of a GET. Raises `HubError`."""
+        """Return the JSON response of a GET. Raise `HubError` for any other response."""
         return self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Door(Struct, frozen=True, kw_only=True):
         if answer.status_code in {301, 302, 303, 307, 401, 403}:
             raise HubError(
                 f"Identity-Aware Proxy did not let you in at {self.url} ({answer.status_code}). Decide in a browser at "
-                f"{self.url}/manage/changes, or see {_RUNBOOK}, for how scripts get in."
+                f"{self.url}/manage/changes, or see {_RUNBOOK}, for the access of scripts."
             )
         raise HubError(
             f"{self.url} answered {answer.status_code}, so it is not a hub page. Give the hub page's URL with --hub."
@@ -83,7 +83,7 @@ def _refused(status: int, said: str, request: str) -> str:
 
 
 def hub_options(command: Any) -> Any:
-    """Add `--hub`, `--as` and `--output`, the options of all commands that call the page."""
+    """Return the command with `--hub`, `--as` and `--output`, the options of all commands that call the page."""
     for option in (
         guarded,
         pass_app,
@@ -101,9 +101,9 @@ def hub_options(command: Any) -> Any:
 
 
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
-    """Return the page of this environment, for the user who is signed in with gcloud.
+    """Return a client of this environment's hub page, signed in with gcloud's account.
 
-    In the embedded cloud, sign in with the address `who`, by default the administrator's. Raises `HubError`.
+    In the embedded cloud, sign in with the address `who`, by default the administrator's. Raise `HubError`.
     """
     settings = app.settings
     session = requests.Session()
@@ -143,7 +143,7 @@ def _identity_token(audience: str) -> str:
     if code != 0 and _NO_AUDIENCE in said:
         code, token, said = _gcloud()
     if code != 0 or not token:
-        line = next((line for line in said.splitlines() if line.strip()), "it said nothing")
+        line = next((line for line in said.splitlines() if line.strip()), "no reason was given.")
         raise HubError(f"gcloud gave no identity token: {line.strip()} Sign in with: gcloud auth login")
     return token
 
@@ -167,7 +167,7 @@ def _gcloud(*more: str) -> tuple[int, str, str]:
 
 
 def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
-    """Return the page after signing in on the embedded cloud's own page, which accepts any address without proof. Raises `HubError`."""
+    """Sign in on the embedded cloud's own page, which accepts any address without proof, and return the client. Raise `HubError`."""
     session.trust_env = False  # loopback: the request must not go to a proxy that the environment names
     app_url = hub or local_page(endpoint)
     if not app_url:
@@ -186,7 +186,7 @@ def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) 
 
 
 def why_no_page(settings: Settings) -> str:
-    """Return the reason why administrators have no page in this environment, or "" if they have one."""
+    """Return the reason why administrators have no page in this environment, or "" if there is a page."""
     if settings.roles.owner is None and settings.roles.operator is None:
         return "hub.admin_group names no administrators."
     if settings.api_endpoint is not None:
@@ -198,7 +198,7 @@ def why_no_page(settings: Settings) -> str:
 
 
 def local_page(endpoint: str) -> str:
-    """Return the URL of the embedded cloud's page, or "" if it has none."""
+    """Return the URL of the embedded cloud's page, or "" if the embedded cloud has no page. Raise `HubError` if the cloud does not answer."""
     with requests.Session() as session:
         session.trust_env = False
         return str(_sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url") or "")

@@ -38,7 +38,7 @@ _WORDS = {
     StepKind.DISK: "get another disk",
     StepKind.TEMPLATES: "get other Spark templates",
     StepKind.CLUSTERS_END: "lose Spark clusters that run",
-    StepKind.DATA_ROLES: "lose what a data group may read",
+    StepKind.DATA_ROLES: "lose access to the data of a group",
     StepKind.IDLE_SOONER: "are stopped sooner when idle",
     StepKind.DELETED_SOONER: "left, and lose the instance sooner",
     StepKind.DATA_DELETED_SOONER: "left, and lose saved files sooner",
@@ -80,7 +80,7 @@ _COLUMNS = (
 def impact(
     app: App, config_dir: Path | None, paths: tuple[Path, ...], source_name: str, limit: int, output: str
 ) -> None:
-    """Show the effect of the configuration's files, or of a file of people, on each person. Changes nothing."""
+    """Show the effect of the configuration's files, or of a file of messages, on each person. Nothing is changed."""
     settings = checked_settings(env=app.env, config_dir=config_dir, trusts_offers=True)
     app = App(env=app.env, _settings=settings)
     deps, refused = app.deps, 0
@@ -155,7 +155,7 @@ def count_lines(found: Impact) -> Iterable[str]:
 
 
 def price_lines(policy: Policy, now: Policy) -> Iterable[str]:
-    """Yield a line for each profile whose machine or disks change while its price stays: the computed cost lacks the difference."""
+    """Yield a line for each profile whose machine or disks change but whose price does not: the computed cost misses the change."""
     for name, profile in policy.catalog.profiles.items():
         before = now.catalog.profiles.get(name)
         if before is None or profile.hourly_cost is None or profile.hourly_cost != before.hourly_cost:
@@ -175,7 +175,10 @@ def price_lines(policy: Policy, now: Policy) -> Iterable[str]:
 
 
 def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
-    """Yield a line for each changed limit of notebooks: the old and new limit, the present number, and the consequence."""
+    """Yield a line for each changed limit of notebooks: the old and new limit, the present number, and the consequence.
+
+    Before the first sweep there are no lines, because the present numbers are not known.
+    """
     changed = [
         each
         for each in policy.catalog.limited
@@ -195,7 +198,7 @@ def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
             leaving = count - room + 1
             members = "one member has left" if leaving == 1 else f"{leaving} members have left"
             then = f"No one loses a notebook. No one else gets one until {members}."
-        yield f"{group}: {count} have a notebook, {room} may. {then}"
+        yield f"{group}: notebooks: {count}; limit: {room}. {then}"
 
 
 def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = False) -> Iterable[str]:
@@ -211,7 +214,7 @@ def verdict_lines(above: tuple[Excess, ...], *, empty: bool, is_news: bool = Fal
     elif above:
         yield "It waits for another administrator's approval; until then nothing changes."
     elif not empty:
-        yield "Below the limits: it takes effect without an approval."
+        yield "Below the limits: the change takes effect without an approval."
 
 
 def _limit_text(excess: Excess) -> str:

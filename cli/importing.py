@@ -58,9 +58,9 @@ class _Refused(Struct, frozen=True, kw_only=True):
 
 
 class _Made(Struct, frozen=True, kw_only=True):
-    """A template that the example made for one `user` (None if its name contains no address), and that an operator should review.
+    """A template that the example made for one `user` (None if its name contains no address).
 
-    `edited` is True if it differs from a copy of the masters, `listed` if its user is on the user list.
+    `edited` is True if the template differs from a copy of the masters, `listed` if the user is on the user list.
     """
 
     name: str
@@ -213,7 +213,7 @@ def _address(name: str) -> UserEmail | None:
 
 
 def _draft(master: SeedObject, bucket: str, folder: Path) -> dict[str, Any]:
-    """Return the draft of a master template as a mapping: `file` and `text`, the notes, and the faults by our own checks.
+    """Return the draft of a master template as a mapping: `file` and `text`, the notes, and the faults that the checks found.
 
     Its `outcome` is "" until the draft is written.
     """

@@ -35,10 +35,10 @@ _REASONS = (
     Reason.DELIVERY_ATTEMPTS_EXHAUSTED,
 )
 _ADVICE = {
-    Reason.INVALID_MESSAGE: "The sender must correct it and send it again. A replay only helps after an upgrade that can read it.",
+    Reason.INVALID_MESSAGE: "The sender must correct the message and send it again. A replay only helps after an upgrade that can read the message.",
     Reason.UNSUPPORTED_MESSAGE: "State its content by hand: benchkeeper publish joiner, mover, leaver or renamed.",
     Reason.UNKNOWN_PROFILE: "Add the profile to config/profiles.yaml and deploy, then: benchkeeper messages replay {id}",
-    Reason.NOT_ALLOWED: "Its source may not state that. If it should be allowed to, change config/sources.yaml and deploy, then: "
+    Reason.NOT_ALLOWED: "The source of this message may not state such facts. To allow it, change config/sources.yaml and deploy, then: "
     "benchkeeper messages replay {id}",
     Reason.LEAVER_NOT_UNDERSTOOD: "A leaver may still have access. Find out who has left, then: benchkeeper publish leaver USER",
     Reason.KEY_COLLISION: "Two addresses have one user key. Look at both: benchkeeper names ADDRESS ADDRESS",
@@ -215,7 +215,7 @@ def _print_letter(letter: DeadLetter, out: Terminal) -> None:
 
 
 def _size(letter: DeadLetter) -> str:
-    kept = f", of which {len(letter.body):,} were kept: it cannot be replayed" if letter.is_cut else ""
+    kept = f", of which {len(letter.body):,} are stored: the message cannot be replayed" if letter.is_cut else ""
     return f"{letter.size:,} bytes{kept}"
 
 
@@ -249,7 +249,7 @@ def _pretty(body: bytes) -> str:
 def replay_letters(
     app: App, /, ids: tuple[str, ...], *, every: bool, replay_as: str | None, dry_run: bool, output: str, **filters: Any
 ) -> None:
-    """Process messages again, as if they arrived now. Each keeps its id and time, so no effect happens twice.
+    """Process messages again, as if they arrived now. Each message keeps its id and time, so no effect happens twice.
 
     A message that can now be processed is marked as replayed; the others stay. Exit code 1 if a message still cannot be
     processed.

@@ -49,9 +49,9 @@ class Looked(Struct, frozen=True, kw_only=True):
     """The result of the lookup before a message is sent.
 
     `record` is the user's record, None if the user is unknown or known only from a leave. `near` are the known
-    addresses nearest to an unknown address. `unknown_groups` are groups that are neither assigned nor have a known member,
-    each with the nearest known groups. `ends` are the states of the account that the message ends. `changes` are the
-    previewed changes, also for an unknown user. `error` is set instead if the intake would refuse the message.
+    addresses nearest to an unknown address. `unknown_groups` are groups with neither an assigned profile nor a known
+    member, each with the nearest known groups. `ends` are the states of the account that the message ends. `changes`
+    are the previewed changes, also for an unknown user. `error` is set instead if the intake would refuse the message.
     """
 
     event: LifecycleEvent
@@ -73,7 +73,7 @@ class Looked(Struct, frozen=True, kw_only=True):
         return bool(self.changes) and all(change.kind is ChangeKind.NOTHING_NEW for change in self.changes)
 
     def refused(self, *, is_joiner: bool) -> list[str]:
-        """Return the reasons why the message is not sent without `--new`; empty if there are none."""
+        """Return the reasons why the message is not sent without `--new`; empty if no reason exists."""
         lines = []
         if self.record is None and not is_joiner:
             hint = f" {did_you_mean(self.near)}" if self.near else ""
@@ -125,9 +125,9 @@ def _has(record: UserRecord) -> Iterator[str]:
 
 
 def look_up(event: LifecycleEvent, deps: Deps, *, advance: Callable[[], None] = lambda: None) -> Looked:
-    """Look up the user and the groups, and preview the event's changes. Raises `NotLookedUp` if records cannot be read.
+    """Look up the user and the groups, and preview the event's changes. Raise `NotLookedUp` if records cannot be read.
 
-    A missing login is not turned into that error: `NotSignedInError` is raised as it is.
+    Without a login, raise `NotSignedInError`.
     """
     try:
         return _look_up(event, deps, advance)
@@ -174,7 +174,7 @@ def _states_that_hold(facts: Facts, now: datetime) -> tuple[str, ...]:
 def _unknown_groups(
     groups: Sequence[str], record: UserRecord | None, deps: Deps, advance: Callable[[], None]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the unknown groups with the nearest known ones.
+    """Return the unknown groups, each with the nearest known groups.
 
     All records are read only if a group is not assigned and not the user's own, because listings do not contain groups.
     """

@@ -35,7 +35,7 @@ _HELP = """One personal Jupyter environment for every entitled person, and none 
 \b
 USER is an address (ana.silva@example.com) or a user key
 (ana-silva-3f0c9a1b2c3d).
-Exit codes: 0 done, 1 it failed, 2 wrong use or bad configuration.
+Exit codes: 0 success, 1 failure, 2 wrong use or bad configuration.
 """
 
 
@@ -52,7 +52,7 @@ class Main(PlainGroup):
         return super().parse_args(ctx, [*own, *rest])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that present or earlier name; None for an unknown name."""
+        """Return the command with this present or earlier name; None for an unknown name."""
         return super().get_command(ctx, EARLIER_NAMES.get(cmd_name, cmd_name))
 
     def heading_of(self, name: str) -> str:
@@ -91,7 +91,7 @@ def _env_first(args: list[str]) -> tuple[list[str], list[str]]:
 @click.version_option(package_name="benchkeeper", prog_name="benchkeeper")
 @click.pass_context
 def main(context: click.Context, env: str | None) -> None:
-    """Build the app for the subcommand; the help text is `_HELP`."""
+    """Store the `App` for the subcommand in the context; the help text is `_HELP`."""
     context.obj = App(env=env)
 
 

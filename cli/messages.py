@@ -32,7 +32,7 @@ publish.add_command(publish_file)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Return a time as RFC 3339. A date stays a date, because the intake reads it in the users' time zone; so does `NEVER`.
+    """Return a time as RFC 3339. A date and `NEVER` are returned unchanged: the intake reads a date in the users' time zone.
 
     Raise `BadParameter` for any other text.
     """
@@ -164,7 +164,7 @@ def joiner(app: App, user: str, groups: tuple[str, ...], output: str, **options:
 @_user
 @_sending
 def mover(app: App, user: str, output: str, **options: Any) -> None:
-    """Change USER's profile, groups or cost centre. What no option names stays as it is."""
+    """Change USER's profile, groups or cost centre. Values without an option stay unchanged."""
     if options["group"]:
         raise click.UsageError(
             "--group would replace all groups. Use --add-group or --remove-group for one group, or --groups for all of them."
@@ -203,7 +203,9 @@ def _split(groups: tuple[str, ...]) -> list[str]:
 @publish.command()
 @click.option("--reason", default="", help="The reason, stored with the event.")
 @click.option(
-    "--urgent", is_flag=True, help="Do not wait even if many others leave; five such leaves an hour are allowed."
+    "--urgent",
+    is_flag=True,
+    help="Do not wait even if many others leave. guard.urgent limits the number of such leavers in an hour.",
 )
 @_number
 @_effective
@@ -231,7 +233,7 @@ def leave_cancelled(app: App, user: str, output: str, **options: Any) -> None:
 def renamed(app: App, user: str, output: str, **options: Any) -> None:
     """Announce that USER's address is NEW_USER from now on; person, environment and files stay the same.
 
-    Both addresses lead to the same record afterwards. Stated by hand, the command confirms a change that waits.
+    Both addresses lead to the same record afterwards. If such a change waits for a decision, this command confirms it.
     """
     publish_by_hand(app, draft("renamed", user, _told(options)), _consent(options), output)
 

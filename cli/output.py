@@ -86,7 +86,7 @@ def _on_one_line(shown: Any) -> Any:
 
 
 def _line(shown: Text) -> Text:
-    """Return the text unchanged if it has nothing to escape, else the escaped text in the style of the whole."""
+    """Return the text unchanged if it has nothing to escape, else the escaped text with the one style of the whole text."""
     plain = one_line(shown.plain)
     return shown if plain == shown.plain else Text(plain, style=shown.style)
 
@@ -106,9 +106,9 @@ def _is_address(link: str) -> bool:
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """Return the terminal.
+    """Return the terminal for stdout or stderr.
 
-    If the output is not a terminal, it prints plain text without folding, unless $COLUMNS sets a width.
+    If that stream is not a terminal, plain text is printed without folding, unless $COLUMNS sets a width.
     """
     if (sys.stderr if stderr else sys.stdout).isatty():
         return Terminal(stderr=stderr)
@@ -116,7 +116,7 @@ def console(*, stderr: bool = False) -> Terminal:
 
 
 def coloured(word: str) -> Text:
-    """Return a state in the colour of its meaning."""
+    """Return a state in the colour of its meaning; without a colour if the state is unknown."""
     for style, words in _COLOURS.items():
         if word in words:
             return Text(word, style=style)
@@ -164,15 +164,15 @@ def complain(message: str, *more: str) -> None:
 
 
 def forget_output() -> None:
-    """Drop what stdout still holds, because it cannot be written: writing it would fail again when Python ends."""
+    """Discard the text that is buffered for stdout: writing it would fail again when Python ends."""
     sys.stdout = io.StringIO()
 
 
 def agreed(question: str, *, err: bool = False) -> bool:
     """Return True if the user of the command answers yes. `err`: ask on stderr. The caller must make sure that there is a terminal.
 
-    Raises click.Abort for Ctrl-C and at the end of the input. Not `click.confirm`: `input()` writes the question
-    and drops a Ctrl-C that arrives meanwhile, so a *y* that follows would be taken.
+    Raise `click.Abort` for Ctrl-C and at the end of the input. `click.confirm` is not used: its `input()` writes the
+    question and drops a Ctrl-C that arrives meanwhile, so a *y* that follows would be accepted.
     """
     while True:
         try:
@@ -191,7 +191,7 @@ def agreed(question: str, *, err: bool = False) -> bool:
 
 
 def print_json(data: Any) -> None:
-    """Print indented JSON, with addresses readable."""
+    """Print indented JSON. Letters outside ASCII are not escaped, but control characters are."""
     click.echo(json_text(data, indent=2))
 
 
@@ -250,7 +250,7 @@ class PlainCommand(click.Command):
 class PlainGroup(PlainCommand, click.Group):
     """A group whose usage errors are plain text, and whose help shows whole sentences.
 
-    For a typing error, it suggests the nearest command.
+    For a mistyped command, the group suggests the nearest command.
     """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -272,7 +272,7 @@ class PlainGroup(PlainCommand, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command. For an unknown name, raise a usage error that suggests the nearest."""
+        """Return the command. For an unknown name, raise a usage error that suggests the nearest names."""
         name = args[0]
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
             near = get_close_matches(name, self.list_commands(ctx), n=2, cutoff=0.5)

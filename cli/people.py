@@ -118,10 +118,7 @@ _FACTS = [
 
 
 def is_unused(row: dict[str, Any], since: datetime) -> bool:
-    """Return True for an entitled user whose last sign of use is known and older than `since`.
-
-    A user whose last use is unknown does not count.
-    """
+    """Return True if the user has access, and the last sign of use is known and older than `since`."""
     if row["presence"] != "PRESENT" or row["last_used"] is None:
         return False
     return datetime.fromisoformat(row["last_used"]) < since
@@ -161,7 +158,7 @@ def _print_fleet(rows: list[dict[str, Any]], output: str, *, nothing: str) -> No
 
 
 def print_person(seen: dict[str, Any], out: Terminal) -> None:
-    """Print one user, as `show` does."""
+    """Print the access, environment, plan and facts of one user. `seen` is the view that `show` prints."""
     out.print(Text(seen["user"], style="bold"), Text(f"  {seen['user_key']}", style="dim"))
     if seen["entitled"]:
         access = f"profile {seen['profile']}"
@@ -230,7 +227,7 @@ def _print_to_know(sentences: list[str], out: Terminal) -> None:
 def _said_by(statement: dict[str, Any]) -> str:
     """Return the source of a statement, with the author named in the message.
 
-    Records of earlier versions name neither.
+    Records of earlier versions name no source ("-") and no author.
     """
     says = f", says {statement['says']}" if statement.get("says") else ""
     return f"{statement.get('source', '-')}{says}"

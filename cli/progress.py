@@ -1,4 +1,4 @@
-"""The progress of work that takes longer than a second. It goes to stderr, so that stdout stays usable for scripts."""
+"""The progress of work that takes longer than a second. The progress goes to stderr, so that scripts can read stdout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Progress:
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
-        """Return the counter. Its time began when it was created."""
+        """Return the counter itself. The time is measured from its creation."""
         return self
 
     def __exit__(

@@ -40,7 +40,7 @@ class Consent(Struct, frozen=True, kw_only=True):
 
 
 class Draft(Struct, frozen=True, kw_only=True):
-    """A message to be sent. `said` is its kind as typed."""
+    """A message to be sent. `said` is its kind as typed, for example `leave-cancelled`."""
 
     said: str
     body: dict[str, Any]
@@ -94,9 +94,9 @@ def draft(said: str, user: str, details: Details) -> Draft:
 def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
     """Look up the user, show the changes, ask, and send.
 
-    Without `asks`, ask only if a known address differs by one or two letters. A message that would change nothing is only
-    sent with `--yes`. Exit with code 1 if the user or a group is unknown and `--new` is not given. Raise the intake's error
-    for a message that it would refuse.
+    Without `asks`, ask only if a known address differs by one or two letters. A message that would change nothing is
+    only sent with `--yes`. Exit with code 1 if the user or a group is unknown and `--new` is not given. Raise the
+    intake's error for a message that the intake would refuse.
     """
     message = _with_address(app, message)
     event = _read(app, message)
@@ -125,7 +125,10 @@ def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, 
 
 
 def _with_address(app: App, message: Draft) -> Draft:
-    """Replace a typed user key by the user's present address, because messages name users by address."""
+    """Return the message with a typed user key replaced by the user's present address, because messages name users by address.
+
+    Exit with code 1 if the address is not known.
+    """
     key = message.body["user"]
     if "@" in key:
         return message
@@ -165,7 +168,7 @@ def _check_profile(app: App, event: LifecycleEvent) -> None:
 def _without_a_look(app: App, message: Draft, consent: Consent, output: str, why: NotLookedUp) -> None:
     """Send without a lookup if `--blind` is given, else refuse.
 
-    The option is for operators who may publish but not read the records, and for those who cannot wait for an outage to end.
+    The option is for operators who may publish but not read the records, and for operators who cannot wait until an outage ends.
     """
     said = f"The user could not be looked up: {why}"
     if not consent.blind:

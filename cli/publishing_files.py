@@ -45,7 +45,8 @@ _COUNTED = {
 class Content(Struct, kw_only=True):
     """The content of the files: messages with their news, and every fault.
 
-    `seen` counts all messages, also those with faults. `not_acted_on` counts log entries of kinds that this version knows but does not use. They are sent, and become dead letters.
+    `seen` counts all messages, also those with faults. `not_acted_on` counts log entries of kinds that this version
+    knows but does not use. Such entries are sent, and become dead letters.
     """
 
     rows: list[tuple[Row, tuple[News, ...]]] = field(default_factory=list)
@@ -98,7 +99,7 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
 
 
 def source_named(app: App, name: str) -> Source:
-    """Return the source of that name. Raises `UsageError` if there is none."""
+    """Return the source of that name. Raises `UsageError` for an unknown name."""
     sources = app.settings.sources
     if name not in sources:
         raise click.UsageError(f"there is no source '{name}'. The sources are: {', '.join(sources)}.")
@@ -106,7 +107,10 @@ def source_named(app: App, name: str) -> Source:
 
 
 def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
-    """Read the files as messages of a source; a message that the intake would refuse or use only in part is a fault."""
+    """Return the content of the files, read as messages of `source`.
+
+    A message that the intake would refuse or use only in part is a fault.
+    """
     settings, deps = app.settings, app.deps
     rules = Rules(source=source, people=settings.people, max_bytes=settings.max_message_bytes)
     content, said_at = Content(), deps.clock.now() - timedelta(microseconds=MOST_ROWS * len(paths))
@@ -131,9 +135,9 @@ def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
 
 
 def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content) -> None:
-    """Read a message by the rules of the intake.
+    """Read a message by the rules of the intake, and add it to `content` as a row or as a fault.
 
-    Add a fault if the intake would refuse the message or use only a part of it.
+    A message is a fault if the intake would refuse it or use only a part of it.
     """
     problems: list[str] = []
     news: tuple[News, ...] = ()
@@ -263,7 +267,7 @@ def _ask(app: App, content: Content, source: Source, output: str) -> None:
 
 
 def _what_is_known(app: App, content: Content) -> Iterator[str]:
-    """Yield sentences about unknown users in messages that are no joiners, because their addresses may be typing errors."""
+    """Yield sentences about unknown users in messages other than joiners, because their addresses may be typing errors."""
     try:
         unknown = unknown_people([piece for _, news in content.rows for piece in news], app.deps)
     except BenchkeeperError as error:
@@ -276,7 +280,7 @@ def _what_is_known(app: App, content: Content) -> Iterator[str]:
 
 
 def _limits(app: App, content: Content) -> Iterator[str]:
-    """Yield a sentence on the guard's limit if the file says that more than one user leaves."""
+    """Yield a sentence on the guard's limit if more than one user in the files leaves."""
     leaving = {piece.user or piece.person_id for _, news in content.rows for piece in news if isinstance(piece, Left)}
     if len(leaving) < 2:  # noqa: PLR2004 - a single leaver needs no limit
         return

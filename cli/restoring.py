@@ -87,7 +87,7 @@ def restore(app: App, user: str, at: str | None, output: str, *, lists: bool, un
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """Return the moment of an option's value: a time, the end of a day (UTC), or a length of time before now.
+    """Return the moment of an option's value: a time, the end of a day (UTC, at most now), or a length of time before now.
 
     Raise `click.UsageError` with the valid forms for anything else.
     """
@@ -119,9 +119,9 @@ def _copy(record: UserRecord, at: datetime) -> tuple[Asked, Snapshot]:
 
 
 def _undo(record: UserRecord, now: datetime) -> tuple[Asked, Snapshot]:
-    """Return the request to undo the last restore, and the snapshot with the files from before it.
+    """Return the request to undo the last restore, and the snapshot with the files from before that restore.
 
-    An undo that is already under way is returned again. Raises `RefusedError` if there is nothing to undo.
+    An undo that is already under way is returned again. Raise `RefusedError` if there is nothing to undo.
     """
     last, under_way = undoable(record, now), pending(record)
     name = last.before if last is not None else ""

@@ -63,7 +63,7 @@ def _show(kind: RosterKind, report: RosterReport | None) -> None:
         if report.detail:
             say(f"  {report.detail}", err=True)
         if any(report.refusal == refusal.value for refusal in ALLOWABLE):
-            say(f"  If it is right: benchkeeper roster allow {kind.value} --people {report.people}", err=True)
+            say(f"  If the number is right: benchkeeper roster allow {kind.value} --people {report.people}", err=True)
         for fault in report.faults:
             say(f"  {fault}", err=True)
     say(f"  read {rfc3339(report.read_at)}, {report.people:,} people, {report.others:,} others")
@@ -121,7 +121,7 @@ def drop(app: App, file: Path, *, output: str) -> None:
     if output == "json":
         print_json({"file": str(file), "people": len(reading.people), "name": name})
         return
-    say(f"{len(reading.people):,} people. It is read within the hour; at once: benchkeeper sweep roster")
+    say(f"{len(reading.people):,} people. The file is read within the hour. To read it now: benchkeeper sweep roster")
 
 
 @roster.command()
@@ -134,7 +134,7 @@ def drop(app: App, file: Path, *, output: str) -> None:
 @pass_app
 @guarded
 def allow(app: App, kind: RosterKind, *, people: int, by: str, output: str) -> None:
-    """Accept a roster of that size, although it shrank or many people are missing from it.
+    """Accept a roster with about the number of people in --people, although it shrank or many people are missing from it.
 
     The guard still judges each cut.
     """
@@ -143,6 +143,6 @@ def allow(app: App, kind: RosterKind, *, people: int, by: str, output: str) -> N
         print_json({"kind": kind.value, "people": people, "allowed_for_s": int(ALLOWED_FOR.total_seconds())})
         return
     say(
-        f"A roster of {kind.value} with about {people:,} people is used for {duration_text(ALLOWED_FOR)}. "
-        "At once: benchkeeper sweep roster"
+        f"A roster of {kind.value} with about {people:,} people will be accepted for {duration_text(ALLOWED_FOR)}. "
+        "To read it at once: benchkeeper sweep roster"
     )

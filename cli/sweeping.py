@@ -1,4 +1,4 @@
-"""The command `sweep due|idle|drift`: it runs a scheduled sweep by hand."""
+"""The command `sweep due|idle|drift|roster`: it runs a scheduled sweep by hand."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from shared.engine.views.words import in_words, status_words
 @pass_app
 @guarded
 def sweep_group(app: App, kind: Sweep, *, dry_run: bool, propose: bool, output: str) -> None:
-    """Run one sweep now: `due` (users who are due), `idle` (stop unused notebooks), `drift` (correct differences).
+    """Run one sweep now: `due` (users who are due), `idle` (stop unused notebooks), `drift` (correct differences), `roster` (read the rosters).
 
-    `idle` examines each running notebook once an hour, and each time one that may be unused; `benchkeeper activity USER`
-    examines one at once. The sweep uses the policy in force, not the files on this machine.
+    `idle` examines each running notebook once an hour, and possibly unused notebooks in every sweep; `benchkeeper
+    activity USER` examines one notebook at once. The sweep uses the policy in force, not the files on this machine.
     """
     if propose and (kind is not Sweep.DRIFT or dry_run):
         raise click.UsageError("--propose is only for a drift sweep without --dry-run.")
@@ -59,7 +59,7 @@ def _print(summary: Summary, *, dry_run: bool) -> None:
     for reason, number in summary.failed.items():
         say(f"Failed: {number} ({status_words(reason)}). They are tried again by the next sweep.", err=True)
     for zone in summary.unreachable:
-        say(f"Zone {zone} did not answer. Its notebooks are not judged.", err=True)
+        say(f"Zone {zone} did not answer. Its notebooks were not examined.", err=True)
     for listing in summary.unread:
         say(f"Jobs elsewhere are unknown, so notebooks are kept running: {in_words(listing)}.", err=True)
     for line in summary.sessions.lines if summary.sessions is not None else ():

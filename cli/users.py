@@ -35,7 +35,7 @@ _MOST_HOLDERS = 20
 
 
 def user_key(app: App, text: str) -> UserKey:
-    """Return the key of the record that `text` names. Raises `UsageError` if it is neither an address nor a user key.
+    """Return the key of the record that `text` names. Raises `UsageError` if `text` is neither an address nor a user key.
 
     An address that was given to a new account stands for its present holder, and a line on stderr names the former
     holder. An unknown address gives the key that its record would have.
@@ -58,7 +58,7 @@ def user_key(app: App, text: str) -> UserKey:
 
 
 def address_forms(text: str, people: People) -> tuple[UserEmail, ...]:
-    """Return the canonical form, then the forms under which earlier versions kept the user. Raises `InvalidMessageError`."""
+    """Return the canonical form, then the forms under which earlier versions stored the user. Raise `InvalidMessageError`."""
     try:
         email = parse_address(text, people)
     except InvalidMessageError:
@@ -96,7 +96,7 @@ def say_unknown(app: App, text: str, *, announce: bool = True) -> NoReturn:
 
 
 def unknown(app: App, text: str, *, announce: bool = True) -> str:
-    """Return the sentences for an unknown user."""
+    """Return the text about an unknown user: the nearest known names, or the command that announces the user."""
     said = f"No such person: {text}."
     if "@" not in text:
         alike = get_close_matches(text.strip(), (row.user_key for row in known_rows(app.deps)), n=2, cutoff=0.8)
@@ -130,12 +130,12 @@ def no_state(text: str, usual: Iterable[Reason], *, what: str = "state") -> str:
 
 
 def known_addresses(deps: Deps) -> list[str]:
-    """Return the addresses of all known users, except those known only from a leave."""
+    """Return the addresses of all known users, except users known only from a leave."""
     return [row.email for row in known_rows(deps)]
 
 
 def known_rows(deps: Deps) -> Iterator[RecordRow]:
-    """Yield the rows of all known users, except those known only from a leave."""
+    """Yield the rows of all users with an address, except users known only from a leave."""
     for row in deps.records.rows():
         if row.email and row.unknown_since is None:
             yield row

@@ -30,10 +30,10 @@ _COUNTED = (
 @pass_app
 @guarded
 def waves(app: App, output: str) -> None:
-    """Show the rollout that is under way: its waves, and how many notebooks are ready. The notebooks are counted now.
+    """Show the latest rollout: its waves, and how many notebooks are ready. Until the rollout is done, notebooks are counted now.
 
-    The hourly drift sweep opens the next wave, or halts the change. benchkeeper guard shows a halted change; approve continues
-    it, reject takes it back.
+    The hourly drift sweep opens the next wave, or halts the change. benchkeeper guard shows a halted change; approve
+    continues it, reject takes it back.
     """
     current = app.deps.policies.load()
     rollout = current.rollout if current is not None else None

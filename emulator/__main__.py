@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Google Cloud's API shapes on one loopback port: Workbench, Storage, Pub/Sub, Monitoring, Scheduler.",
     )
     parser.add_argument(
-        "--port", type=_port, default=8900, help="port on 127.0.0.1; 0 takes a free one (default: 8900)"
+        "--port", type=_port, default=8900, help="port on 127.0.0.1; 0 takes a free port (default: 8900)"
     )
     parser.add_argument(
         "--speed",
@@ -44,12 +44,12 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="keep the world in DIR/world.json and the functions' output in DIR/logs; without it, the state is lost at the end",
+        help="store the state in DIR/world.json and the functions' output in DIR/logs; without DIR, the state is lost at the end",
     )
     parser.add_argument(
         "--until-stdin-closes",
         action="store_true",
-        help="end when standard input closes, so that the cloud ends with the process that started it, however that one ends",
+        help="end when standard input closes: the cloud then ends with the process that started it, even if that process is killed",
     )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
@@ -162,7 +162,7 @@ def _serve(cloud: EmbeddedCloud, asked: argparse.Namespace, ending: threading.Ev
         cloud.start(asked.port, token_folder=token_folder)
     except PortInUseError as error:
         return _refuse(
-            f"{error.strerror}\nGive another one with --port, --hub-port or --jupyter-port; 0 takes a free one."
+            f"{error.strerror}\nGive another port with --port, --hub-port or --jupyter-port; 0 takes a free port."
         )
     except (BadDataError, OSError) as error:
         return _refuse(str(error))

@@ -134,10 +134,10 @@ class EmbeddedCloud(Services):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, port: int = 0, *, token_folder: Path | None = None) -> None:
-        """Serve on `port` (0 = a free one) and start the background work. Raises `PortInUseError`.
+        """Serve on `port` (0 = a free port) and start the background work. Raise `PortInUseError`, or `OSError` without the token's file.
 
-        The file with the token is written to `token_folder` before the first call is answered, and only once the port is ours.
-        So a second run that finds the port taken does not overwrite the file of the first run.
+        The file with the token is written to `token_folder` before the first call is answered, and only once the port
+        is ours. So a second run that finds the port taken does not overwrite the file of the first run.
         """
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")

@@ -33,7 +33,7 @@ _PASSED_ON = ("Authorization", "User-Agent")
 class Destination:
     """The address of a function. `url` is None while its process does not listen. If `retry` is False, failures are not retried.
 
-    `headers` are the headers that its port requires.
+    `headers` are the headers that the port of the function requires.
     """
 
     url: str | None
@@ -46,7 +46,7 @@ Lookup = Callable[[str], Destination | None]
 
 
 def event_headers(envelope: dict[str, Any], topic: str) -> dict[str, str]:
-    """Return Eventarc's `ce-` headers for a push envelope. Raises KeyError if `envelope` is not a push envelope."""
+    """Return Eventarc's `ce-` headers for a push envelope. Raise `KeyError` or `TypeError` if `envelope` is not a push envelope."""
     message = envelope["message"]
     return {
         "ce-id": str(message["messageId"]),

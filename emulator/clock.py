@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 class VirtualClock:
     """A clock that runs `speed` times as fast as real time and can be moved forward. With `speed=0` it only moves by `advance`.
 
-    Threads that wait for virtual time use `wait_until`. It returns early if the clock is advanced or `poke`d, so that the
-    caller checks again. Time never goes back.
+    Threads that wait for virtual time use `wait_until`. `wait_until` returns early if the clock is moved or `poke`d, so
+    that the caller checks again. Only `reset` can set the time back.
     """
 
     def __init__(self, *, start: datetime | None = None, speed: float = 1.0) -> None:
@@ -25,9 +25,9 @@ class VirtualClock:
 
     @property
     def changes(self) -> int:
-        """The number of times that the clock was moved or poked.
+        """The number of times that the clock was moved or poked, or its speed was changed.
 
-        Read it before a check and give it to `wait_until(since=...)`, so that no change in between is missed.
+        Read the number before a check and give it to `wait_until(since=...)`, so that no change in between is missed.
         """
         return self._changes
 

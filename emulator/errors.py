@@ -66,6 +66,6 @@ class ApiError(Exception):
 def not_served(text: str, *, reason: str | None = None) -> ApiError:
     """Return the error for a call that the embedded cloud does not serve: UNIMPLEMENTED over gRPC, 404 over HTTP.
 
-    Not 501: clients, including gcloud, retry a call for half a minute after that status.
+    The HTTP status is not 501, because clients, including gcloud, retry a call for half a minute after 501.
     """
     return ApiError("UNIMPLEMENTED", text, http_status=404, reason=reason)

@@ -1,7 +1,7 @@
 """The function host: it runs Python functions as real functions-framework processes and feeds them from Pub/Sub.
 
 Every function is a process group of its own (gunicorn's master and its worker). The group holds the read end of a pipe whose
-only write end is ours. When this process ends in any way, the pipe breaks and the group kills itself (on every POSIX system).
+only write end belongs to this process. When this process ends in any way, the pipe breaks and the group kills itself (on every POSIX system).
 """
 
 from __future__ import annotations
@@ -56,11 +56,10 @@ _MOST_INSTANCES = 100
 class Deployment:
     """The request to deploy a function.
 
-    Times are written as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`.
-
-    Settings of the subscription that are None get the usual value when the subscription is made, and stay as they are if it
-    exists: like Eventarc, a redeployment does not undo changes to the subscription. An empty `dead_letter_topic` removes the
-    policy.
+    Times are written as in the API: `ack_deadline` in seconds, backoffs and `retention` as `10s`. Settings of the
+    subscription that are None get the default when the subscription is created. If the subscription exists, they stay
+    unchanged: like Eventarc, a redeployment does not undo changes to the subscription. An empty `dead_letter_topic`
+    removes the policy.
     """
 
     name: str
@@ -138,13 +137,11 @@ class _Function:
 
 
 class FunctionHost:
-    """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without it, output goes to stderr.
+    """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without a folder, output goes to stderr.
 
-    `heard` is called with each line of output.
-
-    `/_emulator/functions` starts and stops processes only for callers with the `token`; each process's own port only accepts
-    calls of this host. `stop` ends every process. A function's subscription stays when the host stops, and is deleted with the
-    function.
+    `heard` is called with each line of output. `/_emulator/functions` starts and stops processes only for callers with
+    the `token`; each process's own port only accepts calls of this host. `stop` ends every process. A function's
+    subscription stays when the host stops, and is deleted with the function.
     """
 
     def __init__(
@@ -242,7 +239,7 @@ class FunctionHost:
             self._unsubscribe(function.deployment)
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return all functions with url, pid, restarts, state and the last lines of their output."""
+        """Return a description of each function: name, topic, entry point, source, url, pid, restarts, state, and last lines of output."""
         with self._lock:
             functions = list(self._functions.values())
         return [self._describe(function.deployment, function.process) for function in functions]

@@ -28,7 +28,7 @@ KEY_LENGTH = 64
 HEADER = "X-Emulator-Caller"
 _LONGEST_SILENCE_S = 600
 _IN_ENVIRON = "HTTP_X_EMULATOR_CALLER"
-_REFUSAL = b"This port takes calls of the embedded cloud alone. Publish to the function's topic, or open the hub page's address.\n"
+_REFUSAL = b"This port only accepts calls of the embedded cloud. Publish to the function's topic, or open the hub page's address.\n"
 
 
 class _Listening(Protocol):

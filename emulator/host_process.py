@@ -37,7 +37,7 @@ _LAUNCHER = Path(__file__).with_name("host_launch.py")
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The parameters of a start: `environment` is added to our own; `source` is an absolute folder with a main.py."""
+    """The parameters of a start: `environment` is added to the environment of this process; `source` is an absolute folder with a main.py."""
 
     name: str
     source: str
@@ -50,7 +50,7 @@ Heard = Callable[[str, str], None]  # takes a function's name and a line of its 
 
 
 class FunctionProcess:
-    """A function whose process is kept running. Thread-safe."""
+    """A function with a process that is restarted whenever it dies. Thread-safe."""
 
     def __init__(self, launch: Launch, *, log_folder: Path | None, heard: Heard | None = None) -> None:
         self._launch = launch
@@ -90,7 +90,10 @@ class FunctionProcess:
             }
 
     def start(self) -> None:
-        """Start the process and return when it accepts connections. Raises FAILED_PRECONDITION if it ends before."""
+        """Start the process and return when it accepts connections.
+
+        Raise FAILED_PRECONDITION if the process ends before that, or does not listen within a minute.
+        """
         self._spawn()
         if not self._wait_until_listening():
             self.stop()
@@ -100,7 +103,7 @@ class FunctionProcess:
         self._keeper.start()
 
     def stop(self) -> None:
-        """Stop the process group: SIGTERM, ten seconds, SIGKILL. Returns when it has ended; safe to call twice."""
+        """Stop the process group: SIGTERM, ten seconds, SIGKILL. Return when the process has ended; safe to call twice."""
         self._stopping.set()
         with self._lock:
             self._state = "stopped"

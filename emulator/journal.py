@@ -47,7 +47,7 @@ class Journal:
             self._count = 0
 
     def listing(self, *, mutating_only: bool) -> list[dict[str, Any]]:
-        """Return the kept rows in order, all of them or only the mutating ones."""
+        """Return the stored rows in order, all of them or only the mutating ones."""
         with self._lock:
             return [entry._asdict() for entry in self._entries if entry.mutates or not mutating_only]
 

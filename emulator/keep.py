@@ -28,9 +28,10 @@ class BadDataError(Exception):
 class Keeper:
     """The keeper of `folder/world.json`: it loads the file at once if it exists, and saves changes between `start` and `stop`.
 
-    It saves about every 2 real seconds if `World.changes` has grown, and spends at most a tenth of the time on saving.
-    A change that only time causes (an instance becomes ACTIVE) is saved with the next change and by `stop`. After a
-    crash the last two seconds may be missing, or ten times the duration of a save if that is longer.
+    If `World.changes` has grown, the world is saved, about every 2 real seconds; saving takes at most a tenth of the
+    time. A change that only time causes (an instance becomes ACTIVE) is saved with the next change and by `stop`. After
+    a crash, the changes of the last two seconds may be missing, or of ten times the duration of a save if that is
+    longer.
     """
 
     def __init__(self, world: World, folder: Path) -> None:

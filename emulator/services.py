@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """The models of all services. Each is registered in a new world under the name by which the world saves it."""
+    """The models of all services. Each model is registered in a new world under the name that saved worlds use."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -1,7 +1,7 @@
 """The token for calls that start processes. Each run has a new token, known only to programs that can read its file.
 
 A call that starts a function can run any code on this machine as the user. All users of the machine can reach a
-loopback port, so access to the port alone must not be enough to start one.
+loopback port, so access to the port alone must not be enough to start a function.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ class ProcessToken:
         if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), self.value.encode()):
             raise ApiError(
                 "UNAUTHENTICATED",
-                f"What starts or ends a process needs this run's token in the header {HEADER}. It stands in {self._where}, which"
+                f"A call that starts or ends a process needs this run's token in the header {HEADER}. The token is in {self._where}, which"
                 f' only the user who started the embedded cloud can read. Valid: -H "{HEADER}: $(cat FILE)".',
             )

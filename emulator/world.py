@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Judged(str):
-    """A caller whose calls are checked against the permissions of this account. All other callers may do everything."""
+    """The account of a caller whose permissions are checked. Calls of all other callers are allowed."""
 
     __slots__ = ()
 
@@ -30,7 +30,7 @@ class Access(Protocol):
         """Check the call as a whole, before it runs."""
 
     def require(self, account: str, permission: str, service: str, resource: str) -> None:
-        """Check one more permission of the call, which depends on the state."""
+        """Check one more permission, which the call needs because of the present state."""
 
 
 class Model(Protocol):

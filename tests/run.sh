@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Every check and every test, on a fresh clone too: sets itself up in .venv, then lint, types, contracts, tests.
+# Runs every check and every test: sets up .venv if needed, then runs lint, types, import contracts and tests.
 #   ./tests/run.sh [--all] [--runs N] [arguments for pytest]
 #   ./tests/run.sh --simulate [--seed N] [--histories K] [--scene NAME] [--coverage] [--replay FILE] [--trace FILE]
 #   ./tests/run.sh --pinned [--renew] [--against COMMIT]
 #   ./tests/run.sh --real-cloud --project P [--with-person] [--list | --clean-up RUN | --help]
 #   ./tests/run.sh --mutants record FOLDER… | run [--seed N] [--count K] [--only NUMBER…] | list
-# --simulate: the simulator alone; the last line is the digest of its journal.
-# --pinned: whether the product makes the calls that are pinned in tests/data/pinned-calls.txt.
-# --real-cloud: asks a real project what no document settles; makes things there that cost money, and removes them.
-# --mutants: which small changes of decisions and orchestration no test notices.
-# --all: the slow tests too, and 2000 histories; --runs N: so many histories, other ones each time (default: the same 500).
-# What is slow, and how long all this takes: docs/testing.md.
+# --simulate: runs only the simulator; the last line is the digest of its journal.
+# --pinned: checks that the product makes the calls that are pinned in tests/data/pinned-calls.txt.
+# --real-cloud: asks a real project the questions that no document answers; creates resources that cost money, and removes them.
+# --mutants: finds the small changes of decisions and orchestration that no test notices.
+# --all: also runs the slow tests, and 2000 histories; --runs N: runs N histories, other ones each time (default: the same 500).
+# docs/testing.md says which tests are slow, and how long everything takes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What was compiled is kept: else each of the hundreds of programs that tests start would compile the product anew.
+# Compiled modules are stored: otherwise each of the hundreds of programs that tests start would compile the product again.
 unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 readonly PYTHON_BIN=.venv/bin
 
@@ -27,7 +27,7 @@ die() {
   exit 1
 }
 
-# The .venv of deploy.sh, with the pinned packages of the tests; made anew only when the pins changed.
+# Installs the pinned packages of the tests into the .venv of deploy.sh, and again if the pins changed.
 set_up() {
   local candidate python='' stamp
   for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11 python; do
@@ -42,7 +42,7 @@ set_up() {
     return 0
   fi
   say 'Setting up .venv (once; a minute or two)'
-  # One that an interrupted run left half made is made anew, as ./deploy.sh does.
+  # An incomplete .venv of an interrupted run is created again, as ./deploy.sh does.
   if [[ -f .venv-unfinished ]] || ! $PYTHON_BIN/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
     rm -rf .venv
     "$python" -m venv .venv || die 'the .venv could not be created.'
@@ -52,7 +52,7 @@ set_up() {
   $PYTHON_BIN/python -m pip install -qq --disable-pip-version-check --no-deps -e . ||
     die 'Benchkeeper itself could not be installed into .venv. See the lines above.'
   printf '%s' "$stamp" >.venv/.benchkeeper-tests
-  # deploy.sh needs less than this: it finds its work done, by its own stamp.
+  # deploy.sh needs fewer packages than the tests: its own stamp tells it that its set-up is done.
   cat requirements.txt cli/requirements.txt pyproject.toml | cksum | tr -d ' \n' >.venv/.benchkeeper
   rm .venv-unfinished
 }
@@ -70,19 +70,19 @@ install_packages() {
     "${pip[@]}" -r tests/requirements.txt
 }
 
-# A check that fails does not keep the rest from being looked at; the exit status remembers it.
+# Runs a check. The other checks run even if it fails; the exit status reports the failure.
 failed=''
 check() {
   say "$1"
   "${@:2}" || failed+=" '$1'"
 }
 
-# JupyterLab in an environment of its own, for the tests that need it; they say why if it cannot be made.
+# Installs JupyterLab in an environment of its own, for the tests that need it. Without JupyterLab, these tests report the reason.
 set_up_jupyter() {
   python -c 'from cli.local.jupyter import ensure_jupyter; ensure_jupyter(lambda _: None)' >/dev/null 2>&1 || true
 }
 
-# The tests' modules with their assertions, once for all: the workers begin at the same moment, and each would compile all of them.
+# Compiles the tests' modules once: the workers begin at the same moment, and each would compile all modules itself.
 compile_tests() {
   compgen -G 'tests/__pycache__/conftest.*-pytest-*.pyc' >/dev/null || python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 }
@@ -91,7 +91,7 @@ cores() {
   getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
-# A module of the tests with its arguments.
+# Runs a module of the tests with its arguments, in place of this script.
 run_module() {
   set_up >&2
   PYTHONPATH=tests:. exec $PYTHON_BIN/python -m "$@"
@@ -139,7 +139,7 @@ main() {
   jupyter=$!
   compile_tests &
   modules=$!
-  # The types are looked at beside pytest, which waits now and then: they cost one core a quarter of a minute on a fresh clone.
+  # mypy runs beside pytest, which often waits: on a fresh clone, mypy needs one core for a quarter of a minute.
   mypy >"$said" 2>&1 &
   types=$!
   check 'ruff check' ruff check --quiet .
@@ -148,17 +148,17 @@ main() {
   check 'lint-imports' lint-imports --no-cache
   wait "$jupyter" "$modules"
   say "pytest ($BENCHKEEPER_RUNS histories${all:+, the slow tests too})"
-  # Two workers a core: many tests wait for programs that they started. `worksteal`: one that is done takes over from the others.
+  # Two workers a core: many tests wait for programs that they started. `worksteal`: an idle worker takes tests from busy workers.
   python -m pytest -n $((2 * $(cores))) --dist worksteal -m "$which" --durations=10 ${more[@]+"${more[@]}"} || failed+=" 'pytest'"
   check 'mypy' wait "$types"
   cat "$said"
   rm -f "$said"
-  # What measures time comes last, and beside nothing.
+  # Tests that measure time run last and alone.
   while IFS= read -r file; do
     files+=("$file")
   done < <(grep -rl --include='test_*.py' 'mark\.alone' tests || true)
   if ((${#files[@]} && ! ${#more[@]})); then
-    check 'pytest, what measures time' python -m pytest -m alone "${files[@]}"
+    check 'pytest, tests that measure time' python -m pytest -m alone "${files[@]}"
   fi
   [[ -z $failed ]] || die "failed:$failed"
 }

@@ -87,7 +87,7 @@ def set_up() -> str | None:
 
 
 class _Ready(BaseHTTPRequestHandler):
-    """The handler that answers for each server of the null spawner that it is ready."""
+    """The HTTP handler of all servers of the null spawner: it answers 200, so that JupyterHub takes a server as ready."""
 
     def do_GET(self) -> None:
         self.send_response(200)

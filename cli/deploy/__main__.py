@@ -43,9 +43,9 @@ _NO_NUMBER = "PROJECT_NUMBER"  # in a plan against nothing
 
 
 def _shaped(pattern: str, valid: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that refuses a value that does not match the pattern. `valid` says in words which values do.
+    """Return a callback that refuses a value that does not match the pattern, because the value becomes part of commands.
 
-    The value becomes part of commands.
+    `valid` describes the valid values in the error.
     """
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -122,7 +122,10 @@ def destroy(project: str, region: str | None, env: str, *, dry_run: bool, verbos
 
 
 class _Run:
-    """The run of one `gcp` or `destroy` command: its options, the screen and gcloud. `so_far` says for an error what was changed already."""
+    """The run of one `gcp` or `destroy` command: its options, the screen and gcloud.
+
+    `so_far` is the sentence about the changes made so far, printed if the run is interrupted.
+    """
 
     def __init__(
         self,
@@ -263,7 +266,7 @@ class _Run:
     # ---- parts
 
     def _new_settings(self, config_dir: Path) -> dict[str, str]:
-        """Return the settings file to be written, by name; empty if the file exists. Raises `DeployError` without `--region`."""
+        """Return the settings file to be written, as {name: text}; empty if the file exists. Raise `DeployError` without `--region`."""
         path = settings_path(config_dir, self.env)
         if path.exists():
             return {}
@@ -318,10 +321,10 @@ class _Run:
             self.screen.say(warning(group, fault), style="yellow")
 
     def _checked(self, config_dir: Path) -> Settings:
-        """Return the settings, checked with everything that depends on them: templates, their sizes, what the project offers.
+        """Return the settings, checked with everything that depends on them: templates, their sizes, the project's offers.
 
-        Raises `ConfigError`. The project itself is asked for what it offers, before anything is changed. Until Compute Engine
-        is on, the shipped table is used.
+        Raise `ConfigError`. The offers are read from the project itself, before anything is changed. Until Compute
+        Engine is on, the shipped table is used.
         """
         with self.screen.working("Asking the project for the values in the files"):
             found = check_all(env=self.env, config_dir=config_dir, environ={}, ask=lambda _: self.questions.compute)

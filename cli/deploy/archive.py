@@ -19,7 +19,7 @@ _TOP = ("main.py", "requirements.txt", "functions", "portal", "shared", "config"
 
 
 class Archive(Struct, frozen=True):
-    """A folder with exactly the files to upload, and a digest that changes with any of them."""
+    """A folder with exactly the files to upload, and a digest that changes with any file."""
 
     folder: Path
     digest: str

@@ -59,8 +59,9 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """The content of a deployment. `options` is the part `deployment` of the settings file.
 
     `data_roles` are the roles on the project of each group that a profile names as its `data_group`. `dormant_grants`
-    and `dormant_roles` are not needed by this configuration: they are not created, and existing ones are removed by
-    `destroy`. `withdrawn` are grants of an earlier version that are no longer needed. `buckets` maps names to buckets.
+    and `dormant_roles` are grants and roles that this configuration does not need: a deployment does not create them,
+    and `destroy` removes existing ones. `withdrawn` are grants of an earlier version that are no longer needed.
+    `buckets` maps names to buckets.
     """
 
     settings: Settings
@@ -97,7 +98,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
     @property
     def page(self) -> str | None:
-        """The function that serves the hub page; None if there is none."""
+        """The function that serves the hub page; None if the deployment has no hub page."""
         return next((name for name, function in self.functions.items() if function.http), None)
 
 

@@ -22,7 +22,7 @@ _PERSONAL = "Benchkeeper: "  # the prefix of the description of a user's own acc
 
 
 def make_destroy_plan(target: Target) -> list[Step]:
-    """Return a step for each existing resource of ours, in the order of removal: the step removes it, or says why it stays."""
+    """Return a step for each existing resource of the deployment, in the order of removal. Each step removes a resource, or says why it stays."""
     kinds: tuple[Callable[[Target], Iterable[Step]], ...] = (
         _environments, _buckets, _jobs, _sinks, _page, _functions, _watching, _view, _readers, _subscriptions, _topics, _secrets,
         _bindings, _data_roles, _roles, _accounts,
@@ -53,7 +53,9 @@ def _environments(target: Target) -> Iterator[Step]:
     ours = [each for each in listed if _is_ours(each)]
     running = sum(each.get("state") in {"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"} for each in ours)
     if ours:
-        because = f"{len(ours)} stay as they are, {running} of them running. Idle ones will no longer be stopped"
+        because = (
+            f"{len(ours)} stay as they are, {running} of them running. Idle environments will no longer be stopped"
+        )
         yield _kept("environments people's", because)
 
 
@@ -97,7 +99,7 @@ def _functions(target: Target) -> Iterator[Step]:
         if name not in target.deployment.functions:
             continue
         if not _is_ours(each):
-            yield _kept(f"function {name}", "it stays, because it lacks our label")
+            yield _kept(f"function {name}", "it stays, because it lacks Benchkeeper's label")
             continue
         work: Do = ("functions", "delete", name, "--gen2", f"--region={target.region}")
         hears = target.deployment.functions[name].heard is not None
@@ -106,7 +108,7 @@ def _functions(target: Target) -> Iterator[Step]:
 
 
 def _page(target: Target) -> Iterator[Step]:
-    """Yield the steps that end the access to the hub page that our settings give, and remove its domain. Access that others gave stays."""
+    """Yield the steps that remove the hub page's domain and the access that the settings give. Access that others gave stays."""
     name, domain = target.deployment.page, target.deployment.options.hub_domain
     if name is None:
         return
@@ -161,7 +163,7 @@ def _view(target: Target) -> Iterator[Step]:
 
 
 def _readers(target: Target) -> Iterator[Step]:
-    """Yield the step that removes our accounts' access to the view's dataset."""
+    """Yield the step that removes the access of Benchkeeper's accounts to the view's dataset."""
     if target.deployment.options.billing_export is None:
         return
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
@@ -170,7 +172,9 @@ def _readers(target: Target) -> Iterator[Step]:
     except NotThereError:
         return
     except NoAccessError as error:
-        yield _kept(f"access on dataset {DATASET}", f"the roles of our accounts there cannot be read: {error.cause}")
+        yield _kept(
+            f"access on dataset {DATASET}", f"the roles of Benchkeeper's accounts there cannot be read: {error.cause}"
+        )
         return
     if held:
         key = f"access {', '.join(email.split('@')[0] for email in held)} on dataset {DATASET}"
@@ -199,13 +203,13 @@ def _topics(target: Target) -> Iterator[Step]:
                 needs=("function", "sink", "subscription"),
             )
         else:
-            yield _kept(f"topic {name}", "it stays, because it lacks our label")
+            yield _kept(f"topic {name}", "it stays, because it lacks Benchkeeper's label")
 
 
 def _secrets(target: Target) -> Iterator[Step]:
-    """Yield the steps that remove the mail secrets that a deployment created, even if the settings no longer name them.
+    """Yield the steps that remove the mail secrets that a deployment created, even if the settings no longer name the secrets.
 
-    From other secrets, only our accounts' grants are removed.
+    From other secrets, only the grants of Benchkeeper's accounts are removed.
     """
     try:
         listed = target.read(API, "secrets", "list", otherwise=[])
@@ -221,7 +225,7 @@ def _secrets(target: Target) -> Iterator[Step]:
             )
             yield _gone(f"secret {name}", ("secrets", "delete", name), because=because, needs=("function",))
         elif name in named(target):
-            yield _kept(f"secret {name}", "it stays with its content, because it lacks our label")
+            yield _kept(f"secret {name}", "it stays with its content, because it lacks Benchkeeper's label")
             policy = target.read(API, "secrets", "get-iam-policy", name, otherwise={})
             ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
             held = {(member, each["role"]) for each in policy.get("bindings", []) for member in each["members"]}
@@ -232,7 +236,7 @@ def _secrets(target: Target) -> Iterator[Step]:
 
 
 def _bindings(target: Target) -> Iterator[Step]:
-    """Yield a step for each role of our accounts on the project, the buckets, the environments' agent and the accounts of clusters."""
+    """Yield a step for each role of Benchkeeper's accounts on the project, the buckets, the environments' agent and the accounts of clusters."""
     ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
     agent = target.agent("notebooks-vm")
     account = ("iam", "service-accounts")
@@ -251,7 +255,9 @@ def _bindings(target: Target) -> Iterator[Step]:
         except NotThereError:
             continue
         except NoAccessError as error:
-            yield _kept(f"access on {scope}", f"the roles of our accounts there cannot be read: {error.cause}")
+            yield _kept(
+                f"access on {scope}", f"the roles of Benchkeeper's accounts there cannot be read: {error.cause}"
+            )
             continue
         # One command removes a role under two conditions.
         held = {(member, binding["role"]) for binding in policy.get("bindings", []) for member in binding["members"]}

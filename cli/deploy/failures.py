@@ -1,6 +1,7 @@
 """The failures of gcloud, each as one line of cause and one line of remedy.
 
-What gcloud prints is read here. The answers of the APIs that the product itself calls are read by `shared.cloud.http.words`.
+This module reads gcloud's output. `shared.cloud.http.words` reads the answers of the APIs that the product itself
+calls.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 
 class DeployError(Exception):
-    """An error that a person must act on. `cause` and `remedy` are a line each; `said` is gcloud's own text, for the log."""
+    """An error that needs action by the deploying user. `cause` and `remedy` are a line each; `said` is gcloud's own text, for the log."""
 
     def __init__(self, cause: str, remedy: str, *, said: str = "") -> None:
         super().__init__(f"{cause} {remedy}".strip())
@@ -93,7 +94,7 @@ _KNOWN = (
     ),
     _known(
         r"provided domain does not appear to be verified",
-        "The domain of `hub_domain` is not verified for you.",
+        "You have not verified the domain of `hub_domain`.",
         "Run: gcloud domains verify DOMAIN, then this again (docs/operations.md, The hub page).",
     ),
     _known(
@@ -105,12 +106,12 @@ _KNOWN = (
     _known(
         r"allowedPolicyMemberDomains|constraints/|organization policy|orgpolicy|violates constraint",
         "A policy of the organization forbids it.",
-        "Ask who sets organization policies to allow this, for project {project}.",
+        "Ask an administrator of organization policies to allow this for project {project}.",
     ),
     _known(
         r"RESOURCE_EXHAUSTED|Quota exceeded|quota .{0,60}exceeded|RATE_LIMIT_EXCEEDED|rateLimitExceeded",
         "A quota of project {project} is used up.",
-        "Wait a minute and run this again; if it happens again, ask for more: console > IAM & Admin > Quotas (docs/operations.md, "
+        "Wait a minute and run this again; if it happens again, request a higher quota: console > IAM & Admin > Quotas (docs/operations.md, "
         "A quota rise)",
     ),
     _known(
@@ -123,7 +124,7 @@ _KNOWN = (
         r"(?<!in )\bprojects? (instance )?\S{0,60} ?(not found|does not exist|is not found)|"
         r"gcloud\.projects\.describe\).{0,200}(does not have permission|PERMISSION_DENIED|forbidden|403)",
         "There is no project {project}, or you have no access to it.",
-        "Check the id (gcloud projects list) and who you are (gcloud auth list).",
+        "Check the id (gcloud projects list) and your account (gcloud auth list).",
     ),
     _known(
         r"PERMISSION_DENIED|does not have .{0,80}(permission|access)|IAM_PERMISSION_DENIED|forbidden|"
@@ -140,7 +141,7 @@ _KNOWN = (
     _known(
         r"ALREADY_EXISTS|already exists|you already own it|HTTPError 409.{0,200}(exist|duplicate)",
         "It exists already: it was created after the plan was made.",
-        "Run this again, which compares it.",
+        "Run this again: the next run compares the resource.",
         ThereAlreadyError,
     ),
     _known(
@@ -169,7 +170,10 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 
 
 def failure(said: str, *, project: str, what: str) -> DeployError:
-    """Return the error for gcloud's output; `what` describes the command. The cause of an unknown error is gcloud's first line."""
+    """Return the error for gcloud's output; `what` describes the command.
+
+    The cause of an unknown error is gcloud's first line that begins with ERROR, or else its last line.
+    """
     for known in _KNOWN:
         if known.pattern.search(said):
             words = {

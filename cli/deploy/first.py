@@ -21,7 +21,7 @@ def settings_text(
     told = f'deployment:\n  organization: "{organization}"\n' if organization else ""
     return f"""\
 # yaml-language-server: $schema=schema/settings.schema.json
-# Written by ./deploy.sh gcp, once. From now on it is yours: keep it with your configuration. settings.example.yaml shows
+# Written by ./deploy.sh gcp, once. You maintain this file: store it with your configuration. settings.example.yaml shows
 # all other settings: the network of the environments, the people who may open the hub page and who run it, the
 # organization's logs, the billing export, the addresses that get the alerts.
 project: {project}
@@ -38,7 +38,7 @@ people:
 
 
 def domains_of_groups(config_dir: Path) -> tuple[str, ...]:
-    """Return the domains of the groups that profiles.yaml assigns; `example.com` if they cannot be read."""
+    """Return the domains of the groups that profiles.yaml assigns; `example.com` if the file is invalid or names no groups."""
     try:
         data, _ = load_yaml((config_dir / "profiles.yaml").read_text(encoding="utf-8"))
         groups = [str(each["group"]) for each in data["assignments"]]

@@ -65,7 +65,7 @@ Do = Command | Call | Callable[[], "Sequence[Command | Call]"]
 def shown(do: Do) -> str:
     """Return a command as a user would type it in a shell, or a REST call as text.
 
-    A file is shown as `FILE`, and commands that depend on earlier ones as a note.
+    A file is shown as `FILE`, and commands that depend on earlier commands as a note.
     """
     if callable(do):
         return "(the next commands depend on the result)"
@@ -101,13 +101,13 @@ class Gcloud:
             )
 
     def read(self, *words: str, project: bool = True) -> Any:
-        """Return the JSON output of a list, describe or get-iam-policy command; None if it printed nothing. Raises `DeployError`."""
+        """Return the JSON output of a list, describe or get-iam-policy command; None if gcloud printed nothing. Raise `DeployError`."""
         command = (*words, "--format=json", *((f"--project={self.project}",) if project else ()))
         text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
         return json.loads(text) if text.strip() else None
 
     def do(self, do: Command | Call) -> Any:
-        """Run a gcloud command, or make a REST call and return its JSON. Raises `DeployError` and its subclasses."""
+        """Run a gcloud command and return its output, or make a REST call and return its JSON. Raise `DeployError` or a subclass."""
         if isinstance(do, Call):
             return self.call(do)
         what = f"gcloud {' '.join(w for w in do[:4] if isinstance(w, str) and not w.startswith('--'))}"
@@ -166,7 +166,7 @@ class Gcloud:
         return self._http.request(call.verb, url, json=call.body, timeout=_REST_TIMEOUT_S, headers=headers)
 
     def goes_to_google(self, service: str) -> bool:
-        """Return True if calls of that service go to Google: gcloud is not configured with another endpoint for it."""
+        """Return True if calls of that service go to Google: gcloud has no other endpoint configured for the service."""
         return not self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
 
     def token(self) -> str:
@@ -180,7 +180,7 @@ class Gcloud:
             return self._token
 
     def _endpoint(self, service: str) -> str:
-        """Return the endpoint that gcloud itself would use: gcloud's `api_endpoint_overrides` apply to our REST calls too."""
+        """Return the endpoint that gcloud itself would use: gcloud's `api_endpoint_overrides` also apply to the REST calls of this module."""
         with self._lock:
             if service not in self._endpoints:
                 set_to = self._run(("config", "get", f"api_endpoint_overrides/{service}"), "gcloud config get").strip()
@@ -219,7 +219,7 @@ class NothingThere(Gcloud):
         raise _not_there(" ".join(words))
 
     def call(self, call: Call) -> Any:
-        """Raise `NotThereError`."""
+        """Raise `NotThereError`: nothing exists in an empty project."""
         raise _not_there(str(call))
 
     def account(self) -> str:

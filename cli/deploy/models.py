@@ -62,8 +62,8 @@ def _not_too_wide(role: str) -> str:
 class GrantModel(Strict, frozen=True, kw_only=True):
     """A grant: the binding of `role` to the member `to` on the resource `on`.
 
-    With `when`, the grant is only made if that part is configured. With `prefix`, it only applies to the objects of a
-    bucket whose names have this prefix; with `all_but`, only to the objects whose names do not have it.
+    With `when`, the grant is only made if that part is configured. With `prefix`, the grant only applies to the objects
+    of a bucket whose names have this prefix; with `all_but`, only to the objects whose names do not have it.
     """
 
     to: Annotated[str, Meta(pattern=r"^(account/[a-z-]+|agent/[a-z-]+)$")]

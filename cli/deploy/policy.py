@@ -22,9 +22,9 @@ _PATIENCE_S = 10.0  # short, because the user waits for the plan
 def impact_lines(settings: Settings, gcloud: Gcloud) -> Iterator[str]:
     """Yield lines with the effect of putting the files in force.
 
-    Yield no lines if the files are in force, if no policy is in force yet, or if gcloud's calls do not go to Google. If the
-    effect cannot be computed, for example because the deploying account may not read people's records, the one line says
-    why, and which command shows it.
+    Yield no lines if the files are in force, if no policy is in force yet, or if gcloud's calls do not go to Google. If
+    the effect cannot be computed, for example because the deploying account may not read people's records, the only
+    line gives the reason and the command that shows the effect.
     """
     look = f"benchkeeper --env {settings.env} impact names them."
     try:

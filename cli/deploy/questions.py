@@ -12,9 +12,10 @@ from shared.compute_live import NoAnswerError
 
 
 class Questions:
-    """The questions, asked with one gcloud.
+    """The questions to the project and to the directory, asked with one gcloud.
 
-    If gcloud is missing or too old, no question is answered. `check` reports that, after the faults of the files.
+    If gcloud is missing or too old, no question is answered. `check` reports a missing gcloud after the faults of the
+    files.
     """
 
     def __init__(self, gcloud: Gcloud) -> None:

@@ -1,6 +1,6 @@
 """The executor of a plan.
 
-Steps run in the order of their dependencies, four at a time; a failure only holds up the steps that need it.
+Steps run in the order of their dependencies, four at a time; a failed step only blocks the steps that need it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _WORKERS = 4
 
 
 class Done(Struct, frozen=True):
-    """The result of a step. `error` is None if the step did not fail; `blocked_by` says why it was not tried, "" if it was.
+    """The result of a step. `error` is None if the step did not fail.
 
-    `took_s` are the seconds that it took, `note` says that it found its work done already.
+    `blocked_by` names the reason why the step was not tried, "" if it was tried. `took_s` is the duration in seconds.
+    `note` is set if there was nothing left to do.
     """
 
     step: Step
@@ -67,7 +68,7 @@ def carry_out(
 
 
 class _Crew:
-    """The state of a run: the steps that wait, those that run, and those that failed or are blocked, with the key of the failed step."""
+    """The state of a run: the waiting, running, failed and blocked steps, with the key of the failed step."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class _Crew:
         self._outcome = Outcome()
 
     def work(self) -> Outcome:
-        """Run until no step waits and no step is running. Return the outcome. Steps that wait for each other are an `AssertionError`."""
+        """Run until no step waits and no step is running, and return the outcome. Raise `AssertionError` if steps wait for each other."""
         with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
             while self._waiting or self._busy:
                 self._start(pool)

@@ -27,7 +27,7 @@ _WORD = {
 
 
 class Screen:
-    """A printer to a terminal or a log. Both get the same texts."""
+    """A printer to a terminal or a log. A terminal and a log get the same texts."""
 
     def __init__(self, out: Terminal, *, verbose: bool) -> None:
         self._out, self._verbose = out, verbose
@@ -41,12 +41,12 @@ class Screen:
         self._out.print(Text(text, style=style), soft_wrap=True)
 
     def quote(self, said: str) -> None:
-        """Print another program's output line by line, marked as not ours."""
+        """Print another program's output line by line, with a mark on each line."""
         for line in said.strip().splitlines():
             self.say(f"    | {line}", style="dim")
 
     def working(self, text: str) -> Status:
-        """Return a spinner for a terminal; in a log the line is printed once."""
+        """Return a spinner with the text. If the output is not a terminal, print the text once."""
         if not self._out.is_terminal:
             self.say(f"{text} …", style="dim")
         return self._out.status(f"{text} …")

@@ -23,8 +23,8 @@ class Mark(Enum):
 class Step(Struct, frozen=True, kw_only=True):
     """A step of the plan.
 
-    `key` is `kind name`. `needs` names the steps that run before this step, if the plan has them: an entry is the key of
-    one step, or a kind for all steps of that kind. Steps of one `lane` (an IAM policy) never run at the same time. A
+    `key` is `kind name`. `needs` names the steps of the plan that run before this step. An entry is the key of one step,
+    or a kind for all steps of that kind; an entry that the plan lacks is ignored. Steps of one `lane` (an IAM policy) never run at the same time. A
     function in `work` returns commands that depend on the state at the time when the step runs.
     """
 

@@ -1,4 +1,4 @@
-"""The target of a deployment: the project, the names in it, and reads that are repeated until they succeed."""
+"""The target of a deployment: the project, the names in it, and reads that are retried."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class _Kept:
 class Target(Struct, frozen=True, kw_only=True):
     """A project and its wanted state.
 
-    `off` are the services that are still to be turned on; their resources are not read, because the services cannot answer.
-    With `patient` (this run turned services on), a read is repeated until the new services answer. `deployer` is the account
-    that deploys.
+    `off` are the services that are still to be turned on; their resources are not read, because the services cannot
+    answer. With `patient` (this run turned services on), a read is retried for two minutes until the new services
+    answer. `deployer` is the account that deploys.
     """
 
     deployment: Deployment
@@ -70,7 +70,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.deployment.settings.region
 
     def account(self, key: str) -> str:
-        """Return the e-mail address of one of our service accounts, by its short name."""
+        """Return the e-mail address of a service account of the deployment, by its short name."""
         return f"{self.deployment.accounts[key].id}@{self.project}.iam.gserviceaccount.com"
 
     def agent(self, name: str) -> str:

@@ -16,7 +16,10 @@ REQUIREMENTS = ROOT / "emulator" / "jupyter" / "requirements.txt"
 
 
 def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-jupyter") -> Path:
-    """Return the Python that has JupyterLab. JupyterLab is installed on first use, and again if the pins changed. Raises `LocalError`."""
+    """Return the path of a Python with JupyterLab. Raise `LocalError` if JupyterLab cannot be installed.
+
+    JupyterLab is installed on first use, and again if the pins changed.
+    """
     import fcntl  # noqa: PLC0415 - the command line is imported where there is none
 
     python, mark, unfinished = folder / "bin" / "python", folder / ".benchkeeper", folder / ".unfinished"

@@ -1,4 +1,4 @@
-"""The mail sink of the local system: a mail server on loopback that keeps the latest mails in memory, and a page that shows them.
+"""The mail sink of the local system: a mail server on loopback that stores the latest mails in memory, and a page that shows them.
 
 Nothing leaves this machine. The page shows a mail as its reader would see it (in a frame without scripts) and as plain text.
 """
@@ -21,7 +21,7 @@ from cli.local.ports import HOST
 if TYPE_CHECKING:
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
-_MOST = 500  # mails that are kept
+_MOST = 500  # mails that are stored
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 _NAMES = {HOST, "localhost"}
 _STYLE = (
@@ -47,7 +47,7 @@ class Kept(Struct, frozen=True, kw_only=True):
         return found
 
     def part(self, kind: str) -> str:
-        """Return the text of the part `plain` or `html`, "" if there is none."""
+        """Return the text of the part `plain` or `html`; "" for a missing part."""
         found = self.message.get_body((kind,))
         return str(found.get_content()) if found is not None else ""
 
@@ -69,7 +69,10 @@ class MailSink:
         return f"http://{HOST}:{self._page.server_address[1]}/" if self._page is not None else ""
 
     def start(self) -> None:
-        """Open a free port for mails, and the page's port or, if that is in use, a free one. Raise `ImportError` without aiosmtpd."""
+        """Accept mails on a free port, and serve the page on its own port, or on a free port if that port is in use.
+
+        Raise `ImportError` without aiosmtpd.
+        """
         from aiosmtpd.controller import Controller  # noqa: PLC0415 - only the local system has a use for it
 
         with socket.socket() as free:
@@ -95,12 +98,12 @@ class MailSink:
             self._page = None
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Keep a mail, drop the oldest beyond the limit, and return the SMTP response."""
+        """Store a mail, remove the oldest mails beyond the limit, and return the SMTP response."""
         raw = envelope.original_content or b""
         with self._lock:
             self.mails.append(Kept(recipients=tuple(map(str, envelope.rcpt_tos)), raw=raw))
             del self.mails[:-_MOST]
-        return "250 kept on this machine"
+        return "250 stored on this machine"
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -109,9 +112,12 @@ class _Page(BaseHTTPRequestHandler):
     sink: MailSink
 
     def do_GET(self) -> None:
-        """Answer the list or one mail; 421 for a name that is not this machine's, 404 for anything else."""
+        """Answer with the list or one mail; 421 for a host name other than this machine's, 404 for any other path."""
         if self.headers.get("Host", "").rpartition(":")[0] not in _NAMES:
-            self._answer(421, "<p>This page is for this machine.</p>")
+            self._answer(
+                421,
+                "<p>This page is only for the user of this machine. Open it by the address that Benchkeeper printed.</p>",
+            )
             return
         mails, name = list(self.sink.mails), self.path.strip("/")
         if not name:

@@ -62,7 +62,7 @@ class Folder(click.ParamType[Path]):
 
 
 def running_options(command: F) -> F:
-    """Add `--port`, `--hub-port`, `--speed`, `--data` and `--no-examples`."""
+    """Return the command with the options `--port`, `--hub-port`, `--speed`, `--data` and `--no-examples`."""
     for option in reversed(_RUNNING):
         command = option(command)
     return command

@@ -45,7 +45,8 @@ class Person(Struct, frozen=True):
 def offered(settings: Settings, *, examples: bool) -> list[dict[str, str]]:
     """Return the people on the sign-in page, each with the fields of `Person`.
 
-    They are the people of config/examples/ (with `examples`), the members of each role that has a group, and one person without access.
+    The list has the people of config/examples/ (with `examples`), the members of each role that has a group, and one
+    person without access.
     """
     people = _announced(settings) if examples else []
     for role, _ in settings.roles.groups():

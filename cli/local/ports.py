@@ -25,9 +25,10 @@ class Ports(Struct, frozen=True):
 
     @classmethod
     def chosen(cls, cloud: int, hub: int | None, jupyter: int | None) -> Ports:
-        """Return the three ports. A port that was not given is the next number after the one before.
+        """Return the three ports. Raise `LocalError` if two are the same or a number is too high.
 
-        Raises `LocalError` if two are the same or a number is too high.
+        A hub port that is not given is `cloud` + 1. A Jupyter port that is not given follows the higher of the other
+        two.
         """
         first = hub if hub is not None else cloud + 1
         made = cls(cloud, first, jupyter if jupyter is not None else max(cloud, first) + 1)

@@ -41,7 +41,7 @@ _WAY_OUT = "Name a folder that you may write to, or omit --data for a new tempor
 
 @contextmanager
 def data_folder(asked: Path | None) -> Iterator[Path]:
-    """Yield the folder, created if it is missing, and lock it against a second run.
+    """Yield the folder, created if missing, and lock the folder against a second run.
 
     Without `asked`, yield a new temporary folder that is removed at the end. Raises `LocalError` with the cause and a remedy.
     """
@@ -134,11 +134,10 @@ def run(asked: Asked) -> int:
 
 
 def _stop_on_signals() -> threading.Event:
-    """Return an event that a signal sets, through a thread of its own.
+    """Return an event that is set on SIGINT, SIGTERM or SIGHUP, by a thread.
 
-    A handler that set the event itself could wait for ever: if it ran while the main thread is inside `Event.wait`, the event's
-    lock would already be held, and it is not reentrant. `SimpleQueue.put` may be called in a handler (library reference,
-    queue).
+    A handler must not set the event itself, because it could wait for ever: `Event.wait` in the main thread holds the
+    event's lock, and the lock is not reentrant. `SimpleQueue.put` may be called in a handler (library reference, queue).
     """
     stop = threading.Event()
     came: SimpleQueue[int] = SimpleQueue()

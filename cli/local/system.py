@@ -65,7 +65,7 @@ class LocalSystem:
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:
-        """Start the embedded cloud and wait until it answers. Raises `LocalError` if a port is used or the start fails."""
+        """Start the embedded cloud and wait until it answers. Raise `LocalError` if a port is in use or the start fails."""
         self._ports.refuse_used(with_jupyter=self._jupyter is not None, command=self._called)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
@@ -235,7 +235,7 @@ class LocalSystem:
         return self._process is not None and self._process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """Return the last lines of the embedded cloud's log; "" if it cannot be read."""
+        """Return the last lines of the embedded cloud's log; "" if the log cannot be read."""
         try:
             return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
         except OSError:

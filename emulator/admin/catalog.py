@@ -1,8 +1,8 @@
 """The calls that Google's APIs accept, read from gcloud's own generated clients: methods, parameters, and every field.
 
-The client modules are parsed, not imported, because they need the SDK's own Python. As the real front end does, 400 is
-returned for a call that no client can make, an unknown parameter or field, a text for a number, or a value that is not
-in an enum.
+The client modules are parsed, not imported, because they need the SDK's own Python. Like the real front end, the
+checks give 400 for a call that no client can make: an unknown parameter or field, a text for a number, or a value that
+is not in an enum.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Api:
     enums: dict[str, frozenset[str]]
 
     def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method that `VERB path` calls, with the values of its path parameters; None if there is none."""
+        """Return the method that `VERB path` calls, with the values of its path parameters; None if no method matches."""
         for method in self.methods:
             if method.verb == verb and method.flat.fullmatch(path):
                 found = method.relative.fullmatch(path)
@@ -78,7 +78,7 @@ class Api:
         return None
 
     def check(self, method: Method, query: list[str], body: dict[str, Any]) -> None:
-        """Raise 400 for a parameter or a field that the method does not have."""
+        """Raise 400 for a parameter or a field that the method does not have, or a field's value of the wrong kind."""
         for name in query:
             if name not in method.query and name not in _SYSTEM:
                 raise unknown_name(name, "")
@@ -181,7 +181,7 @@ def sdk_root() -> Path:
 
 @functools.cache
 def api(service: str, version: str) -> Api | None:
-    """Return the API from gcloud's generated client; None if gcloud has none of that name and version."""
+    """Return the API from gcloud's generated client; None if gcloud has no client of that name and version."""
     folder = apis_folder() / service / version
     client, messages = (folder / f"{service}_{version}_{part}.py" for part in ("client", "messages"))
     if not client.is_file():
@@ -241,7 +241,7 @@ def _read_field(call: ast.Call, owner: str, inner: set[str]) -> Field:
 
 
 def _read_mapping(node: ast.expr, names: dict[str, dict[str, str]]) -> None:
-    """Read a call `encoding.AddCustomJsonFieldMapping(Message, 'python_name', 'jsonName')`, or the same for enums."""
+    """Add the names of a call `encoding.AddCustomJsonFieldMapping(Message, 'python_name', 'jsonName')`, or the same for enums, to `names`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "Mapping" in node.func.attr:
         owner, python, json_name = node.args[:3]
         names.setdefault(ast.unparse(owner), {})[ast.literal_eval(python)] = ast.literal_eval(json_name)

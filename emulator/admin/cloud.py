@@ -1,9 +1,9 @@
 """The administrative APIs of Google around an embedded cloud, on a port of their own: the APIs that a deployment calls.
 
-The small APIs are here: the domain mappings of Cloud Run (`domains.cloudrun.com/v1`, as gcloud's beta commands use
-them), the access policies of Identity-Aware Proxy for each Cloud Run service (the proxy is switched on at the service
-itself, `run`), and Secret Manager: secrets, their policies and the listing of versions, from the embedded cloud's
-model.
+This module also has three small APIs. Cloud Run's domain mappings (`domains.cloudrun.com/v1`) are those that gcloud's
+beta commands use. Identity-Aware Proxy has an access policy for each Cloud Run service; the proxy is switched on at the
+service itself (`run`). Secret Manager serves secrets, their policies and the listing of versions, from the embedded
+cloud's model.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Secrets:
 class AdminServices:
     """The administrative services; the package's docstring is their manual.
 
-    The caller starts `embedded`, and stops it after this one.
+    The caller starts `embedded` before these services, and stops it after them.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class AdminServices:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop serving; safe to call twice."""
+        """Stop serving, and delete the unpacked archives; safe to call twice."""
         if self._server is not None:
             self._server.stop()
             self._server = None

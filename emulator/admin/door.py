@@ -1,4 +1,4 @@
-"""The dispatcher of the administrative services, which looks a call up in gcloud's own list of methods, checks it, and carries it out.
+"""The dispatcher of the administrative services: it looks up a call in gcloud's own list of methods, checks it, and carries it out.
 
 `serve` is a handler of the embedded cloud's own front. Each call is one row of the world's journal, and a scripted
 fault can match it: service `admin`, method `pubsub.write` or `pubsub.read`, resource `VERB path`, principal the gcloud
@@ -52,7 +52,7 @@ _COMMAND = re.compile(r"command/(\S+)")
 class Door:
     """The handler of all paths of the port.
 
-    Each call needs the `token`; `uploads` keeps the content sent to an upload URL.
+    Each call needs the `token`, except a PUT to an upload URL. `uploads` stores the content of such PUTs.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The errors of Google's administrative APIs, each in a publicly documented shape, with its source.
 
-Tests script them too. Numbers and names are those of this cloud; wording, status, `reason`, `domain` and `@type` are
-Google's.
+Tests also script these errors. Numbers and names are those of this cloud; wording, status, `reason`, `domain` and
+`@type` are Google's.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def _compile(folder: Path) -> None:
 class Functions:
     """All functions by full name.
 
-    `environment` is added to each function's own: it contains the endpoints of the embedded cloud.
+    `environment` is added to the variables of each function: the endpoints of the embedded cloud.
     """
 
     def __init__(self, ground: Ground, run: Run, *, folder: Path, environment: dict[str, str]) -> None:
@@ -74,7 +74,7 @@ class Functions:
         }
 
     def locations(self, ask: Ask) -> Json:
-        """Answer `locations.list` with every location that can have functions."""
+        """Answer `locations.list` with two common regions, and all regions that have functions."""
         del ask
         regions = {"europe-west1", "us-central1"} | {name.split("/")[3] for name in self.by_name}
         parent = f"projects/{self._ground.project}/locations"
@@ -236,7 +236,7 @@ class Functions:
         self._run.put(region, short, made, subscription=self.subscription(short))
 
     def list(self, ask: Ask) -> Json:
-        """Answer `functions.list`; `locations/-` lists all."""
+        """Answer `functions.list`; `locations/-` lists the functions of all locations."""
         parent = ask.of("parent")
         prefix = parent.removesuffix("-") if parent.endswith("/-") else f"{parent}/functions/"
         found = [function for name, function in sorted(self.by_name.items()) if name.startswith(prefix)]

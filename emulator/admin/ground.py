@@ -101,7 +101,7 @@ class Ground:
     # ---- the project
 
     def check_project(self, name: str) -> None:
-        """Raise 403 for a project that is not ours.
+        """Raise 403 for another project.
 
         A project that does not exist gets the same error as one that the caller may not see.
         """

@@ -33,7 +33,7 @@ _GRANTED = {
 
 
 class Projects:
-    """The one project, and its organization if it has one."""
+    """The project, and its organization if there is one."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground

@@ -38,11 +38,11 @@ class Run:
     # ---- changes by deployed functions
 
     def put(self, region: str, short: str, function: Json, *, subscription: str) -> None:
-        """Store the service of a deployed function, and the trigger of a function with one. Grants on the service are kept.
+        """Store the service of a deployed function, and its trigger if there is one. Grants on the service stay.
 
         Settings made at the service itself are lost, because Cloud Functions rewrites the service from the function.
-        That this applies to the proxy's annotation is INFERRED; a deployment that copes with this also copes with the
-        other case.
+        INFERRED: the proxy's annotation is lost, too. A deployment that handles the loss also works if the annotation
+        is kept.
         """
         ground = self._ground
         name = f"projects/{ground.project}/locations/{region}/services/{short}"
@@ -97,7 +97,7 @@ class Run:
             }
 
     def trigger_of(self, function: str) -> str:
-        """Return the name of a function's trigger, or "" if it has none."""
+        """Return the name of a function's trigger, or "" if the function has no trigger."""
         return next((k for k, t in self.triggers.items() if t["destination"]["cloudFunction"] == function), "")
 
     def forget(self, region: str, short: str) -> None:
@@ -164,7 +164,7 @@ class Run:
         return self.triggers[name]
 
     def list_triggers(self, ask: Ask) -> Json:
-        """Answer `triggers.list`; `locations/-` lists all."""
+        """Answer `triggers.list`; `locations/-` lists the triggers of all locations."""
         parent = ask.of("parent")
         prefix = parent.removesuffix("-") if parent.endswith("/-") else f"{parent}/triggers/"
         found = [trigger for name, trigger in sorted(self.triggers.items()) if name.startswith(prefix)]

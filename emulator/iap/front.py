@@ -1,6 +1,6 @@
 """The front of Identity-Aware Proxy before the hub page: a port of its own, which only passes signed-in users.
 
-It works as on Google Cloud, except for access: here every signed-in user may pass, while on Google Cloud a role
+The front works as on Google Cloud, except for access: here every signed-in user may pass, while on Google Cloud a role
 decides.
 """
 
@@ -93,9 +93,17 @@ class IapFront:
         """Return the response to a request at the front."""
         if request.host not in {f"localhost:{self.port}", f"127.0.0.1:{self.port}"}:
             # No sign-in under a foreign name that resolves to this machine (DNS rebinding).
-            return Response(f"This is {self.url}.\n", 421, content_type="text/plain; charset=utf-8")
+            return Response(
+                f"This host name is not served. Open {self.url} instead.\n",
+                421,
+                content_type="text/plain; charset=utf-8",
+            )
         if comes_from_elsewhere(request):
-            return Response("A page of another site may not do this.\n", 403, content_type="text/plain; charset=utf-8")
+            return Response(
+                "Refused: the request was made by a page of another site.\n",
+                403,
+                content_type="text/plain; charset=utf-8",
+            )
         if request.path in PATHS:
             return self.sign_in.respond(request)
         session = self.sign_in.session_of(request)

@@ -1,6 +1,6 @@
-"""The sign-in sessions: sealed cookies, one-time tickets for other hosts, and form tokens. They live as long as the process.
+"""The sign-in sessions: sealed cookies, one-time tickets for other hosts, and form tokens.
 
-All times are real. Nothing is stored on disk: after a restart all users sign in again.
+Nothing is stored on disk: after a restart all users sign in again. All times are real.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Sessions:
             return session.ends > self._now() and session.ident not in self._ended
 
     def form_mark(self, nonce: str) -> str:
-        """Return the token that a form must send together with the cookie `nonce`, to prove that the form is ours."""
+        """Return the token that a form must send together with the cookie `nonce`, to prove that the form comes from this sign-in."""
         return self._digest("form", nonce)
 
     def ticket(self, session: Session, *, host: str) -> str:
@@ -94,5 +94,5 @@ class Sessions:
 
 
 def same(given: str, right: str) -> bool:
-    """Return True if both are equal, compared in constant time."""
+    """Return True if both texts are equal, compared in constant time."""
     return hmac.compare_digest(given.encode(), right.encode())

@@ -62,12 +62,12 @@ class SignIn:
             path = str(request.environ["RAW_URI"])
             return redirect(f"/_sign_in?{urlencode({'continue': path if self._is_ours(path) else '/'})}", 302)
         if "text/html" in request.headers.get("Accept", ""):  # a form that was sent after signing out
-            text = "You are signed out, so nothing was changed. Sign in, and do it again on the page."
+            text = "You are signed out, so nothing was changed. Sign in, and repeat the action on the page."
             return notice_page("Sign in first", text, status=401, links=[("Sign in", "/_sign_in?continue=/")])
         return Response("Sign in first.\n", 401, content_type="text/plain; charset=utf-8")
 
     def respond(self, request: Request) -> Response:
-        """Return the response for one of `PATHS`."""
+        """Return the response for a path in `PATHS`."""
         match request.path:
             case "/_sign_in" if request.method == "POST":
                 return self._enter(request)
@@ -83,7 +83,7 @@ class SignIn:
     def leave(self, request: Request) -> Response:
         """Sign out, also at the environments' hosts.
 
-        Another site cannot sign the user out: only a click of the user does.
+        A request that another site caused is refused, so that only the user's own click signs out.
         """
         if is_unasked(request):
             text = "Another site tried to sign you out. You are still signed in."
@@ -138,7 +138,7 @@ class SignIn:
             or not self._same_origin(request)
         ):
             return _refused(
-                "The form was not sent by this page, or cookies are off. Open it again and repeat your choice."
+                "The form was not sent by this page, or cookies are off. Open the page again and repeat your choice."
             )
         typed = form.get("email", "").strip()
         back = self._back(form.get("continue", "/"))
@@ -200,11 +200,11 @@ def read_people(body: Any) -> list[Person]:
     """
     rows = body["people"] if isinstance(body, dict) and set(body) == {"people"} else body
     if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE:
-        raise _invalid(f"a list of at most {_MOST_PEOPLE} is needed, alone or as `people` with nothing beside it")
+        raise _invalid(f"a list of at most {_MOST_PEOPLE} is needed, alone or as the only field `people`")
     people = []
     for row in rows:
         if not isinstance(row, dict) or set(row) - _PERSON_FIELDS:
-            raise _invalid(f"somebody has {', '.join(sorted(_PERSON_FIELDS))}, not {row!r}")
+            raise _invalid(f"a person has the fields {', '.join(sorted(_PERSON_FIELDS))}, not {row!r}")
         texts = [row.get("email", ""), row.get("name", ""), row.get("note", "")]
         if not all(isinstance(text, str) for text in texts) or not _EMAIL.fullmatch(texts[0].lower()):
             raise _invalid(f"`email` is an address, `name` and `note` are texts: {row!r}")

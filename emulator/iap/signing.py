@@ -1,7 +1,7 @@
-"""The signed headers (ES256) that Identity-Aware Proxy puts on requests, and the public keys that prove them.
+"""The signed headers (ES256) that Identity-Aware Proxy puts on requests, and the public keys that verify them.
 
-https://cloud.google.com/iap/docs/signed-headers-howto describes their content. They carry the cloud's own time, because a
-program that stores a header in an object compares its time with the object's time of creation in this cloud.
+https://cloud.google.com/iap/docs/signed-headers-howto describes their content. The headers carry the cloud's own time,
+because a program that stores a header in an object compares its time with the object's time of creation in this cloud.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class IapSigner:
     def sign(
         self, claims: dict[str, Any], *, key: ec.EllipticCurvePrivateKey | None = None, kid: str | None = None
     ) -> str:
-        """Return a token with any claims, key and key id, for tests of tokens that a verifier must refuse."""
+        """Return a signed token with these claims.
+
+        `key` and `kid` replace the signer's own key and key id, for tests of tokens that a verifier must refuse.
+        """
         own, own_id = self._ensure_key()
         return sign_es256(claims, key=key or own, kid=own_id if kid is None else kid)
 

@@ -65,7 +65,7 @@ class Folders:
         return self.root / kind / name
 
     def follow(self, wanted: Held, clusters: Iterable[str], *, in_use: Iterable[str]) -> None:
-        """Create missing folders, then remove those no longer wanted.
+        """Create missing folders, then remove unwanted folders.
 
         Folders `in_use` stay, because a JupyterLab that is ending may still write.
         """

@@ -1,7 +1,7 @@
 """The gateway to the JupyterLabs: one host name for each environment, all on one loopback port. Only the owner may pass.
 
-It takes the place of the Notebooks proxy and of Component Gateway. A user arrives with a one-time ticket from the sign-in of
-Identity-Aware Proxy, and is then known by a cookie of that host alone. The server behind it trusts the gateway. So the
+It takes the place of the Notebooks proxy and of Component Gateway. A user arrives with a one-time ticket from the
+sign-in of Identity-Aware Proxy, and is then known by a cookie of that host alone. JupyterLab trusts the gateway. So the
 gateway also checks that WebSockets, and requests that change something, come from the environment's own pages.
 """
 
@@ -35,8 +35,8 @@ _SWITCHED = 101  # the status of a WebSocket that opens
 class Gateway:
     """The gateway to the JupyterLabs of an embedded cloud, between `start` and `stop`. Without `open_at`, no JupyterLab runs.
 
-    After `open_at`, the APIs report the URLs of this gateway instead of Google's. A request for a page of a starting JupyterLab
-    waits for it, at most `patience_s` real seconds.
+    After `open_at`, the APIs report the URLs of this gateway instead of Google's. A request for a page of a JupyterLab
+    that is starting waits until it answers, at most `patience_s` real seconds.
     """
 
     def __init__(self, services: Services, front: IapFront) -> None:
@@ -73,7 +73,7 @@ class Gateway:
             )
 
     def start(self) -> None:
-        """Start to serve and to keep the JupyterLabs, if a port was bound."""
+        """Start to serve requests and to run the JupyterLabs, if a port was bound."""
         if self._server is not None:
             self.labs.start()
             self._server.start()
@@ -120,7 +120,7 @@ class Gateway:
         if session.email not in place.owners:
             return self._not_yours(request)
         if not self._from_own_page(request):
-            return _plain(403, "A page of another site may not do this.")
+            return _plain(403, "Refused: the request was made by a page of another site.")
         return self._open(request, place)
 
     @property
@@ -195,22 +195,22 @@ class Gateway:
             ("Sign in as somebody else", f"{self._front.url}/_sign_out?{back}"),
             ("Go to the hub page", f"{self._front.url}/"),
         ]
-        text = "It belongs to somebody else, and only they can open it."
+        text = "This environment belongs to another person, and only that person can open the environment."
         return notice_page("This environment is not yours", text, status=403, links=links)
 
     def _not_up(self, request: Request, place: Place) -> Response:
         again = self._address(request) if _is_visit(request) else ""
         if place.runs and self.labs.is_full and not self.labs.holds(place.host):
-            text = "This machine runs as many JupyterLabs as it may. Stop another environment first."
+            text = (
+                "This machine already runs the largest allowed number of JupyterLabs. Stop another environment first."
+            )
             return self._notice("No room for JupyterLab", text, status=503)
         if place.runs:
-            return self._notice("JupyterLab is starting", "It takes some seconds.", status=503, again=again)
+            return self._notice("JupyterLab is starting", "The start takes some seconds.", status=503, again=again)
         if place.coming:
-            text = "It takes some minutes of the embedded cloud's time."
+            text = "The start takes some minutes of the embedded cloud's time."
             return self._notice("Your environment is starting", text, status=503, again=again)
-        text = (
-            f"Your environment does not run now (state {place.state}). Start it on the hub page; your files are kept."
-        )
+        text = f"Your environment does not run now (state {place.state}). Start the environment on the hub page; your files are kept."
         return self._notice("Your environment is stopped", text, status=503)
 
 

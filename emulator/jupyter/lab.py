@@ -49,7 +49,7 @@ class Site:
 
 
 class Lab:
-    """A JupyterLab that is kept running. Only one thread at a time may call `step` and `stop`."""
+    """A JupyterLab that is restarted whenever it dies. Only one thread at a time may call `step` and `stop`."""
 
     def __init__(self, site: Site) -> None:
         self.state: State = "down"
@@ -142,9 +142,9 @@ class Lab:
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        """Return the environment variables of the process: of our own, only those that every program needs.
+        """Return the environment variables of the process: Jupyter's, and the few inherited variables that every program needs.
 
-        The process runs users' code, which must not see our other variables.
+        The process runs users' code, which must not see the other variables of the embedded cloud.
         """
         home, private = self._site.disk, self._site.private
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 - a child inherits ours
@@ -171,7 +171,10 @@ class Lab:
         return "busy" if "busy" in states else "idle" if states else "none"
 
     def listing(self, what: str) -> list[dict[str, Any]] | None:
-        """Return the kernels or terminals that JupyterLab lists; None if it does not answer. The call does not change `last_activity`."""
+        """Return the JSON objects of the `kernels` or `terminals` (`what`); None if JupyterLab does not answer.
+
+        The call does not change `last_activity`.
+        """
         raw = self._ask(f"api/{what}?no_track_activity=1")
         try:
             found = json.loads(raw) if raw is not None else None
@@ -199,7 +202,7 @@ class Lab:
 
     def _bury(self, code: int, now: float) -> None:
         """Plan the restart: the first restart at once, later restarts after growing pauses, until the process has run steadily."""
-        _log.warning("A JupyterLab ended with status %d and is restarted; its log is %s", code, self._site.log)
+        _log.warning("A JupyterLab ended with status %d and will be restarted; the log is %s", code, self._site.log)
         self._process, self.state = None, "down"
         self._close_pipe()
         if now - self._begun > _STEADY_AFTER_S:

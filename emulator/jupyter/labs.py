@@ -1,10 +1,9 @@
-"""The keeper of one JupyterLab for each running environment. It polls, because states follow from the virtual clock without events.
+"""The manager of the JupyterLabs: one for each running environment. It polls, because states follow from the virtual clock without events.
 
-The CPU time of a JupyterLab and everything below it is read from /proc: kernels, terminals, and what cells left behind. Without /proc
-(macOS), nothing is measured.
-
-A machine with a reporter script gets the text that config/vm/reporter.py would write, made from the state of the local JupyterLab. The
-script itself does not run, because the `/proc` of this machine covers all users' processes. Ages are in real seconds.
+The CPU time of a JupyterLab and everything below it is read from /proc: kernels, terminals, and processes that cells
+left behind. Without /proc (macOS), CPU use counts as zero. A machine with a reporter script gets the text that
+config/vm/reporter.py would write, made from the state of the local JupyterLab. The script itself does not run, because
+the `/proc` of this machine covers all users' processes. Ages are in real seconds.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def reports(instance: Instance) -> bool:
 
 
 def report_of(lab: Lab, *, folder: Path, cores: float | None, since: datetime, now: datetime) -> str:
-    """Return the report as JSON. `since` is the start of the machine, `now` its clock. Unknown fields are left out."""
+    """Return the report as JSON. `since` is the start of the machine, `now` the virtual time. Unknown fields are left out."""
     kernels, terminals = lab.listing("kernels"), lab.listing("terminals")
     busy = sum(1 for each in kernels or () if each.get("execution_state") in ("busy", "unknown"))
     parts = {
@@ -121,7 +120,7 @@ def _counter(name: str, key: str) -> int | None:
 
 
 def _fill(folder: Path) -> int | None:
-    """Return the used share of the folder's disk in percent, computed as by df; None if it cannot be read."""
+    """Return the used share of the folder's disk in percent, computed as by df; None if the disk cannot be read."""
     try:
         disk = shutil.disk_usage(folder)
     except OSError:

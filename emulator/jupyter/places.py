@@ -25,8 +25,8 @@ _COMING = frozenset(["INITIALIZING", "PROVISIONING", "STARTING", "CREATING", "UP
 class Place:
     """An environment with a JupyterLab. `folder` is its disk's folder below the data folder; None without a disk yet.
 
-    `runs` is True if the environment is to have a JupyterLab, at the path `base` of its `host`. `life` changes whenever the
-    environment was stopped and started again, even briefly.
+    `runs` is True if a JupyterLab should run for the environment, at the path `base` of its `host`. `life` changes
+    whenever the environment was stopped and started again, even briefly.
     """
 
     host: str
@@ -111,10 +111,10 @@ def _cluster(services: Services, region: str, view: dict[str, Any]) -> Place:
 
 
 def _users_of(services: Services, config: dict[str, Any]) -> frozenset[str]:
-    """Return the cluster's users.
+    """Return the cluster's users. With personal auth there is one user.
 
-    With personal auth there is one user. Otherwise they are the users mapped to accounts, or those who may act as the cluster's
-    account.
+    Without personal auth, the users are those mapped to accounts or, without a mapping, those who may act as the
+    cluster's account.
     """
     personal = config.get("softwareConfig", {}).get("properties", {}).get(_PERSONAL)
     if personal:

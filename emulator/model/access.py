@@ -57,7 +57,7 @@ _FREE = {"testIamPermissions", "TestIamPermissions"}  # every caller may ask for
 
 
 class AccessModel:
-    """The project's policy and custom roles; `World.perform` calls `require`."""
+    """The project's policy and custom roles. `World.perform` calls `judge`, and `World.need` calls `require`."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class AccessModel:
     # --- custom roles
 
     def knows_role(self, role: str) -> bool:
-        """Return True if a binding may name the role: a role of Google's, or one of the project that is not deleted."""
+        """Return True if a binding may name the role: a role of Google's, or a custom role that is not deleted."""
         return role.startswith("roles/") or (role in self._roles and not self._roles[role].get("deleted"))
 
     def create_role(self, project: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +151,8 @@ class AccessModel:
     def delete_role(self, name: str, *, etag: str = "", back: bool = False) -> dict[str, Any]:
         """Answer `projects.roles.delete` and, with `back`, `projects.roles.undelete`.
 
-        A deleted role is kept, but grants nothing.
-
-        Google keeps deleted roles for seven days, and their names for 37.
+        A deleted role stays stored, but grants nothing. Google stores deleted roles for seven days, and their names for
+        37.
         """
         if back:
             if not self.role(name).get("deleted"):
@@ -228,7 +227,7 @@ class AccessModel:
         raise ApiError("PERMISSION_DENIED", text)
 
     def _bindings_of(self, service: str, resource: str) -> Bindings:
-        """Return the bindings on the resource itself; none if it does not exist."""
+        """Return the bindings on the resource itself; none if the resource does not exist."""
         try:
             if service == "storage":
                 found: Any = self._storage.buckets.policy(resource.partition("/")[0])

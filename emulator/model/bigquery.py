@@ -43,7 +43,7 @@ class BigQueryModel:
         self._jobs: dict[str, _Table] = {}
 
     def dump(self) -> Any:
-        """Return the tables; jobs are not kept."""
+        """Return the tables; jobs are not saved."""
         return {name: {"columns": table.columns, "rows": table.rows} for name, table in self._tables.items()}
 
     def load(self, state: Any) -> None:
@@ -51,9 +51,9 @@ class BigQueryModel:
         self._tables = {name: _Table(each["columns"], each["rows"]) for name, each in state.items()}
 
     def declare(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Declare a table or view: `table`, `columns`, and `rows` of texts or nulls. It replaces a table or view of the same name.
+        """Declare a table or view: `table`, `columns`, and `rows` of texts or nulls. A table or view of the same name is replaced.
 
-        Raises `ApiError` (400) for an invalid declaration.
+        Raise `ApiError` (400) for an invalid declaration.
         """
         name, columns, rows = body.get("table"), body.get("columns"), body.get("rows", [])
         if set(body) - {"table", "columns", "rows"} or not isinstance(name, str) or not _TABLE.fullmatch(name):
@@ -125,7 +125,7 @@ def _fits(row: Any, width: int) -> bool:
 
 
 def _chosen(table: _Table, parameters: Any) -> _Table:
-    """Return the table's rows that match the query parameters, without the columns of these parameters; raise 400 for others."""
+    """Return the table's rows that match the query parameters, without the columns of these parameters; raise 400 for a malformed parameter."""
     try:
         wanted = {str(each["name"]): each["parameterValue"]["value"] for each in parameters}
     except (TypeError, KeyError) as error:

@@ -1,7 +1,7 @@
-"""BigQuery's `jobs.list` over jobs that a test plants. Nothing runs: a job's state follows from its times and the time of the read.
+"""BigQuery's `jobs.list` over jobs that a test adds. Nothing runs: a job's state follows from its times and the time of the read.
 
-Fields and projections are those of the discovery document (JobList of bigquery.v2). A project that was not declared is refused, like a
-project that the caller may not see.
+Fields and projections are those of the discovery document (JobList of bigquery.v2). A project that was not declared is
+refused, like a project that the caller may not see.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Job:
 
 
 class BigQueryJobs:
-    """The planted jobs of all projects; `projects` are those that the caller may see beside the world's own."""
+    """The added jobs of all projects. The caller may list the jobs of the world's own project and of declared projects."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -90,9 +90,9 @@ class BigQueryJobs:
         self._projects.update(projects)
 
     def plant(self, body: dict[str, Any]) -> None:
-        """Plant a job: `project`, `user`, and optionally `job_id`, `location`, `labels`, `from`, `pending_seconds`, `until`.
+        """Add a job: `project`, `user`, and optionally `job_id`, `location`, `labels`, `from`, `pending_seconds`, `until`.
 
-        Raises `ApiError` (400) for unknown fields and invalid values.
+        The project is declared, too. Raise `ApiError` (400) for unknown fields and invalid values.
         """
         project, user = body.get("project"), body.get("user")
         if set(body) - _KNOWN or not isinstance(user, str) or not isinstance(project, str):
@@ -152,7 +152,7 @@ class BigQueryJobs:
 
 
 def times_of(body: dict[str, Any], now: datetime) -> tuple[datetime, datetime | None]:
-    """Return the times `from` (default: now) and `until` (default: None) of a planted job; raise 400 if they are invalid."""
+    """Return the times `from` (default: now) and `until` (default: None) of an added job; raise 400 if they are invalid."""
     try:
         begun = parse_rfc3339(body["from"]) if body.get("from") else now
         ended = parse_rfc3339(body["until"]) if body.get("until") else None

@@ -115,7 +115,7 @@ class CloudIdentityModel:
         return _done("Group", self.get(name))
 
     def roles_of(self, email: str, resource: str) -> set[str]:
-        """Return the roles of an address in the group that a resource's name begins with; empty if it is not a member."""
+        """Return the roles of an address in the group that a resource's name begins with; empty if the address is not a member."""
         group = self._groups.get("/".join(resource.split("/")[:2]))
         held = group.members.get(email, {}) if group is not None else {}
         return {str(each.get("name")) for each in held.get("roles", [])}
@@ -205,7 +205,7 @@ class CloudIdentityModel:
         return listed("memberships", items, size=size if size < 0 else count, token=token, scope=scope, key=_member_of)
 
     def check_transitive(self, parent: str, query: str) -> dict[str, Any]:
-        """Answer `groups.memberships.checkTransitiveMembership`: false is an empty object, as in all of Google's JSON."""
+        """Answer `groups.memberships.checkTransitiveMembership`. For False the answer is an empty object, as in all of Google's JSON."""
         group = self._find(parent)
         asked = _QUERY.fullmatch(query.strip())
         if asked is None:

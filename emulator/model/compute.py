@@ -75,7 +75,7 @@ class ComputeModel:
         return _listed("disk", parent, views, query)
 
     def aggregated_disks(self, project: str, query: dict[str, str]) -> dict[str, Any]:
-        """Answer `disks.aggregatedList` of `projects/P`: the disks by scope, with a warning for each zone that has none."""
+        """Answer `disks.aggregatedList` of `projects/P`: the disks by scope, with a warning for each zone without disks."""
         self._look(f"{project}/global")
         page = _listed("disk", f"{project}/aggregated", [_disk_view(disk) for disk in self.disks.disks.values()], query)
         scopes: dict[str, dict[str, Any]] = {f"zones/{zone}": {} for zone in ZONES}

@@ -136,7 +136,7 @@ def storage_location(asked: Any, zone: str) -> str:
 
 
 def same_bytes(sent: Any, held: str) -> bool:
-    """Return True if both base64 texts mean the same bytes. gcloud sends the alphabet with `-_`."""
+    """Return True if both base64 texts encode the same bytes. gcloud sends the alphabet with `-_`."""
     return isinstance(sent, str) and sent.replace("-", "+").replace("_", "/") == held
 
 

@@ -73,8 +73,8 @@ class DataprocTimings:
 class DataprocModel:
     """All clusters of the project by full name, and their operations. Tests may set `timings`.
 
-    If `gateway(full name, uuid)` is set, it returns the base (`scheme://host[:port]`) of a cluster's web pages, replacing
-    Google's; only the Jupyter pages are then reported. It must not call back into the world.
+    If `gateway(full name, uuid)` is set, it returns the base (`scheme://host[:port]`) of a cluster's web pages,
+    replacing Google's; only the Jupyter pages are then reported. `gateway` must not call back into the world.
     """
 
     def __init__(self, world: World, surroundings: Surroundings) -> None:
@@ -107,7 +107,7 @@ class DataprocModel:
         }
 
     def load(self, state: Any) -> None:
-        """Restore the state from a result of `dump`. A state from before session templates existed has none."""
+        """Restore the state from a result of `dump`. An older state has no session templates."""
         self._serial = state["serial"]
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
@@ -116,10 +116,10 @@ class DataprocModel:
         self.jobs.load(state.get("jobs", []))
 
     def create(self, project: str, region: str, body: dict[str, Any], *, request_id: str = "") -> dict[str, Any]:
-        """Answer `CreateCluster`: RUNNING once its operation is done, or ERROR if it fails. An ERROR cluster stays until it is deleted.
+        """Answer `CreateCluster`. The cluster is RUNNING once its operation is done, or ERROR if the operation fails.
 
-        Its machines run as the account that the cluster names, or as Compute Engine's default account. The caller needs actAs
-        on it.
+        An ERROR cluster stays until it is deleted. The machines run as the account that the cluster names, or as
+        Compute Engine's default account; the caller needs actAs on that account.
         """
         parent, now = self._check(project, region), self._now()
         earlier = self._repeated("CREATE", request_id)
@@ -291,7 +291,7 @@ class DataprocModel:
         return tuple(fit)
 
     def _place(self, project: str, zones: tuple[str, ...], cluster: str) -> tuple[str, dict[str, Any] | None]:
-        """Return the first zone that is not scripted as `sold_out`, and None; if all are, the last zone and the operation's error.
+        """Return the first zone that is not scripted as `sold_out`, and None; if all zones are, the last zone and the operation's error.
 
         Code and text are those of observed operations: github.com/kestra-io/plugin-gcp/issues/698.
         """

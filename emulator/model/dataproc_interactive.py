@@ -191,7 +191,7 @@ class InteractiveSessions:
         return self._start(session, "DELETE", session.gone, request_id, _over(session))
 
     def get_operation(self, name: str) -> dict[str, Any] | None:
-        """Return the operation of that name, or None if it does not belong to a session."""
+        """Return the operation of that name, or None if no session has such an operation."""
         found = self.operations.get(name)
         return None if found is None else found.view(self._now())
 

@@ -1,6 +1,7 @@
 """The model of jobs on Dataproc clusters: submit, get, list. Nothing runs: states follow from the times of a job and of the read.
 
-A job is PENDING for five seconds and RUNNING until it is DONE; if its cluster is deleted before, it ends in ERROR.
+A job is PENDING for five seconds, then RUNNING until it is DONE. If the cluster is deleted earlier, the job ends in
+ERROR.
 """
 
 from __future__ import annotations

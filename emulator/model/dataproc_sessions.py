@@ -33,7 +33,7 @@ _LEAST_TTL = timedelta(minutes=10)
 
 
 class SessionTemplates:
-    """All session templates of the project by full name. Their calls start no operations: each is done when it returns."""
+    """All session templates of the project by full name. Calls on templates start no operation: a call's work is done when it returns."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -89,7 +89,8 @@ class SessionTemplates:
     def update(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer `UpdateSessionTemplate`: replace the whole template except for the fields that only the service sets.
 
-        The request has neither a mask nor an etag, and `gcloud ... import` calls it to overwrite: the last writer wins.
+        The request has neither a mask nor an etag, and `gcloud ... import` uses it to overwrite a template: the last
+        write wins.
         """
         asked = _checked(body)
         before = self._find(asked.get("name", ""))

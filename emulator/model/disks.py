@@ -36,9 +36,10 @@ class DiskTimings:
 
 @dataclass(slots=True)
 class Disk:
-    """A zonal disk. `instance` is the Workbench instance (full name) that has it, `role` its purpose there.
+    """A zonal disk. `instance` is the full name of the disk's Workbench instance, `role` the disk's purpose there.
 
-    `kind` is the disk's type. `source` and `source_id` are path and id of the snapshot that it was made from, "" for none.
+    `kind` is the disk's type. `source` and `source_id` are path and id of the snapshot that the disk was made from, ""
+    for none.
     """
 
     path: str
@@ -217,7 +218,7 @@ class Disks:
     def _remove(self, path: str, at: datetime) -> None:
         """Remove a disk, and fail the snapshots that still read it.
 
-        Compute Engine's behaviour in that case is not documented; this is the worse possibility.
+        Compute Engine's behaviour in that case is not documented; the model assumes the worse one.
         """
         disk = self.disks.pop(path, None)
         if disk is None:

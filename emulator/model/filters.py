@@ -205,7 +205,7 @@ class _Series(Parser):
 
     @property
     def instances(self) -> frozenset[str] | None:
-        """The ids of the only VMs whose series can match; None if the filter does not name them, or not in every case."""
+        """The ids of the only VMs whose series can match; None if the filter names no ids, or only under NOT, OR or in parentheses."""
         return frozenset.intersection(*self._instances) if self._is_flat and self._instances else None
 
     def comparison(self) -> Predicate:
@@ -233,7 +233,7 @@ class _Series(Parser):
 class SeriesFilter(NamedTuple):
     """The filter of a time series query: the one metric type that it must name, and the predicate on a series.
 
-    `instances` are the ids of the only VMs whose series can match, None if that may be any VM.
+    `instances` are the ids of the only VMs whose series can match, None if any VM can match.
     """
 
     metric_type: str

@@ -1,6 +1,6 @@
 """The guest attributes of Compute Engine VMs, with the rules of their names and sizes. They are deleted with their VM.
 
-Any process of the VM writes them through its metadata server; here the control API stands for that server.
+Any process of the VM writes them through its metadata server; here the control API takes the place of that server.
 """
 
 from __future__ import annotations

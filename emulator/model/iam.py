@@ -220,7 +220,7 @@ class IamModel:
         return written
 
     def account(self, email: str) -> dict[str, Any] | None:
-        """Return the account with this address and all its fields; None if there is none."""
+        """Return the account with this address and all its fields; None if no account has the address."""
         held = self._living.get(email)
         return _view(held) if held is not None else None
 

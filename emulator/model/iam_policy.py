@@ -39,7 +39,7 @@ def etag_of(serial: int) -> str:
 def read_etag(sent: Any) -> str:
     """Return an etag from a request in the form in which it was issued.
 
-    gcloud decodes it and re-encodes it with `-_` for `+/`.
+    gcloud decodes an etag and encodes it again, with `-_` for `+/`.
     """
     return str(sent).replace("-", "+").replace("_", "/")
 
@@ -79,7 +79,7 @@ class Policy:
         return self.view(_CONDITIONAL_VERSION)
 
     def grant(self, role: str, member: str) -> None:
-        """Add a member without a condition."""
+        """Add a binding of `role` to `member`, without a condition."""
         self.put({"version": self.version, "bindings": [*self.bindings, {"role": role, "members": [member]}]})
 
     def rename(self, old: str, new: str) -> None:

@@ -1,6 +1,6 @@
 """The entries of Cloud Logging: the output of the functions, in the shape of Cloud Run's log entries.
 
-The last 20,000 entries are kept in memory; `DIR/logs` has all output.
+The last 20,000 entries are stored in memory; `DIR/logs` has all output.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _payload(line: str, now: str) -> dict[str, Any]:
 
 
 def entry_filter(text: str) -> Predicate:
-    """Return the predicate on an entry; an empty filter accepts all. 400 for a filter that cannot be read."""
+    """Return the predicate on an entry; an empty filter accepts all. Raise 400 for an invalid filter."""
     return _Entries(text).parse() if text.strip() else lambda _entry: True
 
 
@@ -178,7 +178,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class _Entries(Parser):
-    """The Logging query language: `field = value`, `!=`, `:`, `=~`, `!~`, `<` and its like, `=("a" OR "b")`, and a bare text, which matches any field."""
+    """The Logging query language: `=`, `!=`, `:`, `=~`, `!~`, `<`, `<=`, `>`, `>=`, `=("a" OR "b")`, and a bare text, which matches any field."""
 
     word = r"[A-Za-z0-9_@%/*+](?:[\w@%/*+.\-]|(?<=\d):(?=\d))*"  # a colon is part of a time only
     marks = r"!=|=~|!~|<=|>=|[=:<>(),.\-]"

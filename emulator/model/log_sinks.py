@@ -57,7 +57,7 @@ class Sinks:
     def create(self, parent: str, body: dict[str, Any], *, unique: bool) -> dict[str, Any]:
         """Answer `sinks.create`.
 
-        Like the real service, it does not check that the sink may write to the destination.
+        Like the real service, the model does not check that the sink may write to the destination.
         """
         self.check_parent(parent)
         short = str(body.get("name", ""))

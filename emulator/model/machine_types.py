@@ -109,7 +109,7 @@ def vcpus_of(machine: str) -> int:
 
 
 def machine_problem(project: str, zone: str, name: str, *, accelerator: str = "") -> str | None:
-    """Return why the zone has no such machine type, in Compute Engine's words; None if it has.
+    """Return why the zone has no such machine type, in Compute Engine's words; None if the zone has the type.
 
     In some zones, N1 machines exist only with a T4.
     """
@@ -136,10 +136,10 @@ def _attachable() -> Mapping[str, tuple[Mapping[str, int], frozenset[str]]]:
 
 
 def accelerator_problem(project: str, zone: str, machine: MachineType, accelerator: str, count: int) -> str | None:
-    """Return why these accelerators do not fit the machine or the zone; None if they do.
+    """Return why these accelerators do not fit the machine or the zone; None if they fit.
 
-    Only N1 machines take accelerators. A2, A3, A4, G2 and G4 include theirs, which may be named with the included
-    number.
+    Only N1 machines take accelerators. A2, A3, A4, G2 and G4 machines include accelerators, which may be named with the
+    included number.
     """
     shown = compute_name(accelerator)
     incompatible = f"[{shown}, {machine.name}] features are not compatible for creating instance."
@@ -188,7 +188,7 @@ def default_disk(machine: MachineType) -> str:
 
 
 def disk_problem(machine: MachineType, disk_type: str, *, boot: bool = False) -> str | None:
-    """Return why the machine cannot have a disk of this type (`PD_SSD`), in Compute Engine's words; None if it can."""
+    """Return why the machine cannot have a disk of this type (`PD_SSD`), in Compute Engine's words; None if the disk fits."""
     kind = disk_type.lower().replace("_", "-")
     least = _disk_types()[machine.series].get(kind)
     if least is None or machine.vcpus < least or (machine.name == "a3-ultragpu-8g" and kind.startswith("pd-")):

@@ -3,9 +3,9 @@
 There is at most one point a minute, on the minute, only while the VM is ACTIVE. Points are not stored: a query computes its
 points.
 
-The counter of the proxy agent has a series for each response code, and a point only in a minute in which that code was
-returned: the agent makes its map of codes anew each minute (google/inverting-proxy, agent/metrics/metrics.go, read
-2026-11-28). So a quiet minute has no point. Google does not document if the counter is visible in a project at all;
+The counter of the proxy agent has a series for each response code. The series has a point only in a minute in which
+that code was returned, because the agent makes its map of codes anew each minute. Source: google/inverting-proxy,
+agent/metrics/metrics.go, read 2026-11-28. So a quiet minute has no point. Google does not document if the counter is visible in a project at all;
 `counter` sets both behaviours.
 """
 
@@ -136,7 +136,7 @@ class MonitoringModel:
         self.counter = DEFAULT_COUNTER
 
     def dump(self) -> Any:
-        """Return lag and counter mode only: the notebooks model keeps the scripts, with the machines."""
+        """Return lag and counter mode only: the notebooks model stores the scripts, with the machines."""
         return {"lag": self.lag.total_seconds(), "counter": self.counter}
 
     def load(self, state: Any) -> None:

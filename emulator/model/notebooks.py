@@ -95,7 +95,7 @@ class NotebooksModel:
     def list_instances(
         self, parent: str, *, page_size: int = 0, page_token: str = "", order_by: str = "", filter_: str = ""
     ) -> dict[str, Any]:
-        """Answer `ListInstances`; `locations/-` lists all.
+        """Answer `ListInstances`; `locations/-` lists all zones.
 
         A new instance appears after the list lag. Faults make locations unreachable.
         """
@@ -380,9 +380,9 @@ class NotebooksModel:
     def _run(
         self, instance: Instance, verb: _Verb, *, now: datetime, request_id: str = "", problem: Status | None = None
     ) -> dict[str, Any]:
-        """Start the operation. With a scripted `operation_error`, the instance does not reach the last states.
+        """Start the operation, and return its JSON. With a `problem`, the operation ends with that error.
 
-        With a `problem`, the operation ends with that error.
+        With a scripted `operation_error`, the instance does not reach the states planned from the operation's end on.
         """
         fault: Fault | None = self.world.faults.take(
             f"notebooks.{verb.endpoint}", instance.name, wanted="operation_error"

@@ -1,7 +1,7 @@
 """The scripted activity of users and machines on the instances, and the intervals in which each VM was running.
 
-It is keyed by the VM's numeric id. So a new instance of the same name has no old activity, and the metrics of a deleted
-instance stay readable, as in the real Cloud Monitoring.
+Activity is stored by the VM's numeric id. So a new instance of the same name has no old activity, and the metrics of a
+deleted instance stay readable, as in the real Cloud Monitoring.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Machine:
         self.measured = {minute: held for minute, held in self.measured.items() if minute >= before}
 
     def up(self, at: datetime, *, vcpus: int) -> None:
-        """Note that the VM is ACTIVE since `at`, with `vcpus` vCPUs."""
+        """Note that the VM is ACTIVE from `at` on, with `vcpus` vCPUs."""
         if not self.spans or self.spans[-1].ended is not None:
             self.spans.append(Span(at, None, vcpus))
 
@@ -175,7 +175,7 @@ class Machine:
     def idle_until(self, since: datetime, now: datetime, timeout: timedelta) -> datetime | None:
         """Return the first moment in (since, now] at which the kernels had been idle for `timeout`, as scripted or measured.
 
-        Return None if there is none.
+        Return None if there is no such moment.
         """
         edges = {since, now} | {at for at, _ in self.kernel_changes if since < at < now}
         for script in self.scripts:

@@ -208,12 +208,11 @@ class Fleet:
         return packed(full_view(instance, at, self.gateway))
 
     def _native_idle_stops(self, until: datetime) -> bool:
-        """Apply Workbench's own idle shutdown, which watches only kernels. Return True if it stopped an instance.
+        """Apply Workbench's own idle shutdown, which watches only kernels. Return True if an instance was stopped.
 
-        It acts only if the state of the kernels was scripted or measured, and guest attributes are on.
-
-        Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown. An absent or empty `idle-timeout-seconds` is off: an
-        empty value removes the key, and the docs call that off.
+        The shutdown acts only if the state of the kernels was scripted or measured, and guest attributes are on.
+        Source: docs/platform-facts.md#41-workbenchs-own-idle-shutdown. An absent or empty `idle-timeout-seconds` is
+        off: an empty value removes the key, and the docs call that off.
         """
         stopped = False
         for gce_id in self._watched:

@@ -170,7 +170,7 @@ class Operations:
             self.end(running, now=now, error=gone, response=None)
 
     def find(self, name: str) -> Operation | None:
-        """Return the operation, or None if there is none of that name."""
+        """Return the operation; None for an unknown name."""
         return self._all.get(name)
 
     def get(self, name: str) -> Operation:

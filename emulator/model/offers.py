@@ -22,7 +22,7 @@ _PATH = re.compile(
 
 
 def read_offer(path: str, project: str, surroundings: Surroundings) -> dict[str, Any]:
-    """Return the resource at `projects/P/...`; raise 404 if the project has none."""
+    """Return the resource at `projects/P/...`; raise 404 if there is no such resource."""
     match = _PATH.fullmatch(path)
     if match is None or not _exists(match, project, surroundings):
         raise not_found(path)

@@ -1,8 +1,9 @@
 """The model of Pub/Sub: topics, subscriptions, publishing, and the state of every delivery. `wire` and the push workers call it.
 
-All code here runs under the world's lock. Settings are kept in the API's JSON form (`pubsub_config`), messages in
-`pubsub_queue.Backlog`s. Not served: snapshots, schemas, exactly-once delivery, BigQuery and Cloud Storage subscriptions. An
-expiration policy is kept but never enforced, so that no subscription is deleted when the clock is moved by months.
+All code here runs under the world's lock. Settings are stored in the API's JSON form (`pubsub_config`), messages in
+`pubsub_queue.Backlog`s. Not served: snapshots, schemas, exactly-once delivery, BigQuery and Cloud Storage
+subscriptions. An expiration policy is stored but never enforced, so that no subscription is deleted when the clock is
+moved by months.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ class PubSubModel:
         return self.subscriptions[name]
 
     def update_subscription(self, config: Config, paths: list[str]) -> Config:
-        """Return the subscription after the update of `paths`."""
+        """Update the subscription's fields that the mask `paths` names, and return its configuration."""
         subscription = self.subscription(config.get("name", ""))
         kept = subscription_config(merged("Subscription", subscription.config, config, paths))
         self._check_dead_letter_topic(kept)
@@ -189,7 +190,7 @@ class PubSubModel:
     # ---- delivery
 
     def pullable(self, name: str) -> Subscription:
-        """Return the subscription; FAILED_PRECONDITION if it is a push subscription."""
+        """Return the subscription; raise FAILED_PRECONDITION if it is a push subscription."""
         subscription = self.subscription(name)
         if subscription.pushes:
             raise ApiError("FAILED_PRECONDITION", "This method is not supported for this subscription type.")
@@ -250,7 +251,7 @@ class PubSubModel:
         self._announce()
 
     def take_back_late(self) -> None:
-        """End the leases whose ack deadline has passed, and discard those past the retention."""
+        """End the leases whose ack deadline has passed, and discard messages past the retention."""
         now = self.world.clock.now()
         for subscription in list(self.subscriptions.values()):
             if self._take_back(subscription) or subscription.backlog.wake(now):
@@ -300,7 +301,7 @@ class PubSubModel:
         return self.subscription(name) if "/subscriptions/" in name else self.topic(name)
 
     def set_policy(self, name: str, policy: Config) -> Config:
-        """Replace the IAM policy; 409 if `policy` has an etag that is not the present one."""
+        """Replace the IAM policy; raise 409 if `policy` has an etag that is not the present one."""
         holder = self.holder(name)
         given = policy.get("etag")
         if given and given != self.policy(name)["etag"]:

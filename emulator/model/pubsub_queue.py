@@ -58,7 +58,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The delivery rules of a subscription. `retry` are the least and the longest backoff.
+    """The delivery rules of a subscription. `retry` is the shortest and the longest backoff.
 
     Without `retry`, the backoff doubles from 0.1 s to 60 s. With `max_attempts` 0, no message is dead-lettered.
     """
@@ -168,7 +168,7 @@ class Backlog:
         return taken
 
     def wake(self, now: datetime) -> bool:
-        """Make the messages ready whose wait has ended by `now`. Return True if there were any."""
+        """Make the messages ready whose wait has ended by `now`. Return True if any message became ready."""
         before = len(self._ready)
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heapq.heappop(self._delayed)[2])

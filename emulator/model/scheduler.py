@@ -161,7 +161,7 @@ class SchedulerModel:
         )
 
     def delete(self, name: str) -> dict[str, Any]:
-        """Remove the job and return an empty object; 404 if there is none."""
+        """Remove the job and return an empty object; raise 404 for a missing job."""
         self.get(name)
         del self._jobs[name], self._runs[name]
         return {}

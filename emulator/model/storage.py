@@ -88,7 +88,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         replacing: bool = False,
     ) -> StoredObject:
-        """Patch the writable fields (a null in `metadata` deletes that key), or with `replacing` set them all."""
+        """Patch the writable fields (a null in `metadata` deletes that key), or replace all writable fields with `replacing`."""
         bucket, old = self._find(bucket_name, name, generation, conditions)
         asked = writable(body, OBJECT_FIELDS, OBJECT_OUTPUT)
         kept: dict[str, Any] = {key: old.fields[key] for key in ("kmsKeyName", "storageClass") if key in old.fields}
@@ -108,7 +108,7 @@ class StorageModel:
     ) -> None:
         """Delete the requested generation: permanently, or soft-deleted if the bucket has a soft-delete policy.
 
-        Without a `generation`, delete the live one; if the bucket keeps versions, it only becomes noncurrent.
+        Without a `generation`, delete the live generation; in a bucket with versions, it only becomes noncurrent.
         """
         bucket, stored = self._find(bucket_name, name, generation, conditions)
         _check_holds(stored)
@@ -155,7 +155,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Copy or rewrite an object. The fields of `body` replace the source's fields; without a body, these are copied."""
+        """Copy or rewrite an object. The writable fields of `body` replace the source's fields; without any, the source's fields are copied."""
         stored = self._find(source.bucket, source.name, source.generation, source.conditions)[1]
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)

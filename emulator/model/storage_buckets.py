@@ -106,7 +106,7 @@ class Buckets:
         return self.deleted
 
     def change(self, name: str, body: dict[str, Any], conditions: Preconditions, *, replace: bool) -> Bucket:
-        """Patch the settings (labels and nested settings merge, null deletes), or with `replace` set them all.
+        """Patch the settings (labels and nested settings merge, null deletes), or replace all settings with `replace`.
 
         Raise 400 for another location.
         """
@@ -149,7 +149,7 @@ class Buckets:
         }
 
     def set_policy(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Replace the IAM policy; 412 if the given etag is not the present one."""
+        """Replace the IAM policy; raise 412 if the given etag is not the present one."""
         bucket = self.get(name)
         unknown = sorted(set(body) - _POLICY_FIELDS)
         if unknown:

@@ -195,7 +195,7 @@ def merge(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_bucket_defaults(fields: dict[str, Any], *, now: datetime, old: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings as the service keeps them, with defaults, and access and soft delete in full form; raise 400 if invalid."""
+    """Return the settings as the service stores them: with defaults, and access and soft delete in full form; raise 400 if invalid."""
     out = {"location": "US", "storageClass": "STANDARD", **fields}
     out["iamConfiguration"] = _access(fields.get("iamConfiguration", {}), now=now, old=old.get("iamConfiguration", {}))
     out["softDeletePolicy"] = _soft_delete(fields.get("softDeletePolicy"), now=now)

@@ -122,7 +122,7 @@ class Bucket:
 
     @property
     def versioned(self) -> bool:
-        """Return True if replaced and deleted generations are kept."""
+        """Return True if replaced and deleted generations stay as noncurrent versions."""
         return bool(self.fields.get("versioning", {}).get("enabled"))
 
     @property
@@ -180,7 +180,7 @@ class Bucket:
             del self._names[bisect.bisect_left(self._names, stored.name)]
 
     def find(self, name: str, generation: int | None) -> StoredObject | None:
-        """Return the generation of this number, live or not; without a number, the live generation. None if there is none."""
+        """Return the generation of this number, live or not; without a number, the live generation. None for a missing generation."""
         live = self.live.get(name)
         if generation is None or (live is not None and live.generation == generation):
             return live

@@ -1,7 +1,8 @@
 """The parts of a project that a new machine refers to and that are not created here: networks, subnetworks, images, accounts.
 
-A project begins with the network `default` and its subnetwork in each region. The control API declares further ones. A machine
-that names something else is refused by Compute Engine, so its operation fails: `problem_of` says with which error.
+A project begins with the network `default` and its subnetwork in each region. The control API declares further parts.
+Compute Engine refuses a machine that names any other part, so the machine's operation fails: `problem_of` returns the
+error.
 """
 
 from __future__ import annotations
@@ -87,9 +88,7 @@ class Surroundings:
     # --- the checks
 
     def problem_of(self, zone: str, setup: dict[str, Any], *, platform: str | None) -> Status | None:
-        """Return the error with which Compute Engine refuses the machine of a filled `gceSetup`.
-
-        Return None if it accepts the machine.
+        """Return the error with which Compute Engine refuses the machine of a filled `gceSetup`; None if the machine is accepted.
 
         `platform` is the minimum CPU platform in the request, None if the request has none.
         """
@@ -101,7 +100,7 @@ class Surroundings:
         )
 
     def hardware_problem(self, zone: str, setup: dict[str, Any], *, platform: str | None) -> Status | None:
-        """Return the error for hardware that does not exist or does not fit together; None if it does.
+        """Return the error for hardware that does not exist or does not fit together; None if there is no such problem.
 
         The hardware is machine type, accelerators, disks and CPU platform.
         """
@@ -126,10 +125,10 @@ class Surroundings:
         return _cpu_problem(setup, machine.series, name, platform)
 
     def image_problem(self, image: dict[str, Any] | None) -> Status | None:
-        """Return the error for an image, or the newest image of a family, that cannot be used; None if it can.
+        """Return the error for an image, or the newest image of a family, that cannot be used; None for a usable image.
 
-        For an image of another project, it is the error of a missing permission: the caller cannot tell a hidden image
-        from a missing one.
+        For an image of another project, the error is that of a missing permission: the caller cannot tell a hidden
+        image from a missing one.
         """
         if image is None:
             return None
@@ -159,7 +158,7 @@ class Surroundings:
         return None
 
     def path_problem(self, path: str, permission: str) -> Status | None:
-        """Return the error for a network or subnetwork that cannot be used; None if it can.
+        """Return the error for a network or subnetwork that cannot be used; None for a usable one.
 
         The error for another project says that the path may exist but be hidden.
         """
@@ -175,7 +174,7 @@ class Surroundings:
         return refused("PERMISSION_DENIED", f"Required '{permission}' permission for '{path}'")
 
     def account_problem(self, email: str) -> Status | None:
-        """Return the error for a machine that cannot run as this service account; None if it can."""
+        """Return the error for a service account that a machine cannot run as; None for a usable account."""
         if email in self._declared["service_accounts"] or self._knows_account(email):
             return None
         agent = _GOOGLES_ACCOUNT.fullmatch(email)

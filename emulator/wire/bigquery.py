@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def routes(world: World, model: BigQueryModel) -> list[Route]:
-    """Return the service's routes and that of the control API."""
+    """Return the service's routes and the route of the control API."""
 
     def declare(call: Call) -> Any:
         with world.lock:

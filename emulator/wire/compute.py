@@ -49,7 +49,7 @@ _WAIT = timedelta(minutes=2)
 
 
 def routes(world: World, model: ComputeModel, surroundings: Surroundings) -> list[Route]:
-    """Return the service's routes and those of the control API."""
+    """Return the service's routes and the routes of the control API."""
     calls = _Calls(world, model)
 
     def create_snapshot(call: Call, query: dict[str, str]) -> Any:
@@ -124,7 +124,10 @@ class _Calls:
             raise as_compute(error) from error
 
     def wait(self, look: Callable[[Call], Any], call: Call) -> Any:
-        """Wait for an operation. As in the API, the wait is best effort: it ends at once if the clock stands still."""
+        """Wait for an operation, and return the response of `look`. As in the API, the wait is best effort: it may end before the operation.
+
+        If the clock stands still, the wait ends at once.
+        """
         clock = self._world.clock
         last, patience = clock.now() + _WAIT, real_now() + _WAIT.total_seconds()
         while clock.speed > 0 and clock.now() < last and real_now() < patience:
@@ -196,6 +199,6 @@ def _control(world: World, model: ComputeModel) -> list[Route]:
 
 
 def _content(content: bytes) -> Response:
-    """Return the bytes unchanged, with their CRC32C in the header that Cloud Storage uses for it."""
+    """Return the bytes unchanged, with their CRC32C in Cloud Storage's header `X-Goog-Hash`."""
     headers = {"X-Goog-Hash": f"crc32c={checksum(content)}"}
     return Response(content, content_type="application/octet-stream", headers=headers)

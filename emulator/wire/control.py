@@ -82,7 +82,7 @@ class _Control:
         return {"now": rfc3339(clock.now()), "speed": clock.speed, "paced": clock.paced}
 
     def set_clock(self, call: Call) -> dict[str, Any]:
-        """Move the clock, change its speed, or both; return the result of `clock`. Raises 400."""
+        """Move the clock, change its speed, or both; return the result of `clock`. Raise 400 for invalid values."""
         body = call.json()
         unknown = sorted(set(body) - {"advance_seconds", "speed"})
         if unknown or not body:
@@ -96,7 +96,7 @@ class _Control:
         return self.clock(call)
 
     def mutations(self, call: Call) -> dict[str, Any]:
-        """Return the mutating calls from index `since` on; `next` is the index for the next request. Raises 400."""
+        """Return the mutating calls from index `since` on; `next` is the index for the next request. Raise 400 for an invalid index."""
         raw = call.query("since", "0")
         if not raw.isdecimal():
             raise _wrong(f"since={raw!r}", "an index, 0 or more")
@@ -121,7 +121,7 @@ class _Control:
         return {"faults": self._world.faults.listing()}
 
     def add_fault(self, call: Call) -> dict[str, Any]:
-        """Script a fault."""
+        """Add a scripted fault, and return it as JSON. Raise 400 for an invalid fault."""
         fault = Fault.parse(_checked_fault(call.json()))
         self._world.faults.add(fault)
         return fault.to_json()

@@ -1,4 +1,4 @@
-"""`instances.getGuestAttributes` of Compute Engine v1, and the metadata server's route that writes them, by the control API.
+"""The guest attributes of Compute Engine: `instances.getGuestAttributes`, and the metadata server's write under the control API.
 
 All errors, including scripted ones, have Compute Engine's own shape.
 """
@@ -27,7 +27,7 @@ _WRITE = re.compile(
 
 
 def routes(world: World, model: GuestAttributes) -> list[Route]:
-    """Return the route that reads attributes and the one that writes an attribute."""
+    """Return two routes: one reads guest attributes, one writes a guest attribute."""
     spec = CallSpec("compute", "instances.getGuestAttributes", permission="compute.instances.getGuestAttributes")
 
     def read(call: Call) -> Any:

@@ -46,7 +46,7 @@ class Call:
         return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object, `{}` if it is empty. Raises `ApiError` (400) with the reason."""
+        """Return the body as a JSON object, `{}` if the body is empty. Raise `ApiError` (400) with the reason."""
         if not self.request.get_data().strip():
             return {}
         body = json_body(self.request)
@@ -74,8 +74,8 @@ class Route:
     """A route. `pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
 
     `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call
-    if only the body tells it. With `spec` None the handler runs without `World.perform`. That is for handlers that call
-    it themselves, because a call that waits must not hold the lock, and for the control API.
+    if only the body names the resource. With `spec` None the handler runs without `World.perform`: the control API
+    does, and so do handlers that call `World.perform` themselves, because a call that waits must not hold the lock.
     """
 
     method: str
@@ -168,7 +168,7 @@ def read_int(query: dict[str, str], name: str) -> int:
 
 
 def read_body(call: Call, known: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON body. Raises `ApiError` (400) for unknown fields. The path already names the resource."""
+    """Return the JSON body. Raise `ApiError` (400) for fields that are not in `known`."""
     body = call.json()
     for name in body:
         if name not in known:
@@ -194,10 +194,10 @@ def with_body(handler: Callable[[Call, dict[str, Any]], Any], *known: str) -> Ha
 
 
 def principal_of(request: Request) -> str:
-    """Return the caller: the address that the bearer token is, or the `email` that a signed token has.
+    """Return the caller: the bearer token itself if it is an address, or the `email` of a signed token.
 
-    Any other token gives `bearer`, a request without a token `anonymous`. The token `as:EMAIL` gives a `Judged` caller, whose
-    calls are checked by that account's permissions.
+    Any other token gives `bearer`, a request without a token `anonymous`. The token `as:EMAIL` gives a `Judged` caller,
+    whose calls are checked by that account's permissions.
     """
     return principal_of_header(request.environ.get("HTTP_AUTHORIZATION", ""))
 

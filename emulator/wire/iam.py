@@ -18,7 +18,7 @@ _ACCOUNT = r"^/v1/(?P<name>projects/[^/:]+/serviceAccounts/[^/:]+)"
 
 
 def routes(world: World, model: IamModel) -> list[Route]:
-    """Return the service's routes and that of the control API."""
+    """Return the service's routes and the route of the control API."""
 
     def listing(call: Call, query: dict[str, str]) -> Any:
         size, token = read_int(query, "pageSize"), query.get("pageToken", "")
@@ -66,7 +66,7 @@ def _spec(method: str, permission: str) -> CallSpec:
 def _resource(world: World, path: str) -> Callable[[Call], str]:
     """Return a function for the resource in the journal and the faults: the account or the list's parent.
 
-    The account is named with its project, even if the call says `-`.
+    The account is named with its project, even if the call has `-` in its place.
     """
 
     def of(call: Call) -> str:

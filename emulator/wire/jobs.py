@@ -1,4 +1,4 @@
-"""The REST API of BigQuery's `jobs.list`, and the control API that plants running jobs of BigQuery and on Dataproc's clusters.
+"""The REST API of BigQuery's `jobs.list`, and the control API that adds running jobs of BigQuery and on Dataproc's clusters.
 
 `fields` asks for a partial response: `nextPageToken,jobs(state,configuration/labels)`.
 """
@@ -86,7 +86,7 @@ _OF_A_CLUSTER = {"cluster", "region", "job_id", "labels", "from", "until"}
 
 
 def routes(world: World, queries: BigQueryJobs, dataproc: DataprocModel) -> list[Route]:
-    """Return the route of `jobs.list` and that of the control API."""
+    """Return the route of `jobs.list` and the route of the control API."""
 
     def listing(call: Call) -> Any:
         query = read_query(call, _QUERY)

@@ -121,7 +121,7 @@ def _configure(world: World, model: MonitoringModel, call: Call) -> dict[str, An
 
 
 def routes(world: World, model: MonitoringModel) -> list[Route]:
-    """Return the time series, and the control routes of the activity script."""
+    """Return the route of the time series, and the routes of the control API."""
     spec = CallSpec("monitoring", "ListTimeSeries", permission="monitoring.timeSeries.list")
     return [
         Route(

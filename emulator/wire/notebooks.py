@@ -130,7 +130,7 @@ _LISTS = {"ListInstances": "instances", "ListOperations": "operations"}
 
 
 def _encoded(method: str, handler: Handler) -> Handler:
-    """Return a handler whose answers have enums as numbers if the caller requests that."""
+    """Return a handler whose answers have enums as numbers if the caller requests numbers."""
 
     def one(body: dict[str, Any]) -> dict[str, Any]:
         if "gceSetup" in body:
@@ -165,7 +165,7 @@ def _resource(method: str) -> Callable[[Call], str]:
 def _outside(world: World, model: NotebooksModel, verb: str, call: Call) -> dict[str, Any]:
     """Make a change that does not come through the API, and return the instance's name.
 
-    The change is journalled with the principal `outside`, and no fault applies to it.
+    The journal records the change with the principal `outside`, and no fault applies to it.
     """
     method = {"stop-outside": "StopInstance", "delete-outside": "DeleteInstance"}[verb]
     with world.lock:

@@ -1,4 +1,4 @@
-"""The gRPC API of the Notebooks API v2, which the official client speaks unless it is told `transport="rest"`.
+"""The gRPC API of the Notebooks API v2, which the official client uses unless it is created with `transport="rest"`.
 
 The client's messages lack some fields of the REST API (`enableManagedEuc`...), which are left out of answers.
 """

@@ -1,7 +1,7 @@
-"""The signed identity tokens (RS256) that Google puts on pushes, and the certificates that prove them.
+"""The signed identity tokens (RS256) that Google puts on pushes, and the certificates that verify them.
 
-`google.oauth2.id_token.verify_token(token, request, audience, certs_url=".../_emulator/oidc/certs")` accepts them. Tokens carry
-real time, not virtual time, because verifiers read the machine's clock.
+`google.oauth2.id_token.verify_token(token, request, audience, certs_url=".../_emulator/oidc/certs")` accepts them.
+Tokens carry real time, not virtual time, because verifiers read the machine's clock.
 """
 
 from __future__ import annotations

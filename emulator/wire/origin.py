@@ -3,8 +3,8 @@
 A browser lets any page send requests to 127.0.0.1; it only hides the response from the page. Three headers identify
 such requests, and pages cannot change them. `Host` is the name in the URL: if an attacker's name resolves to 127.0.0.1
 (DNS rebinding), the header still has that name. `Origin` comes with every request that may change something.
-`Sec-Fetch-Site` (W3C Fetch Metadata) comes with all others, and is `same-site` for another port of this machine. A
-program that is no browser sends neither of the last two.
+`Sec-Fetch-Site` (W3C Fetch Metadata) comes with all others, and is `same-site` for another port of this machine.
+Programs other than browsers send neither `Origin` nor `Sec-Fetch-Site`.
 
 `HttpFront` calls `refuse_page` before any route of the API port; the proxies before pages call `comes_from_elsewhere`.
 """

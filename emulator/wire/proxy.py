@@ -65,7 +65,7 @@ def to_unix(path: str) -> Dial:
 
 
 def target_of(request: Request) -> str:
-    """Return path and query of a request as they were sent, even if it had an absolute URL."""
+    """Return path and query of a request as they were sent, even if the request line has an absolute URL."""
     raw = str(request.environ["RAW_URI"])
     if raw.startswith(("http://", "https://")):
         raw = "/" + raw.split("/", 3)[3] if raw.count("/") > 2 else "/"  # noqa: PLR2004 - the slashes of scheme://host/

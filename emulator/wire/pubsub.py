@@ -124,7 +124,7 @@ _StreamResponse = types.StreamingPullResponse.pb()
 
 
 def routes(world: World, model: PubSubModel) -> list[Route]:
-    """Return the REST routes. Those with a verb (`:publish`) come before plain ones that would also match them."""
+    """Return the REST routes. Paths with a verb (`:publish`) come before plain paths that would also match."""
     found: list[Route] = []
     for served in served_calls(world, model):
         found += rest_routes(served.rpc.bindings, served.request_class, _rest(world, served))
@@ -237,7 +237,7 @@ class PubSubRuntime:
 
 
 class _Stream:
-    """A StreamingPull. `responses` runs in the stream's own thread, `read` in another."""
+    """A StreamingPull. `responses` runs in the thread of the gRPC call, `read` in a second thread."""
 
     def __init__(self, runtime: PubSubRuntime, first: Any) -> None:
         self._runtime = runtime
@@ -314,7 +314,7 @@ class _Stream:
 
 
 class _GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. IAMPolicy is a service of many APIs, so only calls on Pub/Sub resources are ours."""
+    """The lookup from a path to its handler. IAMPolicy is a service of many APIs, so only calls on Pub/Sub resources are handled here."""
 
     def __init__(self, runtime: PubSubRuntime) -> None:
         self._table: dict[str, Any] = {

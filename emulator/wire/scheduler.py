@@ -150,7 +150,7 @@ class SchedulerRuntime:
         self._world.perform(spec, topic, self._agent, lambda: self._publish(topic, [draft]))
 
     def _request(self, attempt: Attempt) -> ApiError | None:
-        """Call an HTTP target in real time. Return None if it answered 2xx, else the error."""
+        """Call an HTTP target in real time. Return None if the target answers 2xx, else the error."""
         target = attempt.job["httpTarget"]
         headers = {
             "User-Agent": "Google-Cloud-Scheduler",

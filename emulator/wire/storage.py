@@ -206,7 +206,7 @@ class _Api:
     def managed_folders(self, call: Call) -> dict[str, Any]:
         """Answer `managedFolders.list` with an empty list.
 
-        gcloud calls it before it deletes a bucket with its content.
+        gcloud makes this call before it deletes a bucket with its content.
         """
         self.model.buckets.get(call.params["bucket"])
         return {"kind": "storage#managedFolders"}

@@ -40,7 +40,7 @@ def flag(call: Call, name: str) -> bool:
 
 
 def conditions(call: Call, prefix: str = "if") -> Preconditions:
-    """Return the four preconditions of the query. `prefix` is `ifSource` for those on the source of a copy."""
+    """Return the four preconditions of the query. `prefix` is `ifSource` for the preconditions on the source of a copy."""
     return Preconditions(
         generation_match=number(call, f"{prefix}GenerationMatch"),
         generation_not_match=number(call, f"{prefix}GenerationNotMatch"),

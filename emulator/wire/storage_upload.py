@@ -47,7 +47,7 @@ class _Session:
 
 
 class Uploads:
-    """The handlers of the upload routes. Sessions are kept in memory only: after a restart they give 404, and clients start again."""
+    """The handlers of the upload routes. Sessions are stored in memory only: after a restart they give 404, and clients start again."""
 
     def __init__(self, world: World, model: StorageModel) -> None:
         self._world = world

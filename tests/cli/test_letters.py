@@ -81,7 +81,7 @@ def test_show_of_what_is_no_text_or_was_cut(terminal, letters):
     assert "\\xff\\xfe" in terminal.run("dead-letter", "show", "1").stdout
     seen = json.loads(terminal.run("dead-letter", "show", "1", "-o", "json").stdout)
     assert (seen["body"], seen["body_hex"]) == (None, "fffe00")
-    assert "of which 20 were kept" in terminal.run("dead-letter", "show", "2").stdout
+    assert "of which 20 are stored" in terminal.run("dead-letter", "show", "2").stdout
 
 
 def test_show_of_an_unknown_letter_says_where_to_look(terminal):

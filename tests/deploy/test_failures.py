@@ -125,7 +125,7 @@ TOLD: dict[str, tuple[tuple[str, str], ApiError, str, str]] = {
     ),
     "a policy of the organization": (
         ENABLE, errors.organization_policy(PROJECT, "group:x@other.example"), "A policy of the organization forbids it.",
-        "Ask who sets organization policies",
+        "Ask an administrator of organization policies",
     ),
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ def test_the_page_stands_behind_the_proxy_whatever_happens_to_it(
         a_domain_leads_elsewhere(project)
         project.settings(f'deployment:\n  hub_access: ["{ANALYSTS}", "{STAFF}"]\n  hub_domain: {DOMAIN}\n')
         named = project.gcp()
-        assert "which is not ours" in said_of(named.out, f"domain {DOMAIN}")
+        assert "which is not Benchkeeper's" in said_of(named.out, f"domain {DOMAIN}")
         # The settings file goes with the functions: they are deployed anew, and the page's service comes without its proxy.
         assert set(named.lines("+")) == {f"opener {ANALYSTS}", f"opener {STAFF}"}
         assert f"function {HUB}" in named.lines("~")

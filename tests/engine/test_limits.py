@@ -194,14 +194,14 @@ def test_the_impact_of_a_lower_limit_says_that_nobody_loses_a_notebook(before):
     people(bench, 3)
     ticks(bench)
     sweep("drift", bench.deps)
-    there = f"{ANALYSTS}: 3 have a notebook"
+    there = f"{ANALYSTS}: notebooks: 3"
     assert list(limit_lines(limited(2).policy(), bench.deps)) == [
-        f"{there}, 2 may. No one loses a notebook. No one else gets one until 2 members have left."
+        f"{there}; limit: 2. No one loses a notebook. No one else gets one until 2 members have left."
     ]
     assert list(limit_lines(limited(3).policy(), bench.deps)) == [
-        f"{there}, 3 may. No one loses a notebook. No one else gets one until one member has left."
+        f"{there}; limit: 3. No one loses a notebook. No one else gets one until one member has left."
     ]
-    assert list(limit_lines(limited(9).policy(), bench.deps)) == [f"{there}, 9 may. 6 more are possible."]
+    assert list(limit_lines(limited(9).policy(), bench.deps)) == [f"{there}; limit: 9. 6 more are possible."]
     assert list(limit_lines(limited(before).policy(), bench.deps)) == []
 
 

@@ -103,7 +103,7 @@ def test_destroy_leaves_what_has_our_name_and_not_our_label(world):
     steps = {step.key: step for step in make_destroy_plan(world.target())}
     for key in ("function benchkeeper-tick", "topic workbench-tick", "topic workbench-lifecycle"):
         assert steps[key].mark is Mark.KEEP
-        assert "lacks our label" in steps[key].because
+        assert "lacks Benchkeeper's label" in steps[key].because
     assert not any(key.startswith("subscription ") for key in steps)
 
 

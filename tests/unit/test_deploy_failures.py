@@ -72,7 +72,7 @@ TOLD: dict[str, Said] = {
         "ERROR: (gcloud.beta.run.domain-mappings.create) The provided domain does not appear to be verified for the current account so a "
         "domain mapping cannot be created. Visit [https://cloud.google.com/run/docs/mapping-custom-domains/] for more information.\n"
         "You currently have no verified domains.\n",
-        DeployError, "The domain of `hub_domain` is not verified for you.", "gcloud domains verify DOMAIN",
+        DeployError, "You have not verified the domain of `hub_domain`.", "gcloud domains verify DOMAIN",
     ),
     "an expired token": Said(
         "ERROR: (gcloud.projects.describe) UNAUTHENTICATED: Request had invalid authentication credentials. Expected OAuth 2 access "

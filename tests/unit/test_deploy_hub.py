@@ -193,7 +193,7 @@ def test_a_page_that_nobody_may_open_says_what_to_write(world):
         (a_mapping(), Mark.SAME, ""),
         (a_mapping(ready="Unknown"), Mark.KEEP, "certificate: notebooks CNAME ghs.googlehosted.com."),
         (changed(a_mapping(ready="False"), "status", "resourceRecords"), Mark.KEEP, "run this again in a minute"),
-        (a_mapping(route="somebody-elses"), Mark.KEEP, "it leads to somebody-elses, which is not ours"),
+        (a_mapping(route="somebody-elses"), Mark.KEEP, "it leads to somebody-elses, which is not Benchkeeper's"),
         (a_mapping(domain="other.example.com"), Mark.CREATE, "DNS records"),
     ],
 )

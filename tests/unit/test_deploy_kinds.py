@@ -244,7 +244,7 @@ def the_bucket(world: World, found: Any) -> Step:
             "the retention of old versions differs",
             "--lifecycle-file=FILE",
         ),
-        (("labels", "managed-by"), None, "it lacks our label", "--update-labels=managed-by=benchkeeper"),
+        (("labels", "managed-by"), None, "it lacks Benchkeeper's label", "--update-labels=managed-by=benchkeeper"),
         (("encryption",), None, "its key differs", f"--default-encryption-key={KEY}"),
     ],
 )
@@ -313,7 +313,7 @@ TOPIC = {"name": f"projects/{PROJECT}/topics/workbench-tick", "messageRetentionD
         ([TOPIC | {"labels": {**LABEL, "a": "b"}, "kmsKeyName": "x"}], Mark.SAME, ""),
         ([TOPIC | {"messageRetentionDuration": "86400s"}], Mark.CHANGE, "retention 86400s -> 600s"),
         ([changed(TOPIC, "messageRetentionDuration")], Mark.CHANGE, "retention nothing -> 600s"),
-        ([changed(TOPIC, "labels")], Mark.CHANGE, "it lacks our label"),
+        ([changed(TOPIC, "labels")], Mark.CHANGE, "it lacks Benchkeeper's label"),
     ],
 )
 def test_a_topic(world, there, mark, because):
@@ -331,13 +331,13 @@ def test_a_topic(world, there, mark, because):
 @pytest.mark.parametrize(
     ("there", "mark", "because"),
     [
-        ([], Mark.CREATE, "keeps what reaches workbench-dead-letter 31 days"),
+        ([], Mark.CREATE, "stores the messages of workbench-dead-letter for 31 days"),
         ([KEPT], Mark.SAME, ""),
         ([KEPT | {"ackDeadlineSeconds": 10}], Mark.CHANGE, "ack deadline 10 -> 60s"),
         ([KEPT | {"messageRetentionDuration": "600s"}], Mark.CHANGE, "retention 600s -> 2678400s"),
         ([KEPT | {"expirationPolicy": {"ttl": "2678400s"}}], Mark.CHANGE, "it would expire if unused"),
         ([changed(KEPT, "expirationPolicy")], Mark.CHANGE, "it would expire if unused"),
-        ([changed(KEPT, "labels")], Mark.CHANGE, "it lacks our label"),
+        ([changed(KEPT, "labels")], Mark.CHANGE, "it lacks Benchkeeper's label"),
         ([KEPT | {"topic": "projects/p/topics/other"}], Mark.KEEP, "it is of topic other"),
         ([KEPT | {"topic": "_deleted-topic_"}], Mark.KEEP, "it is of topic _deleted-topic_"),
     ],

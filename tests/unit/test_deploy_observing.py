@@ -271,7 +271,7 @@ def test_who_is_named_no_longer_is_forgotten_once_no_alert_tells_them(world):
         policy_["notificationChannels"] = [CHANNEL["name"], left["name"]]
     plan = {step.key: step for step in watching(replace(world.target(), gcloud=gcloud))}
     gone = plan["former-channel who-left@example.com"]
-    assert (gone.mark, gone.because) == (Mark.DELETE, "named no longer")
+    assert (gone.mark, gone.because) == (Mark.DELETE, "no longer configured")
     assert {step.because for key, step in plan.items() if key.startswith("alert ")} == {
         "its notification channels differ"
     }

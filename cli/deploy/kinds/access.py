@@ -144,9 +144,10 @@ def _only(grant: GrantModel) -> str:
 
 
 def _condition(target: Target, grant: GrantModel) -> tuple[str, ...]:
-    """Return the arguments for a grant's condition.
+    """Return gcloud's arguments for a grant's condition.
 
-    If the policy may contain conditions, gcloud must be told that a binding has none. Otherwise the result is empty.
+    For a grant without a condition, gcloud needs `--condition=None` if other bindings of the policy have conditions;
+    else the result is empty.
     """
     if _only(grant):
         bucket = target.deployment.bucket_named(grant.on.partition("/")[2])

@@ -1,4 +1,4 @@
-"""The services (APIs) of the project. A deployment turns on the missing ones, and turns none off."""
+"""The services (APIs) of the project. A deployment turns on missing services, and turns no service off."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _reads(dataset: Mapping[str, Any], email: str) -> bool:
 
 
 def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return both forms of an entry: BigQuery accepts the role of IAM, and returns its own older name for it."""
+    """Return the two equivalent forms of an entry: BigQuery accepts the role of IAM, and returns its own older name for that role."""
     return {"role": "READER", "userByEmail": email}, {"role": "roles/bigquery.dataViewer", "userByEmail": email}
 
 
@@ -121,12 +121,12 @@ def _let_in(target: Target, email: str) -> list[Call]:
 
 
 def readers(target: Target, dataset: Mapping[str, Any]) -> list[str]:
-    """Return those of our accounts that may read the dataset."""
+    """Return the addresses of Benchkeeper's accounts that may read the dataset."""
     return [email for key in target.deployment.accounts if _reads(dataset, email := target.account(key))]
 
 
 def shut_out(target: Target, emails: Sequence[str]) -> list[Call]:
-    """Return the call that removes our accounts from the dataset's access list."""
+    """Return the call that removes `emails` from the dataset's access list; an empty list if none of them has access."""
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     now = target.gcloud.call(Call("bigquery", "GET", where)).get("access", [])
     left = [each for each in now if each.get("userByEmail") not in emails]

@@ -18,7 +18,7 @@ _CRYPTO = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
 def buckets(target: Target) -> Iterator[Step]:
-    """Yield a step for each bucket, preceded by one for the key that encrypts them."""
+    """Yield a step for each bucket, preceded by a step for the encryption key if a key is configured."""
     yield from _key(target)
     for name, wanted in target.deployment.buckets.items():
         yield _bucket(target, name, wanted)
@@ -79,7 +79,7 @@ def _differences(
          f"--soft-delete-duration={_seconds(wanted.soft_delete)}"),
         (_same_rules(found.get("lifecycle", {}), lifecycle(wanted)), "the retention of old versions differs",
          rules),
-        (found.get("labels", {}).get(OURS) == BENCHKEEPER, "it lacks our label", f"--update-labels={OURS}={BENCHKEEPER}"),
+        (found.get("labels", {}).get(OURS) == BENCHKEEPER, "it lacks Benchkeeper's label", f"--update-labels={OURS}={BENCHKEEPER}"),
         (key is None or found.get("encryption", {}).get("defaultKmsKeyName") == key, "its key differs",
          f"--default-encryption-key={key}"),
     ]  # fmt: skip

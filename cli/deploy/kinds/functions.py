@@ -103,8 +103,8 @@ def environment(
 ) -> dict[str, str]:
     """Return the environment variables of a function.
 
-    The page, and the functions that take up its requests, must know the audience for which the proxy signs (IAP, Signed
-    headers: Cloud Run). `found` is the present function.
+    The page, and the functions that handle the page's requests, must know the audience for which the proxy signs (IAP,
+    Signed headers: Cloud Run). `found` is the present function.
     """
     seen = {"BENCHKEEPER_ENV": target.deployment.settings.env}
     page = target.deployment.page
@@ -118,7 +118,7 @@ def environment(
 
 
 def moves_logs_until(target: Target, found: Mapping[str, Any] | None) -> str | None:
-    """Return the time until which HR's function forwards log entries to the directory's topic; None if it need not.
+    """Return the time until which HR's function forwards log entries to the directory's topic; None if no forwarding is needed.
 
     In an earlier version the sinks published to HR's topic. If a sink still does so, this run changes the sink, and
     entries in transit are forwarded for seven days. A later run keeps that time while it is in the future.
@@ -157,7 +157,7 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
     """Return the variables with the deploying user and the time, for the function that proposes the files (ADR 19).
 
-    They change with each deployment, so they do not count as a difference. Other functions get none.
+    They change with each deployment, so they do not count as a difference. Other functions get no such variables.
     """
     if wanted.entry_point != _PROPOSES or not target.deployer:
         return {}

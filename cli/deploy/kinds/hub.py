@@ -60,7 +60,7 @@ def _is_on(service: Mapping[str, Any]) -> bool:
 
 
 def address(target: Target, name: str) -> str:
-    """Return the page's URL if it has no domain of its own: Cloud Run's deterministic URL."""
+    """Return the page's URL without a domain of its own: Cloud Run's deterministic URL."""
     return f"https://{name}-{target.number}.{target.region}.run.app"
 
 
@@ -120,9 +120,7 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
         because = f"leads to {name}; the next plan says which DNS records to set"
         yield Step(key=key, mark=Mark.CREATE, because=because, work=work, needs=(f"proxy {name}",))
     elif not leads_to(mapping, name):
-        because = (
-            f"it leads to {mapping.get('spec', {}).get('routeName')}, which is not ours: choose another hub_domain"
-        )
+        because = f"it leads to {mapping.get('spec', {}).get('routeName')}, which is not Benchkeeper's: choose another hub_domain"
         yield Step(key=key, mark=Mark.KEEP, because=because)
     elif _is_ready(mapping):
         yield same(key)
@@ -132,14 +130,14 @@ def _domain(target: Target, name: str) -> Iterator[Step]:
 
 
 def mapped(target: Target, domain: str) -> Mapping[str, Any] | None:
-    """Return the mapping of a domain in our region; None if the domain has no mapping there."""
+    """Return the mapping of a domain in the deployment's region; None if the domain has no mapping there."""
     where = f"--region={target.region}"
     listed = target.read(_RUN, "beta", "run", "domain-mappings", "list", where, otherwise=[])
     return next((each for each in listed if each.get("metadata", {}).get("name") == domain), None)
 
 
 def leads_to(mapping: Mapping[str, Any], name: str) -> bool:
-    """Return True if the domain mapping leads to our service."""
+    """Return True if the domain mapping leads to the hub page's service."""
     return bool(mapping.get("spec", {}).get("routeName") == name)
 
 
@@ -152,4 +150,4 @@ def _records(mapping: Mapping[str, Any], domain: str) -> str:
     """Return the DNS records as `hub CNAME ghs.googlehosted.com.`, separated by commas; a note if Google has not named them yet."""
     found = mapping.get("status", {}).get("resourceRecords", [])
     words = [f"{each.get('name') or domain} {each.get('type')} {each.get('rrdata')}" for each in found]
-    return ", ".join(words) or "Google has not named them yet; run this again in a minute"
+    return ", ".join(words) or "Google has not named the records yet; run this again in a minute"

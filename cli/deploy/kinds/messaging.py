@@ -36,13 +36,13 @@ def topics(target: Target) -> Iterator[Step]:
         if found.get("messageRetentionDuration") != seconds(wanted.retention):
             why.append(f"retention {differs(seconds(wanted.retention), found.get('messageRetentionDuration'))}")
         if found.get("labels", {}).get(OURS) != BENCHKEEPER:
-            why.append("it lacks our label")
+            why.append("it lacks Benchkeeper's label")
         change = [("pubsub", "topics", "update", name, keeps, f"--update-labels={_LABEL}")]
         yield Step(key=key, mark=Mark.CHANGE, because=", ".join(why), work=change) if why else same(key)
 
 
 def subscriptions(target: Target) -> Iterator[Step]:
-    """Yield a step for each subscription that is read by hand."""
+    """Yield a step for each subscription that belongs to no function."""
     listed = target.read(_PUBSUB, "pubsub", "subscriptions", "list", otherwise=[])
     seen = {_last(each["name"]): each for each in listed}
     for name, wanted in target.deployment.subscriptions.items():
@@ -61,7 +61,7 @@ def subscriptions(target: Target) -> Iterator[Step]:
                 *words,
                 f"--labels={_LABEL}",
             )
-            because = f"keeps what reaches {wanted.topic} {_words(wanted.retention)}"
+            because = f"stores the messages of {wanted.topic} for {_words(wanted.retention)}"
             needs = (f"topic {wanted.topic}",)
             yield Step(key=key, mark=Mark.CREATE, because=because, work=[create], needs=needs)
             continue
@@ -84,7 +84,7 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
     if found.get("expirationPolicy", {"ttl": "2678400s"}).get("ttl"):
         why.append("it would expire if unused")
     if found.get("labels", {}).get(OURS) != BENCHKEEPER:
-        why.append("it lacks our label")
+        why.append("it lacks Benchkeeper's label")
     return why
 
 

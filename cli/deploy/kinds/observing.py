@@ -211,9 +211,9 @@ def _ours(dashboards: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | Call]:
-    """Return the call that creates the dashboard, unless it exists by now.
+    """Return the call that creates the dashboard, unless the dashboard exists by now.
 
-    We cannot choose its name, so a retry after a lost response would create a second one.
+    The API chooses the dashboard's name, so a retry after a lost response would create a second dashboard.
     """
     if _ours(target.gcloud.read("monitoring", "dashboards", "list") or []) is not None:
         return []
@@ -224,7 +224,7 @@ def _new_dashboard(target: Target, wanted: Mapping[str, Any]) -> list[Command | 
 
 
 def channels(target: Target) -> Iterator[Step]:
-    """Yield a step for each address that gets the alerts, and one for each of our channels whose address is no longer configured."""
+    """Yield a step for each address that gets the alerts, and a step for each channel of Benchkeeper whose address is no longer configured."""
     seen = _addresses(target)
     wanted = target.deployment.options.notify
     for address in wanted:
@@ -237,19 +237,19 @@ def channels(target: Target) -> Iterator[Step]:
     for address in sorted(seen.keys() - set(wanted)):
         forget = Call("monitoring", "DELETE", f"v3/{seen[address]}")
         key = f"former-channel {address}"
-        yield Step(key=key, mark=Mark.DELETE, because="named no longer", work=[forget], needs=("alert",))
+        yield Step(key=key, mark=Mark.DELETE, because="no longer configured", work=[forget], needs=("alert",))
 
 
 def _addresses(target: Target) -> dict[str, str]:
-    """Return a mapping from address to the name of our channel."""
+    """Return a mapping from address to the name of Benchkeeper's channel."""
     listed = listed_by_label(target, "notificationChannels")
     return {each["labels"]["email_address"]: each["name"] for each in listed if "email_address" in each["labels"]}
 
 
 def _new_channel(target: Target, address: str) -> list[Command | Call]:
-    """Return the call that creates the channel, unless it exists by now.
+    """Return the call that creates the channel, unless the channel exists by now.
 
-    We cannot choose its name, so a retry after a lost response would create a second one.
+    The API chooses the channel's name, so a retry after a lost response would create a second channel.
     """
     if address in _addresses(target):
         return []
@@ -284,7 +284,7 @@ def alerts(target: Target) -> Iterator[Step]:
 
 
 def _policies(target: Target) -> dict[str, dict[str, Any]]:
-    """Return our alert policies, by the label that names them."""
+    """Return Benchkeeper's alert policies, by the label that names the policy."""
     return {each["userLabels"].get(_ALERT, ""): each for each in listed_by_label(target, "alertPolicies")}
 
 
@@ -303,7 +303,7 @@ def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command
 
 
 def listed_by_label(target: Target, what: str) -> list[dict[str, Any]]:
-    """Return all resources with our label, from all pages. `what` is the collection's name in the API, such as `alertPolicies`."""
+    """Return all resources with Benchkeeper's label, from all pages. `what` is the collection's name in the API, such as `alertPolicies`."""
     found: list[dict[str, Any]] = []
     page = ""
     while True:

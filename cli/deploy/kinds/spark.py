@@ -34,7 +34,7 @@ def cluster_accounts(target: Target) -> tuple[str, ...]:
 def _named(text: str) -> str:
     """Return the account that a master template names.
 
-    "" if there is none, or if the text is invalid, which `validate-config` reports.
+    Return "" if the template names none, or if its text is invalid, which `validate-config` reports.
     """
     try:
         found: object = load_yaml(text)[0]
