@@ -1,7 +1,7 @@
 """The translation of Google's errors into `BenchkeeperError`s.
 
-`shared.cloud.http.words` finds the meaning of an answer; this module builds the error from it. The text for users consists of this
-product's words and of names that the table captured. Google's own text is only logged.
+`shared.cloud.http.words` finds the meaning of an answer; this module builds the error from it. The text for users has this product's words
+and the names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _ours(error: Exception, what: str) -> BenchkeeperError | None:
-    """Return the `BenchkeeperError` that stands for an error of the transport or of Google's client libraries; None for any other error.
+    """Return the `BenchkeeperError` for an error of the transport or of Google's client libraries; None for any other error.
 
-    Google's errors are recognised by the module of their class, so that their package is imported only if one occurs.
+    Google's errors are recognised by the module of their class, so that Google's package is imported only if such an error occurs.
     """
     if isinstance(error, NoAnswerError | ConnectionError | TimeoutError):
         return _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}")
@@ -162,7 +162,7 @@ def _said_by_client(error: Any) -> Said:
 
 
 def _code_of(status: int, code: str) -> str:
-    """Return the google.rpc code; a plain 400 of an API that gives none is an invalid argument."""
+    """Return the google.rpc code; INVALID_ARGUMENT for a 400 without a code, and "" for any other status without a code."""
     return code or ("INVALID_ARGUMENT" if status == 400 else "")  # noqa: PLR2004 - Bad Request
 
 

@@ -177,7 +177,7 @@ def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecisi
 def _one_letter(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
     """Replay or dismiss a dead letter, as decided by the first administrator who may decide.
 
-    Later decisions are removed.
+    The other decisions about this dead letter are removed.
     """
     row = waiting_letter(digest, deps)
     if row is None:  # replayed meanwhile, or before a crash
@@ -238,7 +238,7 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Continue a halted rollout, or roll it back. If it is known who deployed, one other administrator is enough."""
+    """Continue a halted rollout, or roll it back. If the deploying user is known, one other administrator is enough."""
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:

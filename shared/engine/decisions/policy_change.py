@@ -104,7 +104,7 @@ def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
 def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Proposed:
     """Put a policy in force if it exceeds no limit; otherwise store it as waiting for approval. Idempotent.
 
-    `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only
+    `deployed` is the note of the last deployment of the policy's files. A policy that was in force before is proposed again only
     if it was deployed after the policy in force. A waiting proposal is judged again if the policy in force has changed
     since. Raise an error if the object of the policy in force is missing, or if other processes keep changing it.
     """
@@ -331,9 +331,9 @@ def reject(digest: str, deps: Deps, *, by: str) -> None:
 
 
 def note_deployed(own: Policy, deps: Deps, *, by: str, at: datetime | None = None) -> str:
-    """Store who deployed these files, for the sweep that proposes them, and return their digest.
+    """Store a note of the deployment of these files, and return their digest.
 
-    A deployment counts as a request for the files' policy.
+    The sweep that proposes the files reads the note. A deployment counts as a request for the files' policy.
     """
     digest = digest_of(content_of(own))
     deps.policies.note_deployed(Noted(digest=digest, by=by, at=at or deps.clock.now()))

@@ -198,7 +198,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Replayed(Struct, frozen=True, kw_only=True):
-    """The result of replaying one dead letter. If `used` is False, the message still cannot be used, and `why` says why."""
+    """The result of replaying one dead letter. If `used` is False, the message still cannot be used, and `why` has the reason."""
 
     row: LetterRow
     used: bool
@@ -215,10 +215,10 @@ class Replayed(Struct, frozen=True, kw_only=True):
 
 
 def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -> Replayed:
-    """Handle a dead letter's message again; with `dry_run` only return what that would change.
+    """Handle a dead letter's message again and return the result; with `dry_run`, return the changes without making them.
 
-    The replay is noted last: after a crash before that, the dead letter is replayed again, and the same news twice changes nothing.
-    A dead letter that still fails stays as it is.
+    The replay is noted last. After an earlier crash the dead letter is replayed again, which is safe, because known news changes nothing.
+    A dead letter that still fails is not changed.
     """
     try:
         letter = deps.dead_letters.read(row)
@@ -264,7 +264,7 @@ def _delivered(news: News, deps: Deps) -> Change:
 
 
 def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
-    """Return the current records that the news is about; a change of address is about two."""
+    """Return the current records that the news is about: up to two for a change of address."""
     if isinstance(news, Renamed):
         found = [find(email, deps) for email in (news.user, news.new_user)]
         return [stored.record for stored in found if stored is not None]
@@ -272,11 +272,9 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """Return the changes that a replay would make, with the plans that would follow.
+    """Return the changes that a replay would make, with the plans that would follow. Nothing is written.
 
-    Each piece of news is folded onto the result of the previous one.
-
-    Changes nothing.
+    Each piece of news is folded into the result of the previous piece.
     """
     folded: dict[UserKey, UserRecord] = {}
     changes: list[Change] = []
@@ -311,9 +309,9 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
 def fold_one(
     event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
 ) -> list[tuple[UserRecord | None, UserRecord]]:
-    """Return the records that `intake.accept` would write, before and after.
+    """Return (the record now, the record that `intake.accept` would write) for each user whom the event concerns.
 
-    Both are the same object if the record would not change.
+    Both are the same object if the record would not change. The first is None if there is no record.
 
     `folded` has the records that earlier news of this replay changed. Raise `UnknownProfileError` for a profile that does not exist, and
     what `targets` raises.
@@ -343,7 +341,7 @@ def end_marks(row: LetterRow, deps: Deps) -> None:
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
-    """Note that an operator has seen this unknown leaver.
+    """Note that an operator has acknowledged this unknown leaver.
 
     Return None if there is no record; `changed` is False if the user is not an unknown leaver.
 

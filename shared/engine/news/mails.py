@@ -1,4 +1,4 @@
-"""The sending of one mail: it is claimed in the record, sent, and its outcome is written.
+"""The sending of one mail: claim the mail in the record, send it, and write the outcome into the record.
 
 The function `notify` calls this.
 
@@ -75,7 +75,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
 
 
 def _with_time_left(mail: Mail, now: datetime) -> Mail:
-    """Return the mail. A last warning that could not be sent in time names a deadline one day from now."""
+    """Return the mail; in a last warning that could not be sent in time, the deadline is moved to one day from now."""
     named = mail.time("at")
     if mail.stage not in WARNINGS or mail.facts.get("days") != str(min(WARNED_BEFORE)) or named is None:
         return mail

@@ -29,8 +29,8 @@ def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> S
     """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
     With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a user
-    who never had a record. Raise `DamagedRecordError` if no version can be read, `NewerRecordError` for a newer program's; both
-    are logged here as errors, for an alert.
+    who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
+    program. Each of these errors is logged here, for an alert.
     """
     try:
         return _load_mended(user_key, deps, if_missing=if_missing)
@@ -96,7 +96,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
 
 
 def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserRecord:
-    """Return the version with a line in its history. A pass follows soon, because the cloud may differ from it."""
+    """Return the restored version with a line in its history. A pass follows soon, because the cloud may differ from that version."""
     now = deps.clock.now()
     what = "deleted" if found.deleted else "damaged"
     line = StoryLine(

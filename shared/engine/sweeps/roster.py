@@ -1,6 +1,6 @@
 """The roster sweep.
 
-Each hour it compares the lists of all people with the records, and states facts for which no message came.
+Each hour this sweep compares the lists of all people with the records, and states facts for which no message came.
 
 Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
 each of them. A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole;
@@ -60,7 +60,7 @@ class _Run(Struct):
     failed: set[UserKey] = field(default_factory=set)
 
     def cuts(self) -> int:
-        """Return the number of people who would lose something."""
+        """Return the number of people who would lose access or a group."""
         return sum(1 for each in self.found.values() if each.cuts)
 
     def undone(self) -> set[UserKey]:
@@ -70,7 +70,7 @@ class _Run(Struct):
 
 
 def sweep_roster(deps: Deps, *, dry_run: bool = False, asked_at: datetime | None = None) -> Summary:
-    """Read each roster, state the differences, and keep the report for the pages. Without a roster in the settings, do nothing.
+    """Read each roster, state the differences, and store the report for the pages. Without a roster in the settings, do nothing.
 
     A roster whose last read began after `asked_at` is not read again: hundreds of groups that change at once need one reading.
     """

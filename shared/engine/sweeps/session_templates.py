@@ -43,7 +43,7 @@ class SessionsSynced(Struct):
 
 
 def sync_sessions(deps: Deps, *, dry_run: bool = False) -> SessionsSynced:
-    """Create, update and remove the templates that differ: one listing, then a call for each.
+    """Create, update and remove the templates that differ: one listing, then a call for each difference.
 
     One template's failure stops neither the others nor the sweep: it is counted, and the next hourly sweep tries again.
     """

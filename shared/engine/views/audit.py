@@ -42,7 +42,7 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
 
 
 def objects_of(record: UserRecord, deps: Deps, *, start: str = "") -> Iterator[tuple[Entry, ...]]:
-    """Yield the entries of the user's objects, the newest object first, from `start` on. Each costs one read.
+    """Yield the entries of the user's objects, the newest object first, from `start` on. Each object costs one read.
 
     Raise `DamagedRecordError` if an object of the chain is missing or damaged.
     """
@@ -70,7 +70,7 @@ def entries_since(record: UserRecord, deps: Deps, since: datetime | None) -> lis
 
 
 def history_since(record: UserRecord, deps: Deps, since: datetime | None) -> list[StoryLine]:
-    """Return the user's history since a time (None: all), oldest first: the audit's entries, then the lines not yet copied to it.
+    """Return the user's history since a time (None: all), oldest first: the audit's entries, then the lines that are not yet copied to the audit.
 
     Lines that were written before there was an audit are taken from the record.
     """
@@ -266,7 +266,7 @@ def _check_listed(
 def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps) -> dict[str, set[str]]:
     """Return the digests in the log by day, from the first day in the bucket until today.
 
-    The range does not end with the last manifest, because only the log shows that a later one was removed.
+    The range does not end with the last manifest, because only the log shows that a later manifest was removed.
     """
     first = min(
         [
@@ -283,7 +283,7 @@ def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps
 
 
 def _check_ends(ends: Mapping[str, _End], deps: Deps, result: Checked) -> None:
-    """Compare the ends with the records: deleting the last entries of a chain leaves no gap in it."""
+    """Compare the ends of the chains with the records, because the loss of a chain's last entries leaves no gap."""
     for row in deps.records.rows():
         if not row.audit:
             continue

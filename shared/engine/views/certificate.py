@@ -40,7 +40,7 @@ NOT_COVERED = (
 
 
 class PathView(Struct, frozen=True, kw_only=True):
-    """A line of a certificate. `result` is "verified" or "not verified", `says` explains it."""
+    """A line of a certificate. `result` is "verified" or "not verified", `says` explains the result."""
 
     path: str
     covers: str
@@ -51,7 +51,7 @@ class PathView(Struct, frozen=True, kw_only=True):
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """A certificate. `complete` is True if all eight paths are verified. `note` says why there is nothing to verify yet, "" otherwise."""
+    """A certificate. `complete` is True if all eight paths are verified. `note` is the reason why nothing can be verified yet, else ""."""
 
     complete: bool
     since: datetime | None
@@ -61,7 +61,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
 
 
 def certificate_of(record: UserRecord) -> Certificate | None:
-    """Return the certificate of a leaver; None for a person who has access, and for one whose data was erased."""
+    """Return the certificate of a leaver; None for a user who has access, and for a leaver whose data was erased."""
     leaving = record.status.leaving
     waits = record.status.guard.waiting_cut
     if not record.email or (record.spec.presence is Presence.PRESENT and waits is None):

@@ -37,7 +37,7 @@ _WORDS = {
 }
 
 
-# On a page a link stands for the command that shows something.
+# On a page, a link replaces a command that only shows something.
 _ON_PAGE = {
     Notice.SAME_PERSON: "This address was given to a new Google account. Decide under Changes whether it is the same person. "
     "The earlier holder's data is kept.",
@@ -49,7 +49,7 @@ _UNDER_CHANGES = frozenset(
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """A notice on a page. `in_changes` is True if it is decided under Changes; `person` is the user key of another person, or ""."""
+    """A notice on a page. `in_changes` is True if the matter is decided under Changes; `person` is the user key of another user, or ""."""
 
     text: str
     in_changes: bool = False

@@ -34,14 +34,17 @@ OUTCOMES: Mapping[RosterOutcome, str] = {
 
 
 def reports(deps: Deps) -> dict[RosterKind, RosterReport | None]:
-    """Return the last report of each roster that is read or once was, by one read each; None for a roster without a report yet."""
+    """Return the last report of each roster that is configured or has a report; None for a configured roster without a report.
+
+    Each report costs one read.
+    """
     switched_on = {source.kind for source in deps.roster_sources}
     found = {kind: deps.rosters.report(kind) for kind in RosterKind}
     return {kind: report for kind, report in found.items() if report is not None or kind in switched_on}
 
 
 def refusal_words(report: RosterReport) -> str:
-    """Return why the last reading is not used; empty if it is."""
+    """Return the reason why the last reading is not used, as a sentence; empty if the reading is used."""
     known = next((words for refusal, words in REFUSALS.items() if refusal.value == report.refusal), report.refusal)
     return f"{known} The last good one stays in use." if report.refusal else ""
 
