@@ -9,7 +9,7 @@ first request from another site (the redirect after signing in) comes without th
 other open tabs are then outdated, and their error page says so.
 
 A script has no form and no cookie. Its change goes to `/api/…`, is JSON and carries a header of our own. A browser sends
-neither to another site without asking that site first (CORS), and this page never allows it.
+neither that header nor JSON to another site without asking that site first (CORS), and this page never agrees.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The sentence about the notebook's state. For a running notebook, it begins with the time since when it runs."""
+        """The sentence about the notebook's state. For a running notebook, the sentence begins with the time of the start."""
         view = self.notebook
         rest = view.why.removeprefix(_RUNS).strip() if view.phase is Phase.READY else view.why
         if view.phase is not Phase.READY or view.since is None:

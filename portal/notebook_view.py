@@ -20,8 +20,12 @@ from shared.domain.things.catalog import Hours, Identity, Profile
 from shared.domain.things.errors import Reason
 from shared.engine.views.person import url_of
 
-FAST_S, SLOW_S, WATCH_S = 3, 30, 300  # seconds between polls: a change is under way, is hoped for, a warning may come
-EXTENDED = timedelta(hours=2)  # what the button beside a warning asks for
+FAST_S, SLOW_S, WATCH_S = (
+    3,
+    30,
+    300,
+)  # seconds between polls: during a change, during a fault, and while a warning may come
+EXTENDED = timedelta(hours=2)  # the extension that the button beside a warning requests
 EXTEND = "extend"  # the value that its form sends
 _TONIGHT = time(20, 0)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -147,11 +151,11 @@ class ReportView(Struct, frozen=True, kw_only=True):
 class NotebookView(Struct, frozen=True, kw_only=True):
     """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None.
 
-    `warns` is True if the notebook will stop soon and the owner was warned. `title` is for the tab. `last_used` is the
+    `warns` is True if the notebook will stop soon and the owner was warned. `title` is the word for the browser's tab. `last_used` is the
     last sign of use. `comes_back` is True if the notebook is put away and a start restores its files. `report` is the
     machine's own report, None if there is none. `hours` are the working hours of the profile in words, "" for none.
     `size` is that of the machine, `4 vCPU · 16 GB`, "" if the type's name does not contain it. `next_machine` is the
-    machine from the next start, with its size, "" if no change waits. `stop_note` says what else begins with a stop.
+    machine from the next start, with its size, "" if no change waits. `stop_note` is the text about a change that begins with a stop, or "".
     `can_extend` is False if the stop was postponed as far as the profile allows. `is_open_later` is True if opening the
     notebook first needs the owner's consent (`Identity`).
     """

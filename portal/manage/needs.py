@@ -1,4 +1,4 @@
-"""The list of what needs attention, the most dangerous first: the text of each reason, with advice."""
+"""The reasons why a user needs attention, the most dangerous first, each with its text and advice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Need(Struct, frozen=True):
     advice: str
 
 
-# In the order of danger: who keeps access, whose data is at risk, what waits for a decision, what does not work, what only costs.
+# In the order of danger: access that remains, data at risk, open decisions, faults, and at last mere costs.
 NEEDS: Mapping[str, Need] = {
     "AccessNotCut": Need(
         "Leavers still have a running notebook",

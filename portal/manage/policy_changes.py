@@ -45,7 +45,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 def policies(found: Seen) -> list[Change]:
-    """Return all waiting configurations, oldest first. A failed read is noted in `unread` and gives none."""
+    """Return all waiting configurations, oldest first. A failed read is noted in `unread` and gives an empty list."""
     try:
         waiting = policy_change.waiting(current().deps.engine)
     except BenchkeeperError as error:

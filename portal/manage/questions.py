@@ -76,7 +76,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Struct, frozen=True, kw_only=True):
-    """An open question in words. `cannot` is the reason why it cannot be approved."""
+    """An open question in words. `cannot` is the reason why the question cannot be approved, or ""."""
 
     source: str
     approving: tuple[str, ...]
