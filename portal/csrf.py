@@ -66,7 +66,7 @@ def check() -> None:
     token = known_token()
     sent = flask.request.headers.get(HEADER) or flask.request.form.get(FIELD, "")
     if not token or not hmac.compare_digest(token.encode(), sent.encode("utf-8", "replace")):
-        raise ForgedError("no token" if not sent or not token else "the token is another one")
+        raise ForgedError("no token" if not sent or not token else "the token differs")
 
 
 def check_script() -> None:

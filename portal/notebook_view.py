@@ -31,12 +31,12 @@ _TONIGHT = time(20, 0)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _REPORT_SHOWN = timedelta(minutes=30)
 _WORK_WORDS = {
-    Work.KERNEL: "A kernel is at work",
+    Work.KERNEL: "A kernel is busy",
     Work.SPARK: "A Spark application is running",
-    Work.GPU: "The GPU is at work",
-    Work.CPU: "The CPU is at work",
-    Work.KERNEL_LATELY: "Nothing is at work",
-    Work.TERMINAL_LATELY: "Nothing is at work",
+    Work.GPU: "The GPU is busy",
+    Work.CPU: "The CPU is busy",
+    Work.KERNEL_LATELY: "No work is running",
+    Work.TERMINAL_LATELY: "No work is running",
 }
 _NEWS = timedelta(minutes=10)
 _STOP_BEGINS = (
@@ -380,13 +380,13 @@ def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
     asked = operation is not None and operation.verb is Verb.CREATE
     texts: list[tuple[str, bool]] = [("You were given access", True)]
     if profile is not None and profile.needs_account:
-        texts.append(("Your own service account is made", ConditionType.IDENTITY_READY in fine or asked))
+        texts.append(("Your own service account is created", ConditionType.IDENTITY_READY in fine or asked))
     if profile is not None and profile.templates:
         texts.append(("Your Spark environments are prepared", ConditionType.TEMPLATES_READY in fine))
-    texts.append(("Google Cloud is asked for your machine", asked or record.status.notebook.was_active))
+    texts.append(("Your machine is requested from Google Cloud", asked or record.status.notebook.was_active))
     texts.append(("Machine, disks and JupyterLab are set up", record.status.notebook.was_active))
     if record.status.data.saved_in:
-        texts.append(("Your files are put back", False))
+        texts.append(("Your files are restored", False))
     texts.append(("Ready to open", False))
     current = next(index for index, (_, done) in enumerate(texts) if not done)
     return tuple(

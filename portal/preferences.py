@@ -37,7 +37,7 @@ def language() -> flask.Response:
     chosen = flask.request.form.get("language", "")
     if chosen not in LANGUAGES:
         raise RefusedError(
-            user_message=f"The page is not written in that language. It knows: {', '.join(LANGUAGES.values())}.",
+            user_message=f"This page is not available in that language. Choose one of: {', '.join(LANGUAGES.values())}.",
             detail="a language that is not known",
         )
     response = pages.go(_own_path(flask.request.form.get("back", "/")))

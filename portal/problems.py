@@ -57,7 +57,7 @@ class NotEntitledError(PermanentError):
 
     def __init__(self) -> None:
         super().__init__(
-            user_message="There is no environment for you: ask whoever gives access to the data platform.",
+            user_message="There is no environment for you: ask the team that grants access to the data platform.",
             detail="not entitled",
         )
 

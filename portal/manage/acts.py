@@ -132,7 +132,7 @@ WORDS = {
     ),
     Act.LIFT: Words(
         title="Lift the block",
-        text="What HR, the groups and the directory say about this person counts again, from now on.",
+        text="Statements of HR, the groups and the directory about this person count again, from now on.",
         button="Lift the block",
     ),
 }

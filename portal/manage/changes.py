@@ -59,7 +59,7 @@ TEXTS = {
     Said.ALREADY: "You had already decided this; nothing was changed.",
     Said.TOO_LATE: "This was rejected before, and one rejection is enough: an approval does not count any more. Nothing was changed.",
     Said.OVER: "Nobody on this list waits any more, so there is nothing to decide.",
-    Said.CANNOT: "This cannot be approved as things are; the page says why. It can be rejected.",
+    Said.CANNOT: "This cannot be approved at present; the page gives the reason. It can be rejected.",
     Said.BUSY: "Another click of yours is still in progress, so this one did nothing.",
 }
 

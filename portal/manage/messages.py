@@ -63,13 +63,13 @@ TEXTS = {
 }
 # What to do about a message, by its reason.
 ADVICE = {
-    Reason.INVALID_MESSAGE: "Ask the sender to correct it and send it again.",
-    Reason.UNSUPPORTED_MESSAGE: "Publish what it means with benchkeeper publish, then dismiss it.",
-    Reason.UNKNOWN_PROFILE: "Add the profile to the configuration and deploy, then replay it.",
-    Reason.NOT_ALLOWED: "If this source should be allowed to say it, change config/sources.yaml and deploy. Then replay it.",
-    Reason.LEAVER_NOT_UNDERSTOOD: "Find out who left: that person may still have access. Publish the leaver, then dismiss it.",
+    Reason.INVALID_MESSAGE: "Ask the sender to correct the message and send it again.",
+    Reason.UNSUPPORTED_MESSAGE: "Publish the intended change with benchkeeper publish, then dismiss the message.",
+    Reason.UNKNOWN_PROFILE: "Add the profile to the configuration and deploy, then replay the message.",
+    Reason.NOT_ALLOWED: "If this source may make such statements, change config/sources.yaml and deploy. Then replay the message.",
+    Reason.LEAVER_NOT_UNDERSTOOD: "Find out who left: that person may still have access. Publish the leaver, then dismiss the message.",
     Reason.KEY_COLLISION: "Two addresses have one user key. Compare them: benchkeeper names ADDRESS ADDRESS",
-    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "Benchkeeper tries it again by itself. Replay it to try now.",
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "Benchkeeper tries again by itself. Replay the message to try now.",
 }
 _ADVICE = {reason.value: text for reason, text in ADVICE.items()}
 

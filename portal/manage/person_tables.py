@@ -228,7 +228,7 @@ def _offer(
 
 
 ROUTES: tuple[Route, ...] = (
-    *_offer("story", "One person's story.", STORY, _story, KIND, SINCE),
+    *_offer("story", "One person's history.", STORY, _story, KIND, SINCE),
     *_offer("facts", "All statements about one person.", FACTS, _facts),
     *_offer("clusters", "One person's Spark clusters.", CLUSTERS, _clusters),
     *_offer("hours", "One person's metered hours this month.", HOURS, _hours),

@@ -79,7 +79,7 @@ def _of(proposal: Proposal, found: Seen) -> Change:
         approving=_approving(proposal),
         rejecting=(
             "The configuration in force stays, for everybody.",
-            "What was deployed is not proposed again until its files change.",
+            "The deployed files are not proposed again until they change.",
         ),
         is_kept=True,
         takes_effect_at=takes_effect_at(votes, guard, author_is_known=bool(proposal.author)),

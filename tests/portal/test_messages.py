@@ -157,7 +157,7 @@ def test_who_left_the_group_meanwhile_replays_nothing(ana: Hub) -> None:
     ticks(ana)
     assert ana.record().spec.presence is Presence.PRESENT
     assert found(ana, row.letter_id).replayed_at is None
-    assert ana.lines("Dropped decision")[-1]["reason"] == "NotAdministrator"
+    assert ana.lines("Dropped a decision")[-1]["reason"] == "NotAdministrator"
 
 
 @pytest.mark.parametrize("verb", ["nonsense", "delete", "REPLAY"])

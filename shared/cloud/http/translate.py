@@ -167,14 +167,17 @@ def _code_of(status: int, code: str) -> str:
 
 
 _ALWAYS: Mapping[Meaning, tuple[type[RetryableError], str]] = {
-    Meaning.BUSY: (BusyError, "It is busy with another change; Benchkeeper tries again."),
+    Meaning.BUSY: (BusyError, "The resource is busy with another change; Benchkeeper tries again."),
     Meaning.RATE_LIMIT: (
         RateLimitedError,
         "Google Cloud limits the rate of requests; Benchkeeper tries again in a minute.",
     ),
-    Meaning.CONFLICT: (ConflictError, "Another program changed it at the same time; Benchkeeper tries again."),
+    Meaning.CONFLICT: (
+        ConflictError,
+        "Another program changed the resource at the same time; Benchkeeper tries again.",
+    ),
     Meaning.UNAVAILABLE: (CloudUnavailableError, "Google Cloud does not answer just now; Benchkeeper tries again."),
-    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish; Benchkeeper tries again."),
+    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish the operation; Benchkeeper tries again."),
     Meaning.INIT_ACTION: (OperationFailedError, "An initialization action of the Spark cluster failed."),
 }
 
@@ -239,10 +242,10 @@ def _set_up(said: Said, means: Meaning, name: str, detail: str) -> SetUpError:
     match means:
         case Meaning.ORGANIZATION_POLICY:
             reason = Reason.ORGANIZATION_POLICY
-            text = f"A policy of the organization forbids it{f' ({name})' if name else ''}. An administrator must ask for an exception."
+            text = f"A policy of the organization forbids the request{f' ({name})' if name else ''}. An administrator must ask for an exception."
         case Meaning.PERIMETER:
             reason = Reason.PERIMETER
-            text = f"VPC Service Controls forbid it{f' (identifier {name})' if name else ''}. An administrator must let Benchkeeper through the perimeter."
+            text = f"VPC Service Controls forbid the request{f' (identifier {name})' if name else ''}. An administrator must let Benchkeeper through the perimeter."
         case Meaning.API_DISABLED:
             reason = Reason.API_DISABLED
             text = f"{api or 'An API'} is not enabled in the project. An administrator must enable it."

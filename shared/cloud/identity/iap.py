@@ -68,7 +68,7 @@ class IapSignIn:
         """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
         token = self.assertion(headers)
         if not self._audience:
-            self._log.error("Nobody can sign in: no audience is configured")
+            self._log.error("Sign-in was refused: no audience is configured")
             _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
         return self.subject_of(token, self._clock.now())
 

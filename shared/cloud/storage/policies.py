@@ -119,7 +119,9 @@ class StoragePolicies:
                     reason=Reason.WRITTEN_BY_NEWER,
                 ) from error
             last = self._judged[2] if self._judged is not None and self._judged[0] is own else own
-            self._log.error("Policy in force is of another program", digest=current.digest, detail=str(error)[:300])
+            self._log.error(
+                "Policy in force was written by another program", digest=current.digest, detail=str(error)[:300]
+            )
             return last
 
     def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:

@@ -142,7 +142,10 @@ def _version(listed: Any) -> str:
 
 def _refused(refusal: Refusal, why: str) -> RosterRefusedError:
     return RosterRefusedError(
-        refusal, [why], user_message=f"{why} The last good roster stays in use.", detail=f"roster file: {refusal.value}"
+        refusal,
+        [why],
+        user_message=f"{why} The last accepted roster stays in use.",
+        detail=f"roster file: {refusal.value}",
     )
 
 

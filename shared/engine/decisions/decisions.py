@@ -99,7 +99,7 @@ def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
 
 
 def _drop(waiting: WaitingDecision, fault: Fault, deps: Deps, *, by: str = "") -> None:
-    deps.log.warning("Dropped decision", reason=fault.value, by=by)
+    deps.log.warning("Dropped a decision", reason=fault.value, by=by)
     deps.decisions.remove(waiting)
 
 
@@ -327,7 +327,7 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
                 return record
             clearance = Clearance(ref=waiting.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
             names = f", approved by {' and '.join(by)}" if by else ""
-            line = line_of(now, "The end of access comes with the configuration", f"policy {digest[:12]}{names}")
+            line = line_of(now, "The end of access follows from the configuration", f"policy {digest[:12]}{names}")
             return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
 
         return changed(user_key, change, deps)

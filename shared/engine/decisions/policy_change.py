@@ -73,9 +73,9 @@ def keep_policy(deps: Deps) -> Proposed:
         case Outcome.WAITS if proposal is not None:
             deps.log.warning("Policy change waits", **_facts(proposal))
         case Outcome.REJECTED | Outcome.SUPERSEDED:
-            deps.log.warning("Deployed files are not in force", digest=digest, because=proposed.outcome.value)
+            deps.log.warning("Deployed files were not put in force", digest=digest, because=proposed.outcome.value)
         case Outcome.FOREIGN:
-            deps.log.error("Policy in force is of another program", digest=digest)
+            deps.log.error("Policy in force was written by another program", digest=digest)
         case _:
             pass
     return proposed
@@ -279,7 +279,8 @@ def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, b
     others = [each for each in by if each.lower() != proposal.author.lower()]
     if not by or (before.guard.approvers > 1 and not others):
         raise _refused(
-            "It must be approved by a person other than the one who deployed it.", "approved only by the author"
+            "The change must be approved by a person other than the person who deployed it.",
+            "approved only by the author",
         )
 
 

@@ -377,7 +377,7 @@ def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
             return record
         for mail in untold:
             record = with_mail(record, replace(mail, state=MailState.NOTED, at=now))
-        because = f"Nobody was told: {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
+        because = f"Not delivered:  {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
         line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged messages", because=because, by=by)
         return record.with_status(story=told(record.status.story, [line]))
 

@@ -54,7 +54,7 @@ def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = 
 def collision(user_key: UserKey) -> KeyCollisionError:
     """Return the error for a key whose record belongs to another user."""
     return KeyCollisionError(
-        user_message="The address has the same user key as somebody else's. Nothing was done for either; an administrator must "
+        user_message="The address has the same user key as another user's address. Nothing was done for either address; an administrator must "
         "look: benchkeeper names ADDRESS.",
         detail=f"key {user_key} is another person's",
     )

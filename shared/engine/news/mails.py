@@ -59,13 +59,13 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
         try:
             if not is_true(mail, stored.record, deps.policy, now):
                 save(stored.record, stored, deps)  # which lets it lapse
-                return "not true any more"
+                return "no longer true"
             mail = _with_time_left(mail, now)
             recipients = recipients_of(mail, stored.record, deps.mail, deps, now)
             letter = _written(mail, stored.record, recipients, deps.mail, now)
             if isinstance(letter, Mail):
                 save(due_soon(with_mail(stored.record, letter), deps), stored, deps)
-                return f"not told: {letter.trouble.value}"
+                return f"not sent:  {letter.trouble.value}"
             claimed = replace(mail, state=MailState.CLAIMED, at=now)
             stored = save(with_mail(stored.record, claimed), stored, deps)
         except ConflictError:

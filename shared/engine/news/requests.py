@@ -287,9 +287,9 @@ def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], de
     if accepted is None:
         faults = {each.waiting.name: each.fault or Fault.NO_RECORD for each in judged if each.asked or each.fault}
     for name, fault in faults.items():
-        deps.log.warning("Dropped wish", user=user_key, wish=name, reason=fault.value)
+        deps.log.warning("Dropped a request", user=user_key, wish=name, reason=fault.value)
     if fold.left:
-        deps.log.error("Too many requests of one user: the rest wait", user=user_key, left=len(fold.left))
+        deps.log.error("Left requests of one user for the next pass", user=user_key, left=len(fold.left))
     for each in judged:
         if each.waiting.name not in fold.left:
             deps.inbox.remove(each.waiting)
@@ -322,7 +322,7 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
     now, by_person = deps.clock.now(), by == before.user_key
     if asked.kind is WishKind.RELEASE and before.hold is not None and deps.policy.guard.approvers > 1:
         raise RefusedError(
-            user_message="The release of a hold needs another administrator: ask for it again on this person's page.",
+            user_message="The release of a hold needs another administrator: request it again on this person's page.",
             detail="a release that nobody else agreed to",
         )
     after = with_asked(before, asked, deps.policy.catalog, now, by_person=by_person)

@@ -251,7 +251,9 @@ def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> lis
     for wish in before.spec.clusters:
         if after.spec.wish(wish.template) is None:
             known = after.status.cluster(wish.template)
-            because = (known.diagnosis if known is not None else "") or "It ended by itself and is not created again."
+            because = (
+                known.diagnosis if known is not None else ""
+            ) or "The cluster ended by itself and is not created again."
             text = f"Spark environment {wish.template}: ended"
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because))
     return lines

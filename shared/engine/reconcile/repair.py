@@ -87,7 +87,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
     except ConflictError:
         return  # another process wrote the object: the caller loads that
     deps.log.error(
-        "Put back a record",
+        "Restored a record",
         user=found.user_key,
         reason=reason,
         written_at=found.written_at.isoformat(),
@@ -103,7 +103,7 @@ def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserReco
         at=now,
         kind=StoryKind.DECISION,
         text="Record put back",
-        because=f"It was {what}. The version of {found.written_at:%Y-%m-%d %H:%M:%S} UTC is in force again.",
+        because=f"The record was {what}. The version of {found.written_at:%Y-%m-%d %H:%M:%S} UTC is in force again.",
         ref=str(found.generation),
     )
     planned = record.status.next_attempt_at
@@ -121,7 +121,7 @@ def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
     what = "damaged" if found.live_generation else "gone"
     return DamagedRecordError(
         user_message=f"This person's record is {what}, and none of its {found.versions} kept versions can be read. An "
-        "administrator must look at it; nothing is changed meanwhile.",
+        "administrator must examine the record; nothing is changed meanwhile.",
         detail=f"unreadable record: no version of {user_key} can be read",
         user_key=user_key,
     )

@@ -113,7 +113,7 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
     known = record.status.guard.seat_wait
     if known is None and claims:
         limit = "cost" if spent else "environments"
-        deps.log.warning("Waits for a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit)
+        deps.log.warning("User waits for a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit)
     since = now if known is None else known.since
     groups = missing if full is None else full
     wait = SeatWait(groups=groups, since=since, is_full=full is not None, spent=spent)

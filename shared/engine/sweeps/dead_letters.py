@@ -111,7 +111,7 @@ def _wait(row: LetterRow, tries: int) -> timedelta:
 
 def _log(done: LettersSwept, deps: Deps) -> None:
     deps.log.info(
-        "Swept letters",
+        "Swept dead letters",
         replayed=done.replayed,
         waiting=done.waiting,
         left_over=done.left_over,

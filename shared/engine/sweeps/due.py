@@ -49,7 +49,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
     if dry_run:
         summary.looked_at = len(listed.keys)
         summary.decisions = [
-            (key, "its time has come" if key in listed.hints else "a request waits to be carried out")
+            (key, "a pass is due" if key in listed.hints else "a request waits to be carried out")
             for key in listed.keys
         ]
         return summary

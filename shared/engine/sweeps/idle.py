@@ -164,8 +164,8 @@ def reports_text(reported: Reported | None, *, unread: bool, has: bool) -> str:
         return "none: kernels and terminals are not visible from outside"
     said = "unknown: no report of the last minutes" if reported is None else ""
     if reported is not None:
-        work = "nothing at work" if reported.work is None else f"at work ({reported.work.value})"
-        said = f"{work}, reported {reported.at:%H:%M} UTC" + (", keeps it on" if reported.keeps else "")
+        work = "no work" if reported.work is None else f"work ({reported.work.value})"
+        said = f"{work}, reported {reported.at:%H:%M} UTC" + (", keeps the notebook running" if reported.keeps else "")
     return f"{said} (could not be read now)" if unread else said
 
 

@@ -141,7 +141,7 @@ def _compared(
     room = deps.policy.guard.per_hour_of(sizes_now(deps).everybody)
     is_allowed = allowed is not None and allowed.covers(reading, now)
     if kind is RosterKind.EMPLOYEES and run.cuts() > room and not is_allowed:
-        detail = f"{run.cuts()} people would lose something; {room} may in an hour"
+        detail = f"{run.cuts()} people would lose access; at most {room} may in an hour"
         return _refused(kind, now, Refusal.MANY_GONE, detail, deps, reading=reading, run=run, stored=stored)
     if not dry_run:
         _state_all(run, source, summary, deps)
@@ -265,4 +265,4 @@ def _detail(why: Refusal, reading: Reading, stored: StoredRoster, now: datetime)
         case Refusal.OLDER | Refusal.STALE:
             return f"of {reading.as_of.isoformat()}"
         case _:
-            return "it lists nobody"
+            return "the list is empty"

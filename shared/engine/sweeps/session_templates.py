@@ -77,7 +77,7 @@ def _rendered(deps: Deps, synced: SessionsSynced) -> tuple[list[WantedSession], 
             wanted.append(deps.sessions.render(offer))
         except BenchkeeperError as error:
             unknown.add(offer.session_id)
-            _failed("Session template is wrong", offer.session_id, error, synced, deps)
+            _failed("Session template could not be rendered", offer.session_id, error, synced, deps)
     return wanted, frozenset(unknown)
 
 

@@ -15,14 +15,14 @@ _FOUND: Mapping[str, str] = {
 }  # fmt: skip
 _SIGNS: Mapping[str, str] = {
     Sign.STARTED_RECENTLY: "it started recently",
-    Sign.KERNEL_BUSY: "a kernel is at work",
-    Sign.KERNEL_ACTIVITY: "a kernel was at work",
+    Sign.KERNEL_BUSY: "a kernel is busy",
+    Sign.KERNEL_ACTIVITY: "a kernel was busy",
     Sign.TERMINAL_ACTIVITY: "a terminal was used",
     Sign.SERVER_ACTIVITY: "JupyterLab was used",
     Sign.PROXIED_REQUESTS: "its page was used",
-    Sign.CPU_BUSY: "its CPU was at work",
+    Sign.CPU_BUSY: "its CPU was busy",
     Sign.TRANSFER: "it moved data over network or disk",
-    Sign.GPU_BUSY: "its GPU was at work",
+    Sign.GPU_BUSY: "its GPU was busy",
     Sign.OUTSIDE_JOB: "a job of its owner runs elsewhere",
     Sign.REPORTED: "its machine reported work",
     Sign.NO_FRESH_EVIDENCE: "its use is not known",

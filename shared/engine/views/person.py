@@ -117,7 +117,7 @@ def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] |
         case TemplatesSeen(digests=digests):
             return sorted(digests)
         case NotLooked():
-            return "not looked at while an operation is under way"
+            return "not read while an operation is under way"
         case _:
             return "unreadable"
 
