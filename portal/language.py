@@ -131,7 +131,7 @@ _SWAPPED = str.maketrans({",": ".", ".": ","})
 
 
 def words_of(language: str) -> Words:
-    """Return the words of a language. They are read with the first request that needs them."""
+    """Return the words of a language. The words are read with the first request that needs them."""
     return Words({}) if language == ENGLISH else _read(language)
 
 

@@ -29,7 +29,7 @@ _RUNS = "Your notebook is running."
 class Mine(Struct, frozen=True, kw_only=True):
     """The page of an entitled user. `profile` is None if the configuration no longer has it, and an administrator must act.
 
-    `account` is the user's own service account if Spark runs as it. `sessions` are the serverless Spark sessions in the
+    `account` is the user's own service account if Spark runs as that account. `sessions` are the serverless Spark sessions in the
     notebook's launcher. `has_consented` is True if the owner confirmed in this browser that Google's consent for this
     instance is given.
     """

@@ -47,7 +47,7 @@ _WORTHWHILE = timedelta(minutes=30)
 
 
 class Phase(StrEnum):
-    """The state of a notebook as the user sees it. It decides the words, the colour and which buttons work."""
+    """The state of a notebook as the user sees it. The state decides the words, the colour and which buttons work."""
 
     COMING = "coming"
     READY = "ready"
@@ -258,7 +258,7 @@ def notebook_view(
 
 
 def _title(phase: Phase, ready: Condition | None, now: datetime) -> str:
-    """Return the word for the browser tab's title. For a while after a start it says that the notebook is ready, because users wait in another tab."""
+    """Return the word for the browser tab's title. For a while after a start the title says that the notebook is ready, because users wait in another tab."""
     if phase is Phase.READY and ready is not None and now - ready.last_transition_time < _NEWS:
         return "Ready"
     return WORDS[phase]

@@ -184,7 +184,7 @@ def word(text: str) -> str:
 
 
 def counted(text: str) -> str:
-    """Return a text for use after a number. In English, its first letter is lower case unless it begins a name."""
+    """Return a text for use after a number. In English, the text's first letter is lower case unless it begins a name."""
     found, first = word(text), text.partition(" ")[0]
     is_plain = visit().language == ENGLISH and first[1:] == first[1:].lower() and first not in _NAMES
     return f"{found[:1].lower()}{found[1:]}" if is_plain else found

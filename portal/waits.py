@@ -35,7 +35,7 @@ class WaitingClick(Struct, frozen=True, kw_only=True):
 
 
 class Waits(Struct, frozen=True, kw_only=True):
-    """The waiting requests, in the order of the clicks. `record` is the user's record as if all of them were applied.
+    """The waiting requests, in the order of the clicks. `record` is the user's record as it would be with all of them applied.
 
     `refused` is the newest request if it was refused within the last hour.
     """
@@ -73,7 +73,7 @@ def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
 
 
 def waits_of(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Waits:
-    """Return the waiting requests that the record does not have yet, and the record as if all of them were applied."""
+    """Return the waiting requests that the record does not have yet, and the record as it would be with all of them applied."""
     clicks = [
         WaitingClick(at=each.created_at, text=asked_text(wish.asked), template=wish.asked.template)
         for each in waiting

@@ -205,7 +205,7 @@ def _is_stored(batch: Batch, found: Seen) -> bool:
 
 
 def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None = None) -> bool:
-    """Store the list that a decision names by its digest, unless it was stored lately. Return False if that fails."""
+    """Store the list that a decision names by its digest, unless it was stored lately. Return False if the list could not be stored."""
     if lists().has(digest, _now_s()):
         return True
     try:

@@ -297,8 +297,8 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
 def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
     """Return the users who may not decide about a configuration: the user who deployed it, and those whose access it changes.
 
-    Users whose notebook is only changed or replaced may decide; otherwise nobody could approve a new image for
-    everybody.
+    Users whose notebook is only changed or replaced may decide; otherwise no user could approve a new image for all
+    users.
     """
     keys = {each.user_key for each in proposal.impact.entries if ACCESS & set(each.steps)}
     with contextlib.suppress(InvalidMessageError):

@@ -363,7 +363,7 @@ def rename_question(record: UserRecord) -> Question | None:
 
 
 def same_person_question(old: UserRecord, new: UserRecord) -> Question | None:
-    """Return the question whether an address's two holders are the same person; None if it does not arise or was answered."""
+    """Return the question whether an address's two holders are the same person; None if there is no such question or it was answered."""
     if old.handover is None or new.predecessor != old.user_key or is_other_person(new):
         return None
     if not is_to_be_joined(old, new, handover_ref(old.handover)):

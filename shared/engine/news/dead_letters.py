@@ -1,6 +1,6 @@
-"""Dead letters: their attributes, how they are stored, their marks on records, their replay, and acknowledgements.
+"""Dead letters: their attributes, their storage, their marks on records, their replay, and acknowledgements.
 
-`functions` writes and stores them, the CLI replays them. A replay takes the same path as a delivery, with the message's own id and time.
+The functions write and store dead letters; the CLI and the sweeps replay them. A replay takes the same path as a delivery, with the message's own id and time.
 It is therefore safe by the rules of the facts: known news changes nothing, and newer news overrules older news. An operator acknowledges an
 unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
 """
@@ -94,7 +94,7 @@ def letter_of(
 ) -> DeadLetter:
     """Return the dead letter in a message of the dead-letter topic, written by a function or forwarded unchanged by Pub/Sub.
 
-    `cuts`: the message states that a user leaves, as far as it could be read.
+    The letter's `cuts` is True if the message states that a user leaves, as far as it could be read.
     """
     forwarded = f"{FORWARDED}Subscription" in attributes
     ours: Mapping[str, str] = {} if forwarded else attributes

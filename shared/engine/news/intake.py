@@ -290,7 +290,7 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
 
 
 def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps) -> Accepted | None:
-    """Write both records of a waiting change of address, and return the owner's.
+    """Write both records of a waiting change of address, and return the accepted record of the owner.
 
     The new address's record is written first, so that a cut under the new address reaches the owner. Return None if another process wrote in between; the caller tries again.
     """

@@ -87,7 +87,7 @@ class Log(Protocol):
 class Deps(Struct, frozen=True, kw_only=True):
     """The engine's dependencies; built by `shared.wiring` or by a test.
 
-    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these
+    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` is the note of who deployed these
     files and when, if known. `roles` names the groups whose members may act for other users. `roster_sources` are the
     configured rosters. `mail` sends messages to users; None if messages are switched off. `parse_letter` reads the
     message of a dead letter by the sources of a policy; it raises `PoisonError` if the message cannot be used.

@@ -52,7 +52,7 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """A message that cannot succeed, with the reason and all data that a replay needs.
 
-    `body` is what arrived, byte for byte; it is shorter than `size` if the message was too large to be stored whole.
+    `body` holds the received bytes, unchanged; it is shorter than `size` if the message was too large to be stored whole.
     `attributes` are all attributes of the message, including those that Benchkeeper added. `topic` is the id of the topic on which the message arrived; empty if unknown.
     """
 
@@ -74,7 +74,7 @@ class WaitingWish(Struct, frozen=True, kw_only=True):
     """The object of a request below `wishes/`. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
 
     `name` is the object's own name, without the user's prefix. `shown` is the request as the listing gives it, for the page;
-    None if the listing has nothing readable.
+    None if the listing gives no readable request.
     """
 
     user_key: UserKey

@@ -28,7 +28,7 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
     """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
-    With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a user
+    With `if_missing` a missing object counts as damaged if the bucket has older versions of it; that costs one listing for a user
     who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
     program. Each of these errors is logged here, for an alert.
     """

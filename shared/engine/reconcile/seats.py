@@ -4,7 +4,7 @@ A seat is an object with a fixed name. Every claim takes the lowest free number,
 a seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
 listing: however many processes claim at the same time, and wherever a process dies, no more seats are given than there is
 room for. A repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond
-the limit: nobody loses an environment because of a limit.
+the limit: no user loses an environment because of a limit.
 
 Once a monthly limit is used up, nothing new is created or started for the group's people until the next month. Running environments are
 not stopped. Each sweep that lists all people stores the present cost of each group, and starts are judged by it: so the limit may be

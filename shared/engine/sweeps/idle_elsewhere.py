@@ -37,7 +37,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """A machine whose jobs elsewhere are searched for. `has_sessions`: its profile offers serverless sessions."""
+    """A machine whose jobs elsewhere are searched for. `has_sessions` is True if its profile offers serverless sessions."""
 
     user_key: UserKey
     started_at: datetime | None

@@ -35,7 +35,7 @@ _FAR = timedelta(days=3650)
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """The personal data that is left of a user, or was erased. `kept` is the reason why nothing may be erased; the other fields are then empty.
+    """The personal data of a user that still exists, or that was erased. `kept` is the reason why nothing may be erased; the other fields are then empty.
 
     `record` is True for a record that is not reduced yet. `letters` are dead letters that name only this user, `shared_letters` counts
     those that also name others. `manifests` and `templates` are names of objects, `hints` the user's entries in the due index.
