@@ -34,7 +34,7 @@ from shared.engine.ports.deps import Deps
 _MOST = 50  # the most users with a question whose records are read for one page
 _WORKERS = 8
 _START = datetime.fromtimestamp(0, UTC)
-_TWO = "Both have an environment, saved files or a hold, and two environments cannot be merged. Decide which one to remove: "
+_TWO = "Both have an environment, saved files or a hold, and two environments cannot be merged. Decide which one to remove."
 TITLES = {
     About.RENAME: "A new address waits to be confirmed",
     About.SAME_PERSON: "An address was given to a new account: is it the same person?",
@@ -265,7 +265,7 @@ def _rename(question: Question, look: _Look) -> _Told | None:
                 "leave-cancelled."
             ),
         ),
-        cannot=f"{_TWO} If they are one person's: reject this, publish a leaver for the address to remove, and once its environment is deleted: benchkeeper publish renamed."
+        cannot=f"{_TWO} If both belong to one person: reject this, publish a leaver for the address to remove, and once its environment is deleted: benchkeeper publish renamed."
         if both_own(record, _engine())
         else "",
     )
