@@ -1,4 +1,4 @@
-"""The charts of the page, made on the server: steps over time as SVG. Nothing is read here.
+"""The charts of the page, made on the server: step lines over time as SVG. Pure, without reads.
 
 The SVG has no style, because the page allows no inline style: the style sheet sets colours, widths and text sizes by class.
 Lines also differ by their dashes, not by colour alone. The page shows the same figures as a table beside each chart.

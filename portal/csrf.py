@@ -9,7 +9,7 @@ first request from another site (the redirect after signing in) comes without th
 other open tabs are then outdated, and their error page says so.
 
 A script has no form and no cookie. Its change goes to `/api/…`, is JSON and carries a header of our own. A browser sends
-neither to another site without asking that site first (CORS), and this page never allows it.
+neither that header nor JSON to another site without asking that site first (CORS), and this page never agrees.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def check() -> None:
     token = known_token()
     sent = flask.request.headers.get(HEADER) or flask.request.form.get(FIELD, "")
     if not token or not hmac.compare_digest(token.encode(), sent.encode("utf-8", "replace")):
-        raise ForgedError("no token" if not sent or not token else "the token is another one")
+        raise ForgedError("no token" if not sent or not token else "the token differs")
 
 
 def check_script() -> None:

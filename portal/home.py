@@ -59,7 +59,7 @@ TEXTS = {
     Said.ALREADY: "Already requested: nothing was changed.",
     Said.BUSY: "Your last click is still in progress, so this one did nothing.",
 }
-# What is said while something is under way, and what is about a Spark environment.
+# The messages about a change that is under way, and the messages about a Spark environment.
 _UNDER_WAY = frozenset(
     {Said.START, Said.STOP, Said.RESTART, Said.RESTORE, Said.UNDO, Said.SPARK_START, Said.SPARK_DELETE}
 )
@@ -74,7 +74,7 @@ def index() -> flask.Response:
         return _nothing_here(record)
     found, asked = mine(record, waiting), flask.request.args.get("said", "")
     said = Said(asked) if asked in set(Said) else None
-    if said in _UNDER_WAY and not found.moves:  # it is done: the page's own words say what came of it
+    if said in _UNDER_WAY and not found.moves:  # the change is done, and the page itself shows the result
         said = None
     return _whole(found, said)
 
@@ -199,9 +199,9 @@ def spark_delete(template: str) -> flask.Response:
 
 
 def _ask(said: Said, asked: Asked | Callable[[UserRecord], Asked], template: str | None = None) -> flask.Response:
-    """Store a request about the user's own environment, and wake the function that takes it up.
+    """Store a request about the user's own environment, and wake the function that carries it out.
 
-    The page says so if the click would change nothing, or while an earlier click is handled. A foreign template gives 404.
+    If the click changes nothing, or while an earlier click is handled, the page says so. Another user's template gives 404.
     """
     record = my_record()
     if record is None or not is_entitled(record):
@@ -235,7 +235,7 @@ def _my_templates(record: UserRecord) -> set[str]:
 def _after(record: UserRecord, template: str | None, said: Said) -> flask.Response:
     """Return the changed part of the page to the script; redirect a form to the page, so that a reload does not send it again.
 
-    The part shows the newest record: the request may have been taken up already, or it still waits.
+    The part shows the newest record, because the request may have been carried out already.
     """
     if pages.is_htmx():
         name = "home/notebook.html" if template is None else "home/spark.html"

@@ -1,7 +1,7 @@
 """The page in the reader's language: English as it is written, or another language translated by `words.yaml`.
 
-`words.yaml` names each English text and its translation. A text may have names in braces. So a finished sentence, for
-example an old sentence of a record, is recognised by its text. Text without an entry is shown in English and marked as English.
+`words.yaml` has each English text with its translation. Names in braces stand for parts that vary, so a finished sentence, for
+example an old sentence in a record, is recognised by its text. Text without an entry is shown in English and marked as English.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AMOUNT = re.compile(r"\d[\d,]*\.\d+|\d{1,3}(?:,\d{3})+")
 _PREFIX = 6
 _ANY = r"(?:(?![.!?] [^\W\d_a-z]).)+?"  # of one sentence
 _NUMBER, _CLOCK = r"[\d.,]+", r"\d\d:\d\d(?: UTC)?"
-# What a name in braces may stand for, where it is not any text.
+# The form of the text for a name in braces, for names that do not stand for any text.
 _SHAPES: Mapping[str, str] = {
     "n": _NUMBER, "gb": _NUMBER, "part": _NUMBER, "amount": rf"{_NUMBER} \w+", "price": rf"{_NUMBER} \w+",
     "at": _CLOCK, "clock": _CLOCK, "start": _CLOCK, "end": _CLOCK, "reason": ".+",
@@ -46,7 +46,7 @@ class Words:
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._entries = entries
         self._patterns: dict[str, list[tuple[re.Pattern[str], str]]] = {}
-        # What says most is tried first.
+        # The entry with the most fixed text is tried first.
         for english, other in sorted(entries.items(), key=lambda each: -len(_NAME.sub("", each[0]))):
             first = _NAME.search(english)
             if first is not None:
@@ -131,7 +131,7 @@ _SWAPPED = str.maketrans({",": ".", ".": ","})
 
 
 def words_of(language: str) -> Words:
-    """Return the words of a language. They are read with the first request that needs them."""
+    """Return the words of a language. The words are read with the first request that needs them."""
     return Words({}) if language == ENGLISH else _read(language)
 
 

@@ -1,6 +1,6 @@
 """The limits for one user: a token bucket for each user, and one action at a time for each environment.
 
-Both live in the process, so an instance that is added under load has buckets of its own. The limits are not a quota:
+Buckets and flights live in the process, so an instance that is added under load has its own. The limits are not a quota:
 they prevent a browser that sends too many requests from affecting other users.
 """
 

@@ -14,7 +14,7 @@ from shared.domain.things.meter import MeterKind, What
 def machine_of_now(record: UserRecord, profile: Profile | None, *, changes: bool) -> What:
     """Return the present machine, without its GPUs, and the size of its data disk.
 
-    While a change waits (`changes`), both are those that are metered, else those of the profile.
+    While a change waits (`changes`), return the metered machine and disk, else those of the profile.
     """
     if changes:
         metered = machine_in_use(record)
@@ -31,6 +31,6 @@ def size_text(machine_type: str) -> str:
 
 
 def named_machine(machine_type: str) -> str:
-    """Return `n2-standard-8 (8 vCPU, 32 GB)`."""
+    """Return the machine type with its size, such as `n2-standard-8 (8 vCPU, 32 GB)`; without the size if it is unknown."""
     size = size_text(machine_type).replace(" · ", ", ")
     return f"{machine_type} ({size})" if size else machine_type

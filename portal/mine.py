@@ -29,7 +29,7 @@ _RUNS = "Your notebook is running."
 class Mine(Struct, frozen=True, kw_only=True):
     """The page of an entitled user. `profile` is None if the configuration no longer has it, and an administrator must act.
 
-    `account` is the user's own service account if Spark runs as it. `sessions` are the serverless Spark sessions in the
+    `account` is the user's own service account if Spark runs as that account. `sessions` are the serverless Spark sessions in the
     notebook's launcher. `has_consented` is True if the owner confirmed in this browser that Google's consent for this
     instance is given.
     """
@@ -50,7 +50,7 @@ class Mine(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The sentence about the notebook's state. For a running notebook, it begins with the time since when it runs."""
+        """The sentence about the notebook's state. For a running notebook, the sentence begins with the time of the start."""
         view = self.notebook
         rest = view.why.removeprefix(_RUNS).strip() if view.phase is Phase.READY else view.why
         if view.phase is not Phase.READY or view.since is None:

@@ -20,19 +20,23 @@ from shared.domain.things.catalog import Hours, Identity, Profile
 from shared.domain.things.errors import Reason
 from shared.engine.views.person import url_of
 
-FAST_S, SLOW_S, WATCH_S = 3, 30, 300  # seconds between polls: a change is under way, is hoped for, a warning may come
-EXTENDED = timedelta(hours=2)  # what the button beside a warning asks for
+FAST_S, SLOW_S, WATCH_S = (
+    3,
+    30,
+    300,
+)  # seconds between polls: during a change, during a fault, and while a warning may come
+EXTENDED = timedelta(hours=2)  # the extension that the button beside a warning requests
 EXTEND = "extend"  # the value that its form sends
 _TONIGHT = time(20, 0)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _REPORT_SHOWN = timedelta(minutes=30)
 _WORK_WORDS = {
-    Work.KERNEL: "A kernel is at work",
+    Work.KERNEL: "A kernel is busy",
     Work.SPARK: "A Spark application is running",
-    Work.GPU: "The GPU is at work",
-    Work.CPU: "The CPU is at work",
-    Work.KERNEL_LATELY: "Nothing is at work",
-    Work.TERMINAL_LATELY: "Nothing is at work",
+    Work.GPU: "The GPU is busy",
+    Work.CPU: "The CPU is busy",
+    Work.KERNEL_LATELY: "No work is running",
+    Work.TERMINAL_LATELY: "No work is running",
 }
 _NEWS = timedelta(minutes=10)
 _STOP_BEGINS = (
@@ -43,7 +47,7 @@ _WORTHWHILE = timedelta(minutes=30)
 
 
 class Phase(StrEnum):
-    """The state of a notebook as the user sees it. It decides the words, the colour and which buttons work."""
+    """The state of a notebook as the user sees it. The state decides the words, the colour and which buttons work."""
 
     COMING = "coming"
     READY = "ready"
@@ -147,11 +151,11 @@ class ReportView(Struct, frozen=True, kw_only=True):
 class NotebookView(Struct, frozen=True, kw_only=True):
     """The notebook's part of the page. `poll_s` is None if the page need not poll. `stops_at` is the sweep's forecast, or None.
 
-    `warns` is True if the notebook will stop soon and the owner was warned. `title` is for the tab. `last_used` is the
+    `warns` is True if the notebook will stop soon and the owner was warned. `title` is the word for the browser's tab. `last_used` is the
     last sign of use. `comes_back` is True if the notebook is put away and a start restores its files. `report` is the
     machine's own report, None if there is none. `hours` are the working hours of the profile in words, "" for none.
     `size` is that of the machine, `4 vCPU · 16 GB`, "" if the type's name does not contain it. `next_machine` is the
-    machine from the next start, with its size, "" if no change waits. `stop_note` says what else begins with a stop.
+    machine from the next start, with its size, "" if no change waits. `stop_note` is the text about a change that begins with a stop, or "".
     `can_extend` is False if the stop was postponed as far as the profile allows. `is_open_later` is True if opening the
     notebook first needs the owner's consent (`Identity`).
     """
@@ -254,7 +258,7 @@ def notebook_view(
 
 
 def _title(phase: Phase, ready: Condition | None, now: datetime) -> str:
-    """Return the word for the browser tab's title. For a while after a start it says that the notebook is ready, because users wait in another tab."""
+    """Return the word for the browser tab's title. For a while after a start the title says that the notebook is ready, because users wait in another tab."""
     if phase is Phase.READY and ready is not None and now - ready.last_transition_time < _NEWS:
         return "Ready"
     return WORDS[phase]
@@ -376,13 +380,13 @@ def _stages(record: UserRecord, profile: Profile | None) -> tuple[Stage, ...]:
     asked = operation is not None and operation.verb is Verb.CREATE
     texts: list[tuple[str, bool]] = [("You were given access", True)]
     if profile is not None and profile.needs_account:
-        texts.append(("Your own service account is made", ConditionType.IDENTITY_READY in fine or asked))
+        texts.append(("Your own service account is created", ConditionType.IDENTITY_READY in fine or asked))
     if profile is not None and profile.templates:
         texts.append(("Your Spark environments are prepared", ConditionType.TEMPLATES_READY in fine))
-    texts.append(("Google Cloud is asked for your machine", asked or record.status.notebook.was_active))
+    texts.append(("Your machine is requested from Google Cloud", asked or record.status.notebook.was_active))
     texts.append(("Machine, disks and JupyterLab are set up", record.status.notebook.was_active))
     if record.status.data.saved_in:
-        texts.append(("Your files are put back", False))
+        texts.append(("Your files are restored", False))
     texts.append(("Ready to open", False))
     current = next(index for index, (_, done) in enumerate(texts) if not done)
     return tuple(

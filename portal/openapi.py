@@ -41,7 +41,7 @@ _CONVERTER = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the whole description."""
+    """Return the OpenAPI description of these routes, as a JSON object."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(path_of(route.rule), {})[route.method.lower()] = _operation(route)

@@ -24,11 +24,12 @@ from shared.domain.things.money import rounded
 from shared.domain.things.times import rfc3339
 
 PROBLEM_JSON = "application/problem+json"
-ADMIN_PAGE = "manage.index"  # the first page of who sees everything
-# A cookie that only keeps the link to these pages in sight: who has a role is asked for on the pages themselves.
+ADMIN_PAGE = "manage.index"  # the first page of a role that may see everything
 _NAMES = frozenset({"Google", "Spark"})  # first words of texts that keep their capital behind a number
-LOOKS_AFTER = "looks-after"
-FIND_PAGE = "manage.help_desk"  # that of the help desk
+LOOKS_AFTER = (
+    "looks-after"  # a cookie that only keeps the link to the manager's pages visible; these pages check the role
+)
+FIND_PAGE = "manage.help_desk"  # the first page of the help desk
 _WRITTEN_TIME = re.compile(
     r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC\b", re.ASCII
 )
@@ -183,7 +184,7 @@ def word(text: str) -> str:
 
 
 def counted(text: str) -> str:
-    """Return a text for use after a number. In English, its first letter is lower case unless it begins a name."""
+    """Return a text for use after a number. In English, the text's first letter is lower case unless it begins a name."""
     found, first = word(text), text.partition(" ")[0]
     is_plain = visit().language == ENGLISH and first[1:] == first[1:].lower() and first not in _NAMES
     return f"{found[:1].lower()}{found[1:]}" if is_plain else found

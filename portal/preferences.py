@@ -20,7 +20,7 @@ blueprint = flask.Blueprint("preferences", __name__)
 
 @blueprint.post("/preferences/time-zone")
 def time_zone() -> flask.Response:
-    """Store the zone in a cookie, and redirect to the page of the form. A zone that does not exist gives the question again (409)."""
+    """Store the zone in a cookie, and redirect to the page of the form. For an unknown zone, return the form again with 409."""
     typed, back = flask.request.form.get("zone", ""), _own_path(flask.request.form.get("back", "/"))
     zone = zone_named(typed)
     if zone is None:
@@ -37,7 +37,7 @@ def language() -> flask.Response:
     chosen = flask.request.form.get("language", "")
     if chosen not in LANGUAGES:
         raise RefusedError(
-            user_message=f"The page is not written in that language. It knows: {', '.join(LANGUAGES.values())}.",
+            user_message=f"This page is not available in that language. Choose one of: {', '.join(LANGUAGES.values())}.",
             detail="a language that is not known",
         )
     response = pages.go(_own_path(flask.request.form.get("back", "/")))

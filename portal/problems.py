@@ -38,7 +38,7 @@ class RolesOnlyError(PermanentError):
 
 
 class NotYourRoleError(PermanentError):
-    """The error of a user whose role does not include what was requested."""
+    """The error of a user whose role does not have the right that the request needs."""
 
     reason = Reason.ACCESS_DENIED
 
@@ -57,7 +57,7 @@ class NotEntitledError(PermanentError):
 
     def __init__(self) -> None:
         super().__init__(
-            user_message="There is no environment for you: ask whoever gives access to the data platform.",
+            user_message="There is no environment for you: ask the team that grants access to the data platform.",
             detail="not entitled",
         )
 
@@ -137,7 +137,7 @@ _MESSAGES = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem as which the page and the log show an error. The page shows no detail of an unexpected error."""
+    """Return the problem that the page and the log show for an error. The page shows no detail of an unexpected error."""
     match error:
         case HTTPException():
             return _http(error)
@@ -183,7 +183,7 @@ def _status(error: BenchkeeperError) -> tuple[int, str]:
 
 
 def _message(error: BenchkeeperError) -> str:
-    """Return the sentence for the user. If Benchkeeper itself lacks a permission, the user cannot fix that: name an administrator."""
+    """Return the sentence for the user. If Benchkeeper itself lacks a permission, the sentence refers to an administrator."""
     if isinstance(error, AccessDeniedError):
         return (
             "Benchkeeper lacks the permission to read the data of this page. Tell an administrator the reference below."

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 COOKIE = "tz"
 CONSENT = "consent"
-YEAR_S = 31_536_000  # how long a browser keeps a setting
+YEAR_S = 31_536_000  # the seconds for which a browser keeps a setting
 _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 
 
@@ -38,7 +38,7 @@ def consent_for(instance_id: str) -> str:
 
 
 def has_consented(instance_id: str | None, cookies: Mapping[str, str]) -> bool:
-    """Return True if the reader said that Google's consent for this notebook is given."""
+    """Return True if the reader confirmed that Google's consent for this notebook is given."""
     return instance_id is not None and cookies.get(CONSENT) == consent_for(instance_id)
 
 
@@ -76,7 +76,7 @@ def relative_text(moment: datetime, now: datetime) -> str:
 
 
 def duration_text(length: timedelta) -> str:
-    """Return the two largest units: `3 d 4 h`, `2 h 10 min`, `45 min`, `30 s`."""
+    """Return a duration in its two largest units: `3 d 4 h`, `2 h 10 min`, `45 min`, `30 s`."""
     seconds = int(length.total_seconds())
     units = (("d", 86_400), ("h", 3_600), ("min", 60))
     for index, (name, size) in enumerate(units):

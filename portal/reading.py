@@ -48,7 +48,7 @@ def holder_of(email: UserEmail) -> UserRecord | None:
 
 @contextmanager
 def asking_for_repair(user_key: UserKey) -> Iterator[None]:
-    """Turn a damaged record into a request for a pass, and into an error that tells the user so."""
+    """Turn `DamagedRecordError` into a request for a pass that restores the record, and raise `BeingRepairedError`."""
     try:
         yield
     except DamagedRecordError as error:

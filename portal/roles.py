@@ -18,7 +18,7 @@ from shared.engine.ports.deps import Deps
 # A user who leaves a group loses the role within a minute. Cloud Identity is asked at most once a minute for each user.
 KEPT_S = 60.0
 _MAX_KEPT = 2_000
-# What a route asks of a visitor; a route for all visitors, or for all who are signed in, asks for no role.
+# The right that a route requires; a route for all visitors, or for all signed-in users, requires none.
 NEEDED: dict[Access, Right] = {
     Access.FIND: Right.FIND,
     Access.READ: Right.READ,

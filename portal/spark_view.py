@@ -38,7 +38,7 @@ WORDS = {
 
 
 class SparkView(Struct, frozen=True, kw_only=True):
-    """The view of a template. `diagnosis` says why the last cluster is gone.
+    """The view of a template. `diagnosis` is the reason for the end of the last cluster.
 
     `unused_for` is the time without a job after which a running cluster is deleted, `ends_at` the time at which it is
     deleted in any case; None if the template does not state them, or if no cluster runs. If `offered` is False, the profile no
@@ -125,7 +125,7 @@ def _view(
 def size_text(size: ClusterSize | None) -> str:
     """Return the size as `3 machines, 12 vCPUs, 48 GB of memory`, without the figures that are unknown.
 
-    GPUs follow if there are any. A cluster that can grow has `at least` these. The result is "" if the size is None.
+    GPUs follow if there are any. For a cluster that can grow, the text begins with `at least`. The result is "" if the size is None.
     """
     if size is None:
         return ""

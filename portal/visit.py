@@ -19,8 +19,8 @@ class Visit(Struct, kw_only=True):
 
     `zone` is the reader's time zone, None if the browser did not send one; `language` is one of `LANGUAGES`.
     `assertion` is the signed header itself, which is stored with a request of the user. `log_key` is the key for the
-    log: the record's own key once it is known, because the address may have changed. `reason` and `detail` say for the log what failed;
-    both are "" if nothing did. `csrf` is the token of this response's forms.
+    log: the record's own key once it is known, because the address may have changed. `reason` and `detail` describe a failure for the log;
+    both are "" if nothing failed. `csrf` is the token of this response's forms.
     """
 
     request_id: str
@@ -78,6 +78,6 @@ def may(right: Right) -> bool:
 
 
 def require(right: Right) -> None:
-    """Raise the error that says which role is needed, unless the visitor's role has this right."""
+    """Raise an error unless the visitor's role has this right, as `RolesSeen.require` does."""
     email, _ = signed_in()
     current().roles.require(email, right)

@@ -1,7 +1,7 @@
-"""The requests that wait to be taken up, and the last refused request: for the pages of analysts and managers.
+"""The requests that wait to be carried out, and the last refused request: for the pages of analysts and managers.
 
-A page shows an environment as if the waiting requests were applied, and says that they wait. So the page does not
-change when they are taken up.
+A page shows an environment as if the waiting requests were carried out, and says that they wait. So the page does not
+change when a request is folded into the record.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WaitingClick(Struct, frozen=True, kw_only=True):
 
 
 class Waits(Struct, frozen=True, kw_only=True):
-    """The waiting requests, in the order of the clicks. `record` is the user's record as if all of them were applied.
+    """The waiting requests, in the order of the clicks. `record` is the user's record as it would be with all of them applied.
 
     `refused` is the newest request if it was refused within the last hour.
     """
@@ -62,8 +62,8 @@ class Waits(Struct, frozen=True, kw_only=True):
 def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
     """Return the user's waiting requests: one listing. A failure is only logged, because the page is useful without them.
 
-    Call it before the record is read: a request that is taken up between the two reads is then in the record. In the reverse
-    order, neither read would have the request. The page would show the environment as it was before the click, and would not poll.
+    Call this before the record is read: a request that is folded in between the two reads is then in the record. In the reverse
+    order, neither read would have the request. The page would show the environment from before the click, and would not poll.
     """
     try:
         return current().deps.engine.inbox.waiting(user_key)
@@ -73,7 +73,7 @@ def waiting_for(user_key: UserKey) -> tuple[WaitingWish, ...]:
 
 
 def waits_of(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Waits:
-    """Return the waiting requests that the record does not have yet, and the record as if all of them were applied."""
+    """Return the waiting requests that the record does not have yet, and the record as it would be with all of them applied."""
     clicks = [
         WaitingClick(at=each.created_at, text=asked_text(wish.asked), template=wish.asked.template)
         for each in waiting

@@ -1,4 +1,4 @@
-"""Makes docs/pictures/deploy.svg: a deployment after somebody edited things by hand, recorded from the real thing.
+"""The script that makes docs/pictures/deploy.svg: the output of a deployment after manual changes in the project.
 
 The real gcloud runs against the tests' own administrative cloud: .venv/bin/python docs/pictures/deploy.py (two minutes)
 """
@@ -27,7 +27,7 @@ _WIDTH = 100
 
 
 def main() -> None:
-    """Deploy, edit from outside, and record the next run."""
+    """Deploy, change the project from outside, and record the output of the next deployment."""
     with tempfile.TemporaryDirectory() as folder, acme(Path(folder)) as project:
         project.gcp()
         (project.config / "profiles.yaml").write_text(
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _seen(project: Acme) -> str:
-    """Return what a terminal shows in the end: spinners leave nothing behind."""
+    """Return the text of the terminal after the run, without spinners."""
     ours, theirs = pty.openpty()
     words = ["gcp", "--project", PROJECT, "--region", REGION]
     child = subprocess.Popen(  # noqa: S603 - our own module

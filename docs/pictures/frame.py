@@ -1,4 +1,4 @@
-"""The frame of the pictures: a recorded terminal as SVG that fetches nothing."""
+"""The writer of the pictures: a recorded terminal as an SVG file that loads nothing from the web."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 
 def save(out: Console, target: Path, *, title: str) -> None:
-    """Write what `out` recorded. Rich's own frame fetches a font from the web; a picture in a README should not."""
+    """Write the recording of `out` as an SVG file, without the web font that Rich's own frame loads."""
     frame = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     frame = frame.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace")
     target.write_text(out.export_svg(title=title, code_format=frame), encoding="utf-8")

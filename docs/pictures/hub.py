@@ -1,4 +1,4 @@
-"""Makes docs/pictures/hub-*.png: the hub page, photographed in Chromium while the whole system runs on this machine.
+"""The script that makes docs/pictures/hub-*.png: screenshots of the hub page in Chromium, while the whole system runs on this machine.
 
 Run it from the project's root, where Chromium is installed (Debian: apt-get install chromium): .venv/bin/python docs/pictures/hub.py
 """
@@ -45,7 +45,7 @@ WIDE, PHONE = {"width": 1000, "height": 800}, {"width": 390, "height": 800}
 
 
 def main() -> None:
-    """Draw an analyst's page, the same on a phone, and the manager's."""
+    """Make the pictures of an analyst's page, of the same page on a phone, and of the manager's page."""
     if CHROMIUM is None:
         raise SystemExit("Chromium is not installed: apt-get install chromium")
     with living_in() as house, started_chromium() as chromium:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def analyst(house: House, chromium: Browser) -> None:
-    """Draw a notebook that runs and a Spark environment that comes; the phone shows it running."""
+    """Make two pictures of a running notebook: with a Spark environment that starts, and on a phone with one that runs."""
     with window(chromium, house, **look(WIDE, "light")) as mine:
         page = mine.enter(ANA)
         house.later(minutes=95)
@@ -70,7 +70,7 @@ def analyst(house: House, chromium: Browser) -> None:
 
 
 def manager(house: House, chromium: Browser) -> None:
-    """Everybody in figures, dark, at the end of a working day on which people joined, left their desks and met a quota."""
+    """Make the picture of the manager's page in dark colours, after a simulated working day with joiners, idle stops and a used-up quota."""
     for hour in range(HOURS):
         here = PEOPLE[hour * AN_HOUR : (hour + 1) * AN_HOUR]
         for number, email in enumerate(here):
@@ -91,14 +91,14 @@ def manager(house: House, chromium: Browser) -> None:
 
 
 def until_later(house: House, *, minutes: float) -> None:
-    """Wait for so much of the cloud's time, which passes."""
+    """Wait until the embedded cloud's clock has advanced by so many minutes."""
     begun = now(house)
     wanted = timedelta(minutes=minutes)
     until(lambda: now(house) - begun >= wanted, seconds=PATIENCE_S, what="an hour is over", every=0.5)
 
 
 def now(house: House) -> datetime:
-    """Return what the cloud's clock says."""
+    """Return the time of the embedded cloud's clock."""
     return datetime.fromisoformat(house.local.control("GET", "clock")["now"])
 
 
@@ -108,7 +108,7 @@ def look(size: dict[str, int], scheme: str) -> dict[str, Any]:
 
 
 def picture(page: Page, name: str, *, up_to: str = "", height: int = 0) -> None:
-    """From the page's top to the end of an element, or so far down."""
+    """Write a picture from the page's top to the end of the element `up_to`, or with this height in pixels."""
     page.reload()  # in the reader's time zone, with every image there, and no button touched
     if up_to:
         box = page.locator(up_to).bounding_box()

@@ -1,4 +1,4 @@
-"""Makes docs/pictures/life.svg: a move that waits for its window, and a leaver, recorded from the real thing.
+"""The script that makes docs/pictures/life.svg: the plan of a move that waits for its maintenance window, and a leaver.
 
 Run it from the project's root: .venv/bin/python docs/pictures/life.py
 """
@@ -34,7 +34,7 @@ PROFILE = {
 
 
 def main() -> None:
-    """Let somebody move, and then leave."""
+    """Record the plan of a user who changes the profile, then the state of the user after leaving."""
     someone = life(settings_with({"analyst": PROFILE, "engineer": PROFILE}), parse_email("dana.cruz@example.com"))
     someone.join(minutes=10)
     someone.write(b"a year of work" * 1_000)

@@ -1,4 +1,4 @@
-"""Makes docs/pictures/terminal.svg: what `./deploy.sh local` and `benchkeeper show` print, recorded from the real thing.
+"""The script that makes docs/pictures/terminal.svg: the output of `./deploy.sh local` and `benchkeeper show`.
 
 Run it from the project's root: .venv/bin/python docs/pictures/make.py
 """
@@ -30,7 +30,7 @@ from shared.engine.views.person import show  # noqa: E402
 
 
 def main() -> None:
-    """Play the examples on a world of its own and record the terminal."""
+    """Deliver the examples to a system in memory, and record the output."""
     bench = make_bench(start=START)
     people = []
     for path in sorted((ROOT / "config" / "examples").glob("*.json")):

@@ -1,6 +1,6 @@
 """The acts of an administrator for a user. A page shows the plan before and after the act; a POST then requests the act.
 
-An act is stored as a request with the name of the administrator. The function that takes the request up checks again
+An act is stored as a request with the name of the administrator. The function that carries the request out checks again
 that this user is an administrator.
 """
 
@@ -132,7 +132,7 @@ WORDS = {
     ),
     Act.LIFT: Words(
         title="Lift the block",
-        text="What HR, the groups and the directory say about this person counts again, from now on.",
+        text="Statements of HR, the groups and the directory about this person count again, from now on.",
         button="Lift the block",
     ),
 }
@@ -244,7 +244,7 @@ def _copy(record: UserRecord, act: Act, named: str) -> Snapshot | None:
 
 
 def _asked(act: Act, record: UserRecord, template: str, copy: str) -> Said:
-    """Store the act as a request, and return the message for the page; another message if nothing changes."""
+    """Store the act as a request, and return the code of the message for the page."""
     reason = _reason(flask.request.form.get("reason", "")) if act in WITH_REASON else ""
     subject, _ = signed_in()
     answer = ask(

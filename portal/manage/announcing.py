@@ -1,9 +1,9 @@
 """The page `/manage/people/announce`, which announces the end of access of many people.
 
-An administrator chooses them by a filter, and another administrator approves the list.
+An administrator chooses these people by a filter, and another administrator approves the list.
 
 The page shows the present list with its digest, and the form sends the digest back. If the list has changed meanwhile,
-it is refused, so that only people who were shown are announced.
+the form is refused, so that only people who were shown are announced.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The page `/manage/changes`: batches of cuts and other changes that wait for a decision, with two buttons.
 
-`/api/changes` offers the same to scripts. A click creates an object that names the list that was shown. The tick verifies who
-clicked and carries out the decision. So the decision is always about the list that was shown, even if the list has changed
-since.
+`/api/changes` offers the same to scripts. A click creates an object that names the list that was shown. The tick verifies the
+user who clicked, and carries out the decision. So the decision is always about the list that was shown, even if the list
+has changed since.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ TEXTS = {
     Said.ALREADY: "You had already decided this; nothing was changed.",
     Said.TOO_LATE: "This was rejected before, and one rejection is enough: an approval does not count any more. Nothing was changed.",
     Said.OVER: "Nobody on this list waits any more, so there is nothing to decide.",
-    Said.CANNOT: "This cannot be approved as things are; the page says why. It can be rejected.",
+    Said.CANNOT: "This cannot be approved at present; the page gives the reason. It can be rejected.",
     Said.BUSY: "Another click of yours is still in progress, so this one did nothing.",
 }
 
@@ -231,10 +231,10 @@ def act_of(text: str) -> Act:
 
 
 def decided(digest: str, verdict: Verdict) -> Said:
-    """Create the decision object that the tick takes up, and return the message for the page.
+    """Create the decision object, which the tick carries out, and return the code of the message for the page.
 
-    The decision names the stored list of this digest, even if other users wait by now. If it would have no effect, nothing is
-    created, and the message says why. Raises `RefusedError` if the reader may not decide.
+    The decision names the stored list of this digest, even if other users wait by now. If the decision would have no effect, nothing
+    is created, and the message says why. Raises `RefusedError` if the reader may not decide.
     """
     portal, (_, key) = current(), signed_in()
     with portal.flights.one(key, f"decision:{digest}") as first:

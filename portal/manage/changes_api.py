@@ -224,7 +224,7 @@ ROUTES: tuple[Route, ...] = (
         access=Access.READ,
         media=JSON,
         schema=_ALL,
-        answers={200: "All of it."},
+        answers={200: "All waiting changes."},
     ),
     Route(
         method="GET",

@@ -256,7 +256,7 @@ def bound_by(
 
 
 def waits_for(entry: Listed, person: WaitingPerson | None) -> bool:
-    """Return True if the user waits now for exactly what the list says.
+    """Return True if the user still waits for exactly the cut and the steps that the list names.
 
     For a waiting configuration the result is always True. For an announcement it is True until the announced time.
     """

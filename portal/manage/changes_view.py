@@ -171,7 +171,7 @@ def _earlier(batch: Batch, found: Seen) -> list[tuple[DecidedList, Batch]]:
     alike = [each for each in found.decided if (each.cause, each.source) == (batch.cause, batch.source)]
     earlier = []
     for each in alike[-_MOST_EARLIER:]:
-        if each.at < batch.since:  # everybody came to wait later
+        if each.at < batch.since:  # all users of the batch began to wait later
             continue
         try:
             stored = stored_list(each.digest)
@@ -200,12 +200,12 @@ def stored_list(digest: str) -> Batch | None:
 
 
 def _is_stored(batch: Batch, found: Seen) -> bool:
-    """Store a batch's list. Return False on failure: the list cannot be decided about now."""
+    """Store a batch's list and return True; return False if that fails, because the list then cannot be decided about."""
     return is_stored(batch.digest, batch_to_json(batch), found, batch=batch)
 
 
 def is_stored(digest: str, content: bytes, found: Seen, *, batch: Batch | None = None) -> bool:
-    """Store the list that a decision names by its digest, unless it was stored lately. Return False if that fails."""
+    """Store the list that a decision names by its digest, unless it was stored lately. Return False if the list could not be stored."""
     if lists().has(digest, _now_s()):
         return True
     try:
@@ -253,7 +253,7 @@ def own_keys() -> frozenset[UserKey]:
 def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
     """Return True if the reader, who has these `keys`, may not decide because the change concerns the reader.
 
-    That is so for the users in `change.concerned` or, if that is None, for all users on the list.
+    The change concerns the users in `change.concerned` or, if that is None, all users on the list.
     """
     own = frozenset(keys)
     if change.concerned is not None:

@@ -1,4 +1,4 @@
-"""The page `/manage/costs`: the months, what changed, and the costs of a month by user, cost centre, department and profile.
+"""The page `/manage/costs`: the months, the largest changes, and the costs of a month by user, cost centre, department and profile.
 
 `?month=2026-10` selects a past month. Without it, or if nothing is stored for that month, the page shows the present
 month.
@@ -188,7 +188,7 @@ def notes_now() -> tuple[Notes | None, bool]:
 
 
 def _readable(read: Callable[[], T], otherwise: T, what: str, missing: list[bool] | None = None) -> T:
-    """Return the result of `read`. If the read fails, log that, add an entry to `missing`, and return `otherwise`."""
+    """Return the result of `read`. If the read fails, note the failure for the log and in `missing`, and return `otherwise`."""
     try:
         return read()
     except BenchkeeperError as error:

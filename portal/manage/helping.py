@@ -49,7 +49,7 @@ def help_desk() -> flask.Response:
 
 @blueprint.post("/manage/help")
 def find() -> flask.Response:
-    """Redirect to the person whose address was typed, or back to the form if it is unknown or no whole address.
+    """Redirect to the person whose address was typed, or back to the form if the address is unknown or incomplete.
 
     The address does not appear in a URL, because browsers and logs keep URLs.
     """

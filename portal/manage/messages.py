@@ -1,8 +1,8 @@
 """The page `/manage/messages`: messages that could not be processed.
 
-It shows the effect that each would have had, and the buttons View, Replay and Dismiss.
+The page shows the effect that each message would have had, and the buttons View, Replay and Dismiss.
 
-The page changes nothing: a click creates a decision that names the message by its digest, and the tick carries it out.
+The page itself changes nothing: a click creates a decision that names the message by its digest, and the tick carries the decision out.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ TEXTS = {
 }
 # What to do about a message, by its reason.
 ADVICE = {
-    Reason.INVALID_MESSAGE: "Ask the sender to correct it and send it again.",
-    Reason.UNSUPPORTED_MESSAGE: "Publish what it means with benchkeeper publish, then dismiss it.",
-    Reason.UNKNOWN_PROFILE: "Add the profile to the configuration and deploy, then replay it.",
-    Reason.NOT_ALLOWED: "If this source should be allowed to say it, change config/sources.yaml and deploy. Then replay it.",
-    Reason.LEAVER_NOT_UNDERSTOOD: "Find out who left: that person may still have access. Publish the leaver, then dismiss it.",
+    Reason.INVALID_MESSAGE: "Ask the sender to correct the message and send it again.",
+    Reason.UNSUPPORTED_MESSAGE: "Publish the intended change with benchkeeper publish, then dismiss the message.",
+    Reason.UNKNOWN_PROFILE: "Add the profile to the configuration and deploy, then replay the message.",
+    Reason.NOT_ALLOWED: "If this source may make such statements, change config/sources.yaml and deploy. Then replay the message.",
+    Reason.LEAVER_NOT_UNDERSTOOD: "Find out who left: that person may still have access. Publish the leaver, then dismiss the message.",
     Reason.KEY_COLLISION: "Two addresses have one user key. Compare them: benchkeeper names ADDRESS ADDRESS",
-    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "Benchkeeper tries it again by itself. Replay it to try now.",
+    Reason.DELIVERY_ATTEMPTS_EXHAUSTED: "Benchkeeper tries again by itself. Replay the message to try now.",
 }
 _ADVICE = {reason.value: text for reason, text in ADVICE.items()}
 
@@ -93,7 +93,7 @@ class Letters(Struct, frozen=True, kw_only=True):
 def letters() -> Letters:
     """Return the dead letters of the longest span in `_SPANS` that has at most `_MOST` of them; each span costs a listing.
 
-    If even the shortest span has more, return its oldest ones, because a listing begins with the oldest.
+    If even the shortest span has more, return the oldest ones of that span, because a listing begins with the oldest.
     """
     source, now = current().deps.engine.dead_letters, visit().now()
     found: list[LetterRow] = []
@@ -221,7 +221,7 @@ def _row_of(digest: str) -> LetterRow:
 
 
 def _objection(row: LetterRow) -> str:
-    """Return why the reader may not decide about a message, or "" if the reader may."""
+    """Return the reason why the reader may not decide about a message, or "" if the reader may."""
     if current().deps.engine.policy.guard.approvers > 1 and own_keys() & set(row.users):
         return "This message is about you, so another administrator must decide about it."
     return ""

@@ -1,4 +1,4 @@
-"""The list of what needs attention, the most dangerous first: the text of each reason, with advice."""
+"""The reasons why a user needs attention, the most dangerous first, each with its text and advice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Need(Struct, frozen=True):
     advice: str
 
 
-# In the order of danger: who keeps access, whose data is at risk, what waits for a decision, what does not work, what only costs.
+# In the order of danger: access that remains, data at risk, open decisions, faults, and at last mere costs.
 NEEDS: Mapping[str, Need] = {
     "AccessNotCut": Need(
         "Leavers still have a running notebook",
-        "Benchkeeper keeps trying to stop it. Stop it in the Google Cloud console if that works there.",
+        "Benchkeeper keeps trying to stop the notebook. Stop it in the Google Cloud console if that is possible there.",
     ),
     "UnknownLeaver": Need(
         "Leavers with an unknown address",
@@ -65,7 +65,7 @@ NEEDS: Mapping[str, Need] = {
     ),
     "LimitReached": Need(
         "People wait because a group's limit is reached",
-        "See the limits under Costs. Raise one in the configuration, or end access that is not used.",
+        "See the limits under Costs. Raise a limit in the configuration, or end access that is not used.",
     ),
     "AccessDenied": Need("A permission is missing", "Deploy again, so that the functions have their roles."),
     "OrganizationPolicy": Need(
@@ -81,7 +81,9 @@ NEEDS: Mapping[str, Need] = {
         "Google refuses the configuration", "Correct the value that the person's page names, and deploy."
     ),
     "UnknownProfile": Need("A profile is missing", "Put the profile back into the configuration, and deploy."),
-    "NotOurs": Need("The name is taken by something else", "Rename or remove it. Benchkeeper does not touch it."),
+    "NotOurs": Need(
+        "The name is taken by something else", "Rename or remove the other resource. Benchkeeper does not change it."
+    ),
     "UnknownAnswer": Need(
         "Google refused without a known reason", "The log has Google's answer. Benchkeeper tries again more slowly."
     ),

@@ -222,5 +222,5 @@ ROUTES: tuple[Route, ...] = (
         params=filter_params(Place.FORM),
         answers={303: "Location is the table; its URL has no address of a person."},
     ),
-    *offer("/manage/people", "people", "Everybody.", PEOPLE, _people_sheet, params=_FILTERS),
+    *offer("/manage/people", "people", "All people.", PEOPLE, _people_sheet, params=_FILTERS),
 )

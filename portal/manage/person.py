@@ -88,7 +88,7 @@ TEXTS = {
     Said.RECONCILE: "Check requested. The result is under History within a minute.",
     Said.DELETE_CLUSTER: "Deleting the Spark cluster.",
     Said.BLOCK: "Access ends now. Everything is stopped within a minute, and no message can restore it.",
-    Said.LIFT: "The block is lifted. What HR, the groups and the directory state counts again.",
+    Said.LIFT: "The block is lifted. Statements of HR, the groups and the directory count again.",
     Said.ALREADY: "Already set. Nothing was changed.",
     Said.BUSY: "Your last click is still in progress. Nothing was changed.",
 }

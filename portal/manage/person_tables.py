@@ -37,7 +37,7 @@ def record_of(user_key: str) -> UserRecord:
 class ClusterRow(Struct, frozen=True, kw_only=True):
     """A Spark cluster that is wanted or may exist.
 
-    `state` is the last observed state, "wanted" or "not there". `says` explains it, or gives the reason for the end of
+    `state` is the last observed state, "wanted" or "not there". `says` explains the state, or gives the reason for the end of
     the last cluster; it may be empty.
     """
 
@@ -228,7 +228,7 @@ def _offer(
 
 
 ROUTES: tuple[Route, ...] = (
-    *_offer("story", "One person's story.", STORY, _story, KIND, SINCE),
+    *_offer("story", "One person's history.", STORY, _story, KIND, SINCE),
     *_offer("facts", "All statements about one person.", FACTS, _facts),
     *_offer("clusters", "One person's Spark clusters.", CLUSTERS, _clusters),
     *_offer("hours", "One person's metered hours this month.", HOURS, _hours),

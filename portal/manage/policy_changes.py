@@ -45,7 +45,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 def policies(found: Seen) -> list[Change]:
-    """Return all waiting configurations, oldest first. A failed read is noted in `unread` and gives none."""
+    """Return all waiting configurations, oldest first. A failed read is noted in `unread` and gives an empty list."""
     try:
         waiting = policy_change.waiting(current().deps.engine)
     except BenchkeeperError as error:
@@ -79,7 +79,7 @@ def _of(proposal: Proposal, found: Seen) -> Change:
         approving=_approving(proposal),
         rejecting=(
             "The configuration in force stays, for everybody.",
-            "What was deployed is not proposed again until its files change.",
+            "The deployed files are not proposed again until they change.",
         ),
         is_kept=True,
         takes_effect_at=takes_effect_at(votes, guard, author_is_known=bool(proposal.author)),

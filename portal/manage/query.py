@@ -153,5 +153,10 @@ def filter_params(place: Place) -> tuple[Param, ...]:
         _param(PRESENCE, "People with access, or without.", place=place, values=Presence),
         _param(VIEW, "A view of the table.", place=place, values=View),
         _param("sort", "The column by which the rows are sorted.", place=place, values=Column),
-        Param(name="order", place=place, text="Which way.", schema={"type": "string", "enum": [_UP, _DOWN]}),
+        Param(
+            name="order",
+            place=place,
+            text="The direction of the order.",
+            schema={"type": "string", "enum": [_UP, _DOWN]},
+        ),
     )

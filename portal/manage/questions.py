@@ -34,7 +34,7 @@ from shared.engine.ports.deps import Deps
 _MOST = 50  # the most users with a question whose records are read for one page
 _WORKERS = 8
 _START = datetime.fromtimestamp(0, UTC)
-_TWO = "Both have an environment, saved files or a hold, and two environments cannot be merged. Decide which one to remove: "
+_TWO = "Both have an environment, saved files or a hold, and two environments cannot be merged. Decide which one to remove."
 TITLES = {
     About.RENAME: "A new address waits to be confirmed",
     About.SAME_PERSON: "An address was given to a new account: is it the same person?",
@@ -76,7 +76,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Struct, frozen=True, kw_only=True):
-    """An open question in words. `cannot` is the reason why it cannot be approved."""
+    """An open question in words. `cannot` is the reason why the question cannot be approved, or ""."""
 
     source: str
     approving: tuple[str, ...]
@@ -253,8 +253,8 @@ def _rename(question: Question, look: _Look) -> _Told | None:
         ),
         rejecting=(
             (
-                f"{record.email} keeps the address and the environment, and {new} is another person's, who is given what they are "
-                "entitled to."
+                f"{record.email} keeps the address and the environment; {new} belongs to another person, who gets the access that "
+                "they are entitled to."
             ),
             (
                 "The same message, or an older one, raises no further question. A new message does, and a statement of the "
@@ -265,7 +265,7 @@ def _rename(question: Question, look: _Look) -> _Told | None:
                 "leave-cancelled."
             ),
         ),
-        cannot=f"{_TWO} If they are one person's: reject this, publish a leaver for the one that is to go, and once it is deleted: benchkeeper publish renamed."
+        cannot=f"{_TWO} If both belong to one person: reject this, publish a leaver for the address to remove, and once its environment is deleted: benchkeeper publish renamed."
         if both_own(record, _engine())
         else "",
     )
@@ -280,7 +280,7 @@ def _same_person(question: Question, look: _Look) -> _Told | None:
         source="",
         since=old.handover.at,
         approving=(
-            f"The present holder of {new.email} is the person who had it before: files, groups and what HR said are theirs again.",
+            f"The present holder of {new.email} is the person who had it before: files, groups and HR's statements are theirs again.",
             "An end of access that was stated for either account counts. The deletion of the first account no longer counts.",
         ),
         rejecting=(
@@ -302,7 +302,7 @@ def _release(question: Question, look: _Look) -> _Told | None:
             f"The hold of {record.email} ends ({record.hold.reason}).",
             "Data past its retention is permanently deleted soon after. A person with access keeps everything.",
         ),
-        rejecting=("The hold stays, and nothing is deleted. The release can be asked for again.",),
+        rejecting=("The hold stays, and nothing is deleted. The release can be requested again.",),
     )
 
 

@@ -1,4 +1,4 @@
-"""The page `/manage/rosters`: the differences that rosters revealed and no message had stated, and why a roster is not used."""
+"""The page `/manage/rosters`: the differences that rosters revealed and no message had stated, and the reason why a roster is not used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.sheet import Value
 
 
 def refused_rosters() -> tuple[str, ...] | None:
-    """Return the titles of the rosters that are not used, or None if that could not be read; the rest of the page is still shown."""
+    """Return the titles of the rosters that are not used, or None if the reports could not be read; the rest of the page is still shown."""
     try:
         found = reports(current().deps.engine)
     except BenchkeeperError as error:

@@ -120,7 +120,7 @@ def _is_open(row: RecordRow, rollout: Rollout) -> bool:
 def _approving(rollout: Rollout) -> tuple[str, ...]:
     left = rollout.sizes[-1] - rollout.counts.verified
     return (
-        f"The change goes on, in the same waves: {left:,} of {rollout.sizes[-1]:,} people are still to get it.",
+        f"The change continues in the same waves: {left:,} of {rollout.sizes[-1]:,} people do not have it yet.",
         "Notebooks that failed so far are tried again and counted from zero; the change halts again if too many fail.",
     )
 
@@ -131,7 +131,7 @@ def _rejecting(rollout: Rollout) -> tuple[str, ...]:
     return (
         "The whole previous configuration is put in force again.",
         f"{back} {'gets' if changed == 1 else 'get'} back the previous one, with the files.",
-        "What was deployed is not proposed again until its files change.",
+        "The deployed files are not proposed again until they change.",
     )
 
 

@@ -59,7 +59,7 @@ class BigQueryCosts:
         return costs
 
     def _rows(self, view: str, month: str) -> Iterator[dict[str, str | None]]:
-        """Yield the rows of all pages, each as a mapping from column to value; None stands for NULL."""
+        """Yield the rows of all pages, each as a mapping from column to value; NULL is None."""
         page = self._finished(self._start(view, month))
         while True:
             names = [str(field["name"]) for field in page["schema"]["fields"]]

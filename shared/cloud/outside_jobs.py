@@ -1,6 +1,6 @@
 """The running jobs of all users outside the instances. Plain REST.
 
-They are BigQuery jobs, jobs of Spark clusters, and serverless Spark sessions.
+The kinds are BigQuery jobs, jobs of Spark clusters, and serverless Spark sessions.
 
 BigQuery documents `user_email` as "[Full-projection-only]" (bigquery.v2 discovery document, JobList), so the full projection is read, cut
 to the needed fields. A caller without `bigquery.jobs.listAll` may get "redacted information for jobs they did not create" (same page).
@@ -25,7 +25,7 @@ _FIELDS = (
     "statistics(creationTime,startTime))"
 )
 # The id of a scheduled query's job, as seen in logs of public repositories (`scheduled_query_6a8ab00a-0000-...`), and the label that
-# BigQuery's transfer service puts on its jobs (from memory: to be settled on a live project). They run without anybody at work.
+# BigQuery's transfer service puts on its jobs (from memory: to be settled on a live project). Such jobs run without their user.
 _SCHEDULED_PREFIX, _TRANSFER_LABEL = "scheduled_query_", "data_source_id"
 _OVER = frozenset({"CANCELLED", "DONE", "ERROR"})  # of a Dataproc job
 _RUNNING = ("ACTIVE", "CREATING")  # of a session

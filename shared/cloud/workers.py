@@ -12,11 +12,11 @@ class ThreadWorkers:
     """The adapter of the port `Workers`. Calls to Google take most of a job's time, so more jobs than cores run at once."""
 
     def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
-        """Run all jobs, each on a thread, and return their results in the order of the jobs. One job alone needs no thread.
+        """Run all jobs, each on a thread, and return their results in the order of the jobs. A single job runs on the caller's thread.
 
-        If a job raises an exception, raise it; jobs that have not begun by then are left out.
+        If a job raises an exception, raise that exception; jobs that have not started by then are not run.
         """
-        if len(jobs) <= 1:  # most sweeps have nobody to look at, or one
+        if len(jobs) <= 1:  # most sweeps have one user or none
             return [job() for job in jobs]
         from concurrent.futures import ThreadPoolExecutor
 

@@ -143,7 +143,7 @@ def _refused(found: _People) -> RosterRefusedError:
     return RosterRefusedError(
         Refusal.FAULTY,
         [str(fault) for fault in found.faults],
-        user_message=f"HR's roster has {some}, so the whole file is ignored. The last good one stays in use.",
+        user_message=f"HR's roster has {some}, so the whole file is ignored. The last accepted list stays in use.",
         detail=f"{found.total} faults, the first on line {found.faults[0].line}",
     )
 

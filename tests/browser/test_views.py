@@ -196,7 +196,7 @@ def test_spark_in_every_state(house: House, mine: Window) -> None:
     views.look("one more is refused")
     with house.time_passes():
         expect(card.locator(".state")).to_have_text("Running")
-    card.get_by_text("What code on it can read").click()
+    card.get_by_text("Data that code on the cluster can read").click()
     card.get_by_role("button", name="Delete …").click()
     views.look("it runs, with everything open")
     card.get_by_role("button", name="Delete it now").click()
@@ -208,7 +208,7 @@ def test_spark_in_every_state(house: House, mine: Window) -> None:
         "code": "INVALID_ARGUMENT", "message": "Initialization action failed. " + "gs://bucket/" + "verylongname" * 8}})  # fmt: skip
     card.get_by_role("button", name="Start").click()
     with house.time_passes():
-        expect(card).to_contain_text("The last one ended.")
+        expect(card).to_contain_text("The last cluster ended.")
     views.look("it failed")
     assert views.found == []
 

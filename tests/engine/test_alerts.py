@@ -66,8 +66,8 @@ def broken() -> Life:
 
 
 CASES: dict[str, tuple[Callable[[], Life], str]] = {
-    "needs an administrator": (refused, "Needs an administrator"),
-    "a broken promise": (broken, "Broken promise"),
+    "needs an administrator": (refused, "Condition needs an administrator"),
+    "a broken promise": (broken, "Notebook stopped before its extension ended"),
 }
 
 

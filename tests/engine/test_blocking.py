@@ -70,7 +70,7 @@ def asks(hub: Hub, asked: Asked, by: UserEmail, about: UserEmail = ANA) -> list[
     )
     hub.bench.deps.inbox.put(wish)
     take_up(wish.user_key, hub.bench.deps)
-    return [facts["reason"] for facts in hub.lines("Dropped wish")]
+    return [facts["reason"] for facts in hub.lines("Dropped a request")]
 
 
 def test_access_ends_at_once_and_an_owner_gives_it_back(hub: Hub) -> None:

@@ -602,7 +602,7 @@ def test_an_approval_that_does_not_count_changes_nothing(hub, who):
             decide(hub, batch, Verdict.APPROVE, by=OTHER_ADMIN, assertion=hub.token(OTHER_ADMIN, exp=1, iat=0))
     ticks(hub.bench, 5)
     assert left_waiting(hub, batch) == set(batch.people)
-    assert [line["reason"] for line in hub.lines("Dropped decision")] == [
+    assert [line["reason"] for line in hub.lines("Dropped a decision")] == [
         {
             "on the list": "Concerned",
             "no administrator": "NotAdministrator",
@@ -674,7 +674,7 @@ def test_an_approval_that_is_never_enough_lapses():
     hub.bench.advance(hours=25)
     ticks(hub.bench, 1)
     assert hub.bench.deps.decisions.waiting() == ()
-    assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Lapsed"]
+    assert [line["reason"] for line in hub.lines("Dropped a decision")] == ["Lapsed"]
 
 
 # --- many at once of other kinds
@@ -838,7 +838,7 @@ def test_whoever_deployed_it_or_loses_by_it_decides_nothing(hub):
         decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=by)
     policy_ticks(hub, wrong, 20)
     assert running(hub.bench) == len(people)
-    assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Concerned", "Concerned"]
+    assert [line["reason"] for line in hub.lines("Dropped a decision")] == ["Concerned", "Concerned"]
     decide_policy(hub, proposal.decided_by, Verdict.APPROVE, by=OTHER_ADMIN)  # with a known author one other is enough
     policy_ticks(hub, wrong, 8)
     assert running(hub.bench) == 0

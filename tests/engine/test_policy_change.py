@@ -145,7 +145,7 @@ def test_two_revisions_side_by_side_judge_alike_before_and_after(bench):
     sweep("drift", bench.deps)  # the older revision's files are not proposed back
     assert bench.deps.policies.load().digest == policy_digest(wrong.base_policy)
     assert waiting(bench.deps) == ()
-    assert said(bench, "Deployed files are not in force")[0]["because"] == "Superseded"
+    assert said(bench, "Deployed files were not put in force")[0]["because"] == "Superseded"
 
 
 def test_an_approved_change_is_for_exactly_the_people_of_the_list(bench):
@@ -396,7 +396,7 @@ def test_a_newer_programs_policy_is_never_acted_on_in_silence(bench):
     newer = {**current.content, "colour": "green"}
     bench.deps.policies.put(replace(current, content=newer, digest=digest_of(newer)), expected=current)
     assert bench.deps.policy == bench.deps.base_policy
-    assert said(bench, "Policy in force is of another program")
+    assert said(bench, "Policy in force was written by another program")
     assert keep_policy(bench.deps).outcome is Outcome.FOREIGN
 
 

@@ -277,7 +277,7 @@ def test_a_word_that_does_not_count_changes_nothing(hub, case):
     ticks(hub, 1)
     assert record(hub, user_key_for(PLAIN)).rename is not None
     assert given(hub) == 0
-    (line,) = hub.lines("Dropped decision")
+    (line,) = hub.lines("Dropped a decision")
     reasons = {"an analyst": "NotAdministrator", "not signed": "NotSigned"}
     assert line["reason"] == reasons.get(case, "Concerned")
 
@@ -485,7 +485,7 @@ def test_nobody_releases_their_own_hold(hub):
     decide(hub, held(hub, email=PLAIN), Verdict.APPROVE, by=(PLAIN, MIA))
     ticks(hub, 1)
     assert record(hub, user_key_for(PLAIN)).hold is not None
-    assert [line["reason"] for line in hub.lines("Dropped decision")] == ["Concerned"]
+    assert [line["reason"] for line in hub.lines("Dropped a decision")] == ["Concerned"]
 
 
 def test_a_question_that_names_others_than_the_fact_is_about_answers_nothing(hub):
@@ -687,7 +687,7 @@ def test_a_decision_of_one_kind_says_nothing_of_a_question_of_another(hub):
             )
         )
     take_up_decisions(hub.bench.deps)
-    assert [line["reason"] for line in hub.lines("Dropped decision")] == ["NoList"] * 2
+    assert [line["reason"] for line in hub.lines("Dropped a decision")] == ["NoList"] * 2
     assert record(hub, OLD_KEY).hold is not None
 
 

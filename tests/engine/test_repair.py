@@ -101,7 +101,7 @@ def test_a_leaver_with_a_damaged_record_is_stopped_on_the_ordinary_way(bench, da
     record = bench.deps.records.load(KEY).record
     assert record.spec.presence is Presence.ABSENT
     assert record.hold is not None  # what was known is known again
-    (put_back,) = lines(bench, "Put back a record")
+    (put_back,) = lines(bench, "Restored a record")
     assert (put_back["user"], put_back["reason"]) == (KEY, "Damaged")
     assert any(line.text == "Record put back" for line in record.status.story)
 
@@ -128,7 +128,7 @@ def test_a_deleted_record_of_a_leaver_stays_a_tombstone_when_a_joiner_comes_late
     deliver(late, bench.deps)
     minutes(bench, 3)
     assert states(bench) == ["STOPPED"]
-    (put_back,) = lines(bench, "Put back a record")
+    (put_back,) = lines(bench, "Restored a record")
     assert put_back["reason"] == "Deleted"
 
 
@@ -484,7 +484,7 @@ def test_what_cannot_be_read_now_stops_nobody_and_restores_nothing(bench, error)
     with pytest.raises(BenchkeeperError):
         said(bench, Left, 2)
     assert states(bench) == ["ACTIVE"]
-    assert not lines(bench, "Put back a record")
+    assert not lines(bench, "Restored a record")
     assert not lines(bench, "Cut a leaver by label")
     bench.cloud.world.faults.clear()
     said(bench, Left, 2)
@@ -559,7 +559,7 @@ def test_a_pointer_is_no_damage_to_a_drift_sweep(bench):
     blob(bench, NEW_KEY).upload_from_string(content(bench, NEW_KEY))  # as an earlier program wrote it: without a mark
     found = sweep("drift", bench.deps)
     assert (found.found["a record may be damaged or gone"], found.failed) == (1, {})
-    assert not lines(bench, "Put back a record")
+    assert not lines(bench, "Restored a record")
 
 
 class Died(BaseException):

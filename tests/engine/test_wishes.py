@@ -69,7 +69,7 @@ def left(hub: Hub, key: Any = KEY) -> int:
 
 
 def dropped(hub: Hub) -> list[str]:
-    return [facts["reason"] for facts in hub.lines("Dropped wish")]
+    return [facts["reason"] for facts in hub.lines("Dropped a request")]
 
 
 def story(hub: Hub) -> list[tuple[str, str]]:
@@ -212,7 +212,7 @@ class TestTakenUp:
         put(hub, *(wish(hub, Asked(kind=WishKind.LOOK_AGAIN), by=MIA, admin=True) for _ in range(5)))
         take_up(KEY, hub.bench.deps)
         assert (len(story(hub)), left(hub)) == (3, 2)
-        assert hub.lines("Too many requests of one user: the rest wait") == [{"user": KEY, "left": 2}]
+        assert hub.lines("Left requests of one user for the next pass") == [{"user": KEY, "left": 2}]
         hub.bench.advance(seconds=REMEMBERED.total_seconds() + 1)
         hub.joined(BEN, minutes=0)
         take_up(KEY, hub.bench.deps)

@@ -112,7 +112,7 @@ def test_a_wrong_image_is_tried_once_a_day_and_names_profile_and_value(bench, ho
     assert ready(bench).reason is Reason.INVALID_SPEC
     assert "image family 'workbench-instances-2603'" in ready(bench).message
     assert f"profile '{record(bench).spec.profile}'" in ready(bench).message
-    assert [facts["reason"] for facts in logged(bench, "Needs an administrator")] == ["InvalidSpec"]
+    assert [facts["reason"] for facts in logged(bench, "Condition needs an administrator")] == ["InvalidSpec"]
     minutes(bench, 14, each=60)
     assert creates_of(bench) == 2
 
@@ -190,7 +190,7 @@ def test_unknown_words_are_shown_logged_and_tried_ever_more_slowly(bench):
     assert ready(bench).reason is Reason.UNKNOWN_ANSWER
     assert "flux" not in ready(bench).message
     assert creates_of(bench) <= 7  # after half an hour, an hour, two, …
-    assert logged(bench, "Needs an administrator")[0]["reason"] == "UnknownAnswer"
+    assert logged(bench, "Condition needs an administrator")[0]["reason"] == "UnknownAnswer"
     assert any("flux" in facts["detail"] for facts in logged(bench, "Operation failed"))
 
 
@@ -305,7 +305,7 @@ def test_a_state_that_stays_for_hours_after_the_first_active_is_stuck(bench, sta
     minutes(bench, 60)
     assert ready(bench).reason is Reason.STUCK
     assert "administrator" in ready(bench).message
-    assert [facts["reason"] for facts in logged(bench, "Needs an administrator")] == ["Stuck"]
+    assert [facts["reason"] for facts in logged(bench, "Condition needs an administrator")] == ["Stuck"]
     as_it_is(bench)
     minutes(bench, 12)
     assert ready(bench).reason is Reason.READY

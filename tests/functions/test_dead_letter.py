@@ -186,7 +186,7 @@ def test_a_letter_that_is_stored_is_acked_whatever_becomes_of_the_mark_and_the_s
     functions.deliver("tick", {"sweep": "idle"})
     assert mark(functions).status is ConditionStatus.FALSE
     assert [letter.row.marks_pending for letter in functions.letters.kept()] == [False]
-    assert functions.lines("Swept letters")[-1]["marked"] == 1
+    assert functions.lines("Swept dead letters")[-1]["marked"] == 1
 
 
 def test_a_damaged_or_newer_record_does_not_bring_the_letter_again(functions):

@@ -131,4 +131,4 @@ def test_an_idle_and_a_drift_tick_replay_what_no_delivery_could_bring_in(functio
         assert functions.letters.kept()[-1].row.replayed_at is None
         functions.deliver("tick", {"sweep": kind})
         assert functions.letters.kept()[-1].row.replayed_at == functions.bench.now
-        assert functions.lines("Swept letters")[-1]["replayed"] == 1
+        assert functions.lines("Swept dead letters")[-1]["replayed"] == 1

@@ -286,7 +286,7 @@ class TestNobody:
     def test_without_a_contact_no_sentence_breaks(self) -> None:
         hub = make_hub(hub_settings(contact=""))
         text = plain(hub.browser(NOBODY).text("/"))
-        assert "Otherwise ask whoever gives access to the data platform." in text
+        assert "Otherwise ask the team that grants access to the data platform." in text
 
     def test_a_profile_that_the_configuration_lost_is_a_page(self, two: Hub) -> None:
         catalog = replace(two.deps.engine.policy.catalog, profiles={})
@@ -430,7 +430,7 @@ class TestAnAddressOfTwoPeople:
         )
         handed_over.bench.deps.inbox.put(wish)
         take_up(old.user_key, handed_over.bench.deps)
-        [dropped] = handed_over.lines("Dropped wish")
+        [dropped] = handed_over.lines("Dropped a request")
         assert dropped["reason"] == "NotTheirs"
 
     def test_the_manager_is_led_to_the_present_holder(self, handed_over: Hub) -> None:
@@ -486,7 +486,7 @@ class TestReport:
         seen = two.bench.now - timedelta(hours=9)
         said = {"work": Work.KERNEL, "worked_at": two.bench.now, "outside_at": seen, "keeps": True}
         text = self.shown(two, **said)
-        assert "A kernel is at work" in text
+        assert "A kernel is busy" in text
         assert "Only this keeps the notebook running, until" in text
         managed = plain(two.browser(MIA).text(f"/manage/people/{user_key_for(ANA)}?tab=technical"))
         assert "Kept running since" in managed
@@ -521,7 +521,7 @@ class TestDormancy:
         assert hub.record().spec.power is Power.STOPPED, "looking changes nothing"
         ana.post("/notebook/start")
         hub.take_up(user_key_for(ANA))
-        assert "Your files are put back" in plain(ana.text("/"))
+        assert "Your files are restored" in plain(ana.text("/"))
         life.minutes(20)
         assert state_of(ana.text("/")) == "Running"
 

@@ -30,7 +30,7 @@ def test_a_bill_of_this_month_wins(two: Hub) -> None:
     text = plain(two.browser(ANA).text("/"))
     assert "1,234.50 EUR billed up to 03:08 UTC (5 h ago)" in text
     assert "metered, by the configured prices" not in text
-    assert "Nothing of yours is on this month's bill yet." in plain(two.browser(BEN).text("/")).replace("&#39;", "'")
+    assert "None of your costs are on this month's bill yet." in plain(two.browser(BEN).text("/")).replace("&#39;", "'")
 
 
 def test_a_bill_of_another_month_does_not(two: Hub) -> None:

@@ -69,7 +69,7 @@ def test_files_come_back_by_a_form_and_the_undo_is_offered_for_a_week(saved: Hub
     life_of(saved).minutes(15)
     assert life_of(saved).files() == b"an hour ago"
     text = ana.text("/")
-    assert "Your files are those of 08:08 UTC (1 h 15 min ago), as you asked." in plain(text)
+    assert "Your files are those of 08:08 UTC (1 h 15 min ago), as you requested." in plain(text)
     found = re.search(r'name="copy" value="(nb-[a-z0-9-]+)"', text)
     assert found is not None
     assert ana.post("/notebook/restore/undo", copy=found[1]).headers["Location"] == "/?said=undo#notebook"

@@ -132,7 +132,7 @@ def test_dismiss_changes_nobody_and_keeps_the_message(ana: Hub) -> None:
 def test_what_still_cannot_be_processed_waits_on_with_the_new_reason(ana: Hub) -> None:
     row = keep(ana, "mover", occurred_at="yesterday")
     one = plain(ana.browser(MIA).text(path(row)))
-    assert "It still cannot be processed" in one
+    assert "The message still cannot be processed" in one
     ana.browser(MIA).post(f"{path(row)}/replay")
     ticks(ana)
     after = found(ana, row.letter_id)
@@ -157,7 +157,7 @@ def test_who_left_the_group_meanwhile_replays_nothing(ana: Hub) -> None:
     ticks(ana)
     assert ana.record().spec.presence is Presence.PRESENT
     assert found(ana, row.letter_id).replayed_at is None
-    assert ana.lines("Dropped decision")[-1]["reason"] == "NotAdministrator"
+    assert ana.lines("Dropped a decision")[-1]["reason"] == "NotAdministrator"
 
 
 @pytest.mark.parametrize("verb", ["nonsense", "delete", "REPLAY"])

@@ -89,7 +89,7 @@ class TestNewAddress:
             text = plain(mia.text(path))
             assert "A new address waits to be confirmed" in text
             assert "o&#39;neil+test@sub.example.co becomes ñandú o&#39;neil+new@sub.example.co" in text
-            assert "is another person&#39;s" in text
+            assert "belongs to another person" in text
             assert "Once 2 people approve it" in text
             assert "Everything stays as it is." in text
         assert "Approve this" in mia.text(f"/manage/changes/{found['digest']}/approve")

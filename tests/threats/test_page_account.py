@@ -111,7 +111,7 @@ def test_what_it_wrote_into_the_inbox_changes_nobodys_record(hub: Hub, page: Act
             hub.bench.deps.inbox.remove(each)
     take_up(KEY, hub.bench.deps)
     assert (hub.record(ANA), hub.record(BEN)) == before
-    dropped = {facts["reason"] for facts in hub.lines("Dropped wish")}
+    dropped = {facts["reason"] for facts in hub.lines("Dropped a request")}
     assert dropped == {"NotSigned", "NotAdministrator", "NotTheirs"}
 
 
@@ -153,7 +153,7 @@ def test_it_approves_nothing(hub: Hub, page: Acting) -> None:
     take_up_decisions(hub.bench.deps)
     assert (hub.record(ANA), hub.record(BEN)) == before
     assert hub.bench.deps.decisions.waiting() == ()
-    assert {facts["reason"] for facts in hub.lines("Dropped decision")} == {"NotSigned", "NotAdministrator"}
+    assert {facts["reason"] for facts in hub.lines("Dropped a decision")} == {"NotSigned", "NotAdministrator"}
     assert hub.lines("Approved list") == []
 
 

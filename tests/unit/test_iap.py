@@ -220,7 +220,7 @@ def test_a_key_must_be_named(door: Door) -> None:
 def test_without_an_audience_nobody_is_let_in_and_the_log_says_so() -> None:
     door = Door(audience="")
     assert "BENCHKEEPER_IAP_AUDIENCE" in door.why_not(door.token(aud=""))
-    assert [message for _, message, _ in door.log.lines] == ["Nobody can sign in: no audience is configured"]
+    assert [message for _, message, _ in door.log.lines] == ["Sign-in was refused: no audience is configured"]
 
 
 def test_keys_are_fetched_once_while_they_are_fresh(door: Door) -> None:

@@ -181,7 +181,12 @@ def test_why_a_cluster_is_not_kept_up_is_told():
     after = replace(before, spec=replace(before.spec, clusters=wishes[2:])).with_status(clusters=(failed,))
     assert lines(passed(before, after=after)) == [
         (StoryKind.DECISION, "Spark environment bad: ended", "No quota.", ""),
-        (StoryKind.DECISION, "Spark environment gone: ended", "It ended by itself and is not created again.", ""),
+        (
+            StoryKind.DECISION,
+            "Spark environment gone: ended",
+            "The cluster ended by itself and is not created again.",
+            "",
+        ),
     ]
 
 

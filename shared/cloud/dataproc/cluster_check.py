@@ -1,4 +1,4 @@
-"""The check of master templates of clusters: the kind of the file, its fields, their values, and how long a cluster lives.
+"""The check of master templates of clusters: the kind of the file, its fields, their values, and the lifetime of a cluster.
 
 All faults are found at once. A field that Benchkeeper ignores or adds gives a note. The limits are Dataproc's
 (docs/platform-facts.md, 4.3).
@@ -59,7 +59,7 @@ def cluster_findings(data: Mapping[str, Any], context: TemplateContext) -> Itera
 
 
 def other_kind(data: Mapping[str, Any]) -> Finding | None:
-    """Return the finding for a file that does not describe one cluster; None if it does."""
+    """Return the finding for a file that clearly describes something other than one cluster; None for any other file."""
     written = next((kind for kind in SESSION_KINDS if kind in data), None)
     if written is not None:  # the kind is decided by the text alone
         return Finding(
@@ -72,13 +72,12 @@ def other_kind(data: Mapping[str, Any]) -> Finding | None:
     return next((Finding((key,), problem, hint) for key, problem, hint in _KINDS if key in data), None)
 
 
-# A key at the top, the keys that must stand beside it, what such a file is, and what to do.
 _CLUSTER, _OWN_FILE = "Write a cluster with config.", "Write each cluster to a separate file."
 _SESSIONS = "this is a template of serverless sessions without its kind"
 _KIND_FIRST = "Write jupyterSession: {} at the top, and name it under session_templates."
 _BATCHES = ("pysparkBatch", "sparkBatch", "sparkSqlBatch", "sparkRBatch")
 _IN_CONFIG = (*GROUPS, "gceClusterConfig", "softwareConfig", "lifecycleConfig", "endpointConfig")
-# A key at the top of a file without `config`: what such a file is, and what to do. The first that is found decides.
+# (a key at the top of a file without `config`, the kind of such a file, what to do). The first key that is found decides.
 _KINDS: tuple[tuple[str, str, str], ...] = (
     ("apiVersion", "this is a Kubernetes manifest, not a cluster template", _CLUSTER),
     *((key, "this is a batch, not a cluster template", _CLUSTER) for key in _BATCHES),

@@ -109,7 +109,7 @@ def _read(master: MasterTemplate) -> dict[str, Any]:
 
 
 def _set_jupyter(config: dict[str, Any]) -> None:
-    """Set what the page's link to the cluster needs, as Dataproc Hub did: the component gateway and Jupyter."""
+    """Enable the component gateway and Jupyter, which the page's link to the cluster needs, as Dataproc Hub did."""
     within(config, "endpointConfig")["enableHttpPortAccess"] = True
     software = within(config, "softwareConfig")
     components = software.get("optionalComponents") or []

@@ -79,7 +79,7 @@ class DataprocClusters:
                 return tuple(found)
 
     def create(self, record: UserRecord, action: CreateCluster) -> str:
-        """Create the cluster and return the operation's name.
+        """Create the cluster and return the operation's name; "" if the cluster exists and is ours.
 
         The template is rendered again, so that the cluster has the content of the user's template object and the user's
         present address.
@@ -128,7 +128,7 @@ class DataprocClusters:
         )
 
     def operation(self, name: str) -> ClusterOperationSeen | Absent:
-        """Return the operation. Dataproc keeps it only for some time after its end."""
+        """Return the operation; `Absent` if Dataproc no longer has it, because Dataproc removes operations some time after their end."""
         raw = self._clients.json("dataproc").call_or_none("GET", f"/v1/{name}")
         if raw is None:
             return Absent()

@@ -29,7 +29,7 @@ class _NotPlainError(Exception):
 
 
 def plain_form(data: Mapping[str, Any], name: str, *, ignore_unknown: bool = False) -> dict[str, Any] | None:
-    """Return the data as protobuf would write it as JSON, names sorted; None if it is not plain.
+    """Return the data as protobuf would write it as JSON, names sorted; None if the data is not plain.
 
     `name` is one of `types.TYPES`. Defaults and nulls are left out, as protobuf leaves them out; so are fields that the type does not
     have, with `ignore_unknown`.

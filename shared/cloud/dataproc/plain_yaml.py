@@ -1,8 +1,8 @@
 """A writer of simple data as YAML, with the same bytes as libyaml.
 
-It avoids PyYAML, whose import costs a cold start 15 ms. It writes the usual content of a template: words, paths,
-addresses, numbers. For all other data, which libyaml might quote, fold or share, PyYAML is used. A test compares the
-two.
+This module avoids PyYAML, whose import costs a cold start 15 ms. It writes the usual content of a template: words,
+paths, addresses, numbers. For all other data, which libyaml might quote, fold or share, PyYAML is used. A test compares
+the output of both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _NotPlainError(Exception):
 
 
 def plain_yaml(data: dict[str, Any]) -> str | None:
-    """Return the data as YAML in blocks, keys sorted; None if it is not plain."""
+    """Return the data as YAML in blocks, keys sorted; None if this module cannot write the data as libyaml would."""
     try:
         return "".join(f"{line}\n" for line in _mapping(data, "", set())) if data else "{}\n"
     except _NotPlainError:

@@ -5,8 +5,8 @@ The message types (`TYPES`) are stored beside this module, extracted from the cl
     python -m shared.cloud.dataproc.types
 
 after each upgrade of google-cloud-dataproc (a test compares). `FILE` is a file descriptor set, for protobuf; if it is missing, the client
-itself is imported. `FIELDS_FILE` has the same fields as plain JSON: what is plainly right is recognised without protobuf, whose import
-costs a cold start 20 ms (`shared.cloud.dataproc.plain_form`).
+itself is imported. `FIELDS_FILE` has the same fields as plain JSON: with it, simple valid data is recognised without protobuf, whose
+import costs a cold start 20 ms (`shared.cloud.dataproc.plain_form`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import re
 
 from shared.compute_table import Table, Verdict, close_to
 
-_FIRST = "The table may be outdated; the first start will show."
+_FIRST = "The table may be outdated. If the version does not exist, the first start fails."
 
 
 def cluster_image(table: Table, version: str) -> Verdict | None:

@@ -1,4 +1,4 @@
-"""The clients for Google, each made once per process on first use, and the access tokens on Google Cloud.
+"""The clients for Google's services, each made once per process on first use, and the access tokens on Google Cloud.
 
 Buckets and plain REST have one transport. Official clients are used only for Dataproc's creates and for Pub/Sub, because
 their import costs a third of a second.
@@ -8,7 +8,7 @@ Without it they use Application Default Credentials and Google's own addresses. 
 
 Tokens come from the metadata server, and are cached until shortly before they expire (Cloud Run documentation, Service identity, Fetch
 identity and access tokens). Outside of Google Cloud, `google.auth` finds the credentials, for example those of a user of the command
-line. Its import takes a tenth of a second, so that a function does without it.
+line. The import of `google.auth` takes a tenth of a second, so functions avoid it.
 """
 
 from __future__ import annotations
@@ -91,18 +91,18 @@ class MetadataToken:
 T = TypeVar("T")
 _STORAGE = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-# _POOL: more than the threads of a process; otherwise connections are made and thrown away.
+# _POOL: more than the threads of a process; otherwise connections are made and discarded.
 _PUBLIC_S = 10.0  # the wait for Google's public documents, while a user waits for a page
 _SERVICES = {service.value: service for service in Service}
 _POOL = 32
-_QUICK_S = 8.0  # of a call that may fail without harm, and must hold nothing up
+_QUICK_S = 8.0  # of a call that may fail without harm, and must not delay other work
 
 
 class CloudConfig(Struct, frozen=True, kw_only=True):
-    """The project, bucket and address of Google Cloud: `api_endpoint` None = Google's own addresses.
+    """The project, bucket and address of Google Cloud: `api_endpoint` is None for Google's own addresses.
 
-    `token` is an access token that replaces Application Default Credentials. `patience_s` is how long a call to Cloud Storage is retried
-    while it fails for a temporary reason.
+    `token` is an access token that replaces Application Default Credentials. `patience_s` is the time, in seconds, for which a call is
+    retried while the failure is temporary.
     """
 
     project: str

@@ -1,4 +1,4 @@
-"""The clocks. The only module of the product that reads the time."""
+"""The clocks: the system's, and the embedded cloud's. Other modules get the current time only from here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SystemClock:
 
 
 class AnsweredTime:
-    """The time in the embedded cloud's last answer, kept for each thread."""
+    """The time in the embedded cloud's last answer, stored for each thread."""
 
     def __init__(self) -> None:
         self._told = threading.local()
@@ -77,9 +77,9 @@ class EndpointClock:
         return parse_time(told or str(self._session.call("GET", "/_emulator/clock")["now"]))
 
     def monotonic_s(self) -> float:
-        """Return seconds of real time since an arbitrary start. They do not follow the virtual clock."""
+        """Return seconds of real time since an arbitrary start, which do not follow the virtual clock."""
         return time.monotonic()
 
     def speed(self) -> float:
-        """Return the clock's speed, with one call each time, because it may change. 0 means that the clock stands still until it is moved."""
+        """Return the clock's speed by one call each time, because the speed may change. 0 means that the clock does not advance by itself."""
         return float(self._session.call("GET", "/_emulator/clock")["speed"])

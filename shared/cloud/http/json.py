@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class JsonSession:
-    """A session of calls against one base URL, that of `service`."""
+    """A session of calls against one base URL. `service` names the service of that URL, for the translation of errors."""
 
     def __init__(self, base_url: str, transport: Transport, service: Service = Service.OTHER) -> None:
         self._base_url = base_url.rstrip("/")
@@ -30,7 +30,7 @@ class JsonSession:
     ) -> dict[str, Any]:
         """Return the answer's JSON object. Raise a `BenchkeeperError` for a failure, a 404 included, and for an answer without a JSON object.
 
-        `what` names the call in an error's detail; by default, method and path do.
+        `what` names the call in an error's detail; the default is the method and the path.
         """
         what = what or f"{method} {path}"
         return self._object(self._found(method, path, params, body, what), what)

@@ -1,6 +1,6 @@
 """The objects of Cloud Storage by its JSON API, over the transport: only the calls that the adapters need.
 
-Every error becomes a `BenchkeeperError`. Each write sends a CRC32C, and each read is compared with Cloud Storage's.
+Every error becomes a `BenchkeeperError`. Each write sends a CRC32C, and each read is compared with Cloud Storage's CRC32C.
 Google's own client (`tests/kit/official.py`) is the reference: tests check that both make the same calls and read answers alike.
 """
 
@@ -38,7 +38,7 @@ class Content(Struct, frozen=True, kw_only=True):
 
 
 class Unchanged:
-    """The answer for an object that is still at the generation that the caller knows."""
+    """The result of a read of an object that is still at the generation which the caller named."""
 
 
 class Listed(
@@ -57,12 +57,12 @@ class Listed(
 
     @property
     def created_at(self) -> datetime | None:
-        """The time at which the object was created; None if it was not requested."""
+        """The time at which the object was created; None if the listing did not request it."""
         return parse_time(self.created) if self.created else None
 
     @property
     def deleted_at(self) -> datetime | None:
-        """The time at which this version was deleted; None for the live version, or if it was not requested."""
+        """The time at which this version was deleted; None for the live version, or if the listing did not request it."""
         return parse_time(self.deleted) if self.deleted else None
 
 
@@ -90,7 +90,7 @@ class Bucket:
     def read(
         self, name: str, *, what: str, generation: int | None = None, known: int | None = None
     ) -> Content | Unchanged | None:
-        """Return the object, of `generation` if given; None if there is none, `Unchanged` if it is still at `known`."""
+        """Return the object, of `generation` if given; None if there is none, `Unchanged` if the object is still at generation `known`."""
         query = {"alt": "media"}
         if generation is not None:
             query["generation"] = str(generation)
@@ -122,7 +122,7 @@ class Bucket:
         expected: int | None = None,
         again: bool = True,
     ) -> int | None:
-        """Write the object and return its new generation. Return None, without writing, if the object is not at `expected` (0: missing)."""
+        """Write the object and return its new generation. Return None, without writing, if the object is not at generation `expected` (0: missing)."""
         query = {"uploadType": "multipart"}
         if expected is not None:
             query["ifGenerationMatch"] = str(expected)
@@ -149,8 +149,8 @@ class Bucket:
     ) -> None:  # fmt: skip
         """Create the object unless it exists, for an account that may not delete.
 
-        For an existing object, Cloud Storage may then answer 403 before it checks the precondition. An existing object is usual when a write
-        is sent again because the first answer was lost. A listing shows whether the object exists.
+        Without the right to delete, Cloud Storage may answer 403 for an existing object before it checks the precondition. Such an object
+        is usual if a write is sent again because the first answer was lost. A listing then shows whether the object exists.
         """
         try:
             self.write(name, content, what=what, content_type=content_type, metadata=metadata, expected=0)
@@ -159,7 +159,7 @@ class Bucket:
                 raise
 
     def delete(self, name: str, *, what: str, expected: int | None = None) -> None:
-        """Delete the object, if it is at `expected`.
+        """Delete the object; with `expected`, only if the object is at that generation.
 
         An object that is missing or at another generation is not an error.
         """

@@ -1,7 +1,7 @@
 """The translation of Google's errors into `BenchkeeperError`s.
 
-`shared.cloud.http.words` finds the meaning of an answer; this module builds the error from it. The text for users consists of this
-product's words and of names that the table captured. Google's own text is only logged.
+`shared.cloud.http.words` finds the meaning of an answer; this module builds the error from it. The text for users has this product's words
+and the names that the table captured. Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _ours(error: Exception, what: str) -> BenchkeeperError | None:
-    """Return the `BenchkeeperError` that stands for an error of the transport or of Google's client libraries; None for any other error.
+    """Return the `BenchkeeperError` for an error of the transport or of Google's client libraries; None for any other error.
 
-    Google's errors are recognised by the module of their class, so that their package is imported only if one occurs.
+    Google's errors are recognised by the module of their class, so that Google's package is imported only if such an error occurs.
     """
     if isinstance(error, NoAnswerError | ConnectionError | TimeoutError):
         return _unavailable(f"{what}: {type(error).__name__}: {scrub(str(error))}")
@@ -162,19 +162,22 @@ def _said_by_client(error: Any) -> Said:
 
 
 def _code_of(status: int, code: str) -> str:
-    """Return the google.rpc code; a plain 400 of an API that gives none is an invalid argument."""
+    """Return the google.rpc code; INVALID_ARGUMENT for a 400 without a code, and "" for any other status without a code."""
     return code or ("INVALID_ARGUMENT" if status == 400 else "")  # noqa: PLR2004 - Bad Request
 
 
 _ALWAYS: Mapping[Meaning, tuple[type[RetryableError], str]] = {
-    Meaning.BUSY: (BusyError, "It is busy with another change; Benchkeeper tries again."),
+    Meaning.BUSY: (BusyError, "The resource is busy with another change; Benchkeeper tries again."),
     Meaning.RATE_LIMIT: (
         RateLimitedError,
         "Google Cloud limits the rate of requests; Benchkeeper tries again in a minute.",
     ),
-    Meaning.CONFLICT: (ConflictError, "Another program changed it at the same time; Benchkeeper tries again."),
+    Meaning.CONFLICT: (
+        ConflictError,
+        "Another program changed the resource at the same time; Benchkeeper tries again.",
+    ),
     Meaning.UNAVAILABLE: (CloudUnavailableError, "Google Cloud does not answer just now; Benchkeeper tries again."),
-    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish; Benchkeeper tries again."),
+    Meaning.FAILED: (OperationFailedError, "Google Cloud could not finish the operation; Benchkeeper tries again."),
     Meaning.INIT_ACTION: (OperationFailedError, "An initialization action of the Spark cluster failed."),
 }
 
@@ -239,10 +242,10 @@ def _set_up(said: Said, means: Meaning, name: str, detail: str) -> SetUpError:
     match means:
         case Meaning.ORGANIZATION_POLICY:
             reason = Reason.ORGANIZATION_POLICY
-            text = f"A policy of the organization forbids it{f' ({name})' if name else ''}. An administrator must ask for an exception."
+            text = f"A policy of the organization forbids the request{f' ({name})' if name else ''}. An administrator must ask for an exception."
         case Meaning.PERIMETER:
             reason = Reason.PERIMETER
-            text = f"VPC Service Controls forbid it{f' (identifier {name})' if name else ''}. An administrator must let Benchkeeper through the perimeter."
+            text = f"VPC Service Controls forbid the request{f' (identifier {name})' if name else ''}. An administrator must let Benchkeeper through the perimeter."
         case Meaning.API_DISABLED:
             reason = Reason.API_DISABLED
             text = f"{api or 'An API'} is not enabled in the project. An administrator must enable it."

@@ -5,7 +5,8 @@ documentation decides which answers are retried: 408, 429 and 5xx except 501, wi
 strategy). Redirects are not followed.
 
 Connections are kept between calls, over `http.client`; through a proxy over urllib3, which is imported only then. A kept connection is
-checked before use: one that was closed while a function was frozen is discarded. Answers are limited in size, compressed or not.
+checked before use: a connection that was closed while a function was frozen is discarded. Answers are limited in size, compressed or
+not.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Headers = Mapping[str, str]
 MOST_BYTES = 512 * 1024 * 1024  # of one answer: the largest is a listing, or the index of a hundred thousand users
 TIMEOUT_S = 60.0  # for each wait for a server
-_POOL = 32  # more than the threads of a process; otherwise connections are made and thrown away
+_POOL = 32  # more than the threads of a process; otherwise connections are made and discarded
 _CONNECT_S = 20.0
 _AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"  # kept besides letters, digits and "_.-", so that a complete URL is not changed
 
@@ -77,7 +78,7 @@ class Connections:
         weakref.finalize(self, _close, self._kept)  # closes the connections when the object is garbage-collected
 
     def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        """Send one request, without retries. This method makes the class a `Door`."""
+        """Send one request without retries, and return the answer. Raise `NoAnswerError` if there is none."""
         parts = urlsplit(url)
         proxy = self._proxy(parts)
         if proxy:
@@ -196,7 +197,10 @@ def _alive(kept: list[http.client.HTTPConnection]) -> http.client.HTTPConnection
 
 
 def _may_name_a_proxy() -> bool:
-    """Return False where urllib would find no proxy; a cold start then does not import it. On macOS and Windows the system may name one."""
+    """Return False if urllib would find no proxy, so that a cold start need not import urllib.
+
+    On macOS and Windows the system's settings may name a proxy.
+    """
     names = os.environ  # noqa: TID251 - as urllib reads it
     return sys.platform != "linux" or any(name.lower().endswith("_proxy") for name in names)
 
@@ -242,7 +246,7 @@ class Transport:
     """The sender of authorised requests. It retries only calls for which the caller sets `again`.
 
     `sign(method, url, headers)` adds the credentials. After a 401, `renew` gets new ones, and the refused call is sent
-    once more. `patience_s` is how long a call is retried, in real seconds. `timeout_s` limits each wait for the server.
+    once more. `patience_s` is the time for which a call is retried, in real seconds. `timeout_s` limits each wait for the server.
     `door` lets tests answer without a socket; `heard` gets the headers of each answer.
     """
 

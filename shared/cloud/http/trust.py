@@ -1,7 +1,7 @@
-"""The TLS contexts of a process: one with the folder of certificates that OpenSSL searches by name, one with all certificates that it trusts.
+"""The TLS contexts of a process: a quick one with the system's folder of certificates, and a complete one with all trusted certificates.
 
-Reading all certificates of the system takes 20 ms, a folder whose names are hashes of subjects takes none: OpenSSL opens the one file
-that it needs. Debian and Ubuntu make both from the same certificates (update-ca-certificates(8)).
+Reading all certificates takes 20 ms. A folder whose file names are hashes of subjects takes no time: OpenSSL opens only the one file
+that it needs. Debian and Ubuntu make folder and bundle from the same certificates (update-ca-certificates(8)).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # how openssl-rehash(1) names certifi
 _CHOSEN = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-)  # OpenSSL's variables: whoever sets one trusts what it names and nothing else
+)  # OpenSSL's variables: if one is set, only the certificates that it names are trusted
 
 
 def hashed_folder() -> str | None:
-    """Return the system's folder of certificates; None if it has none with hashed names, or if the environment names other certificates."""
+    """Return the system's folder of certificates; None if its files have no hashed names, or if the environment names other certificates."""
     if any(os.environ.get(name) for name in _CHOSEN):  # noqa: TID251 - as OpenSSL reads them
         return None
     folder = ssl.get_default_verify_paths().openssl_capath
@@ -39,7 +39,7 @@ class Trust:
         self._whole: ssl.SSLContext | None = None
 
     def first(self) -> ssl.SSLContext:
-        """Return the context to try first: that of the folder, if the folder exists and `instead_of` was never needed."""
+        """Return the context to try first: the folder's, or the complete one if there is no folder or after `instead_of` was called."""
         with self._lock:
             if self._first is None:
                 folder = hashed_folder()
@@ -47,9 +47,9 @@ class Trust:
             return self._first
 
     def instead_of(self, tried: ssl.SSLContext) -> ssl.SSLContext | None:
-        """Return the context to try after `tried` did not trust a server; from now on, `first` returns it. Return None if no context is left.
+        """Return the context to try after `tried` did not trust a server; None if no context is left. From now on, `first` returns it, too.
 
-        Such a server exists if an organization has added its own certificate authority only to the bundle, not to the folder.
+        This is needed if an organization has added its own certificate authority only to the bundle, not to the folder.
         """
         with self._lock:
             self._first = self._all()

@@ -1,15 +1,14 @@
 """The table of Google's answers to failed calls and operations, with the meaning of each for this product.
 
-`find` looks a parsed answer (`Said`) up in it. No other module in `shared` classifies Google's
+`find` looks a parsed answer (`Said`) up in the table. No other module in `shared` classifies Google's
 texts. A row names its source. Rows are read in three rounds, each in the order of the table:
 
 1. by structured reasons (`ErrorInfo.reason`, `errors[].reason`, codes of Compute Engine, types of violations);
 2. by wording, old and new;
 3. by HTTP status, or by google.rpc code.
 
-An answer that matches no row means `Meaning.UNKNOWN`. It is shown and raises an alert; its meaning is not guessed.
-Reasons that stand for several things (`quotaExceeded`, `conditionNotMet`, `forbidden`) are in no row of the first
-round.
+An answer that matches no row means `Meaning.UNKNOWN`: the answer is shown and raises an alert, and its meaning is not
+guessed. Ambiguous reasons (`quotaExceeded`, `conditionNotMet`, `forbidden`) are in no row of the first round.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from shared.domain.things.late import late
 
 
 class Service(StrEnum):
-    """The Google service that answered; OTHER if the caller does not say."""
+    """The Google service that answered; OTHER if the caller does not name the service."""
 
     NOTEBOOKS = "notebooks"
     COMPUTE = "compute"
@@ -38,7 +37,7 @@ class Service(StrEnum):
 
 
 class Meaning(StrEnum):
-    """The meaning of a failure. `shared.cloud.http.translate` has an error for each."""
+    """The meaning of a failure. `shared.cloud.http.translate` makes an error from each meaning."""
 
     BUSY = "another change is under way, or the state changed meanwhile"
     STOCKOUT = "no machines in this zone now"
@@ -64,9 +63,9 @@ class Meaning(StrEnum):
 class Row(Struct, frozen=True, kw_only=True):
     """A row of the table.
 
-    `when` restricts a row to HTTP statuses and google.rpc codes; a row without reasons and wording is found by them
-    alone. `wording` is a regular expression that ignores case. Its named groups are values that a text for people may
-    contain. `last`: the row is read in the third round, even if it has a reason. `operations`: the row is only for
+    `when` restricts a row to HTTP statuses and google.rpc codes; a row without reasons and wording is found by status or
+    code alone. `wording` is a regular expression that ignores case. Its named groups are values that a text for users
+    may contain. With `last`, a row that has reasons is read in the third round. With `operations`, the row is only for
     errors of operations.
     """
 
@@ -241,8 +240,8 @@ class Found(Struct, frozen=True, kw_only=True):
 def _admits(row: Row, said: Said) -> bool:
     """Return True if the answer has the status or code and the service of this row.
 
-    The text of a 404 repeats the name of what is missing, and that name may contain any words: so only rows for 404
-    match a 404.
+    The text of a 404 repeats the name of the missing resource, and that name may contain any words. So only rows that
+    name 404 match a 404.
     """
     if (row.services and said.service not in row.services) or (row.operations and said.status):
         return False
@@ -252,7 +251,7 @@ def _admits(row: Row, said: Said) -> bool:
 
 
 def find(said: Said) -> Found:
-    """Look an answer up in the table. Return its meaning, with the values that the wording captured."""
+    """Return the meaning of an answer by the table, with the values that the wording captured."""
     rows = [row for row in TABLE if _admits(row, said)]
     rounds: Iterator[Iterable[Row]] = iter(
         (
@@ -301,10 +300,7 @@ def _pattern(wording: str) -> re.Pattern[str]:
 
 
 def _values(means: Meaning, rows: Iterable[Row], said: Said) -> Mapping[str, str]:
-    """Return the values that the first matching wording of this meaning captures.
-
-    An answer that was found by its reason has a wording, too.
-    """
+    """Return the values that the first matching wording of this meaning captures, even if the answer was found by its reason."""
     for row in rows:
         if row.means is means and row.wording:
             for match in _pattern(row.wording).finditer(said.text):

@@ -1,4 +1,4 @@
-"""The adapter to the users' own service accounts in IAM, and to the policy that says who may act as each account. Plain REST (ADR 5).
+"""The adapter to the users' own service accounts in IAM, and to the policy that names each account's user. Plain REST (ADR 5).
 
 IAM is eventually consistent: a new account may read as absent for a while. An account is known to be ours by the user key in its
 description. No e-mail address of a user is in the description or the display name.
@@ -40,7 +40,7 @@ class IamAccounts:
         self._project = project
 
     def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
-        """Return the account by two calls, for itself and its policy. Deleted members have no access and are left out."""
+        """Return the account by two calls, one for the account and one for its policy. Deleted members are left out."""
         raw = self._read(account_id)
         policy = self._policy(account_id) if raw is not None else None
         if raw is None or policy is None:
@@ -197,7 +197,7 @@ def _shared_with(policy: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _plain(bindings: Bindings) -> Bindings:
-    """Return the bindings in a form that can be compared; a condition is kept, so that a binding with a condition differs from one without."""
+    """Return the bindings in a form that can be compared; conditions are part of the comparison."""
     return [{**binding, "members": sorted(map(_lower, binding.get("members", [])))} for binding in bindings]
 
 

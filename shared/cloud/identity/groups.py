@@ -131,7 +131,7 @@ def _denied(group: str, detail: str) -> AccessDeniedError:
 def _not_known(detail: str) -> CloudUnavailableError:
     """Return the error for a new account that has not propagated yet.
 
-    IAM documents that; for Cloud Identity it is assumed.
+    IAM documents such a delay; for Cloud Identity the delay is assumed.
     """
     return CloudUnavailableError(
         user_message="This user's new service account is not known everywhere yet in Google Cloud. Benchkeeper tries again in a moment.",
@@ -242,7 +242,7 @@ class CloudIdentityRoster:
         self._walks[group] = tuple(walked)
 
     def _direct(self, name: str, email: UserEmail) -> str | None:
-        """Return the membership's name; None if there is none. After a 403, which proves nothing, the members are listed."""
+        """Return the name of the user's direct membership; None if there is none. After a 403, which proves nothing, list the members."""
         try:
             found = self._clients.json("cloudidentity").call_or_none(
                 "GET", f"/v1/{name}/memberships:lookup", params={"memberKey.id": email}

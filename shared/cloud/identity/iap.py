@@ -45,7 +45,7 @@ class _Keys(Struct, frozen=True):
 class IapSignIn:
     """The adapter of the port `SignIn`. Keys are fetched when first needed and cached as long as their answer allows, a day at most.
 
-    `audience` identifies this service; with "" nobody can sign in. `canonical` turns a signed address into the form in
+    `audience` identifies this service; with "" no user can sign in. `canonical` turns a signed address into the form in
     the records, and raises `InvalidMessageError`. Thread-safe.
     """
 
@@ -68,7 +68,7 @@ class IapSignIn:
         """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
         token = self.assertion(headers)
         if not self._audience:
-            self._log.error("Nobody can sign in: no audience is configured")
+            self._log.error("Sign-in was refused: no audience is configured")
             _refuse("no audience is configured (BENCHKEEPER_IAP_AUDIENCE)")
         return self.subject_of(token, self._clock.now())
 
@@ -154,8 +154,8 @@ class _KeySource:
     def key(self, key_id: str) -> str | None:
         """Return the key with that id; None if there is none.
 
-        An unknown id fetches the keys again, because Google rotates them. The keys are fetched at most once a minute,
-        because anybody can send a made-up id.
+        The keys are fetched again for an unknown id, because Google rotates them, but at most once a minute, because any
+        caller can send an invented id.
         """
         with self._lock:
             now = self._clock.monotonic_s()
@@ -193,7 +193,7 @@ class _KeySource:
 
 
 def _age_s(answer: Answer) -> float:
-    """Return for how long the answer may be cached: an hour without a header, at least a minute, at most a day."""
+    """Return the seconds for which the answer may be cached: an hour if its header says nothing, at least a minute, at most a day."""
     said = answer.headers.get("cache-control", "")
     match = _MAX_AGE.search(said)
     if match is None:

@@ -18,7 +18,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class ChatRoom:
-    """The adapter of the port `Chat`. `address` returns the webhook's URL; it reads the secret again for each message."""
+    """The adapter of the port `Chat`. `address` returns the webhook's URL; it is called again for each message."""
 
     def __init__(self, clients: Clients, address: Callable[[], str]) -> None:
         self._clients, self._address = clients, address

@@ -9,7 +9,7 @@ from shared.cloud.publish import publish
 from shared.domain.record.parts import Mail
 from shared.domain.record.record import UserRecord
 
-_TIMEOUT_S = 8.0  # a pass waits for it; what is not published is published by a later pass
+_TIMEOUT_S = 8.0  # a pass waits for this call; a mail that is not published now is published by a later pass
 CONTENT_TYPE = "application/cloudevents+json"
 
 

@@ -1,4 +1,4 @@
-"""The secrets of Secret Manager, over REST: the newest enabled version, read when it is needed and never kept or logged."""
+"""The secrets of Secret Manager, over REST: the newest enabled version, read at each use and never cached or logged."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class _Series:
         self._times: dict[str, datetime] = {}
 
     def add(self, vm: str, points: Sequence[Mapping[str, Any]]) -> None:
-        """Add some points of a series; a series may come in parts. A point without a number is left out: unknown is not zero."""
+        """Add some points of a series; a series may come in parts. A point without a number is left out, because unknown is not zero."""
         known = [(p["interval"]["endTime"], value) for p in points if (value := _number(p["value"])) is not None]
         moments = tuple(moment for moment, _ in known)
         values = array("d", [value for _, value in known]).tobytes()

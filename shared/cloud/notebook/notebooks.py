@@ -59,7 +59,10 @@ class WorkbenchNotebooks:
         self._clock = clock
 
     def get(self, ref: InstanceRef) -> ObservedNotebook | Absent:
-        """Return the instance by one GET. Plain REST: the typed client has no field for the VM's numeric id."""
+        """Return the instance by one GET; `Absent` if there is none.
+
+        This is plain REST, because the typed client has no field for the VM's numeric id.
+        """
         raw = self._clients.json("notebooks").call_or_none("GET", f"/v2/{self._name(ref)}")
         return Absent() if raw is None else observed_from(raw)
 
@@ -100,7 +103,10 @@ class WorkbenchNotebooks:
         )
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation on this instance, None if there is none. The filter's syntax is not documented, so the filtering is done here."""
+        """Return the newest operation on this instance; None if there is none.
+
+        All operations of the zone are read, because the syntax of the API's filter is not documented.
+        """
         path = f"/v2/projects/{self._project}/locations/{ref.zone}/operations"
         found: list[OperationRef] = []
         token = ""
@@ -181,7 +187,7 @@ class WorkbenchNotebooks:
         return None if raw is None else self._begun(raw, Verb.DELETE)
 
     def update(self, ref: InstanceRef, patch: Patch, request_id: str) -> OperationRef | None:
-        """Patch exactly these fields and return the operation; None if there are none.
+        """Patch exactly these fields and return the operation; None if the patch is empty.
 
         The API merges maps, and an empty text removes a key.
         """
@@ -241,4 +247,6 @@ def _verb(text: str) -> Verb:
     try:
         return Verb(text)
     except ValueError:
-        return Verb.UPDATE  # upgrade, rollback: started by somebody else, and waited for like an update
+        return (
+            Verb.UPDATE
+        )  # an upgrade or a rollback, started from outside: Benchkeeper waits for its end as for an update

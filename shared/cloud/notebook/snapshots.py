@@ -37,7 +37,7 @@ class ComputeSnapshots:
         self._project = f"/compute/v1/projects/{project}"
 
     def get(self, name: str) -> SnapshotSeen | Absent:
-        """Return the snapshot by one GET."""
+        """Return the snapshot by one GET; `Absent` if there is none."""
         raw = self._clients.json("compute").call_or_none("GET", self._path(name))
         return Absent() if raw is None else _seen(raw)
 

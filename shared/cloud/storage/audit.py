@@ -1,8 +1,8 @@
 """The adapter to the audit: objects in a bucket of their own, created once, and digests in Cloud Logging.
 
-Entries about users without a record that this bucket refuses are kept in the bucket of records (`shared.domain.record.kept_cuts`).
+If this bucket refuses entries about users without a record, they are stored in the bucket of records (`shared.domain.record.kept_cuts`).
 
-The functions' accounts may create, read and list objects in that bucket, but never delete, so nothing can be overwritten.
+The functions' accounts may create, read and list objects in the audit's bucket, but never delete, so nothing can be overwritten.
 Each call is sent once. After a refusal, or without an answer, no call is made for a while, so that a broken audit does
 not delay passes.
 """

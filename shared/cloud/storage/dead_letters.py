@@ -1,7 +1,8 @@
 """The adapter to dead letters: published to their topic with the reason, and stored as objects for operators.
 
-`dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata carries the row that a listing shows. Objects of an earlier
-version are read as well: in the bucket of records, named by the time received instead of sent, without metadata, the body as text.
+The objects are `dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata has the row that a listing shows. Objects of
+an earlier version are read, too: they are in the bucket of records, are named by the time of receipt instead of sending, have no
+metadata, and have the body as text.
 """
 
 from __future__ import annotations
@@ -32,10 +33,7 @@ _MAX_OUTCOME = 500  # custom metadata has 8 KiB in all
 
 
 class _UnreadableError(PermanentError):
-    """The error of an unreadable object among the dead letters.
-
-    A row stands for the object, so that the others are still listed.
-    """
+    """The error for an unreadable object among the dead letters. A listing has a row with this error's text in place of the object."""
 
 
 class PubSubDeadLetters:
@@ -47,7 +45,7 @@ class PubSubDeadLetters:
         self._topic = f"projects/{project}/topics/{topic}"
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
-        """Publish the message and return once Pub/Sub has accepted it. Raise otherwise, so that the delivery is not acked."""
+        """Publish the message and return once Pub/Sub has accepted it. Raise an error otherwise, so that the delivery is not acknowledged."""
         with translated("publish dead letter"):
             self._clients.publisher().publish(self._topic, body or b"{}", **attributes).result(
                 timeout=_PUBLISH_TIMEOUT_S
@@ -233,7 +231,7 @@ def _row_metadata(row: LetterRow) -> dict[str, str]:
 
 
 def _row_from(place: str, raw: Mapping[str, str]) -> LetterRow | None:
-    """Return the row in the metadata; None for a dead letter of an earlier version, which has none."""
+    """Return the row in the metadata; None if the metadata has no valid row, as in dead letters of an earlier version."""
     try:
         return LetterRow(
             letter_id=raw["letter-id"],

@@ -1,6 +1,6 @@
-"""The adapter to the fleet at one moment, in objects that sweeps write and pages read: `index/fleet.json.gz`, `index/notes.json.gz`.
+"""The adapter to the fleet list and the notes, which sweeps write and pages read: `index/fleet.json.gz`, `index/notes.json.gz`.
 
-The object for ten thousand users has 0.3 MB; it is read again only if its generation changed (ADR 14).
+The list of ten thousand users has 0.3 MB; an object is read again only if its generation changed (ADR 14).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _PACKED_AT_ONCE = 200  # rows; few enough for the memory, enough for one call of
 class _Kept(Generic[T]):
     """An object cached in the process by its generation. Thread-safe.
 
-    While a thread reads a new value, the others use the cached one; with `alone` they wait, so that two values are
-    never in memory.
+    While a thread reads a new value, other threads use the cached value. With `alone`, the cached value is dropped before
+    the new one is parsed, so that two values are never in memory.
     """
 
     def __init__(self, clients: Clients, name: str, parse: Callable[[bytes], T], *, alone: bool = False) -> None:
@@ -119,7 +119,7 @@ class _Kept(Generic[T]):
         return self._value is not None and self._value.taken_at > value.taken_at
 
     def _written(self, value: T, text: bytes) -> bool:
-        """Return False if the object is not at the generation that was read."""
+        """Write the object and return True; return False if the object is not at the generation that was read."""
         raw = gzip.compress(text, 6, mtime=0)
         with self._lock:
             written = self._clients.bucket().write(
@@ -163,7 +163,7 @@ class _Draft:
             self._texts, self._is_empty = [], False
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
-        """Write the list with two calls, or four if another process writes at the same moment. A newer list is kept."""
+        """Write the list with two calls, or four if another process writes at the same moment. A newer list is not overwritten."""
         self._pack()
         rest = _END + encode(_about_json(about))[1:]
         content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))
@@ -208,7 +208,7 @@ class StorageFleetIndex:
         return found
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of a month, None if none are stored, by at most one call: the process keeps them."""
+        """Return the lines of a month, None if none are stored, by at most one call, because the process caches the lines."""
         return self._months.month(month)
 
     def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
@@ -259,7 +259,7 @@ class StorageFleetIndex:
 
 
 def _taken_at(text: str) -> datetime:
-    """Return the time of a list; a time long ago if it has none, so that a new list replaces it."""
+    """Return the time of a list; the earliest possible time if the text is invalid, so that a new list replaces the old one."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -296,8 +296,8 @@ def _of_our_version(content: Any) -> Any:
 class _FleetReader:
     """A reader of lists that reuses a row object of the previous list if the row's line is unchanged.
 
-    Between two sweeps few rows change. Two lists in memory at the same time therefore need little more memory than a single list. Not
-    thread-safe: `_Kept` calls it under its lock.
+    Between two sweeps few rows change. Two lists in memory at the same time therefore need little more memory than a single list. The
+    reader is not thread-safe: `_Kept` calls it under a lock.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The adapters to the guard's objects and to the seats of limited groups, in the bucket of records.
 
-`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; Cloud Storage's own time is the time of the claim
+`guard/slots/<source>/<window>/<number>`   empty; metadata names the holder; the object's creation time is the time of the claim
 `guard/waiting/<user_key>[.idle]`          empty; metadata describes the waiting cut, so that one listing shows all users
 `guard/decided/<time>-<digest>`            empty; metadata has the decisions about a list that took effect, for pages
 `guard/sizes`                              JSON; the size of the fleet, from the last sweep that counted
@@ -98,9 +98,9 @@ class StorageGuard:
         return written is not None
 
     def sizes(self) -> FleetSizes | None:
-        """Return the sizes, cached for five minutes.
+        """Return the sizes, cached for five minutes; None if the sizes are missing or damaged.
 
-        None if the sizes are missing or damaged. If a read fails, return the last sizes that were read, or else raise the error.
+        If a read fails, return the last sizes that were read, or else raise the error.
         """
         now = self._clock.monotonic_s()
         with self._lock:
@@ -171,7 +171,7 @@ class StorageGuard:
                 yield found
 
     def note_decided(self, decided: DecidedList) -> None:
-        """Write the note by one call, and remove those that are too old to be shown."""
+        """Write the note by one call, and remove notes that are too old to be shown: one listing, and one call for each."""
         bucket = self._clients.bucket()
         votes = " ".join(f"{vote.by}/{vote.verdict.value}/{vote.at.isoformat()}" for vote in decided.votes)
         about = {"verdict": decided.verdict.value, "cause": decided.cause.value, "source": decided.source}

@@ -1,7 +1,7 @@
-"""The adapter to the metered lines of months that are over: `index/costs/<month>.json.gz` each, and the sums of all in `totals.json.gz`.
+"""The adapter to the metered lines of past months, one object `index/costs/<month>.json.gz` each, with all sums in `totals.json.gz`.
 
-The drift sweep writes them in the first days of the next month. After that they are not written again, so processes
-cache what they have read.
+The drift sweep writes these objects in the first days of the next month. After that they are not written again, so
+processes cache the months that they have read.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class StorageMonths:
             return (), found.generation  # damaged: the next write replaces it
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of a month by one read, or without one if the process has them; None if none are stored."""
+        """Return the lines of a month, by at most one read, because the process caches the last months; None if none are stored."""
         if not _MONTH.match(month):
             return None
         known = self._kept.get(month)
@@ -123,7 +123,7 @@ class MonthDraft:
         self._waiting: list[Line] = []
 
     def add(self, user_key: UserKey, lines: tuple[Line, ...]) -> None:
-        """Add a user's lines; lines of other months are left out. Makes no call."""
+        """Add a user's lines; lines of other months are ignored. Makes no call."""
         own = [line for line in lines if line.month == self._month]
         if not own:
             return
@@ -141,8 +141,8 @@ class MonthDraft:
     def write(self) -> None:
         """Store the lines of the month, then the sums of all months, by three calls.
 
-        One more call deletes the month that is now older than the last thirteen. A conflict about the sums is retried once; after a
-        second conflict, the sums stay as the other writer left them, and the next sweep of the month stores them.
+        One more call deletes the month that is now older than the last thirteen. A conflict about the sums is retried once. After a
+        second conflict, the other writer's sums stay, and the next sweep of the month stores them.
         """
         self._pack()
         content = b"".join((*self._parts, self._gzip.compress(b"}}"), self._gzip.flush()))

@@ -1,4 +1,4 @@
-"""The text of the sweeps' notes about all users, `index/notes.json.gz`, in which one user's notes are found without reading the others."""
+"""The text of the sweeps' notes about all users, `index/notes.json.gz`. One user's notes are found without parsing the other notes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _NotesJson(Struct, frozen=True):
 
 
 class PackedNotes:
-    """The notes of all users as they were written. One user's notes are looked up in the text, because a page needs no others."""
+    """The notes of all users as unparsed text. The notes of one user are searched in the text, because a user's page needs no others."""
 
     def __init__(self, raw: bytes) -> None:
         about = _NOTES.decode(raw)
@@ -59,7 +59,7 @@ class PackedNotes:
         self.taken_at, self._costs_month, self._costs_at = about.taken_at, about.costs_month, about.costs_at
         self._raw = raw
         self._parts = {name: _part(raw, name, getattr(about, name)) for name in (*_NOTES_OF_TIMES, *_OTHERS)}
-        # Made once: what is worked out from these is kept as long as they are the same object.
+        # Made once: results computed from these notes are cached as long as they are the same object.
         self._for_tables: Notes | None = None
 
     @classmethod
@@ -123,7 +123,7 @@ class PackedNotes:
     def _report_of(self, user_key: UserKey) -> dict[UserKey, Reported]:
         """Return the user's report by its key.
 
-        A VM's text in it consists of hex digits only, so it cannot look like a key.
+        The only text in a report that a VM chooses has hex digits only, so no text in a report can look like a key.
         """
         begin = self._place("reports", user_key)
         if begin < 0:
@@ -164,7 +164,7 @@ _MOST_AT_ONCE = 64 * 2**20
 def _part(raw: bytes, name: str, value: Raw) -> tuple[int, int]:
     """Return start and end of the named value in the text; (0, 0) if there is none.
 
-    If an equal text occurs elsewhere, its position may be returned: the content is the same.
+    If an equal text occurs elsewhere, the position of that text may be returned: the content is the same.
     """
     part, at = memoryview(value), 0
     while (at := raw.find(f'"{name}":'.encode(), at)) >= 0:

@@ -1,10 +1,10 @@
 """The adapters to the policy in force and the proposed policies, and to the page's decisions and lists.
 
 Policies are below `policy/` in the bucket of records (`shared.domain.policy.policy_change`). A process reads `policy/current` at most
-once a minute; writes are conditional. If a read fails, the last policy that was read stays in use; without one, the error is raised and
-the message is kept. If the object disappears after the process has read it, that counts as a failed read. Content that this program does
-not understand comes from a newer program. Then the last good policy stays in use, or else the process's own files, with an error in the
-log each time.
+once a minute; writes are conditional. If a read fails, the last policy that was read stays in use. Without such a policy, the error is
+raised and the message is delivered again. An object that disappears after the process has read it counts as a failed read. Content that
+this program does not understand comes from a newer program. Then the last good policy stays in use, or else the process's own files,
+with an error in the log each time.
 
 Decisions and lists are in the inbox beside the requests:
 
@@ -60,7 +60,7 @@ _AFTER_FAILURE_S = 5.0
 
 
 class StoragePolicies:
-    """The adapter of the port `Policies`. With `strict`, content that this program does not understand is an error, not a log line."""
+    """The adapter of the port `Policies`. With `strict`, content that this program does not understand raises an error instead of being logged."""
 
     def __init__(self, clients: Clients, *, clock: Clock, log: Log, strict: bool = False) -> None:
         self._clients = clients
@@ -119,13 +119,15 @@ class StoragePolicies:
                     reason=Reason.WRITTEN_BY_NEWER,
                 ) from error
             last = self._judged[2] if self._judged is not None and self._judged[0] is own else own
-            self._log.error("Policy in force is of another program", digest=current.digest, detail=str(error)[:300])
+            self._log.error(
+                "Policy in force was written by another program", digest=current.digest, detail=str(error)[:300]
+            )
             return last
 
     def _earlier(self, own: Policy, rollout: Rollout) -> tuple[Policy, ...]:
-        """Return the earlier policies by which an environment may still be right.
+        """Return the earlier policies which an environment may still match during the rollout.
 
-        Content that is not understood is left out, so that it blocks nothing.
+        Content that this program does not understand is logged and left out, so that the pass continues.
         """
         found = []
         for content in rollout.earlier:
@@ -142,7 +144,7 @@ class StoragePolicies:
     def load(self) -> PolicyInForce | None:
         """Return the policy in force by one read, without the cache; None if there never was one.
 
-        Raise `PermanentError` if this process has read it before and it is gone.
+        Raise `PermanentError` if the object is gone after this process has read it.
         """
         found = self._read(_CURRENT)
         if found is None:
@@ -269,13 +271,13 @@ class StorageDecisions:
         self._create(f"{DECISIONS}{decision.name}.json", to_json(decision), note=to_note(decision, by=by))
 
     def put_list(self, content: bytes) -> str:
-        """Create the list by one create-only write; the same list again is the same object."""
+        """Create the list by one create-only write, and return its digest; the same list gives the same object."""
         digest = digest_of(content)
         self._create(f"{_LISTS}{digest}.json", content)
         return digest
 
     def _create(self, name: str, content: bytes, *, note: dict[str, str] | None = None) -> None:
-        """Create the object, by an account that may not delete."""
+        """Create the object unless it exists. This works for an account that may not delete."""
         self._bucket().create(name, content, metadata=note, what=f"write {name}")
 
     def waiting(self) -> tuple[WaitingDecision, ...]:

@@ -210,9 +210,9 @@ def _usage_text(usage: Mapping[str, Usage]) -> str:
 
 
 class _OnlyUsage(Mapping[str, Usage]):
-    """The usage of a user who uses only one thing, as most do.
+    """A mapping with a single entry, for the usage of most users.
 
-    It needs less than half of a dict's memory, which counts for a hundred thousand users.
+    The mapping needs less than half of a dict's memory, which matters for a hundred thousand users.
     """
 
     __slots__ = ("_name", "_usage")

@@ -77,7 +77,10 @@ class StorageRecords:
         raise _leads_nowhere(user_key, f"more than {_MAX_HOPS} others", damaged="")
 
     def _read(self, user_key: UserKey, generation: int | None = None) -> tuple[Any, int | None]:
-        """Return (parsed content, generation), by default of the live version. Without an object both are None; for invalid JSON the content is."""
+        """Return (parsed content, generation), by default of the live version.
+
+        Both are None if there is no object; only the content is None for invalid JSON.
+        """
         found = self._clients.bucket().get(_name(user_key), what=f"read record {user_key}", generation=generation)
         if found is None:
             return None, None

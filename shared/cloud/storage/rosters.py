@@ -1,8 +1,8 @@
 """The adapters to the rosters' objects.
 
-All are JSON. In the bucket of records: `roster/<kind>`, the state of a roster, written conditionally;
+In the bucket of records, as JSON: `roster/<kind>`, the state of a roster, written conditionally;
 `roster/<kind>-report`, the result of the last reading; `roster/<kind>-allowed`, an operator's statement about the size.
-In the inbox: `rosters/…`, the files of HR, of which the newest counts.
+In the inbox: `rosters/…`, the files of HR (JSON or CSV), of which the newest counts.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class StorageRosters:
         self._inbox = inbox
 
     def load(self, kind: RosterKind) -> StoredRoster:
-        """Return the roster's state by one read.
+        """Return the roster's state by one read; an empty state if none is stored.
 
-        Raise an error if it is damaged: without it, absence from a roster proves nothing.
+        Raise an error for a damaged state, because absence from a roster proves nothing without the state.
         """
         found = self._clients.bucket().get(f"{_PREFIX}{kind.value}", what=f"read roster {kind.value}")
         if found is None:
@@ -89,7 +89,7 @@ class StorageRosters:
 class StorageRosterFile:
     """The adapter of the port `RosterSource` for HR's file: the newest object below `rosters/` of the inbox.
 
-    `parse` reads its bytes: `shared.messages.roster_file.read_roster`.
+    `parse` turns the file's bytes into a `Reading` (`shared.messages.roster_file.read_roster`).
     """
 
     def __init__(self, clients: Clients, *, bucket: str, parse: Callable[..., Reading]) -> None:
@@ -142,7 +142,10 @@ def _version(listed: Any) -> str:
 
 def _refused(refusal: Refusal, why: str) -> RosterRefusedError:
     return RosterRefusedError(
-        refusal, [why], user_message=f"{why} The last good roster stays in use.", detail=f"roster file: {refusal.value}"
+        refusal,
+        [why],
+        user_message=f"{why} The last accepted roster stays in use.",
+        detail=f"roster file: {refusal.value}",
     )
 
 

@@ -99,7 +99,7 @@ def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
 
 
 def _drop(waiting: WaitingDecision, fault: Fault, deps: Deps, *, by: str = "") -> None:
-    deps.log.warning("Dropped decision", reason=fault.value, by=by)
+    deps.log.warning("Dropped a decision", reason=fault.value, by=by)
     deps.decisions.remove(waiting)
 
 
@@ -177,7 +177,7 @@ def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecisi
 def _one_letter(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
     """Replay or dismiss a dead letter, as decided by the first administrator who may decide.
 
-    Later decisions are removed.
+    The other decisions about this dead letter are removed.
     """
     row = waiting_letter(digest, deps)
     if row is None:  # replayed meanwhile, or before a crash
@@ -238,7 +238,7 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Continue a halted rollout, or roll it back. If it is known who deployed, one other administrator is enough."""
+    """Continue a halted rollout, or roll it back. If the deploying user is known, one other administrator is enough."""
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:
@@ -297,8 +297,8 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
 def concerned_by(proposal: Proposal) -> frozenset[UserKey]:
     """Return the users who may not decide about a configuration: the user who deployed it, and those whose access it changes.
 
-    Users whose notebook is only changed or replaced may decide; otherwise nobody could approve a new image for
-    everybody.
+    Users whose notebook is only changed or replaced may decide; otherwise no user could approve a new image for all
+    users.
     """
     keys = {each.user_key for each in proposal.impact.entries if ACCESS & set(each.steps)}
     with contextlib.suppress(InvalidMessageError):
@@ -327,7 +327,7 @@ def _cleared(impact: Impact, digest: str, by: Sequence[str], deps: Deps) -> bool
                 return record
             clearance = Clearance(ref=waiting.ref, by=digest, until=now + deps.policy.guard.approval_lapses)
             names = f", approved by {' and '.join(by)}" if by else ""
-            line = line_of(now, "The end of access comes with the configuration", f"policy {digest[:12]}{names}")
+            line = line_of(now, "The end of access follows from the configuration", f"policy {digest[:12]}{names}")
             return current.with_status(clearance=clearance, story=told(current.status.story, [line]))
 
         return changed(user_key, change, deps)

@@ -71,7 +71,7 @@ def standing_of(
     """Return the state of a list.
 
     One rejection rejects the list. An approval needs the votes of `guard.approvers` users, or of one user if the author is known and
-    therefore another user. With `alone`, one vote is enough once nobody has objected for `guard.wait_alone`.
+    therefore another user. With `alone`, one vote is enough if no user objects within `guard.wait_alone`.
     """
     if any(vote.decision.verdict is Verdict.REJECT for vote in votes):
         return Standing.REJECTED
@@ -88,7 +88,10 @@ def standing_of(
 
 
 def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
-    """Write the decision to every record of the list, then note it for pages; return False if some could not be written yet."""
+    """Write the decision to every record of the list, then note the decision for pages.
+
+    Return False, without a note, if some records could not be written yet.
+    """
     verdict = Verdict.APPROVE if standing is Standing.APPROVED else Verdict.REJECT
     by = sorted({vote.subject for vote in votes if vote.decision.verdict is verdict})
     voted_at = min(vote.waiting.created_at for vote in votes if vote.decision.verdict is verdict)
@@ -198,8 +201,8 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
 def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
     """Return the current record if the decision covers its waiting cut; None if the state changed meanwhile.
 
-    The cut must have waited without a break since before the decision, for the same class of cause from the same source. New ids from a
-    feed that repeats itself do not matter. A user who regained access meanwhile is not covered by the earlier decision.
+    The cut must have waited without a break since before the decision, for the same class of cause from the same source. A repeated
+    statement with a new id does not matter. A user who regained access meanwhile is not covered by the earlier decision.
     """
     now = deps.clock.now()
     current = with_wanted(record, deps.policy, now)

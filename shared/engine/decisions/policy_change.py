@@ -73,9 +73,9 @@ def keep_policy(deps: Deps) -> Proposed:
         case Outcome.WAITS if proposal is not None:
             deps.log.warning("Policy change waits", **_facts(proposal))
         case Outcome.REJECTED | Outcome.SUPERSEDED:
-            deps.log.warning("Deployed files are not in force", digest=digest, because=proposed.outcome.value)
+            deps.log.warning("Deployed files were not put in force", digest=digest, because=proposed.outcome.value)
         case Outcome.FOREIGN:
-            deps.log.error("Policy in force is of another program", digest=digest)
+            deps.log.error("Policy in force was written by another program", digest=digest)
         case _:
             pass
     return proposed
@@ -104,7 +104,7 @@ def _withdraw_others(current: PolicyInForce, deps: Deps) -> None:
 def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Proposed:
     """Put a policy in force if it exceeds no limit; otherwise store it as waiting for approval. Idempotent.
 
-    `deployed` says who deployed the policy's files, and when. A policy that was in force before is proposed again only
+    `deployed` is the note of the last deployment of the policy's files. A policy that was in force before is proposed again only
     if it was deployed after the policy in force. A waiting proposal is judged again if the policy in force has changed
     since. Raise an error if the object of the policy in force is missing, or if other processes keep changing it.
     """
@@ -279,7 +279,8 @@ def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, b
     others = [each for each in by if each.lower() != proposal.author.lower()]
     if not by or (before.guard.approvers > 1 and not others):
         raise _refused(
-            "It must be approved by a person other than the one who deployed it.", "approved only by the author"
+            "The change must be approved by a person other than the person who deployed it.",
+            "approved only by the author",
         )
 
 
@@ -331,9 +332,9 @@ def reject(digest: str, deps: Deps, *, by: str) -> None:
 
 
 def note_deployed(own: Policy, deps: Deps, *, by: str, at: datetime | None = None) -> str:
-    """Store who deployed these files, for the sweep that proposes them, and return their digest.
+    """Store a note of the deployment of these files, and return their digest.
 
-    A deployment counts as a request for the files' policy.
+    The sweep that proposes the files reads the note. A deployment counts as a request for the files' policy.
     """
     digest = digest_of(content_of(own))
     deps.policies.note_deployed(Noted(digest=digest, by=by, at=at or deps.clock.now()))

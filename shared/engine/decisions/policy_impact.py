@@ -47,7 +47,10 @@ class Judged(Struct, frozen=True, kw_only=True):
 def impact_of_policy(
     proposed: Policy, deps: Deps, *, before: Policy | None = None, advance: Callable[[], None] = lambda: None
 ) -> Judged:
-    """Judge all users by the policy in force (or `before`) and by the proposed one. Reads every record, and changes nothing."""
+    """Return the impact of the proposed policy on all users, compared with the policy in force or with `before`.
+
+    Reads every record, unless only parts changed that concern later events. Changes nothing.
+    """
     before = deps.with_book(before) if before is not None else deps.policy
     after = deps.with_book(proposed)
     if changed_parts(before, after) <= _ABOUT_LATER:

@@ -109,7 +109,7 @@ def is_open(question: Question, deps: Deps) -> bool:
 
 
 def finish(question: Question, deps: Deps) -> None:
-    """Make an address's key lead to its record if a crash prevented that and the decision no longer exists."""
+    """Make an address's key lead to its record, in case a crash interrupted the answer to this question."""
     if question.about is About.RENAME:
         _lead_again(question, deps)
     elif question.about is About.SAME_PERSON:
@@ -211,7 +211,7 @@ def holders(question: Question, deps: Deps) -> tuple[Stored, Stored] | None:
 
 
 def _join(answer: Answer, deps: Deps) -> Effect:
-    """Merge the two holders, as HR's number does. The record that owns resources stays, and the other key becomes a pointer to it.
+    """Merge the two holders, as the same HR number does. The record that owns resources stays; the other key becomes a pointer.
 
     The record that stays is written first, then the pointer; the next tick repairs a crash between the two.
     """
@@ -264,7 +264,7 @@ def _other_person(answer: Answer, deps: Deps) -> Effect:
 
 
 def _release(answer: Answer, deps: Deps) -> Effect:
-    """End the hold that was shown; another hold, or one that was set again since, stays."""
+    """End the hold that the question shows; a hold that was set later stays."""
 
     def released(record: UserRecord) -> UserRecord:
         if release_of(record) != answer.question:
@@ -310,7 +310,7 @@ def _group(answer: Answer, deps: Deps) -> Effect:
 
 
 def _looked_at(answer: Answer, deps: Deps) -> Effect:
-    """Judge all users on the list by the present group book. Their loss of access was approved."""
+    """Judge all users on the list by the present group book; an approval also gives a clearance to those who lose access."""
     deps.books.current(fresh=True)
     policy = deps.policy
     deps.workers.run([partial(_look_at, key, answer, policy, deps) for key in answer.question.people])
@@ -363,7 +363,7 @@ def rename_question(record: UserRecord) -> Question | None:
 
 
 def same_person_question(old: UserRecord, new: UserRecord) -> Question | None:
-    """Return the question whether an address's two holders are the same person; None if it does not arise or was answered."""
+    """Return the question whether an address's two holders are the same person; None if there is no such question or it was answered."""
     if old.handover is None or new.predecessor != old.user_key or is_other_person(new):
         return None
     if not is_to_be_joined(old, new, handover_ref(old.handover)):

@@ -179,7 +179,7 @@ def _sight(row: RecordRow, seen: Seen, unreachable: frozenset[str], policy: Poli
 def _with_another_first(
     rollout: Rollout, judged: Rollout, rows: Iterable[RecordRow], seen: Seen, policy: Policy
 ) -> Rollout:
-    """Return the rollout with another first user: one whose notebook is stopped, or any user if the present one needs no change now."""
+    """Return the rollout with another first user: a user whose notebook is stopped, or any user if the present first needs no change."""
     waiting = []
     for row in rows:
         notebook = seen.get((row.zone or "", row.instance_id or ""))

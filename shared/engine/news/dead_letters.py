@@ -1,6 +1,6 @@
-"""Dead letters: their attributes, how they are stored, their marks on records, their replay, and acknowledgements.
+"""Dead letters: their attributes, their storage, their marks on records, their replay, and acknowledgements.
 
-`functions` writes and stores them, the CLI replays them. A replay takes the same path as a delivery, with the message's own id and time.
+The functions write and store dead letters; the CLI and the sweeps replay them. A replay takes the same path as a delivery, with the message's own id and time.
 It is therefore safe by the rules of the facts: known news changes nothing, and newer news overrules older news. An operator acknowledges an
 unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
 """
@@ -94,7 +94,7 @@ def letter_of(
 ) -> DeadLetter:
     """Return the dead letter in a message of the dead-letter topic, written by a function or forwarded unchanged by Pub/Sub.
 
-    `cuts`: the message states that a user leaves, as far as it could be read.
+    The letter's `cuts` is True if the message states that a user leaves, as far as it could be read.
     """
     forwarded = f"{FORWARDED}Subscription" in attributes
     ours: Mapping[str, str] = {} if forwarded else attributes
@@ -198,7 +198,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Replayed(Struct, frozen=True, kw_only=True):
-    """The result of replaying one dead letter. If `used` is False, the message still cannot be used, and `why` says why."""
+    """The result of replaying one dead letter. If `used` is False, the message still cannot be used, and `why` has the reason."""
 
     row: LetterRow
     used: bool
@@ -215,10 +215,10 @@ class Replayed(Struct, frozen=True, kw_only=True):
 
 
 def replay(row: LetterRow, parse: Parse, deps: Deps, *, dry_run: bool = False) -> Replayed:
-    """Handle a dead letter's message again; with `dry_run` only return what that would change.
+    """Handle a dead letter's message again and return the result; with `dry_run`, return the changes without making them.
 
-    The replay is noted last: after a crash before that, the dead letter is replayed again, and the same news twice changes nothing.
-    A dead letter that still fails stays as it is.
+    The replay is noted last. After an earlier crash the dead letter is replayed again, which is safe, because known news changes nothing.
+    A dead letter that still fails is not changed.
     """
     try:
         letter = deps.dead_letters.read(row)
@@ -264,7 +264,7 @@ def _delivered(news: News, deps: Deps) -> Change:
 
 
 def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
-    """Return the current records that the news is about; a change of address is about two."""
+    """Return the current records that the news is about: up to two for a change of address."""
     if isinstance(news, Renamed):
         found = [find(email, deps) for email in (news.user, news.new_user)]
         return [stored.record for stored in found if stored is not None]
@@ -272,11 +272,9 @@ def _known(news: LifecycleEvent, deps: Deps) -> list[UserRecord]:
 
 
 def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
-    """Return the changes that a replay would make, with the plans that would follow.
+    """Return the changes that a replay would make, with the plans that would follow. Nothing is written.
 
-    Each piece of news is folded onto the result of the previous one.
-
-    Changes nothing.
+    Each piece of news is folded into the result of the previous piece.
     """
     folded: dict[UserKey, UserRecord] = {}
     changes: list[Change] = []
@@ -311,9 +309,9 @@ def foreseen(news: Sequence[News], deps: Deps) -> list[Change]:
 def fold_one(
     event: LifecycleEvent, folded: Mapping[UserKey, UserRecord], deps: Deps, now: datetime
 ) -> list[tuple[UserRecord | None, UserRecord]]:
-    """Return the records that `intake.accept` would write, before and after.
+    """Return (the record now, the record that `intake.accept` would write) for each user whom the event concerns.
 
-    Both are the same object if the record would not change.
+    Both are the same object if the record would not change. The first is None if there is no record.
 
     `folded` has the records that earlier news of this replay changed. Raise `UnknownProfileError` for a profile that does not exist, and
     what `targets` raises.
@@ -343,7 +341,7 @@ def end_marks(row: LetterRow, deps: Deps) -> None:
 
 
 def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
-    """Note that an operator has seen this unknown leaver.
+    """Note that an operator has acknowledged this unknown leaver.
 
     Return None if there is no record; `changed` is False if the user is not an unknown leaver.
 
@@ -379,7 +377,7 @@ def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
             return record
         for mail in untold:
             record = with_mail(record, replace(mail, state=MailState.NOTED, at=now))
-        because = f"Nobody was told: {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
+        because = f"Not delivered:  {', '.join(mail.stage.value for mail in untold)}; asked for by {by}"
         line = StoryLine(at=now, kind=StoryKind.WISH, text="Acknowledged messages", because=because, by=by)
         return record.with_status(story=told(record.status.story, [line]))
 

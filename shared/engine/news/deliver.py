@@ -31,13 +31,13 @@ class Delivered(Struct, frozen=True, kw_only=True):
 
 
 def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) -> Delivered:
-    """Fold all news of a message, then reconcile each user once: two pieces about one user are judged together.
+    """Fold all news of a message, then reconcile each user once, so that two pieces about one user are judged together.
 
     A piece that cannot be used, or cannot be written now, does not stop the other pieces. Raise an error, after all other
     work, if a piece could not be saved in a record; the message is then delivered again. A pass that fails later is logged and
-    left to the tick, which finds the wake-up that was saved with the news. Raise an error for an unusable record, too, after a
-    leaver's access was ended without the record. Without `passes_now` all passes are left to the tick, for news of hundreds of people
-    from one sweep.
+    left to the tick, which finds the wake-up that was saved with the news. An error is also raised for an unusable record, after a
+    leaver's access was ended without the record. Without `passes_now` all passes are left to the tick; a sweep with news of hundreds
+    of users needs that.
     """
     passes: dict[UserKey, Stored | None] = {}
     users: dict[UserKey, None] = {}
@@ -73,7 +73,10 @@ def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) ->
 
 
 def deliver(news: News, deps: Deps) -> UserKey | None:
-    """Fold and reconcile one piece; return the user it is about, or None. Raise `PoisonError` if it cannot be used."""
+    """Fold one piece of news and reconcile its user; return the user's key, or None if no user is concerned.
+
+    Raise `PoisonError` if the news cannot be used.
+    """
     delivered = deliver_all([news], deps)
     for _, error in delivered.refused:
         raise error
@@ -81,7 +84,7 @@ def deliver(news: News, deps: Deps) -> UserKey | None:
 
 
 def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | None, bool]]:
-    """Fold one piece. Return (user key, record as written or None, True if a pass is due) for each user concerned."""
+    """Fold one piece of news. Return (user key, record as written or None, True if a pass is due) for each user concerned."""
     match piece:
         case Woken():
             wishes = try_take_up(piece.user_key, deps)
@@ -91,7 +94,7 @@ def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, 
 
 
 def _may_be_renamed(piece: News, deps: Deps) -> bool:
-    """Return True for news of a group without an assignment: the group book may know it as the new address of an assigned group."""
+    """Return True for news of a group without an assignment, which may be the new address of an assigned group."""
     return isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None
 
 

@@ -1,8 +1,8 @@
 """The end of access for a leaver whose record cannot be used, decided only by the state of the cloud.
 
 Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read. Instances are
-only stopped and accounts only disabled, both of which can be undone. Nothing is deleted, and the record is not written. The message is
-kept, so this runs again at each delivery until the record can be used. For all other news nothing is touched.
+only stopped and accounts only disabled; a stop and a disabling can be undone. Nothing is deleted, and the record is not written. The
+message is delivered again, so this runs until the record can be used. Other news changes nothing.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class CutByLabel(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Return True if no resource is left to stop or disable."""
+        """Return True if every resource could be read, stopped and disabled, and every zone could be listed."""
         return not self.failed and not self.unreachable
 
 
 def is_cut_in_effect(news: LifecycleEvent, now: datetime, *, stated_at: datetime | None = None) -> bool:
-    """Return True for news that plainly states a recent leave of the user that is in effect.
+    """Return True for news that states a leave of the user which is in effect and was stated in the last 14 days.
 
-    `stated_at` is when the message was first published, if the caller knows it; otherwise the message's own times count.
+    `stated_at` is the time at which the message was first published, if known; otherwise the message's own times count.
     Leaving one group does not count: another group may entitle the user, and only the record says so.
     """
     match news:
@@ -77,9 +77,9 @@ def is_cut_in_effect(news: LifecycleEvent, now: datetime, *, stated_at: datetime
 
 
 def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordError, deps: Deps) -> CutByLabel | None:
-    """Cut the user of this news if it states a leave; return None if it does not. A failed call is reported in the result, not raised.
+    """End the access of the user of this news, and return the result; None if the news states no leave that is in effect.
 
-    `error` is why the record cannot be used; it names the key to which the address led.
+    A failed call is reported in the result, not raised. `error` is the reason why the record cannot be used, with the record's key.
     """
     if not is_cut_in_effect(news, deps.clock.now()):
         return None
@@ -105,8 +105,8 @@ def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordErr
 def cut_by_label(user_keys: Iterable[UserKey], deps: Deps, *, because: str = "") -> CutByLabel:
     """Stop every instance of these keys, in all zones and under all names, and disable their own service accounts.
 
-    Safe to repeat. An instance belongs to a key by our labels, or by a name that only this product computes. A failure does not stop
-    the others; the result names what failed.
+    Safe to repeat. An instance belongs to a key by our labels, or by a name that only this product computes. After a failure,
+    the other calls are still made; the result names what failed.
     """
     keys = frozenset(user_keys)
     calls, failed, unreachable = _running(keys, deps)
@@ -177,7 +177,7 @@ def _by_key(calls: Iterable[_Call]) -> dict[str, list[CutCall]]:
 
 
 def _owner(notebook: ObservedNotebook) -> UserKey | None:
-    """Return the owner by the instance's label, or else by its name, because labels can be removed; None if neither names a user."""
+    """Return the owner by the instance's label, or else by its name, because labels can be removed; None if no user is named."""
     label = notebook.labels.get(LABEL_USER, "")
     if notebook.labels.get(LABEL_MANAGED_BY) == MANAGED_BY and label:
         return UserKey(label)
@@ -202,7 +202,7 @@ def _enabled_accounts(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call]
 
 
 def _known_as(address: str, deps: Deps) -> set[UserKey]:
-    """Return the keys of the users with this address in the fleet index: a key is kept when an address changes."""
+    """Return the keys of the users with this address in the fleet index. A user's key does not change with the address."""
     try:
         fleet = deps.fleet.fleet()
     except BenchkeeperError:

@@ -59,7 +59,7 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records of a known guest, for example of a domain that was removed from the settings; none if the guest is unknown."""
+    """Return the records of a known guest, for example from a domain that was removed from the settings; empty for an unknown guest."""
     forms = (event.user, *event.also_known_as)
     if any(find(form, deps) is not None for form in forms):
         return targets(event, deps)
@@ -68,7 +68,7 @@ def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = False) -> list[Accepted]:
-    """Fold the event into one record and, unless `alone`, into other records that it concerns."""
+    """Fold the event into one record and, unless `alone`, into other records that the event concerns."""
     stored, changed = target.stored, False
     for attempt in range(_TRIES):
         now = deps.clock.now()
@@ -127,9 +127,9 @@ def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) ->
 
 
 def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRecord:
-    """Return the record with the statements about its person number from before any record had the number.
+    """Return the record with the statements about its person number that came before any record had the number.
 
-    The number is stored first: a leaver by number that arrives at the same moment either finds the number, or is found here.
+    The number is stored first. A leave by number that arrives at the same moment either finds the number, or is found here.
     """
     key = number_key(person_id)
     if record.user_key == key:
@@ -143,10 +143,12 @@ def _with_number_news(record: UserRecord, person_id: str, deps: Deps) -> UserRec
 
 
 def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None, deps: Deps) -> list[Accepted] | None:
-    """Write the record of the address's new holder, then the old record, which leads there. Return None if another process wrote first.
+    """Write the record of the address's new holder, then the old record, which leads to the new one.
+
+    Return both; None if another process wrote first.
 
     The redelivery repairs a crash between the two writes, because the same split gives the same records. Raise `KeyCollisionError` if the
-    new holder's key is another user's.
+    new holder's key belongs to another user.
     """
     now = deps.clock.now()
     deleted = handed_over(record, now)
@@ -171,7 +173,7 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
 
 
 def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Fold the event into further records: that of the owner of a waiting change of address, or of a user with two records."""
+    """Fold the event into the record of the owner of a waiting change of address, or confirm the change. Return the changed records."""
     record = stored.record
     if record.claim is not None:
         owner = load_mended(record.claim.owner, deps)
@@ -195,7 +197,7 @@ def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Ac
 def _joined(
     event: LifecycleEvent, before: UserRecord, folded: UserRecord, stored: Stored | None, deps: Deps
 ) -> list[Accepted]:
-    """Merge the two holders of an address if the news shows that they are one user; return an empty list if it does not."""
+    """Merge the records of two holders of an address if the news shows that they are the same user. Return an empty list otherwise."""
     if stored is None:
         return []
     if before.predecessor is not None and not owns_something(before):
@@ -206,7 +208,7 @@ def _joined(
 
 
 def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Give the old environment back to a new account that belongs to the same user by HR's number; return an empty list if it does not.
+    """Give the old environment back to a new account that belongs to the same user by HR's number. Return an empty list otherwise.
 
     `record` is the new account's record with the event folded in; it owns nothing yet.
 
@@ -226,10 +228,10 @@ def _join_again(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Merge two holders if late news gives the earlier holder the later holder's HR number; return an empty list if it does not.
+    """Merge two holders if late news gives the earlier holder the later holder's HR number. Return an empty list otherwise.
 
-    `record` is the earlier holder's record with the event folded in. The record that owns resources stays, and the other key becomes a
-    pointer to it. If both own resources, nothing is merged, and the notice asks. The record that stays is written first, so that the
+    `record` is the earlier holder's record with the event folded in. The record that owns resources stays, and the key of the other
+    record becomes a pointer. If both own resources, nothing is merged, and a notice asks an administrator. The record that stays is written first, so that the
     redelivery repairs a crash.
     """
     new = load_mended(record.handover.to, deps) if record.handover is not None else None
@@ -249,11 +251,11 @@ def _join_later(event: LifecycleEvent, record: UserRecord, stored: Stored, deps:
 
 
 def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
-    """Give the user's record the new address and make the other key a pointer to it; or let the change wait for a confirmation.
+    """Give the user's record the new address and make the other key a pointer to that record; or let the change wait for a confirmation.
 
     The record is written first, so that it has all statements made under the other address before the pointer replaces
-    that record. If the other key has a record, this one is written even if its content is unchanged. If two simultaneous renames would make each key a
-    pointer to the other, one of the two writes then fails on the generation. The redelivery repairs a crash between the two writes.
+    the other record. If the other key has a record, the user's record is written even if its content is unchanged: if two simultaneous
+    renames would make each key a pointer to the other, one of the two writes then fails on the generation. The redelivery repairs a crash between the two writes.
     """
     changed = False
     for _ in range(_TRIES):
@@ -288,9 +290,9 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
 
 
 def _wait(event: Renamed, asked: Renaming, kept: Stored | None, claimed: Stored | None, deps: Deps) -> Accepted | None:
-    """Write both records of a waiting change: the new address's first, so that a cut under it reaches the owner.
+    """Write both records of a waiting change of address, and return the accepted record of the owner.
 
-    Return None if another process wrote in between; the caller tries again.
+    The new address's record is written first, so that a cut under the new address reaches the owner. Return None if another process wrote in between; the caller tries again.
     """
     now = deps.clock.now()
     if asked.claimed is None or kept is None:

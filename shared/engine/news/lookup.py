@@ -21,7 +21,7 @@ _MAX_HOLDERS = 20
 
 
 class KeyCollisionError(PoisonError):
-    """The error for two addresses with the same user key. The record belongs to the other address. An administrator must decide."""
+    """The error for two addresses with the same user key. The record under the key belongs to one of them; an administrator must decide."""
 
     reason = Reason.KEY_COLLISION
 
@@ -44,7 +44,7 @@ def find(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> S
 
 
 def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> Stored | None:
-    """Return what `find` returns; None means that the address's key is free. Raise `KeyCollisionError` if the key is another user's."""
+    """Return what `find` returns; None means that the address's key is free. Raise `KeyCollisionError` if the key belongs to another user."""
     found = find(email, deps, others=others)
     if found is None and load_mended(user_key_for(email), deps, if_missing=True) is not None:
         raise collision(user_key_for(email))
@@ -54,7 +54,7 @@ def find_or_free(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = 
 def collision(user_key: UserKey) -> KeyCollisionError:
     """Return the error for a key whose record belongs to another user."""
     return KeyCollisionError(
-        user_message="The address has the same user key as somebody else's. Nothing was done for either; an administrator must "
+        user_message="The address has the same user key as another user's address. Nothing was done for either address; an administrator must "
         "look: benchkeeper names ADDRESS.",
         detail=f"key {user_key} is another person's",
     )
@@ -63,7 +63,7 @@ def collision(user_key: UserKey) -> KeyCollisionError:
 def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     """Return the records that news is about: one record for a grant; for a cut, every record under which the user may be known.
 
-    Raise `KeyCollisionError` if the only record under the key is another user's, and `UnsupportedMessageError` for an unknown leaver
+    Raise `KeyCollisionError` if the only record under the key belongs to another user, and `UnsupportedMessageError` for an unknown leaver
     of a domain that is not configured.
     """
     if not event.user:
@@ -126,8 +126,8 @@ def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
 def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
     """Return the holders of an address whom the news is about, by its time.
 
-    A leave that was published after the handover of the address is about the new holder. It may be dated back to the old holder, who
-    has no access any more, so it is folded into both records.
+    A leave that was published after the handover of the address is about the new holder. If its date lies before the handover, it is
+    folded into both records; the old holder has no access any more.
     """
     holders = _holders(stored, deps)
     for index, holder in enumerate(holders):
@@ -138,7 +138,7 @@ def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
 
 
 def _later_holders(event: LifecycleEvent, holders: list[Stored]) -> Iterator[Stored]:
-    """Yield the later holders whom a leave may be about: those whose account existed when it was published."""
+    """Yield the later holders whom a leave may be about: holders whose account existed when the leave was published."""
     for earlier, holder in pairwise(holders):
         handover, published = earlier.record.handover, event.published_at
         if not isinstance(event, Left) or handover is None or published is None:
@@ -164,20 +164,20 @@ def _holders(stored: Stored, deps: Deps) -> list[Stored]:
 
 
 def _load(email: UserEmail, deps: Deps) -> Stored | None:
-    """Return the record under the address's key; None if there is none, or if it does not belong to that address."""
+    """Return the record under the address's key; None if there is none, or if the record belongs to another address."""
     stored = load_mended(user_key_for(email), deps, if_missing=True)
     return stored if stored is not None and stored.record.is_known_as(email) else None
 
 
 def number_key(person_id: str) -> UserKey:
-    """Return the key of the record that keeps statements about a person number until a user has it."""
+    """Return the key of the record that keeps statements about a person number until a user has the number."""
     return user_key_for(UserEmail(f"#{person_id}"))
 
 
 def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records with this person number, or else the record that keeps statements about it until a user has it.
+    """Return the records with this person number, or else the record that keeps statements about the number until a user has it.
 
-    A record that has another number by now counts only if no other record has this one: the number may have been reassigned.
+    A record that has another number by now counts only if no other record has this number, which may have been reassigned.
     """
     found: list[Target] = []
     for key in deps.persons.known(event.person_id):
@@ -191,7 +191,10 @@ def _by_number(event: LifecycleEvent, deps: Deps) -> list[Target]:
 
 
 def waiting_for_number(person_id: str, deps: Deps) -> Stored | None:
-    """Return the record that keeps statements about a number; None if there is none. Raise `KeyCollisionError` if a user's record has that key."""
+    """Return the record that keeps statements about a number; None if there is none.
+
+    Raise `KeyCollisionError` if that key belongs to a user's record.
+    """
     stored = load_mended(number_key(person_id), deps)
     if stored is not None and (stored.record.email or not _has_number(stored.record, person_id)):
         raise collision(stored.record.user_key)

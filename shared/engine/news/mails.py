@@ -1,4 +1,4 @@
-"""The sending of one mail: it is claimed in the record, sent, and its outcome is written.
+"""The sending of one mail: claim the mail in the record, send it, and write the outcome into the record.
 
 The function `notify` calls this.
 
@@ -59,13 +59,13 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
         try:
             if not is_true(mail, stored.record, deps.policy, now):
                 save(stored.record, stored, deps)  # which lets it lapse
-                return "not true any more"
+                return "no longer true"
             mail = _with_time_left(mail, now)
             recipients = recipients_of(mail, stored.record, deps.mail, deps, now)
             letter = _written(mail, stored.record, recipients, deps.mail, now)
             if isinstance(letter, Mail):
                 save(due_soon(with_mail(stored.record, letter), deps), stored, deps)
-                return f"not told: {letter.trouble.value}"
+                return f"not sent:  {letter.trouble.value}"
             claimed = replace(mail, state=MailState.CLAIMED, at=now)
             stored = save(with_mail(stored.record, claimed), stored, deps)
         except ConflictError:
@@ -75,7 +75,7 @@ def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
 
 
 def _with_time_left(mail: Mail, now: datetime) -> Mail:
-    """Return the mail. A last warning that could not be sent in time names a deadline one day from now."""
+    """Return the mail; in a last warning that could not be sent in time, the deadline is moved to one day from now."""
     named = mail.time("at")
     if mail.stage not in WARNINGS or mail.facts.get("days") != str(min(WARNED_BEFORE)) or named is None:
         return mail

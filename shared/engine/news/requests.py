@@ -65,7 +65,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 class _Judged(Struct, frozen=True, kw_only=True):
     """A request after all checks that need no record.
 
-    `fault` None: so far the request may be carried out. `undecided`: the error if the group of administrators could not be read.
+    If `fault` is None, no check has refused the request so far. `undecided` is the error if the group of administrators could not be read.
     """
 
     waiting: WaitingWish
@@ -83,7 +83,7 @@ class _Judged(Struct, frozen=True, kw_only=True):
 def ask(
     user_key: UserKey, asked: Asked, deps: Deps, *, subject: UserEmail, assertion: str, as_administrator: bool = False
 ) -> Answer | None:
-    """Store a request of `subject` about a user. Return None if there is no record. Raise `RefusedError` with what is allowed.
+    """Store a request of `subject` about a user. Return None if there is no record. Raise `RefusedError`, which says what is allowed.
 
     The record is read, not written. Waiting requests already count: a second click on Stop changes nothing, even before the first
     one was folded in. Waiting requests are listed before the record is read, so that a request folded in between is in the record
@@ -139,7 +139,7 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
 
     Safe to repeat and to run concurrently. Raise an error while the inbox, the keys that verify signatures, or the
     record cannot be read. While the group of administrators cannot be read, administrators' requests wait in their
-    order, but the user's own do not; the error is raised once those are folded.
+    order, and the error is raised after the user's own requests are folded.
     """
     waiting = deps.inbox.waiting(user_key)
     if not waiting:
@@ -159,7 +159,7 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
 
 
 def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
-    """Do what `take_up` does, but log a `BenchkeeperError` and return None: the requests stay for the next sweep, and the pass continues."""
+    """Call `take_up`, but log a `BenchkeeperError` and return None: the requests stay for the next sweep, and the pass continues."""
     try:
         return take_up(user_key, deps)
     except BenchkeeperError as error:
@@ -172,7 +172,7 @@ def _id_of(waiting: WaitingWish) -> str:
 
 
 def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
-    """Check everything that needs no record: form, signature, kind, and whether the subject is an administrator now."""
+    """Return the request after every check that needs no record: form, signature, kind, age, and the subject's present role."""
     wish_id = _id_of(waiting)
     faulty = _Judged(waiting=waiting, wish_id=wish_id, fault=Fault.NO_WISH)
     if not wish_id or waiting.size > MAX_BYTES:
@@ -215,9 +215,9 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
 
 
 def _fault_of_role(subject: UserEmail | None, kind: WishKind, deps: Deps) -> Fault | None:
-    """Return why the subject's role does not allow the request now, whatever the page had found; None if it does.
+    """Return the reason why the subject's present role does not allow the request; None if the role allows it.
 
-    Raise if a group cannot be read.
+    Raise `BenchkeeperError` if a group cannot be read.
     """
     role = role_of(subject, deps) if subject is not None else None
     if role is None:
@@ -228,8 +228,8 @@ def _fault_of_role(subject: UserEmail | None, kind: WishKind, deps: Deps) -> Fau
 class _Fold(Struct):
     """The function that folds requests into the record as it was read. `change_record` may call it several times.
 
-    After the last call, `faults` has the ignored requests by object name, each with its fault. `left` has the names of those left for the
-    next time, because the record remembers too many already.
+    After the last call, `faults` has the ignored requests by object name, each with its fault. `left` has the names of the requests left for
+    the next time, because the record has too many ids of folded requests already.
     """
 
     judged: list[_Judged]
@@ -261,7 +261,7 @@ class _Fold(Struct):
 
 
 def _fault_of(each: _Judged, record: UserRecord) -> Fault | None:
-    """Return why this record does not accept the request; None if it does. The subject's address may belong to another user by now."""
+    """Return the reason why this record does not accept the request, None if it does. The record's owner may be another user by now."""
     if each.fault not in {None, Fault.LAPSED}:
         return each.fault
     if each.asked is not None and each.asked.kind in NEVER_OWN and is_about(record, each.subject):
@@ -279,7 +279,7 @@ def is_about(record: UserRecord, subject: UserEmail | None) -> bool:
 def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:
     """Fold all requests by one conditional write, then remove their objects. Return None if there is no record.
 
-    After a crash between the two, the record knows the ids of the folded requests.
+    After a crash between the write and the removal, the record has the ids of the folded requests.
     """
     fold = _Fold(judged, listed, deps)
     accepted = change_record(user_key, fold, deps, wakes=True)
@@ -287,9 +287,9 @@ def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], de
     if accepted is None:
         faults = {each.waiting.name: each.fault or Fault.NO_RECORD for each in judged if each.asked or each.fault}
     for name, fault in faults.items():
-        deps.log.warning("Dropped wish", user=user_key, wish=name, reason=fault.value)
+        deps.log.warning("Dropped a request", user=user_key, wish=name, reason=fault.value)
     if fold.left:
-        deps.log.error("Too many requests of one user: the rest wait", user=user_key, left=len(fold.left))
+        deps.log.error("Left requests of one user for the next pass", user=user_key, left=len(fold.left))
     for each in judged:
         if each.waiting.name not in fold.left:
             deps.inbox.remove(each.waiting)
@@ -322,7 +322,7 @@ def _with_told(before: UserRecord, asked: Asked, deps: Deps, *, by: str) -> User
     now, by_person = deps.clock.now(), by == before.user_key
     if asked.kind is WishKind.RELEASE and before.hold is not None and deps.policy.guard.approvers > 1:
         raise RefusedError(
-            user_message="The release of a hold needs another administrator: ask for it again on this person's page.",
+            user_message="The release of a hold needs another administrator: request it again on this person's page.",
             detail="a release that nobody else agreed to",
         )
     after = with_asked(before, asked, deps.policy.catalog, now, by_person=by_person)
@@ -347,7 +347,7 @@ def _with_line(record: UserRecord, line: StoryLine) -> UserRecord:
 
 
 def want_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Accepted | None:
-    """Request a Spark cluster of `template`. Raise `RefusedError` with what the profile allows. Return None if there is no record."""
+    """Request a Spark cluster of `template`; return None if there is no record. Raise `RefusedError`, which says what is allowed."""
     return _direct(user_key, Asked(kind=WishKind.START_CLUSTER, template=template), deps, by=by)
 
 
@@ -357,7 +357,7 @@ def drop_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Ac
 
 
 def keep_on(user_key: UserKey, until: datetime | None, deps: Deps, *, by: str) -> Accepted | None:
-    """Postpone the idle stop until `until`; None withdraws that. Raise `RefusedError` if `until` is too late."""
+    """Postpone the idle stop until `until`; None resumes the normal idle stop. Raise `RefusedError` if `until` is too late."""
     kind = WishKind.KEEP_ON if until is not None else WishKind.END_KEEP_ON
     return _direct(user_key, Asked(kind=kind, until=until), deps, by=by)
 

@@ -1,1 +1,1 @@
-"""The engine's ports: protocols of what it needs from outside, one module per subject."""
+"""The engine's ports: the protocols of everything that the engine needs from outside, one module per subject."""

@@ -14,7 +14,10 @@ from msgspec import Struct
 
 
 class AuditObject(Struct, frozen=True, kw_only=True):
-    """An object as a listing shows it. `created_at` is Cloud Storage's own time, `digest` the SHA-256 that its writer put into its metadata."""
+    """An object as a listing shows it. `created_at` is the time of creation by Cloud Storage's clock.
+
+    `digest` is the SHA-256 that the object's writer put into its metadata.
+    """
 
     name: str
     created_at: datetime | None
@@ -35,16 +38,16 @@ class Audit(Protocol):
     """
 
     def put(self, name: str, content: bytes) -> bytes:
-        """Create the object, with the SHA-256 of its content in its metadata.
+        """Create the object and return its stored content; an existing object is not changed, and its content is returned.
 
-        Return the stored content: an object that exists already is kept.
+        The object's metadata has the SHA-256 of the content.
         """
 
     def get(self, name: str) -> bytes | None:
-        """Return the content; None if there is no such object."""
+        """Return the content of the object; None if there is no object of that name."""
 
     def listed(self, prefix: str, *, after: str = "") -> Iterator[AuditObject]:
-        """Yield the objects below a prefix by name, those at or after `after`."""
+        """Yield the objects below a prefix in the order of their names; names before `after` are left out."""
 
     def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
         """Write the digest of the day's manifest to the log.
@@ -53,7 +56,7 @@ class Audit(Protocol):
         """
 
     def logged(self, first: str, last: str) -> Iterator[LoggedDigest]:
-        """Yield the digests in the log of these days."""
+        """Yield the digests that the log has for the days from `first` to `last`, both included."""
 
     def keep(self, name: str, content: bytes) -> None:
         """Store refused entries as an object in the bucket of records; an existing object of that name is not an error."""

@@ -67,7 +67,7 @@ class Workers(Protocol):
     def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
         """Run all jobs, at most `at_once` at a time, and return their results in the order of the jobs.
 
-        If a job raises an exception, raise it; jobs that have not begun by then are left out.
+        If a job raises an exception, raise that exception; jobs that have not started by then are not run.
         """
 
 
@@ -78,16 +78,16 @@ class Log(Protocol):
         """Log normal work."""
 
     def warning(self, message: str, **facts: Any) -> None:
-        """Log something that an administrator should look at."""
+        """Log a fact that an administrator should check."""
 
     def error(self, message: str, **facts: Any) -> None:
-        """Log something that an administrator must act on."""
+        """Log a fact that needs an action of an administrator."""
 
 
 class Deps(Struct, frozen=True, kw_only=True):
     """The engine's dependencies; built by `shared.wiring` or by a test.
 
-    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` says who deployed these
+    `base_policy` is the policy of the process's own files; decisions use `policy`. `deployed` is the note of who deployed these
     files and when, if known. `roles` names the groups whose members may act for other users. `roster_sources` are the
     configured rosters. `mail` sends messages to users; None if messages are switched off. `parse_letter` reads the
     message of a dead letter by the sources of a policy; it raises `PoisonError` if the message cannot be used.
@@ -134,7 +134,7 @@ class Deps(Struct, frozen=True, kw_only=True):
 
     @property
     def policy(self) -> Policy:
-        """The policy in force, whatever files this process was deployed with, together with the news of the assigned groups."""
+        """The policy in force (not always that of the deployed files), together with the news of the assigned groups."""
         base, book = self.policies.in_force(self.base_policy), self.books.current()
         if not book.events and not book.others:
             return base

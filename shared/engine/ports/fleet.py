@@ -1,4 +1,4 @@
-"""Ports of the fleet lists that sweeps keep for the pages, and of costs.
+"""Ports of the fleet lists that sweeps store for the pages, and of costs.
 
 A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
 is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
@@ -54,14 +54,14 @@ class MonthDraft(Protocol):
     """A file of the metered lines of one past month that is being written, user by user."""
 
     def add(self, user_key: UserKey, lines: tuple[Line, ...]) -> None:
-        """Add a user's lines without a call; lines of other months are left out."""
+        """Add a user's lines without a call; lines of other months are ignored."""
 
     def write(self) -> None:
         """Store the month in place of an earlier version, and store its sum with those of the last twelve months."""
 
 
 class FleetIndex(Protocol):
-    """The fleet at one moment, kept in one object, and the notes for users' own pages in another object.
+    """The stored fleet list of one moment, in one object, and the notes for users' own pages, in another object.
 
     The process caches reads: an unchanged object is not read again.
     """
@@ -85,10 +85,10 @@ class FleetIndex(Protocol):
         """Return the part of the newest notes that is about one user; None before the first sweep."""
 
     def month(self, month: str) -> MonthLines | None:
-        """Return the lines of all users in a month that is over; None if none are stored."""
+        """Return the metered lines of all users in a past month; None if no lines of that month are stored."""
 
     def month_about(self, month: str, user_key: UserKey) -> tuple[Line, ...] | None:
-        """Return one user's lines in a month that is over; None if no lines of that month are stored."""
+        """Return one user's metered lines in a past month; None if no lines of that month are stored."""
 
     def month_totals(self) -> tuple[MonthTotal, ...]:
         """Return the sums of the months that are stored, oldest first."""

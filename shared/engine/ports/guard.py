@@ -38,7 +38,7 @@ class WaitingDecision(Struct, frozen=True, kw_only=True):
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """A claimed slot: `window` and `number` make its name, `holder` is the user who claimed it, `at` is Cloud Storage's own time.
+    """A claimed slot: `window` and `number` make its name, `holder` is the user with the claim, `at` is the time of the claim by Cloud Storage's clock.
 
     `generation` is that of the object; the next claim of this slot must name it.
     """
@@ -111,7 +111,7 @@ class Guard(Protocol):
         """Yield the entries of all waiting users, by one listing."""
 
     def note_decided(self, decided: DecidedList) -> None:
-        """Store that a list was decided, and forget the oldest of such notes. Idempotent."""
+        """Store that a list was decided, and remove notes that are too old to be shown. Idempotent."""
 
     def decided(self, *, since: datetime) -> tuple[DecidedList, ...]:
         """Return the lists decided since that time, the oldest first, by one listing."""
@@ -130,7 +130,7 @@ class Policies(Protocol):
         """Read the policy in force now; return None if there never was one."""
 
     def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
-        """Put the policy in force if the policy in force is still `expected` (None: none is); raise `ConflictError` otherwise."""
+        """Put the policy in force if the policy in force is still `expected` (None: no policy is in force). Raise `ConflictError` otherwise."""
 
     def proposals(self) -> tuple[Proposal, ...]:
         """Return the proposals that are not in force, oldest first."""
@@ -151,26 +151,26 @@ class Policies(Protocol):
         """Store the approved list; it replaces an earlier one."""
 
     def rejected(self, digest: str) -> Noted | None:
-        """Return who rejected the policy with that digest, and when; None if it was not rejected."""
+        """Return the note of the account that rejected the policy with that digest; None if the policy was not rejected."""
 
     def reject(self, noted: Noted) -> None:
-        """Store the rejection."""
+        """Store the note of a rejection."""
 
     def deployed(self, digest: str) -> Noted | None:
-        """Return who last deployed files with that digest, and when; None if no deployment noted it."""
+        """Return the note of the last deployment of files with that digest; None if there is no note."""
 
     def note_deployed(self, noted: Noted) -> None:
-        """Store who deployed the files, and when."""
+        """Store the note of a deployment."""
 
 
 class Decisions(Protocol):
     """Decisions from the page about many users.
 
-    The page may create and read them; only the process that carries them out may remove them.
+    The page may create and read decisions; only the process that carries out a decision may remove it.
     """
 
     def put(self, decision: Decision, *, by: str = "") -> None:
-        """Create the decision's object. Idempotent; nothing is ever overwritten. `by` is stored beside it, for display only."""
+        """Create the decision's object. Idempotent: an existing object is never overwritten. `by` is stored with the decision, for display only."""
 
     def put_list(self, content: bytes) -> str:
         """Store a frozen list, and return its digest. Idempotent."""
@@ -179,7 +179,7 @@ class Decisions(Protocol):
         """Return the waiting decisions in the order of creation; if there are very many, only the oldest ones."""
 
     def read(self, waiting: WaitingDecision) -> bytes | None:
-        """Return the object's content; None if it is gone. Any writer of the bucket may have created the object: do not trust it."""
+        """Return the object's content; None if the object is gone. Do not trust the content: any writer of the bucket may have created the object."""
 
     def read_list(self, digest: str) -> bytes | None:
         """Return the list with this digest; None if there is none."""
@@ -201,7 +201,7 @@ class Seat(Struct, frozen=True, kw_only=True):
 
 
 class SeatWaiter(Struct, frozen=True, kw_only=True):
-    """A user who waits for a seat since `since` and last tried to take one at `at`."""
+    """A user who has waited for a seat since `since` and last tried to take a seat at `at`."""
 
     holder: UserKey
     since: datetime
@@ -211,7 +211,7 @@ class SeatWaiter(Struct, frozen=True, kw_only=True):
 class Seats(Struct, frozen=True, kw_only=True):
     """The seats of a limited group and its waiting users, by one listing.
 
-    `counted` are the marks of `SeatStore.note_counted`: all members who had an environment have a seat.
+    `counted` are the marks that `SeatStore.note_counted` stored. A mark states that all members who had an environment have a seat.
     """
 
     seats: tuple[Seat, ...] = ()
@@ -241,7 +241,10 @@ class SeatStore(Protocol):
         """
 
     def free(self, group: str, seat: Seat) -> None:
-        """Free the seat if it is as it was read. The object stays, so that no later claim can mistake it for an earlier state."""
+        """Free the seat if its object is unchanged since it was read.
+
+        The object stays, because its generation tells a later claim from an earlier one.
+        """
 
     def note_counted(self, group: str, mark: str) -> None:
         """Store that all members who had an environment when the group became limited have a seat. Idempotent."""
@@ -253,10 +256,10 @@ class SeatStore(Protocol):
         """Remove the user's note; a missing note is not an error."""
 
     def spending(self, group: str) -> Spending | None:
-        """Return the cost of a group's people by the last sweep; None before the first sweep. Cached for a minute."""
+        """Return the cost of a group's users, as the last sweep stored it; None before the first sweep. Cached for a minute."""
 
     def note_spending(self, group: str, spending: Spending) -> None:
-        """Store the cost of a group's people. The last write wins, because each write has the complete sum."""
+        """Store the cost of a group's users. The last write wins, because each write has the complete sum."""
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:
         """Yield (group, its seats) for each of these groups, with a single listing for all groups."""

@@ -25,8 +25,8 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 
     `letter_id` is the message's own id, so a second delivery of a message is the same dead letter. `sent_at` is the time of publishing.
     `function` names the function that received the message, if known. `users` are the users whom the message names. `cuts` is True if the
-    message states that a user leaves. `marks_pending`: not all records of `users` are known to be marked yet. `tries` counts the replays
-    that the sweep tried; `next_try_at` is the time of its next try.
+    message states that a user leaves. `marks_pending` is True until all records of `users` are known to be marked. `tries` counts the
+    replays that the sweep tried; `next_try_at` is the time of the sweep's next try.
     """
 
     letter_id: str
@@ -52,8 +52,8 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """A message that cannot succeed, with the reason and all data that a replay needs.
 
-    `body` is what arrived, byte for byte; it is shorter than `size` if the message was too large to be kept whole.
-    `attributes` are all attributes of the message, including those that Benchkeeper added. `topic` is the id of the topic it came on, empty if unknown.
+    `body` holds the received bytes, unchanged; it is shorter than `size` if the message was too large to be stored whole.
+    `attributes` are all attributes of the message, including those that Benchkeeper added. `topic` is the id of the topic on which the message arrived; empty if unknown.
     """
 
     row: LetterRow
@@ -74,7 +74,7 @@ class WaitingWish(Struct, frozen=True, kw_only=True):
     """The object of a request below `wishes/`. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
 
     `name` is the object's own name, without the user's prefix. `shown` is the request as the listing gives it, for the page;
-    None if the listing has nothing readable.
+    None if the listing gives no readable request.
     """
 
     user_key: UserKey
@@ -106,7 +106,7 @@ class SignIn(Protocol):
 
 
 class Inbox(Protocol):
-    """The page's waiting requests. The page may create and read them; only the process that carries them out may remove them."""
+    """The page's waiting requests. The page may create and read requests; only the process that carries out a request may remove it."""
 
     def put(self, wish: Wish) -> None:
         """Create the request's object. Idempotent: the same request is created once. Nothing is ever overwritten."""
@@ -115,20 +115,20 @@ class Inbox(Protocol):
         """Return the user's waiting requests in the order of creation; if there are very many, only the oldest ones."""
 
     def read(self, waiting: WaitingWish) -> bytes | None:
-        """Return the object's content; None if it is gone. Any writer of the bucket may have created the object: do not trust it."""
+        """Return the object's content; None if the object is gone. Do not trust the content: any writer of the bucket may have created the object."""
 
     def remove(self, waiting: WaitingWish) -> None:
         """Remove the request's object; a missing one is not an error."""
 
     def folders(self) -> InboxFolders:
-        """Return the users with waiting requests, by one listing."""
+        """Return the users with waiting requests, and whether decisions wait, by one listing."""
 
 
 class Wake(Protocol):
     """The port that requests a pass over one user without waiting for it."""
 
     def __call__(self, user_key: UserKey) -> None:
-        """Request a pass soon; if this fails, the tick makes the pass within a minute."""
+        """Request a pass soon. If the request fails, the tick makes the pass within a minute."""
 
 
 class DeadLetters(Protocol):

@@ -48,7 +48,7 @@ class Notifications(Protocol):
     """The topic `workbench-notifications`, on which each mail that is due is published as a CloudEvent."""
 
     def publish(self, record: UserRecord, mail: Mail) -> None:
-        """Publish the mail. It may be published several times; it is claimed once."""
+        """Publish the mail. A mail may be published several times, but only one process claims and sends it."""
 
 
 class Words(Protocol):
@@ -80,7 +80,7 @@ class MailPorts(Struct, frozen=True, kw_only=True):
 
     `about_leavers` are the addresses for mails about a leaver without a known manager.
 
-    Without `server` there is only the chat; without `chat` only the server.
+    `server` or `chat` is None if the settings do not configure it.
     """
 
     notifications: Notifications

@@ -35,7 +35,7 @@ class ListedRow(Struct, frozen=True):
 
 
 class DueHint(Struct, frozen=True):
-    """An entry of the due index: this user may be due since `at`. Only the record decides."""
+    """An entry of the due index: this user may be due since `at`. Whether a pass is due is decided by the record."""
 
     at: datetime
     user_key: UserKey
@@ -63,7 +63,7 @@ class Records(Protocol):
         """Write the record if its object is still as `expected` was read (None: missing); raise `ConflictError` otherwise.
 
         The due hint for `next_attempt_at` is written before the record, so that a crash between the two leaves at worst a stale hint.
-        If `expected` has the same time, the hint is there already.
+        No hint is written if `expected` has the same time, because its hint exists already.
         """
 
     def point(self, user_key: UserKey, to: UserKey, *, expected: Stored | None) -> None:
@@ -120,7 +120,7 @@ class GroupBooks(Protocol):
         """Return the book, cached for some minutes; with `fresh`, read it now."""
 
     def load(self) -> StoredBook:
-        """Read the book."""
+        """Return the book and its generation, read now."""
 
     def save(self, book: GroupBook, *, expected: StoredBook) -> StoredBook:
         """Write the book if it is still as `expected` was read; raise `ConflictError` otherwise."""

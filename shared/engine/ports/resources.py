@@ -59,7 +59,7 @@ class Notebooks(Protocol):
         """Return the operation with this name."""
 
     def latest_operation(self, ref: InstanceRef) -> OperationRef | None:
-        """Return the newest operation on the instance, None if there is none.
+        """Return the newest operation on the instance; None if there is none.
 
         This is for a record that lost the reference in a crash.
         """
@@ -262,7 +262,7 @@ class Reports(Protocol):
     """The reports that VMs write about themselves. They are not trusted, because the VM's owner may write them."""
 
     def of(self, ref: InstanceRef) -> Report | None:
-        """Return the VM's last report; None if there is none, or none that can be understood."""
+        """Return the VM's last report; None if there is no report, or if it cannot be parsed."""
 
 
 class OutsideJobs(Protocol):

@@ -1,4 +1,4 @@
-"""Ports of the roster: the place from which the list of all people is read, and the state that the sweep keeps of it.
+"""Ports of the roster: the place from which the list of all people is read, and the state that the sweep stores about that list.
 
 A method of a port may raise `RetryableError` or `PermanentError` (`shared.domain.things.errors`); any other exception
 is a bug. Adapters in `shared.cloud` implement the ports; tests have their own fakes.
@@ -47,7 +47,7 @@ class RosterSource(Protocol):
         """
 
     def is_absent(self, email: UserEmail, group: str, reading: Reading) -> bool:
-        """Return True if a second read confirms that the person is not in the group now ("" for the roster of employees)."""
+        """Return True if a second read confirms that the person is not in the group now. `group` is "" for the roster of employees."""
 
 
 class StoredRoster(Struct, frozen=True):
@@ -70,7 +70,7 @@ class RosterReport(Struct, frozen=True, kw_only=True):
 
     `refusal` is empty for an accepted reading; `faults` has one line for each fault in the file. `accepted_at` is the `as_of` of the
     roster in use. `found` counts the differences by outcome; `rows` lists them. `people` is the number of listed people, `others` that of
-    members who do not count, `smallest` the smallest accepted number. `is_first`: no roster was accepted before.
+    members who do not count, `smallest` the smallest accepted number. `is_first` is True if no roster was accepted before.
     """
 
     kind: str
@@ -97,13 +97,13 @@ class Rosters(Protocol):
         """Write the state. Raise `ConflictError` if another process wrote it meanwhile."""
 
     def allowed(self, kind: RosterKind) -> Allowed | None:
-        """Return an operator's statement about the size; None if there is none."""
+        """Return the operator's statement that a roster of this size is right; None if there is none."""
 
     def allow(self, kind: RosterKind, allowed: Allowed) -> None:
-        """Write an operator's statement about the size; it replaces an earlier one."""
+        """Write an operator's statement that a roster of this size is right; it replaces an earlier statement."""
 
     def drop(self, name: str, raw: bytes) -> None:
-        """Put a file of employees where the next reading finds it, as HR does."""
+        """Store a file of employees in the folder that the next reading reads, as HR does."""
 
     def report(self, kind: RosterKind) -> RosterReport | None:
         """Return the report of the last reading; None before the first one."""

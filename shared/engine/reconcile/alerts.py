@@ -36,7 +36,10 @@ def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
             continue
         if earlier is None or earlier.reason is not condition.reason:
             deps.log.warning(
-                "Needs an administrator", user=after.user_key, about=condition.type.value, reason=condition.reason.value
+                "Condition needs an administrator",
+                user=after.user_key,
+                about=condition.type.value,
+                reason=condition.reason.value,
             )
 
 
@@ -49,7 +52,12 @@ def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> No
     until, cause = before.spec.keep_on_until, after.spec.power_reason.cause
     is_news = cause is not before.spec.power_reason.cause
     if is_news and cause is PowerCause.STOPPED_OUTSIDE and until is not None and until > now:
-        deps.log.error("Broken promise", user=after.user_key, profile=after.spec.profile or "", until=until.isoformat())
+        deps.log.error(
+            "Notebook stopped before its extension ended",
+            user=after.user_key,
+            profile=after.spec.profile or "",
+            until=until.isoformat(),
+        )
 
 
 def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:

@@ -2,9 +2,9 @@
 
 The record is the outbox, and each pass copies waiting lines to create-only objects.
 
-All code that writes records uses `save`. A pass copies lines in order, with one create. A line is copied once its
-outcome is known; if the process of an intent has ended, its outcome counts as unknown after `LAPSES`. If another
-process copied first, its object counts, and the remaining lines follow it in a later pass. A refused copy does not stop
+All code that writes records uses `save`. A pass copies lines in order, with one create. A line is copied once the
+outcome of its call is known; an outcome that is missing after `LAPSES` counts as unknown. If another
+process copied first, its object counts, and a later pass copies the remaining lines. A refused copy does not stop
 a pass: the lines stay in the record, and a later pass tries again.
 """
 
@@ -67,7 +67,10 @@ def waits(record: UserRecord) -> bool:
 
 
 def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord:
-    """Return the record with the outcomes in `known`, by the ids of the calls: another process overwrote the record that had them."""
+    """Return the record with the outcomes in `known`, which maps ids of calls to lines.
+
+    Use this after another process overwrote the record that had these outcomes.
+    """
     story = record.status.story
     joined = tuple(known.get(line.call.id, line) if line.call is not None else line for line in story)
     return record if joined == story else record.with_status(story=joined)
@@ -76,8 +79,8 @@ def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord
 def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -> UserRecord:
     """Copy waiting lines to the audit. Return the record without them; if some are left, with a time for the next attempt.
 
-    `saved` is the record as it was last written: the pseudonym must be in it, because a crash would otherwise leave
-    entries that no record links to a user.
+    `saved` is the record as it was last written. Nothing is copied before that version has the user's pseudonym, because a
+    crash would otherwise leave entries that no record links to a user.
     """
     record = sealed(record, saved.status.audit.alias)
     waiting = tuple(line for line in record.status.story if line.waits)
@@ -107,7 +110,7 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
     """Return a restored record with the end of its chain read from the audit, because entries were written after the restored version.
 
-    Return the same record if the audit cannot be read: the next entries then meet those objects, or the check of the chain shows a fork.
+    Return the same record if the audit cannot be read. The next copy then finds the newer objects, or the check of the chain reports a fork.
     """
     alias, now = record.status.audit.alias, deps.clock.now()
     if not alias:
@@ -286,7 +289,7 @@ def _with_end(record: UserRecord, audited: int, digest: str, name: str) -> UserR
 
 
 def _with_waiting(record: UserRecord, waiting: tuple[StoryLine, ...]) -> UserRecord:
-    """Return the record in which only these lines wait. Repeated refusals among the other lines are dropped."""
+    """Return the record in which only these lines wait. Repeated refusals and daily calls among the other lines are dropped."""
     left = set(map(id, waiting))
     story = tuple(
         line if id(line) in left or not line.waits else once_copied(line)
@@ -299,7 +302,7 @@ def _with_waiting(record: UserRecord, waiting: tuple[StoryLine, ...]) -> UserRec
 def _with_last_cause(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
     """Return the history in which the last message or request keeps its author, for later calls.
 
-    All other lines that do not wait lose theirs.
+    All other lines that do not wait lose their author.
     """
     last = next((line for line in reversed(story) if line.kind in CAUSES), None)
     return tuple(replace(line, by="") if line.by and not line.waits and line is not last else line for line in story)

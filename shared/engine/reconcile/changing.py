@@ -39,12 +39,15 @@ class Accepted(Struct, frozen=True, kw_only=True):
 
 
 def want_power(user_key: UserKey, power: Power, reason: PowerReason, deps: Deps) -> Stored | None:
-    """Set the wanted power state of a user's environment; return None if there is no record."""
+    """Set the wanted power state of a user's environment, and return the written record; None if there is no record."""
     return _wanted(user_key, lambda record: with_power(record, power, reason), deps)
 
 
 def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "the command line") -> Stored | None:
-    """Put a user's data on hold, or release it (`reason` is None). Return None if there is no record. Safe to repeat."""
+    """Put a user's data on hold, or release the hold (`reason` is None), and return the written record.
+
+    Return None if there is no record. Safe to repeat.
+    """
     hold = Hold(reason=reason, since=deps.clock.now()) if reason is not None else None
     now = deps.clock.now()
     stored = _wanted(user_key, lambda record: with_hold_told(record, with_hold(record, hold), by, now), deps)

@@ -38,7 +38,10 @@ from shared.engine.reconcile.guard import check_room
 
 
 def carry_out(plan: Plan, deps: Deps) -> list[tuple[Action, Outcome]]:
-    """Carry out the plan's actions in order. A failed action does not stop the actions after it, because each may be tried alone."""
+    """Carry out the plan's actions in order, and return each action with its outcome.
+
+    A failed action does not stop the actions after it, because each action may be tried alone.
+    """
     outcomes: list[tuple[Action, Outcome]] = []
     for action in plan.actions:
         sent = False

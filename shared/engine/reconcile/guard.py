@@ -80,7 +80,9 @@ def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> t
 
 
 def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record with a clearance if its waiting cut may happen now; otherwise return the same object.
+    """Return the record with a clearance if its waiting cut may happen now.
+
+    If the guard's patience is over, return the record with the reversible part of the cut allowed. Otherwise return the same object.
 
     Claims slots. Safe to repeat after a crash: a user who holds a slot finds it again.
     """
@@ -139,7 +141,7 @@ def sizes_now(deps: Deps) -> FleetSizes:
 def _has_room(
     holder: UserKey, source: str, windows: tuple[Window, ...], deps: Deps, now: datetime, *, claims: bool
 ) -> bool:
-    """Return True if the user has a slot in every window, claimed now or before.
+    """Return True if the user has a slot in every window, claimed now or before. Without `claims`, return True if there is room.
 
     The smallest window comes first, so that a flood in one group takes none of the fleet's slots. The user's first places are tried
     without a listing, because mostly one of them is free. Once none is free, nothing more is claimed while any window is full. Slots
@@ -163,7 +165,7 @@ def _claimed_unseen(holder: UserKey, source: str, window: Window, deps: Deps) ->
     """Claim or find one of the user's first places by name, without a listing. Return False if a listing is needed.
 
     A user who holds a place found all places before it taken, and a slot is removed no sooner than after two windows. So if a place is
-    free, the user holds no later one. An expired place is claimed only then, because a repeated call must find the user's own slot.
+    free, the user holds no later place. Only then is an expired place claimed, because a repeated call must find the user's own slot.
     """
     over: Slot | None = None
     for number in _places(holder, window, most=_UNSEEN if window.room > _LISTED else 1):

@@ -33,7 +33,7 @@ from shared.domain.things.history import CAUSES, Call, CallState, StoryKind, Sto
 from shared.domain.things.identity import without_addresses
 from shared.domain.things.notebook import Absent, ObservedNotebook, Unreadable
 
-# `RECONCILED` follows from the others; that a pass is still at work is not worth a line.
+# `RECONCILED` follows from the other conditions, and would only add lines about passes that are not finished.
 _TOLD = frozenset(ConditionType) - {ConditionType.RECONCILED}
 _NAMES = {
     ConditionType.NOTEBOOK_READY: "Notebook",
@@ -179,7 +179,7 @@ def with_chronicle(
 ) -> UserRecord:
     """Return the record after a pass with lines about its calls and changed conditions; unchanged if there are none.
 
-    `intents` are the lines of the calls in the record as it was saved before them: they get their outcomes.
+    `intents` are the lines of the calls in the record that was saved before the calls; these lines get the outcomes.
     """
     calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]
     if intents:
@@ -251,7 +251,9 @@ def _ended_clusters(before: UserRecord, after: UserRecord, now: datetime) -> lis
     for wish in before.spec.clusters:
         if after.spec.wish(wish.template) is None:
             known = after.status.cluster(wish.template)
-            because = (known.diagnosis if known is not None else "") or "It ended by itself and is not created again."
+            because = (
+                known.diagnosis if known is not None else ""
+            ) or "The cluster ended by itself and is not created again."
             text = f"Spark environment {wish.template}: ended"
             lines.append(StoryLine(at=now, kind=StoryKind.DECISION, text=text, because=because))
     return lines
@@ -265,7 +267,7 @@ def _without_hold_addresses(line: StoryLine, record: UserRecord) -> StoryLine:
 
 
 def _is_old_refusal(line: StoryLine, story: tuple[StoryLine, ...]) -> bool:
-    """Return True if the last line about the same action is the same refusal, so that a repeated refusal is told once."""
+    """Return True if the last line about the same action is the same refusal, so that a repeated refusal is recorded once."""
     last = next((old for old in reversed(story) if old.act and old.act == line.act), None)
     return line.refused and last is not None and last.refused and last.ref == line.ref
 

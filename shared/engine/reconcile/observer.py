@@ -1,4 +1,4 @@
-"""The observation of everything that one user's plan depends on. Reads only; a failed read is `Unreadable`, never absence."""
+"""The observation of everything that one user's plan depends on. Nothing is changed; a failed read gives `Unreadable`, never `Absent`."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _clusters(record: UserRecord, deps: Deps) -> ClustersSeen | Unreadable | Not
 
 
 def _sessions(record: UserRecord, deps: Deps) -> SparkSessionsSeen | Unreadable | NotLooked:
-    """Return the sessions by one listing for a leaver until none is left; not observed for all other users."""
+    """Return a leaver's running sessions, by one listing; `NotLooked` for all other users, and once no session is left."""
     if not sessions_to_look_for(record):
         return NotLooked()
     try:

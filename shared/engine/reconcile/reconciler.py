@@ -1,6 +1,6 @@
 """The pass over one user, `reconcile`, which makes the cloud match the record.
 
-Page, CLI, sweeps and messages change the cloud only through it.
+Page, CLI, sweeps and messages change a user's resources only through `reconcile`.
 
 A pass publishes the mails that are due. The record is the outbox: a mail that no process claims is published again by a
 later pass.
@@ -39,7 +39,7 @@ from shared.engine.reconcile.seats import give_back, with_seats
 
 
 def publish_due(record: UserRecord, before: UserRecord, deps: Deps) -> None:
-    """Publish the mails of a saved record that are due. A failure does not stop the pass."""
+    """Publish the mails of a saved record that are due. After a failure, the remaining mails wait for a later pass."""
     if deps.mail is None or not deps.base_policy.tells:
         return
     for mail in to_publish(record, before, deps.clock.now()):
@@ -74,7 +74,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """A plan that was not carried out, and the record and observation it was made from."""
+    """A plan that was not carried out, with the stored record and the observation."""
 
     record: UserRecord
     observed: Observed
@@ -181,8 +181,8 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
     Zone and id name an instance: if they are saved before the create, a crash cannot leave an unknown instance. The same holds for a
     snapshot, and for a cluster whose request is taken back meanwhile.
     A deletion or a restore cannot be undone: the write fails if the user came back or was put on hold meanwhile.
-    An instance that is stopped only for a change must not look as if a user had stopped it. Nor must one that is stopped for the end of
-    access, if the user is entitled again before this pass is over.
+    An instance that is stopped only for a change must not look as if a user had stopped it. The same holds for an instance that is
+    stopped at the end of access, if the user is entitled again before this pass is over.
     The build of an instance replaces its predecessor's in the record: an old value would cause one replacement after another.
     An account or a group membership that no record names would outlive every leave.
     """
@@ -237,7 +237,7 @@ def _log_uncut(after: UserRecord, deps: Deps) -> None:
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
-    """Log once that a leaver's service account was disabled, with the time that took."""
+    """Log once that a leaver's service account was disabled, with the seconds since the news."""
     since = before.status.waiting_since or before.spec.absent_since
     if since is None or before.spec.presence is Presence.PRESENT:
         return
@@ -252,7 +252,7 @@ def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], dep
 
 
 def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log once that a leaver has no access left, with the time since the news."""
+    """Log once that a leaver has no access left, with the seconds since the news."""
     leaving, earlier = after.status.leaving, before.status.leaving
     if leaving is None or leaving.complete_at is None or (earlier is not None and earlier.complete_at is not None):
         return

@@ -28,9 +28,9 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
     """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
-    With `if_missing` a missing object counts as damaged if older versions of it are kept; that costs one listing for a user
-    who never had a record. Raise `DamagedRecordError` if no version can be read, `NewerRecordError` for a newer program's; both
-    are logged here as errors, for an alert.
+    With `if_missing` a missing object counts as damaged if the bucket has older versions of it; that costs one listing for a user
+    who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
+    program. Each of these errors is logged here, for an alert.
     """
     try:
         return _load_mended(user_key, deps, if_missing=if_missing)
@@ -87,7 +87,7 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
     except ConflictError:
         return  # another process wrote the object: the caller loads that
     deps.log.error(
-        "Put back a record",
+        "Restored a record",
         user=found.user_key,
         reason=reason,
         written_at=found.written_at.isoformat(),
@@ -96,14 +96,14 @@ def _put_back(found: Recoverable, deps: Deps) -> None:
 
 
 def _as_put_back(found: Recoverable, record: UserRecord, deps: Deps) -> UserRecord:
-    """Return the version with a line in its history. A pass follows soon, because the cloud may differ from it."""
+    """Return the restored version with a line in its history. A pass follows soon, because the cloud may differ from that version."""
     now = deps.clock.now()
     what = "deleted" if found.deleted else "damaged"
     line = StoryLine(
         at=now,
         kind=StoryKind.DECISION,
         text="Record put back",
-        because=f"It was {what}. The version of {found.written_at:%Y-%m-%d %H:%M:%S} UTC is in force again.",
+        because=f"The record was {what}. The version of {found.written_at:%Y-%m-%d %H:%M:%S} UTC is in force again.",
         ref=str(found.generation),
     )
     planned = record.status.next_attempt_at
@@ -121,7 +121,7 @@ def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
     what = "damaged" if found.live_generation else "gone"
     return DamagedRecordError(
         user_message=f"This person's record is {what}, and none of its {found.versions} kept versions can be read. An "
-        "administrator must look at it; nothing is changed meanwhile.",
+        "administrator must examine the record; nothing is changed meanwhile.",
         detail=f"unreadable record: no version of {user_key} can be read",
         user_key=user_key,
     )

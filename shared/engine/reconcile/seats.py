@@ -2,9 +2,9 @@
 
 A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read;
 a seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
-listing: however many processes claim at the same time, and wherever one dies, no more seats are given than there is
+listing: however many processes claim at the same time, and wherever a process dies, no more seats are given than there is
 room for. A repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond
-the limit: nobody loses an environment because of a limit.
+the limit: no user loses an environment because of a limit.
 
 Once a monthly limit is used up, nothing new is created or started for the group's people until the next month. Running environments are
 not stopped. Each sweep that lists all people stores the present cost of each group, and starts are judged by it: so the limit may be
@@ -84,10 +84,10 @@ _YOUNG = timedelta(hours=1)  # a seat is taken before the record says so; longer
 
 
 def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = True) -> UserRecord:
-    """Return the record with the seats that the user has now, or with what the user waits for.
+    """Return the record with the seats that the user has now, and with the limits for which the user waits, if any.
 
-    Makes no call if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be read, the user
-    waits: unknown is not free.
+    Makes no call if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be read, a user
+    without an environment waits, and the record of any other user is unchanged.
     """
     held = tuple(group for group in record.status.guard.seats if group in record.spec.limited_by)
     missing = record.missing_seats
@@ -113,7 +113,7 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
     known = record.status.guard.seat_wait
     if known is None and claims:
         limit = "cost" if spent else "environments"
-        deps.log.warning("Waits for a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit)
+        deps.log.warning("User waits for a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit)
     since = now if known is None else known.since
     groups = missing if full is None else full
     wait = SeatWait(groups=groups, since=since, is_full=full is not None, spent=spent)
@@ -175,7 +175,7 @@ class _Asking(Struct, frozen=True):
         return self.now if wait is None else wait.since
 
     def is_counted(self, group: str, seats: Seats, *, claims: bool) -> bool:
-        """Return True if all members who had an environment when the limit was set have a seat. Each gets it in the first pass after that.
+        """Return True if all members who had an environment when the limit was set have a seat. Each of them gets a seat in the next pass.
 
         Read the rows of all records at each call until that is the case; a mark then saves the reads for this set of limited groups.
         """
@@ -299,7 +299,7 @@ class SeatKeeper:
             self._waits[row.user_key] = frozenset(row.limits.wait.groups)
 
     def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
-        """Free the seats that no record names any more, claim the seats that records name but nobody holds, and remove old notes.
+        """Free the seats that no record names any more, claim the seats that records name but no user holds, and remove old notes.
 
         The records of `rowless` could not be read, so their seats stay.
         """

@@ -23,13 +23,13 @@ MOST = 100  # dead letters that one sweep replays, and as many that it marks
 _DEADLINE = timedelta(seconds=90)  # this sweep follows another one, and an event function lives 540 s
 _FIRST = timedelta(minutes=10)
 _LONGEST, _LONGEST_OF_LEAVERS = timedelta(hours=6), timedelta(hours=1)
-_SETTLE = timedelta(minutes=5)  # the function that stores a recent dead letter may still be at work on it
+_SETTLE = timedelta(minutes=5)  # the function that stored a recent dead letter may still be marking records
 
 
 class LettersSwept(Struct):
     """The result of one sweep. `waiting` counts the exhausted dead letters that remain; `failed` counts failed replays by reason.
 
-    `left_over` counts those not reached in time, `marked` the records that got a missing mark. `oldest_leaver` is the age of the oldest
+    `left_over` counts due dead letters that were not reached in time, `marked` the records that got a missing mark. `oldest_leaver` is the age of the oldest
     remaining dead letter that states a leave.
     """
 
@@ -69,7 +69,7 @@ def _is_due(row: LetterRow, now: datetime) -> bool:
 
 
 def _replayed(row: LetterRow, parse: Parse, deps: Deps, done: LettersSwept) -> bool:
-    """Replay one dead letter; return False if it must be tried again. Its failure does not stop the others."""
+    """Replay one dead letter; return False if it must be tried again. A failure does not stop the other replays."""
     try:
         result = replay(row, parse, deps)
     except Exception as error:  # noqa: BLE001 - per-letter isolation: counted, logged, and the dead letter is tried again
@@ -111,7 +111,7 @@ def _wait(row: LetterRow, tries: int) -> timedelta:
 
 def _log(done: LettersSwept, deps: Deps) -> None:
     deps.log.info(
-        "Swept letters",
+        "Swept dead letters",
         replayed=done.replayed,
         waiting=done.waiting,
         left_over=done.left_over,

@@ -1,6 +1,6 @@
 """The sweep of each minute: it reconciles users who are due, and folds in requests whose wake-up was lost.
 
-A sweep may last longer than a minute, so that the next one runs beside it. If many users are due, sweeps share them: a sweep
+A sweep may last longer than a minute, so two sweeps may run at the same time. If many users are due, sweeps share them: a sweep
 claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if a
 claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of a dead sweep lapses.
 """
@@ -49,7 +49,7 @@ def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
     if dry_run:
         summary.looked_at = len(listed.keys)
         summary.decisions = [
-            (key, "its time has come" if key in listed.hints else "a request waits to be carried out")
+            (key, "a pass is due" if key in listed.hints else "a request waits to be carried out")
             for key in listed.keys
         ]
         return summary

@@ -29,7 +29,8 @@ T = TypeVar("T")
 class FleetKeeper:
     """A collector of one sweep's rows for the pages.
 
-    `counts`: also count the environments. Parts that the sweep does not observe stay as the last sweep stored them.
+    With `counts`, the sweep also stores a point of the fleet's figures and the lines of the last month, and removes old slots.
+    Parts that the sweep does not observe stay as the last sweep stored them.
     """
 
     def __init__(self, deps: Deps, now: datetime, *, counts: bool = False) -> None:

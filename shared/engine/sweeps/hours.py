@@ -1,4 +1,4 @@
-"""The starts in advance: the idle sweep starts the notebooks of people who are expected soon by their working hours."""
+"""The starts in advance: the idle sweep starts the notebooks of users who are expected soon by their working hours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST = 60  # starts of one sweep: the APIs' quotas of writes are for everybody
 _AT_A_TIME = 10
 _NO_ROOM = frozenset({Reason.QUOTA_EXHAUSTED, Reason.STOCKOUT, Reason.RATE_LIMITED})
 _AT_REST = frozenset({Reason.STOPPED, Reason.IDLE})
-# Who or what may have stopped a notebook that is started ahead. What an administrator stopped stays stopped.
+# The causes of a stop after which a notebook may be started in advance. An administrator's stop stays in force.
 _MAY_START = frozenset({PowerCause.IDLE, PowerCause.UNSEEN, PowerCause.STOPPED_BY_PERSON, PowerCause.STOPPED_OUTSIDE})
 
 
@@ -44,7 +44,7 @@ def may_start(row: RecordRow, hours: Mapping[str, Hours]) -> bool:
 def start_ahead(
     resting: Iterable[tuple[UserKey, str]], notes: Notes, summary: Summary, deps: Deps, now: datetime
 ) -> dict[UserKey, datetime]:
-    """Start the notebooks of people who are expected soon, each once a day. Return the start times by user.
+    """Start the notebooks of users who are expected soon, each once a day. Return the start times by user.
 
     `resting` has each user with a stopped notebook, and the user's profile. If a start finds no machine or no quota, all
     other users wait for the next sweep.

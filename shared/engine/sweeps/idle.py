@@ -55,7 +55,7 @@ def act_on(judged: Judged, deps: Deps) -> bool:
 
 
 def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
-    """Store that the user was warned; the next verdict counts from it, and the page shows when the notebook stops."""
+    """Store the time of the warning, from which the next verdict counts; the page shows when the notebook stops."""
     stored = load_mended(user_key, deps)
     if stored is None:
         return
@@ -83,7 +83,7 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
 
 
 def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
-    """Return the evidence and the verdict about one user's notebook in words; None if it does not run."""
+    """Return the evidence and the verdict about one user's notebook in words; None if the notebook does not run."""
     stored = deps.records.load(user_key)
     if stored is None:
         return None
@@ -112,7 +112,7 @@ def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def is_blind(verdict: IdleVerdict) -> bool:
-    """Return True if the instance is kept because evidence is missing, also after a warning about that."""
+    """Return True if the instance is kept because evidence is missing, before or after a warning."""
     return isinstance(verdict, Keep) and verdict.reason in UNSEEN
 
 
@@ -164,8 +164,8 @@ def reports_text(reported: Reported | None, *, unread: bool, has: bool) -> str:
         return "none: kernels and terminals are not visible from outside"
     said = "unknown: no report of the last minutes" if reported is None else ""
     if reported is not None:
-        work = "nothing at work" if reported.work is None else f"at work ({reported.work.value})"
-        said = f"{work}, reported {reported.at:%H:%M} UTC" + (", keeps it on" if reported.keeps else "")
+        work = "no work" if reported.work is None else f"work ({reported.work.value})"
+        said = f"{work}, reported {reported.at:%H:%M} UTC" + (", keeps the notebook running" if reported.keeps else "")
     return f"{said} (could not be read now)" if unread else said
 
 
@@ -275,7 +275,7 @@ class Use:
             self._arrivals[key] = with_arrival(self._arrivals.get(key, ()), came, hours)
 
     def notes(self, reports: Mapping[UserKey, Reported]) -> Notes:
-        """Return the notes to keep, without costs. `reports` is the memory of the machines' own reports."""
+        """Return the notes to store, without costs. `reports` is the memory of the machines' own reports."""
         return Notes(
             taken_at=self.before.taken_at,
             idle_stops=self._stops,

@@ -37,7 +37,7 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """A machine whose jobs elsewhere are searched for. `has_sessions`: its profile offers serverless sessions."""
+    """A machine whose jobs elsewhere are searched for. `has_sessions` is True if its profile offers serverless sessions."""
 
     user_key: UserKey
     started_at: datetime | None
@@ -82,7 +82,7 @@ def look_elsewhere(asked: Sequence[Asked], deps: Deps, now: datetime) -> Mapping
 def with_jobs(activity: Activity, there: Elsewhere, last_used: datetime | None, begin: datetime) -> Activity:
     """Return the evidence with the jobs elsewhere.
 
-    They leave no time stamp when they end, so `last_used` from earlier sweeps is the time at which the last of them was
+    Jobs leave no time stamp when they end, so `last_used` from earlier sweeps is the time at which a job was last
     seen. An instance whose jobs are unknown is blind at least since `begin`.
     """
     since = activity.blind_since if there.jobs is not None else activity.blind_since or begin

@@ -128,7 +128,7 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 
 def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
-    """Return the instances that run, should run and are not being changed. Instances are listed first; all records are read."""
+    """Return the instances that run, should run and are not being changed. Instances are listed before the rows are read."""
     active = {
         notebook.ref: up_of(notebook)
         for page in deps.notebooks.pages()
@@ -146,7 +146,7 @@ def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
 
 
 def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> list[Machine]:
-    """Return the machines to look at now: each once an hour, and each that could be idle, was warned or was never observed.
+    """Return the machines to examine now: each once an hour, and in each sweep those that could be idle or were never observed.
 
     Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are not queried.
     """
@@ -176,7 +176,7 @@ def reports_of(notes: Notes, deps: Deps, now: datetime) -> Reports:
 
 
 def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, now: datetime) -> Iterator[Judged]:
-    """Yield a verdict for each machine. Raise an error if no evidence could be read at all."""
+    """Yield a verdict for each machine of a configured profile. Raise an error if no evidence could be read at all."""
     policies = _policies(deps, now)
     machines = [machine for machine in machines if machine.profile in policies]
     if not machines:
@@ -207,7 +207,7 @@ def judge(machines: list[Machine], notes: Notes, reports: Reports, deps: Deps, n
     verdicts = {machine.ref: verdict_on(machine) for machine in machines}
     look_back(machine for machine in machines if for_blindness(verdicts[machine.ref]))
     verdicts |= {machine.ref: verdict_on(machine) for machine in machines if machine.ref.instance_id in longer}
-    # A download or a job elsewhere keeps CPU and proxy quiet: the machine's bytes and jobs are read before anybody is warned or stopped.
+    # A download or a job elsewhere keeps CPU and proxy quiet: the machine's bytes and jobs are read before a user is warned or a machine is stopped.
     judged = [machine for machine in machines if is_at_stake(verdicts[machine.ref])]
     at_stake = [machine for machine in judged if not _is_kept_on(machine, policies[machine.profile], now)]
     quiet = [machine for machine in at_stake if _is_quiet(verdicts[machine.ref])]
@@ -357,7 +357,7 @@ def _known(
 
     A counter without points means no requests if the counter is known to work.
 
-    `begin` is the start of the evidence: an instance with too little of it is blind at least since then.
+    `begin` is the start of the evidence: an instance with too little evidence is blind at least since then.
     """
     silence = Silence.MEANS_NONE
     own = activity.requests or ()

@@ -2,12 +2,12 @@
 
 `benchkeeper erase` erases the data of one user, `sweep_drift` that of all users whose lifetime is over.
 
-Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is as it was read, so that a crash
+Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is unchanged since it was read, so that a crash
 leaves a record that is found again.
 
-A dead letter past its lifetime is deleted if it was replayed, or if all users whom it names are erased or unknown to the records. Any
-other unread dead letter stays, however old: it may state that a user left who still has access. It is counted and logged until it is
-replayed.
+A dead letter past its lifetime is deleted if it was replayed, or if it names users and all of them are erased. Any other unread dead
+letter stays, however old: it may state the leave of a user who still has access. Such dead letters are counted and logged until they
+are replayed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FAR = timedelta(days=3650)
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """The personal data that is left of a user, or was erased. `kept` says why nothing may be erased; the other fields are then empty.
+    """The personal data of a user that still exists, or that was erased. `kept` is the reason why nothing may be erased; the other fields are then empty.
 
     `record` is True for a record that is not reduced yet. `letters` are dead letters that name only this user, `shared_letters` counts
     those that also name others. `manifests` and `templates` are names of objects, `hints` the user's entries in the due index.

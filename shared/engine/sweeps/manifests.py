@@ -58,7 +58,7 @@ def _first_due(newest: str, over: date, deps: Deps) -> date:
 
 
 def _manifest(day: date, previous: str, deps: Deps) -> bytes | None:
-    """Return the day's manifest; None for a day without an entry, if there was none before either."""
+    """Return the day's manifest; None for a day without an entry, if the day before has no manifest."""
     objects = [[found.name, found.digest] for found in deps.audit.listed(f"{ENTRIES}{day.isoformat()}/")]
     if not objects and not previous:
         return None

@@ -1,9 +1,9 @@
 """The roster sweep.
 
-Each hour it compares the lists of all people with the records, and states facts for which no message came.
+Each hour this sweep compares the lists of all people with the records, and states facts for which no message came.
 
 Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
-each of them. A wrong roster must cut nobody: `shared.domain.fleet.roster` says when a reading is refused as a whole;
+each of them. A wrong roster must not cut any user: `shared.domain.fleet.roster` decides when a reading is refused as a whole;
 absence counts only for people whom the same roster has listed before; each cut is confirmed by a second read; and a cut
 is dated to the start of the read, so that news which came during the read is newer. The state is written last: after a
 crash the next reading finds the same differences.
@@ -60,7 +60,7 @@ class _Run(Struct):
     failed: set[UserKey] = field(default_factory=set)
 
     def cuts(self) -> int:
-        """Return the number of people who would lose something."""
+        """Return the number of people who would lose access or a group."""
         return sum(1 for each in self.found.values() if each.cuts)
 
     def undone(self) -> set[UserKey]:
@@ -70,7 +70,7 @@ class _Run(Struct):
 
 
 def sweep_roster(deps: Deps, *, dry_run: bool = False, asked_at: datetime | None = None) -> Summary:
-    """Read each roster, state the differences, and keep the report for the pages. Without a roster in the settings, do nothing.
+    """Read each roster, state the differences, and store the report for the pages. Without a roster in the settings, do nothing.
 
     A roster whose last read began after `asked_at` is not read again: hundreds of groups that change at once need one reading.
     """
@@ -141,7 +141,7 @@ def _compared(
     room = deps.policy.guard.per_hour_of(sizes_now(deps).everybody)
     is_allowed = allowed is not None and allowed.covers(reading, now)
     if kind is RosterKind.EMPLOYEES and run.cuts() > room and not is_allowed:
-        detail = f"{run.cuts()} people would lose something; {room} may in an hour"
+        detail = f"{run.cuts()} people would lose access; at most {room} may in an hour"
         return _refused(kind, now, Refusal.MANY_GONE, detail, deps, reading=reading, run=run, stored=stored)
     if not dry_run:
         _state_all(run, source, summary, deps)
@@ -265,4 +265,4 @@ def _detail(why: Refusal, reading: Reading, stored: StoredRoster, now: datetime)
         case Refusal.OLDER | Refusal.STALE:
             return f"of {reading.as_of.isoformat()}"
         case _:
-            return "it lists nobody"
+            return "the list is empty"

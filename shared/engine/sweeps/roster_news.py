@@ -65,7 +65,7 @@ class _Compared(Struct, frozen=True, kw_only=True):
 
 
 def _of_a_stranger(difference: Difference, reading: Reading, deps: Deps) -> Iterator[LifecycleEvent]:
-    """Yield the events of a person without a record: their joiner was lost."""
+    """Yield the events of a person without a record, whose first message was lost."""
     made = partial(_event, reading, difference.email)
     if reading.kind is RosterKind.EMPLOYEES:
         yield _joined(reading, difference.email)

@@ -43,7 +43,7 @@ class SessionsSynced(Struct):
 
 
 def sync_sessions(deps: Deps, *, dry_run: bool = False) -> SessionsSynced:
-    """Create, update and remove the templates that differ: one listing, then a call for each.
+    """Create, update and remove the templates that differ: one listing, then a call for each difference.
 
     One template's failure stops neither the others nor the sweep: it is counted, and the next hourly sweep tries again.
     """
@@ -77,7 +77,7 @@ def _rendered(deps: Deps, synced: SessionsSynced) -> tuple[list[WantedSession], 
             wanted.append(deps.sessions.render(offer))
         except BenchkeeperError as error:
             unknown.add(offer.session_id)
-            _failed("Session template is wrong", offer.session_id, error, synced, deps)
+            _failed("Session template could not be rendered", offer.session_id, error, synced, deps)
     return wanted, frozenset(unknown)
 
 

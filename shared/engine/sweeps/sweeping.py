@@ -1,8 +1,8 @@
 """The common parts of all sweeps: the summary, a check of the clock, and a loop over many users.
 
-The loop isolates each failure, and begins no work after the sweep's deadline. What a sweep deletes, and whose access it
-ends, depends on the time, so it must not act on a wrong clock: it compares its clock with the publish time of the tick,
-which Pub/Sub sets. A tick that was delivered late looks like a clock that is ahead; the sweep skips that tick, and the
+The loop isolates each failure, and begins no work after the sweep's deadline. Deletions and ends of access depend on the
+time, so a sweep must not act on a wrong clock: it compares its clock with the publish time of the tick, which Pub/Sub
+sets. A tick that was delivered late looks like a clock that is ahead; the sweep skips that tick, and the
 next tick does its work.
 """
 
@@ -46,7 +46,7 @@ class ClockWatch(Struct, frozen=True):
         return cls(clock.now(), clock.monotonic_s())
 
     def jumped(self, clock: Clock) -> timedelta | None:
-        """Return by how much the clock jumped since the start; None if it did not.
+        """Return the length of the clock's jump since the start, negative for a jump back; None if there was none.
 
         A difference within the tolerance, between the clock's advance and the time that really passed, is no jump.
         """

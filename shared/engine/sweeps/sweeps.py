@@ -277,7 +277,7 @@ def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
             blind.add(key)
         use.add(item, now)
         unread.update(item.unread)
-    # Who is stopped now is copied at rest, by the next sweep.
+    # A notebook that is stopped now is copied at rest, by the next sweep.
     stopping = {key for key, item in to_act.items() if verdict_word(item.verdict) == "STOP"}
     due_copies = rows.copies.due(len(running), leave_out=stopping)
     summary.decisions += [(key, "save a copy of the files") for key in due_copies]

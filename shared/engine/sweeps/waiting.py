@@ -91,7 +91,7 @@ def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[
 
 
 def _is_over(person: WaitingPerson, deps: Deps) -> bool:
-    """Return True if nothing waits by the record, and remove the entry. If the record cannot be read, the entry stays."""
+    """Remove the entry and return True if nothing waits by the record. If the record cannot be read, the entry stays."""
     try:
         stored = deps.records.load(person.user_key)
         status = stored.record.status if stored is not None else None

@@ -42,7 +42,7 @@ class HistoryPage(Struct, frozen=True, kw_only=True):
 
 
 def objects_of(record: UserRecord, deps: Deps, *, start: str = "") -> Iterator[tuple[Entry, ...]]:
-    """Yield the entries of the user's objects, the newest object first, from `start` on. Each costs one read.
+    """Yield the entries of the user's objects, the newest object first, from `start` on. Each object costs one read.
 
     Raise `DamagedRecordError` if an object of the chain is missing or damaged.
     """
@@ -70,7 +70,7 @@ def entries_since(record: UserRecord, deps: Deps, since: datetime | None) -> lis
 
 
 def history_since(record: UserRecord, deps: Deps, since: datetime | None) -> list[StoryLine]:
-    """Return the user's history since a time (None: all), oldest first: the audit's entries, then the lines not yet copied to it.
+    """Return the user's history since a time (None: all), oldest first: the audit's entries, then the lines that are not yet copied to the audit.
 
     Lines that were written before there was an audit are taken from the record.
     """
@@ -120,7 +120,7 @@ def entries_on(day: date, deps: Deps) -> Iterator[Entry]:
 
 def _broken(name: str, what: str) -> DamagedRecordError:
     return DamagedRecordError(
-        user_message=f"The audit is not complete: {name} is {what}. Check it: benchkeeper audit verify",
+        user_message=f"The audit is not complete: {name} is {what}. Check the audit: benchkeeper audit verify",
         detail=f"audit object {name} is {what}",
     )
 
@@ -191,7 +191,7 @@ def _check_object(name: str, content: bytes, ends: dict[str, _End], result: Chec
     try:
         entries = tuple(entries_in(content, name))
     except BenchkeeperError:
-        result.fault(name, "it cannot be read as entries")
+        result.fault(name, "the object cannot be read as audit entries")
         return
     result.entries += len(entries)
     place = place_of(name)
@@ -199,15 +199,15 @@ def _check_object(name: str, content: bytes, ends: dict[str, _End], result: Chec
         return  # entries of calls about users whose record could not be used: in no chain
     end = ends.setdefault(place.alias, _End())
     if entries[0].number != place.number:
-        result.fault(name, f"its first entry has the number {entries[0].number}")
+        result.fault(name, f"the first entry has the number {entries[0].number}")
     if entries[0].previous_object != end.place:
-        result.fault(name, "its first entry does not name the user's previous object")
+        result.fault(name, "the first entry does not name the user's previous object")
     for entry in entries:
         if entry.alias != place.alias:
-            result.fault(name, "it has an entry of another user")
+            result.fault(name, "the object has an entry of another user")
         if entry.number != end.number + 1:
-            what = "is there twice" if entry.number <= end.number else "follows missing ones"
-            result.fault(name, f"entry {entry.number} {what}: the last one is {end.number}")
+            what = "is there twice" if entry.number <= end.number else "follows missing entries"
+            result.fault(name, f"entry {entry.number} {what}: the last entry is {end.number}")
         elif entry.previous != end.digest:
             result.fault(name, f"entry {entry.number} does not follow entry {end.number}: one of them was altered")
         end.number, end.digest = entry.number, entry.digest
@@ -227,25 +227,25 @@ def _check_manifests(manifests: list[AuditObject], digests: Mapping[str, str], d
             day, previous = date.fromisoformat(manifest["day"]), manifest["previous"]
             listed, day_before = dict(manifest["objects"]), manifest_name(day - timedelta(days=1))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            result.fault(found.name, "it cannot be read as a manifest")
+            result.fault(found.name, "the object cannot be read as a manifest")
             continue
         seen[manifest_name(day)] = digest
         if found.name != manifest_name(day):
-            result.fault(found.name, f"it is of another day: {day}")
+            result.fault(found.name, f"the manifest is of another day: {day}")
         if previous != seen.get(day_before, ""):
             result.fault(found.name, "the manifest of the day before is missing, or was altered")
         said = logged.get(day.isoformat())
         if said is not None and said != {digest}:
-            result.fault(found.name, "its digest is not the one in the log")
+            result.fault(found.name, "the manifest's digest differs from the digest in the log")
         _check_listed(found.name, day, listed, digests, result)
     for name in digests:
         day_of = name.removeprefix(ENTRIES).partition("/")[0]
         if day_of < over.isoformat() and f"{MANIFESTS}{day_of}.json" not in seen:
-            result.fault(f"{MANIFESTS}{day_of}.json", "it is missing, or cannot be read")
+            result.fault(f"{MANIFESTS}{day_of}.json", "the manifest is missing, or cannot be read")
     for day_of in logged:
         name = f"{MANIFESTS}{day_of}.json"
         if day_of < over.isoformat() and name not in seen and deps.audit.get(name) is None:
-            result.fault(name, "it is missing; its digest is in the log")
+            result.fault(name, "the manifest is missing; its digest is in the log")
     result.faults[:] = dict.fromkeys(result.faults)
 
 
@@ -254,19 +254,19 @@ def _check_listed(
 ) -> None:
     for name, digest in listed.items():
         if name not in digests:
-            result.fault(name, f"it is missing; {place} lists it")
+            result.fault(name, f"the object is missing; {place} lists it")
         elif digests[name] != digest:
-            result.fault(name, f"it was altered since {place} listed it")
+            result.fault(name, f"the object was altered since {place} listed it")
     prefix = f"{ENTRIES}{day.isoformat()}/"
     for name in digests:
         if name.startswith(prefix) and name not in listed:
-            result.fault(name, f"{place} does not list it: it came later")
+            result.fault(name, f"{place} does not list the object: the object came later")
 
 
 def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps) -> dict[str, set[str]]:
     """Return the digests in the log by day, from the first day in the bucket until today.
 
-    The range does not end with the last manifest, because only the log shows that a later one was removed.
+    The range does not end with the last manifest, because only the log shows that a later manifest was removed.
     """
     first = min(
         [
@@ -283,7 +283,7 @@ def _logged(manifests: list[AuditObject], digests: Mapping[str, str], deps: Deps
 
 
 def _check_ends(ends: Mapping[str, _End], deps: Deps, result: Checked) -> None:
-    """Compare the ends with the records: deleting the last entries of a chain leaves no gap in it."""
+    """Compare the ends of the chains with the records, because the loss of a chain's last entries leaves no gap."""
     for row in deps.records.rows():
         if not row.audit:
             continue
@@ -293,4 +293,4 @@ def _check_ends(ends: Mapping[str, _End], deps: Deps, result: Checked) -> None:
         if end.number < int(number):
             result.fault(f"record {row.user_key}", f"entries {end.number + 1} to {number} are missing")
         elif end.number == int(number) and end.digest != digest:
-            result.fault(end.place, f"entry {number} was altered: the record of {row.user_key} knows another")
+            result.fault(end.place, f"entry {number} was altered: the record of {row.user_key} has another digest")

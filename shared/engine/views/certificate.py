@@ -18,7 +18,7 @@ _TEXTS = {
     LeavingPath.PROXY: "JupyterLab sessions through the proxy (they end when the instance stops)",
     LeavingPath.VM: "the virtual machine, and its predecessor if one is being replaced",
     LeavingPath.ACCOUNT: "the person's own service account",
-    LeavingPath.BINDINGS: "who may act as that account, its keys and its groups",
+    LeavingPath.BINDINGS: "the permission to act as that account, its keys and its groups",
     LeavingPath.CLUSTERS: "Spark clusters",
     LeavingPath.SESSIONS: "serverless Spark sessions",
     LeavingPath.TEMPLATES: "Spark template objects",
@@ -40,7 +40,7 @@ NOT_COVERED = (
 
 
 class PathView(Struct, frozen=True, kw_only=True):
-    """A line of a certificate. `result` is "verified" or "not verified", `says` explains it."""
+    """A line of a certificate. `result` is "verified" or "not verified", `says` explains the result."""
 
     path: str
     covers: str
@@ -51,7 +51,7 @@ class PathView(Struct, frozen=True, kw_only=True):
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """A certificate. `complete` is True if all eight paths are verified. `note` says why there is nothing to verify yet, "" otherwise."""
+    """A certificate. `complete` is True if all eight paths are verified. `note` is the reason why nothing can be verified yet, else ""."""
 
     complete: bool
     since: datetime | None
@@ -61,7 +61,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
 
 
 def certificate_of(record: UserRecord) -> Certificate | None:
-    """Return the certificate of a leaver; None for a person who has access, and for one whose data was erased."""
+    """Return the certificate of a leaver; None for a user who has access, and for a leaver whose data was erased."""
     leaving = record.status.leaving
     waits = record.status.guard.waiting_cut
     if not record.email or (record.spec.presence is Presence.PRESENT and waits is None):
@@ -70,7 +70,7 @@ def certificate_of(record: UserRecord) -> Certificate | None:
     if record.spec.presence is Presence.PRESENT and waits is not None:
         note, leaving = "Access has not ended: it waits for an approval.", None
     elif leaving is None:
-        note = "No check has been made since then."
+        note = "No check has been made since access ended."
     known = {each.path: each for each in leaving.paths} if leaving is not None else {}
     rows = []
     for path in LeavingPath:
@@ -86,9 +86,7 @@ def certificate_of(record: UserRecord) -> Certificate | None:
             and leaving.keys
         ):
             some = "1 key" if leaving.keys == 1 else f"{leaving.keys} keys"
-            says = (
-                f"{says}: {some} that somebody made for the account cannot be used, because it is disabled or deleted"
-            )
+            says = f"{says}: {some} that somebody made for the account cannot be used, because the account is disabled or deleted"
         rows.append(
             PathView(
                 path=path.value,

@@ -32,7 +32,7 @@ class Sums(Struct):
     """The sums of some users: seconds of notebooks and of Spark clusters, the part of them without a price, and both cost figures.
 
     `storage` is the part of `estimate` for disks without a running machine and for snapshots; `unpriced_storage_s` are
-    the seconds of those without a price. `estimate` is None if nothing metered has a price, `billed` is None if there
+    the seconds of disks and snapshots without a price. `estimate` is None if nothing metered has a price, `billed` is None if there
     is no bill for this month. `estimated` is True if some seconds are from before the meter began.
     """
 
@@ -89,7 +89,7 @@ class Month(Struct, frozen=True, kw_only=True):
     """A month as of `at`: the sums of users with any use or cost, the most expensive first.
 
     An empty profile, cost centre or department means none. `stray_bill` is the billed cost of user keys without a
-    record. `billed_at` None: there is no bill for this month. `unpriced` says which prices are missing: ("profile", its
+    record. `billed_at` is None if there is no bill for this month. `unpriced` lists the missing prices: ("profile", its
     name), ("template", its name), ("disk", its type) or ("snapshots", ""). A user who is no longer listed has a row
     with only the key.
     """
@@ -112,7 +112,7 @@ class Month(Struct, frozen=True, kw_only=True):
 
 
 def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
-    """Return this month as of the time of the list of all users: open lines are counted up to then."""
+    """Return this month as of the time of the list of all users. Metered lines that are still open are counted up to that time."""
     at = fleet.taken_at
     bill = _bill(notes, month_of(at))
     found = _Groups(catalog, bill)
@@ -216,7 +216,7 @@ class _Groups:
             self._by[name][value].add(sums)
 
     def month(self, at: datetime, billed_at: datetime | None, stray: float) -> Month:
-        """Return the sums."""
+        """Return the month with the sums of all added users."""
         kinds = _dearest_first(self._by["kind"])
         return Month(
             at=at,

@@ -1,6 +1,6 @@
 """The tables of evidence for an auditor: about one user or all users, from the records and the audit.
 
-They include the access of each user on a past day.
+The access of each user at the end of a past day is one of the tables.
 
 The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an
 error, because evidence with a gap would look complete.

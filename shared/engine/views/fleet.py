@@ -221,13 +221,13 @@ def _name(row: RecordRow) -> str:
 
 
 def ran(row: RecordRow, at: datetime) -> timedelta:
-    """Return how long the user's notebook ran in the month of `at`, up to then."""
+    """Return the running time of the user's notebook in the month of `at`, up to `at`."""
     usage = row.usage.get(NOTEBOOK)
     return usage.in_month_of(at) if usage is not None else timedelta(0)
 
 
 class Need(Struct, frozen=True, kw_only=True):
-    """A user whom an administrator should look at, and the reason: the value of a reason, or `Blind`."""
+    """A user who needs an administrator's attention, and why: the value of a reason, or `Blind`."""
 
     row: RecordRow
     why: str
@@ -280,7 +280,7 @@ def nearest_known(fleet: FleetSnapshot, rows: Iterable[RecordRow]) -> Mapping[Us
 
 
 def key_of_address(fleet: FleetSnapshot, address: str) -> UserKey | None:
-    """Return the user key of the address's current holder, which may come from an earlier address; None if it has no holder.
+    """Return the user key of the address's current holder; None if there is no holder. The key may come from an earlier address.
 
     If an account was deleted and made again, the deleted account's record keeps the address. The new account's record takes precedence.
     """

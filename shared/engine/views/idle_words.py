@@ -1,4 +1,4 @@
-"""The words for the idle rule's verdicts, and for what an idle sweep found."""
+"""The words for the idle rule's verdicts, and for the findings of an idle sweep."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from shared.domain.fleet.idle import Reason as Sign
 from shared.engine.views.words import in_words
 
-# The verdict of the idle rule, and what it rests on.
+# The verdicts of the idle rule, and the evidence for them.
 VERDICTS: Mapping[str, str] = {"KEEP": "Kept running", "WARN": "Will be stopped, warned", "STOP": "To be stopped now"}
 _FOUND: Mapping[str, str] = {
     "KEEP": "kept running", "BLIND": "kept running, although their use is not known", "WARN": "to be warned", "STOP": "to be stopped",
 }  # fmt: skip
 _SIGNS: Mapping[str, str] = {
     Sign.STARTED_RECENTLY: "it started recently",
-    Sign.KERNEL_BUSY: "a kernel is at work",
-    Sign.KERNEL_ACTIVITY: "a kernel was at work",
+    Sign.KERNEL_BUSY: "a kernel is busy",
+    Sign.KERNEL_ACTIVITY: "a kernel was busy",
     Sign.TERMINAL_ACTIVITY: "a terminal was used",
     Sign.SERVER_ACTIVITY: "JupyterLab was used",
     Sign.PROXIED_REQUESTS: "its page was used",
-    Sign.CPU_BUSY: "its CPU was at work",
+    Sign.CPU_BUSY: "its CPU was busy",
     Sign.TRANSFER: "it moved data over network or disk",
-    Sign.GPU_BUSY: "its GPU was at work",
+    Sign.GPU_BUSY: "its GPU was busy",
     Sign.OUTSIDE_JOB: "a job of its owner runs elsewhere",
     Sign.REPORTED: "its machine reported work",
     Sign.NO_FRESH_EVIDENCE: "its use is not known",
@@ -46,7 +46,7 @@ def verdict_words(because: str) -> str:
 
 
 def found_words(what: str) -> str:
-    """Return the words for what a sweep found several times. Words are returned unchanged."""
+    """Return the words for a finding that a sweep counts; a finding that is already in words is returned unchanged."""
     return _FOUND.get(what, what)
 
 

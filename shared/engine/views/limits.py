@@ -1,6 +1,6 @@
 """The limits by group with the used part of each, from the rows of the list of all users.
 
-Pure; pages and commands show it.
+Pure, without reads. Pages and commands show the result.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from shared.domain.fleet.spent import Spending, SpendingCount
 from shared.domain.record.record import RecordRow
 from shared.domain.things.catalog import Catalog
 
-SWEEPS_EVERY = timedelta(minutes=10)  # how often a sweep adds up what groups cost; starts are judged by the last sum
+SWEEPS_EVERY = timedelta(
+    minutes=10
+)  # the interval of the sweeps that add up the costs of groups; starts are judged by the last sum
 
 
 class LimitUse(Struct, frozen=True, kw_only=True):
-    """A group with a limit: `used` of `room` notebooks, and the number of people who wait for a place.
+    """A group with a limit: `used` of `room` notebooks, and the number of users who wait for a place.
 
-    The first of them waits since `waiting_since`.
-
-    `room` is None if the number of notebooks is not limited. `used` may exceed `room`, because nobody loses a notebook
-    to a limit. `budget` is the monthly limit of its people's cost, None for no limit; `spending` is their present cost.
+    The first of these users has waited since `waiting_since`. `room` is None if the number of notebooks is not limited.
+    `used` may exceed `room`, because no user loses a notebook to a limit. `budget` is the monthly limit of the cost of
+    the group's users, None for no limit; `spending` is their present cost.
     """
 
     group: str
@@ -37,7 +38,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
     @property
     def over(self) -> int:
-        """The number of notebooks above the limit: they existed before the limit, or came with users from other groups."""
+        """The number of notebooks above the limit: notebooks from before the limit, or of users who came from other groups."""
         return 0 if self.room is None else max(0, self.used - self.room)
 
     @property

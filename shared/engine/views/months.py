@@ -1,6 +1,6 @@
 """Thirteen months of costs, and the comparison of two months: the largest changes and their causes.
 
-Pure; pages and commands show it.
+Pure, without reads. Pages and commands show the result.
 
 Example: `compare(earlier, later)` takes two results of `month` or `past_month` (`shared.engine.views.costs`).
 """
@@ -24,7 +24,7 @@ _DAY = timedelta(days=1)
 
 
 class MonthSum(Struct, frozen=True, kw_only=True):
-    """The sums of one of the thirteen months. `sums` is None if nothing is stored for it.
+    """The sums of one of the thirteen months. `sums` is None if nothing is stored for the month.
 
     `is_over` is True if the month has ended.
     """
@@ -57,7 +57,7 @@ def not_before(months: Iterable[MonthSum]) -> str:
 def months_of_person(
     lines: Iterable[Line], of_month: Callable[[str], Sequence[Line] | None], now: str, catalog: Catalog
 ) -> tuple[MonthSum, ...]:
-    """Return thirteen months of one user, the newest first. `lines` are those of the record, `of_month` reads a month that is over.
+    """Return thirteen months of one user, the newest first. `lines` are the lines in the record, `of_month` reads a past month.
 
     A month for which the record has lines is not read. `sums` is None for a month that is not stored.
     """
@@ -87,7 +87,7 @@ def sums_of(total: MonthTotal, catalog: Catalog) -> Sums:
 class CostChange(Struct, frozen=True, kw_only=True):
     """The change of one user, profile, cost centre, department or kind from one month to another.
 
-    `label` is its name (for a user the address, or the key if there is none), `key` is the user's key, else the label.
+    `label` is the name (for a user the address, or the key if there is no address), `key` is the user's key, else the label.
     `before` and `after` are the amounts of the two months, `a_day` the change of the amount per day, which is a fair
     comparison with a month that is not over. `hours` is the change of running hours per day, `storage_a_day` the part
     of `a_day` that is storage.

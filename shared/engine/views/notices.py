@@ -23,7 +23,7 @@ _WORDS = {
     "counts. Decide under Changes, or by hand: benchkeeper publish renamed {user} {rename_to}",
     Notice.SUSPENDED_LONG: "The account has been suspended for longer than a leaver's data is kept. Nothing is deleted meanwhile. "
     "If the person left: benchkeeper publish leaver {user}",
-    Notice.ADDRESS_WAITS: "This address may become another person's. Nothing is given to it before that is decided under Changes. "
+    Notice.ADDRESS_WAITS: "This address may become another person's. No access is given to it until the change of address is decided under Changes. "
     "It waits for 24 hours at most.",
     Notice.GROUP_WAITS: "The group that gives this person access was deleted. Others would lose access too. "
     "Approve or reject it under Changes. For this person alone: benchkeeper publish leaver {user}",
@@ -37,7 +37,7 @@ _WORDS = {
 }
 
 
-# On a page a link stands for the command that shows something.
+# On a page, a link replaces a command that only shows something.
 _ON_PAGE = {
     Notice.SAME_PERSON: "This address was given to a new Google account. Decide under Changes whether it is the same person. "
     "The earlier holder's data is kept.",
@@ -49,7 +49,7 @@ _UNDER_CHANGES = frozenset(
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """A notice on a page. `in_changes` is True if it is decided under Changes; `person` is the user key of another person, or ""."""
+    """A notice on a page. `in_changes` is True if the matter is decided under Changes; `person` is the user key of another user, or ""."""
 
     text: str
     in_changes: bool = False

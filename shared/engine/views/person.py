@@ -1,4 +1,4 @@
-"""The views of a user, a fleet or a plan for users and scripts: ready for JSON, made from the same records as everything else."""
+"""The views of a user, a fleet or a plan, as values that JSON can hold, for the command line, the page and scripts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def show(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
 
 
 def _is_ready(sight: SnapshotSight | None) -> bool:
-    """Return True if the snapshot was observed READY in this pass: only then does the view say that it has the files."""
+    """Return True if the snapshot was observed READY now: only then does the view say that the snapshot has the files."""
     return isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 
 
@@ -117,7 +117,7 @@ def _templates_view(seen: TemplatesSeen | Unreadable | NotLooked) -> list[str] |
         case TemplatesSeen(digests=digests):
             return sorted(digests)
         case NotLooked():
-            return "not looked at while an operation is under way"
+            return "not read while an operation is under way"
         case _:
             return "unreadable"
 
@@ -169,7 +169,7 @@ def plan_view(plan: Plan) -> dict[str, Any]:
 
 
 def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
-    """Yield one row per user, by listing, with the last sign of use that the idle sweeps saw: None if no sweep has looked yet."""
+    """Yield one row per user, by listing, with the last sign of use that the idle sweeps saw; None if no sweep has seen any."""
     last_used = last_uses(deps)
     for row in deps.records.rows():
         yield row_view(row) | {"last_used": _iso(last_used.get(row.user_key))}

@@ -20,7 +20,7 @@ Change = Callable[[UserRecord], UserRecord]
 
 
 class Foreseen(Struct, frozen=True, kw_only=True):
-    """The plan now, and the plan after the action. `after` is None if the action is refused; `refused` says why.
+    """The plan now, and the plan after the action. `after` is None if the action is refused; `refused` is the reason.
 
     `changes` is False if the action would not change the wanted state.
     """

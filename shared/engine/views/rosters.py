@@ -13,14 +13,14 @@ TITLES: Mapping[RosterKind, str] = {
     RosterKind.EMPLOYEES: "HR's list of employees",
 }
 REFUSALS: Mapping[Refusal, str] = {
-    Refusal.EMPTY: "It lists nobody.",
-    Refusal.SHRUNK: "It lists far fewer people than before.",
-    Refusal.MANY_GONE: "More people would lose something than the guard allows in an hour.",
-    Refusal.OLDER: "It is older than the one in use.",
-    Refusal.STALE: "It is older than two days: the export may have stopped.",
-    Refusal.UNREADABLE: "It could not be read completely.",
-    Refusal.FAULTY: "It has faults.",
-    Refusal.CHANGED: "It changed while it was read.",
+    Refusal.EMPTY: "The list is empty.",
+    Refusal.SHRUNK: "The list has far fewer people than before.",
+    Refusal.MANY_GONE: "More people would lose access than the guard allows in an hour.",
+    Refusal.OLDER: "The list is older than the list in use.",
+    Refusal.STALE: "The list is older than two days: the export may have stopped.",
+    Refusal.UNREADABLE: "The list could not be read completely.",
+    Refusal.FAULTY: "The list has faults.",
+    Refusal.CHANGED: "The list changed while it was read.",
 }
 # Those that an operator may allow: the others say nothing about how many people are right.
 ALLOWABLE = frozenset({Refusal.SHRUNK, Refusal.MANY_GONE})
@@ -34,16 +34,19 @@ OUTCOMES: Mapping[RosterOutcome, str] = {
 
 
 def reports(deps: Deps) -> dict[RosterKind, RosterReport | None]:
-    """Return the last report of each roster that is read or once was, by one read each; None for a roster without a report yet."""
+    """Return the last report of each roster that is configured or has a report; None for a configured roster without a report.
+
+    Each report costs one read.
+    """
     switched_on = {source.kind for source in deps.roster_sources}
     found = {kind: deps.rosters.report(kind) for kind in RosterKind}
     return {kind: report for kind, report in found.items() if report is not None or kind in switched_on}
 
 
 def refusal_words(report: RosterReport) -> str:
-    """Return why the last reading is not used; empty if it is."""
+    """Return the reason why the last reading is not used, as a sentence; empty if the reading is used."""
     known = next((words for refusal, words in REFUSALS.items() if refusal.value == report.refusal), report.refusal)
-    return f"{known} The last good one stays in use." if report.refusal else ""
+    return f"{known} The last accepted list stays in use." if report.refusal else ""
 
 
 def outcome_words(outcome: str) -> str:

@@ -1,6 +1,6 @@
 """The words in which pages show states, causes and reasons. Code keeps enumerations; words are made here, last, and never compared.
 
-A word that only a newer program knows is shown as a neutral word, never as it is written.
+For a name that only a newer program knows, `status_words`, `step_words` and `fact_words` return "Other".
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def status_words(reason: str) -> str:
 
 
 def states_named(text: str) -> frozenset[str]:
-    """Return the values of the reasons that a text means: a word of a badge, or the name of a state; case does not count."""
+    """Return the values of the reasons that a search text names, by the words of a badge or the value; case is ignored."""
     asked = " ".join(text.split()).casefold()
     return frozenset(value for value, said in _STATUS.items() if asked in {value.casefold(), said.casefold()})
 
@@ -201,7 +201,7 @@ def access_words(row: RecordRow) -> str:
 
 
 def exception_words(row: RecordRow) -> str:
-    """Return why the user is an exception to the rules; "" for a user who is none."""
+    """Return the reasons why the user is an exception to the rules, as one text; "" if there are none."""
     return "; ".join(exceptions(row))
 
 
@@ -337,7 +337,7 @@ def is_in_order(status: str, reason: str) -> ConditionStatus:
 
 
 def owner_words(text: str) -> str:
-    """Return a text of the history for the person whom it is about: `stopped by the person` becomes `stopped by you`."""
+    """Return a text of the history as shown to its own user: `stopped by the person` becomes `stopped by you`."""
     return _BY_PERSON.sub("by you", text)
 
 
