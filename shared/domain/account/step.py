@@ -1,6 +1,7 @@
 """The step for a user's own service account.
 
-The account is created and shared with its owner before anything runs as it. For a leaver it is disabled first and deleted last.
+The account is created and shared with its owner before any resource runs as the account. A leaver's account is disabled
+first and deleted last.
 Only profiles with `identity: personal-service-account` have such an account.
 """
 
@@ -30,7 +31,10 @@ USER_ROLE = "roles/iam.serviceAccountUser"
 
 
 class IdentityStep(NamedTuple):
-    """The account's part of the plan. `ready` is True if resources may be created or started."""
+    """The account's part of the plan.
+
+    `step` is None if there is nothing to plan or report. `ready` is True if resources may be created or started.
+    """
 
     step: Step | None
     ready: bool
@@ -43,7 +47,7 @@ def wants_account(record: UserRecord, policy: Policy) -> bool:
 
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
-    """Return the step for the account."""
+    """Return the step that creates, shares, corrects or removes the user's own service account."""
     account_id = record.status.account.account_id
     if account_id is None:
         return IdentityStep(None, ready=not wants_account(record, scene.policy))
@@ -206,7 +210,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
-    """Return True if the account may be deleted: last, after the instance, its predecessor, and every snapshot."""
+    """Return True if the account may be deleted: there is no hold, and no instance, predecessor or snapshot is left."""
     if (
         record.hold is not None
         or record.is_undecided

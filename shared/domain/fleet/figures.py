@@ -74,7 +74,7 @@ class Today(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """The figures of a list. `ready` has the last thirty days, oldest first.
+    """All figures of one fleet list. `ready` has the last thirty days, oldest first.
 
     `regrets` counts, by kind, extensions and starts within minutes of a warning or an idle stop, in the last thirty
     days. `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the
@@ -90,9 +90,9 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class FigureCount:
-    """A counter of rows for the list of the time `taken_at`.
+    """A counter of rows for the fleet list of the time `taken_at`.
 
-    `blind` are the users known from the start to be without activity data.
+    `blind` are the users without activity data that are known before the first row.
     """
 
     def __init__(self, blind: AbstractSet[UserKey], taken_at: datetime) -> None:
@@ -134,8 +134,8 @@ class FigureCount:
     def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
         """Return all figures.
 
-        `blind` are the users without activity data in this sweep; all are entitled and among the rows. If it is None,
-        those that the rows name are counted.
+        `blind` are the users without activity data in this sweep; all are entitled and among the rows. If `blind` is None,
+        the users that were given to the constructor are used.
         """
         unseen = self._blind_people if blind is None else len(blind - self._needing)
         needs = self._needs + Counter({_BLIND: unseen})
@@ -172,7 +172,7 @@ class FigureCount:
         )
 
     def point(self) -> FleetPoint:
-        """Return the counts for the chart of the last hours."""
+        """Return the counts for one point of the fleet's chart."""
         view = self.figures().overview
         return FleetPoint(
             at=self._taken_at,
@@ -184,7 +184,7 @@ class FigureCount:
 
 
 class _TodayCount:
-    """The counter of `Today`."""
+    """A counter of rows for the figures of `Today`."""
 
     def __init__(self, taken_at: datetime) -> None:
         self._week = taken_at - timedelta(days=_FEED_DAYS)
@@ -224,7 +224,7 @@ class _TodayCount:
 
 
 def figures_of(fleet: FleetSnapshot) -> Figures:
-    """Return the figures of a list whose rows are all in memory."""
+    """Return all figures of a fleet list whose rows are in memory."""
     count = FigureCount(fleet.blind, fleet.taken_at)
     for row in fleet.rows:
         count.add(row)

@@ -29,7 +29,7 @@ A_DAY = timedelta(days=1)
 
 
 def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
-    """Return a wait that doubles from 30 s up to 30 min, but is at least `at_least`.
+    """Return a wait that doubles with each attempt from 30 s up to 30 min, but is at least `at_least`.
 
     Up to a quarter is added, depending on `spread_by` (the user key).
 
@@ -41,7 +41,7 @@ def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
 
 
 def slow_backoff(attempts: int, *, first: timedelta, longest: timedelta, spread_by: str) -> timedelta:
-    """Return a wait that doubles from `first` up to `longest`, with the spread of `backoff` added.
+    """Return a wait that doubles with each attempt from `first` up to `longest`, with the spread of `backoff` added.
 
     This is for failures that last until a person acts.
     """
@@ -117,7 +117,7 @@ def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) 
 def unreadable(
     record: UserRecord, error: BenchkeeperError, *, what: str, because: str, otherwise: timedelta = timedelta(minutes=5)
 ) -> Step:
-    """Return a step without actions that looks again later: a failed read does not mean absence."""
+    """Return a step without actions that reads again later: a failed read does not mean absence."""
     return Step(
         record=record,
         condition=ConditionStatus.UNKNOWN,
@@ -137,10 +137,10 @@ def wait_for(
     stuck: str,
     because: str,
 ) -> Step:
-    """Return a step that looks again after `poll`.
+    """Return a step without actions that waits for a change under way, and reads again after `poll`.
 
-    With `stuck`, a text that names what takes too long, the step asks for an administrator, and looks again only after
-    ten times `poll`.
+    `stuck` is a text that names the part that takes too long, "" if nothing does. With such a text the step asks for an
+    administrator, and reads again only after ten times `poll`.
     """
     return Step(
         record=record,
@@ -153,7 +153,7 @@ def wait_for(
 
 
 def _progress(verb: Verb, record: UserRecord, notebook: Absent | ObservedNotebook) -> str:
-    """Return the progress in words; a create passes three stages in a few minutes."""
+    """Return the progress in words. For a create, the words name the stage in which the instance is."""
     if verb is Verb.RESTORE and record.status.data.rollback is not None:
         return RESTORING_TEXT
     if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):

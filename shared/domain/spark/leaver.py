@@ -125,7 +125,10 @@ class SessionOwner(Struct, frozen=True):
 
 
 def session_owner(record: UserRecord, project: str) -> SessionOwner:
-    """Return the values that identify this user's sessions. The addresses are the present one, former ones, and that of the user's own service account."""
+    """Return the values that identify this user's sessions.
+
+    The addresses are the user's present and former addresses, and the address of the user's own service account.
+    """
     addresses = {str(email) for email in (record.email, *record.former_emails) if email}
     if record.status.account.account_id is not None:
         addresses.add(account_email(record.status.account.account_id, project))
@@ -144,10 +147,10 @@ def sessions_to_look_for(record: UserRecord) -> bool:
 
 
 def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scene: Scene) -> Step:
-    """Return the step for a leaver's sessions, of which `seen` were observed.
+    """Return the step that ends a leaver's sessions. `seen` are the sessions that were observed.
 
-    The condition becomes true once no session is observed after the notebook has stopped; until then, a kernel may
-    start another.
+    The condition becomes true once the notebook has stopped and no session is observed. A kernel that still runs could
+    start another session.
     """
     if isinstance(seen, Unreadable):
         return unreadable(

@@ -83,7 +83,7 @@ class _Did(Struct, frozen=True, kw_only=True):
 
 
 def spark_step(record: UserRecord, seen: ClustersSeen | Unreadable, scene: Scene) -> Step:
-    """Return the step for the user's clusters, of which `seen` were observed."""
+    """Return the step that creates and deletes the user's Spark clusters. `seen` are the clusters that were observed."""
     if isinstance(seen, Unreadable):
         return unreadable(
             record,
@@ -180,7 +180,7 @@ def _one(look: _Look) -> _Did:
 def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
     """Return the remembered status, updated by the observation.
 
-    A cluster that is being deleted has not been requested since.
+    If the time of the request is unknown, the present time is noted, but not for a cluster that is being deleted.
     """
     runs, goes = seen.state in USABLE, seen.state is ClusterState.DELETING
     is_news = known.seen_running_at is None or _asked_again(look)
@@ -286,7 +286,7 @@ def _absent(look: _Look, *, wanted: bool) -> _Did:
 
 
 def _asked_again(look: _Look) -> bool:
-    """Return True if the user requested the cluster after its last known existence."""
+    """Return True if the user's request is newer than the cluster: than its last start, or its create if it never ran."""
     wish, last = look.record.spec.wish(look.known.template), look.known.seen_running_at
     return wish is not None and wish.since > (last or look.known.asked_at or _LONG_AGO)
 
@@ -358,7 +358,7 @@ def _start(look: _Look) -> _Did:
 def _fresh(known: ClusterStatus) -> ClusterStatus:
     """Return the status of a cluster that no longer exists.
 
-    It has the cluster's name, the zones that failed in this round, and a diagnosis.
+    The status keeps the cluster's name, the count of tries, the zones that failed, the wait and the diagnosis.
     """
     return ClusterStatus(
         template=known.template,
