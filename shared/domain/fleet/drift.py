@@ -1,7 +1,4 @@
-"""The choice of records that need a pass, from listings alone: no record and no single instance is read.
-
-In doubt a record is chosen, because an unneeded pass changes nothing.
-"""
+"""The choice of records that need a pass, from listings alone. In doubt a record is chosen: an unneeded pass changes nothing."""
 
 from __future__ import annotations
 
@@ -98,10 +95,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 
 
 def _hour_of(user_key: UserKey) -> int:
-    """Return the hour of the day (UTC) at which a user's account is checked.
-
-    The daily check is needed because no listing shows who may act as the account.
-    """
+    """Return the hour (UTC) of the daily check of a user's account: no listing shows who may act as the account."""
     return hashlib.sha256(user_key.encode()).digest()[0] % 24
 
 
@@ -263,7 +257,7 @@ def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy)
 
 
 class Stray(Struct, frozen=True, kw_only=True):
-    """An orphan: an instance or snapshot that no record names. Orphans are reported and never deleted automatically."""
+    """An orphan: a resource that no record names, or an instance without our labels. It is reported, never deleted."""
 
     name: str
     zone: str
@@ -273,9 +267,8 @@ class Stray(Struct, frozen=True, kw_only=True):
 class StrayCheck:
     """The search for orphans, by comparison of the listings with the rows.
 
-    These are orphans: instances with our labels but without a record, instances in another zone than the record says, and
-    instances with our name but without our labels. Snapshots that no record names are orphans, too, because they cost money. A
-    predecessor that a record names is not an orphan.
+    Orphans are: instances with our labels that no record names, instances with our name but without our labels, and snapshots
+    with our labels that no record names. A predecessor that a record names is not an orphan.
     """
 
     def __init__(
@@ -323,11 +316,7 @@ class StrayCheck:
         return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
 
     def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
-        """Return the keys of users whose record may be damaged or missing. Call after `strays`.
-
-        These are users with a resource that carries our labels but without a listed row, and the given `rowless` users, whose
-        record's object has no row.
-        """
+        """Return the keys of users with labelled resources but without a row, and the `rowless` keys. Call after `strays`."""
         return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
 
     def _note(self, ref: InstanceRef, why: str) -> None:
@@ -348,11 +337,7 @@ class Count(Struct, frozen=True, kw_only=True):
 
 
 class Census:
-    """A counter of environments by profile and state.
-
-    The state is the state of the instance. It is MISSING if an entitled user has no instance, and UNREACHABLE if the zone did
-    not answer.
-    """
+    """A counter of environments by profile and state: the instance's state, MISSING, or UNREACHABLE for a silent zone."""
 
     def __init__(self) -> None:
         self._found: Counter[tuple[str, str]] = Counter()
@@ -383,10 +368,7 @@ class Census:
 
 
 class LongestWaits:
-    """The longest current waits for an environment and for the end of an environment.
-
-    A wait counts from the message that caused it, and is zero if no user waits. Users who wait for a limit are not counted.
-    """
+    """The longest current waits, each from the message that caused it; zero if no user waits. A wait for a limit is not counted."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now

@@ -36,9 +36,8 @@ _KEPT = frozenset({Cause.KEPT_IN, Cause.CUT_WAITS})
 def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the limited groups that count a user.
 
-    These are all limited groups of which the user is a member, even if another group entitles the user. A leaver counts in none.
-
-    A user whose cut waits, or was a mistake, counts as before: the environment is still there.
+    These are all limited groups of which the user is a member, even if another group entitles the user. No group counts a
+    leaver. A user whose cut waits, or was a mistake, counts as before, because the environment still exists.
     """
     limited = policy.catalog.limited
     if not limited or spec.presence is Presence.ABSENT:
@@ -117,11 +116,10 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
 def with_event(
     record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
 ) -> UserRecord:
-    """Return the record with the statements of the event; the same object if they add nothing new.
+    """Return the record with the statements of the event; the same object if the statements add nothing new.
 
-    The event also removes a mark that a dead letter left.
-
-    `entitling` are the addresses of groups that entitle: if there are too many facts, those of other groups are dropped.
+    The event also removes a mark that a dead letter left. `entitling` are the addresses of groups that entitle. If there are
+    too many facts, the facts about other groups are dropped.
     """
     facts = record.facts
     for name, statement in statements_of(event):

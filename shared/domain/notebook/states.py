@@ -1,4 +1,4 @@
-"""The planning step for an instance that exists and carries our labels: compare its state with the wanted state, and decide the actions."""
+"""The planning step for an instance that exists and carries our labels. Its state is compared with the wanted state."""
 
 from __future__ import annotations
 
@@ -106,7 +106,11 @@ def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return the record with the instance's uid, and a note if a disk in use may differ from its snapshot."""
+    """Return the record with the uid and the zone of the observed instance.
+
+    Notes about saved files are corrected: an instance in use may differ from its snapshot, and a new instance needs the saved
+    files.
+    """
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
         # save its record.
@@ -126,9 +130,9 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 
 
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record after the restore: the files are on the disk again, or there is nothing to restore.
+    """Return the record after the restore: the files are on the disk again, or there is nothing left to restore.
 
-    In the second case the predecessor is kept for an administrator to look at.
+    If no restore was observed to succeed, the predecessor is kept until an administrator has examined it.
     """
     seen = scene.seen.operation
     asked = record.status.data.restoring
@@ -249,7 +253,7 @@ def _with_planned(
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return the differences that need a stop, without refused ones. One replacement is done at a time."""
+    """Return the differences that need a stop. There are none after a refusal, and no second replacement meanwhile."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)
@@ -260,7 +264,7 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
-    """Return a note for the user about differences that are not fixed now; empty if there is nothing to say."""
+    """Return a note for the user about differences that are not fixed now; "" if there are no such differences."""
     refused = record.status.notebook.refused
     if is_refused(differences.disruptive, refused) or is_refused(differences.of(Change.GROW), refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
@@ -363,9 +367,10 @@ def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
 
 
 def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
-    """Return the differences; none if the profile is missing in the configuration, so that the instance stays as it is.
+    """Return the differences between the instance and its wanted spec.
 
-    Changes of a rollout do not count before the user's turn.
+    If the configuration does not have the profile, there are no differences, so the instance is not changed. Changes of a
+    rollout do not count before the user's turn.
     """
 
     def by(one: Policy) -> Differences | None:
@@ -376,15 +381,15 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """Return the digest of the requested changes, larger disks first, by which a refusal is remembered."""
+    """Return the digest by which a refusal is remembered: of larger disks, or if there are none, of changes that need a stop."""
     differences = differences_of(record, notebook, policy)
     return digest(differences.of(Change.GROW) or differences.disruptive)
 
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
-    """Return the record without the refusal, if the change is no longer wanted or the rollout was continued.
+    """Return the record without the remembered refusal, if the change is no longer wanted or the rollout was continued.
 
-    The change is then tried again.
+    In a continued rollout, the change is tried again.
     """
     turn, rollout = record.status.notebook.turn, policy.rollout
     is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)
