@@ -106,11 +106,7 @@ def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return the record with the uid and the zone of the observed instance.
-
-    Notes about saved files are corrected: an instance in use may differ from its snapshot, and a new instance needs the saved
-    files.
-    """
+    """Return the record with the instance's uid and zone, and with notes on saved files that fit the observed state."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
         # save its record.

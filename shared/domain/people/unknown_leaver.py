@@ -1,8 +1,8 @@
 """The unknown leaver: a leave was stated for an address without a record, perhaps because of a typing error.
 
-The record stays as a tombstone in any case. An operator sees it until it is acknowledged or 30 days old, because a
-typing error may mean that a user who left still has access. `shared.domain.record.record.row_of` marks unknown leavers.
-`nearest_addresses` suggests the address that was meant; the command line uses it for "did you mean", too.
+The record stays as a tombstone in any case. The page shows it to operators until it is acknowledged or 30 days old: after a
+typing error, a user who left may still have access. `shared.domain.record.record.row_of` marks unknown leavers.
+`nearest_addresses` suggests similar addresses; the command line uses it for "did you mean", too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHOWN_FOR = timedelta(days=30)
 
 
 def states_only_a_leave(facts: Facts) -> bool:
-    """Return True if the facts state a leave or an unusable account, and none ever gave access."""
+    """Return True if the facts state a leave or an unusable account, and no statement in them gives access."""
     timelines = facts.timelines
     ends = {EMPLOYMENT, ACCOUNT, *ACCOUNT_STATES}
     if not ends & timelines.keys():
@@ -79,7 +79,7 @@ def _parts(address: str) -> tuple[str, str, int, int]:
 
 
 def _letters(text: str) -> int:
-    """Return the set of letters as bits; several letters share a bit."""
+    """Return the set of letters as a bit mask of 64 bits; several letters may share a bit."""
     mask = 0
     for letter in set(text):
         mask |= 1 << (ord(letter) & 63)
