@@ -179,7 +179,6 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
 
 def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> bool:
     """Return True if the cloud permanently refused the action, and the user can go back to an earlier state at once."""
-    """
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):
