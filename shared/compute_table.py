@@ -100,7 +100,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
 
     @functools.cached_property
     def machines(self) -> Mapping[str, Machine]:
-        """The predefined machine types by name."""
+        """Return the predefined machine types by name."""
         found: dict[str, Machine] = {}
         for kind, sizes in self.classes.items():
             family, brings = kind.partition("-")[0], self.built_in.get(kind)
@@ -112,7 +112,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
 
     @functools.cached_property
     def all_disks(self) -> tuple[str, ...]:
-        """The names of all disk types."""
+        """Return the names of all disk types."""
         return tuple(dict.fromkeys(kind for kinds in self.disks.values() for kind in _least(kinds)))
 
     def sized(self, name: str) -> Machine | None:

@@ -80,7 +80,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
-    """The result of parsing a message. `faults` are parts that could not be used. `parts` are to be published one by one.
+    """The result of parsing a message. `faults` are parts that could not be used. `parts` must be published one by one.
 
     `to_directory` is True if the whole message must be moved to the directory's topic. `sender_faults` names faults that the
     sender should fix, although the content was used. `ignored` has a reason for each part of the message that is not about

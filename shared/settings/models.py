@@ -27,7 +27,7 @@ _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
 
 class TopicsFile(Strict, frozen=True, kw_only=True):
-    """The Pub/Sub topic ids; the topics of news sources are in config/sources.yaml."""
+    """The Pub/Sub topic ids. The topics of message sources are in config/sources.yaml."""
 
     tick: str = "workbench-tick"
     dead_letter: str = "workbench-dead-letter"

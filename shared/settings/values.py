@@ -129,22 +129,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def topic_lifecycle(self) -> str:
-        """The id of the topic for messages of HR."""
+        """Return the id of the topic for messages of HR."""
         return self.sources[HR].topic
 
     @property
     def topic_directory(self) -> str:
-        """The id of the topic for entries of the organization's logs."""
+        """Return the id of the topic for entries of the organization's logs."""
         return self.sources[DIRECTORY].topic
 
     @property
     def topic_operator(self) -> str:
-        """The id of the topic for messages that an operator publishes."""
+        """Return the id of the topic for messages that an operator publishes."""
         return self.sources[OPERATOR].topic
 
     @property
     def topic_wake(self) -> str:
-        """The id of the topic for wake-ups, which state no facts."""
+        """Return the id of the topic for wake-ups, which state no facts."""
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
@@ -172,7 +172,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def region(self) -> str:
-        """The region of the preferred zone."""
+        """Return the region of the preferred zone."""
         return self.zones[0].rpartition("-")[0]
 
 

@@ -382,10 +382,10 @@ class LongestWaits:
 
     @property
     def ready(self) -> timedelta:
-        """The longest wait for an environment."""
+        """Return the longest wait for an environment."""
         return self._longest[Presence.PRESENT]
 
     @property
     def stopped(self) -> timedelta:
-        """The longest wait for the end of an environment."""
+        """Return the longest wait for the end of an environment."""
         return self._longest[Presence.ABSENT]

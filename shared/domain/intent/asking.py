@@ -60,7 +60,7 @@ _LEAST = timedelta(microseconds=1)
 def with_block(record: UserRecord, reason: str, now: datetime) -> UserRecord:
     """Return the record of a user who has no access from now on; the same object if the user is already blocked.
 
-    The first reason stays, because a second block would not change anybody's access.
+    The first reason stays, because a second block would not change the user's access.
     """
     if record.facts.blocked() is not None:
         return record

@@ -70,7 +70,7 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     @property
     def people(self) -> frozenset[UserKey]:
-        """The users on the list."""
+        """Return the users on the list."""
         return frozenset(entry.user_key for entry in self.entries)
 
 

@@ -59,7 +59,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The object's name; names sort by time."""
+        """Return the name of the decision's object. Names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.decision_id}"
 
 

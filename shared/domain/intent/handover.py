@@ -78,7 +78,7 @@ def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, n
 def holder_since(facts: Facts, deleted: datetime) -> datetime:
     """Return the time at which the new account was created, or the time of the deletion if the creation is unknown.
 
-    A leave that was published later may be about either holder, whatever its date.
+    A leave that was published after that time may be about either holder, even if an earlier date is stated.
     """
     made = [s.occurred_at for s in facts.timelines.get(CREATED, ()) if s.value is True and s.occurred_at > deleted]
     return min(made, default=deleted)

@@ -139,8 +139,8 @@ def with_event(
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with its spec derived from its facts at `now`. The content is the same if nothing changed.
 
-    If the configuration no longer has the requested profile, that is a mistake in the configuration, not news about the
-    user, so the wanted state does not change. It also does not change while a cut waits (`shared.domain.intent.guard`).
+    The wanted state does not change if the configuration no longer has the requested profile, because that is a mistake in
+    the configuration. The wanted state also does not change while a cut waits (`shared.domain.intent.guard`).
     """
     judged = _entitlement(record, policy, now)
     is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT

@@ -124,7 +124,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The object's name below the user's prefix; names sort by time."""
+        """Return the name of the request's object, below the user's prefix. Names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.wish_id}"
 
 

@@ -81,11 +81,11 @@ class Differences(Struct, frozen=True, kw_only=True):
 
     @property
     def disruptive(self) -> tuple[Difference, ...]:
-        """The differences for which the instance must be stopped."""
+        """Return the differences for which the instance must be stopped."""
         return self.of(Change.RESTART) + self.of(Change.REPLACE) if self.items else ()
 
     def without_disruptive(self) -> Differences:
-        """Return the differences that can be removed before the user's turn; the disruptive ones become `held`."""
+        """Return the differences that can be removed before the user's turn. Disruptive differences become `held`."""
         rest = tuple(item for item in self.items if item not in self.disruptive)
         return Differences(items=rest, patch=self.patch, patch_at_rest=Patch(), held=self.disruptive)
 
@@ -198,8 +198,8 @@ def size_of(disk: str) -> int:
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
     """Return the differences in properties that can only be set at creation.
 
-    An instance that was created from the wanted value is never replaced, whatever value is read now; otherwise
-    replacing would never end.
+    An instance that was created from the wanted value is never replaced, even if another value is read now. Otherwise the
+    replacements would never end.
     """
     found = []
     readings = _readings(seen, spec)

@@ -90,7 +90,7 @@ def said_of(record: UserRecord, scene: Scene) -> str:
 
 
 def _lost(record: UserRecord, policy: Policy) -> str:
-    """Return a text that says what a put-away notebook keeps and loses."""
+    """Return a text for the owner: the files that come back after dormancy, and the data that is lost."""
     return (
         "Every file of your home directory comes back as it is, when you want it; that takes a few minutes longer than a start. "
         f"{_what_goes(record, policy)}"

@@ -89,7 +89,7 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
 
 
 def _is_elsewhere(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """Return True if the files were never restored onto this instance: a snapshot of an earlier instance holds them."""
+    """Return True if only a snapshot of an earlier instance has the files, because they were not restored onto this one."""
     holds = record.status.snapshot(record.status.data.saved_in)
     return holds is not None and holds.instance_uid != notebook.uid
 

@@ -133,7 +133,7 @@ class AccountChanged(_News, frozen=True, kw_only=True):
 
 
 class AccountUsable(_News, frozen=True, kw_only=True):
-    """A statement that the account can be used, by a source that may say so: every state that denies access ends."""
+    """A statement, by a source with the right to make it, that the account can be used: no state denies access any more."""
 
 
 class Renamed(_News, frozen=True, kw_only=True):

@@ -168,7 +168,7 @@ class Facts(Struct, frozen=True):
         return datetime.fromisoformat(said.value).astimezone(UTC), said
 
     def blocked(self) -> Statement | None:
-        """Return the statement by which an operator blocked the user; None if the user is not blocked, or not any more.
+        """Return the statement by which an operator blocked the user; None if the user is not blocked now.
 
         Each such statement takes effect when it is made. So no `now` is needed, and a slow clock has no effect.
         """

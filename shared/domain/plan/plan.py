@@ -201,10 +201,10 @@ class Action(Struct, frozen=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """The plan of one pass.
 
-    It has the `actions` in order, the reasons (`because`), and the record after the actions have been started.
+    `actions` are in order, `because` has the reasons, and `record` is the record after the actions have been started.
 
-    `requeue_at` is the time of the next pass, None if nothing is pending. It is the earliest of `waits` and of the next
-    fact that takes effect. `waits` has the time for each half of the plan, by the condition of that half.
+    `requeue_at` is the time of the next pass: the earliest of `waits` and of the next fact that takes effect. It is None if
+    nothing is pending. `waits` has the time for each half of the plan, by the condition of that half.
     """
 
     record: UserRecord

@@ -53,12 +53,12 @@ class Impact(Struct, frozen=True):
 
     @property
     def takes(self) -> int:
-        """The number of users who lose something, or whose notebook is replaced or stopped."""
+        """Return the number of users who lose something, or whose notebook is replaced or stopped."""
         return sum(each.takes for each in self.entries)
 
     @property
     def interrupts(self) -> int:
-        """The number of users whose notebook runs now and is stopped for the change."""
+        """Return the number of users whose notebook runs now and is stopped for the change."""
         return sum(each.interrupts for each in self.entries)
 
     def by_profile(self) -> Mapping[str, int]:

@@ -52,7 +52,7 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
     generation: int = 0
 
     def is_older_than(self, deployed: Noted) -> bool:
-        """Return True if files deployed at that time are newer than those in force."""
+        """Return True if the deployment `deployed` is newer than the files of this policy."""
         return deployed.at > (self.deployed_at or self.since)
 
     def followed_by(self, digest: str, *more: str) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     @property
     def decided_by(self) -> str:
-        """The digest that a decision about this proposal names. It covers the policy and the list of users."""
+        """Return the digest that a decision about this proposal names. It covers the policy and the list of users."""
         return bound_digest(self.digest, self.impact.digest)
 
 

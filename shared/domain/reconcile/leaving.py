@@ -1,7 +1,7 @@
 """The update of a leaver's proof of leaving after a pass, from the requested cuts and the observed results. Pure.
 
 A path counts as gone only if this pass observed the cloud and found nothing. The call that cut the path is no evidence.
-A failed read proves nothing. A path that reappears is no longer gone.
+A failed read proves nothing. A path that reappears does not count as gone any more.
 """
 
 from __future__ import annotations

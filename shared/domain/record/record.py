@@ -1,6 +1,6 @@
-"""The record of one user.
+"""The record of one user: the wanted state (`spec`, from the facts) and the remembered state (`status`).
 
-It has the wanted state (`spec`, from the facts) and the state that cannot be read back from the cloud (`status`).
+The status has only data that cannot be read back from the cloud.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def missing_seats(self) -> tuple[str, ...]:
-        """The limited groups of the user in which the user has no seat yet."""
+        """Return the limited groups of the user in which the user has no seat yet."""
         return tuple(group for group in self.spec.limited_by if group not in self.status.guard.seats)
 
     @property

@@ -70,17 +70,17 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     @property
     def begun(self) -> int:
-        """The number of users whose change began and was not stopped by a lack of machines."""
+        """Return the number of users whose change began and was not stopped by a lack of machines."""
         return self.verified + self.under_way + self.failed
 
     @property
     def people(self) -> int:
-        """The number of users who need the change and may have it."""
+        """Return the number of users who need the change and may have it."""
         return self.begun + self.waits + self.sold_out
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
-    """A change that goes in waves.
+    """A rollout: a change that reaches the fleet in waves.
 
     `sizes` are the numbers of users up to each wave; the last is the number of all users. `bounds` are the highest ranks of all
     waves but the last. `first` is the user of the first wave. `before` is the content of the previous policy, for a way

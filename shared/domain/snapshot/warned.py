@@ -13,7 +13,7 @@ from shared.domain.record.record import UserRecord
 
 
 def is_warned(record: UserRecord, scene: Scene) -> bool:
-    """Return True if no warning stands in the way of deleting a leaver's files.
+    """Return True if a leaver's files may be deleted as far as warnings are concerned.
 
     The last warning must have been sent, or an operator must have acknowledged its failure, and the announced time must have
     passed. If messages are switched off, or the record has no address, no warning is needed.

@@ -4,8 +4,8 @@ All clusters are deleted, including those that the list does not show yet; a hol
 the search is repeated until none is left.
 
 The product does not request sessions: a user who may use a session template starts a session from a notebook or with gcloud, with the
-user's own identity. Sessions are therefore looked for only once the user leaves. Ending a session keeps its history in Dataproc and
-destroys no data, so a hold does not prevent it.
+user's own identity. Sessions are therefore listed only once the user leaves. Ending a session keeps its history in Dataproc and
+destroys no data, so sessions are ended even during a hold.
 """
 
 from __future__ import annotations

@@ -317,7 +317,7 @@ class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def digest(self) -> str:
-        """The first 16 hex digits of the text's SHA-256."""
+        """Return the first 16 hex digits of the text's SHA-256."""
         return _digest_of(self.text)
 
 
@@ -363,7 +363,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     @property
     def limited(self) -> tuple[Assignment, ...]:
-        """The assignments whose group has a limit of environments."""
+        """Return the assignments whose group has a limit of environments."""
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_environments is not None)
 
     def room_of(self, group: str) -> int | None:
@@ -373,7 +373,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     @property
     def budgeted(self) -> tuple[Assignment, ...]:
-        """The assignments whose group has a monthly limit of cost."""
+        """Return the assignments whose group has a monthly limit of cost."""
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_monthly_cost is not None)
 
     def budget_of(self, group: str) -> float | None:

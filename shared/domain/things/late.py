@@ -39,6 +39,6 @@ class _Late:
 def late(make: Callable[[], T]) -> T:
     """Return a stand-in for the result of `make`, which is called at the first access to one of its attributes.
 
-    The stand-in has another identity and class than the result: use only methods and attributes.
+    The stand-in is not the result itself: compare neither identity nor class, and use only methods and attributes.
     """
     return cast("T", _Late(make))
