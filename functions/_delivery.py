@@ -168,7 +168,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
                 raise
         except UnknownTopicError as error:
             outcome, reason = "nack", error.reason.value
-            deps.log.error("Message on an unknown topic", detail=error.detail)
+            deps.log.error("Received message on unknown topic", detail=error.detail)
             raise
         except BenchkeeperError as error:
             outcome, reason = "nack", error.reason.value

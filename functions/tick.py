@@ -67,4 +67,4 @@ def _letters(delivery: Delivery) -> None:
     try:
         sweep_letters(parse, delivery.deps)
     except BenchkeeperError as error:
-        delivery.deps.log.error("Letters were not swept", reason=error.reason.value, detail=error.detail)
+        delivery.deps.log.error("Dead letter sweep failed", reason=error.reason.value, detail=error.detail)

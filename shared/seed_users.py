@@ -132,13 +132,13 @@ def _from_yaml(text: str, *, is_json: bool) -> Iterator[tuple[int, str]]:
         try:
             json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise _FaultError(getattr(error, "lineno", 0), f"is not JSON: {error}", "Mend it there.") from error
+            raise _FaultError(getattr(error, "lineno", 0), f"is not JSON: {error}", "Correct it there.") from error
         text = text.replace("\t", " ")  # YAML does not accept JSON's tabs as white space; in JSON texts a tab is \t
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise _FaultError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem}", "Mend it there.") from error
+        raise _FaultError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem}", "Correct it there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _FaultError(0, f"cannot be read: {error}", "Write one address per line.") from error
     match root:

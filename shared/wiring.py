@@ -215,7 +215,7 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
             try:
                 settings = load_settings()
             except ConfigError as error:
-                log.error("Configuration is broken", faults=[str(fault) for fault in error.faults])
+                log.error("Refused broken configuration", faults=[str(fault) for fault in error.faults])
                 raise
             clients = make_clients(settings, patience_s=patience_s(component))
             _CACHED[component] = (settings, wire(settings, log=log, clients=clients))

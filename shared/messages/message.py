@@ -259,7 +259,7 @@ def allowed(rules: Rules, what: May) -> None:
     source = rules.source
     if source.may(what):
         return
-    may = ", ".join(sorted(source.may_state)) or "nothing: it only wakes"
+    may = ", ".join(sorted(source.may_state)) or "nothing, because it only requests passes"
     raise UnsupportedMessageError(
         user_message=f"The source '{source.name}' (topic {source.topic}) may not state {what.value}. It may state {may}. "
         "config/sources.yaml says what each source may state.",

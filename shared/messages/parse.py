@@ -85,7 +85,7 @@ def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Par
     if not cuts:
         raise error
     fault = InvalidMessageError(
-        user_message=f"Only the end of access that it states was used. {error.user_message}", detail=error.detail
+        user_message=f"Only the end of access in the message was used. {error.user_message}", detail=error.detail
     )
     return Parsed(news=cuts, faults=(Fault(error=fault, body=message.data, part="json"),), ignored=said.ignored)
 

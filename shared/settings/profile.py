@@ -249,7 +249,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         Meta(
             pattern=r"^$|^gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{1,500}$",
             examples=["gs://acme-notebook-scripts/reporter.py"],
-            description="The address of the uploaded config/vm/reporter.py: the machine then reports if it is at work, if memory ran out, "
+            description="The address of the uploaded config/vm/reporter.py: the machine then reports its activity, processes killed for lack of memory, "
             "and how full the disk is. Only with identity: personal-service-account.",
         ),
     ] = ""
@@ -278,7 +278,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
                 if getattr(self, field):
                     yield field, "it is for identity: personal-service-account; here code reads data as the person"
         elif self.data_roles and self.data_group is None:
-            yield "data_roles", "they are given to a data_group; name it"
+            yield "data_roles", "they are given to the members of a data_group; set data_group, too"
 
     def _contradictions_of_reporter(self) -> Iterator[tuple[str, str]]:
         if not self.reporter:

@@ -95,7 +95,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
     groups: list[Action] = []
     if isinstance(account, Absent):
         actions += [CreateAccount(account_id=account_id), ShareAccount(account_id=account_id, user=record.email)]
-        because.append("The person's own service account is not there yet.")
+        because.append("The person's own service account does not exist yet.")
     else:
         if dict(account.shared_with) != {USER_ROLE: (f"user:{record.email}",)}:
             actions.append(ShareAccount(account_id=account_id, user=record.email))
@@ -122,7 +122,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
             reason=reason,
             message=message,
             requeue_after=scene.policy.poll if actions or groups else None,
-            because=(*because, *(("Data roles come with the profile's group.",) if groups else ())),
+            because=(*because, *(("The profile's group gives the service account its data roles.",) if groups else ())),
         ),
         ready=ready,
     )
@@ -183,7 +183,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
             record=record.with_status(data_groups=()),
             condition=ConditionStatus.FALSE,
             reason=Reason.REMOVED,
-            message="There is no service account of the person's own.",
+            message="The person has no service account of their own.",
         )
     record, actions = _groups(record, account_id, account, scene)
     cut = not account.disabled or bool(account.shared_with)
@@ -194,7 +194,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
     because = ["Access has ended: no one may act as the service account, and it can do nothing."] if cut else []
     if not actions and _may_go(record, scene):
         actions.append(DeleteAccount(account_id=account_id))
-        because.append("Nothing of the person is left that the service account is for.")
+        because.append("The person has no resources any more, so the service account is not needed.")
     on_hold = record.hold is not None
     return Step(
         record=record,

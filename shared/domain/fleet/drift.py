@@ -128,7 +128,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if is_to_verify(row, policy):
         return "its change is not verified yet"
     if differences.of(Change.LEFT) and row.reason == Reason.READY:
-        return "out of line: cannot be changed, to be said"
+        return "out of line: cannot be changed, and the owner is not informed yet"
     return None
 
 
@@ -189,7 +189,11 @@ def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
     if row.presence is Presence.ABSENT or seen is None:
         return None
     differences = listed.differences(row, policy)
-    return "differs in what cannot be changed" if differences is not None and differences.of(Change.LEFT) else None
+    return (
+        "differs in properties that cannot be changed"
+        if differences is not None and differences.of(Change.LEFT)
+        else None
+    )
 
 
 def _how(differences: Differences) -> str:

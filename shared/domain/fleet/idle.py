@@ -165,9 +165,11 @@ class IdlePolicy(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if min(self.idle_timeout, self.max_busy, self.max_blind, self.freshness, self.max_gap) <= timedelta(0):
-            raise ValueError("idle_timeout, max_busy, max_blind, freshness and max_gap are longer than nothing")
+            raise ValueError("idle_timeout, max_busy, max_blind, freshness and max_gap must be longer than zero")
         if min(self.warn_before, self.warn_idle, self.grace) < timedelta(0) or self.warn_before > self.max_blind:
-            raise ValueError("warn_before, warn_idle and grace are not negative, and warn_before is within max_blind")
+            raise ValueError(
+                "warn_before, warn_idle and grace must not be negative, and warn_before must be within max_blind"
+            )
 
     @property
     def warn_after(self) -> timedelta:

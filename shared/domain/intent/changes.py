@@ -82,7 +82,7 @@ def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleE
     if before is None:
         return f"noted; still not entitled ({after.spec.because})"
     newer = _newer(after, event)
-    stands = f"newer news of {_say(newer)} holds" if newer is not None else ""
+    stands = f"a newer message of {_say(newer)} holds" if newer is not None else ""
     if before.facts == after.facts:
         return f"unchanged ({stands})" if stands and not _is_known(after, event) else "unchanged (known already)"
     if event.effective_at > now:

@@ -52,7 +52,7 @@ _FOR_ONE_PASS = timedelta(hours=1)
 _MOST_KEPT = 10
 _WAITS = (
     "The end of access waits",
-    "It would end for many people at once. It waits for room in the limits, or for administrators to approve it.",
+    "Access would end for many people at once. This waits until the limits allow it, or until administrators approve it.",
 )
 _STOPPED_FOR_NOW = (
     "Access ended for now",

@@ -135,7 +135,7 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
         return new, old
     raise UnsupportedMessageError(
         user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
-        "merge the two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
+        "merge the two. An administrator decides: publish a leaver message for the user who leaves, wait until the "
         "retention has passed and everything is deleted, then replay this message.",
         detail=f"{old.user_key} and {new.user_key} both own resources",
     )

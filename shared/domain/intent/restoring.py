@@ -80,7 +80,7 @@ def with_undo(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime
     is_same = under_way is not None and under_way.snapshot == snapshot
     if not is_same and (last is None or last.before != snapshot):
         raise RefusedError(
-            user_message="There is no restore that can be undone: the files from before one are kept for seven days. "
+            user_message="There is no restore that can be undone: the files from before a restore are kept for seven days. "
             f"{offered_text(record)}",
             detail=f"undo to {snapshot}: {'another restore came after it' if last is not None else 'nothing to undo'}",
         )

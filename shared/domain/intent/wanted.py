@@ -191,7 +191,7 @@ def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitleme
     entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book, mistakes=mistakes)
     claim = record.claim
     if entitlement.entitled and claim is not None and now < claim.until and record.spec.presence is Presence.ABSENT:
-        because = f"the address may become somebody else's; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
+        because = f"another user may get the address; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
         return Entitlement(profile=None, because=because, cause=Cause.ADDRESS_WAITS)
     return entitlement
 

@@ -166,10 +166,10 @@ def lost_note(record: UserRecord, now: datetime) -> str:
     notebook = record.status.notebook
     if notebook.lost_at is None or now - notebook.lost_at > _NOTED_FOR:
         return ""
-    gone = f" The notebook was deleted outside Benchkeeper, as was seen on {notebook.lost_at:%Y-%m-%d %H:%M} UTC."
+    gone = f" The notebook was deleted outside Benchkeeper, which was noticed on {notebook.lost_at:%Y-%m-%d %H:%M} UTC."
     if notebook.files_of is None:
-        return f"{gone} There was no saved copy of its files: they are gone."
-    return f"{gone} Its files are those of {notebook.files_of:%Y-%m-%d %H:%M} UTC; later ones are gone."
+        return f"{gone} There was no saved copy of its files, so they are lost."
+    return f"{gone} Its files are those of {notebook.files_of:%Y-%m-%d %H:%M} UTC; later changes are lost."
 
 
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:

@@ -84,7 +84,7 @@ def said_of(record: UserRecord, scene: Scene) -> str:
     if found is None or limit is None or not found.warned:
         return ""
     return (
-        f" Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC. It is put away at {ends_at(found, limit):%Y-%m-%d %H:%M} UTC "
+        f" Nobody has used the notebook since {found.unused_since:%Y-%m-%d %H:%M} UTC. It is put away at {ends_at(found, limit):%Y-%m-%d %H:%M} UTC "
         f"unless you start it before: its files are saved, and its machine is deleted. {_lost(record, scene.policy)}"
     )
 
@@ -92,7 +92,7 @@ def said_of(record: UserRecord, scene: Scene) -> str:
 def _lost(record: UserRecord, policy: Policy) -> str:
     """Return a text for the owner: the files that come back after dormancy, and the data that is lost."""
     return (
-        "Every file of your home directory comes back as it is, when you want it; that takes a few minutes longer than a start. "
+        "Every file of your home directory can be brought back at any time; that takes a few minutes longer than a start. "
         f"{_what_goes(record, policy)}"
     )
 
@@ -119,7 +119,7 @@ def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     if scene.policy.tells and not warned_of(mails, Stage.WILL_BE_PUT_AWAY, found.unused_since, scene.now):
         return None
     saving = save_data(record, notebook, scene)
-    why = f"Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC."
+    why = f"Nobody has used the notebook since {found.unused_since:%Y-%m-%d %H:%M} UTC."
     if not saving.done:
         return Step(
             record=saving.record,

@@ -22,8 +22,8 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import Absent, InstanceRef, ObservedNotebook
 from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 
-_PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
-_UNDECIDED = "Access is due to end, as it is for many others. The notebook is stopped and kept with its files until that is approved."
+_PAUSED = "The account is suspended. The notebook is stopped and kept with its files until the suspension ends."
+_UNDECIDED = "Access is about to end for many people at once. The notebook is stopped and kept with its files until an administrator decides."
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
@@ -143,7 +143,7 @@ def _on_hold(record: UserRecord) -> Step:
         reason=Reason.ON_HOLD,
         message=f"Access has ended. The data is on hold since {hold.since:%Y-%m-%d} ({hold.reason}) and is "
         "kept until it is released.",
-        because=("On hold: nothing is deleted, whatever the retention says.",),
+        because=("On hold: nothing is deleted, even after the retention.",),
     )
 
 
@@ -189,7 +189,9 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         else f"until {end:%Y-%m-%d %H:%M} UTC"
         if end
         else (
-            "until somebody approves that access ends" if record.is_undecided else "as long as the account is suspended"
+            "until an administrator approves the end of access"
+            if record.is_undecided
+            else "as long as the account is suspended"
         )
         if is_paused(record)
         else ""

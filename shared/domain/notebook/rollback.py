@@ -144,7 +144,7 @@ def _save(
     if notebook.state is NotebookState.ACTIVE:
         # Not settled: it must end in a running notebook again.
         record = record.with_status(power_settled=False, saved_in="")
-        why = "Files are to be restored; the present ones are saved first."
+        why = "Files will be restored; the present files are saved first."
         return record, stop(record, notebook.ref, ("A restore of files was requested.",), why, scene)
     saved_in = record.status.data.saved_in
     saving = save_data(record, notebook, scene, SnapshotKind.BEFORE)
@@ -197,7 +197,7 @@ def _restore(
     step = replace(
         _waiting(record, scene.policy.poll),
         actions=(RestoreData(ref=notebook.ref, snapshot=rollback.target),),
-        because=("A restore of files was requested.", f"The present ones are in snapshot {rollback.before}."),
+        because=("A restore of files was requested.", f"The present files are in snapshot {rollback.before}."),
     )
     return record, step
 
@@ -228,7 +228,7 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
         record=record,
         condition=ConditionStatus.FALSE,
         reason=Reason.STUCK if is_late else Reason.RESTORING,
-        message="Restoring the files fails again and again; an administrator should look."
+        message="Restoring the files has failed several times; an administrator should look."
         if is_late
         else RESTORING_TEXT,
         requeue_after=wait,

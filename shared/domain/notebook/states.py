@@ -155,7 +155,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
         notebook,
         scene.policy.poll,
         stuck="",
-        because=f"The instance is {notebook.state.value.lower()}; nothing can be done until that is over.",
+        because=f"The instance is {notebook.state.value.lower()}; no change is possible before that has ended.",
     )
 
 
@@ -224,7 +224,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     if may_disrupt(profile, scene.now) and scene.identity_ready:
         # Not settled: the change must end in a running notebook again.
         begun = with_turn(record, scene.policy, scene.now).with_status(power_settled=False)
-        step = stop(begun, notebook.ref, (), "It is changed, and comes back.", scene)
+        step = stop(begun, notebook.ref, (), "A change is made to the notebook; then it starts again.", scene)
         return replace(step, because=(f"Out of line, and may be stopped now: {say(pending)}.",))
     chance = next_chance(profile, scene.now)
     return Step(
@@ -266,13 +266,15 @@ def _notes(record: UserRecord, differences: Differences, profile: Profile | None
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.notebook.former is not None and record.status.notebook.former.touched:
         return (
-            f" Its former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
+            f" The former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
         )
     if differences.disruptive and profile is not None:
         stays = f" {WHAT_STAYS}" if differences.of(Change.REPLACE) else ""
         return f" A change to its machine is made {say_when(profile, scene.now)}.{stays}"
     if differences.of(Change.LEFT):
-        return " It differs from its profile in properties that cannot be changed; an administrator should look."
+        return (
+            " The notebook differs from its profile in properties that cannot be changed; an administrator should look."
+        )
     return ""
 
 
@@ -338,7 +340,7 @@ def _to_start(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.WAITING,
-            message="Your notebook could not be replaced; it starts as it was in a few minutes.",
+            message="Your notebook could not be replaced; it starts unchanged in a few minutes.",
             requeue_after=scene.policy.poll,
             because=("The rest of an unfinished replacement is deleted first: a user has only one notebook.",),
         )

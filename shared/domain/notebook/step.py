@@ -203,7 +203,7 @@ def _back(record: UserRecord, remnant: ObservedNotebook | None, reason: Reason, 
         record=go_back(record, remnant),
         condition=ConditionStatus.FALSE,
         reason=reason,
-        message=f"Your notebook could not be replaced and comes back as it was. {said}",
+        message=f"Your notebook could not be replaced and comes back unchanged. {said}",
         requeue_after=timedelta(seconds=5),
         because=(because, "The former instance takes its place again."),
     )

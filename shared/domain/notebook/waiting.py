@@ -239,7 +239,7 @@ def _since(record: UserRecord, first_seen: datetime) -> datetime:
 def _not_cut(step: Step, notebook: ObservedNotebook, first_seen: datetime, scene: Scene) -> Step:
     late = scene.now - _since(step.record, first_seen) > _CUT_WITHIN
     state = "in an unknown state" if notebook.state is NotebookState.UNSPECIFIED else notebook.state.value
-    why = f"The notebook is {state}, and has been on its way for too long; an administrator should look."
+    why = f"The notebook is {state}, and its stop takes too long; an administrator should look."
     return replace(
         step,
         reason=Reason.ACCESS_NOT_CUT if late else step.reason,
@@ -280,9 +280,9 @@ def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime)
 
 def _said(record: UserRecord, policy: Policy) -> str:
     wait = record.status.guard.seat_wait
-    then = "Yours is created when one becomes free. There is nothing to do."
+    then = "Your notebook is created when a place becomes free. You need to do nothing."
     if wait is not None and wait.spent:
-        return f"The monthly budget of {wait.spent[0]} is used up. Yours is created next month, or when the budget is raised."
+        return f"The monthly budget of {wait.spent[0]} is used up. Your notebook is created next month, or when the budget is raised."
     if wait is None or not wait.is_full:
         return f"It could not be checked whether there is room for another notebook. {then}"
     rooms = [(group, policy.catalog.room_of(group)) for group in wait.groups]

@@ -62,7 +62,7 @@ _VERB_REASON = {
     Verb.RESIZE: Reason.UPDATING,
 }
 # Of a new machine with the content of the data disk, which is the user's home.
-WHAT_STAYS = "What is in your home directory comes along; packages and environments outside of it do not."
+WHAT_STAYS = "The files of your home directory are kept; packages and environments outside of it are lost."
 # Of a restore on request, where only the data disk changes; said before it is asked for, too.
 WHAT_IS_RESTORED = "Your home directory returns to its state at that time. Packages and environments outside of it are not in the copies and stay as they are."
 RESTORING_TEXT = f"Your files are being restored; please wait until that is done. {WHAT_IS_RESTORED}"

@@ -169,7 +169,7 @@ def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datet
     else:
         status, reason, message = ConditionStatus.TRUE, Reason.SETTLED, "Nothing is left to do."
         if requeue_at is not None:
-            message = f"Nothing is to be done before {requeue_at:%Y-%m-%d %H:%M} UTC."
+            message = f"Nothing is planned before {requeue_at:%Y-%m-%d %H:%M} UTC."
     conditions = set_condition(record.status.conditions, ConditionType.RECONCILED, status, reason, message, now)
     return record.with_status(conditions=conditions)
 

@@ -34,7 +34,7 @@ def with_letter(
         return record
     text = (
         f"A message about this person could not be used: {detail[:_LONGEST].rstrip('. ')}. "
-        f"Look at it: benchkeeper messages show {letter_id}"
+        f"To see it: benchkeeper messages show {letter_id}"
     )
     marked = record.with_status(last_letter_id=letter_id, last_letter_at=sent_at)
     return _with(marked, ConditionStatus.FALSE, bounded(reason), text, now)

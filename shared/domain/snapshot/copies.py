@@ -181,7 +181,7 @@ def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str
         old = tuple(s for s in dailies if s.asked_at + _ORPHANED_FOR <= now)
     else:
         old = dailies[: -profile.snapshots.keep]
-    found = {s.name: f"Copy {s.name} is older than the profile keeps." for s in old}
+    found = {s.name: f"Copy {s.name} is older than the copies that the profile keeps." for s in old}
     for s in record.status.data.snapshots:
         if s.lost and s.is_copy:
             found[s.name] = f"Copy {s.name} failed."

@@ -335,7 +335,7 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
         return None  # a newer snapshot is on its way; until then this may be the last one with data
     if record.spec.presence is Presence.ABSENT and not record.status.data.saved_in:
         return None
-    return f"Snapshot {snapshot.name} is older than what is on the disk."
+    return f"Snapshot {snapshot.name} is older than the files on the disk."
 
 
 def is_saved(record: UserRecord) -> bool:

@@ -56,7 +56,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             record=record,
             condition=ConditionStatus.TRUE,
             reason=Reason.REMOVED,
-            message="There are no Spark clusters of this person.",
+            message="This person has no Spark clusters.",
         )
     number = f"{count} Spark cluster{'s' if count > 1 else ''}"
     if record.is_undecided:
@@ -64,7 +64,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.WAITING,
-            message=f"{number} kept until somebody approves that access ends; their own idle time may end them all the same.",
+            message=f"{number} kept until an administrator approves the end of access; their own idle timeout may still end them.",
             requeue_after=timedelta(hours=6),
         )
     if record.hold is not None:
@@ -72,7 +72,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.ON_HOLD,
-            message=f"{number} kept on hold; their own idle time may end them all the same.",
+            message=f"{number} kept on hold; their own idle timeout may still end them.",
             requeue_after=timedelta(hours=6),
         )
     actions = tuple(DeleteCluster(name=c.name) for c in seen.clusters if c.state is not ClusterState.DELETING)

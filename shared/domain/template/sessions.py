@@ -173,15 +173,15 @@ def plan_sessions(
 
 def _bring_about(wanted: WantedSession, seen: SessionSeen | None) -> SessionAction | None:
     if seen is None:
-        return CreateSession(wanted=wanted, because="it is not there")
+        return CreateSession(wanted=wanted, because="it does not exist")
     if not seen.is_ours:
-        return LeaveSession(session_id=wanted.session_id, because="it is there without Benchkeeper's labels")
+        return LeaveSession(session_id=wanted.session_id, because="it exists without Benchkeeper's labels")
     labels = wanted.body.get("labels")
     if isinstance(labels, Mapping) and seen.labels.get(LABEL_DIGEST) != labels.get(LABEL_DIGEST):
         return UpdateSession(wanted=wanted, because="the configuration changed")
     differs = _difference(wanted.body, seen.body, "")
     if differs is not None:
-        return UpdateSession(wanted=wanted, because=f"{differs} is not as it was written")
+        return UpdateSession(wanted=wanted, because=f"{differs} was changed outside Benchkeeper")
     return None
 
 

@@ -109,7 +109,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Yield (field, problem) for each limit that is zero, too short for the warnings of dormancy, or refused by Workbench."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
-                yield name, f"{name} must be longer than nothing"
+                yield name, f"{name} must be longer than zero"
         if self.dormant_after is not None and self.dormant_after < LEAST_DORMANT:
             problem = f"{duration_text(self.dormant_after)} is too short: people are warned 14, 3 and 1 days before"
             yield "dormant_after", f"{problem}. Valid: {duration_text(LEAST_DORMANT)} or more"
