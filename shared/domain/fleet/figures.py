@@ -109,7 +109,7 @@ class FigureCount:
         self._today = _TodayCount(taken_at)
 
     def add(self, row: RecordRow) -> None:
-        """Count one row."""
+        """Count the user of one row in all figures."""
         where = standing(row)
         self._people += 1
         self._states[row.profile, where, row.reason] += 1
@@ -194,7 +194,7 @@ class _TodayCount:
         self._spent = SpentCount(taken_at)
 
     def add(self, row: RecordRow, where: Standing) -> None:
-        """Count one row."""
+        """Count the user of one row, whose environment has the standing `where`."""
         if row.presence is Presence.PRESENT:
             self._access += 1
         elif where is not Standing.GONE:
@@ -209,7 +209,7 @@ class _TodayCount:
         self._spent.add(row)
 
     def today(self) -> Today:
-        """Return the figures."""
+        """Return the figures of all counted rows."""
         return Today(
             access=self._access,
             leavers=self._leavers,

@@ -375,8 +375,7 @@ def _judge_blind(
 ) -> IdleVerdict:
     """Return the verdict for a blind instance: keep, warn from `warn_before` before the end of `max_blind`, or stop.
 
-    The instance is stopped once `max_blind` is over and the warning is at least `warn_before` old. Any later sign of work
-    restarts the count.
+    The stop needs a warning that is at least `warn_before` old. Any later sign of work restarts the count.
     """
     detail = f"not seen: {', '.join(missing)}"
     begun = activity.blind_since if activity.blind_since is not None else _last_seen(activity)

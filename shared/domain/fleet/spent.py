@@ -49,7 +49,7 @@ def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
 
 
 def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
-    """Return all metered lines of a record, up to `at`. Without metered lines, they are estimated from this month's hours."""
+    """Return all metered lines of a record, up to `at`. Without any, return estimates from this month's hours."""
     status = record.status
     return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
 

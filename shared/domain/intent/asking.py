@@ -1,7 +1,7 @@
 """The effect of a request on a record, and the request in words. Pure. The page and the command line share this module.
 
 A request may also show that an idle stop or its warning disturbed a user at work: an extension or a start within ten
-minutes. An operator's request may block a user: access ends now, whatever any source states, until the block is lifted.
+minutes. An operator's request may block a user: access ends now, and no source can give it back before the block is lifted.
 """
 
 from __future__ import annotations

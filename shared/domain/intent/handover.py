@@ -1,8 +1,8 @@
 """The handover of an address from one user to another: an account is deleted and its address given to a new account. Pure.
 
 The new account is another user: a new key, an empty environment, and no group memberships. Statements after the
-deletion are about the new user, in whatever order the log delivers them. Both accounts count as one user again at once
-if HR states the same person number for both, and otherwise after an approval.
+deletion are about the new user, even if the log delivers them in another order. If HR states the same person number for both
+accounts, both count as one user again. Otherwise an approval is needed for that.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 
 
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
-    """Return the record with a requested power state; the same object if that state is already being reached or reached.
+    """Return the record with a requested power state; the same object if that state is reached or under way.
 
     Raise `RefusedError` for a user who is not entitled.
     """

@@ -94,7 +94,7 @@ NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
 
 
 def say(items: tuple[Difference, ...]) -> str:
-    """Return the differences as a list in words, for people."""
+    """Return the differences in words, as a list with semicolons."""
     return "; ".join(str(item) for item in items)
 
 

@@ -90,7 +90,7 @@ def said_of(record: UserRecord, scene: Scene) -> str:
 
 
 def _lost(record: UserRecord, policy: Policy) -> str:
-    """Return a text for the owner: the files that come back after dormancy, and the data that is lost."""
+    """Return a text for the owner that says which data comes back after dormancy, and which data is lost."""
     return (
         "Every file of your home directory can be brought back at any time; that takes a few minutes longer than a start. "
         f"{_what_goes(record, policy)}"

@@ -126,10 +126,7 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 
 
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record after the restore: the files are on the disk again, or there is nothing left to restore.
-
-    If no restore was observed to succeed, the predecessor is kept until an administrator has examined it.
-    """
+    """Return the record after a restore. If no restore was observed to succeed, the predecessor is kept for examination."""
     seen = scene.seen.operation
     asked = record.status.data.restoring
     done = isinstance(seen, OperationSeen) and seen.done and asked is not None and may_be_restore(seen.ref, asked)

@@ -53,7 +53,7 @@ _BY_PROFILE = frozenset({Verb.CREATE, Verb.START, Verb.UPDATE})
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
     """Return the notebook's half of the plan.
 
-    A notebook that stays in transition for too long needs an administrator, whatever its state.
+    A notebook that stays in transition for too long needs an administrator.
     """
     return watched(_step(record, scene), scene)
 

@@ -140,7 +140,7 @@ def may_disrupt(profile: Profile, now: datetime) -> bool:
 def next_chance(profile: Profile, now: datetime) -> datetime | None:
     """Return the next time at which a running environment may be stopped for a change.
 
-    Return None if it must first stop for another reason.
+    Return None if the change must wait until the environment is stopped for another reason.
     """
     if profile.disruption is Disruption.NOW:
         return now

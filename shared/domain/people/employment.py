@@ -42,7 +42,7 @@ def is_leave(statement: Statement) -> bool:
 
 
 def is_conversion(joiner: Statement, leave: Statement) -> bool:
-    """Return True if both took effect at the same explicit moment and one source stated both."""
+    """Return True if one source stated the joiner and the leave for the same explicit moment."""
     return (
         joiner.explicit
         and leave.explicit

@@ -53,7 +53,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source: the id of its topic, and the facts that it may state.
 
     `profiles` are the profiles that the source may request, and `domains` the domains of the users about whom it may make
-    statements; None means all that are configured. A cut is accepted for any known user, whatever the domain. `aliases` map
+    statements; None means all that are configured. A cut is accepted for any known user, even of another domain. `aliases` map
     names of attributes to fields of the schema.
     """
 

@@ -163,7 +163,7 @@ def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = B
 
 
 def bounded(ordered: list[Statement]) -> list[Statement]:
-    """Return at most `MAX_STATEMENTS` statements, oldest first. The oldest grants are dropped first, then the oldest of all."""
+    """Return at most `MAX_STATEMENTS` statements, oldest first. The oldest grants are dropped first, then the oldest other statements."""
     surplus = len(ordered) - MAX_STATEMENTS
     if surplus <= 0:
         return ordered

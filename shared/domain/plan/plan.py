@@ -40,9 +40,9 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 class Policy(Struct, frozen=True, kw_only=True):
     """The part of the administrator's decisions that planning needs. Times are durations.
 
-    `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a
-    leaver's instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the
-    end of entitlement. `people`, `sources` and `book` have the accepted users, the sources, and the changes of groups.
+    `personal_data` is the time for which dead letters, and records without resources, are kept. `retention` is the time for
+    which a leaver's instance is kept, and `snapshot_retention` the time for which its files are kept; both count from the end
+    of entitlement. `people`, `sources` and `book` have the accepted users, the sources, and the changes of groups.
     `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a
     preview. While a `rollout` is under way, `earlier` has the older policies that a notebook may still follow. `zones`
     are in order of preference. `tells` is True if messages to users are switched on; then nothing is deleted without a

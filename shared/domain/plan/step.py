@@ -95,8 +95,8 @@ class Scene(Struct, frozen=True, kw_only=True):
 class Step(Struct, frozen=True, kw_only=True):
     """The plan for one kind of resource.
 
-    It has the record once the actions are started, the actions, the condition that then holds, the time until the next look (None:
-    nothing is pending), and the reasons.
+    `record` is the record after the actions have been started. `condition`, `reason` and `message` are the condition to set.
+    `requeue_after` is the wait until the next pass, None if nothing is pending. `because` has the reasons for people.
     """
 
     record: UserRecord

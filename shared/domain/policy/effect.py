@@ -137,7 +137,7 @@ class Effect(Struct, frozen=True, kw_only=True):
     def takes(self) -> bool:
         """Return True if the user loses something, or if the notebook is replaced or stopped.
 
-        The limits count such effects.
+        The guard's limits count the users with such effects.
         """
         return bool(TAKES & set(self.steps)) or (StepKind.IDLE_SOONER in self.steps and self.interrupts)
 

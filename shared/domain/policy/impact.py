@@ -2,7 +2,8 @@
 
 Each user is judged twice with the product's own rules (`with_wanted`, `compare`, `wanted_templates`): by the policy in force and by
 the proposed policy, or with and without a message. The difference is the `Effect`. The frozen list of all effects is the `Impact`;
-an approval binds its digest. Called by the command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`).
+an approval names its digest. The command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`) call
+this module.
 
 Cost is hours a month times `hourly_cost` of the profile. `Basis` is the source of the hours: this month, scaled to a
 whole month once a week of it is over; or the last measured month; or an assumption (`ASSUMED_HOURS`).

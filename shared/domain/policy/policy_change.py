@@ -1,6 +1,6 @@
 """The policy in force and the proposed policies: the objects below `policy/`, as types and as JSON. Pure.
 
-`policy/current`             the policy in force: all functions judge by this policy, not by the files they were deployed with
+`policy/current`             the policy in force: all functions judge by this policy, not by their own files
 `policy/proposed/<digest>`   a policy that waits for approval, with its impact as it was judged
 `policy/approved/<digest>`   the approved list of users; exactly these users may be changed by it
 `policy/rejected/<digest>`   a policy that was refused; the same files are never proposed again

@@ -95,7 +95,7 @@ def with_idle_warning(record: UserRecord, stop_at: datetime, policy: Policy, now
 
 
 def with_mail(record: UserRecord, mail: Mail) -> UserRecord:
-    """Return the record with this mail. It replaces a mail of the same stage and episode."""
+    """Return the record with this mail in place of its mail of the same stage and episode."""
     kept = tuple(mail if each.is_of(mail.stage, mail.episode) else each for each in record.status.mail.mails)
     return record.with_status(mails=kept)
 

@@ -133,7 +133,7 @@ def _former_step(
 
 
 def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord:
-    """Return the record with the running time of the notebook, as far as it was observed."""
+    """Return the record with the running time of the notebook, unchanged if the notebook was not observed."""
     if isinstance(seen.notebook, Unreadable | NotLooked):
         return record
     runs = isinstance(seen.notebook, ObservedNotebook) and seen.notebook.state is NotebookState.ACTIVE

@@ -113,7 +113,7 @@ def _version(record: UserRecord) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value in JSON types. Written by hand, because times keep the form of earlier versions."""
+    """Return the value in JSON types. msgspec is not used here, because times keep the form of earlier versions."""
     kind = type(value)
     if kind in _LEAVES:
         return value

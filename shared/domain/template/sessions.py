@@ -28,7 +28,7 @@ _HEX = 12
 class SessionOffer(Struct, frozen=True, kw_only=True):
     """A session template of a profile.
 
-    `is_shared`: other profiles offer the template, too, so its name must contain the profile.
+    `is_shared` is True if other profiles offer the template, too, so that its name must contain the profile.
     """
 
     session_id: str

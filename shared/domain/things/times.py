@@ -43,7 +43,7 @@ def _mended(text: str) -> str:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Return the same moment in UTC. Raise `ValueError` if the moment is before year 1 or not before the last second of 9999."""
+    """Return the same moment in UTC. Raise `ValueError` if it is before year 1 or after 9999-12-31 23:59:59."""
     try:
         utc = moment.astimezone(UTC)
     except OverflowError as error:
