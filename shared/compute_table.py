@@ -360,7 +360,7 @@ def table() -> Table:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """Return the mapping in a text such as `8 1g=12`. A key without `=` is its own number."""
+    """Return the numbers by key in a text such as `8 1g=12`. A key without `=` is itself the number."""
     pairs = (part.partition("=") for part in text.split())
     return {key: int(number or key) for key, _, number in pairs}
 

@@ -51,7 +51,7 @@ from shared.messages.unknown import looks_like_a_leaver
 
 
 class Leaver(Reader):
-    """A leaver's message: only the user is needed. All other faults are collected and reported."""
+    """The reader of a leaver's message. Only the user is needed; all other faults are collected and reported."""
 
     twice: frozenset[str]
     faults: list[str] = field(default_factory=list)

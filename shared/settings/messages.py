@@ -92,7 +92,7 @@ class MessagesFile(Strict, frozen=True, kw_only=True):
     ]
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a problem if neither a mail server nor a chat room is configured."""
+        """Yield ("", problem) if neither a mail server nor a chat room is configured."""
         if self.smtp is None and self.chat is None:
             yield "", "names neither smtp nor chat, so no message could be sent"
 

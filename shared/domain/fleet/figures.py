@@ -60,9 +60,9 @@ class SoldOut(Struct, frozen=True, kw_only=True):
 class Today(Struct, frozen=True, kw_only=True):
     """The figures at the top of the manager's page.
 
-    `access` counts the users with access, `leavers` the users whose data is kept until its retention ends, `unproved`
-    the leavers whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users whose access
-    ended in the last week. `spent` are the metered lines of this month, added up.
+    `access` counts the users with access. `leavers` counts the leavers whose data is kept until its retention ends, and
+    `unproved` those among them whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users
+    whose access ended in the last week. `spent` are the metered lines of this month, added up.
     """
 
     access: int = 0

@@ -1,4 +1,4 @@
-"""The whole fleet at one moment, as a sweep observed it. The manager's page is made from it, without a query for each user."""
+"""The whole fleet at one moment, as a sweep observed it. The manager's page is made from this list, without a query for each user."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _STEP = timedelta(minutes=5)  # a sample counts the requests of so long before i
 
 
 def is_open(hours: Hours, now: datetime) -> bool:
-    """Return True within the working hours."""
+    """Return True if `now` is within the working hours."""
     here = now.astimezone(hours.zone)
     return here.weekday() in hours.days and hours.start <= here.time() < hours.end
 

@@ -81,7 +81,7 @@ class Silence(StrEnum):
 
 
 class Kernel(Struct, frozen=True):
-    """A kernel. Output and execution update `last_activity`; a silent cell updates it only at its start and its end."""
+    """A kernel. Output and the start and end of a cell update `last_activity`; a silent cell does not update it meanwhile."""
 
     state: KernelState
     last_activity: datetime | None = None
@@ -208,8 +208,8 @@ IdleVerdict = Keep | Warn | Stop
 def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVerdict:
     """Return the verdict: keep, warn or stop.
 
-    Any sign of work keeps the instance, however old the other values are. The instance is stopped only on evidence
-    without gaps.
+    Any recent sign of work keeps the instance running, even if all other values are old. The instance is stopped for
+    idleness only on evidence without gaps.
     """
     if activity.started_at is not None and now - activity.started_at < policy.grace:
         return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")

@@ -1,6 +1,6 @@
 """The savings and the side effects of idle stops by day (UTC).
 
-Sweeps count them. Pages show them rounded (`about`), because they are estimates. Pure.
+Sweeps count savings and side effects. Pages show rounded values (`about`), because the values are estimates. Pure.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class IdleCount:
             self._resting[row.profile or ""] += 1
 
     def add_stop(self, kernels: int | None) -> None:
-        """Count a stop. `kernels`: the number of kernels of its machine, None if unknown."""
+        """Count a stop. `kernels` is the number of kernels on the stopped machine, None if unknown."""
         self._stops += 1
         self._kernels += kernels or 0
         self._unknown += kernels is None
@@ -111,7 +111,7 @@ def saving_of(days: Mapping[str, IdleDay], prices: Mapping[str, float | None]) -
 
 
 def about(value: float) -> int:
-    """Return an estimate rounded to two significant digits; a value of one digit is rounded to a whole number."""
+    """Return an estimate rounded to two significant digits; a value below 100 is rounded to a whole number."""
     if value < 100:  # noqa: PLR2004 - two digits
         return round(value)
     step: int = 10 ** (int(math.log10(value)) - 1)

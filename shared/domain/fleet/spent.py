@@ -107,7 +107,7 @@ SETTLES_DAYS = (
 
 
 class MonthLines(Struct, frozen=True, kw_only=True):
-    """The lines of each user in `month` (`2026-11`), as of `taken_at`. Users without a line are not in it."""
+    """The lines of each user in `month` (`2026-11`), as of `taken_at`. Users without a line are left out."""
 
     month: str
     taken_at: datetime

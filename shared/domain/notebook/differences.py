@@ -52,7 +52,7 @@ class Change(StrEnum):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A property of an instance whose value differs from the wanted one."""
+    """A property of an instance whose value differs from the wanted value."""
 
     what: str
     have: str

@@ -177,7 +177,7 @@ def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
 
 
 def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
-    """Return True if some joiner is forestalled by `older` but not by `newer`: without `older`, that joiner would take effect."""
+    """Return True if `older`, but not `newer`, keeps some joiner from taking effect, so that `older` is still needed."""
     return any(
         _forestalled_by(older, joiner) and not _forestalled_by(newer, joiner)
         for joiner in timeline

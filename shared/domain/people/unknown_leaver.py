@@ -35,7 +35,7 @@ def nearest_addresses(address: str, known: Iterable[str], limit: int = 3) -> tup
     """Return at most `limit` known addresses at a distance of 1 or 2, the nearest first, then by alphabet.
 
     The distance is the number of letters to insert, delete or replace, in the name before the last @ and in the domain together.
-    The address itself is never in the result. Cheap for ten thousand addresses: length and letters exclude most of them.
+    The address itself is never in the result. The search is fast for ten thousand addresses: length and letters exclude most of them.
     """
     local, domain, local_letters, domain_letters = _parts(address)
     found: list[tuple[int, str]] = []
@@ -73,7 +73,7 @@ def edit_distance(one: str, other: str, most: int) -> int:
 
 @lru_cache(maxsize=200_000)
 def _parts(address: str) -> tuple[str, str, int, int]:
-    """Return the name, the domain, and the letters of each."""
+    """Return the name before the last @, the domain, and the letters of the name and of the domain as bit masks."""
     local, _, domain = address.rpartition("@")
     return local, domain, _letters(local), _letters(domain)
 

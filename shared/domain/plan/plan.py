@@ -144,8 +144,8 @@ class SparkSessionsSeen(Struct, frozen=True):
 class Observed(Struct, frozen=True, kw_only=True):
     """All observations of one pass.
 
-    `snapshots` has an observation for each snapshot that the record names. `cluster_operations` has one for each create of a cluster whose
-    outcome is not observed otherwise.
+    `snapshots` has an observation for each snapshot that the record names. `cluster_operations` has an observation for each
+    create operation of a cluster whose outcome is not known otherwise.
     """
 
     notebook: NotebookSight

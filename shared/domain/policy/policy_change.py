@@ -56,7 +56,7 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
         return deployed.at > (self.deployed_at or self.since)
 
     def followed_by(self, digest: str, *more: str) -> tuple[str, ...]:
-        """Return the digests that are superseded once the policy with the given digest replaces this one."""
+        """Return the digests that are superseded once the policy with the given digest replaces this policy."""
         known = dict.fromkeys((*self.superseded, self.digest, *more))
         return tuple(each for each in known if each != digest)[-MOST_SUPERSEDED:]
 

@@ -104,7 +104,7 @@ def session_id_for(profile: str, template: str) -> str:
 
 
 def offers(catalog: Catalog) -> tuple[SessionOffer, ...]:
-    """Return the offers of the configuration, in its order."""
+    """Return the session templates that profiles offer, in the order of the configuration."""
     listed = [(name, each) for name, profile in catalog.profiles.items() for each in _listed(profile)]
     named = [template for _, template in listed]
     return tuple(

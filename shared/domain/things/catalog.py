@@ -305,7 +305,7 @@ def _digest_of(text: str) -> str:
 
 
 class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever its text does."""
+    """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever the text changes."""
 
     name: str
     text: str
@@ -347,7 +347,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def environment(self, template: str) -> Environment:
-        """Return the texts that users read about a template; its title is the template's name if the administrator wrote none."""
+        """Return the texts that users read about a template; by default, only the template's name as title."""
         return self.environments.get(template) or Environment(title=template)
 
     def profile(self, name: str) -> Profile:

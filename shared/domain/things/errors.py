@@ -172,7 +172,7 @@ class ConflictError(RetryableError):
 
 
 class BusyError(RetryableError):
-    """An operation that is under way on this instance and blocks another one (409 unable to queue)."""
+    """An operation that is under way on this instance and blocks another operation (409 unable to queue)."""
 
     reason = Reason.BUSY
     default_retry_after = timedelta(seconds=30)

@@ -1,4 +1,4 @@
-"""The money of metered lines: exact fractions until they are shown, where they are rounded once. Pure."""
+"""The money of metered lines. Amounts are exact fractions, which are rounded only once, for display. Pure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def parse_time(text: str) -> datetime:
 
 
 def _mended(text: str) -> str:
-    """Return the text in a form that `fromisoformat` reads: no space around, no small z, no point without digits."""
+    """Return the text in a form that `fromisoformat` reads: trimmed, with a numeric zone, and with six digits after a point."""
     body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     head, point, rest = body.partition(".")
     if not point:
