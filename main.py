@@ -2,8 +2,8 @@
 
 The decorated functions are re-exported unchanged.
 
-A function is imported on first access, because a cold start needs only one of the five. The others' modules are a tenth
-of all imports.
+A function is imported on first access, because a cold start needs only one of the five functions. The modules of the other four
+are a tenth of all imports.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The only package of the wheel, with the command `benchkeeper`.
 
-The packages of the repository have common names (`cli`, `shared`, `functions`), because Cloud Functions needs main.py
-beside them. Installed under these names, they could collide with other packages. So the wheel contains all of them,
-with main.py and `config`, inside this package, in the same layout as in a checkout. The command adds the package's
-folder to `sys.path`, for its own process only.
+The packages of the repository have common names (`cli`, `shared`, `functions`), because Cloud Functions needs main.py beside
+these packages. Installed under these names, they could collide with other packages. So the wheel contains them, main.py and
+`config` inside this package, in the same layout as in a checkout. The command adds the package's folder to `sys.path` of
+its own process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOT = _HERE if (_HERE / "main.py").exists() else _HERE.parent  # in a wheel; in
 
 
 def run() -> None:
-    """Run the command line. A Ctrl-C while it loads ends it as one during a command does."""
+    """Run the command line. A Ctrl-C during the import of the command line prints "Aborted!" and gives exit code 1, too."""
     sys.path.insert(0, str(ROOT))
     try:
         from cli.main import main  # noqa: PLC0415 - it can be found from here on

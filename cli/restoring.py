@@ -130,7 +130,7 @@ def _undo(record: UserRecord, now: datetime) -> tuple[Asked, Snapshot]:
     chosen = record.status.snapshot(name)
     if chosen is None:
         raise RefusedError(
-            user_message="There is no restore that can be undone: the files from before one are kept for seven days. "
+            user_message="There is no restore that can be undone: the files from before a restore are kept for seven days. "
             f"{offered_text(record)}",
             detail="undo of nothing",
         )

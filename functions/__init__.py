@@ -1,4 +1,4 @@
-"""The entry points of the Cloud Functions: they decode, call the engine, and turn an error into ack or nack.
+"""The entry points of the Cloud Functions. They decode messages, call the engine, and turn an error into ack or nack.
 
 The entry points make no decisions and import no google.* package.
 """

@@ -1,9 +1,9 @@
 """The one place that turns a CloudEvent into a message, and an error into ack or nack.
 
-Every entry point but `hub` handles its event inside `handling`. A cloud_event function acks its message by returning, and
-nacks it by raising an exception; there is no other way. A message that can never succeed (`PoisonError`) is published to
-the dead-letter topic with its reason, and acked. Any other error, and a failed publish, nacks the message, so that
-Pub/Sub delivers it again.
+Every entry point but `hub` handles its event inside `handling`. A cloud_event function can ack its message only by returning,
+and nack its message only by raising an exception. A message that can never succeed (`PoisonError`) is published to the
+dead-letter topic with its reason, and acked. Any other error, and a failed publish, nacks the message, so that Pub/Sub
+delivers the message again.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class UnknownTopicError(RetryableError):
 
 
 class Delivery(Struct):
-    """A delivery: the message, and the settings and ports that the function works with.
+    """A delivery: one message arriving at a function, with the settings and ports that the function uses.
 
-    `known` is the part of the message that is known so far: the whole message once `message` was read. `component` is the
+    `known` is the part of the message that is decoded so far: the whole message once `message` was read. `component` is the
     function's name. `subscription` is "" and `attempt` 0 if the event does not state them. `facts` are added to the
     delivery's one log line.
     """
@@ -65,16 +65,16 @@ class Delivery(Struct):
 
     @property
     def topic(self) -> str:
-        """The full name of the topic that the message came on, from the CloudEvent's source; empty if the source names no topic."""
+        """Return the full name of the message's topic, from the CloudEvent's source; "" if the source names no topic."""
         name = str(self.event.get("source") or "").removeprefix("//pubsub.googleapis.com/")
         return name if "/topics/" in name else ""
 
     @property
     def rules(self) -> Rules:
-        """The rules by which the message is read: the entry of its source in the policy in force.
+        """Return the rules for parsing the message, with its source from the policy in force.
 
-        Raises `UnknownTopicError` if no source has the topic. The message is then nacked, because a deployment is
-        missing; no message is lost.
+        Raise `UnknownTopicError` if no source has the topic. The message is then nacked, so it is delivered again until a
+        deployment adds the topic.
         """
         policy = self.deps.policy
         source = source_of_topic(self.topic, policy.sources.values()) if self.topic else None
@@ -121,13 +121,13 @@ class Delivery(Struct):
         return any(source.kind is RosterKind.GROUPS for source in self.deps.roster_sources)
 
     def ask_for_roster(self) -> None:
-        """Request a roster sweep now, instead of at its next hourly tick."""
+        """Publish a tick that requests a roster sweep now, before the next hourly tick."""
         self.deps.relay(self.settings.topic_tick, json.dumps({"sweep": Sweep.ROSTER.value}).encode(), {})
         self.facts["asked_for"] = Sweep.ROSTER.value
 
     @property
     def message(self) -> Message:
-        """The Pub/Sub message. It is decoded on first use, inside the function's body: an error before that could not be handled."""
+        """Return the Pub/Sub message, decoded on first use, so that `handling` handles an error of decoding."""
         if not self._is_read:
             self.known = _decode(self.event, self.deps)
             self._is_read = True
@@ -138,7 +138,8 @@ class Delivery(Struct):
 def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
     """Yield the delivery of an event, turn an error of the body into a dead letter or a nack, and log one canonical line.
 
-    A `PoisonError` ends here, and the message is acked, unless the dead letter cannot be published. Every other exception is raised again, which nacks the message.
+    A `PoisonError` is not raised again: the message is acked, unless the dead letter cannot be published. Every other exception
+    is raised again, which nacks the message.
     """
     settings, deps = process_deps(component)
     started = deps.clock.monotonic_s()
@@ -167,7 +168,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
                 raise
         except UnknownTopicError as error:
             outcome, reason = "nack", error.reason.value
-            deps.log.error("Message on an unknown topic", detail=error.detail)
+            deps.log.error("Received message on unknown topic", detail=error.detail)
             raise
         except BenchkeeperError as error:
             outcome, reason = "nack", error.reason.value
@@ -219,9 +220,9 @@ def _publish_letter(error: BenchkeeperError, message: Message, delivery: Deliver
 
 
 def _envelope(event: CloudEvent) -> Mapping[str, Any]:
-    """Return the Pub/Sub envelope in the event's data, or an empty mapping if there is none.
+    """Return the Pub/Sub envelope in the event's data; an empty mapping if the data is not a mapping.
 
-    Broken JSON in a binary CloudEvent arrives as bytes, and a foreign event may carry anything.
+    Broken JSON in a binary CloudEvent arrives as bytes, and an event of another sender may have any data.
     """
     data = event.get_data()
     return data if isinstance(data, Mapping) else {}
@@ -237,16 +238,16 @@ def _attempt(event: CloudEvent) -> int:
 
 
 def _bare_message(event: CloudEvent, deps: Deps) -> Message:
-    """Return the part of the message that is known before it is decoded: enough for the log line and a dead letter."""
+    """Return the message with undecoded data, which suffices for the log line and a dead letter."""
     data = event.get_data()
     raw = data if isinstance(data, bytes) else json.dumps(data, default=str).encode()
     return Message(data=raw, attributes={}, message_id=str(event["id"]), publish_time=_event_time(event, deps))
 
 
 def _event_time(event: CloudEvent, deps: Deps) -> datetime:
-    """Return the event's own time, which is the same at each delivery, or the present time if the event states none.
+    """Return the event's time, or the present time if the event states no time.
 
-    The time must not change between deliveries, because a dead letter is identified by its id and time.
+    The event's time is the same at each delivery. That matters because id and time identify a dead letter.
     """
     try:
         return parse_time(str(event.get("time")))

@@ -16,10 +16,10 @@ from shared.messages.people import people_named
 
 @functions_framework.cloud_event
 def dead_letter(event: CloudEvent) -> None:
-    """Store a dead letter with its reason, then mark the records of the users that it names.
+    """Store a dead letter with its reason, then mark the records of the users whom the dead letter names.
 
-    Both steps are safe to repeat: a dead letter is stored once, and marks a record once. The message is acked as soon as the
-    dead letter is stored. If a mark could not be written, the sweep retries it.
+    Both steps are safe to repeat: a dead letter is stored once, and marks a record once. The message is acked even if a mark
+    could not be written, because the sweep retries that mark.
     """
     with handling(event, "dead_letter") as delivery:
         message = delivery.message
@@ -48,7 +48,7 @@ def dead_letter(event: CloudEvent) -> None:
 def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[UserKey, UserEmail], bool]:
     """Return the users whom the message names, and True if the message states a leave.
 
-    An error while reading does not keep the dead letter from being stored: it is logged, and the result is ({}, False).
+    An error while reading is logged, and the result is ({}, False), so that the dead letter is stored anyway.
     """
     people = delivery.settings.people
     try:
@@ -61,6 +61,6 @@ def _read(message: Message, source: Source, delivery: Delivery) -> tuple[dict[Us
 
 
 def _source(topic: str, delivery: Delivery) -> Source:
-    """Return the source of the message, or HR if the topic is unknown. It only decides how names are read from the message."""
+    """Return the source of the message, or HR if the topic is unknown. The source decides only how users are found."""
     sources = delivery.settings.sources
     return source_of_topic(topic, sources.values()) or sources[HR]

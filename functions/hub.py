@@ -35,7 +35,7 @@ def hub(request: flask.Request) -> Response:
 def _app() -> tuple[str, flask.Flask]:
     """Return the project and the application, which is built on first use.
 
-    All functions of a deployment share their files, and only this function needs the application.
+    The application is imported late, because all functions share their files, and only this function needs it.
     """
     with _LOCK:
         if not _APPS:
@@ -52,9 +52,9 @@ def _app() -> tuple[str, flask.Flask]:
 
 
 def _return_large_blocks() -> None:
-    """Let glibc give blocks of a megabyte back to the system as soon as they are free; elsewhere do nothing.
+    """Make glibc return free blocks of a megabyte or more to the system at once; with another C library, do nothing.
 
-    Otherwise glibc keeps freed blocks for each thread (its threshold grows up to 32 MB): 20 unused MB at 100,000 users.
+    Otherwise glibc keeps freed blocks for each thread (the threshold grows up to 32 MB): 20 unused MB at 100,000 users.
     """
     import ctypes  # noqa: PLC0415 - no other function needs it
 

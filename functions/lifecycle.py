@@ -1,4 +1,4 @@
-"""The function `lifecycle`: it takes messages about users from the topic of a source.
+"""The function `lifecycle`: it handles messages about users from the topic of a source.
 
 The function is deployed once for each source, so that no source delays another.
 """
@@ -19,10 +19,10 @@ from shared.messages.parse import parse_message
 
 @functions_framework.cloud_event
 def lifecycle(event: CloudEvent) -> None:
-    """Apply the statements of a message to the records of the users that it names, then reconcile these users.
+    """Apply the statements of a message to the records of the users whom it names, then reconcile these users.
 
-    Log entries that belong to the directory's topic are published there instead. A large batch is published again in
-    parts, each a message of its own. Unusable statements become dead letters.
+    Log entries that belong on the directory's topic are published there instead. A batch about several users is published again
+    as one message for each user. Unusable statements become dead letters.
     """
     with handling(event, "lifecycle") as delivery:
         rules = delivery.rules
@@ -52,14 +52,14 @@ def lifecycle(event: CloudEvent) -> None:
 
 
 def _ends_a_group(piece: News) -> bool:
-    """Return True for the deletion of a group, because no message names the users who were in it through nested groups."""
+    """Return True for the deletion of a group. No message names the members of its nested groups, so a roster is needed."""
     return isinstance(piece, GroupEvent) and piece.kind is GroupEventKind.DELETED
 
 
 def _report(parsed: Parsed, faults: list[tuple[PoisonError, bytes, str]], delivery: Delivery) -> None:
-    """Publish each unusable part of a message as a dead letter; raise the only fault of a message without a usable part.
+    """Publish each unusable part of a message as a dead letter. Raise the only fault of a message without a usable part.
 
-    `handling` then makes a dead letter of the whole message.
+    `handling` then publishes the whole message as a dead letter.
     """
     if len(faults) == 1 and len(parsed.news) <= (1 if not parsed.faults else 0):
         raise faults[0][0]

@@ -12,9 +12,9 @@ from shared.messages.notification import parse_notification
 
 @functions_framework.cloud_event
 def notify(event: CloudEvent) -> None:
-    """Send the mail that the message names, if the record shows that it is due.
+    """Send the mail that the message names, if the record shows that the mail is due.
 
-    A forged message can trigger no other mail.
+    A forged message can therefore trigger only a mail that is due.
     """
     with handling(event, "notify") as delivery:
         due = parse_notification(delivery.message)

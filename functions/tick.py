@@ -24,8 +24,8 @@ from shared.messages.parse import parse_tick
 def tick(event: CloudEvent) -> None:
     """Run the sweep that the message requests. After an idle or drift sweep, also sweep the dead letters.
 
-    If a sweep fails, for example because it cannot list the records, the failure is logged and the message is acked: the
-    next tick repeats the work, and a redelivery would only add load. If the function's clock is far from the message's
+    If a sweep fails, for example because the records cannot be listed, the failure is logged and the message is acked: the next
+    tick repeats the work, and a redelivery would only add load. If the function's clock differs too much from the message's
     publish time, no sweep runs.
     """
     with handling(event, "tick") as delivery:
@@ -67,4 +67,4 @@ def _letters(delivery: Delivery) -> None:
     try:
         sweep_letters(parse, delivery.deps)
     except BenchkeeperError as error:
-        delivery.deps.log.error("Letters were not swept", reason=error.reason.value, detail=error.detail)
+        delivery.deps.log.error("Dead letter sweep failed", reason=error.reason.value, detail=error.detail)

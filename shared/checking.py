@@ -1,9 +1,9 @@
 """The whole check of a configuration.
 
-`benchkeeper validate-config`, every deployment and the local start call it. The deployed functions never do.
+`benchkeeper validate-config`, every deployment and the local start call this module. The deployed functions never do.
 
-It combines the findings of each part: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`), and whether
-Google Cloud offers the zones, machine types and disks that the files name, by the shipped table or by asking the project.
+The check combines the findings of several parts: the files' shapes (`shared.settings`), the templates (`shared.cloud.dataproc`),
+and the zones, machine types and disks in the files, which are compared with the shipped table or with the project's offer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE_S = 8.0  # somebody waits for the answer
 
 
 class Checked(Struct, frozen=True):
-    """The result of the whole check: the settings (None if there are faults), and all faults and notes in the order of files and lines."""
+    """The result of the whole check: the settings (None after faults), and all faults and notes by file and line."""
 
     settings: Settings | None
     faults: list[ConfigFault]
@@ -46,8 +46,8 @@ def check_all(
 ) -> Checked:
     """Return the result of all checks of the configuration.
 
-    These are the files' shapes, the templates against the Dataproc API, the profiles' limits, the mails' texts, and whether Google Cloud
-    offers the named values. With `ask`, the project is asked for these values; otherwise the shipped table decides. The faults of all
+    The checks are about the files' shapes, the templates, the profiles' limits, the mails' texts, and the values that Google Cloud
+    must offer. With `ask`, the project is queried for these values; otherwise the shipped table decides. The faults of all
     readable files are reported together.
     """
     folder = config_dir or config_dir_from(environ)
@@ -104,9 +104,9 @@ def _not_read(path: Path) -> ConfigFault:
 
 
 def ask_with(clients: Clients) -> Ask:
-    """Return a function that returns True if Compute Engine has the resource at a path, False for a 404.
+    """Return a function that returns True if Compute Engine has the resource at a path, and False for a 404.
 
-    It raises `NoAnswerError` for any other failure, with our own text: Google's text may contain addresses.
+    For any other failure, that function raises `NoAnswerError` with our own text, because Google's text may contain addresses.
     """
 
     def ask(path: str) -> bool:

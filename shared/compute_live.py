@@ -1,4 +1,4 @@
-"""The check of a configuration's values by asking the project, for `validate-config --live` and every deployment.
+"""The check of a configuration's values by queries to the project, for `validate-config --live` and every deployment.
 
 The project's answer takes precedence over the shipped table, so that a type newer than the table is not a fault. If the
 project does not answer (a missing permission, a disabled service), the table decides.
@@ -24,15 +24,15 @@ _TRIES = 2  # questions; a project that answered none of them is not asked furth
 class NoAnswerError(Exception):
     """The error of a project that did not answer, or refused the call.
 
-    Its text is a sentence for the user, without an address.
+    The text of the error is a sentence for the user, without an address.
     """
 
 
 class LiveTable(Table, frozen=True, kw_only=True, dict=True):
-    """The shipped table, corrected by the project's answers. `ask` asks whether the resource at a path exists.
+    """The shipped table, corrected by the project's answers. `ask` returns True if the resource at a path exists.
 
-    `kept` has the answer for each path, None if there was none; `reasons` has the reasons of missing answers. Each method that judges a
-    value returns None if the value is valid. Without an answer, each method returns the verdict of the shipped table.
+    `kept` has the answer for each path, None for a missing answer, and `reasons` the reasons of missing answers. Each method that
+    judges a value returns None if the value is valid. Without an answer, the shipped table decides.
     """
 
     ask: Ask
@@ -42,7 +42,7 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
 
     @property
     def why_not(self) -> str:
-        """The first reason why the project did not answer; empty if it answered every question."""
+        """Return the first reason why the project did not answer; "" if it answered every question."""
         return self.reasons[0] if self.reasons else ""
 
     def _exists(self, path: str) -> bool | None:
@@ -61,11 +61,11 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return any(found is not None for found in self.kept.values())
 
     def _there(self, zones: Iterable[str]) -> list[str]:
-        """Return those of the zones that the project reports as existing."""
+        """Return the zones that exist according to the project."""
         return [zone for zone in zones if self._exists(f"projects/{self.project}/zones/{zone}")]
 
     def _in_zones(self, what: str, path: str, zones: Iterable[str], by_table: Verdict | None) -> Verdict | None:
-        """Return the project's verdict on a zonal type in those zones that exist: a note if only some of them have it."""
+        """Return the project's verdict on a zonal type: a note if only some of the existing zones have the type."""
         answers = {zone: self._exists(f"projects/{self.project}/zones/{zone}/{path}") for zone in self._there(zones)}
         absent = [zone for zone, found in answers.items() if found is False]
         if not answers or None in answers.values():
@@ -107,26 +107,26 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return self._in_zones(f"disk type '{name}'", f"diskTypes/{short}", zones, super().disk_type(name, zones))
 
     def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:
-        """Return the table's verdict that two values do not fit, as a note, because the table may be older than the project's offer."""
+        """Return the table's verdict that two values do not fit as a note, because the project may offer more than the table."""
         if not self._there(zones):
             return verdict
         return Verdict(f"{verdict.problem}, according to the table of {self.date}", verdict.hint, is_note=True)
 
     def image(self, project: str, family: str) -> Verdict | None:
-        """Return the verdict on an image family. The project that owns it is asked."""
+        """Return the verdict on an image family. The project that owns the image family is queried."""
         what = f"image family '{family}' in {project}"
         return self._one(f"projects/{project}/global/images/family/{family}", what, super().image(project, family))
 
     def image_name(self, project: str, name: str) -> Verdict | None:
-        """Return the verdict on an image, None without an answer. The project that owns the image is asked."""
+        """Return the verdict on an image, None without an answer. The project that owns the image is queried."""
         return self._one(f"projects/{project}/global/images/{name}", f"image '{name}' in {project}", None)
 
     def network(self, name: str) -> Verdict | None:
-        """Return the verdict on a network, None without an answer. The project that owns the network is asked."""
+        """Return the verdict on a network, None without an answer. The project that owns the network is queried."""
         return self._one(name, f"network '{name}'", None)
 
     def subnet(self, name: str) -> Verdict | None:
-        """Return the verdict on a subnetwork, None without an answer. The project that owns the subnetwork is asked."""
+        """Return the verdict on a subnetwork, None without an answer. The project that owns the subnetwork is queried."""
         return self._one(name, f"subnetwork '{name}'", None)
 
     def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:
@@ -137,10 +137,10 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
 
 
 def _hint_of(verdict: Verdict | None) -> str:
-    """Return the hint of the table's verdict; empty for a note and for a valid value."""
+    """Return the hint of the table's verdict; "" for a note and for a valid value."""
     return "" if verdict is None or verdict.is_note else verdict.hint
 
 
 def live(by: Table, ask: Ask, project: str) -> LiveTable:
-    """Return a table that asks the project before it decides."""
+    """Return a copy of the table that queries the project before it decides."""
     return LiveTable(**{name: getattr(by, name) for name in Table.__struct_fields__}, ask=ask, project=project)

@@ -1,8 +1,8 @@
 """The shipped table of Compute Engine's offer (compute_table.yaml), and the checks of values against it.
 
-Called by the checks of the whole configuration (`shared.settings.offers`, `shared.cloud.dataproc`), never by a running function. The
-table may be older than the platform, so a family that it lacks is a note. A misspelled name, or a size that a listed family lacks,
-is a fault with the nearest valid value.
+The checks of the whole configuration (`shared.settings.offers`, `shared.cloud.dataproc`) call this module; running functions never do.
+The table may be older than the platform, so an unlisted family is only a note. A misspelled name, or an unlisted size of a
+listed family, is a fault with the nearest valid value.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Verdict(Struct, frozen=True):
 class Custom(Struct, frozen=True, forbid_unknown_fields=True):
     """The bounds of a family's custom types: the maximum vCPUs, and the minimum and maximum memory (MB) for each vCPU.
 
-    `ext`: there are types with more memory (`-ext`). `fours_above`: above this number, vCPUs must be a multiple of four
-    (0: never).
+    `ext` is True if there are types with more memory (`-ext`). Above `fours_above` vCPUs, the number must be a multiple of
+    four; 0 means that there is no such rule.
     """
 
     vcpus: int
@@ -55,14 +55,14 @@ class Custom(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BuiltIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """The GPU that the machine types of a class include, and its number by the type's suffix: `1g=1 2g=2`."""
+    """The GPU that the machine types of a class include, and the number of GPUs by the type's suffix: `1g=1 2g=2`."""
 
     gpu: str
     counts: str
 
 
 class Accelerator(Struct, frozen=True, forbid_unknown_fields=True):
-    """An accelerator type: its Workbench name, its numbers on an N1 (`1=48`: one, up to 48 vCPUs), its zones."""
+    """An accelerator type: its Workbench name, its valid numbers on an N1 (`1=48`: one, with up to 48 vCPUs), and its zones."""
 
     api: str
     counts: str = ""
@@ -100,7 +100,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
 
     @functools.cached_property
     def machines(self) -> Mapping[str, Machine]:
-        """The predefined machine types by name."""
+        """Return the predefined machine types by name."""
         found: dict[str, Machine] = {}
         for kind, sizes in self.classes.items():
             family, brings = kind.partition("-")[0], self.built_in.get(kind)
@@ -112,11 +112,11 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
 
     @functools.cached_property
     def all_disks(self) -> tuple[str, ...]:
-        """The names of all disk types."""
+        """Return the names of all disk types."""
         return tuple(dict.fromkeys(kind for kinds in self.disks.values() for kind in _least(kinds)))
 
     def sized(self, name: str) -> Machine | None:
-        """Return a machine type, even with an unlisted size (vCPUs: unknown); None for an unknown family."""
+        """Return a machine type; for an unlisted size of a listed family, with 0 vCPUs; None for an unknown family."""
         custom = _CUSTOM.fullmatch(name)
         if custom is not None and (custom["family"] or _BEFORE_FAMILIES) in self.disks:
             return Machine(custom["family"] or _BEFORE_FAMILIES, int(custom["vcpus"]))
@@ -162,7 +162,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         )
 
     def _nearest_size(self, name: str, of_family: list[str]) -> str:
-        """Return the hint for a type whose family is known: the next larger size of the same shape, or the nearest name."""
+        """Return the hint for an unlisted type of a listed family: the next larger size of the same shape, or the nearest name."""
         match = _STEM.fullmatch(name)
         if match is not None:
             sizes = {
@@ -250,7 +250,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return None
 
     def accelerator_type(self, name: str, machine: str, zones: Iterable[str] = ()) -> Verdict | None:
-        """Return the verdict on an accelerator type without its number, None if it is valid; hints name only types that fit `machine`."""
+        """Return the verdict on an accelerator type without its number; None if the type is valid. Hints fit `machine`."""
         short = self._short(name)
         if name not in {short, self.accelerators[short].api if short in self.accelerators else ""}:
             short = ""
@@ -275,7 +275,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         )
 
     def _short(self, name: str) -> str:
-        """Return Compute Engine's name of an accelerator type; if the table does not have the type, its lower-case form with hyphens."""
+        """Return Compute Engine's name of an accelerator type; for an unlisted type, the name in lower case with hyphens."""
         return next(
             (each for each, kind in self.accelerators.items() if kind.api == name), name.lower().replace("_", "-")
         )
@@ -312,12 +312,12 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         return self.fit(Verdict(problem, f"Did you mean '{close[0]}'? Valid: {', '.join(fitting)}."), tuple(zones))
 
     def disk_type(self, name: str, zones: Iterable[str] = ()) -> Verdict | None:  # noqa: ARG002 - the project needs the zones
-        """Return the verdict on a disk type, whatever the machine; None if it is valid."""
+        """Return the verdict on a disk type for any machine; None if the type is valid."""
         valid = [_written(each, upper=name.isupper()) for each in self.all_disks]
         return None if name in valid else _unlisted("disk type", name, valid, self.date)
 
     def fit(self, verdict: Verdict, zones: Iterable[str] = ()) -> Verdict:  # noqa: ARG002 - same
-        """Return `verdict`, which says that two values do not fit each other. A table that asks the project softens it."""
+        """Return `verdict`, which says that two values do not fit each other. `LiveTable` makes the verdict a note."""
         return verdict
 
     def network(self, name: str) -> Verdict | None:  # noqa: ARG002 - the project's answer
@@ -360,7 +360,7 @@ def table() -> Table:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """Return the mapping in a text such as `8 1g=12`. A key without `=` is its own number."""
+    """Return the numbers by key in a text such as `8 1g=12`. A key without `=` is itself the number."""
     pairs = (part.partition("=") for part in text.split())
     return {key: int(number or key) for key, _, number in pairs}
 
@@ -377,7 +377,7 @@ def _zones(text: str) -> Iterator[str]:
 
 
 def _unlisted(kind: str, name: str, valid: list[str], day: date) -> Verdict:
-    """Return the verdict on a name that is not in the table: misspelled, or perhaps newer than the table."""
+    """Return the verdict on an unlisted name: a note if the name may be newer than the table, otherwise a fault."""
     if _KINDS.match(name.replace("_", "-")) and not _near(name, valid, cutoff=0.8):
         return Verdict(f"the {kind} '{name}' is not in the table of {day}", _ASK, is_note=True)
     return Verdict(f"no {kind} '{name}'", f"{close_to(name, valid, cutoff=0.0)}Valid: {', '.join(valid)}.")

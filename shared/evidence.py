@@ -1,9 +1,9 @@
 """The files of an evidence package, and their check.
 
-The files are each table as CSV and JSON, a manifest with the SHA-256 of each file, and the manifest's own SHA-256.
+A package has each table as CSV and JSON, a manifest with the SHA-256 of each file, and the manifest's own SHA-256.
 
-Made by `benchkeeper evidence` and the page. `manifest.sha256` reveals a changed byte of the manifest. A copy of that
-digest that is kept elsewhere also reveals a replaced package.
+`benchkeeper evidence` and the page write packages. `manifest.sha256` reveals a changed byte of the manifest. A copy of that
+digest in another place also reveals a replaced package.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def version() -> str:
 def package(
     found: Evidence, period: Period, *, about: str, asked_by: str, at: datetime, policy: str, commit: str = ""
 ) -> dict[str, bytes]:
-    """Return the files of the package by name. `about` is the user's key, or "everybody"."""
+    """Return the files of an evidence package by name. `about` is the user's key, or "everybody"."""
     files: dict[str, bytes] = {}
     rows: dict[str, int] = {}
     for name, columns in TABLES.items():
@@ -70,12 +70,15 @@ def package(
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:
-    """Return the digest of a package's manifest, to be kept elsewhere."""
+    """Return the digest of a package's manifest. A copy in another place later proves that the package was not replaced."""
     return _digest(files[MANIFEST])
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """Return the files as one zip archive; the same files give the same bytes. The archive's comment is the SHA-256 of all bytes before it."""
+    """Return the files as one zip archive. Equal files give equal bytes.
+
+    The archive's comment is the SHA-256 of all bytes before the comment.
+    """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.comment = b"0" * _DIGEST_LENGTH
@@ -86,7 +89,7 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def read_package(path: Path) -> dict[str, bytes]:
-    """Return the files of a package by name; `path` is a folder or a zip archive. Raise `OSError` or `BadZipFile` for anything else.
+    """Return the files of a package by name. `path` is a folder or a zip archive. Raise `OSError` or `BadZipFile` otherwise.
 
     A changed byte between an archive's files raises `BadZipFile`, unless another program repacked the archive. A file of an
     archive that is too large for a package is left out, so that `faults_of` reports it as missing.

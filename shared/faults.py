@@ -1,4 +1,4 @@
-"""Faults of configuration files, each with its place and a hint on how to fix it."""
+"""The faults of configuration files, each with its place and a hint on how to fix the fault."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Loc = tuple[int | str, ...]
 class ConfigFault(Struct, frozen=True):
     """A fault in a configuration file: its place, the problem and what to do.
 
-    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key. A note (`is_note`) does not
-    refuse the file: it names something that Benchkeeper ignores or adds, or that the shipped table cannot judge.
+    `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key. A note (`is_note`) does not make the
+    file invalid: it is about a value that Benchkeeper ignores or adds, or that the shipped table cannot judge.
     """
 
     file: str
@@ -34,7 +34,7 @@ class ConfigFault(Struct, frozen=True):
 
 
 def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigFault:
-    """Return the fault of a file that cannot be read, or is not UTF-8 text, with the line of the first byte that is not."""
+    """Return the fault of a file that cannot be read, or of a file that is not UTF-8, with the line of the first bad byte."""
     if isinstance(error, UnicodeDecodeError):
         line = error.object.count(b"\n", 0, error.start) + 1
         return ConfigFault(str(path), line, "", "cannot be read: it is not UTF-8 text", "Save it as UTF-8.")
@@ -66,7 +66,7 @@ class Place(Struct, frozen=True):
         return Finding(loc, problem, hint, is_note).at(str(self.path), self.lines)
 
     def at(self, *loc: int | str) -> Any:
-        """Return the value at a place of this file; None if there is none."""
+        """Return the value at a place of this file; None if the place has no value."""
         found: Any = self.data
         for part in loc:
             if isinstance(found, dict):
@@ -76,12 +76,12 @@ class Place(Struct, frozen=True):
         return found
 
     def section(self, *loc: int | str) -> dict[str, Any]:
-        """Return the mapping at a place of this file; empty if there is none."""
+        """Return the mapping at a place of this file; empty if the place has no mapping."""
         found = self.at(*loc)
         return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
     def items(self, *loc: int | str) -> list[Any]:
-        """Return the list at a place of this file; empty if there is none."""
+        """Return the list at a place of this file; empty if the place has no list."""
         found = self.at(*loc)
         return found if isinstance(found, list) else []
 
@@ -89,8 +89,8 @@ class Place(Struct, frozen=True):
 def in_order(stages: Iterable[Iterable[ConfigFault]], files: Sequence[str] = ()) -> list[ConfigFault]:
     """Return the faults of several checks in the order of the files, then of their lines.
 
-    Only the first check with a fault at a key counts, because faults of later checks at the same key mostly follow from
-    it. Files that `files` does not name come last.
+    If several checks have a fault at the same key, only the faults of the first check are returned: the later faults mostly
+    follow from the first. Files that `files` does not name come last.
     """
     found: list[ConfigFault] = []
     judged: set[tuple[str, str]] = set()
@@ -103,7 +103,7 @@ def in_order(stages: Iterable[Iterable[ConfigFault]], files: Sequence[str] = ())
 
 
 def line_of(lines: Mapping[Loc, int], loc: Loc) -> int:
-    """Return the line of the innermost key or item around `loc` whose line is known; 0 if there is none."""
+    """Return the line of the innermost key or item around `loc` with a known line; 0 if no line is known."""
     while loc and loc not in lines:
         loc = loc[:-1]
     return lines.get(loc, 0)

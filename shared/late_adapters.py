@@ -1,7 +1,7 @@
 """The factories of the adapters that most Cloud Function instances never use.
 
-A factory imports the module of its adapter when it is called, which keeps cold starts short (docs/adr/0047). `shared.wiring` calls it
-when the engine first uses the adapter.
+A factory imports the module of its adapter only when the factory is called, which keeps cold starts short (docs/adr/0047).
+`shared.wiring` calls a factory when the engine first uses the adapter.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def sign_in(
 
 
 def mail_ports(settings: Settings, chosen: MailSettings, clients: Clients) -> MailPorts:
-    """Return the ports of messages to users. What sends them is imported only by a function that sends."""
+    """Return the ports of messages to users. The mail server and the chat room are connected on first use."""
     from shared.cloud.mail.notifications import PubSubNotifications
     from shared.messages.mail_words import MailWords
     from shared.messages.notification import notification

@@ -1,10 +1,10 @@
 """The import of the cluster templates of Google's Terraform example.
 
-It makes drafts of master templates, and checks the copies that the example made for each user.
+`benchkeeper import seed` calls this module. It makes drafts of master templates, and checks the copies that the example made
+for each user.
 
 Pure. The example replaced two placeholders in a text. This module parses the text, removes the fields that Benchkeeper
-sets itself, and notes every change. `shared.cloud.dataproc.masters.check_masters` judges whether a draft is valid.
-Called by `benchkeeper import seed`.
+sets itself, and notes every change. `shared.cloud.dataproc.masters.check_masters` checks the drafts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IDLE, _AGE = "7200s", "172800s"
 
 
 class Draft(Struct, frozen=True):
-    """A draft of a master template. `notes` say what was changed and what a person must decide; `fault` says why it was unreadable."""
+    """A draft of a master template. `notes` list changes and open decisions. `fault` is the reason if the master was unusable."""
 
     name: str
     text: str
@@ -134,7 +134,10 @@ def _mend_rest(config: dict[str, Any], notes: list[str]) -> str:
 
 
 def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any:
-    """Return the value with the bucket's placeholder filled in. Entries with the user's placeholder are left out and noted."""
+    """Return the value with the bucket's name in place of its placeholder. Entries with the user's placeholder are left out.
+
+    Each change is noted.
+    """
     match value:
         case dict():
             kept = {}
@@ -172,7 +175,7 @@ def _plain(text: str) -> str:
 
 
 def collisions(users: Iterable[UserEmail]) -> list[tuple[UserEmail, ...]]:
-    """Return the groups of users whom the example could not tell apart: it named everything by the part before the @."""
+    """Return the groups of users with the same name before the @, because the example used only that part in names."""
     by_name: dict[str, list[UserEmail]] = {}
     for user in sorted(set(users)):
         by_name.setdefault(user.partition("@")[0], []).append(user)

@@ -1,7 +1,7 @@
 """The reader of the user list of Google's Terraform example: addresses, and a fault with its line for every bad entry.
 
-The file's ending decides the format: `.tfvars` and `.tf` (lists of texts), `.json` and `.yaml` (a list, or a mapping of
-lists), `.csv`. Any other file has one address per line. Called by `benchkeeper import seed`.
+`benchkeeper import seed` calls this module. The file's ending decides the format: `.tfvars` and `.tf` (lists of texts), `.json`
+and `.yaml` (a list, or a mapping of lists), `.csv`. Any other file has one address per line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Listed(Struct, frozen=True):
 
 
 class UserList(Struct, frozen=True):
-    """The users of a list, each once, in the order of the list.
+    """The users of a list without duplicates, in the order of the list.
 
     `faults` are the bad lines. `repeated` are the lines that name a user again.
     """
@@ -54,7 +54,7 @@ class _FaultError(Exception):
 
 
 def read_users(file: str, raw: bytes) -> UserList:
-    """Return the users of a list. `file` is the file's name: its ending decides the format, and faults cite it."""
+    """Return the users, faults and duplicates in a list. `file` is the file's name, whose ending decides the format."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -96,7 +96,7 @@ def _entries(file: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def _from_csv(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the entries of the address column: the column with a known heading, or else the only column that holds an @.
+    """Yield the entries of the address column: the column with a known heading, or else the only column with an @.
 
     Raise `_FaultError` for text that is not CSV, or without such a column.
     """
@@ -132,13 +132,13 @@ def _from_yaml(text: str, *, is_json: bool) -> Iterator[tuple[int, str]]:
         try:
             json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise _FaultError(getattr(error, "lineno", 0), f"is not JSON: {error}", "Mend it there.") from error
+            raise _FaultError(getattr(error, "lineno", 0), f"is not JSON: {error}", "Correct it there.") from error
         text = text.replace("\t", " ")  # YAML does not accept JSON's tabs as white space; in JSON texts a tab is \t
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise _FaultError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem}", "Mend it there.") from error
+        raise _FaultError(mark.line + 1 if mark else 0, f"is not YAML: {error.problem}", "Correct it there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _FaultError(0, f"cannot be read: {error}", "Write one address per line.") from error
     match root:
@@ -166,7 +166,10 @@ def _yaml_address(item: yaml.Node) -> str:
 
 
 def _from_hcl(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the texts of every list that is assigned to the example's variable or that holds an @. Raise `_FaultError` if there is none."""
+    """Yield the texts of all lists that are assigned to the example's variable or contain an @.
+
+    Raise `_FaultError` if there is no such list.
+    """
     tokens = list(_hcl_tokens(text))
     index = 0
     found = False

@@ -1,9 +1,9 @@
 """The CSV writer for the page's downloads and the command line.
 
-A spreadsheet runs a cell that begins like a formula, and it splits a file at the separator of its own locale: with a semicolon, `x;=1`
-becomes two cells, of which the second is a formula. Therefore an apostrophe is inserted at each place in a text where some spreadsheet
-could see a cell begin with a formula. Values with a Python number type stay as they are, whatever their sign; a text that looks like a
-number is treated as text. Standard library only.
+A spreadsheet runs a cell that begins like a formula, and splits a file at the separator of its own locale. With a semicolon, `x;=1`
+becomes two cells, and the second cell is a formula. So an apostrophe is inserted at each place where some spreadsheet could
+begin a cell with a formula. Values of a Python number type are written unchanged, even negative ones; a text that looks like
+a number is treated as text. The module uses only the standard library.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FORMULA = re.compile(r"""(^(?=[\t\r\n])|(?:^|[;|\t\r\n])(?=[\s"']*[=+\-@|＝＋
 
 
 def csv_lines(rows: Iterable[Sequence[object]], *, end: str = "\r\n") -> str:
-    """Return the rows as CSV by RFC 4180; `end` ends each line."""
+    """Return the rows as CSV by RFC 4180, safe for spreadsheets. `end` ends each line."""
     lines = io.StringIO()
     csv.writer(lines, lineterminator=end).writerows([cell(value) for value in row] for row in rows)
     return lines.getvalue()

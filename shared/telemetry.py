@@ -38,7 +38,7 @@ def _trace_name(header: str, project: str) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """Return the facts without e-mail addresses. Callers log user keys, but a detail may quote text from outside."""
+    """Return the value without e-mail addresses. Callers log user keys, but a detail may quote text from outside."""
     match value:
         case str():
             return without_addresses(value)
@@ -64,11 +64,11 @@ class JsonLog:
         self._write("INFO", message, facts)
 
     def warning(self, message: str, **facts: Any) -> None:
-        """Log something that an administrator should look at."""
+        """Log an event that an administrator should examine."""
         self._write("WARNING", message, facts)
 
     def error(self, message: str, **facts: Any) -> None:
-        """Log something that an administrator must act on."""
+        """Log an event on which an administrator must act."""
         self._write("ERROR", message, facts)
 
     def _write(self, severity: str, message: str, facts: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ class JsonLog:
 
 
 class SilentLog:
-    """The log for callers that print their own messages (the CLI)."""
+    """The adapter of the port `Log` for callers that print their own messages (the CLI): it logs nothing."""
 
     def info(self, message: str, **facts: Any) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""The escaping of text from outside: characters that control a terminal or are invisible are written out.
+"""The escaping of text from outside: characters that control a terminal or are invisible are replaced by escapes.
 
 A message, a group's name or an API error can carry a control sequence (ESC, the C1 controls), a direction override that shows `gpj.exe`
 for `exe.jpg`, or letters without a width. The command line (`cli/output.py`) and the CSV writer (`shared/sheet.py`) pass all their text
@@ -24,17 +24,17 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def one_line(text: str) -> str:
-    r"""Return the text on one line: every control and invisible character is written as `\n`, `\x1b`, `\u202e`."""
+    r"""Return the text on one line: every control or invisible character becomes an escape such as `\n`, `\x1b` or `\u202e`."""
     return _IN_A_LINE.sub(_written, text)
 
 
 def visible(text: str) -> str:
-    """Return the text with control and invisible characters written out, but keep its line ends."""
+    """Return the text with escapes in place of control and invisible characters, except line ends."""
     return _IN_LINES.sub(_written, text)
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return the value as JSON with readable letters, but with characters that control a terminal escaped. Parsing gives the same value."""
+    """Return the value as JSON with readable letters and escaped control characters. Parsing gives the same value."""
     return _IN_LINES.sub(_json_escape, json.dumps(value, indent=indent, ensure_ascii=False))
 
 

@@ -59,7 +59,7 @@ def patience_s(component: str) -> float:
 
 
 def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: str = "") -> Clients:
-    """Return the Google clients for these settings; nothing is imported or connected yet. `token` is the access token to use, if any."""
+    """Return the Google clients for these settings, not connected yet. `token` is an access token to use, "" for none."""
     return Clients(
         CloudConfig(
             project=settings.project,
@@ -72,7 +72,7 @@ def make_clients(settings: Settings, *, patience_s: float = _PATIENCE_S, token: 
 
 
 def wire(settings: Settings, *, log: Log, clients: Clients | None = None, strict: bool = False) -> Deps:
-    """Return the engine's dependencies. With `strict`, a policy in force of a newer program is an error."""
+    """Return the engine's dependencies. With `strict`, a policy in force that a newer program wrote raises an error."""
     clients = clients or make_clients(settings)
     clock: Clock = (
         EndpointClock(clients.json("clock"), clients.answered_time) if settings.api_endpoint else SystemClock()
@@ -143,7 +143,7 @@ def _deployed(settings: Settings, own: Policy) -> Noted | None:
 
 
 def _parse_letter(max_bytes: int, letter: DeadLetter, policy: Policy) -> tuple[News, ...]:
-    """Return the news in a dead letter by the sources and users of `policy`. Raise `PoisonError` if the message cannot be used."""
+    """Return the events in a dead letter, parsed by the sources of `policy`. Raise `PoisonError` if it cannot be used."""
     from shared.messages.letters import parse_letter  # noqa: PLC0415 - most processes never read a dead letter
 
     return parse_letter(letter, sources=policy.sources, people=policy.people, max_bytes=max_bytes)
@@ -154,7 +154,7 @@ def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: 
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
-    """Return the function that requests a pass by a message. If publishing fails, the failure is logged, and the tick makes the pass."""
+    """Return a function that publishes a wake-up for a user. If publishing fails, it logs that, and the tick makes the pass."""
 
     def wake(user_key: UserKey) -> None:
         try:
@@ -173,13 +173,13 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
 
 
 def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> SignIn:
-    """Return the check that identifies the user of a page. With the embedded cloud, the same check uses that cloud's own keys."""
+    """Return the check that identifies the user of a page. With the embedded cloud, the check uses that cloud's own keys."""
     canonical = partial(_canonical, settings.policy().people)
     return late(lambda: late_adapters.sign_in(clients, settings, clock=clock, log=log, canonical=canonical))
 
 
 def _canonical(people: People, raw: object) -> UserEmail:
-    """Return the form of an address in which records keep it. Raise `InvalidMessageError` for any other text."""
+    """Return the canonical form of an address, as in records. Raise `InvalidMessageError` for any other text."""
     try:
         return parse_address(raw, people)
     except InvalidMessageError:  # an address that earlier versions accepted; today it gets nothing new
@@ -215,7 +215,7 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
             try:
                 settings = load_settings()
             except ConfigError as error:
-                log.error("Configuration is broken", faults=[str(fault) for fault in error.faults])
+                log.error("Refused broken configuration", faults=[str(fault) for fault in error.faults])
                 raise
             clients = make_clients(settings, patience_s=patience_s(component))
             _CACHED[component] = (settings, wire(settings, log=log, clients=clients))
@@ -237,7 +237,7 @@ def checked_settings(
     environ: Mapping[str, str] | None = None,
     trusts_offers: bool = False,
 ) -> Settings:
-    """Return the settings after every check, by the shipped table. Raise `ConfigError` with all faults.
+    """Return the settings after all checks, made with the shipped table. Raise `ConfigError` with all faults.
 
     With `trusts_offers`, values that are missing from the table are accepted, because they may be newer.
     """

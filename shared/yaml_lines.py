@@ -1,4 +1,4 @@
-"""A YAML reader that knows the line of every key. Used by the settings and by the template check."""
+"""A YAML reader that returns the line of every key. The settings and the template check use it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _WORDS = (
 
 
 def _in_words(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlFaultError:
-    """Return the parser's error in our words, which say what to do; an error without such words is returned unchanged."""
+    """Return the parser's error with a text that says what to do; for an unknown error, with the parser's own text."""
     problem, mark = str(error.problem), error.problem_mark
     number = mark.line + 1 if mark is not None else 0
     line = lines[number - 1] if 0 < number <= len(lines) else ""

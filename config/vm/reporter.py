@@ -51,7 +51,7 @@ WantedBy=timers.target
 
 
 def main(arguments):
-    """Install this script if there are no arguments, else run the named command. Return the exit code.
+    """Install this script if there are no arguments, else run the command in the first argument. Return the exit code.
 
     A report that could not be written gives 0, too, because the timer runs again in two minutes.
     """
@@ -76,7 +76,7 @@ def main(arguments):
 
 
 def complain(text):
-    """Write an error message for the journal, and return exit code 2. A journal that is full or missing is not an error."""
+    """Write an error message to the journal, and return exit code 2. A full or missing journal is not an error."""
     try:
         sys.stderr.write(f"{NAME}: {text}\n")
         sys.stderr.flush()
@@ -135,7 +135,7 @@ def report(options):
 def send(metadata, found):
     """Write the report as the guest attribute.
 
-    Raise OSError, HTTPException or ValueError if the metadata server refuses it, or if it is too long.
+    Raise OSError, HTTPException or ValueError if the metadata server refuses the report, or if the report is too long.
     """
     body = json.dumps(found, separators=(",", ":"))
     if len(body) > MOST_REPORT:
@@ -146,7 +146,7 @@ def send(metadata, found):
 
 
 def call(host, verb, path, body=None, headers=None):
-    """Return the body of a successful answer. Raise ValueError for any other answer, or for one that is too large. The connection is closed."""
+    """Return the body of a successful answer. Raise ValueError for any other answer, and for an answer that is too large."""
     connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
     try:
         connection.request(verb, path, body=body, headers=headers or {})
@@ -162,7 +162,7 @@ def call(host, verb, path, body=None, headers=None):
 
 
 def ask(jupyter, what):
-    """Return a list of Jupyter's API. The parameter makes sure that this request does not count as the person's use."""
+    """Return a list of Jupyter's API. `no_track_activity` keeps the request from counting as use of the notebook."""
     host, _, base = jupyter.partition("/")
     found = json.loads(call(host, "GET", f"{'/' + base if base else ''}/api/{what}?no_track_activity=1"))
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
@@ -187,9 +187,10 @@ def terminals(jupyter):
 
 
 def youngest(found):
-    """Return the seconds since the latest `last_activity`; None if there is none. An age, not a time, so that a wrong clock does no harm.
+    """Return the seconds since the latest `last_activity`; None if there is none.
 
-    A time in the future was written before the clock was set back, so it is ignored.
+    The result is an age and not a time, so that a wrong clock does no harm. A time in the future was written before the clock
+    was set back, so such a time is ignored.
     """
     now, ages = datetime.now(timezone.utc), []
     for each in found:
@@ -265,7 +266,7 @@ def gpu():
 
 
 def spark_applications():
-    """Return the number of Spark applications that run on this machine. Each serves its page on the next free port from 4040 on."""
+    """Return the number of Spark applications on this machine. Each serves its page on the next free port from 4040 on."""
     running = 0
     for port in range(4040, 4045):
         try:
@@ -279,7 +280,7 @@ def spark_applications():
 
 
 def fill(home):
-    """Return the used share of the disk with the person's files in percent, as df computes it; None if the disk has no blocks."""
+    """Return the used percentage of the disk with the user's files, like df; None if the disk has no blocks."""
     disk = os.statvfs(home)
     used = disk.f_blocks - disk.f_bfree
     room = used + disk.f_bavail

@@ -1,1 +1,1 @@
-"""The pure decisions of the product. No I/O, no clock, no environment."""
+"""The pure decisions of the product. This package uses no I/O, no clock and no environment."""

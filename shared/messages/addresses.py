@@ -46,7 +46,7 @@ SERVICE_ACCOUNTS = ".gserviceaccount.com"
 
 
 def parse_address(raw: object, people: People) -> UserEmail:
-    """Return the canonical form of any address, a user's or not. Raise `InvalidMessageError` with the fault if the address is invalid."""
+    """Return the canonical form of any address. Raise `InvalidMessageError`, which names the fault, for an invalid address."""
     if not isinstance(raw, str):
         raise bad_address(f"is {type(raw).__name__}, not text")
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", raw.strip()).lower())
@@ -61,7 +61,10 @@ def parse_address(raw: object, people: People) -> UserEmail:
 
 
 def parse_person(raw: object, people: People) -> UserEmail:
-    """Return the canonical form of the address of a user who may be granted something. Raise `InvalidMessageError` for any other text."""
+    """Return the canonical form of the address of a user to whom access may be given.
+
+    Raise `InvalidMessageError` for any other text, for a service account, for a tagged address, and for an unknown domain.
+    """
     email = parse_address(raw, people)
     local, _, domain = email.rpartition("@")
     if is_service_account(email):
@@ -80,10 +83,10 @@ def other_forms(raw: object, email: UserEmail) -> tuple[UserEmail, ...]:
 
 
 def forms_of_cut(raw: object, people: People) -> tuple[UserEmail, ...]:
-    """Return every form under which a leaver's address may be known, the most likely first. Raise `InvalidMessageError` if there is none.
+    """Return every form under which a leaver's address may be known, the most likely first.
 
-    Parsed leniently: a display name, `mailto:`, invisible or full-width characters, an alias domain or a plus tag must
-    not let a leaver keep access.
+    Raise `InvalidMessageError` if no form can be read. The text is parsed leniently: a leaver must not keep access because of a
+    display name, `mailto:`, invisible or full-width characters, an alias domain or a plus tag.
     """
     found = dict.fromkeys(_plausible(raw, people))
     if not found:
@@ -94,7 +97,7 @@ def forms_of_cut(raw: object, people: People) -> tuple[UserEmail, ...]:
 
 
 def addresses_in(text: str) -> list[str]:
-    """Return the texts that look like addresses, as they were written. They only hint at the users whom a message may be about."""
+    """Return the parts of a text that look like addresses: hints at the users whom a message may be about."""
     plain = unicodedata.normalize("NFKC", text)
     return [found.strip("'.") for found in _ADDRESS.findall(plain)]
 
@@ -105,7 +108,7 @@ def is_service_account(email: str) -> bool:
 
 
 def bad_address(why: str) -> InvalidMessageError:
-    """Return the error for an invalid address; the address itself is not logged."""
+    """Return the error for an invalid address. `why` completes "The address …" and must not contain the address."""
     return InvalidMessageError(
         user_message=f"The address {why}. A valid one looks like ana.silva@example.com.", detail=f"user address {why}"
     )
@@ -128,7 +131,7 @@ def _plausible(raw: object, people: People) -> Iterator[UserEmail]:
 
 
 def _older(raw: object) -> Iterator[UserEmail]:
-    """Yield the forms of earlier versions: normalised, in lower case, with the domain as it was written, and in ASCII."""
+    """Yield the forms of an address in earlier versions: with the domain as written, and with the domain in ASCII."""
     try:
         form = parse_email(raw)
     except InvalidMessageError:
@@ -192,12 +195,12 @@ def _check_local(local: str) -> None:
 
 
 def _marks(first: str) -> tuple[str, ...]:
-    """Return the text's first character if it is a combining mark, because no letter precedes it."""
+    """Return the character if it is a combining mark, which must not come first; otherwise nothing."""
     return (first,) if first and unicodedata.category(first).startswith("M") else ()
 
 
 def check_scripts(text: str) -> None:
-    """Raise `InvalidMessageError` if scripts are mixed so that letters may be confused (TR 39, Highly Restrictive)."""
+    """Raise `InvalidMessageError` for letters of an unusual script, or a mix of scripts (TR 39, Highly Restrictive)."""
     if text.isascii():
         return
     scripts = {script for c in text if (script := script_of(c))}

@@ -1,8 +1,8 @@
 """The reader of files of messages, each message with its place: CSV, a JSON list, JSON lines, a single JSON object.
 
-Called by `benchkeeper publish file`. UTF-8, UTF-16 and UTF-32, with or without a byte order mark; CSV with commas, semicolons or tabs.
-Only the form is checked here: `parse_message` reads the content, as for any other message. JSON objects stay byte for byte as
-written if they have an event id, so that duplicate keys are still found.
+`benchkeeper publish file` calls this module. Files may be in UTF-8, UTF-16 and UTF-32, with or without a byte order mark, and CSV
+may have commas, semicolons or tabs. Only the form is checked here: `parse_message` reads the content, as for any other
+message. The bytes of a JSON object with an event id are not changed, so that duplicate keys are still found.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class RowFault(Struct, frozen=True, kw_only=True):
-    """A fault on a line of a file, and what to do; line 0 is the whole file."""
+    """A fault on a line of a file, with a hint. Line 0 means the whole file."""
 
     file: str
     line: int
@@ -79,7 +79,7 @@ class Rows(Struct, frozen=True, kw_only=True):
 
 
 def read_rows(file: str, raw: bytes) -> Rows:
-    """Return the messages and faults of a file; `file` is its name for the faults."""
+    """Return the messages of a file, and all faults of its form. `file` is the name of the file in faults."""
     found: list[Row | RowFault]
     try:
         text = _text(raw)
@@ -110,7 +110,10 @@ def _text(raw: bytes) -> str:
 
 
 def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
-    """Yield a list's elements, or the objects one after another. After a fault, continue at the next line that begins an object."""
+    """Yield the elements of a list, or consecutive objects, as rows and faults.
+
+    Outside a list, the reading continues after a fault at the next line that begins an object.
+    """
     decoder, lines = json.JSONDecoder(), _Lines(text)
     place = _end(_WHITE, text, 0)
     in_list = text[place] == "["
@@ -155,7 +158,7 @@ def _json_rows(file: str, text: str) -> Iterator[Row | RowFault]:
 
 
 def _between(text: str, place: int) -> str | None:
-    """Return the fault in the text after an element of a list; None if there is none."""
+    """Return the fault in the text after an element of a list; None if the text is right."""
     if text[place] == "]":
         return None if _end(_WHITE, text, place + 1) == len(text) else "has text after the end of the list."
     return None if text[place] == "," else "lacks a comma between two messages of the list."
@@ -167,7 +170,7 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 class _Lines(Struct):
-    """The line numbers of places in a text; fast for places in ascending order."""
+    """A counter of line numbers in a text. It is fast for places in ascending order."""
 
     text: str
     place: int = 0
@@ -182,7 +185,10 @@ class _Lines(Struct):
 
 
 def _with_event_id(value: dict[str, Any], written: str) -> bytes:
-    """Return the message's bytes. Add an id made from its content if it is of the neutral schema, has no id and has no duplicate key."""
+    """Return the message's bytes; for a message of the neutral schema without an id, with an id made from the content.
+
+    A message with duplicate keys is not changed.
+    """
     data = written.encode("utf-8", "surrogatepass")
     if value.get("schema") != SCHEMA or value.get("event_id") is not None or _stands_twice(data):
         return data
@@ -197,7 +203,7 @@ def _stands_twice(data: bytes) -> bool:
 
 
 def _data(body: dict[str, Any]) -> bytes:
-    """Return the bytes of a message. Its id is a digest of its content, so that publishing it twice is one event."""
+    """Return the bytes of a message. A missing id becomes a digest of the content, so publishing it twice is one event."""
     if not body.get("event_id"):
         content = json.dumps({k: v for k, v in body.items() if k != "event_id"}, sort_keys=True, ensure_ascii=False)
         body = {**body, "event_id": f"file-{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:32]}"}

@@ -1,7 +1,7 @@
-"""The parser of Google's log entries into news: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
+"""The parser of Google's log entries into events: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
 
-An unreadable event of an entry becomes a fault and does not stop the other events. An entry or event about an action
-that was refused or failed gives no news. Only entries of the configured organization are trusted.
+An unreadable event of an entry becomes a fault and does not stop the other events. An entry about an action that was refused
+or failed gives no events. Only entries of the configured organization are trusted.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ _GROUP = {
 
 
 def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed:
-    """Return the news and the faults of a log entry, none for a refused action. Raise `PoisonError` if the whole entry is unusable."""
+    """Return the events and the faults of a log entry; neither for a refused action.
+
+    Raise `PoisonError` if the whole entry is unusable.
+    """
     payload = entry["protoPayload"]
     service = str(payload.get("serviceName"))
     if service == NOTEBOOKS:
@@ -112,7 +115,7 @@ class _Reading:
         self.says = says[:254] if isinstance(says, str) and says.isprintable() else ""
 
     def events(self, payload: dict[str, Any]) -> Parsed:
-        """Return the news and the faults of an admin or login entry.
+        """Return the events and the faults of an admin or login entry.
 
         An invalid event does not affect the other events of the entry. Raise `InvalidMessageError` if the entry has no events.
         """
@@ -195,7 +198,10 @@ class _Reading:
             )  # fmt: skip
 
     def _people(self, raw: object, *, is_cut: bool) -> Iterator[tuple[UserEmail, tuple[UserEmail, ...]]]:
-        """Yield the user whom an address names; nothing for a service account. A cut is parsed leniently, a grant strictly."""
+        """Yield the user of an address with the other forms of the address; nothing for a service account.
+
+        A cut is parsed leniently, a grant strictly.
+        """
         if isinstance(raw, str) and is_service_account(raw.strip().lower()):
             self.ignored.append(NOT_A_PERSON)
             return
@@ -239,11 +245,11 @@ class _Reading:
 
     @property
     def source(self) -> Source:
-        """The source from which the entry came."""
+        """Return the source from which the entry came."""
         return self.rules.source
 
     def cloud_identity(self, payload: dict[str, Any]) -> Parsed:
-        """Return the news of a group log entry; empty if the role MEMBER did not change, or if the member is not a user.
+        """Return the events of a group log entry; none if the role MEMBER did not change, or if the member is not a user.
 
         The roles OWNER and MANAGER can change without the membership. Raise `RosterTellsError` for a group in a group, and
         `InvalidMessageError` or `UnsupportedMessageError` for any other unusable entry.
@@ -292,7 +298,7 @@ class _Reading:
 
 
 def _actions(deltas: object) -> tuple[list[str], bool]:
-    """Return (the actions on a member's role MEMBER in order, True if they are written in Google's exact form).
+    """Return the actions on the role MEMBER in order, and True if the actions are written in Google's exact form.
 
     Raise `InvalidMessageError` if `deltas` is neither a list of objects nor an object.
     """
@@ -313,7 +319,7 @@ def _bad_deltas() -> InvalidMessageError:
 
 
 def member_of_removal(raw: object) -> str | None:
-    """Return the user's address in the member of a group, parsed leniently; None if the member is not a user.
+    """Return the user's address from the name of a group's member, parsed leniently; None if the member is not a user.
 
     `deleted:user:ADDRESS?uid=…` is a user whose account is deleted.
     """
@@ -324,12 +330,12 @@ def member_of_removal(raw: object) -> str | None:
 
 
 def is_taking(piece: News) -> bool:
-    """Return True for news that takes access away from a user."""
+    """Return True for an event that takes access away from a user."""
     return not isinstance(piece, Woken | GroupEvent) and takes_away(piece)
 
 
 def parse_group(raw: object, rules: Rules) -> str:
-    """Return a group's address in canonical form. Raise `InvalidMessageError`, which speaks of the group, for an invalid address."""
+    """Return a group's address in canonical form. Raise `InvalidMessageError` for an invalid address."""
     try:
         return parse_address(raw, rules.people)
     except InvalidMessageError as error:
@@ -350,7 +356,7 @@ def _check_domain(user: UserEmail, source: Source) -> None:
 
 
 def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message) -> Iterator[Woken]:
-    """Yield the end of an operation on one of our instances: a wake-up, which any source may send."""
+    """Yield a wake-up if the entry is the end of an operation on one of our instances. Any source may send wake-ups."""
     operation = entry.get("operation")
     if not (isinstance(operation, dict) and operation.get("last")):
         return

@@ -1,7 +1,7 @@
-"""The parser of the neutral schema `workbench.lifecycle/v1` into news. A leaver is parsed leniently, every other message strictly.
+"""The parser of the neutral schema `workbench.lifecycle/v1` into events. A leaver is parsed leniently, every other message strictly.
 
-A known user is cut by a message that plainly states the leave, even if other parts of it are faulty; the faulty rest is reported. Every
-usable part of a leaver's message counts, so that no leave is lost.
+A message that plainly states a leave ends the user's access, even if other parts of the message are faulty. The faulty parts
+are reported. So no leave is lost.
 Fields: schema, event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time,
 access_until, attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
 """
@@ -51,13 +51,13 @@ from shared.messages.unknown import looks_like_a_leaver
 
 
 class Leaver(Reader):
-    """A leaver's message: only the user is needed. All other faults are collected and reported."""
+    """The reader of a leaver's message. Only the user is needed; all other faults are collected and reported."""
 
     twice: frozenset[str]
     faults: list[str] = field(default_factory=list)
 
     def parsed(self) -> Parsed:
-        """Return the leave, and one fault that lists everything else that is wrong with the message.
+        """Return the leave, and one fault that lists all other faults of the message.
 
         Raise `InvalidMessageError` if the message names no user by address or number.
         """
@@ -105,7 +105,7 @@ class Leaver(Reader):
         return Parsed(news=(left,), faults=self._reported(), sender_faults=senders)
 
     def _urgent(self) -> bool:
-        """Return True if the message states urgency and its source may do so. The leave counts in any case."""
+        """Return True if the message states that the leave is urgent, and the source may state urgency."""
         raw, source = self.body.get("urgent"), self.rules.source
         if raw is None or isinstance(raw, bool):
             if raw is not True or source.may(May.URGENT):
@@ -118,7 +118,7 @@ class Leaver(Reader):
         return False
 
     def plain_number(self, raw: str) -> str:
-        """Return the number as the base class does, but without invisible characters."""
+        """Return the person number as text, normalised and without invisible characters."""
         plain = unicodedata.normalize("NFKC", raw)
         return "".join(c for c in plain if unicodedata.category(c) not in {"Cc", "Cf"})
 
@@ -138,7 +138,8 @@ class Leaver(Reader):
     def _occurred(self) -> tuple[datetime, datetime | None]:
         """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
 
-        A bare date or a midnight states a day, not a moment. For a day, and for a time that cannot be read, the moment is the publish time.
+        A date without a time, or a midnight, states a day and not a moment. For a day, and for a time that cannot be read, the
+        returned time is the publish time.
         """
         raw = self.body.get("occurred_at")
         if raw is None:
@@ -158,7 +159,7 @@ class Leaver(Reader):
         return (self.published(), said) if is_day or is_midnight else (said, None)
 
     def _effective(self) -> datetime | None:
-        """Return the effective time; None, so that the leave begins at once, if it is missing or cannot be read."""
+        """Return the effective time; None if the time is missing or cannot be read, so that the leave begins at once."""
         said = [self.field("effective_time")]
         if "effective_time" in self.twice:  # a duplicate key: the earliest value counts
             every = read_leniently(self.message.data, all_values=True).value.get("effective_time")
@@ -175,7 +176,7 @@ class Leaver(Reader):
         return min(moments)
 
     def _local(self, raw: object) -> object:
-        """Return a date in another spelling as an ISO date, and a time without a zone in the users' zone; any other value unchanged."""
+        """Return a date in another format as an ISO date, a time without a zone in the users' zone, other values unchanged."""
         text = raw.strip() if isinstance(raw, str) else ""
         if BASIC_DATE.fullmatch(text):
             return f"{text[:4]}-{text[4:6]}-{text[6:]}"
@@ -198,7 +199,7 @@ class Leaver(Reader):
         return raw
 
     def _look_at_the_rest(self) -> None:
-        """Collect the faults for which a grant would be refused; a leaver needs none of these fields."""
+        """Collect the faults of fields that a leaver does not need, but for which a grant would be refused."""
         strict = Strict(self.body, self.message, self.rules)
         try:
             strict._details()  # noqa: SLF001 - the same parsing, but a fault is only reported
@@ -221,7 +222,7 @@ TYPES = ("joiner", "mover", "leaver", "leave_cancelled", "renamed", "account")
 
 
 def parse_neutral(body: dict[str, Any], twice: frozenset[str], message: Message, rules: Rules) -> Parsed:
-    """Return the news in a message of the neutral schema. Raise `PoisonError` if it cannot be used at all."""
+    """Return the events and faults of a message of the neutral schema. Raise `PoisonError` if the message is unusable."""
     try:
         return _read(body, twice, message, rules)
     except InvalidMessageError as error:

@@ -1,6 +1,7 @@
-"""The parser of all messages of the neutral schema (`workbench.lifecycle/v1`) except leavers: a message is valid as a whole or refused.
+"""The parser of all messages of the neutral schema (`workbench.lifecycle/v1`) except leavers. A single fault refuses a message.
 
-`Reader`, the base class of this parser and of the parser of leavers (`shared.messages.hr`), reads a message's fields, times and user.
+`Reader` reads the fields, times and user of a message. It is the base class of this parser and of the parser of leavers
+(`shared.messages.hr`).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def breaks(why: str) -> InvalidMessageError:
 
 
 class Reader(Struct):
-    """The fields of one message. Each method raises `InvalidMessageError` for a field that is invalid, or needed and missing."""
+    """A reader of the fields of one message. Methods raise `InvalidMessageError` for an invalid field, or a missing needed one."""
 
     body: dict[str, Any]
     message: Message
@@ -97,7 +98,7 @@ class Reader(Struct):
         return unicodedata.normalize("NFKC", raw)
 
     def field(self, name: str) -> Any:
-        """Return a field from the message, or from its attributes under its name or the aliases that the source configures."""
+        """Return a field of the message, or the attribute with the field's name or an alias of the source; None if missing."""
         if name in self.body:
             return self.body[name]
         attributes = self.body.get("attributes")
@@ -113,16 +114,16 @@ class Reader(Struct):
         return self.body["user"]
 
     def says(self) -> str:
-        """Return the author named in the message. It is not verified, so no decision depends on it."""
+        """Return the author named in the message, "" for none. The name is not verified, so no decision depends on it."""
         raw = self.body.get("by")
         return raw.strip()[:254] if isinstance(raw, str) and is_shown(raw.strip()) else ""
 
     def published(self) -> datetime:
-        """Return when this message was first published."""
+        """Return the time, in UTC, at which this message was first published."""
         return self.message.first_published.astimezone(UTC)
 
     def moment(self, name: str, raw: object, *, day_ends: bool) -> datetime:
-        """Return a time with its zone; for a bare date, the beginning or the end of that day in the users' time zone."""
+        """Return the time of a text in UTC; for a date, the beginning or the end of that day, by default in the users' zone."""
         if not isinstance(raw, str):
             raise breaks(f"{name} must be a time such as 2026-12-01T08:00:00Z, or a date such as 2026-12-01")
         text = raw.strip()
@@ -143,9 +144,9 @@ class Reader(Struct):
         return to_utc(datetime.combine(day + timedelta(days=1) if day_ends else day, time(), zone))
 
     def bounded(self, occurred_at: datetime) -> tuple[datetime, datetime | None]:
-        """Return the time at which the news was stated, and the claimed time.
+        """Return the time of the statement, and the claimed time if it is not trusted, else None.
 
-        The latter is None unless it lies in the future and is not trusted.
+        A time of more than five minutes after the publication is not trusted; the publish time is then used instead.
         """
         published = self.published()
         if occurred_at > published + CLOCKS_DIFFER:
@@ -154,7 +155,7 @@ class Reader(Struct):
 
 
 def shown_name(name: str) -> str:
-    """Return the name of an attribute; raise `InvalidMessageError` if it cannot be shown."""
+    """Return the name of an attribute unchanged. Raise `InvalidMessageError` if the name cannot be displayed."""
     if not name or len(name) > MAX_NAME or not is_shown(name):
         raise breaks(f"attributes: a name must have 1 to {MAX_NAME} visible characters")
     return name
@@ -166,15 +167,15 @@ def _plain(name: str) -> str:
 
 
 def is_shown(text: str) -> bool:
-    """Return True for a text without control characters and halves of surrogate pairs."""
+    """Return True if all characters of the text are printable: no control characters, no halves of surrogate pairs."""
     return text.isprintable()
 
 
 class Strict(Reader):
-    """A message other than a leaver's: a single fault refuses the whole message."""
+    """The reader of a message other than a leaver's. A single fault refuses the whole message."""
 
     def parsed(self, kind: str) -> Parsed:
-        """Return the news of a joiner, a mover, a cancelled leave, a changed address or an account's state."""
+        """Return the event of a joiner, a mover, a cancelled leave, a changed address or a usable account."""
         self._check_names()
         occurred_raw = self.body.get("occurred_at")
         if occurred_raw is None:
@@ -211,9 +212,9 @@ class Strict(Reader):
         return Parsed(news=tuple(news), sender_faults=() if claimed is None else ("OccurredInFuture",))
 
     def _check_names(self) -> None:
-        """Refuse a field in the wrong place or with a misspelled name, which would otherwise be ignored.
+        """Raise `InvalidMessageError` for a field in the wrong place or with a misspelled name.
 
-        A feed's own fields are ignored if their names are not similar to ours.
+        Other unknown fields are ignored, so that a feed may have fields of its own.
         """
         others = [name for name in self.body if name not in _FIELDS]
         if not others:
@@ -345,7 +346,7 @@ class Strict(Reader):
         return tuple(sorted({parse_address(item, self.rules.people) for item in raw}))
 
     def _renamed(self, common: dict[str, Any], *, begins_later: bool) -> list[LifecycleEvent]:
-        """Return the change of address; empty if the two addresses are the same."""
+        """Return the change of address as a list; empty if the two addresses are the same."""
         allowed(self.rules, May.ADDRESS)
         if self.body.get("new_user") is None:
             raise breaks("type 'renamed' needs new_user, the new address")
@@ -371,9 +372,9 @@ class Strict(Reader):
 
 
 class Details(Struct, frozen=True, kw_only=True):
-    """The content of `attributes`. `groups` None: no list is given. `changes` are single groups, True if the user joined the group.
+    """The content of `attributes`. `groups` is None if no list is given. `changes` maps groups to True (joined) or False (left).
 
-    `profile_said`: the key `profile` is given, perhaps as null. `others` are all other attributes.
+    `profile_said` is True if the key `profile` is given, even with null. `others` are all other attributes.
     """
 
     groups: tuple[str, ...] | None

@@ -23,9 +23,10 @@ def parse_letter(
     max_bytes: int,
     replay_as: str | None = None,
 ) -> tuple[News, ...]:
-    """Return the news in a dead letter as the function parses it: for its source, with the message's own id and time.
+    """Return the events in a dead letter, parsed by the rules of its source, with the message's own id and time.
 
-    Raise `PoisonError` if it still cannot be used, or if its source is unknown and `replay_as` names none.
+    `replay_as` is the name of the source if the message does not name one. Raise `PoisonError` if the message still cannot be
+    used, or if its source is unknown.
     """
     message = Message(
         data=letter.body,
@@ -59,9 +60,9 @@ def parse_letter(
 
 
 def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Source | None:
-    """Return the source of the dead letter's message; None if neither its topic nor its subscription names one.
+    """Return the source of the dead letter's message, by its topic or subscription; None if the source is unknown.
 
-    A dead letter that Pub/Sub forwarded has only its subscription, which contains the function's name.
+    A dead letter that Pub/Sub forwarded has only a subscription, whose name contains the name of the function.
     """
     if letter.topic:
         return source_of_topic(letter.topic, sources.values())
@@ -74,7 +75,7 @@ def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Sourc
 
 
 def states_a_leave(message: Message, source: Source, people: People) -> bool:
-    """Return True if the message can be parsed and takes access from a user: its dead letter is then replayed first."""
+    """Return True if the message can be parsed and ends a user's access, so that its dead letter is replayed first."""
     try:
         news = parse_message(message, Rules(source=source, people=people, max_bytes=len(message.data))).news
     except PoisonError:
@@ -83,7 +84,7 @@ def states_a_leave(message: Message, source: Source, people: People) -> bool:
 
 
 def _is_tick(message: Message) -> bool:
-    """Return True if the message is a tick: a dead letter that Pub/Sub forwarded does not name its function."""
+    """Return True if the message is a tick. Only the content shows this, because the dead letter may not name its function."""
     try:
         parse_tick(message)
     except InvalidMessageError:

@@ -1,4 +1,4 @@
-"""The parts of a log entry that every reader of Google's logs needs: its time, its id, its parameters, and the success of the action."""
+"""The parts of a log entry that every reader of Google's logs needs: time, id, parameters, and the success of the action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.messages.message import Message
 
 
 def is_refused(entry: dict[str, Any]) -> bool:
-    """Return True if the reported action did not happen: its status is not OK, or a permission was not granted."""
+    """Return True if the entry's action did not happen: its status is not OK, or a permission was not granted."""
     payload = entry["protoPayload"]
     status = payload.get("status")
     if isinstance(status, dict) and str(status.get("code")) not in {"None", "0", "OK"}:
@@ -26,7 +26,7 @@ def is_refused(entry: dict[str, Any]) -> bool:
 
 
 def has_failed(event: dict[str, Any]) -> bool:
-    """Return True if the event itself reports that it failed."""
+    """Return True if the event has a status that reports a failure."""
     status = event.get("status")
     if not isinstance(status, dict):
         return False
@@ -35,7 +35,7 @@ def has_failed(event: dict[str, Any]) -> bool:
 
 
 def parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> object:
-    """Return a parameter's value by its name, because its position differs. Raise `InvalidMessageError` if the event does not have it.
+    """Return the value of the event's parameter `name`. Raise `InvalidMessageError` if the event does not have the parameter.
 
     For a cut, a list with a single value is accepted, too.
     """
@@ -53,7 +53,7 @@ def parameter(event: dict[str, Any], name: str, *, is_cut: bool = False) -> obje
 
 
 def entry_time(entry: dict[str, Any], message: Message) -> datetime:
-    """Return the log entry's timestamp, but never later than its publish time; without a timestamp, the publish time.
+    """Return the log entry's timestamp, but at most the publish time; without a timestamp, return the publish time.
 
     Raise `InvalidMessageError` for a timestamp that is not an RFC 3339 time.
     """
@@ -70,7 +70,7 @@ def entry_time(entry: dict[str, Any], message: Message) -> datetime:
 
 
 def entry_id(entry: dict[str, Any], message: Message) -> str:
-    """Return the entry's id with its timestamp: an insertId alone is not unique."""
+    """Return the entry's insertId with its timestamp, because an insertId alone is not unique; else the message's id."""
     insert_id = entry.get("insertId")
     return f"{insert_id}@{entry.get('timestamp')}" if insert_id else message.origin_id
 

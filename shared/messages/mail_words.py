@@ -1,8 +1,8 @@
-"""The words of mails: `config/messages/<language>/<stage>.txt`, in Jinja's sandbox, and `layout.html` around them.
+"""The texts of mails, rendered in Jinja's sandbox from `config/messages/<language>/<stage>.txt` and `layout.html`.
 
-A text begins with `Subject: …`, an empty line, then its paragraphs. The HTML part has the same paragraphs, escaped. Times are written in
-the person's zone, the text in the person's language: the attributes `time_zone` and `language` of HR, if they are stated. Jinja is
-imported with the first mail only.
+A text begins with `Subject: …` and an empty line; its paragraphs follow. The HTML part has the same paragraphs, escaped. Times are
+written in the user's time zone, and the text in the user's language, if HR states the attributes `time_zone` and
+`language`. Jinja is imported with the first mail only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _FIRST_STRONG, _POP = "\u2068", "\u2069"
 
 
 class MailWords:
-    """The texts of a folder. `language` and `zone` are the defaults for people without their own."""
+    """A writer of mails from the texts in a folder. `language` and `zone` are the defaults for users without their own."""
 
     def __init__(self, folder: Path, *, language: str, zone: str, page: str, contact: str) -> None:
         self._folder = folder
@@ -94,7 +94,10 @@ class MailWords:
         )
 
     def _language_of(self, mail: Mail, record: UserRecord, now: datetime) -> str:
-        """Return the language of the recipient: a leaver's mails go to others, in the language of the settings."""
+        """Return the user's language if the texts exist in it, else the language of the settings.
+
+        Mails about a leaver go to other people, so they are in the language of the settings.
+        """
         said = None if mail.stage in ABOUT_A_LEAVER else record.facts.attribute("language", now)
         wanted = said[:2].lower() if isinstance(said, str) else ""
         has_it = bool(_LANGUAGE.fullmatch(wanted)) and (self._folder / wanted / f"{mail.stage.value}.txt").exists()
@@ -109,7 +112,7 @@ class MailWords:
 
 
 def message_id(user_key: str, mail: Mail) -> str:
-    """Return the part of the Message-ID before the @: the same for the same user, stage and episode."""
+    """Return the part of the Message-ID before the @. It is the same for the same user, stage and episode."""
     return hashlib.sha256(f"{user_key}\n{mail.stage.value}\n{mail.episode}".encode()).hexdigest()[:40]
 
 
@@ -159,7 +162,7 @@ def _environment(folder: Path, *, escapes: bool) -> ImmutableSandboxedEnvironmen
 
 
 def _rendered(folder: Path, language: str, stage: Stage, names: Mapping[str, str]) -> tuple[str, str]:
-    """Return the subject and the text. Values are texts: nothing in them is rendered."""
+    """Return the subject and the text of a mail. Template syntax inside the values is not rendered."""
     made = _environment(folder, escapes=False).get_template(f"{language}/{stage.value}.txt").render(names)
     first, _, rest = made.partition("\n")
     text = re.sub(r"\n{3,}", "\n\n", rest.strip())
@@ -167,7 +170,7 @@ def _rendered(folder: Path, language: str, stage: Stage, names: Mapping[str, str
 
 
 def words_faults(folder: Path, language: str) -> Iterator[ConfigFault]:
-    """Yield the faults of all texts: one that is missing, does not parse, names an unknown value, or has no subject."""
+    """Yield a fault for each text that is missing, cannot be rendered, names an unknown value, or has no subject."""
     if not (folder / language).is_dir():
         yield ConfigFault(
             str(folder / language),

@@ -36,14 +36,14 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def origin_id(self) -> str:
-        """The id that replaces a missing `event_id`; for a part of a batch, the batch's id with the part's number."""
+        """Return the id that replaces a missing `event_id`; for a part of a batch, the batch's id with the part's number."""
         return self.attributes.get(PART_OF) or self.message_id
 
     @property
     def first_published(self) -> datetime:
-        """The time at which the content was first published; for a part of a batch, the batch's time.
+        """Return the time at which the content was first published; for a part of a batch, the batch's publish time.
 
-        A sender cannot make it later than the publish time.
+        The result is never later than the message's own publish time.
         """
         try:
             said = parse_time(self.attributes.get(PART_PUBLISHED, ""))
@@ -53,9 +53,9 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """The rules for parsing a message: its source, the users' domains, its largest size.
+    """The rules for parsing a message: its source, the users' domains, and the largest size of a grant.
 
-    `moves_logs`: log entries on a topic that may not carry them are moved to the directory's topic, for an upgrade's first days.
+    `moves_logs` is True in the first days after an upgrade: log entries on a wrong topic are moved to the directory's topic.
     """
 
     source: Source
@@ -65,7 +65,7 @@ class Rules(Struct, frozen=True, kw_only=True):
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """A part of a message that could not be used and becomes its own dead letter. `part` tells the parts apart."""
+    """A part of a message that could not be used and becomes its own dead letter. `part` identifies the part in the message."""
 
     error: PoisonError
     body: bytes
@@ -73,17 +73,18 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """A message made of the elements of a batch that are about one user."""
+    """A message to publish: the elements of a batch that are about one user, with the number of the user in the batch."""
 
     body: bytes
     number: int
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
-    """The result of parsing a message. `faults` could not be used; `parts` are published one by one.
+    """The result of parsing a message. `faults` are parts that could not be used. `parts` must be published one by one.
 
-    `to_directory`: the whole message is moved to the directory's topic. `sender_faults` names faults that the sender should fix, although
-    their content was used. `ignored` names the reasons why parts of the message concern no user.
+    `to_directory` is True if the whole message must be moved to the directory's topic. `sender_faults` names faults that the
+    sender should fix, although the content was used. `ignored` has a reason for each part of the message that is not about
+    a user.
     """
 
     news: tuple[News, ...] = ()
@@ -130,7 +131,7 @@ class Several(list[Any]):
 
 
 def read_leniently(data: bytes, *, all_values: bool = False) -> Json:
-    """Return the value of nearly valid JSON, for cuts and names only. Raise `InvalidMessageError` if there is none.
+    """Return the value of nearly valid JSON, for cuts and names only. Raise `InvalidMessageError` for other bytes.
 
     Undecodable bytes and halves of surrogate pairs become U+FFFD, invalid numbers become null, and control characters
     are allowed in texts. With `all_values` a duplicate key has `Several` values, otherwise the last.
@@ -194,7 +195,10 @@ def _or_none(read: Callable[[str], float]) -> Callable[[str], float | None]:
 
 
 def json_object(message: Message, max_bytes: int) -> dict[str, Any]:
-    """Return the JSON object of a message of at most `max_bytes`. Raise `InvalidMessageError` otherwise, and for duplicate keys."""
+    """Return the JSON object of a message.
+
+    Raise `InvalidMessageError` for other JSON, duplicate keys, no data, and more than `max_bytes` bytes.
+    """
     check_data(message, max_bytes)
     found = read_json(message.data)
     if found.twice:
@@ -255,7 +259,7 @@ def allowed(rules: Rules, what: May) -> None:
     source = rules.source
     if source.may(what):
         return
-    may = ", ".join(sorted(source.may_state)) or "nothing: it only wakes"
+    may = ", ".join(sorted(source.may_state)) or "nothing, because it only requests passes"
     raise UnsupportedMessageError(
         user_message=f"The source '{source.name}' (topic {source.topic}) may not state {what.value}. It may state {may}. "
         "config/sources.yaml says what each source may state.",

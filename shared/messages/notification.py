@@ -1,7 +1,7 @@
 """The CloudEvents of the topic `workbench-notifications` (docs/asyncapi.yaml): a mail to a user is due.
 
-The function `notify` reads only the user and the identity of the mail. It takes everything else from the record, so a
-forged message can trigger only a mail that is due. Other subscribers find the times in `facts`.
+The function `notify` reads only the identity of the mail from the event. All other data comes from the record, so a forged
+message can trigger only a mail that is due. Other subscribers find the times in `facts`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DueMail(Struct, frozen=True, kw_only=True):
 
 
 def notification(record: UserRecord, mail: Mail, *, project: str) -> bytes:
-    """Return the CloudEvent of a mail that is due. The same mail has the same id each time."""
+    """Return the CloudEvent for a due mail, as JSON bytes. The event's id is the same each time for the same mail."""
     said = {
         "specversion": "1.0",
         "id": f"{record.user_key}/{mail.stage.value}/{mail.episode}",

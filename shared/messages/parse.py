@@ -1,8 +1,8 @@
-"""The parser of untrusted bytes into news, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
+"""The parser of untrusted bytes into events, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
 
-The shape follows from the content, the source from the topic (`Rules.source`). A message that cannot be understood
-raises `InvalidMessageError`, one that is understood but unsupported `UnsupportedMessageError`: both become dead letters
-with their text. A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
+The content shows the shape, and the topic the source (`Rules.source`). A message that cannot be understood raises
+`InvalidMessageError`, and an understood but unsupported message `UnsupportedMessageError`. Both become dead letters with the
+text of the error. A message of an unknown shape that looks like a leaver raises with reason `LEAVER_NOT_UNDERSTOOD`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FIRST, _NEXT = re.compile(r"\s*\[\s*"), re.compile(r"\s*,?\s*")  # before the e
 
 
 def parse_message(message: Message, rules: Rules) -> Parsed:
-    """Return the content of a message; empty if it concerns no user. Raise `PoisonError` if the whole message is unusable."""
+    """Return the content of a message; empty if the message is about no user. Raise `PoisonError` if no part is usable."""
     check_data(message, HARD_LIMIT)
     try:
         found = read_json(message.data)
@@ -61,7 +61,7 @@ def parse_message(message: Message, rules: Rules) -> Parsed:
 
 
 def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Parsed:
-    """Return the cuts in nearly valid JSON, with the fault; JSON lines become a batch. Raise `PoisonError` for any other data."""
+    """Return the cuts in nearly valid JSON, with the fault. JSON lines become a batch. Raise `PoisonError` for other data."""
     try:
         found = read_leniently(message.data)
     except InvalidMessageError:
@@ -85,7 +85,7 @@ def _not_json(error: InvalidMessageError, message: Message, rules: Rules) -> Par
     if not cuts:
         raise error
     fault = InvalidMessageError(
-        user_message=f"Only the end of access that it states was used. {error.user_message}", detail=error.detail
+        user_message=f"Only the end of access in the message was used. {error.user_message}", detail=error.detail
     )
     return Parsed(news=cuts, faults=(Fault(error=fault, body=message.data, part="json"),), ignored=said.ignored)
 
@@ -152,10 +152,10 @@ def _not_its_shape(what: str, rules: Rules) -> PoisonError:
 
 
 def _lines(data: bytes) -> list[bytes] | None:
-    """Return the JSON lines as they were written, broken lines included; None if the data is not at least two JSON lines.
+    """Return the unchanged bytes of each JSON line, even of broken lines; None if the data is not at least two JSON lines.
 
-    Data counts as JSON lines if each line is an object, or if some line is a message, because no line of a broken multi-line object is a
-    message.
+    Data counts as JSON lines if each line is an object, or if some line is a whole message. No line of a broken multi-line
+    object is a whole message.
     """
     text = _text(data)
     if text is None:
@@ -171,7 +171,7 @@ def _lines(data: bytes) -> list[bytes] | None:
 
 
 def _elements(data: bytes) -> list[bytes] | None:
-    """Return the elements of a list as they were written; None if the list cannot be split."""
+    """Return the unchanged bytes of each element of a JSON list; None if the list is empty or cannot be split."""
     text = _text(data)
     begins = _FIRST.match(text or "")
     if text is None or begins is None:
@@ -191,7 +191,7 @@ def _elements(data: bytes) -> list[bytes] | None:
 
 
 def _text(data: bytes) -> str | None:
-    """Return the text of the bytes; `_bytes` restores bytes that were not text. None if the bytes cannot be decoded."""
+    """Return the text of the bytes, or None if they cannot be decoded. `_bytes` restores bytes that are not valid UTF-8."""
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
@@ -211,9 +211,10 @@ def _value(body: bytes) -> Any:
 
 
 def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
-    """Return one part for each user in a batch, so that the news of one user stays together and failures stay separate.
+    """Return one part for each user in a batch, so that a failure for one user does not affect other users.
 
-    A batch about one user is parsed at once. Raise `InvalidMessageError` for an empty batch, and for one of more than `_MAX_PARTS`.
+    A batch about one user is parsed at once. Raise `InvalidMessageError` for an empty batch, and for a batch of more than
+    `_MAX_PARTS` elements.
     """
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
@@ -243,7 +244,7 @@ def _person_of(element: Any) -> object:
 
 
 def _together(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
-    """Return the news of the elements about one user; an unusable element does not stop the others."""
+    """Return the events and faults of the elements about one user. An unusable element becomes a fault."""
     whole = Parsed()
     for number, body in enumerate(bodies):
         element = _value(body)
@@ -270,7 +271,7 @@ def _no_element(element: Any) -> Parsed:
 
 
 def wake_message(user_key: UserKey) -> bytes:
-    """Return the message that requests a pass over this user now, for `parse_message`. It carries no address."""
+    """Return the bytes of a wake-up, which requests a pass for this user now. The message has no address."""
     return json.dumps({"schema": WAKE_SCHEMA, "user_key": user_key}).encode()
 
 

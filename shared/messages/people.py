@@ -1,8 +1,8 @@
-"""The users named in a message that could not be used: `functions.dead_letter` marks the records of known users.
+"""The search for the users named in a message that could not be used. `functions.dead_letter` marks the records of known users.
 
-The body is not trusted. Users are taken from the events of the message, if it parses, and always from the fields in
-which known shapes carry a user's address. In unknown shapes, every text that looks like an address counts. Only a valid
-address counts, and a record is marked only if it has that address.
+The body is not trusted. Users are taken from the events of the message, if it can be parsed, and always from the fields that
+have a user's address in known shapes. In unknown shapes, every text that looks like an address counts. Only a valid address
+counts, and a record is marked only if it has that address.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _MOST = 50  # users of one message; a log entry may carry hundreds of events
 
 
 def people_named(message: Message, source: Source, people: People) -> dict[UserKey, UserEmail]:
-    """Return the users named in a message, by user key, in the order of the message. A wake-up has a key and no address."""
+    """Return the addresses of at most 50 users named in a message, by user key, in the order of the message.
+
+    For a wake-up, the address is "".
+    """
     found: dict[UserKey, UserEmail] = {}
     try:
         for key, email in _named(message, Rules(source=source, people=people, max_bytes=HARD_LIMIT)):
@@ -55,7 +58,7 @@ def _named(message: Message, rules: Rules) -> Iterator[tuple[UserKey, UserEmail]
 
 
 def _texts(data: bytes) -> Iterator[object]:
-    """Yield possible addresses: all values of a duplicate key, and in invalid JSON the text after a user's key."""
+    """Yield the texts that may be addresses: from known fields, with all values of duplicate keys; else from invalid JSON."""
     try:
         found = read_leniently(data)
         every = read_leniently(data, all_values=True) if found.twice else found
@@ -123,7 +126,7 @@ def _places(body: Any) -> Iterator[object]:
 
 
 def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
-    """Yield the user; for a leaver without a plain user, every text that looks like an address, as for an unknown shape."""
+    """Yield the user's address; for a leaver without a plain address, every text that may be an address."""
     user = body.get("user")
     if isinstance(user, str) and "@" in user:
         yield user
@@ -134,7 +137,7 @@ def _of_neutral(body: dict[str, Any]) -> Iterator[object]:
 
 
 def _of_event(event: dict[str, Any]) -> Iterator[object]:
-    """Yield the user of a known event; for an unknown event, the parameters that name a user in both logs."""
+    """Yield the user's address in a known event; for an unknown event, the parameters that name users in Google's logs."""
     known = BY_NAME.get(str(event.get("eventName")))
     names = {known.user} if known is not None and known.user else {"USER_EMAIL", "affected_email_address"}
     parameters = event.get("parameter")

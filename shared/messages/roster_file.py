@@ -1,8 +1,8 @@
-"""The reader of HR's roster: a CSV or JSON file that lists all employees. It is used as a whole or not at all.
+"""The reader of HR's roster: a CSV or JSON file that lists all employees. A file with any fault is not used at all.
 
-CSV: the first line names the columns `user`, `person_id`, `groups`; others are ignored. The last line is `#rows,1234`
-or `#sha256,<digest of all bytes before that line>`, or both are the last two, so that a half-written file is noticed. A
-line `#as_of,2026-11-29T06:00:00Z` above them states the moment that the file describes. JSON: `{"schema":
+CSV: the first line names the columns `user`, `person_id`, `groups`; other columns are ignored. The last line is `#rows,1234`
+or `#sha256,<digest of all bytes before that line>`, or the last two lines are these, so that a half-written file is noticed.
+A line `#as_of,2026-11-29T06:00:00Z` above them states the moment that the file describes. JSON: `{"schema":
 "workbench.roster/v1", "as_of": …, "rows": 1234, "people": [{"user": …, "person_id": …, "groups": […]}]}`.
 """
 
@@ -43,13 +43,13 @@ Person = Callable[[object], UserEmail]
 
 
 class RosterFault(Struct, frozen=True, kw_only=True):
-    """A fault on a line of the file (0: the file as a whole), with a hint at valid values."""
+    """A fault on a line of the file, with a hint at valid values. Line 0 means the whole file."""
 
     line: int
     problem: str
 
     def __str__(self) -> str:
-        """Return the fault with its line."""
+        """Return the fault as text, with its line."""
         return f"line {self.line}: {self.problem}" if self.line else self.problem
 
 
@@ -149,7 +149,7 @@ def _refused(found: _People) -> RosterRefusedError:
 
 
 class _Foot(Struct, frozen=True):
-    """A last line: its position and its content."""
+    """A line at the end of the file: its position, and the name and value of its check (`rows` or `sha256`)."""
 
     begin: int
     name: str
@@ -157,10 +157,7 @@ class _Foot(Struct, frozen=True):
 
 
 def _feet(raw: bytes) -> list[_Foot]:
-    """Return the last line, or the last two if they differ in kind, the upper one first.
-
-    Empty if there is no such line.
-    """
+    """Return the check lines at the end of the file: at most one of each kind, the upper line first."""
     found: list[_Foot] = []
     end = len(raw.rstrip())
     while len(found) < 2:  # noqa: PLR2004 - a count and a digest
@@ -260,9 +257,9 @@ def _time(line: int, value: object, found: _People) -> datetime | None:
 
 
 def _check_foot(foot: _Foot, raw: bytes, body: int, rows: int, found: _People) -> None:
-    """Add a fault if the last line does not match the file.
+    """Add a fault if the check line does not match the file.
 
-    A digest covers all bytes above its own line, or all above the last two lines.
+    A digest may cover all bytes above its own line, or all bytes above the first check line.
     """
     line = raw.count(b"\n", 0, foot.begin) + 1
     if foot.name == "rows":
@@ -305,10 +302,7 @@ def _json(raw: bytes, found: _People, person: Person) -> datetime | None:
 
 
 def _placed(people: list[Any], raw: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield each person with the line on which the person's object begins, found by its address.
-
-    0 if the line is ambiguous.
-    """
+    """Yield the line of each person's address and the person's object. The line is 0 if the address was not found."""
     text, place, line = raw.decode("utf-8-sig"), 0, 1
     for row in people:
         user = row.get("user") if isinstance(row, dict) else None

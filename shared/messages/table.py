@@ -1,6 +1,6 @@
-"""The table of log events. Each row has the event's statement, its parameters with addresses, its log, and a flag for export by the sink.
+"""The table of log events: what an event states, its parameters with addresses, its log, and a flag for export by the sink.
 
-It is used by the parser of log entries, by the search for the users whom a dead letter names, and by the filters of the sinks.
+The parser of log entries, the search for users named in dead letters, and the filters of the sinks use the table.
 Sources: Google's Admin SDK reference of admin and login events, and published samples of the entries.
 """
 
@@ -43,9 +43,10 @@ class States(StrEnum):
 
 
 class LogEvent(Struct, frozen=True, kw_only=True):
-    """An event of a log, by its name, its service and the log entry's method. `states` is what the event states.
+    """An event of a log: its name, its service, the method of the log entry, and the kind of its statement (`states`).
 
-    `user`, `group` and `new` name the parameters that carry an address. `exported`: the sink exports the event.
+    `user`, `group` and `new` are the names of the parameters with an address. `exported` is True if the sink exports the event.
+    `why` is the text for an unsupported event.
     """
 
     name: str
@@ -61,7 +62,7 @@ class LogEvent(Struct, frozen=True, kw_only=True):
 
 
 def _admin(name: str, states: States, **more: object) -> LogEvent:
-    """Return an event of the Workspace admin log; its method is the event's name in another spelling."""
+    """Return an event of the Workspace admin log. The method is made from the event's name."""
     first, *rest = name.lower().split("_")
     method = f"google.admin.AdminService.{first}{''.join(word.capitalize() for word in rest)}"
     return LogEvent(**{"name": name, "service": ADMIN, "method": method, "states": states, **more})  # type: ignore[arg-type]  # one dict of all fields
@@ -141,7 +142,7 @@ def _in_log(organization: str, log: str) -> str:
 
 
 def _any_of(events: list[LogEvent]) -> str:
-    """Return a filter that also matches each event by its own name: an entry may hold several events, but it has the method of only one event."""
+    """Return a filter by method or by event name: an entry may have several events, but has the method of only one of them."""
     methods, names = _either(event.method for event in events), _either(event.name for event in events)
     return f"(protoPayload.methodName=({methods}) OR protoPayload.metadata.event.eventName=({names}))"
 

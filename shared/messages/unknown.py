@@ -1,4 +1,4 @@
-"""Hints in messages of an unknown shape: the users they name, and whether they look like a leaver. No decision depends on them."""
+"""The search for hints in messages of an unknown shape: named users, and words for leaving. No decision depends on a hint."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def looks_like_a_leaver(body: Any) -> bool:
 
 
 def states_a_leaver(data: bytes) -> bool:
-    """Return True if bytes that are not JSON hold a key that names a kind of event, followed by a word for leaving."""
+    """Return True if bytes that are not JSON have a key that names a kind of event, followed by a word for leaving."""
     return any(key.lower() in _WORDS and _LEAVES.search(value) for key, value in _KEY.findall(_text(data)))
 
 
@@ -59,14 +59,14 @@ def _text(data: bytes) -> str:
 
 
 def texts_about_people(body: Any) -> Iterator[str]:
-    """Yield the texts that may be addresses of the users concerned, but not of the person who acted."""
+    """Yield the texts in the message that may be addresses, without the parts about the person who acted."""
     for _, value in _pairs(body):
         if isinstance(value, str) and "@" in value and len(value) <= 320:  # noqa: PLR2004 - the longest address, with a name
             yield value
 
 
 def _pairs(body: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (key in lower case, value) in the order of the message, at most `_MOST` of them."""
+    """Yield each simple value with its key in lower case, in the order of the message. At most `_MOST` values are read."""
     left = _MOST
     open_: list[tuple[str, Any]] = [("", body)]
     while open_ and left > 0:

@@ -1,4 +1,4 @@
-"""The settings, `Settings`, read from config/*.yaml and the environment. The only module that reads the environment.
+"""The settings, `Settings`, read from config/*.yaml and the environment. No other module reads the environment.
 
 All faults of all files are found at once, each with file, line, field and the nearest valid key (`load_settings` raises
 `ConfigError` with the whole list). No call to Google is made here: the templates' own fields are checked by
@@ -44,7 +44,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Files(Struct, frozen=True, kw_only=True):
-    """The files of a configuration as they were read: their faults, and the settings if there are none.
+    """The files of a configuration as they were read: all faults and, if there are no faults, the settings.
 
     `order` has the paths of all files, in the order in which their faults are reported.
     """
@@ -86,7 +86,7 @@ def load_settings(
 ) -> Settings:
     """Return the settings of one environment. Raise `ConfigError` with every fault of every file.
 
-    With `trust_checked`, files that a deployment has checked, and that are unchanged since, are not checked again.
+    With `trust_checked`, files that a deployment has checked are not checked again unless they were changed since.
     """
     environ = os.environ if environ is None else environ
     env = env or env_from(environ)
@@ -106,8 +106,8 @@ def load_settings(
 def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """Return the settings with the mail sink of this machine, for the embedded cloud.
 
-    An environment variable names the ports of the sink and of the page, `2525 8080`. Without it, with Google Cloud, or if messages are
-    configured, the same settings are returned.
+    The environment variable `BENCHKEEPER_MAIL_SINK` has the ports of the sink and of the page, `2525 8080`. Without the variable,
+    with Google Cloud, or if messages are configured, the settings are returned unchanged.
     """
     mail, _, page = environ.get(ENV_MAIL_SINK, "").partition(" ")
     if settings.messages is not None or settings.api_endpoint is None or not (mail.isdigit() and page.isdigit()):
@@ -129,7 +129,7 @@ def with_sink(settings: Settings, environ: Mapping[str, str]) -> Settings:
 
 
 def _said_by(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that come only from environment variables, which a deployment sets."""
+    """Return the settings that come only from environment variables, which a deployment sets, by field name."""
     return {
         "iap_audience": environ.get(ENV_AUDIENCE, ""),
         "move_logs_until": _time_in(environ, ENV_MOVE_LOGS),
@@ -158,7 +158,7 @@ def _check_all(env: str, folder: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def read_files(env: str, folder: Path, environ: Mapping[str, str]) -> Files:
-    """Return the files as they were read, with all faults; if there are no faults, also the settings."""
+    """Return the files of one environment as they were read: all faults and, if there are no faults, the settings."""
     from shared.settings.across import cross_faults, source_faults  # noqa: PLC0415 - a cold start has no use for these
     from shared.settings.file import parse_file  # noqa: PLC0415 - same
     from shared.settings.models import ProfilesFile, SettingsFile  # noqa: PLC0415 - same
@@ -265,7 +265,7 @@ def _known_envs(folder: Path) -> str:
 
 
 def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
-    """Return the master templates of a folder by name; add a fault to `faults` for each unreadable one."""
+    """Return the master templates of a folder by name. Add a fault to `faults` for each file that cannot be read."""
     if not folder.is_dir():
         faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it; it may be empty."))
         return {}

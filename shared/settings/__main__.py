@@ -1,4 +1,4 @@
-"""The command `python -m shared.settings [ENV]`: check the configuration and keep the result for a deployment's cold starts."""
+"""The command `python -m shared.settings [ENV]`, which checks the configuration and stores the result for cold starts."""
 
 from __future__ import annotations
 

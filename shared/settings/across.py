@@ -1,6 +1,6 @@
 """The checks across files: names that refer to nothing, and keys that contradict each other.
 
-The checks read the files as written, not as accepted, so that a fault elsewhere in a file does not hide others.
+The checks read the raw content of the files, so that a fault elsewhere in a file does not hide others.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _KINDS = ("templates", "session_templates")
 
 
 def _unknown(place: Place, loc: Loc, kind: str, name: str, valid: Iterable[str]) -> ConfigFault:
-    """Return the fault of a name that refers to nothing."""
+    """Return the fault of a name that refers to nothing, with the nearest valid name."""
     return place.fault(loc, f"no {kind} '{name}'", nearest(name, valid))
 
 
 def cross_faults(place: Place, masters: Mapping[str, MasterTemplate]) -> Iterator[ConfigFault]:
-    """Yield the faults of config/profiles.yaml in itself and against the templates."""
+    """Yield the faults of names in config/profiles.yaml: missing or unsuitable templates and profiles, and bad labels."""
     profiles = place.section("profiles")
     for name in profiles:
         loc: Loc = ("profiles", name)
@@ -59,7 +59,7 @@ def _session_label_faults(place: Place, loc: Loc, labels: Mapping[str, object]) 
 def _template_faults(
     place: Place, masters: Mapping[str, MasterTemplate], loc: Loc, template: str
 ) -> Iterator[ConfigFault]:
-    """Yield the fault of a named template that is missing or of the other kind; an environment may name both kinds."""
+    """Yield a fault if a named template is missing or of the wrong kind. `environments` may name both kinds."""
     if template not in masters:
         yield _unknown(place, loc, "template", template, masters)
     elif loc[2:3] == ("templates",) and masters[template].is_session:

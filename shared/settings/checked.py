@@ -1,8 +1,8 @@
-"""The cache of checked settings: a cold start need not import the checker for files that a deployment has checked.
+"""The cache of checked settings, so that a cold start need not check files again that a deployment has checked.
 
-`python -m shared.settings [ENV]` checks all files and writes `config/checked.<env>.json`: the settings as plain values,
-and a digest of every file they came from and of the code that checks. If the digest differs, the cache is ignored and
-the full check is made. The file is made for a deployment and is never committed. Without it, a cold start takes about
+`python -m shared.settings [ENV]` checks all files and writes `config/checked.<env>.json`: the settings as plain values, and a
+digest over all configuration files and the code that checks. If the digest differs, the cache is ignored and all files
+are checked. The cache is written for a deployment and is never committed. Without the cache, a cold start takes about
 40 ms longer.
 """
 
@@ -41,7 +41,7 @@ def file_of(folder: Path, env: str) -> Path:
 
 
 def digest_of(folder: Path, env: str) -> str:
-    """Return a digest of every file that the settings come from and of the code that reads them."""
+    """Return a digest of all files of the configuration and of the code that reads them."""
     paths = [folder / f"settings.{env}.yaml", folder / "profiles.yaml"]
     paths += [path for path in (folder / "sources.yaml",) if path.exists()]
     paths += [*sorted((folder / "templates").glob("*.yaml"))]
@@ -75,7 +75,10 @@ def write(settings: Settings) -> Path:
 
 
 def read(folder: Path, env: str) -> Settings | None:
-    """Return the stored settings without those from the environment; None if none are stored or a file has changed since."""
+    """Return the stored settings; None if there are none, or if a file has changed since.
+
+    Settings that come only from environment variables have their default values.
+    """
     _MASTERS.pop((folder, env), None)
     try:
         kept = _kept(folder, env)
@@ -88,7 +91,7 @@ def read(folder: Path, env: str) -> Settings | None:
 
 
 def parsed_masters(folder: Path, env: str) -> Mapping[str, Any]:
-    """Return the parsed content of the master templates by digest, from the settings that `read` returned last; empty if it returned none."""
+    """Return the parsed master templates by digest, from the last result of `read`; empty if `read` returned no settings."""
     return _MASTERS.get((folder, env), {})
 
 
@@ -98,7 +101,7 @@ def _kept(folder: Path, env: str) -> dict[str, Any] | None:
 
 
 def _as_json(text: str) -> dict[str, Any] | None:
-    """Return the data of a YAML text; None if JSON cannot express it exactly, as for a time, or a number as a key."""
+    """Return the data of a YAML text; None for data that JSON cannot express exactly, such as times or numbers as keys."""
     from shared.yaml_lines import YamlFaultError, load_yaml  # noqa: PLC0415 - a cold start has no use for it
 
     try:

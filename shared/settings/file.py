@@ -43,7 +43,10 @@ _BOUNDS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
 def parse_file(
     path: Path, kind: type[M], faults: list[ConfigFault], *, missing_hint: str = "", place: Place | None = None
 ) -> M | None:
-    """Return the checked file, or None with its faults added to `faults`. `place` gets its content and lines."""
+    """Return the checked content of a file. After faults, add them to `faults` and return None.
+
+    `place` gets the raw content and the line numbers. `missing_hint` is the hint for a missing file.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -58,7 +61,7 @@ def parse_file(
 def parse_text(
     path: Path, text: str, kind: type[M], faults: list[ConfigFault], *, place: Place | None = None
 ) -> M | None:
-    """Return what `parse_file` returns, for `text` in place of the content of the file at `path`; None after a fault."""
+    """Return the checked content of `text`, like `parse_file`. `path` is only used in faults."""
     try:
         data, found = load_yaml(text)
     except YamlFaultError as error:
@@ -214,7 +217,7 @@ class _Walk:
 
 
 def _as_written(raw: object) -> str:
-    """Return a value about as the file has it: `true`, not Python's `True`."""
+    """Return a value in the form of YAML, for a fault: `true`, not Python's `True`."""
     if raw is None:
         return "empty"
     if isinstance(raw, bool):

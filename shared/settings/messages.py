@@ -1,4 +1,4 @@
-"""The section `messages` of config/settings.<env>.yaml: the mail server and the chat room by which users are told."""
+"""The section `messages` of config/settings.<env>.yaml: the mail server and the chat room for messages to users."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SmtpFile(Strict, frozen=True, kw_only=True):
 
     @property
     def how(self) -> Security:
-        """The security of the connection to the mail server; derived from the port if it is not set."""
+        """Return the security of the connection to the mail server; by default, it follows from the port."""
         return Security(self.security or ("tls" if self.port == _TLS_PORT else "starttls"))
 
 
@@ -92,12 +92,12 @@ class MessagesFile(Strict, frozen=True, kw_only=True):
     ]
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a problem if neither a mail server nor a chat room is configured."""
+        """Yield ("", problem) if neither a mail server nor a chat room is configured."""
         if self.smtp is None and self.chat is None:
             yield "", "names neither smtp nor chat, so no message could be sent"
 
     def to_values(self) -> MailSettings:
-        """Return the settings as the functions use them."""
+        """Return the settings in the flat form that the functions use."""
         smtp = self.smtp
         return MailSettings(
             sender=self.sender,

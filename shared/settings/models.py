@@ -27,7 +27,7 @@ _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 
 
 class TopicsFile(Strict, frozen=True, kw_only=True):
-    """The Pub/Sub topic ids; the topics of news sources are in config/sources.yaml."""
+    """The Pub/Sub topic ids. The topics of message sources are in config/sources.yaml."""
 
     tick: str = "workbench-tick"
     dead_letter: str = "workbench-dead-letter"
@@ -37,8 +37,8 @@ class TopicsFile(Strict, frozen=True, kw_only=True):
 class RetentionFile(Strict, frozen=True, kw_only=True):
     """The times for which data is kept after a user has left; all count from that moment.
 
-    `personal_data` is how long a dead letter is kept, and the record of a user without any resources. Less than a week is
-    refused unless `allow_short` confirms it: a mistake here deletes users' files.
+    `personal_data` is the time for which dead letters, and records of users without resources, are kept. A time of less than a
+    week is refused unless `allow_short` confirms it, because a mistake here deletes users' files.
     """
 
     allow_short: bool = False
@@ -104,7 +104,7 @@ class PeopleFile(Strict, frozen=True, kw_only=True):
     ] = "UTC"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for an alias of a domain that is not configured, or of itself."""
+        """Yield (field, problem) for an alias of a domain that is not configured, and for an alias that is also a domain."""
         for alias, domain in self.alias_domains.items():
             if domain not in self.domains:
                 yield "alias_domains", f"'{domain}', of which '{alias}' is an alias, is not one of people.domains"
@@ -267,7 +267,7 @@ class HubFile(Strict, frozen=True, kw_only=True):
     ] = "USD"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a group that is named for two roles: its members would silently get the first of them."""
+        """Yield (field, problem) for a group that has two roles: its members would get only the first role."""
         seen: set[str] = set()
         for key in ("admin_group", "operator_group", "help_desk_group", "auditor_group"):
             group = getattr(self, key)
@@ -276,7 +276,7 @@ class HubFile(Strict, frozen=True, kw_only=True):
             seen.add(group or "")
 
     def roles(self) -> Roles:
-        """Return the group of each role."""
+        """Return the groups of the roles."""
         return Roles(
             owner=self.admin_group,
             operator=self.operator_group,
@@ -286,9 +286,9 @@ class HubFile(Strict, frozen=True, kw_only=True):
 
 
 class BucketsFile(Strict, frozen=True, kw_only=True):
-    """The buckets other than the one of the records.
+    """The names of the buckets for requests, dead letters and the audit, None for a name derived from `bucket`.
 
-    The buckets are separate, so that each function can write only where it must. By default their names are derived.
+    The buckets are separate, so that each function gets write access only to the buckets that it needs.
     """
 
     inbox: (
@@ -358,7 +358,10 @@ class SettingsFile(Strict, frozen=True, kw_only=True):
     api_endpoint: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield a problem if two buckets are the same, which would give a function too many rights, or if a derived name is too long."""
+        """Yield ("", problem) if a derived bucket name is too long, or if two buckets are the same.
+
+        With one bucket for two purposes, a function would get too many rights.
+        """
         named = {"inbox": self.buckets.inbox, "letters": self.buckets.letters, "audit": self.buckets.audit}
         derived = tuple(name or f"{self.bucket}-{purpose}" for purpose, name in named.items())
         too_long = next((name for name in derived if len(name) > _MAX_BUCKET), None)

@@ -1,7 +1,7 @@
-"""The check of the values of Compute Engine that a configuration names: zones, network, machine types, disks, accelerators and images of the profiles.
+"""The check of values of Compute Engine in a configuration: zones, network, machine types, disks, accelerators and images.
 
-The values are compared with the shipped table, or the project itself is asked (`shared.compute_live`). Called by
-`shared.wiring.check_all`, not by functions.
+The values are compared with the shipped table, or the project itself is queried (`shared.compute_live`). `shared.wiring.check_all`
+calls this module; the functions do not.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _DEFAULT_DISK = "PD_BALANCED"
 
 
 def zones_of(settings: Place) -> tuple[str, ...]:
-    """Return the zones in the settings, as they are written."""
+    """Return the zones in the raw settings, without checks."""
     return tuple(zone.strip() for zone in settings.items("zones") if isinstance(zone, str))
 
 
 def offer_faults(settings: Place, profiles: Place, judge: Table) -> Iterator[ConfigFault]:
-    """Yield the faults and notes of the settings and of the profiles."""
+    """Yield a fault or a note for each value that Compute Engine does not offer. `judge` decides about each value."""
     zones = zones_of(settings)
     for index, zone in enumerate(settings.items("zones")):
         if isinstance(zone, str) and ZONE.match(zone.strip()):  # any other text is a fault of the file's shape
@@ -40,7 +40,7 @@ def offer_faults(settings: Place, profiles: Place, judge: Table) -> Iterator[Con
 
 
 def _region_of(said: str, region: str) -> Verdict | None:
-    """Return a fault if a subnetwork is of another region than the zones; None if it is not, or if it names no region."""
+    """Return a verdict if the subnetwork is in another region than the zones; None otherwise, or without a region."""
     parts = said.split("/")
     other = parts[parts.index("regions") + 1] if "regions" in parts[:-1] else region
     if not region or other == region:
@@ -83,7 +83,7 @@ def _profile(place: Place, loc: Loc, zones: tuple[str, ...], judge: Table) -> It
 def _in_capitals(what: str, said: str, judged: Callable[[str], Verdict | None]) -> Verdict | None:
     """Return the verdict on a name that must have the form of Workbench's API, such as `PD_SSD`; None if the name is valid.
 
-    For Compute Engine's form `pd-ssd`, the fault suggests the right one.
+    For Compute Engine's form `pd-ssd`, the verdict suggests the right form.
     """
     name = said.upper().replace("-", "_")
     verdict = judged(name)

@@ -37,7 +37,7 @@ _START = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 def _zones() -> list[str]:
-    """Return all names of the time zone database of the `tzdata` package: a machine's own database may differ."""
+    """Return all time zone names of the `tzdata` package, because a machine's own database may differ."""
     return files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
 
 
@@ -95,9 +95,9 @@ _CLOCK_TIME = Meta(
 
 
 class HoursFile(Strict, frozen=True, kw_only=True):
-    """Working hours.
+    """The working hours of a profile.
 
-    Outside of them an unused environment is stopped after an hour; notebooks of people who come on most days are
+    Outside the working hours an unused environment is stopped after an hour. Notebooks of users who come on most days are
     started in advance.
     """
 
@@ -142,7 +142,10 @@ _BASIC_ROLES = {"roles/owner", "roles/editor", "roles/viewer"}
 
 
 def _reads_data_only(role: str) -> str:
-    """Return the role; raise `ValueError` if it lets code in a notebook act as another account, grant rights, or read the records."""
+    """Return the role. Raise `ValueError` if the role is too powerful to be given to code in a notebook.
+
+    Such a role would let the code act as another account, grant rights, or read the records.
+    """
     if role in _BASIC_ROLES:
         why = "it applies to everything in the project, including the records"
     elif role.startswith(("roles/iam.", "roles/resourcemanager.")):
@@ -246,7 +249,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
         Meta(
             pattern=r"^$|^gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{1,500}$",
             examples=["gs://acme-notebook-scripts/reporter.py"],
-            description="The address of the uploaded config/vm/reporter.py: the machine then reports if it is at work, if memory ran out, "
+            description="The address of the uploaded config/vm/reporter.py: the machine then reports its activity, processes killed for lack of memory, "
             "and how full the disk is. Only with identity: personal-service-account.",
         ),
     ] = ""
@@ -275,7 +278,7 @@ class ProfileFile(Strict, frozen=True, kw_only=True):
                 if getattr(self, field):
                     yield field, "it is for identity: personal-service-account; here code reads data as the person"
         elif self.data_roles and self.data_group is None:
-            yield "data_roles", "they are given to a data_group; name it"
+            yield "data_roles", "they are given to the members of a data_group; set data_group, too"
 
     def _contradictions_of_reporter(self) -> Iterator[tuple[str, str]]:
         if not self.reporter:

@@ -16,7 +16,7 @@ Names = Annotated[tuple[str, ...] | None, Meta(extra={"words": {"all": None}}, e
 
 
 class SourceFile(Strict, frozen=True, kw_only=True):
-    """A source of news: its topic and the kinds of facts that it may state."""
+    """A source of messages: its topic and the kinds of facts that it may state."""
 
     topic: TopicId
     shapes: frozenset[Shape] = frozenset()
@@ -49,7 +49,7 @@ def _whole(value: Mapping[str, SourceFile]) -> Mapping[str, SourceFile]:
     topics = [source.topic for source in value.values()]
     twice = sorted({topic for topic in topics if topics.count(topic) > 1})
     if twice:
-        raise ValueError(f"the topic '{twice[0]}' belongs to two sources; sources are told apart by their topics")
+        raise ValueError(f"the topic '{twice[0]}' belongs to two sources; a source is identified by its topic")
     if value["wake"].may_state:
         raise ValueError("the source 'wake' only requests passes and may state nothing")
     return value

@@ -1,11 +1,10 @@
 """The type `Settings`, the error for an unusable configuration, the kinds of values, and the base class of all file shapes.
 
-A shape is a `msgspec.Struct` that refuses unknown keys; `shared.settings.file` reads it. Beside msgspec's own constraints a field may have
-in `Meta(extra=...)`:
-`read`, a function from the file's value to the field's value; `check`, a function from the value to the stored value. Both raise
-`ValueError` or `BenchkeeperError`. `one_of` lists the valid values; `words` maps texts to values. A shape may have
-`contradictions()`, which yields (field, problem), `REFUSED`, keys that are refused with a reason, and `prepared`, which changes the
-file's mapping before it is read.
+A shape is a `msgspec.Struct` that refuses unknown keys. `shared.settings.file` reads files into shapes. A field may have these keys
+in `Meta(extra=...)`: `read` is a function from the file's value to the field's value, and `check` a function from the field's
+value to the stored value. Both functions raise `ValueError` or `BenchkeeperError`. `one_of` lists the valid values, and
+`words` maps texts to values. A shape may have `contradictions()`, which yields (field, problem); `REFUSED`, which maps refused
+keys to a reason; and `prepared`, which changes the file's mapping before it is read.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ COST_DATASET, COST_VIEW = "benchkeeper", "cost_by_user"
 
 
 class ConfigError(Exception):
-    """The error of a configuration that cannot be used; `faults` are all its faults."""
+    """The error of a configuration that cannot be used. `faults` has all faults of its files."""
 
     def __init__(self, faults: list[ConfigFault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -49,7 +48,7 @@ class Security(StrEnum):
 
 
 class MailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of messages to users. `host` "": no mail server. `secret` and `chat_secret` name secrets, "" for none."""
+    """The settings of messages to users. `host` is "" without a mail server. `secret` and `chat_secret` are names of secrets, or ""."""
 
     sender: str
     host: str
@@ -66,13 +65,12 @@ class MailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's settings. `api_endpoint` is set for the embedded cloud only.
 
-    `sources` are by name. `move_logs_until` is the time until which log entries on HR's topic are moved to the
-    directory's topic. A deployment sets it when it gives an older installation's sink its new destination.
-    `iap_audience` is the audience that a signed header must have, on the page and in a request; the deployment sets it.
-    `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, if any. `deployed_at` and
-    `deployed_by` are the time and the account of the files' deployment, if the deployment set them. `bigquery_projects`
-    are those whose running jobs keep a notebook. `roster_groups` and `roster_employees` are True if that roster is read
-    each hour. `messages` is None if users get no messages.
+    `sources` are by name. Until `move_logs_until`, log entries on HR's topic are moved to the directory's topic; a deployment sets
+    this time when it redirects the log sink of an older installation. `iap_audience` is the audience that the signed header of
+    a page or a request must have; the deployment sets it. `named_inbox`, `named_letters` and `named_audit` are the buckets
+    named in the files, None for derived names. `deployed_at` and `deployed_by` are the time and the account of the deployment
+    of these files, if known. Running jobs in `bigquery_projects` keep a notebook running. `roster_groups` and
+    `roster_employees` are True if that roster is read each hour. `messages` is None if users get no messages.
     """
 
     env: str
@@ -111,46 +109,46 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def inbox_bucket(self) -> str:
-        """The bucket into which the page writes requests."""
+        """Return the name of the bucket into which the page writes requests."""
         return self.named_inbox or f"{self.bucket}-inbox"
 
     @property
     def letters_bucket(self) -> str:
-        """The bucket in which dead letters are kept; older ones are in the bucket of records."""
+        """Return the name of the bucket of dead letters. Dead letters of earlier versions are in the bucket of records."""
         return self.named_letters or f"{self.bucket}-letters"
 
     @property
     def audit_bucket(self) -> str:
-        """The bucket of the audit entries and their manifests, in which nothing is ever changed."""
+        """Return the name of the bucket of audit entries and manifests. Its objects are never changed."""
         return self.named_audit or f"{self.bucket}-audit"
 
     @property
     def all_buckets(self) -> tuple[str, str, str, str]:
-        """The buckets of an installation, that of the records first."""
+        """Return the names of all buckets of an installation, the bucket of records first."""
         return (self.bucket, self.inbox_bucket, self.letters_bucket, self.audit_bucket)
 
     @property
     def topic_lifecycle(self) -> str:
-        """The id of the topic for messages of HR."""
+        """Return the id of the topic for messages of HR."""
         return self.sources[HR].topic
 
     @property
     def topic_directory(self) -> str:
-        """The id of the topic for entries of the organization's logs."""
+        """Return the id of the topic for entries of the organization's logs."""
         return self.sources[DIRECTORY].topic
 
     @property
     def topic_operator(self) -> str:
-        """The id of the topic for messages that an operator publishes."""
+        """Return the id of the topic for messages that an operator publishes."""
         return self.sources[OPERATOR].topic
 
     @property
     def topic_wake(self) -> str:
-        """The id of the topic for wake-ups, which state no facts."""
+        """Return the id of the topic for wake-ups, which state no facts."""
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
-        """Return the part of the settings that planning needs."""
+        """Return the part of the settings that planning needs, with waiting cuts switched on."""
         return Policy(
             catalog=self.catalog,
             zones=self.zones,
@@ -169,12 +167,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def cost_view(self) -> str | None:
-        """The view of costs by user, which a deployment makes in this project; None without a billing export."""
+        """Return the name of the view of costs by user, which a deployment creates; None without a billing export."""
         return None if self.billing_export is None else f"{self.project}.{COST_DATASET}.{COST_VIEW}"
 
     @property
     def region(self) -> str:
-        """The region of the preferred zone."""
+        """Return the region of the preferred zone."""
         return self.zones[0].rpartition("-")[0]
 
 

@@ -81,7 +81,7 @@ def test_the_next_hour_is_one_list_and_nothing_else(bench):
 def test_the_summary_says_it_and_a_dry_run_does_nothing(bench):
     summary = sweep("drift", bench.deps, dry_run=True)
     assert summary.sessions.found == {"create": 2}
-    assert all(line.endswith(": create, it is not there") for line in summary.sessions.lines)
+    assert all(line.endswith(": create, it does not exist") for line in summary.sessions.lines)
     assert summary.as_facts()["sessions"]["found"] == {"create": 2}
     assert there(bench) == {}
     assert changes(bench) == []
@@ -129,7 +129,7 @@ def test_what_somebody_changed_by_hand_is_put_right(bench):
     bench.control("PATCH", f"{PARENT}/{ids['analyst']}", edited)
     synced = sync_sessions(bench.deps)
     (line,) = synced.lines
-    assert "userWorkloadAuthenticationType is not as it was written" in line
+    assert "userWorkloadAuthenticationType was changed outside Benchkeeper" in line
     after = there(bench)[ids["analyst"]]
     assert after["environmentConfig"] == before["environmentConfig"]
 

@@ -82,7 +82,7 @@ def test_nothing_new_is_made_until_the_next_month(used_up):
     row = row_of(late.record)
     assert row.reason == Reason.LIMIT_REACHED
     assert row.summary == (
-        f"The monthly budget of {ANALYSTS} is used up. Yours is created next month, or when the budget is raised."
+        f"The monthly budget of {ANALYSTS} is used up. Your notebook is created next month, or when the budget is raised."
     )
     assert not late.mine()
     bench.cloud.world.clock.advance(datetime(2026, 12, 1, tzinfo=UTC) - bench.now)

@@ -93,7 +93,7 @@ def test_an_old_letter_cannot_bring_back_who_left(bench):
     row = kept(bench, body("joiner", hours=-50))
     tell(bench, body("leaver", "e9", hours=-48))
     result = replay(row, parse, bench.deps)
-    assert "newer news of 2026-11-21 08:00 UTC holds" in result.text
+    assert "a newer message of 2026-11-21 08:00 UTC holds" in result.text
     assert record(bench).spec.presence is Presence.ABSENT
     assert instances(bench.cloud) == {}
 

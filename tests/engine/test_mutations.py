@@ -344,7 +344,7 @@ def _waits(world: Drifting, user: str, before: Any, changed: Any) -> None:
 def _said(world: Drifting, user: str, before: Any, changed: Any) -> None:
     assert changed != before
     world.hour()
-    assert world.sweep().found["differs in what cannot be changed"] == 1
+    assert world.sweep().found["differs in properties that cannot be changed"] == 1
     if user == RESTS:  # it is said once somebody looks: nothing is to be done about it before it runs
         world.look(user)
     _said_to_the_person(world, user, changed)

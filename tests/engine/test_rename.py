@@ -337,7 +337,7 @@ def test_a_letter_with_an_older_address_says_that_a_newer_one_stands(bench):
     row = kept(bench, users=(KEY_A,), error=OLD_VERSION)
     for dry_run in (True, False):
         said = replay(row, parse, bench.deps, dry_run=dry_run)
-        assert said.text == f"{A}: unchanged (newer news of 2026-11-23 07:30 UTC holds)"
+        assert said.text == f"{A}: unchanged (a newer message of 2026-11-23 07:30 UTC holds)"
 
 
 def test_a_letter_about_a_taken_on_address_marks_the_person_and_once(bench):

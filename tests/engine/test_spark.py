@@ -241,7 +241,7 @@ def test_a_click_during_its_deletion_waits_and_then_makes_a_new_one(someone):
     someone.drop()
     assert someone.spark() == {SMALL: "DELETING"}
     someone.want()
-    assert someone.known().message == "The old one is being deleted; the new one follows."
+    assert someone.known().message == "The old cluster is being deleted; the new cluster follows."
     assert someone.calls_of("CreateCluster") == 1
     someone.minutes(6)
     (new,) = someone.there()
@@ -260,7 +260,7 @@ def test_a_click_while_its_own_end_goes_on_waits_and_then_makes_a_new_one(someon
 def test_delete_during_the_create_deletes_it_as_soon_as_that_can_be(someone):
     someone.want()
     someone.drop()
-    assert someone.known().message == "It is deleted as soon as it has been made."
+    assert someone.known().message == "The cluster is deleted as soon as its creation has ended."
     someone.minutes(6)
     assert someone.spark() == {}
     assert someone.calls_of("CreateCluster") == 1

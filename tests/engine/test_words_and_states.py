@@ -373,7 +373,7 @@ def test_a_notebook_deleted_by_hand_says_that_its_files_are_gone(bench):
     minutes(bench, 8)
     assert ready(bench).reason is Reason.READY
     assert "deleted outside Benchkeeper" in ready(bench).message
-    assert "gone" in ready(bench).message
+    assert "they are lost" in ready(bench).message
     bench.advance(minutes=60 * 24 * 15)
     sweep("drift", bench.deps)
 
@@ -387,4 +387,4 @@ def test_a_leavers_notebook_deleted_by_hand_says_so_too(bench):
     deliver(said(bench, Left, 2), bench.deps)
     minutes(bench, 3)
     assert ready(bench).reason is Reason.REMOVED
-    assert "they are gone" in ready(bench).message
+    assert "they are lost" in ready(bench).message

@@ -279,8 +279,8 @@ def test_a_broken_configuration_is_a_kind_page_and_a_line_with_every_fault(world
     assert answer.headers["Content-Security-Policy"] == CSP
     assert "An administrator must fix it".lower() in answer.text.lower()
     assert "nobody_knows" not in answer.text
-    world.until(lambda: any(row["message"] == "Configuration is broken" for row in world.lines("broken-hub")))
-    line = next(row for row in world.lines("broken-hub") if row["message"] == "Configuration is broken")
+    world.until(lambda: any(row["message"] == "Refused broken configuration" for row in world.lines("broken-hub")))
+    line = next(row for row in world.lines("broken-hub") if row["message"] == "Refused broken configuration")
     assert line["severity"] == "ERROR"
     assert {"profiles.yaml", "settings.local.yaml"} <= {
         name for fault in line["faults"] for name in ("profiles.yaml", "settings.local.yaml") if name in fault

@@ -102,7 +102,7 @@ def test_a_message_of_no_known_topic_is_nacked_with_an_alarm(functions, source):
     assert functions.post("lifecycle", {**headers, **({"ce-source": source} if source else {})}, data) == NACK
     assert record_of(functions) is None
     assert functions.letters.published == []
-    (line,) = functions.lines("Message on an unknown topic")
+    (line,) = functions.lines("Received message on unknown topic")
     assert line["severity"] == "ERROR"
     assert the_line(functions)["reason"] == "UnknownTopic"
 

@@ -434,7 +434,7 @@ def test_what_alarms_the_intake_is_counted_by_what_it_is(functions):
     minutes(functions, 6)
     functions.deliver("lifecycle", log(functions, "DELETE_GROUP", GROUP_EMAIL=ANALYSTS))
     assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == [
-        "Message on an unknown topic", "Leaver not understood", "Group change waits",
+        "Received message on unknown topic", "Leaver not understood", "Group change waits",
     ]  # fmt: skip
 
 

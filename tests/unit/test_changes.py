@@ -49,14 +49,14 @@ def after(*events, start=None):
             "moved: profile analyst to engineer; cost centre none to CC-1",
         ),
         ([joined()], joined(), "unchanged (known already)"),
-        ([joined(hours=-72), left(hours=-48)], left("old", hours=-60), "unchanged (newer news of 2026-11-21 08:00 UTC holds)"),
-        ([joined(), left(hours=-1)], joined("old", hours=-2), "noted; newer news of 2026-11-23 07:00 UTC holds"),
+        ([joined(hours=-72), left(hours=-48)], left("old", hours=-60), "unchanged (a newer message of 2026-11-21 08:00 UTC holds)"),
+        ([joined(), left(hours=-1)], joined("old", hours=-2), "noted; a newer message of 2026-11-23 07:00 UTC holds"),
         ([joined()], left(hours=-1, effective=48), "noted; takes effect on 2026-11-25 08:00 UTC"),
         ([joined(groups=(ANALYSTS,))], group("g", STRANGERS, -1, member=True), "noted; the wanted state does not change"),
         ([], renamed("b"), "address changed"),
         ([joined()], renamed("b"), "address changed"),
         ([joined(), renamed("b")], renamed("b"), "unchanged (known already)"),
-        ([joined(), renamed("c", -2)], renamed("b", -3), "unchanged (newer news of 2026-11-23 06:00 UTC holds)"),
+        ([joined(), renamed("c", -2)], renamed("b", -3), "unchanged (a newer message of 2026-11-23 06:00 UTC holds)"),
     ],
 )  # fmt: skip
 def test_it_says_what_changed_or_why_nothing_did(before, event, says):

@@ -193,7 +193,7 @@ def test_a_leavers_account_is_cut_first_and_deleted_last(account, status, action
     cut = DisableAccount in actions or ShareAccount in actions
     assert ("is being disabled" in step.message) is cut
     assert any("Access has ended" in line for line in step.because) is cut
-    assert any("Nothing of the person is left" in line for line in step.because) is (DeleteAccount in actions)
+    assert any("The person has no resources any more" in line for line in step.because) is (DeleteAccount in actions)
 
 
 def test_a_leavers_account_that_is_gone_is_the_end():

@@ -198,7 +198,7 @@ def test_a_late_warning_still_leaves_its_time():
     ],
 )
 def test_a_policy_that_contradicts_itself_is_refused(bad):
-    with pytest.raises(ValueError, match="are"):
+    with pytest.raises(ValueError, match="must"):
         replace(POLICY, **bad)
 
 

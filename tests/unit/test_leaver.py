@@ -90,7 +90,7 @@ def test_a_hold_keeps_the_instance_for_ever(ago):
     record = leaver(absent_for=ago, hold=HELD, **saved())
     step = retained(record, RESTS, scene_of(record))
     assert (step.actions, step.requeue_after, step.reason) == ((), None, Reason.ON_HOLD)
-    assert step.because == ("On hold: nothing is deleted, whatever the retention says.",)
+    assert step.because == ("On hold: nothing is deleted, even after the retention.",)
 
 
 @pytest.mark.parametrize(("kept", "until"), [(KEPT, KEPT), (timedelta(days=7), RETENTION)])

@@ -39,8 +39,7 @@ def test_a_mark_says_what_and_where_to_look():
     found = mark(marked())
     assert (found.status, found.reason) == (ConditionStatus.FALSE, Reason.UNKNOWN_PROFILE)
     assert found.message == (
-        "A message about this person could not be used: There is no profile 'x'. "
-        "Look at it: benchkeeper messages show 7"
+        "A message about this person could not be used: There is no profile 'x'. To see it: benchkeeper messages show 7"
     )
 
 

@@ -284,7 +284,7 @@ OLDER = [
 def test_what_is_older_than_the_disk_goes_once_the_disk_is_sure(record, sight, names):
     step = kept_of(record, BOTH, sight=sight)
     assert deleted(step) == names
-    assert all("older than what is on the disk" in line for line in step.because)
+    assert all("older than the files on the disk" in line for line in step.because)
 
 
 def test_what_was_asked_for_in_this_very_pass_is_left_alone():

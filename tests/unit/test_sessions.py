@@ -122,7 +122,7 @@ def test_what_is_as_wanted_is_left_as_it_is():
 
 def test_what_is_not_there_is_made():
     each = wanted()
-    assert plan_sessions([each], []) == (CreateSession(wanted=each, because="it is not there"),)
+    assert plan_sessions([each], []) == (CreateSession(wanted=each, because="it does not exist"),)
 
 
 def test_a_changed_configuration_replaces_what_is_there():
@@ -145,9 +145,9 @@ def test_what_somebody_changed_by_hand_is_replaced_and_named():
     for type_ in ("SERVICE_ACCOUNT", "END_USER_CREDENTIALS_NOT"):
         other = {"executionConfig": {"authenticationConfig": {"userWorkloadAuthenticationType": type_}}}
         (action,) = plan_sessions([each], [seen_as(each, environmentConfig=other)])
-        assert action == UpdateSession(wanted=each, because=f"{path} is not as it was written")
+        assert action == UpdateSession(wanted=each, because=f"{path} was changed outside Benchkeeper")
     (action,) = plan_sessions([each], [seen_as(each, environmentConfig={"executionConfig": {}})])
-    assert action.because.startswith("environmentConfig.executionConfig.authenticationConfig is")
+    assert action.because.startswith("environmentConfig.executionConfig.authenticationConfig was")
 
 
 def test_another_kind_or_list_is_a_difference_and_a_whole_address_is_none():
@@ -162,7 +162,7 @@ def test_another_kind_or_list_is_a_difference_and_a_whole_address_is_none():
         body={key: value for key, value in each.body.items() if key != "jupyterSession"} | {"sparkConnectSession": {}},
     )
     (action,) = plan_sessions([each], [other])
-    assert action.because == "jupyterSession is not as it was written"
+    assert action.because == "jupyterSession was changed outside Benchkeeper"
 
 
 def test_what_no_profile_offers_any_more_is_removed():
@@ -183,7 +183,7 @@ def test_what_cannot_be_told_now_stays():
 def test_somebody_elses_is_left_alone_even_under_our_name(labels):
     each = wanted()
     (action,) = plan_sessions([each], [seen_as(each, labels=labels)])
-    assert action == LeaveSession(session_id=each.session_id, because="it is there without Benchkeeper's labels")
+    assert action == LeaveSession(session_id=each.session_id, because="it exists without Benchkeeper's labels")
     taken_over = {**labels, LABEL_DIGEST: each.body["labels"][LABEL_DIGEST]}
     for said in (labels, taken_over):
         assert plan_sessions([], [seen_as(each, labels=said)]) == ()

@@ -350,8 +350,8 @@ def test_a_fault_of_the_profiles_names_its_place(folder, old, new, line, field, 
         ("idle: {timeout: 25h}", "idle.timeout", "10 minutes to 24 hours"),
         ("idle: {cpu_busy_at: 0.2}", "idle.cpu_busy_at", "cores_busy_at: 0.3"),
         ("idle: {cores_busy_at: 0}", "idle.cores_busy_at", "greater than 0"),
-        ("idle: {max_busy: 0s}", "idle.max_busy", "longer than nothing"),
-        ("idle: {max_blind: 0h}", "idle.max_blind", "longer than nothing"),
+        ("idle: {max_busy: 0s}", "idle.max_busy", "longer than zero"),
+        ("idle: {max_blind: 0h}", "idle.max_blind", "longer than zero"),
         ("idle: {timeout: 13h}", "idle.max_keep_on", "Valid: up to 11h"),
         ("idle: {timeout: 2h, max_keep_on: 23h}", "idle.max_keep_on", "Valid: up to 22h"),
         ("image: {family: a, name: b}", "image", "either a family or an image"),
@@ -374,7 +374,7 @@ def test_data_roles_without_a_group_have_nobody_to_go_to(folder):
     (folder / "profiles.yaml").write_text(f"{PROFILES}{added}")
     fault = the_fault(folder)
     assert (fault.line, fault.field) == (11, "profiles.analyst.data_roles")
-    assert fault.problem == "they are given to a data_group; name it"
+    assert fault.problem == "they are given to the members of a data_group; set data_group, too"
 
 
 @pytest.mark.parametrize("group", [None, "Scientists-Data@example.com"])

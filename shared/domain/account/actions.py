@@ -19,7 +19,7 @@ class CreateAccount(Action, frozen=True, kw_only=True):
 
 
 class ShareAccount(Action, frozen=True, kw_only=True):
-    """The action that lets only `user` act as the account; if `user` is None, nobody may."""
+    """The action that lets only `user` act as the account. If `user` is None, the action takes away all such rights."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"

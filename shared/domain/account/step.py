@@ -1,6 +1,7 @@
 """The step for a user's own service account.
 
-The account is created and shared with its owner before anything runs as it. For a leaver it is disabled first and deleted last.
+The account is created and shared with its owner before any resource runs as the account. A leaver's account is disabled
+first and deleted last.
 Only profiles with `identity: personal-service-account` have such an account.
 """
 
@@ -30,7 +31,10 @@ USER_ROLE = "roles/iam.serviceAccountUser"
 
 
 class IdentityStep(NamedTuple):
-    """The account's part of the plan. `ready` is True if resources may be created or started."""
+    """The account's part of the plan.
+
+    `step` is None if there is nothing to plan or report. `ready` is True if resources may be created or started.
+    """
 
     step: Step | None
     ready: bool
@@ -43,7 +47,7 @@ def wants_account(record: UserRecord, policy: Policy) -> bool:
 
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
-    """Return the step for the account."""
+    """Return the step that creates, shares, corrects or removes the user's own service account."""
     account_id = record.status.account.account_id
     if account_id is None:
         return IdentityStep(None, ready=not wants_account(record, scene.policy))
@@ -91,7 +95,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
     groups: list[Action] = []
     if isinstance(account, Absent):
         actions += [CreateAccount(account_id=account_id), ShareAccount(account_id=account_id, user=record.email)]
-        because.append("The person's own service account is not there yet.")
+        because.append("The person's own service account does not exist yet.")
     else:
         if dict(account.shared_with) != {USER_ROLE: (f"user:{record.email}",)}:
             actions.append(ShareAccount(account_id=account_id, user=record.email))
@@ -118,7 +122,7 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
             reason=reason,
             message=message,
             requeue_after=scene.policy.poll if actions or groups else None,
-            because=(*because, *(("Data roles come with the profile's group.",) if groups else ())),
+            because=(*because, *(("The profile's group gives the service account its data roles.",) if groups else ())),
         ),
         ready=ready,
     )
@@ -179,7 +183,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
             record=record.with_status(data_groups=()),
             condition=ConditionStatus.FALSE,
             reason=Reason.REMOVED,
-            message="There is no service account of the person's own.",
+            message="The person has no service account of their own.",
         )
     record, actions = _groups(record, account_id, account, scene)
     cut = not account.disabled or bool(account.shared_with)
@@ -190,7 +194,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
     because = ["Access has ended: no one may act as the service account, and it can do nothing."] if cut else []
     if not actions and _may_go(record, scene):
         actions.append(DeleteAccount(account_id=account_id))
-        because.append("Nothing of the person is left that the service account is for.")
+        because.append("The person has no resources any more, so the service account is not needed.")
     on_hold = record.hold is not None
     return Step(
         record=record,
@@ -206,7 +210,7 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
-    """Return True if the account may be deleted: last, after the instance, its predecessor, and every snapshot."""
+    """Return True if the account may be deleted: there is no hold, and no instance, predecessor or snapshot is left."""
     if (
         record.hold is not None
         or record.is_undecided

@@ -1,4 +1,4 @@
-"""The choice of records that need a pass, from listings alone: no record and no single instance is read. In doubt a record is chosen, because an unneeded pass changes nothing."""
+"""The choice of records that need a pass, from listings alone. In doubt a record is chosen: an unneeded pass changes nothing."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Listed(Struct, frozen=True, kw_only=True):
     """The part of the listings about one user: the record's instance, the template digests, and the zones that did not answer.
 
     `snapshots` are the names of all users' snapshots with our labels, None if they were not listed. `entitling` is the
-    digest of the assignments, `prices` that of the prices, computed once for a whole sweep; if they are empty, they are
-    computed here. `comparisons` are shared by all users of a sweep.
+    digest of the assignments, and `prices` the digest of the prices. A sweep computes both digests once; an empty digest is
+    computed for each user. `comparisons` are shared by all users of a sweep.
     """
 
     notebook: ObservedNotebook | None
@@ -68,7 +68,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
-    """Return why this record needs a pass; None if the listings show no difference."""
+    """Return the reason why this record needs a pass, in words; None if the listings show no such reason."""
     if not row.settled:
         return "the wanted state was not checked yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
@@ -95,7 +95,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 
 
 def _hour_of(user_key: UserKey) -> int:
-    """Return the hour of the day (UTC) at which a user's account is checked, because no listing shows who may act as the account."""
+    """Return the hour (UTC) of the daily check of a user's account: no listing shows who may act as the account."""
     return hashlib.sha256(user_key.encode()).digest()[0] % 24
 
 
@@ -128,7 +128,7 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
     if is_to_verify(row, policy):
         return "its change is not verified yet"
     if differences.of(Change.LEFT) and row.reason == Reason.READY:
-        return "out of line: cannot be changed, to be said"
+        return "out of line: cannot be changed, and the owner is not informed yet"
     return None
 
 
@@ -140,7 +140,7 @@ def _is_to_be_dated(row: RecordRow, profile: Profile) -> bool:
 
 
 def _why_gone(row: RecordRow, listed: Listed) -> str | None:
-    """Return why a pass is needed if the listing has no instance; None for a notebook that is put away."""
+    """Return the reason for a pass if the listing has no instance; None for a dormant notebook with all its snapshots."""
     if row.reason != Reason.DORMANT or row.power is not Power.STOPPED:
         return "the instance is gone"
     lost = listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots)
@@ -159,9 +159,9 @@ def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
 
 
 def is_to_verify(row: RecordRow, policy: Policy) -> bool:
-    """Return True if the user's change has begun in a rollout and was not observed to work yet.
+    """Return True if the user's turn in a rollout has begun, and the changed notebook was not observed to work yet.
 
-    A turn of an earlier rollout counts, too, so that a pass removes it.
+    A turn of an earlier rollout counts, too, so that a pass removes that turn.
     """
     rollout, turn = policy.rollout, row.turn
     if turn is None or turn.ended_at is not None:
@@ -170,7 +170,7 @@ def is_to_verify(row: RecordRow, policy: Policy) -> bool:
 
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return the change that will stop an environment later, when allowed or at its turn; None if there is none."""
+    """Return the wait of a change that will stop the environment, in words; None if no such change waits."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -184,12 +184,16 @@ def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
 
 
 def why_left(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return the text that says that an instance differs in properties that can never be changed; None if it does not."""
+    """Return a text if the instance differs in properties that can never be changed; None otherwise."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
     differences = listed.differences(row, policy)
-    return "differs in what cannot be changed" if differences is not None and differences.of(Change.LEFT) else None
+    return (
+        "differs in properties that cannot be changed"
+        if differences is not None and differences.of(Change.LEFT)
+        else None
+    )
 
 
 def _how(differences: Differences) -> str:
@@ -202,11 +206,11 @@ def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Di
 
 
 class Comparisons:
-    """The comparisons of many environments by the same policies, each made once for all environments that are alike.
+    """A cache of comparisons: notebooks that are alike are compared once.
 
-    Notebooks are alike if three things hold. They have the same shape (`SeenNotebook`) and service account. Their rows have the same
-    profile, cost centre and origin. The user's label and the owner are as they should be. Such notebooks have the same differences.
-    A notebook of a user with a personal service account is compared for that user alone.
+    Two notebooks are alike, and have the same differences, if three things hold. Both have the same shape (`SeenNotebook`) and
+    service account. Both rows have the same profile, cost centre and origin. Both have the right user label and owner. A
+    notebook of a user with a personal service account is compared for that user alone.
     """
 
     def __init__(self) -> None:
@@ -257,7 +261,7 @@ def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy)
 
 
 class Stray(Struct, frozen=True, kw_only=True):
-    """An orphan: an instance or snapshot that does not belong to a record as it should. It is reported and never deleted automatically."""
+    """An orphan: a resource that no record names, or an instance without our labels. It is reported, never deleted."""
 
     name: str
     zone: str
@@ -265,10 +269,10 @@ class Stray(Struct, frozen=True, kw_only=True):
 
 
 class StrayCheck:
-    """The search for orphans: it compares the listings with the rows, one by one.
+    """The search for orphans, by comparison of the listings with the rows.
 
-    It reports instances with our labels but without a record, instances in another zone than the record's, and instances with our name only.
-    It also reports snapshots with our labels that no record names, because they cost money. A predecessor in a record is no orphan.
+    Orphans are: instances with our labels that no record names, instances with our name but without our labels, and snapshots
+    with our labels that no record names. A predecessor that a record names is not an orphan.
     """
 
     def __init__(
@@ -292,7 +296,7 @@ class StrayCheck:
                 self._without_row.add(key)
 
     def add(self, row: RecordRow) -> None:
-        """Compare a row with the listed instances and snapshots, and note the user's resources that the row does not name as orphans."""
+        """Compare a row with the listings, and note as orphans all resources of the user that the row does not name."""
         key = row.user_key
         for ref in self._labelled.pop(key, ()):
             if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:
@@ -304,7 +308,7 @@ class StrayCheck:
         self._without_row.discard(key)
 
     def strays(self) -> list[Stray]:
-        """Return the orphans by name, after the last row."""
+        """Return the orphans: instances by name, then snapshots by name. Call after the last row was added."""
         for refs in self._labelled.values():
             for ref in refs:
                 self._note(ref, "carries our labels and has no record")
@@ -316,10 +320,7 @@ class StrayCheck:
         return sorted(self._found, key=lambda stray: (stray.zone == _GLOBAL, stray.name, stray.zone))
 
     def without_record(self, rowless: Iterable[UserKey]) -> list[UserKey]:
-        """Return the keys whose record may be damaged or missing.
-
-        A resource carries our labels but no row was listed, or the record's object has no row. Call after `strays`.
-        """
+        """Return the keys of users with labelled resources but without a row, and the `rowless` keys. Call after `strays`."""
         return sorted({UserKey(key) for key in self._without_row if is_user_key(key)} | set(rowless))
 
     def _note(self, ref: InstanceRef, why: str) -> None:
@@ -340,10 +341,7 @@ class Count(Struct, frozen=True, kw_only=True):
 
 
 class Census:
-    """The count of environments by profile and state, row by row.
-
-    The state is the instance's own; MISSING if an entitled user has no instance, UNREACHABLE if its zone did not answer.
-    """
+    """A counter of environments by profile and state: the instance's state, MISSING, or UNREACHABLE for a silent zone."""
 
     def __init__(self) -> None:
         self._found: Counter[tuple[str, str]] = Counter()
@@ -361,7 +359,7 @@ class Census:
         self._found[row.profile or "", state] += 1
 
     def counts(self, policy: Policy) -> list[Count]:
-        """Return the counts, sorted. Every profile has a count of running instances, even if it is 0."""
+        """Return the counts, sorted by profile and state. Every profile has a count of running instances, even if it is 0."""
         profiles, found = policy.catalog.profiles, self._found.copy()
         for name in profiles:
             found[name, NotebookState.ACTIVE.value] += 0
@@ -374,27 +372,24 @@ class Census:
 
 
 class LongestWaits:
-    """The longest current waits for an environment and for the end of an environment, each counted from the message that caused it.
-
-    Zero if nobody waits. Users who wait for a limit are not counted.
-    """
+    """The longest current waits, each from the message that caused it; zero if no user waits. A wait for a limit is not counted."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._longest = dict.fromkeys(Presence, timedelta(0))
 
     def add(self, row: RecordRow) -> None:
-        """Add a row."""
+        """Count the wait of the row's user, if the user waits."""
         if row.waiting_since is not None and row.reason != Reason.LIMIT_REACHED:
             waits = self._now - row.waiting_since
             self._longest[row.presence] = max(self._longest[row.presence], waits)
 
     @property
     def ready(self) -> timedelta:
-        """The longest wait for an environment."""
+        """Return the longest wait for an environment."""
         return self._longest[Presence.PRESENT]
 
     @property
     def stopped(self) -> timedelta:
-        """The longest wait for the end of an environment."""
+        """Return the longest wait for the end of an environment."""
         return self._longest[Presence.ABSENT]

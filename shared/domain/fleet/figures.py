@@ -60,9 +60,9 @@ class SoldOut(Struct, frozen=True, kw_only=True):
 class Today(Struct, frozen=True, kw_only=True):
     """The figures at the top of the manager's page.
 
-    `access` counts the users with access, `leavers` the users whose data is kept until its retention ends, `unproved`
-    the leavers whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users whose access
-    ended in the last week. `spent` are the metered lines of this month, added up.
+    `access` counts the users with access. `leavers` counts the leavers whose data is kept until its retention ends, and
+    `unproved` those among them whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users
+    whose access ended in the last week. `spent` are the metered lines of this month, added up.
     """
 
     access: int = 0
@@ -74,7 +74,7 @@ class Today(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """The figures of a list. `ready` has the last thirty days, oldest first.
+    """All figures of one fleet list. `ready` has the last thirty days, oldest first.
 
     `regrets` counts, by kind, extensions and starts within minutes of a warning or an idle stop, in the last thirty
     days. `notices` counts users by notice. `asked` are the users about whom a question may be open, in the order of the
@@ -90,9 +90,9 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class FigureCount:
-    """A counter of rows for the list of the time `taken_at`.
+    """A counter of rows for the fleet list of the time `taken_at`.
 
-    `blind` are the users known from the start to be without activity data.
+    `blind` are the users without activity data that are known before the first row.
     """
 
     def __init__(self, blind: AbstractSet[UserKey], taken_at: datetime) -> None:
@@ -109,7 +109,7 @@ class FigureCount:
         self._today = _TodayCount(taken_at)
 
     def add(self, row: RecordRow) -> None:
-        """Count one row."""
+        """Count the user of one row in all figures."""
         where = standing(row)
         self._people += 1
         self._states[row.profile, where, row.reason] += 1
@@ -134,8 +134,8 @@ class FigureCount:
     def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
         """Return all figures.
 
-        `blind` are the users without activity data in this sweep; all are entitled and among the rows. If it is None,
-        those that the rows name are counted.
+        `blind` are the users without activity data in this sweep; all are entitled and among the rows. If `blind` is None,
+        the users that were given to the constructor are used.
         """
         unseen = self._blind_people if blind is None else len(blind - self._needing)
         needs = self._needs + Counter({_BLIND: unseen})
@@ -172,7 +172,7 @@ class FigureCount:
         )
 
     def point(self) -> FleetPoint:
-        """Return the counts for the chart of the last hours."""
+        """Return the counts for one point of the fleet's chart."""
         view = self.figures().overview
         return FleetPoint(
             at=self._taken_at,
@@ -184,7 +184,7 @@ class FigureCount:
 
 
 class _TodayCount:
-    """The counter of `Today`."""
+    """A counter of rows for the figures of `Today`."""
 
     def __init__(self, taken_at: datetime) -> None:
         self._week = taken_at - timedelta(days=_FEED_DAYS)
@@ -194,7 +194,7 @@ class _TodayCount:
         self._spent = SpentCount(taken_at)
 
     def add(self, row: RecordRow, where: Standing) -> None:
-        """Count one row."""
+        """Count the user of one row, whose environment has the standing `where`."""
         if row.presence is Presence.PRESENT:
             self._access += 1
         elif where is not Standing.GONE:
@@ -209,7 +209,7 @@ class _TodayCount:
         self._spent.add(row)
 
     def today(self) -> Today:
-        """Return the figures."""
+        """Return the figures of all counted rows."""
         return Today(
             access=self._access,
             leavers=self._leavers,
@@ -224,7 +224,7 @@ class _TodayCount:
 
 
 def figures_of(fleet: FleetSnapshot) -> Figures:
-    """Return the figures of a list whose rows are all in memory."""
+    """Return all figures of a fleet list whose rows are in memory."""
     count = FigureCount(fleet.blind, fleet.taken_at)
     for row in fleet.rows:
         count.add(row)

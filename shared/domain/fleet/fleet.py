@@ -1,4 +1,4 @@
-"""The whole fleet at one moment, as a sweep observed it. The manager's page is made from it, without a query for each user."""
+"""The whole fleet at one moment, as a sweep observed it. The manager's page is made from this list, without a query for each user."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MAX_POINTS = 24 * 62  # one an hour for two months
 class Notes(Struct, frozen=True, kw_only=True):
     """The notes that sweeps write for each user's own page.
 
-    `idle_stops` are the times at which running notebooks will be stopped if they stay unused. `last_used` is the last
-    sign of use that was seen of each user's notebook, even if it was stopped since; `looked` is the time at which a
+    `idle_stops` are the times at which running notebooks will be stopped if they stay unused. `last_used` is the time of the
+    last observed use of each user's notebook, even if the notebook was stopped since. `looked` is the time at which a
     running notebook was last examined. `counter_seen` is the time of the proxy counter's last point, by profile.
     `arrivals` are the times at which users of profiles with working hours arrived, the first of each day;
     `started_ahead` is the last time at which their notebook was started in advance. `reports` are the latest reports of
@@ -70,7 +70,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class Standing(StrEnum):
-    """The state of an environment in one of four words. GONE is the state of a tombstone, which has no environment."""
+    """The state of an environment, in four classes. GONE is the state of a tombstone, which has no environment."""
 
     RUNNING = "running"
     RESTING = "resting"
@@ -114,7 +114,7 @@ def standing(row: RecordRow) -> Standing:
 
 
 def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None = None) -> str | None:
-    """Return why the row needs attention; None if it does not.
+    """Return the reason why the row needs attention; None if it needs none.
 
     The result is the name of a reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs no
     attention. `at` is the present moment for reasons that are shown for a limited time.
@@ -134,9 +134,9 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
 
 
 def with_point(points: tuple[FleetPoint, ...], point: FleetPoint) -> tuple[FleetPoint, ...]:
-    """Return the earlier counts with the new one, at most one per hour.
+    """Return the earlier points and the new point, which is dropped if the last point is less than 50 minutes old.
 
-    The oldest are dropped if there are more than `MAX_POINTS`.
+    At most `MAX_POINTS` points stay; the oldest points are dropped.
     """
     if points and point.at - points[-1].at < timedelta(minutes=50):
         return points

@@ -1,6 +1,6 @@
 """The rules of working hours. Pure.
 
-Outside of them, unused notebooks are stopped sooner. Notebooks of people who come on most days are started in advance.
+Outside the working hours, unused notebooks are stopped sooner. Notebooks of users who come on most days are started in advance.
 
 All rules use local time in the profile's time zone, so they follow daylight saving time. Holidays are not known.
 """
@@ -26,13 +26,13 @@ _STEP = timedelta(minutes=5)  # a sample counts the requests of so long before i
 
 
 def is_open(hours: Hours, now: datetime) -> bool:
-    """Return True within the working hours."""
+    """Return True if `now` is within the working hours."""
     here = now.astimezone(hours.zone)
     return here.weekday() in hours.days and hours.start <= here.time() < hours.end
 
 
 def day_of(hours: Hours, moment: datetime) -> date:
-    """Return the local date in the profile's time zone."""
+    """Return the date of a moment in the profile's time zone."""
     return moment.astimezone(hours.zone).date()
 
 
@@ -78,10 +78,10 @@ def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> dateti
 
 
 def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most: int) -> list[UserKey]:
-    """Return at most `most` users whose notebook should be started now, the soonest expected first. The input is pairs of (expected time, user).
+    """Return at most `most` users whose notebook should be started now, the soonest expected first.
 
-    Each notebook is started as late as possible, but at most `most` in ten minutes: if many users come at the same
-    time, some notebooks start earlier.
+    `waiting` has pairs of expected time and user. Each notebook is started as late as possible, but at most `most` notebooks
+    in ten minutes: if many users come at the same time, some notebooks start earlier.
     """
     due = sorted(each for each in waiting if now - _LATE <= each[0] <= now + _LONGEST_LEAD)
     places: dict[int, int] = {}
@@ -97,5 +97,5 @@ def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most:
 
 
 def _at(hours: Hours, day: date, clock: time) -> datetime:
-    """Return that local time of the day as a moment in UTC."""
+    """Return the moment, in UTC, of a local time of the day in the profile's time zone."""
     return datetime.combine(day, clock, tzinfo=hours.zone).astimezone(UTC)

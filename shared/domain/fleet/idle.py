@@ -1,8 +1,8 @@
-"""The idle rule: from the observed activity of a running instance, keep it, warn its user, or stop it.
+"""The idle rule: observed activity decides if a running instance is kept, its user is warned, or the instance is stopped.
 
-Pure. The sweep gathers an `Activity` from all available sources and calls `judge_idle`. The rule stops only on fresh,
-successful evidence; an unknown value (None) never counts as zero. Each clause is justified by traces that were recorded
-on a real server and on which other idle rules fail (docs/traps.md).
+Pure. The sweep gathers an `Activity` from all available sources and calls `judge_idle`. The rule stops an instance for
+idleness only on fresh, successful evidence; an unknown value (None) never counts as zero. Each clause is justified by traces
+that were recorded on a real server and on which other idle rules fail (docs/traps.md).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Silence(StrEnum):
 
 
 class Kernel(Struct, frozen=True):
-    """A kernel. Output and execution update `last_activity`; a silent cell updates it only at its start and its end."""
+    """A kernel. Output and the start and end of a cell update `last_activity`; a silent cell does not update it meanwhile."""
 
     state: KernelState
     last_activity: datetime | None = None
@@ -89,7 +89,7 @@ class Kernel(Struct, frozen=True):
 
 
 class Terminal(Struct, frozen=True):
-    """A terminal. Its output updates `last_activity` even if no tab shows it, and then updates no other time stamp."""
+    """A terminal. Output updates `last_activity`, and no other time stamp, even if no browser tab shows the terminal."""
 
     last_activity: datetime | None = None
 
@@ -107,17 +107,16 @@ class Sample(Struct, frozen=True):
 class Activity(Struct, frozen=True):
     """The known activity of one running instance. None means unknown. Samples are oldest first and cover the whole machine.
 
-    `observed_at`: when `kernels`, `terminals`, `sessions` and `server_last_activity` were last read with success.
-    `blind_since`: since when a source that a stop needs (kernels, or the metric that replaces them) has been refused or
-    silent. It is None if the source answers, or if there is no such source. The caller sets `blind_since`: without it
-    such an instance is kept. `cpu` is the machine's use in cores. The use of JupyterLab's child processes would miss a
-    process started with `nohup`. `transfers` are bytes per second over the network or to the disk; empty if not
-    queried, because a stop does not need them. `gpu` is empty if the machine has none. `requests` has no sample of a
-    time without requests; `silence` says if a missing sample means no requests. `outside_jobs`: names of running jobs
-    elsewhere (Spark, BigQuery) that need this server; empty: none. `jobs_seen_at`: when an earlier sweep saw such a
-    job, None if none did. `reported_at`: the last work that the VM's own reports name, as far as they count
-    (`shared.domain.fleet.report`). `report_unread`: the report could not be read now. `connections` and `sessions` are
-    only displayed: they decide nothing, because an open tab is not work.
+    `observed_at` is the time of the last successful read of `kernels`, `terminals`, `sessions` and `server_last_activity`.
+    `blind_since` is the time since which a source that a stop needs (kernels, or the metric that replaces them) has been
+    refused or silent. The caller sets `blind_since`; if it is None, the last successful read of any source is used instead.
+    `cpu` is the use of the whole machine in cores, because JupyterLab's child processes do not include a process started with
+    `nohup`. `transfers` are bytes per second over the network or to the disk; empty if a stop does not need them. `gpu` is
+    empty for a machine without a GPU. `requests` has no samples for times without requests; `silence` says if a missing
+    sample means no requests. `outside_jobs` are the names of running jobs elsewhere (Spark, BigQuery) that need this server.
+    `jobs_seen_at` is the time at which an earlier sweep saw such a job. `reported_at` is the time of the last work in the
+    VM's own reports, as far as these count (`shared.domain.fleet.report`). `report_unread` is True if the report could not
+    be read now. `connections` and `sessions` are only displayed: an open tab is not work.
     """
 
     started_at: datetime | None = None
@@ -143,13 +142,13 @@ class Activity(Struct, frozen=True):
 class IdlePolicy(Struct, frozen=True):
     """The limits by which an instance counts as idle. Raises `ValueError` for limits that contradict each other.
 
-    `idle_timeout`: how long nothing must have happened. `cores_busy_at`, `transfer_busy_at` (bytes per second): from
-    these values on, a machine counts as busy. `warn_idle`: how long before a stop for idleness the user is warned.
-    `max_busy`: how long a busy kernel counts without any output and without CPU, and how long a job elsewhere counts.
-    `max_blind`: how long a blind instance is kept; a warning of at least `warn_before` precedes a stop for blindness.
-    `grace`: the time after a start in which nothing is stopped. `freshness`: the greatest age of evidence; metrics
-    become visible late, so it is longer than their delay. `max_gap`: samples that are further apart leave a hole in the
-    evidence.
+    `idle_timeout` is the time without activity after which an instance is stopped. A machine counts as busy from the values
+    `cores_busy_at`, `transfer_busy_at` (bytes per second) and `gpu_busy_at` (share of 1) on. `warn_idle` is the time between
+    a warning and a stop for idleness. `max_busy` is the longest time for which a busy kernel counts without output and CPU
+    use, and for which a job elsewhere counts. `max_blind` is the longest time for which a blind instance is kept; the user is
+    warned at least `warn_before` before the stop. `grace` is the time after a start in which nothing is stopped. `freshness`
+    is the greatest age of evidence, longer than the delay of metrics. Samples further apart than `max_gap` leave a hole in
+    the evidence.
     """
 
     idle_timeout: timedelta
@@ -166,18 +165,20 @@ class IdlePolicy(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if min(self.idle_timeout, self.max_busy, self.max_blind, self.freshness, self.max_gap) <= timedelta(0):
-            raise ValueError("idle_timeout, max_busy, max_blind, freshness and max_gap are longer than nothing")
+            raise ValueError("idle_timeout, max_busy, max_blind, freshness and max_gap must be longer than zero")
         if min(self.warn_before, self.warn_idle, self.grace) < timedelta(0) or self.warn_before > self.max_blind:
-            raise ValueError("warn_before, warn_idle and grace are not negative, and warn_before is within max_blind")
+            raise ValueError(
+                "warn_before, warn_idle and grace must not be negative, and warn_before must be within max_blind"
+            )
 
     @property
     def warn_after(self) -> timedelta:
-        """The time without any sign of work after which the user is warned: at least half the timeout."""
+        """Return the time without any sign of work after which the user is warned: at least half the timeout."""
         return max(self.idle_timeout - self.warn_idle, self.idle_timeout / 2)
 
 
 class Keep(Struct, frozen=True):
-    """A verdict: leave the instance running. `detail` tells people what was observed or is missing."""
+    """A verdict: leave the instance running. `detail` says in words which activity was observed or which evidence is missing."""
 
     reason: Reason
     detail: str
@@ -207,8 +208,8 @@ IdleVerdict = Keep | Warn | Stop
 def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVerdict:
     """Return the verdict: keep, warn or stop.
 
-    Any sign of work keeps the instance, however old the other values are. The instance is stopped only on evidence
-    without gaps.
+    Any recent sign of work keeps the instance running, even if all other values are old. The instance is stopped for
+    idleness only on evidence without gaps.
     """
     if activity.started_at is not None and now - activity.started_at < policy.grace:
         return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")
@@ -227,9 +228,9 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
 
 
 def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[datetime | None, Reason]:
-    """Return (the last moment of activity, its kind); the moment is `now` if the instance is busy at present.
+    """Return the last moment of activity and its kind. The moment is `now` if the instance is busy at present.
 
-    Return (None, `IDLE`) if nothing was seen.
+    Return (None, `IDLE`) if no activity was observed.
     """
     working = _work_now(activity, policy, now)
     if working is not None:
@@ -238,7 +239,7 @@ def last_sign(activity: Activity, policy: IdlePolicy, now: datetime) -> tuple[da
 
 
 def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the last moment at which the instance was used; None if no use was seen.
+    """Return the last moment at which the instance was used; None if no use was observed.
 
     Unlike in `last_sign`, the start does not count: JupyterLab's server counts its own start as activity, and a booting machine
     uses CPU.
@@ -274,9 +275,9 @@ def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, sinc
 
 
 def stops_at(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime | None:
-    """Return the time at which the instance will be stopped if nothing happens from now on. Return None while it is busy, or if the time is unknown.
+    """Return the time at which the instance will be stopped if no more activity is observed.
 
-    The time always leaves room for a warning.
+    Return None while the instance is busy, or if the time is unknown. A warning always fits before the returned time.
     """
     last = max((at for at, _ in _signs(activity, policy, now)), default=None)
     if last is None or _work_now(activity, policy, now) is not None or _missing(activity, policy, now, last):
@@ -338,7 +339,7 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
 
 
 def _missing(activity: Activity, policy: IdlePolicy, now: datetime, last: datetime | None) -> list[str]:
-    """Return the unread sources without which it is unknown if anything happened since `last`, the last sign of work."""
+    """Return the names of the sources without sufficient data since `last`, the last sign of work; empty if none is missing."""
     begin = max(now - policy.idle_timeout, last) if last is not None else now - policy.idle_timeout
     missing = []
     if not _covers(activity.cpu, policy, begin, now):
@@ -360,7 +361,7 @@ def _missing(activity: Activity, policy: IdlePolicy, now: datetime, last: dateti
 
 
 def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, begin: datetime, now: datetime) -> bool:
-    """Return True if samples cover the time from `begin` to now without a hole; the newest may be as old as `freshness`."""
+    """Return True if samples cover the time from `begin` to now without a hole. The newest may be as old as `freshness`."""
     if not samples:
         return False
     moments = sorted(sample.at for sample in samples if begin - policy.max_gap <= sample.at <= now)
@@ -372,9 +373,9 @@ def _covers(samples: tuple[Sample, ...] | None, policy: IdlePolicy, begin: datet
 def _judge_blind(
     activity: Activity, policy: IdlePolicy, now: datetime, *, last: datetime | None, missing: list[str]
 ) -> IdleVerdict:
-    """Return the verdict for a blind instance: keep it, warn its user before `max_blind` is over, and stop it `warn_before` after that or later.
+    """Return the verdict for a blind instance: keep, warn from `warn_before` before the end of `max_blind`, or stop.
 
-    Any later sign of work restarts the count.
+    The stop needs a warning that is at least `warn_before` old. Any later sign of work restarts the count.
     """
     detail = f"not seen: {', '.join(missing)}"
     begun = activity.blind_since if activity.blind_since is not None else _last_seen(activity)

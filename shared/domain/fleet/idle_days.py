@@ -1,6 +1,6 @@
 """The savings and the side effects of idle stops by day (UTC).
 
-Sweeps count them. Pages show them rounded (`about`), because they are estimates. Pure.
+Sweeps count savings and side effects. Pages show rounded values (`about`), because the values are estimates. Pure.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class IdleDay(Struct, frozen=True, kw_only=True):
 class IdleSaving(Struct, frozen=True, kw_only=True):
     """The sum of the days since `since`.
 
-    `hours` are the stopped hours, `cost` is the most that the hours of profiles with a price would have cost, and `unpriced_hours` are
-    those of all other profiles. `stops`, `kernels` and `unknown` are sums of the same counts of `IdleDay`.
+    `hours` are all stopped hours. `cost` is the highest possible saving: the price of the stopped hours of profiles with a
+    price. `unpriced_hours` are the stopped hours of all other profiles. `stops`, `kernels` and `unknown` are the sums of the
+    counts of `IdleDay`.
     """
 
     since: date
@@ -60,18 +61,21 @@ class IdleCount:
         self._stops = self._kernels = self._unknown = 0
 
     def add(self, row: RecordRow) -> None:
-        """Count one row."""
+        """Count the notebook of a row if the idle rule stopped it and it is still stopped."""
         if row.reason in _AT_REST and row.power is Power.STOPPED and row.presence is Presence.PRESENT:
             self._resting[row.profile or ""] += 1
 
     def add_stop(self, kernels: int | None) -> None:
-        """Count a stop. `kernels`: the number of kernels of its machine, None if unknown."""
+        """Count a stop. `kernels` is the number of kernels on the stopped machine, None if unknown."""
         self._stops += 1
         self._kernels += kernels or 0
         self._unknown += kernels is None
 
     def days(self, before: Mapping[str, IdleDay], last: datetime, now: datetime) -> dict[str, IdleDay]:
-        """Return the days with this sweep added. `last` is the time of the previous count; a longer gap than half an hour counts as half an hour."""
+        """Return the last thirty days with the counts of this sweep added to today.
+
+        `last` is the time of the previous count. The stopped time since `last` counts for at most half an hour.
+        """
         passed = int(min(max(now - last, timedelta(0)), _LONGEST).total_seconds())
         today = now.date().isoformat()
         day = before.get(today, IdleDay())
@@ -88,7 +92,7 @@ class IdleCount:
 
 
 def saving_of(days: Mapping[str, IdleDay], prices: Mapping[str, float | None]) -> IdleSaving | None:
-    """Return the sum of all days by the price of a running hour of each profile; None if nothing was counted yet."""
+    """Return the sum of all days; None if there are no days. `prices` has the price of a running hour of each profile."""
     if not days:
         return None
     stopped: Counter[str] = Counter()
@@ -107,7 +111,7 @@ def saving_of(days: Mapping[str, IdleDay], prices: Mapping[str, float | None]) -
 
 
 def about(value: float) -> int:
-    """Return an estimate rounded to two significant digits; a value of one digit is rounded to a whole number."""
+    """Return an estimate rounded to two significant digits; a value below 100 is rounded to a whole number."""
     if value < 100:  # noqa: PLR2004 - two digits
         return round(value)
     step: int = 10 ** (int(math.log10(value)) - 1)

@@ -1,6 +1,4 @@
-"""The jobs that run elsewhere for the user of a notebook.
-
-They are BigQuery jobs, jobs of the user's Spark clusters, and serverless sessions.
+"""The jobs that run elsewhere for the user of a notebook: in BigQuery, on the user's Spark clusters, and in serverless sessions.
 
 Pure. The idle sweep lists the running jobs of all users, and `jobs_of` selects those that keep one user's instance
 running.
@@ -23,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class OutsideJob(Struct, frozen=True, kw_only=True):
-    """A running job. It belongs to a user by one of `addresses` (canonical), by the user key of a label, or by its cluster.
+    """A running job. One of `addresses` (canonical), the user key of a label, or the name of the cluster identifies its owner.
 
-    `name` is for people. `created_at` is when the job was submitted and `running_since` when it began to run; None if
-    unknown.
+    `name` is for display. `created_at` is the time at which the job was submitted, and `running_since` the time at which the
+    job began to run; each is None if unknown.
     """
 
     name: str
@@ -38,10 +36,10 @@ class OutsideJob(Struct, frozen=True, kw_only=True):
 
 
 class JobOwner(Struct, frozen=True, kw_only=True):
-    """The names by which one user's jobs are recognised.
+    """The values that identify one user's jobs.
 
-    They are all present and former addresses of the user and of the user's service account, and the names of the
-    clusters.
+    `addresses` are the present and former addresses of the user, and the address of the user's service account. `clusters`
+    are the names of the user's clusters.
     """
 
     user_key: UserKey
@@ -50,7 +48,7 @@ class JobOwner(Struct, frozen=True, kw_only=True):
 
 
 def job_owner(record: UserRecord, project: str) -> JobOwner:
-    """Return the marks by which the record's user is known to BigQuery and Dataproc."""
+    """Return the values that identify the jobs of the record's user in BigQuery and Dataproc."""
     clusters = frozenset(each.name for each in record.status.clusters if each.is_there)
     return JobOwner(user_key=record.user_key, addresses=session_owner(record, project).addresses, clusters=clusters)
 
@@ -58,10 +56,10 @@ def job_owner(record: UserRecord, project: str) -> JobOwner:
 def jobs_of(
     owner: JobOwner, jobs: Iterable[OutsideJob], *, started_at: datetime | None, max_busy: timedelta, now: datetime
 ) -> tuple[str, ...]:
-    """Return the names of the jobs that keep the owner's instance running, which was started at `started_at`.
+    """Return the names of the jobs that keep the owner's instance running, sorted.
 
-    A job that was submitted before that start does not need the instance. A job that has run for `max_busy` does not
-    count, because it may hang.
+    A job that was submitted before the start of the instance (`started_at`) does not need the instance. A job that has run
+    for `max_busy` does not count, because the job may hang.
     """
 
     def counts(job: OutsideJob) -> bool:

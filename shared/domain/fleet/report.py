@@ -1,6 +1,6 @@
 """The report that a VM writes about itself (config/vm/reporter.py).
 
-This module reads and checks a report, and decides how long it counts and which of its values sweeps remember. Pure.
+This module reads and checks a report, and decides how long the report counts and which values sweeps remember. Pure.
 
 The owner may be root on the VM, so a report is not trusted: it can only keep the instance running, and only for
 `max_busy` after the last sign of use that was observed from outside.
@@ -40,11 +40,12 @@ class Work(StrEnum):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A report of a VM. None: the VM did not report the value, or the value is impossible.
+    """A report of a VM. A value is None if the VM did not report the value, or reported an impossible value.
 
-    `at` is by the VM's clock, `up` its seconds since its start. Ages are in seconds before the report. `busy` counts the busy kernels
-    among all `kernels`. `cores` are CPU cores in use, `gpu` is a share of 1, `killed` counts processes that were killed for lack of
-    memory since the start, `disk` is the fill of the home disk in percent.
+    `at` is the time by the VM's clock, and `up` the number of seconds since the VM's start. Ages are in seconds before the
+    report. `busy` counts the busy kernels among all `kernels`. `cores` are CPU cores in use, and `gpu` is a share of 1.
+    `killed` counts processes that were killed for lack of memory since the start. `disk` is the percentage of the home disk
+    that is full.
     """
 
     at: datetime | None = None
@@ -65,7 +66,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
-    """The reference for dating the reports of one boot: `at` is our time when the machine had been up for `up` seconds.
+    """The reference for dating the reports of one boot: `at` is the time by our clock at an uptime of `up` seconds.
 
     Later reports of the boot are dated by their own `up`, so that the VM's clock does not matter.
     """
@@ -76,13 +77,13 @@ class Anchor(Struct, frozen=True, kw_only=True):
 
 
 class Reported(Struct, frozen=True, kw_only=True):
-    """The values that sweeps keep from a user's reports.
+    """The values that sweeps remember from a user's reports.
 
-    `at` is the time of the last fresh report, `boot` the machine's boot that it came from, `work` the work that it names.
-    `worked_at` is the last time of work that any report names. `outside_at` is the last sign of use that was observed
-    from outside: reports can keep the instance running until `max_busy` after it. `keeps` is True if only the reports
-    prevented a warning or a stop. `killed_at` is the time at which `killed` was last seen to grow. `anchor` dates
-    reports (`Anchor`); the other fields are those of the last fresh report.
+    `at` is the time of the last fresh report, `boot` the id of the machine's boot in that report, and `work` the work that the
+    report names. `worked_at` is the last time of work that any report names. `outside_at` is the time of the last use that was
+    observed from outside: reports can keep the instance running until `max_busy` after that time. `keeps` is True if only the
+    reports prevented a warning or a stop. `killed_at` is the time at which `killed` last grew. `anchor` dates reports
+    (`Anchor`). All other fields are from the last fresh report.
     """
 
     at: datetime
@@ -105,12 +106,12 @@ class Reported(Struct, frozen=True, kw_only=True):
 
     @property
     def is_nearly_full(self) -> bool:
-        """Return True if the home disk is nearly full."""
+        """Return True if at least 90 percent of the home disk is full."""
         return self.disk is not None and self.disk >= NEARLY_FULL
 
 
 def report_of(raw: object) -> Report | None:
-    """Return the report in a decoded JSON value; None if it is not a report of version 1.
+    """Return the report in a decoded JSON value; None if the value is not a report of version 1.
 
     Impossible parts are left out.
     """
@@ -140,9 +141,9 @@ def report_of(raw: object) -> Report | None:
 
 
 def _of(part: Any, first: str, second: str, at: datetime | None) -> tuple[int | None, int | None, float | None]:
-    """Return (count `first`, count `second`, seconds since the last activity) of a part of a report; None for each invalid or missing value.
+    """Return the counts `first` and `second` of a part of a report, and the seconds since the last activity.
 
-    A part that is a plain number has only the first count.
+    Each invalid or missing value is None. A part that is a plain number has only the first count.
     """
     if not isinstance(part, dict):
         return _whole(part, _COUNT), None, None
@@ -212,9 +213,10 @@ def remembered(
     gpu_busy_at: float,
     now: datetime,
 ) -> Reported | None:
-    """Return the memory after this report. None stands for a missing report, which changes nothing.
+    """Return the values to remember after this report; `before` are the values remembered so far.
 
-    An old report, or one of an earlier boot, counts as missing. The memory from before the last start is dropped.
+    `report` is None if there is no report. A report that is not fresh counts as missing, and a missing report changes
+    nothing. Values from before the last start (`started_at`) are dropped.
     """
     if before is not None and started_at is not None and before.at < started_at:
         before = None

@@ -1,7 +1,7 @@
-"""The roster: the complete list of entitled people. It finds joiners and leavers whose message never arrived. Pure.
+"""The rosters: complete lists of people, which reveal joiners and leavers whose message never arrived. Pure.
 
 A subscriber cannot notice a lost message. So the members of the assigned groups, and HR's list of employees, are
-read each hour and compared with what the records say. Only differences are stated, as facts of the source `roster`.
+read each hour and compared with the records. Only differences are stated, as facts of the source `roster`.
 
 Presence in a roster is evidence. Absence is evidence only about a person whom the same roster has listed before, and only if the whole
 roster was read: `refusal` says when a reading is not used at all.
@@ -31,7 +31,7 @@ STALE_AFTER = timedelta(days=2)  # HR's file: an export that stopped must not lo
 
 
 class RosterKind(StrEnum):
-    """A roster. The value is its name in objects, messages and metrics."""
+    """The kind of a roster. The value is the roster's name in objects, messages and metrics."""
 
     GROUPS = "groups"  # the members of the assigned Google groups, nested groups included
     EMPLOYEES = "employees"  # the file in which HR lists everybody who works here
@@ -51,7 +51,7 @@ class Refusal(StrEnum):
 
 
 class RosterOutcome(StrEnum):
-    """The outcome of one difference. The value is its name in reports and metrics."""
+    """The outcome of handling one difference. The value is the outcome's name in reports and metrics."""
 
     STATED = "stated"
     STILL_THERE = "still there"  # the roster did not list the person, and one more look found the person
@@ -61,12 +61,12 @@ class RosterOutcome(StrEnum):
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """A roster as it was read. `as_of` is the moment that it describes, never later than the start of the read.
+    """A roster as it was read. The roster describes the moment `as_of`, which is never later than the start of the read.
 
-    `people` maps the address to the person's groups. In a roster of groups, these are groups that were read (`covers`).
-    In a roster of employees, these are the groups that HR's file names, or None if the file has no groups. `numbers`
-    are HR's person numbers. `others` counts the members who do not belong to this organization, and service accounts.
-    `version` identifies the file of employees; it is empty for a roster of groups.
+    `people` maps each person's address to the person's groups. In a roster of groups, these are groups that were read
+    (`covers`). In a roster of employees, these are the groups that HR's file names, or None if the file has no groups.
+    `numbers` are HR's person numbers. `others` counts service accounts and members from outside the organization. `version`
+    identifies the file of employees; it is empty for a roster of groups.
     """
 
     kind: RosterKind
@@ -86,10 +86,10 @@ class Peak(Struct, frozen=True):
 
 
 class RosterState(Struct, frozen=True, kw_only=True):
-    """The state of a roster: the time of the last accepted reading, and everybody whom it has ever listed.
+    """The state of a roster: the time of the last accepted reading, and all people whom the roster has listed.
 
-    `known` maps a person's key to the groups that were listed last, as positions in `groups`; the tuple is empty
-    for a person who was listed earlier and no longer is. `count` and `version` are those of the last accepted reading; `peaks` are the
+    `known` maps a person's key to the groups that were listed last, as positions in `groups`. The tuple is empty for a person
+    who was listed earlier and is not listed now. `count` and `version` belong to the last accepted reading. `peaks` are the
     largest counts of recent days.
     """
 
@@ -108,7 +108,7 @@ class RosterState(Struct, frozen=True, kw_only=True):
     def smallest(self, now: datetime) -> int:
         """Return the smallest number of people with which a reading is accepted at `now` without an operator.
 
-        One missing person is always accepted, even in a team of five.
+        A reading with one person less is always accepted, even for a team of five.
         """
         since = (now - WEEK).date().isoformat()
         highest = max([self.count, *(peak.count for peak in self.peaks if peak.day >= since)])
@@ -116,23 +116,23 @@ class RosterState(Struct, frozen=True, kw_only=True):
 
 
 class Allowed(Struct, frozen=True, kw_only=True):
-    """An operator's statement that a roster with about `people` people is right, although it shrank, or many people are missing from it."""
+    """An operator's statement that a roster with about `people` people is right, although many people are missing from it."""
 
     people: int
     by: str
     at: datetime
 
     def covers(self, reading: Reading, now: datetime) -> bool:
-        """Return True if the reading has that size, give or take one per cent, and at most one day has passed since the statement."""
+        """Return True if the reading's size is within one per cent of the stated size, and the statement is less than a day old."""
         return abs(len(reading.people) - self.people) * 100 <= self.people and self.at <= now < self.at + ALLOWED_FOR
 
 
 def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowed | None = None) -> Refusal | None:
-    """Return why the whole reading must not be used; None if it may.
+    """Return the reason why the whole reading must not be used; None if the reading may be used.
 
-    The caller itself adds `MANY_GONE` if HR's file would cut more people than the guard allows in an hour: such a file
-    is probably wrong, and no other source can confirm it. For groups, the directory is asked about each person once
-    more.
+    This function never returns `MANY_GONE`. The caller refuses HR's file with that reason if the file would cut more people than the
+    guard allows in an hour: such a file is probably wrong, and no other source can confirm it. For groups, the directory
+    is queried about each person once more.
     """
     if not reading.people:
         return Refusal.EMPTY
@@ -167,9 +167,8 @@ def differences(
 ) -> Iterator[Difference]:
     """Yield a difference for each person about whom a fact may have to be stated, from the rows of all records.
 
-    Reads no record.
-
-    A person whose record agrees is skipped. `keys` is filled with the key of everybody who has a record.
+    No record is read. A person whose row agrees with the roster is skipped. The function fills `keys` with the address and
+    the key of every user who has a record.
     """
     unseen = set(reading.people)
     for row in rows:
@@ -213,7 +212,7 @@ def _may_differ(
 
 
 def best_group(groups: tuple[str, ...], catalog: Catalog) -> str:
-    """Return the group that entitles a member of these groups, as `judge_entitlement` chooses it; empty if none does."""
+    """Return the group that entitles a member of these groups, by the rule of `judge_entitlement`; "" if no group entitles."""
     entitling = [found for group in groups if (found := catalog.assignment_for(group)) is not None]
     return min(entitling, key=lambda a: (-a.priority, a.group)).group if entitling else ""
 
@@ -221,10 +220,10 @@ def best_group(groups: tuple[str, ...], catalog: Catalog) -> str:
 def accepted(
     reading: Reading, state: RosterState, now: datetime, undone: Collection[UserKey], keys: Mapping[UserEmail, UserKey]
 ) -> RosterState:
-    """Return the state after an accepted reading. `keys` has the key of everybody who has a record.
+    """Return the state after an accepted reading. `keys` has the key of every user who has a record.
 
-    A user in `undone` (the difference was not stated yet, or was not confirmed) is remembered as before, so that the next reading finds
-    the same difference. A person without a record is forgotten: there is nothing to take away.
+    A user in `undone` (the difference was not stated yet, or was not confirmed) is remembered as before, so that the next
+    reading finds the same difference. A person without a record is not remembered, because there is no access to end.
     """
     groups = tuple(sorted(reading.covers | {g for found in reading.people.values() for g in found or ()}))
     place = {group: number for number, group in enumerate(groups)}

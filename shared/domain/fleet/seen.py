@@ -1,8 +1,8 @@
 """The compact storage of one listing's instances, for a sweep that streams the records of a hundred thousand users.
 
-Most values of an instance follow from its profile, so each shape is stored once, and each instance has only its own
-values. Only fields that a sweep needs are kept: no times, no address, and only the labels and metadata keys that we
-own.
+Most values of an instance follow from its profile. So the shared values (the shape) are stored once, and each instance has
+only its own values. Only fields that a sweep needs are stored: no times, no proxy address, and only the labels and
+metadata keys that we own.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Labelled(NamedTuple):
 
 
 class _Packed(NamedTuple):
-    """An instance: the shape and its own values. `user` is the user's label, None if there is none."""
+    """An instance: its shape and its own values. `user` is the value of the user label, None without that label."""
 
     shape: _Shape
     user: str | None

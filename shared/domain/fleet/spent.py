@@ -1,7 +1,6 @@
-"""The metered lines of users up to a moment, and their sums over all users: every page shows costs from these. Pure.
+"""The metered lines of users up to a moment, and the sums of these lines over all users, for the costs on the pages. Pure.
 
-The module also has the lines of past months, as the drift sweep stores them, and the sums of each group with a monthly
-limit.
+The module also has the lines of past months, which the drift sweep stores, and the sums of each group with a monthly limit.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _MERGED_AT_ONCE = 500
 
 
 def machine_in_use(record: UserRecord) -> What:
-    """Return the machine and the disk that are metered for the notebook, or were metered last. The names are empty if nothing was ever metered."""
+    """Return the machine and disk that are metered for the notebook now, or were metered last; empty names if none were."""
     meter = record.status.meter
     counted = [*(each.what for each in meter.open[::-1]), *(line.what for line in meter.lines[::-1])]
     own = (what for what in counted if what.kind is MeterKind.NOTEBOOK and what.machine)
@@ -42,12 +41,15 @@ def machine_in_use(record: UserRecord) -> What:
 
 
 def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
-    """Return all metered lines of a listed user, up to `at`. Without a meter they are estimated from the hours counted this month."""
+    """Return all metered lines of a listed user, up to `at`.
+
+    For a user without metered lines, the lines are estimated from the hours counted this month.
+    """
     return _lines(meter_from(row.meter), row.usage, row.profile or "", row.cost_center, at)
 
 
 def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
-    """Return all lines that a record has, up to `at`: of this and the last month, and of entries that were open before."""
+    """Return all metered lines of a record, up to `at`. Without any, return estimates from this month's hours."""
     status = record.status
     return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
 
@@ -67,9 +69,9 @@ def _lines(meter: Meter, usage: Mapping[str, Usage], profile: str, center: str, 
 
 
 class SpentCount:
-    """A sum of the lines of the present month, fed row by row.
+    """A counter of rows that adds up the lines of the present month.
 
-    Seconds and money stay exact. The sums do not say who pays.
+    Seconds and money stay exact. The sums do not distinguish users, cost centres and departments.
     """
 
     def __init__(self, at: datetime) -> None:
@@ -78,7 +80,7 @@ class SpentCount:
         self._new: list[Line] = []
 
     def add(self, row: RecordRow) -> None:
-        """Add the lines of a user."""
+        """Add the present month's lines of the row's user."""
         if not row.meter and not row.usage:
             return
         self._new += (line for line in lines_of_row(row, self._at) if line.month == self._month)
@@ -105,7 +107,7 @@ SETTLES_DAYS = (
 
 
 class MonthLines(Struct, frozen=True, kw_only=True):
-    """The lines of each user in `month` (`2026-11`), as of `taken_at`. Users without a line are not in it."""
+    """The lines of each user in `month` (`2026-11`), as of `taken_at`. Users without a line are left out."""
 
     month: str
     taken_at: datetime
@@ -121,7 +123,7 @@ class MonthTotal(Struct, frozen=True, kw_only=True):
 
     @property
     def is_estimated(self) -> bool:
-        """Return True if it contains seconds from before metering began."""
+        """Return True if the total contains seconds from before metering began."""
         return any(line.estimated for line in self.lines)
 
 
@@ -146,7 +148,10 @@ def with_total(totals: Iterable[MonthTotal], new: MonthTotal) -> tuple[MonthTota
 
 
 def is_to_store(now: datetime, last_sweep: datetime) -> bool:
-    """Return True if the last month is to be stored now: in the first days, or later if no sweep ran in these days."""
+    """Return True if a sweep must store the lines of the last month now.
+
+    The lines are stored in the first three days of a month, and once more by the first sweep after these days.
+    """
     settled = bounds_of(month_of(now))[0] + timedelta(days=SETTLES_DAYS)
     return now < settled or last_sweep < settled
 
@@ -156,9 +161,9 @@ NEAR = Fraction(8, 10)  # of the limit: from there on people are warned
 
 
 class Spending(Struct, frozen=True, kw_only=True):
-    """The cost of a group's people in `month` up to `at`, and the hourly cost of what they run at that time.
+    """The cost of a group's users in `month` up to `at`, and the hourly cost of their running resources at that time.
 
-    In the billing currency.
+    Both costs are in the billing currency.
     """
 
     month: str
@@ -176,14 +181,14 @@ class Spending(Struct, frozen=True, kw_only=True):
 
 
 class SpendingCount:
-    """The running sums, one for each group with a monthly limit. Rows of users in none of these groups are ignored."""
+    """A counter of rows that adds up the cost of each group with a monthly limit. Users outside these groups are ignored."""
 
     def __init__(self, catalog: Catalog, at: datetime) -> None:
         self._catalog, self._at = catalog, at
         self._sums = {each.group: [Fraction(0), Fraction(0)] for each in catalog.budgeted}
 
     def add(self, row: RecordRow) -> None:
-        """Add a row to the groups that pay for the user."""
+        """Add the costs of the row's user to the groups that pay for the user."""
         groups = [group for group in row.limits.paid_by if group in self._sums]
         if not groups:
             return

@@ -1,7 +1,7 @@
-"""The effect of a request on a record, and the request in words. Pure; page and command line share it.
+"""The effect of a request on a record, and the request in words. Pure. The page and the command line share this module.
 
 A request may also show that an idle stop or its warning disturbed a user at work: an extension or a start within ten
-minutes. An operator's request may block a user: access ends now, whatever any source states, until the block is lifted.
+minutes. An operator's request may block a user: access ends now, and no source can give it back before the block is lifted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _LEAST = timedelta(microseconds=1)
 def with_block(record: UserRecord, reason: str, now: datetime) -> UserRecord:
     """Return the record of a user who has no access from now on; the same object if the user is already blocked.
 
-    The first reason stays, because a second block would not change anybody's access.
+    The first reason stays, because a second block would not change the user's access.
     """
     if record.facts.blocked() is not None:
         return record
@@ -68,14 +68,17 @@ def with_block(record: UserRecord, reason: str, now: datetime) -> UserRecord:
 
 
 def without_block(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record for which the statements of the sources count again; the same object if it is not blocked."""
+    """Return the record without its block, so that the statements of the sources count again.
+
+    Return the same object if the user is not blocked.
+    """
     return record if record.facts.blocked() is None else _stated(record, None, now)
 
 
 def _stated(record: UserRecord, reason: str | None, now: datetime) -> UserRecord:
     """Return the record with the newest statement about the block.
 
-    Its time is moved forward if a slow clock would make it older than the last.
+    If a slow clock would make the statement older than the previous one, the time of the statement is moved forward.
     """
     known = [said.occurred_at + _LEAST for said in record.facts.timelines.get(BLOCKED, ())]
     at = max([now, *known])
@@ -103,10 +106,10 @@ MAX_TAKEN = 200
 
 
 def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime, *, by_person: bool) -> UserRecord:
-    """Return the record with the request applied; the same object if that changes nothing.
+    """Return the record with the request applied; the same object if the request changes nothing.
 
-    Raise `RefusedError`, which says what is allowed. LOOK_AGAIN does not change the wanted state: a pass follows every
-    request anyway.
+    Raise `RefusedError` if the request is not allowed; the error says what is allowed. LOOK_AGAIN does not change the wanted
+    state, because a pass follows every request anyway.
     """
     match asked.kind:
         case WishKind.START | WishKind.STOP:
@@ -137,9 +140,9 @@ def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime
 
 
 def _until(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> datetime | None:
-    """Return the requested time; None if the request names none.
+    """Return the time until which the request keeps the notebook on; None if the request names no time.
 
-    A time that exceeds the longest allowed time by no more than clocks usually differ becomes the longest allowed time.
+    A time up to one minute above the longest allowed time is reduced to the longest allowed time, because clocks differ.
     """
     profile = catalog.profiles.get(record.spec.profile or "")
     if until is None or profile is None:
@@ -179,8 +182,7 @@ def was_taken(record: UserRecord, wish_id: str) -> bool:
 def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], now: datetime) -> UserRecord:
     """Return the record that also remembers these requests.
 
-    A request is remembered as long as a listing may show its object: a request whose object is not listed any more is
-    forgotten once no function can still hold an older listing.
+    A request is remembered while its object is listed, and for an hour: by then, no function holds an older listing.
     """
     kept = [each for each in record.status.inbox.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
     new = [TakenWish(wish_id=wish_id, at=now) for wish_id in wish_ids]

@@ -36,10 +36,10 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class WaitingPerson(Struct, frozen=True, kw_only=True):
-    """A user whose cut waits, as the index of waiting users has it.
+    """A user whose cut waits: one entry of the index of waiting users.
 
-    `ref`, `cause`, `source` and `since` are those of the waiting cut, `steps` its effects on the user. `undoable_done` is True if the
-    notebook is already stopped and the other effects wait.
+    `ref`, `cause`, `source` and `since` describe the waiting cut, and `steps` its effects on the user. `undoable_done` is
+    True if the notebook is already stopped and only the other effects wait.
     """
 
     user_key: UserKey
@@ -53,9 +53,9 @@ class WaitingPerson(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """All users who wait for one kind of reason from one source.
+    """All users whose cuts wait for the same kind of reason from the same source.
 
-    `entries` are sorted; `since` is the time at which the first of them began to wait.
+    `entries` are sorted by user key. `since` is the time at which the first of these cuts began to wait.
     """
 
     cause: CutClass
@@ -65,12 +65,12 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The identity of the list: 32 hex digits of SHA-256 over it."""
+        """Return the identity of the list: 32 hex digits of SHA-256 over its bytes."""
         return digest_of(to_json(self))
 
     @property
     def people(self) -> frozenset[UserKey]:
-        """The users on the list."""
+        """Return the users on the list."""
         return frozenset(entry.user_key for entry in self.entries)
 
 
@@ -113,12 +113,12 @@ def batches_of(waiting: Iterable[WaitingPerson]) -> tuple[Batch, ...]:
 
 
 def digest_of(content: bytes) -> str:
-    """Return the digest of a list's bytes."""
+    """Return the digest of a list's bytes: 32 hex digits of SHA-256."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def to_json(batch: Batch) -> bytes:
-    """Return the list as bytes for the approval: the same batch gives the same bytes. `since` is not a part of them."""
+    """Return the list as bytes for the approval, without `since`. Equal lists give equal bytes."""
     return json.dumps(
         {
             "version": VERSION,

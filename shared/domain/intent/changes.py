@@ -1,4 +1,4 @@
-"""The comparison of a user's record before and after a message: the kind of change, and the change as one line of text.
+"""The comparison of a user's record before and after a message. The result is a kind of change and one line of text.
 
 The preview of a replay (`benchkeeper messages replay`) shows both. Pure.
 """
@@ -45,10 +45,10 @@ def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent,
 
 
 def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
-    """Return True if the event changes an answer that the facts of the record give, now or later.
+    """Return True if the event changes what the facts of the record say, now or later.
 
-    A statement with a new id that only repeats a valid statement is not new. A statement made before another one takes
-    effect is new, because the other one then never takes effect.
+    A statement with a new id that only repeats a valid statement is not new. A statement made while another statement is
+    still to take effect is new, because it may replace the other statement.
     """
     if isinstance(event, Renamed):
         return (before.email, before.rename, before.claim) != (after.email, after.rename, after.claim)
@@ -82,7 +82,7 @@ def what_changed(before: UserRecord | None, after: UserRecord, event: LifecycleE
     if before is None:
         return f"noted; still not entitled ({after.spec.because})"
     newer = _newer(after, event)
-    stands = f"newer news of {_say(newer)} holds" if newer is not None else ""
+    stands = f"a newer message of {_say(newer)} holds" if newer is not None else ""
     if before.facts == after.facts:
         return f"unchanged ({stands})" if stands and not _is_known(after, event) else "unchanged (known already)"
     if event.effective_at > now:
@@ -106,7 +106,7 @@ def _differences(before: UserRecord | None, after: UserRecord) -> list[str]:
 
 
 def _newer(after: UserRecord, event: LifecycleEvent) -> datetime | None:
-    """Return the time of the newest statement that overrules a part of the event; None if there is none."""
+    """Return the time of the newest statement that overrules a part of the event; None if no statement does."""
     if isinstance(event, Renamed):
         return None if after.email == event.new_user else after.email_since
     return max(

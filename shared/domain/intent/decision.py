@@ -1,7 +1,7 @@
-"""A decision about many users at once, made on the page: an object that the page may create and never change (R20).
+"""A decision that an administrator made on the page: an object that the page may create but never change (R20).
 
-The page writes the decision with the assertion that Identity-Aware Proxy signed. The tick takes it up, verifies who decided, and
-acts. A decision binds the digest of a frozen list: it does not cover what changed after that.
+The page writes the decision with the assertion that Identity-Aware Proxy signed. The tick reads the decision, verifies who
+decided, and acts. A decision names the digest of a frozen list, so it does not cover changes after the list was frozen.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 class Decision(Struct, frozen=True, kw_only=True):
     """A decision as the page wrote it. Its content is not trusted before the assertion is verified.
 
-    `asked_at` is the page's clock, for people; the product uses the creation time of the object.
+    `asked_at` is the time by the page's clock, for display only; the product uses the creation time of the object.
     """
 
     decision_id: str
@@ -59,12 +59,12 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The object's name; names sort by time."""
+        """Return the name of the decision's object. Names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.decision_id}"
 
 
 class ShownDecision(Struct, frozen=True, kw_only=True):
-    """A decision as a listing shows it: without its assertion, so that a reader of listings cannot use it. `by` is a user key."""
+    """A decision as a listing shows it, without the assertion: a reader of listings cannot reuse the decision. `by` is a user key."""
 
     about: About
     verdict: Verdict
@@ -73,7 +73,7 @@ class ShownDecision(Struct, frozen=True, kw_only=True):
 
 
 def to_note(decision: Decision, *, by: str) -> dict[str, str]:
-    """Return the decision as custom metadata."""
+    """Return the decision as custom metadata of its object, without the assertion. `by` is a user key."""
     return {
         "about": decision.about.value,
         "verdict": decision.verdict.value,
@@ -95,7 +95,7 @@ def from_note(note: Mapping[str, str] | None) -> ShownDecision | None:
 
 
 def to_json(decision: Decision) -> bytes:
-    """Return the object's content."""
+    """Return the content of the decision's object, as JSON bytes with the assertion."""
     return json.dumps(
         {
             "version": VERSION,

@@ -1,8 +1,8 @@
 """The guard against mass changes for one user: it decides if a cut waits, may happen, or was a mistake. Pure.
 
 A cut is guarded where the wanted state is derived (`with_wanted`), so that no code path avoids the guard: while the cut
-waits, the record keeps its previous spec. `shared.engine.reconcile.guard` finds out if there is room, and writes that
-into the record as a clearance.
+waits, the record keeps its previous spec. `shared.engine.reconcile.guard` finds out if the limits have room for the cut,
+and then writes a clearance into the record.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _FOR_ONE_PASS = timedelta(hours=1)
 _MOST_KEPT = 10
 _WAITS = (
     "The end of access waits",
-    "It would end for many people at once. It waits for room in the limits, or for administrators to approve it.",
+    "Access would end for many people at once. This waits until the limits allow it, or until administrators approve it.",
 )
 _STOPPED_FOR_NOW = (
     "Access ended for now",
@@ -62,7 +62,7 @@ _IDLE_REJECTED = timedelta(hours=12)  # long enough to fix what made every noteb
 
 
 class Cut(Struct, frozen=True, kw_only=True):
-    """The end of access. `ref` identifies the reason: it does not change if the same reason is stated again."""
+    """The end of a user's access. `ref` identifies the reason; the same reason stated again has the same `ref`."""
 
     ref: str
     cause: CutClass
@@ -83,7 +83,7 @@ def cut_of(record: UserRecord, entitlement: Entitlement, now: datetime) -> Cut:
 
 
 def _last_about_groups(facts: Facts, now: datetime) -> str:
-    """Return the source of the last statement about the user's groups; empty if there is none."""
+    """Return the source of the last statement about the user's groups; "" if no source made a statement."""
     said = [
         statement
         for name, timeline in facts.timelines.items()
@@ -96,7 +96,10 @@ def _last_about_groups(facts: Facts, now: datetime) -> str:
 def guarded(
     record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime
 ) -> tuple[UserRecord, Entitlement | None]:
-    """Return the record with the guard's state, and the entitlement that applies. The entitlement is None if the wanted state must not change."""
+    """Return the record with the guard's state, and the entitlement that applies.
+
+    The entitlement is None if the wanted state must not change.
+    """
     status = record.status
     clearance = (
         status.guard.clearance if status.guard.clearance is not None and now < status.guard.clearance.until else None
@@ -172,7 +175,7 @@ def _remembering(
 
 
 def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
-    """Return the record with the urgent leave noted, if the event is urgent: the leave may begin later than it was announced."""
+    """Return the record with the urgent leave noted if the event is an urgent leave; otherwise return the record unchanged."""
     if not isinstance(event, Left) or not event.urgent:
         return record
     refs = (ref_of_leave(statement) for name, statement in statements_of(event) if name == EMPLOYMENT)
@@ -180,14 +183,14 @@ def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
 
 
 def without_waiting(record: UserRecord) -> UserRecord:
-    """Return the record without a waiting cut: nothing ends access now."""
+    """Return the record without its waiting cut, because no fact ends the user's access now."""
     return record if record.status.guard.waiting_cut is None else record.with_status(waiting_cut=None)
 
 
 def with_wait_told(record: UserRecord, now: datetime) -> UserRecord:
     """Return the record with a line of the history about its waiting cut.
 
-    A wait for a creation is not added, because it has a condition.
+    A wait for the creation of an environment gets no line here, because a condition reports that wait.
     """
     waiting = record.status.guard.waiting_cut
     if waiting is None:
@@ -204,7 +207,7 @@ def asks_for_room(record: UserRecord) -> bool:
 
 
 def waits_for_creation(record: UserRecord) -> datetime | None:
-    """Return the time since which an environment waits to be created; None if it does not wait."""
+    """Return the time since which the guard delays the creation of the environment; None if the guard does not delay it."""
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     if record.spec.presence is not Presence.PRESENT or ready is None or ready.reason is not Reason.GUARD_WAITS:
         return None
@@ -212,7 +215,7 @@ def waits_for_creation(record: UserRecord) -> datetime | None:
 
 
 def may_be_created(record: UserRecord, now: datetime) -> bool | None:
-    """Return the decision about creating this user's environment; None if there is no decision."""
+    """Return True if the creation of this user's environment was approved, False if it was rejected, None if not decided."""
     clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == CREATE and now < clearance.until:
         return True
@@ -220,9 +223,9 @@ def may_be_created(record: UserRecord, now: datetime) -> bool | None:
 
 
 def may_be_stopped_idle(record: UserRecord, now: datetime) -> bool | None:
-    """Return the recent decision about an idle stop of this notebook while most notebooks look idle: True if approved, False if rejected.
+    """Return True if an idle stop of this notebook was approved, False if it was rejected, None without a recent decision.
 
-    Return None if there is no recent decision.
+    Such a decision is needed only while most notebooks look idle.
     """
     clearance = record.status.guard.clearance
     if clearance is not None and clearance.ref == IDLE_STOP and now < clearance.until:
@@ -280,7 +283,7 @@ def _patience_ends(waiting: WaitingCut, policy: Policy) -> datetime | None:
 
 
 def next_look(record: UserRecord, policy: Policy, now: datetime) -> datetime | None:
-    """Return the time of the next check for room for a waiting cut; None if no cut waits."""
+    """Return the time of the next check for room for the waiting cut; None if no cut waits for room."""
     waiting = record.status.guard.waiting_cut
     if waiting is None or not asks_for_room(record):
         return None

@@ -1,8 +1,8 @@
 """The handover of an address from one user to another: an account is deleted and its address given to a new account. Pure.
 
 The new account is another user: a new key, an empty environment, and no group memberships. Statements after the
-deletion are about the new user, in whatever order the log delivers them. Both accounts count as one user again at once
-if HR states the same person number for both, and otherwise after an approval.
+deletion are about the new user, even if the log delivers them in another order. If HR states the same person number for both
+accounts, both count as one user again. Otherwise an approval is needed for that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Split(Struct, frozen=True, kw_only=True):
 
 
 def handed_over(record: UserRecord, now: datetime) -> Statement | None:
-    """Return the statement of an account's deletion that was followed by a new account under the address; None if there was none."""
+    """Return the statement that the account was deleted, if a new account was created under the address afterwards.
+
+    Return None otherwise, and if the record already has a handover.
+    """
     if record.handover is not None:
         return None
     deleted, created = record.facts.at(DELETED, now), record.facts.at(CREATED, now)
@@ -37,9 +40,9 @@ def handed_over(record: UserRecord, now: datetime) -> Statement | None:
 
 
 def with_same_person(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record with its account usable again if HR's number says that the new account is the same user's.
+    """Return the record with its account usable again if HR's person number shows that the new account is the same user's.
 
-    The number must have been stated before the deletion and after it. Otherwise the same object is returned.
+    The same number must have been stated before and after the deletion. Otherwise the same object is returned.
     """
     deleted, created = handed_over(record, now), record.facts.at(CREATED, now)
     if deleted is None or created is None:
@@ -58,7 +61,10 @@ def _returned(record: UserRecord, created: Statement, now: datetime) -> UserReco
 
 
 def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, now: datetime) -> Split:
-    """Return the two records of an address that was given to a new account; `existing` is the new holder's record, if it exists."""
+    """Return the records of the earlier and the new holder of an address that was given to a new account.
+
+    `existing` is the new holder's record, None if the record must be created.
+    """
     at = deleted.occurred_at
     before, later = record.facts.split(at, leaves_since=holder_since(record.facts, at))
     new = existing if existing is not None else _first(record, now)
@@ -70,9 +76,9 @@ def split(record: UserRecord, deleted: Statement, existing: UserRecord | None, n
 
 
 def holder_since(facts: Facts, deleted: datetime) -> datetime:
-    """Return the time at which the new account was created after a deletion, or the time of the deletion if that is unknown.
+    """Return the time at which the new account was created, or the time of the deletion if the creation is unknown.
 
-    A leave that was published later may be about either holder, whatever its date.
+    A leave that was published after that time may be about either holder, even if an earlier date is stated.
     """
     made = [s.occurred_at for s in facts.timelines.get(CREATED, ()) if s.value is True and s.occurred_at > deleted]
     return min(made, default=deleted)
@@ -89,7 +95,7 @@ def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
 
 
 def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:
-    """Return the old record with all facts of the new holder, if HR's number says that both are one user; None otherwise."""
+    """Return the old record with all facts of the new holder, if HR's person number is the same for both; None otherwise."""
     number = old.facts.person_id(now)
     if not number or new.facts.person_id(now) != number or new.predecessor != old.user_key:
         return None
@@ -110,9 +116,9 @@ def joined_by_word(old: UserRecord, new: UserRecord, now: datetime) -> UserRecor
 
 
 def is_to_be_joined(old: UserRecord, new: UserRecord, ref: str) -> bool:
-    """Return True if the two are the consecutive holders of an address that a question (`ref`) was about.
+    """Return True if `old` and `new` are the consecutive holders of the address in the question `ref`.
 
-    After a join that a crash interrupted, only one of the two records has the link; the result is then True, too.
+    The result is also True if a crash interrupted the join, and only one of the two records has the link.
     """
     if new.handover is not None:
         return False

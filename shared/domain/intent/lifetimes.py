@@ -1,9 +1,9 @@
 """The lifetime of a user's data once the user has no resources any more: `retention.personal_data`. Pure.
 
-Statements that end access must be kept for longer (R7), because a late joiner message would otherwise give access
-again. So a record is not deleted but *reduced* to its key and to the statements that take something away. Each statement
-keeps its time and loses its id, because the sender chose the id. Address, history, profile, cost centre and everything that was granted
-are removed.
+Statements that end access must be stored for longer (R7), because a late joiner message would otherwise give access
+again. So a record is not deleted but *reduced* to its key and to the statements that end access. Each statement
+keeps its time and loses its id, because the sender chose the id. Address, history, profile, cost centre and all statements
+that give access are removed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ def may_be_over(row: RecordRow, lifetime: timedelta, now: datetime) -> bool:
 
 
 def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
-    """Return the reason that forbids erasing, None if there is none. An unreadable resource forbids it: unknown is not absent (R4)."""
+    """Return the reason why the user's data must not be erased now, or None if the data may be erased.
+
+    An unreadable resource is such a reason: unknown is not absent (R4).
+    """
     if record.spec.presence is Presence.PRESENT:
         return Kept.ENTITLED
     if record.facts.next_change(now) is not None:
@@ -106,7 +109,7 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
 
     The links to the present and the earlier holder of the address stay, and so do rejected claims.
 
-    A reduced record is returned unchanged.
+    Reducing a reduced record changes nothing.
     """
     status = record.status
     gone = set_condition(
@@ -141,10 +144,10 @@ def reduced(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def cutting(facts: Facts, now: datetime) -> Facts:
-    """Return the newest statement about each fact, reduced to what it takes away.
+    """Return the facts reduced to the statements that end access: the newest of each fact, and all leaves that still hold.
 
-    A list of groups is kept as an empty list, and a request as withdrawn, each at its own time. An older list or request that comes late
-    then gives nothing. A newer statement decides as usual.
+    A list of groups becomes an empty list, and a request a withdrawn request, each with its own time. An older list or
+    request that arrives late then gives no access. A newer statement decides as usual.
     """
     kept: dict[str, Timeline] = {}
     forgotten = facts.forgotten
@@ -171,12 +174,12 @@ def cutting(facts: Facts, now: datetime) -> Facts:
 
 
 def _bare(statement: Statement) -> Statement:
-    """Return the statement without text that others wrote: the id and the claimed author."""
+    """Return the statement without the text that its sender wrote: the id and the claimed author."""
     return replace(statement, event_id=_nameless(statement.event_id), says="")
 
 
 def _nameless(event_id: str) -> str:
-    """Return a digest that distinguishes ids but reveals nothing, because some feeds put the address into the id."""
+    """Return a digest in place of an event id, because some feeds put the user's address into the id."""
     if event_id.startswith(_NAMELESS):
         return event_id
     return f"{_NAMELESS}{hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -1,9 +1,9 @@
 """A question about one user or one group that waits for an administrator, frozen and identified by a digest. Pure.
 
-The subjects: a changed address that no source with authority confirmed; a new account under an address that may be the
-same user's; an assigned group that was deleted; the release of a hold. The page keeps the question as it shows it; a
-decision binds its digest. `ref` identifies only the fact that was shown: once another fact holds, a decision with this
-digest has no effect.
+A question is about one of these: a changed address that no source with authority confirmed; a new account that may belong
+to the earlier holder of its address; an assigned group that was deleted; the release of a hold. A decision names the digest
+of the question that the page showed. `ref` identifies the fact that was shown: once another fact holds, a decision with
+this digest has no effect.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REF = late(lambda: re.compile(r"[0-9a-f]{16}"))
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A question that waits for an answer. `people` are the users concerned, who may not answer it.
+    """A question that waits for an answer. `people` are the users concerned; they may not answer the question.
 
     For a changed address: the user whose record keeps everything, then the key of the new address. For a new account: the earlier
     holder, then the present one. For a group: all users who would lose access, sorted.
@@ -45,7 +45,7 @@ class Question(Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The identity of the question: 32 hex digits of SHA-256 over it."""
+        """Return the identity of the question: 32 hex digits of SHA-256 over its bytes."""
         return digest_of(to_json(self))
 
 
@@ -92,13 +92,13 @@ def release_of(record: UserRecord) -> Question | None:
 
 
 def with_rejected(record: UserRecord, rejected: Rejected) -> tuple[Rejected, ...]:
-    """Return the record's rejected claims with one more; only the newest of each claim is kept."""
+    """Return the record's rejected claims and one more: at most ten, and only the newest rejection of each claim."""
     others = [each for each in record.rejected if each.ref != rejected.ref]
     return (*others, rejected)[-MAX_REJECTED:]
 
 
 def is_rejected(known: Iterable[Rejected], *, ref: str, event: str, said_at: datetime) -> bool:
-    """Return True if the claim was rejected, and this event is the rejected one or was stated before the rejection."""
+    """Return True if the claim was rejected, and the event is the rejected event or was stated before the rejection."""
     return any(each.ref == ref and (said_at <= each.at or (event != "" and each.event == event)) for each in known)
 
 
@@ -110,7 +110,7 @@ def is_other_person(record: UserRecord) -> bool:
 
 
 def to_json(question: Question) -> bytes:
-    """Return the question as bytes for the digest: the same question gives the same bytes."""
+    """Return the question as bytes for the digest. Equal questions give equal bytes."""
     return json.dumps(
         {
             "version": VERSION,

@@ -1,9 +1,9 @@
-"""The change of an address: the record that stays, its new content, and the key that becomes a pointer to it. Pure; used by intake and replay.
+"""The change of an address: the record that stays, its new content, and the key that becomes a pointer to the record. Pure.
 
-The record keeps its key, and the names made from the key; only its address changes. The key of the other address
-becomes a pointer to it. All messages about the user therefore meet in one record, whichever address they name and in
-whatever order renames arrive: even a rename that is older than the present address states that both addresses belong to
-one user.
+Intake and replay call it. The record keeps its key, and the names made from the key; only its address changes. The key of the
+other address becomes a pointer to the record. All messages about the user therefore meet in one record, for every address
+that a message names and every order of renames. Even a rename that is older than the present address states that both
+addresses belong to one user.
 
 A change that no source with authority confirms waits if the user owns anything. The record keeps its address and
 remembers the new one, and a new user under the new address gets nothing for a day. Meanwhile a cut under either address
@@ -33,10 +33,10 @@ CLAIM = timedelta(hours=24)
 class Renaming(Struct, frozen=True, kw_only=True):
     """The result of a changed address.
 
-    `before` is the record that stays, as it was (None: there was none). `record` is its new content; the same object if
-    nothing changes. `pointer` is the key that should lead to it, None if it already does; `replaced` is the record that
-    has that key now. `claimed` is, for a change that waits, the new content of the new address's record, which takes
-    the place of `replaced`.
+    `before` is the record that stays, as it was before; None if no record existed. `record` is its new content, the same
+    object if nothing changes. `pointer` is the key that must become a pointer to the record, None if no pointer is needed.
+    `replaced` is the record that has that key now. If the change waits, `claimed` is the new content of `replaced`, the
+    record of the new address.
     """
 
     before: UserRecord | None
@@ -61,7 +61,7 @@ def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, no
 
 
 def _was_rejected(event: Renamed, old: UserRecord) -> bool:
-    """Return True if an operator rejected this change: the same event again, or the same pair stated before the rejection."""
+    """Return True if an operator rejected this event, or rejected the same new address after this event was stated."""
     return is_rejected(
         old.rejected,
         ref=pair_ref(event.new_user),
@@ -71,11 +71,11 @@ def _was_rejected(event: Renamed, old: UserRecord) -> bool:
 
 
 def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datetime) -> Renaming:
-    """Return the two records of a change that waits.
+    """Return the result for a change that waits: the owner's record and the new address's record.
 
-    Statements that cut the holder of the new address also cut the owner, even if they came before the change was known.
-    They may be about an earlier holder; the owner is still stopped until the change is confirmed or an operator
-    restores access.
+    Statements that end access for the holder of the new address also end the owner's access, even if they came before the
+    change was known. Such a statement may be about an earlier holder. The owner still loses access until the change is
+    confirmed or an operator restores access.
     """
     asked = WaitingRename(
         new_email=event.new_user, event_id=event.event_id, source=event.source, occurred_at=event.occurred_at
@@ -100,7 +100,10 @@ def _waiting(event: Renamed, old: UserRecord, new: UserRecord | None, now: datet
 
 
 def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> Renaming:
-    """Return the result for the records of the two addresses. Raise `UnsupportedMessageError` if both own resources."""
+    """Return the result of the event for the records of its two addresses; a record is None if it does not exist.
+
+    Raise `UnsupportedMessageError` if both users own resources.
+    """
     if old is not None and (new is None or new.user_key != old.user_key) and must_wait(event, old, new, now):
         if _was_rejected(event, old):
             return Renaming(before=old, record=old)
@@ -121,9 +124,10 @@ def renaming(event: Renamed, old: UserRecord | None, new: UserRecord | None, now
 
 
 def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
-    """Return (the record that stays, the record that gives way).
+    """Return the record that stays, and the record that the first one replaces.
 
-    The record that owns resources stays; if neither does, the record of the old address. Raise `UnsupportedMessageError` if both do.
+    The record that owns resources stays. If neither owns resources, the record of the old address stays. Raise
+    `UnsupportedMessageError` if both own resources.
     """
     if not owns_something(new):
         return old, new
@@ -131,14 +135,14 @@ def _choose(old: UserRecord, new: UserRecord) -> tuple[UserRecord, UserRecord]:
         return new, old
     raise UnsupportedMessageError(
         user_message="The old and the new address both have an environment, saved files or a hold, and an address change cannot "
-        "merge the two. An administrator decides: publish a leaver message for the one that is to go, wait until its "
+        "merge the two. An administrator decides: publish a leaver message for the user who leaves, wait until the "
         "retention has passed and everything is deleted, then replay this message.",
         detail=f"{old.user_key} and {new.user_key} both own resources",
     )
 
 
 def owns_something(record: UserRecord) -> bool:
-    """Return True if a resource of the user is in the cloud, may come to exist there, or is on hold."""
+    """Return True if a resource of the user exists in the cloud, or may exist or be created there, or if there is a hold."""
     status = record.status
     if (
         record.hold is not None
@@ -174,9 +178,8 @@ def _is_over(record: UserRecord) -> bool:
 def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: datetime) -> UserRecord:
     """Return the record with the newest announced address, and with the facts of the record that it replaces.
 
-    The facts of a replaced record whose environment is already deleted are dropped: the address may have been another
-    user's, and an administrator may have ended that record to keep this one. What operators stated about ended access
-    is never dropped.
+    The facts of a replaced record that once had an environment are dropped. The address may have belonged to another
+    user, and an administrator may have ended that record to keep this one. Blocks by operators are never dropped.
     """
     joins = replaced if replaced is not None and not _is_named(replaced) else None
     facts = record.facts if joins is None else record.facts.merged(joins.facts, now - HORIZON)
@@ -210,7 +213,7 @@ def _told(record: UserRecord, replaced: UserRecord | None, event: Renamed, now: 
 
 
 def confirmed(record: UserRecord) -> Renamed | None:
-    """Return the waiting change as a confirmed event; None if none waits."""
+    """Return the waiting change as a confirmed event; None if no change waits."""
     waits = record.rename
     if waits is None:
         return None
@@ -221,9 +224,10 @@ def confirmed(record: UserRecord) -> Renamed | None:
 
 
 def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
-    """Return a change that was carried out before, so that the key `other` leads to the record again; None if there was none.
+    """Return an earlier change as an event, so that the key `other` leads to the record again.
 
-    It is dated before everything else: it changes nothing but a pointer that a crash left out.
+    Return None if `other` is not the key of an address of this record. The event is dated before all others, so it changes
+    nothing but a pointer that a crash left out.
     """
     addresses = (record.email, *record.former_emails)
     given = next((each for each in addresses if user_key_for(each) == other), None)
@@ -256,7 +260,10 @@ def without_rename(record: UserRecord, *, ref: str, by: str, digest: str, now: d
 
 
 def without_claim(record: UserRecord, owner: UserRecord) -> UserRecord:
-    """Return the new address's record without the claim; the same object if the owner's change to that address still waits."""
+    """Return the new address's record without the owner's claim.
+
+    Return the same object if there is no such claim, or if the owner's change to that address still waits.
+    """
     if record.claim is None or record.claim.owner != owner.user_key:
         return record
     if owner.rename is not None and record.is_known_as(owner.rename.new_email):

@@ -1,6 +1,6 @@
-"""The requests for files of an earlier day: the available copies, and the requests to restore one or to undo a restore.
+"""The requests for files of an earlier day: to restore a copy, or to undo a restore. Pure.
 
-Pure.
+The module also lists the available copies.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def with_restore(record: UserRecord, snapshot: str, catalog: Catalog, now: datet
 
 
 def with_undo(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record with a request to undo the last restore; the same object while exactly that is under way.
+    """Return the record with a request to undo the last restore; the same object while exactly this undo is under way.
 
     Raise `RefusedError` if the files from before the last restore are gone, or if the request is about an earlier restore.
     """
@@ -80,7 +80,7 @@ def with_undo(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime
     is_same = under_way is not None and under_way.snapshot == snapshot
     if not is_same and (last is None or last.before != snapshot):
         raise RefusedError(
-            user_message="There is no restore that can be undone: the files from before one are kept for seven days. "
+            user_message="There is no restore that can be undone: the files from before a restore are kept for seven days. "
             f"{offered_text(record)}",
             detail=f"undo to {snapshot}: {'another restore came after it' if last is not None else 'nothing to undo'}",
         )

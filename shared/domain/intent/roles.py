@@ -1,4 +1,4 @@
-"""The roles of users who look after others, and the rights of each.
+"""The roles of users who look after others, and the rights of each role.
 
 A role is membership in a Google group that the settings name.
 """
@@ -48,7 +48,7 @@ _HELP = frozenset({WishKind.START, WishKind.STOP, WishKind.RESTART})
 
 
 class Roles(Struct, frozen=True, kw_only=True):
-    """The group of each role; None if nobody has the role."""
+    """The address of each role's group; None if the settings name no group for the role."""
 
     owner: str | None = None
     operator: str | None = None
@@ -56,7 +56,7 @@ class Roles(Struct, frozen=True, kw_only=True):
     auditor: str | None = None
 
     def groups(self) -> Iterator[tuple[Role, str]]:
-        """Yield each role that has a group, with the group, in the order of the lookups."""
+        """Yield each role that has a group, with the group's address, the most powerful role first."""
         for role in Role:
             group: str | None = getattr(self, role.value)
             if group is not None:
@@ -64,7 +64,7 @@ class Roles(Struct, frozen=True, kw_only=True):
 
 
 def needed_for(kind: WishKind) -> Right:
-    """Return the right that is needed to request this for another user."""
+    """Return the right that a user needs to make this kind of request for another user."""
     if kind is WishKind.LIFT:
         return Right.OWN
     return Right.HELP if kind in _HELP else Right.ACT

@@ -1,7 +1,7 @@
 """The step from facts to the wanted state: the only place where a record's `spec` is derived. Pure.
 
-The wanted state names the limited groups that count the user. A seat is a place among the members of a group that may
-have an environment at once; `shared.engine.reconcile.seats` claims it.
+The wanted state names the limited groups that count the user. A limited group has a number of seats: places for members who
+have an environment at the same time. `shared.engine.reconcile.seats` claims a seat.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ _KEPT = frozenset({Cause.KEPT_IN, Cause.CUT_WAITS})
 def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the limited groups that count a user.
 
-    These are all limited groups of which the user is a member, even if another group entitles the user. A leaver counts in none.
-
-    A user whose cut waits, or was a mistake, counts as before: the environment is still there.
+    These are all limited groups of which the user is a member, even if another group entitles the user. No group counts a
+    leaver. A user whose cut waits, or was a mistake, counts as before, because the environment still exists.
     """
     limited = policy.catalog.limited
     if not limited or spec.presence is Presence.ABSENT:
@@ -68,7 +67,7 @@ def _of(limited: tuple[Assignment, ...], facts: Facts, policy: Policy, now: date
 
 
 def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
-    """Return the time of the next search for a seat; None if the user has all seats."""
+    """Return the time of the next search for a seat; None if the user waits for no seat."""
     if not record.missing_seats and record.status.guard.seat_wait is None:
         return None
     spread = int(hashlib.sha256(record.user_key.encode()).hexdigest()[:8], 16) % _SPREAD_MINUTES
@@ -97,7 +96,7 @@ _NEWS_AGE = timedelta(days=1)
 
 
 def new_record(email: UserEmail, now: datetime) -> UserRecord:
-    """Return the record of a user about whom nothing is known yet."""
+    """Return a new record without facts: the user is not entitled to anything yet."""
     return UserRecord(
         user_key=user_key_for(email),
         email=email,
@@ -117,11 +116,10 @@ def new_record(email: UserEmail, now: datetime) -> UserRecord:
 def with_event(
     record: UserRecord, event: LifecycleEvent, now: datetime, *, entitling: frozenset[str] = frozenset()
 ) -> UserRecord:
-    """Return the record with the statements of the event; the same object if they add nothing new.
+    """Return the record with the statements of the event; the same object if the statements add nothing new.
 
-    The event also removes a mark that a dead letter left.
-
-    `entitling` are the addresses of groups that entitle: if there are too many facts, those of other groups are dropped.
+    The event also removes a mark that a dead letter left. `entitling` are the addresses of groups that entitle. If there are
+    too many facts, the facts about other groups are dropped.
     """
     facts = record.facts
     for name, statement in statements_of(event):
@@ -141,8 +139,8 @@ def with_event(
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with its spec derived from its facts at `now`. The content is the same if nothing changed.
 
-    If the configuration no longer has the requested profile, that is a mistake in the configuration, not news about the
-    user, so the wanted state does not change. It also does not change while a cut waits (`shared.domain.intent.guard`).
+    The wanted state does not change if the configuration no longer has the requested profile, because that is a mistake in
+    the configuration. The wanted state also does not change while a cut waits (`shared.domain.intent.guard`).
     """
     judged = _entitlement(record, policy, now)
     is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
@@ -185,18 +183,21 @@ def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord
 
 
 def _entitlement(record: UserRecord, policy: Policy, now: datetime) -> Entitlement:
-    """Return the entitlement that the facts give; nothing for a new user whose address may be about to become another user's."""
+    """Return the entitlement that the facts give.
+
+    A new user is entitled to nothing while a waiting change of address may give the user's address to another user.
+    """
     mistakes = frozenset(kept.ref for kept in record.status.guard.kept_in)
     entitlement = judge_entitlement(record.facts, policy.catalog, now, policy.book, mistakes=mistakes)
     claim = record.claim
     if entitlement.entitled and claim is not None and now < claim.until and record.spec.presence is Presence.ABSENT:
-        because = f"the address may become somebody else's; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
+        because = f"another user may get the address; waits until {claim.until:%Y-%m-%d %H:%M} UTC at most"
         return Entitlement(profile=None, because=because, cause=Cause.ADDRESS_WAITS)
     return entitlement
 
 
 def notices_of(record: UserRecord, entitlement: Entitlement, policy: Policy, now: datetime) -> tuple[Notice, ...]:
-    """Return the facts that a manager should know about the user, in the order of the enum."""
+    """Return the notices about the user for the manager's page, in the order of the enum."""
     employment = record.facts.employment(now)
     found = _guard_notices(record)
     if employment.confirmed_since is not None:
@@ -236,9 +237,9 @@ def _guard_notices(record: UserRecord) -> set[Notice]:
 
 
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
-    """Return the status with the names of the account and of the group that gives its data roles.
+    """Return the status with the names of the account and of the group that gives the account its data roles.
 
-    Both are named before the cloud is asked, so that both can be removed later.
+    Both names are recorded before any request to the cloud, so that both can be removed later.
     """
     profile = policy.catalog.profiles.get(profile_name or "")
     if profile is None or not profile.needs_account:
@@ -261,14 +262,14 @@ def _news_time(facts: Facts, now: datetime) -> datetime:
 
 
 def with_power(record: UserRecord, power: Power, reason: PowerReason) -> UserRecord:
-    """Return the record with a new wanted power state. The request is fulfilled once."""
+    """Return the record with a new wanted power state, not settled yet, and a new generation."""
     spec = replace(record.spec, power=power, power_reason=reason)
     status = record.status.changed(power_settled=False, generation=record.status.generation + 1)
     return replace(record, spec=spec, status=status)
 
 
 def with_hold(record: UserRecord, hold: Hold | None) -> UserRecord:
-    """Return the record held, or released (None); the same object if that is already the state.
+    """Return the record with the hold, or without a hold if `hold` is None; the same object if nothing changes.
 
     A renewed hold keeps its start time.
     """
@@ -313,7 +314,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
     """Return the time at which entitlement ended.
 
-    The time of a suspension does not count: a user who leaves while suspended gets the whole retention.
+    If a suspended user leaves, the time starts anew, so the user's data gets the whole retention.
     """
     if old.presence is Presence.PRESENT or old.absent_since is None:
         return now

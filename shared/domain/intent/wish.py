@@ -1,8 +1,8 @@
-"""A request (`Wish`), made by a user's click on the page, kept as an object that the page may create and never change (R20).
+"""A request (`Wish`), made by a user's click on the page: an object that the page may create but never change (R20).
 
-The page writes requests. The lifecycle function and the sweep take them up: they verify who asked, and change the
-record. The assertion that Identity-Aware Proxy signed is kept with the request, because the page's own account writes
-the object: only the signature proves who the subject is.
+The page writes requests. The lifecycle function and the sweep read them, verify who asked, and change the record. The
+request contains the assertion that Identity-Aware Proxy signed. The page's own account writes the object, so only the
+signature proves who the subject is.
 
 The changes of a record by a request of the user, or of an administrator for the user, are pure, and the same for the
 page and the command line.
@@ -96,8 +96,8 @@ _OF_A_CLUSTER = frozenset({WishKind.START_CLUSTER, WishKind.DELETE_CLUSTER})
 class Asked(Struct, frozen=True, kw_only=True):
     """The content of a request.
 
-    `until` goes with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD, BLOCK and LIFT. `snapshot` goes with RESTORE and names
-    the copy, and with UNDO_RESTORE, where it names the copy of the files from before.
+    `until` is set with KEEP_ON, `template` with the two kinds about clusters, `reason` with HOLD, BLOCK and LIFT. `snapshot`
+    is set with RESTORE and UNDO_RESTORE: the name of the copy to restore, or of the copy from before the last restore.
     """
 
     kind: WishKind
@@ -110,8 +110,9 @@ class Asked(Struct, frozen=True, kw_only=True):
 class Wish(Struct, frozen=True, kw_only=True):
     """A request as the page wrote it. Its content is not trusted before the assertion is verified.
 
-    `as_administrator`: the click was on the manager's page, so the subject must be an administrator when the request is
-    taken up. `asked_at` is the page's clock, for people; the order of requests follows the creation times of the objects.
+    `as_administrator` is True if the click was on the manager's page; the subject must then have a right to make the request
+    when it is read. `asked_at` is the time by the page's clock, for display only; requests are ordered by the creation times
+    of the objects.
     """
 
     wish_id: str
@@ -123,23 +124,23 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The object's name below the user's prefix; names sort by time."""
+        """Return the name of the request's object, below the user's prefix. Names sort by time."""
         return f"{self.asked_at.astimezone(UTC).strftime(_TIME)}-{self.wish_id}"
 
 
 def wish_id_of(name: str) -> str | None:
-    """Return the id inside a name that `Wish.name` made; None for any other name."""
+    """Return the request id at the end of a name that `Wish.name` made; None for any other name."""
     wish_id = name.rpartition("-")[2]
     return wish_id if _ID.fullmatch(wish_id) else None
 
 
 def may_ask(kind: WishKind, *, as_administrator: bool) -> bool:
-    """Return True if the page that the request claims to come from offers this kind of request."""
+    """Return True if the manager's page (`as_administrator`) or the user's own page offers this kind of request."""
     return kind in (ADMINISTRATORS if as_administrator else OWN)
 
 
 def to_json(wish: Wish) -> bytes:
-    """Return the object's content."""
+    """Return the content of the request's object, as JSON bytes with the assertion."""
     return json.dumps({**_shown(wish), "assertion": wish.assertion}, ensure_ascii=False).encode()
 
 
@@ -232,10 +233,10 @@ _RESTARTS_WITHIN = timedelta(minutes=10)
 
 
 def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record that requests a cluster of `template`; the same object while such a cluster is being created.
+    """Return the record with a request for a cluster of `template`; the same object while such a cluster is being created.
 
-    A request for a running cluster is renewed, so that a cluster that ended unobserved is created again. Raise `RefusedError`, which says
-    what is allowed.
+    A request for a running cluster is renewed, so that a cluster that ended unobserved is created again. Raise `RefusedError`
+    if the profile does not offer the template, or if the user has too many clusters.
     """
     profile = entitled(record, catalog)
     if template not in profile.templates:
@@ -272,7 +273,7 @@ def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime
 
 
 def without_wish(record: UserRecord, template: str) -> UserRecord:
-    """Return the record without a request for a cluster of `template`; the same object if it has none."""
+    """Return the record without a request for a cluster of `template`; the same object if there is no such request."""
     if record.spec.wish(template) is None:
         return record
     kept = tuple(w for w in record.spec.clusters if w.template != template)
@@ -305,7 +306,10 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 
 
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
-    """Return the record that should run or be stopped by request; the same object if that is under way or reached."""
+    """Return the record with a requested power state; the same object if that state is reached or under way.
+
+    Raise `RefusedError` for a user who is not entitled.
+    """
     entitled(record, catalog)
     if record.spec.power is power and (not record.status.notebook.power_settled or _is_reached(record, power)):
         return record
@@ -317,7 +321,7 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason:
 
 
 def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRecord:
-    """Return the record whose running notebook is to be restarted.
+    """Return the record with a request to restart the running notebook.
 
     Return the same object while a requested restart is pending. Raise `RefusedError` for a notebook that does not run, and for a user who
     is not entitled.
@@ -342,7 +346,7 @@ def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRec
 
 
 def with_profile_templates(record: UserRecord, profile: Profile | None) -> UserRecord:
-    """Return the record without requests for templates that its profile no longer offers; unchanged if the profile is lost."""
+    """Return the record without requests for templates that the profile no longer offers; unchanged if `profile` is None."""
     if profile is None:
         return record
     for wish in record.spec.clusters:
@@ -362,7 +366,10 @@ def _is_reached(record: UserRecord, power: Power) -> bool:
 
 
 def entitled(record: UserRecord, catalog: Catalog) -> Profile:
-    """Return the profile of an entitled user. Raise `RefusedError`, which says what is wrong, for every other user."""
+    """Return the profile of an entitled user.
+
+    Raise `RefusedError` for a user who is not entitled, and if the configuration does not have the profile.
+    """
     if record.spec.presence is Presence.ABSENT:
         raise RefusedError(
             user_message="There is no environment for you at present: ask whoever gives access to the data platform.",

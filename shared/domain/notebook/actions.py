@@ -45,7 +45,7 @@ class StopInstance(Action, frozen=True, kw_only=True):
 class ResetInstance(Action, frozen=True, kw_only=True):
     """The action that restarts a running instance on its machine.
 
-    The record is saved before the call: the call has no request id, and a second one would restart the notebook again.
+    The record is saved before the call: the call has no request id, and a second call would restart the notebook again.
     """
 
     condition = ConditionType.NOTEBOOK_READY

@@ -52,18 +52,18 @@ _NOTED_FOR = timedelta(days=14)  # how long a page says that files were lost
 
 
 def config_digest(record: UserRecord, policy: Policy) -> str:
-    """Return a digest of the spec and place of this user's instance.
+    """Return a digest of the wanted spec, the zones and the project of this user's instance.
 
-    It changes when a correction of the configuration is deployed.
+    The digest changes if a correction of the configuration changes one of these values.
     """
     spec = spec_of(record, policy)
     return hashlib.sha256(encode([spec, policy.zones, policy.project])).hexdigest()[:16]
 
 
 def held(record: UserRecord, scene: Scene) -> Step | None:
-    """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if there is nothing to wait for.
+    """Return a step that waits for `not_before` and keeps the condition that explains the wait; None if no wait is due.
 
-    A configuration that was refused as invalid is tried again once it has changed, which is checked each hour.
+    A configuration that was refused as invalid is checked for changes each hour, and tried again once it has changed.
     """
     notebook = record.status.notebook
     if notebook.not_before is None or notebook.not_before <= scene.now:
@@ -85,7 +85,8 @@ def held(record: UserRecord, scene: Scene) -> Step | None:
 def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
     """Return the wait after a failed create, start, restore or change.
 
-    The wait is short for a transient failure, and a day for a failure that a person must fix.
+    The wait is seconds to half an hour for a transient failure, and half an hour to a day for a failure that may need an
+    administrator. A quarter may be added, so that users are spread.
     """
     attempts, spread_by = record.status.attempts, record.user_key
     match error:
@@ -115,7 +116,7 @@ def _is_zonal(error: BenchkeeperError) -> bool:
 def after_failed_create(
     record: UserRecord, error: BenchkeeperError, zone: str, policy: Policy, now: datetime
 ) -> UserRecord:
-    """Return the record after a failed create in this zone, with the remaining zones or the time of the next attempt."""
+    """Return the record after a failed create in this zone: the zone is noted, or the time of the next attempt is set."""
     notebook = record.status.notebook
     if isinstance(error, StockoutError):
         record = record.with_status(offered_zones=error.zones)
@@ -133,14 +134,14 @@ def after_failed_create(
 
 
 def is_wrong_everywhere(record: UserRecord, policy: Policy) -> bool:
-    """Return True if no zone has what the profile asks for."""
+    """Return True if every zone has refused the profile's machine as not available there."""
     return set(policy.zones) <= set(record.status.notebook.wrong_zones)
 
 
 def with_wait(
     record: UserRecord, error: BenchkeeperError, wait: timedelta, policy: Policy, now: datetime
 ) -> UserRecord:
-    """Return the record without further attempts for this time, or until an invalid configuration is corrected."""
+    """Return the record that allows no further attempt for `wait`, or until an invalid configuration is corrected."""
     is_wrong = (
         isinstance(error, InvalidSpecError)
         and not error.names_account
@@ -161,14 +162,14 @@ def said_for(record: UserRecord, error: BenchkeeperError) -> str:
 
 
 def lost_note(record: UserRecord, now: datetime) -> str:
-    """Return a note on the files of an instance that was deleted from outside; "" if that did not happen lately."""
+    """Return a note about the files of an instance that was deleted outside Benchkeeper in the last 14 days; "" otherwise."""
     notebook = record.status.notebook
     if notebook.lost_at is None or now - notebook.lost_at > _NOTED_FOR:
         return ""
-    gone = f" The notebook was deleted outside Benchkeeper, as was seen on {notebook.lost_at:%Y-%m-%d %H:%M} UTC."
+    gone = f" The notebook was deleted outside Benchkeeper, which was noticed on {notebook.lost_at:%Y-%m-%d %H:%M} UTC."
     if notebook.files_of is None:
-        return f"{gone} There was no saved copy of its files: they are gone."
-    return f"{gone} Its files are those of {notebook.files_of:%Y-%m-%d %H:%M} UTC; later ones are gone."
+        return f"{gone} There was no saved copy of its files, so they are lost."
+    return f"{gone} Its files are those of {notebook.files_of:%Y-%m-%d %H:%M} UTC; later changes are lost."
 
 
 def zones_left(record: UserRecord, policy: Policy) -> list[str]:

@@ -1,4 +1,4 @@
-"""The differences between an instance as it is and as it should be, and the kind of change that each needs.
+"""The differences between an observed and a wanted instance, and the kind of change that each difference needs.
 
 Only fields that we own count: Google writes dozens of labels and metadata keys of its own.
 docs/platform-facts.md#27-what-a-patch-may-change lists the fields that can be patched always, only while stopped, or
@@ -52,7 +52,7 @@ class Change(StrEnum):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A property of an instance whose value differs from the wanted one."""
+    """A property of an instance whose value differs from the wanted value."""
 
     what: str
     have: str
@@ -81,11 +81,11 @@ class Differences(Struct, frozen=True, kw_only=True):
 
     @property
     def disruptive(self) -> tuple[Difference, ...]:
-        """The differences for which the instance must be stopped."""
+        """Return the differences for which the instance must be stopped."""
         return self.of(Change.RESTART) + self.of(Change.REPLACE) if self.items else ()
 
     def without_disruptive(self) -> Differences:
-        """Return the differences that can be removed before the user's turn; the disruptive ones become `held`."""
+        """Return the differences that can be removed before the user's turn. Disruptive differences become `held`."""
         rest = tuple(item for item in self.items if item not in self.disruptive)
         return Differences(items=rest, patch=self.patch, patch_at_rest=Patch(), held=self.disruptive)
 
@@ -94,14 +94,14 @@ NO_DIFFERENCES = Differences(items=(), patch=Patch(), patch_at_rest=Patch())
 
 
 def say(items: tuple[Difference, ...]) -> str:
-    """Return the differences as a list in words, for people."""
+    """Return the differences in words, as a list with semicolons."""
     return "; ".join(str(item) for item in items)
 
 
 def digest(items: tuple[Difference, ...]) -> str:
-    """Return a digest over each property and its wanted value; the present value does not matter.
+    """Return a digest over the names and wanted values of the differing properties; "" for no differences.
 
-    "" if there are none.
+    The present values do not change the digest.
     """
     if not items:
         return ""
@@ -110,7 +110,7 @@ def digest(items: tuple[Difference, ...]) -> str:
 
 
 def is_refused(items: tuple[Difference, ...], remembered: str) -> bool:
-    """Return True if these are the changes that the cloud refused; `remembered` is their digest, "" for none."""
+    """Return True if the cloud refused exactly these changes. `remembered` is the digest of refused changes, "" for none."""
     return bool(items and remembered) and remembered in {digest(items), _as_once_remembered(items)}
 
 
@@ -122,7 +122,10 @@ def _as_once_remembered(items: tuple[Difference, ...]) -> str:
 
 
 def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> Differences:
-    """Return the differences of an instance that was created from `built_from` (see `immutables`; empty if unknown)."""
+    """Return the differences between the observed instance `seen` and the wanted `spec`.
+
+    `built_from` are the immutable properties with which the instance was created (see `immutables`), empty if unknown.
+    """
     found: list[Difference] = []
     now, at_rest = _maps(seen, spec, found)
     missing = [tag for tag in spec.tags if tag not in seen.tags]
@@ -138,7 +141,10 @@ def compare(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str,
 
 
 def _maps(seen: ObservedNotebook, spec: NotebookSpec, found: list[Difference]) -> tuple[Patch, Patch]:
-    """Return the patches of labels and metadata. The only key that we remove is a cost-center label that is no longer wanted."""
+    """Return the patches of labels and metadata: for now, and for a stopped instance. Append the differences to `found`.
+
+    The only key that we remove is a cost-center label that is no longer wanted.
+    """
     labels = {name: value for name, value in spec.labels.items() if seen.labels.get(name) != value}
     if LABEL_COST_CENTER in seen.labels and LABEL_COST_CENTER not in spec.labels:
         labels[LABEL_COST_CENTER] = ""
@@ -192,8 +198,8 @@ def size_of(disk: str) -> int:
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
     """Return the differences in properties that can only be set at creation.
 
-    An instance that was created from the wanted value is never replaced, whatever value is read now; otherwise
-    replacing would never end.
+    An instance that was created from the wanted value is never replaced, even if another value is read now. Otherwise the
+    replacements would never end.
     """
     found = []
     readings = _readings(seen, spec)
@@ -214,7 +220,7 @@ def grows(have: str, want: str) -> bool:
 
 
 def _readings(seen: ObservedNotebook, spec: NotebookSpec) -> dict[str, str | None]:
-    """Return the same properties as they were read; None for an unknown property."""
+    """Return the immutable properties of the observed instance, as texts like `immutables`; None for an unknown property."""
     identity = None
     if seen.managed_euc:
         identity = _identity(managed_euc=True, account="")
@@ -243,9 +249,7 @@ def _image(image: VmImage) -> str:
 def _enough(have: Disk | None, want: Disk) -> str | None:
     """Return the disk as a text, or the wanted disk's text if the type is equal and the size sufficient.
 
-    Return None if the disk was not read.
-
-    A larger disk counts as the wanted one, because a disk is never made smaller.
+    Return None if the disk was not read. A larger disk counts as the wanted disk, because a disk is never made smaller.
     """
     if have is None:
         return None
@@ -269,7 +273,7 @@ DISKS = {"boot disk": "boot", "data disk": "data"}  # the differences that can g
 
 
 def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy, now: datetime) -> Step | None:
-    """Return the step that restarts a running instance as its user asked.
+    """Return the step that restarts a running instance at its user's request.
 
     Return None if there is no recent request, or if the restart was already sent.
 
@@ -290,9 +294,9 @@ def restart_step(record: UserRecord, notebook: ObservedNotebook, policy: Policy,
 
 
 def with_grown(record: UserRecord, notebook: ObservedNotebook, spec: NotebookSpec) -> UserRecord:
-    """Return the record updated with enlarged disks.
+    """Return the record with the new sizes of disks that were enlarged.
 
-    Listings show no disk type, so they are compared with the record.
+    Drift sweeps need the sizes in the record, because listings show no disk type.
     """
     built, wanted = dict(record.status.notebook.built_from), immutables(spec)
     for what, have, want in (
@@ -306,7 +310,7 @@ def with_grown(record: UserRecord, notebook: ObservedNotebook, spec: NotebookSpe
 
 
 def growing(differences: Differences, refused: str) -> bool:
-    """Return True if a disk should be enlarged and Google Cloud has not refused exactly that change."""
+    """Return True if a disk should be enlarged, and Google Cloud has not refused exactly this change."""
     grow = differences.of(Change.GROW)
     return bool(grow) and not is_refused(grow, refused)
 
@@ -331,7 +335,7 @@ def growth_step(record: UserRecord, notebook: ObservedNotebook, differences: Dif
 
 
 def joined(now: Patch, at_rest: Patch) -> Patch:
-    """Return one patch with the changes that are possible now and those that need a stop."""
+    """Return one patch with the changes of both patches: those for any state, and those for a stopped instance."""
     return replace(
         now,
         metadata={**now.metadata, **at_rest.metadata},

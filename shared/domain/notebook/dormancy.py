@@ -2,8 +2,8 @@
 
 The owner is warned 14, 3 and 1 days before that. The next start creates the instance again, with the files.
 
-`idle.dormant_after` of the profile switches it on. Nothing here reads a clock or evidence of use: a stopped notebook
-is not used, and every start ends its dormancy.
+`idle.dormant_after` of the profile switches dormancy on. No evidence of use is needed: a stopped notebook is not used, and
+every start ends its dormancy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _AT_REST = frozenset({Reason.STOPPED, Reason.IDLE, Reason.STOPPING})
 
 
 def ends_at(dormancy: Dormancy, limit: timedelta) -> datetime:
-    """Return the time at which the notebook is put away, never earlier than its warnings allow."""
+    """Return the time at which the notebook is put away, never earlier than a warning has promised."""
     regular = dormancy.unused_since + limit
     return regular if dormancy.promised is None else max(regular, dormancy.promised)
 
@@ -36,10 +36,8 @@ def ends_at(dormancy: Dormancy, limit: timedelta) -> datetime:
 def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
     """Return the record of a stopped notebook with the warnings that are due now.
 
-    The record is without dormancy if the notebook must not be put away.
-
-    A late warning postpones the deletion: it follows the first warning after fourteen days, the second after three
-    days, and the last after one day.
+    The record is without dormancy if the notebook must not be put away. A late warning postpones the deletion: at least
+    fourteen days pass after the first warning, three days after the second, and one day after the last.
     """
     limit = _limit(record, scene.policy)
     status = record.status
@@ -60,7 +58,7 @@ def with_dormancy(record: UserRecord, scene: Scene) -> UserRecord:
 def _unused_since(record: UserRecord, now: datetime) -> datetime:
     """Return the time since which the notebook is unused, according to the record.
 
-    This is the last use before an idle stop, or else the time of the stop; `now` if neither is known.
+    This is the time of the last use before an idle stop, or of any other stop; `now` if both are unknown.
     """
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     reason = record.spec.power_reason
@@ -81,20 +79,20 @@ def next_warning(record: UserRecord, scene: Scene) -> timedelta | None:
 
 
 def said_of(record: UserRecord, scene: Scene) -> str:
-    """Return the warning for the owner; "" if there is none yet."""
+    """Return the text that warns the owner; "" if no warning is due yet."""
     found, limit = record.status.notebook.dormancy, _limit(record, scene.policy)
     if found is None or limit is None or not found.warned:
         return ""
     return (
-        f" Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC. It is put away at {ends_at(found, limit):%Y-%m-%d %H:%M} UTC "
+        f" Nobody has used the notebook since {found.unused_since:%Y-%m-%d %H:%M} UTC. It is put away at {ends_at(found, limit):%Y-%m-%d %H:%M} UTC "
         f"unless you start it before: its files are saved, and its machine is deleted. {_lost(record, scene.policy)}"
     )
 
 
 def _lost(record: UserRecord, policy: Policy) -> str:
-    """Return a text that says what a put-away notebook keeps and loses."""
+    """Return a text for the owner that says which data comes back after dormancy, and which data is lost."""
     return (
-        "Every file of your home directory comes back as it is, when you want it; that takes a few minutes longer than a start. "
+        "Every file of your home directory can be brought back at any time; that takes a few minutes longer than a start. "
         f"{_what_goes(record, policy)}"
     )
 
@@ -107,11 +105,10 @@ def _what_goes(record: UserRecord, policy: Policy) -> str:
 
 
 def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
-    """Return the step that saves the files of a stopped notebook, or deletes it after that.
+    """Return the step that saves the files of a stopped notebook, or deletes the instance once the files are saved.
 
-    Return None if it is not to be put away now.
-
-    Nothing is deleted before its snapshot was seen READY and its manifest is written.
+    Return None if the notebook must not be put away now. The instance is not deleted before its snapshot was observed as
+    READY and the manifest is written.
     """
     found, limit = record.status.notebook.dormancy, _limit(record, scene.policy)
     if found is None or limit is None or not record.status.notebook.power_settled:
@@ -122,7 +119,7 @@ def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
     if scene.policy.tells and not warned_of(mails, Stage.WILL_BE_PUT_AWAY, found.unused_since, scene.now):
         return None
     saving = save_data(record, notebook, scene)
-    why = f"Nobody has used it since {found.unused_since:%Y-%m-%d %H:%M} UTC."
+    why = f"Nobody has used the notebook since {found.unused_since:%Y-%m-%d %H:%M} UTC."
     if not saving.done:
         return Step(
             record=saving.record,
@@ -141,7 +138,7 @@ def dormancy_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) 
 
 
 def away_step(record: UserRecord, scene: Scene) -> Step:
-    """Return the step of a notebook that is put away: nothing is done before its owner starts it."""
+    """Return the step of a notebook that is put away: it has no actions until the owner starts the notebook."""
     found = record.status.notebook.dormancy
     since = f" on {found.away_since:%Y-%m-%d %H:%M} UTC" if found is not None and found.away_since is not None else ""
     is_lost = isinstance(scene.seen.snapshots.get(record.status.data.saved_in), Absent)

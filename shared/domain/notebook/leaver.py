@@ -1,7 +1,7 @@
 """The instance of a user who is not entitled: stopped at once, files saved, kept for the retention, then deleted.
 
-The order is that of R9: access ends first, data ends last. The steps that end access in other ways (account, templates, clusters)
-are planned separately, so that a failure in one step does not block another.
+The order follows R9: access ends first, and data is deleted last. The steps that end access in other ways (account,
+templates, clusters) are planned separately, so that a failure in one step does not block another.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from shared.domain.things.errors import Reason
 from shared.domain.things.notebook import Absent, InstanceRef, ObservedNotebook
 from shared.domain.things.snapshots import SnapshotSeen, SnapshotState
 
-_PAUSED = "The account is suspended. The notebook is stopped and kept with its files for as long as that lasts."
-_UNDECIDED = "Access is due to end, as it is for many others. The notebook is stopped and kept with its files until that is approved."
+_PAUSED = "The account is suspended. The notebook is stopped and kept with its files until the suspension ends."
+_UNDECIDED = "Access is about to end for many people at once. The notebook is stopped and kept with its files until an administrator decides."
 
 
 def stop(record: UserRecord, ref: InstanceRef, because: tuple[str, ...], why: str, scene: Scene) -> Step:
@@ -53,7 +53,7 @@ def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, b
 
 
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for the stopped instance of a leaver: save its files, then keep it, then delete it."""
+    """Return the step for a leaver's stopped instance: its files are saved, and it is deleted after the retention."""
     record = _with_source(record.with_status(power_settled=True), notebook, scene)
     is_elsewhere = _is_elsewhere(record, notebook)
     saving = kept_elsewhere(record, notebook, scene) if is_elsewhere else save_data(record, notebook, scene)
@@ -89,7 +89,7 @@ def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
 
 
 def _is_elsewhere(record: UserRecord, notebook: ObservedNotebook) -> bool:
-    """Return True if the files were never restored onto this instance: a snapshot of an earlier instance holds them."""
+    """Return True if only a snapshot of an earlier instance has the files, because they were not restored onto this one."""
     holds = record.status.snapshot(record.status.data.saved_in)
     return holds is not None and holds.instance_uid != notebook.uid
 
@@ -143,7 +143,7 @@ def _on_hold(record: UserRecord) -> Step:
         reason=Reason.ON_HOLD,
         message=f"Access has ended. The data is on hold since {hold.since:%Y-%m-%d} ({hold.reason}) and is "
         "kept until it is released.",
-        because=("On hold: nothing is deleted, whatever the retention says.",),
+        because=("On hold: nothing is deleted, even after the retention.",),
     )
 
 
@@ -189,7 +189,9 @@ def gone(record: UserRecord, scene: Scene) -> Step:
         else f"until {end:%Y-%m-%d %H:%M} UTC"
         if end
         else (
-            "until somebody approves that access ends" if record.is_undecided else "as long as the account is suspended"
+            "until an administrator approves the end of access"
+            if record.is_undecided
+            else "as long as the account is suspended"
         )
         if is_paused(record)
         else ""

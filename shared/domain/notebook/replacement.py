@@ -1,7 +1,9 @@
-"""The move of a user's files to another instance. Needed for a user who returns after the retention, and for a change that a patch cannot make.
+"""The move of a user's files to another instance.
 
-To replace is: stop, save, create under the next name, restore, verify that the new instance was ACTIVE with the files, delete the
-predecessor. The user never has two running instances, and the predecessor stays until the new one holds everything.
+A move is needed if a user returns after the retention, or if a patch cannot make a change. A replacement has these steps: stop
+the instance, save its files, create an instance under the next name, restore the files, verify that the new instance was
+ACTIVE with the files, and delete the predecessor. The user never has two running instances, and the predecessor is kept
+until the new instance has all files.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
 def may_be_restore(operation: OperationRef, asked: Restoring) -> bool:
     """Return True for an operation that may be the requested restore.
 
-    The API does not document how it names a restore, so only operations that are certainly something else are excluded.
+    The API does not document the verb of a restore. So all operations count except those with another known verb, and those
+    that started before the request.
     """
     return operation.verb not in _OTHERS and operation.started_at >= asked.asked_at - _SKEW
 
@@ -88,9 +91,9 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 
 
 def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[Difference, ...], scene: Scene) -> Step:
-    """Return the step that saves the files of a stopped instance.
+    """Return the step that saves the files of a stopped instance or, once the files are saved, creates the replacement.
 
-    Once they are saved, it creates the replacement under the next name.
+    The replacement gets the next name.
     """
     wait = held(record, scene)
     if wait is not None:
@@ -160,11 +163,10 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 def former_step(
     record: UserRecord, scene: Scene, looked_at: Former | None
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
-    """Return the step for the predecessor: (record, actions, time until the next look, reasons).
+    """Return the record, the actions on the predecessor, the time until the next pass (None: nothing is pending), and the reasons.
 
-    The time is None if nothing is pending.
-
-    `looked_at` is the predecessor that was observed. It may differ from the record's, because this plan can make another instance the predecessor.
+    `looked_at` is the predecessor that was observed. The record may name another, because this plan can make another
+    instance the predecessor.
     """
     former = record.status.notebook.former
     seen = scene.seen.former
@@ -190,7 +192,7 @@ def former_step(
 
 
 def _is_done_with(record: UserRecord, scene: Scene) -> bool:
-    """Return True if nothing of the predecessor is needed any more, and no hold or pause keeps it."""
+    """Return True if the predecessor may be deleted: its files are not needed any more, and no hold or pause keeps it."""
     status = record.status
     if status.notebook.former is None:
         return False

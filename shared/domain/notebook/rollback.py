@@ -1,9 +1,9 @@
 """The restore that a user requested: the files of a copy replace the present ones on the same instance.
 
-The machine is stopped, so that nothing is written meanwhile; the present files are saved in a snapshot; once that is
-READY, the data disk is restored. At any time until the end, each of the two states is on the disk or in a READY
-snapshot. `restoring` is set before the restore is sent, as in `shared.domain.notebook.replacement`; `Rollback` names
-the snapshot to restore.
+The machine is stopped, so that nothing is written meanwhile. The present files are saved in a snapshot. Once this snapshot
+is READY, the data disk is restored. So neither the present files nor the files of the copy can be lost: until the end, each
+of them is on the disk or in a READY snapshot. `restoring` is set before the restore is sent, as in
+`shared.domain.notebook.replacement`; `Rollback` names the snapshot to restore.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _ENDS = {
 
 
 def rollback_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the record and the next step of a requested restore; no step if none is under way, or it has just ended.
+    """Return the record and the next step of a requested restore of an instance that is ACTIVE or stopped.
 
-    The instance is ACTIVE or stopped.
+    The step is None if no restore is under way, or if the restore has just ended.
     """
     record = _begun(record, notebook, scene.now)
     rollback = record.status.data.rollback
@@ -97,7 +97,10 @@ def _is_ready(sight: SnapshotSight) -> bool:
 
 
 def _begun(record: UserRecord, notebook: ObservedNotebook, now: datetime) -> UserRecord:
-    """Return the record with the restore that its user asks for now. A restore that may have been sent is not replaced before it ends."""
+    """Return the record with the restore that its user requests now.
+
+    A restore that may have been sent is not replaced by another before it ends.
+    """
     data, wish = record.status.data, record.spec.restore
     rollback = data.rollback
     if rollback is not None:
@@ -114,10 +117,11 @@ def _begun(record: UserRecord, notebook: ObservedNotebook, now: datetime) -> Use
 
 
 def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return (record, step) if the snapshot to restore is missing.
+    """Return the record and the step if the snapshot to restore is missing.
 
-    If nothing was changed yet, the restore ends and the step is None. Otherwise the other of the two snapshots is restored; if that is
-    missing, too, the step asks for an administrator.
+    If the disk was not changed yet, the restore ends and the step is None. Otherwise the restore goes on with the other
+    snapshot: the requested copy, or the files from before. If that snapshot is missing, too, the step asks for an
+    administrator.
     """
     if not rollback.is_hurt:
         return _ended(record, RestoreEnd.COPY_GONE, scene.now), None
@@ -133,14 +137,14 @@ def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tup
 def _save(
     record: UserRecord, rollback: Rollback, notebook: ObservedNotebook, scene: Scene
 ) -> tuple[UserRecord, Step | None]:
-    """Return (record, step): the step stops the machine or saves the present files.
+    """Return the record and the step that stops the machine or saves the present files.
 
-    The step is None once the files are saved, and if the restore ends because they cannot be saved in time.
+    The step is None if the files are saved, or if the restore ends because the files could not be saved in time.
     """
     if notebook.state is NotebookState.ACTIVE:
         # Not settled: it must end in a running notebook again.
         record = record.with_status(power_settled=False, saved_in="")
-        why = "Files are to be restored; the present ones are saved first."
+        why = "Files will be restored; the present files are saved first."
         return record, stop(record, notebook.ref, ("A restore of files was requested.",), why, scene)
     saved_in = record.status.data.saved_in
     saving = save_data(record, notebook, scene, SnapshotKind.BEFORE)
@@ -167,9 +171,10 @@ def _save(
 def _restore(
     record: UserRecord, rollback: Rollback, notebook: ObservedNotebook, scene: Scene
 ) -> tuple[UserRecord, Step | None]:
-    """Return (record, step): the step waits, stops the machine, or sends the restore.
+    """Return the record and the step that waits, stops the machine, or sends the restore.
 
-    The restore is sent once both snapshots are READY. If the disk may be broken, the snapshot to restore is enough.
+    The restore is sent once both snapshots are READY. If an earlier restore may have damaged the disk, only the snapshot to
+    restore must be READY.
     """
     kept, target = _sight(rollback.before, scene), _sight(rollback.target, scene)
     if isinstance(kept, Unreadable):
@@ -192,7 +197,7 @@ def _restore(
     step = replace(
         _waiting(record, scene.policy.poll),
         actions=(RestoreData(ref=notebook.ref, snapshot=rollback.target),),
-        because=("A restore of files was requested.", f"The present ones are in snapshot {rollback.before}."),
+        because=("A restore of files was requested.", f"The present files are in snapshot {rollback.before}."),
     )
     return record, step
 
@@ -200,8 +205,8 @@ def _restore(
 def left_during(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> UserRecord:
     """Return the record of a leaver whose instance is stopped, with the result of a restore that was under way.
 
-    A restore that was observed to succeed has ended: the disk holds the requested files, and is saved as such. If a
-    restore failed after it began, the disk may hold nothing of use: the files are those that were saved before it.
+    If the restore was observed to succeed, it has ended, and the disk has the requested files. If the restore failed after
+    it began, the disk may be damaged: the snapshot from before the restore is then used as the user's files.
     """
     data, operation = record.status.data, scene.seen.operation
     rollback, marker = data.rollback, data.restoring
@@ -223,7 +228,7 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
         record=record,
         condition=ConditionStatus.FALSE,
         reason=Reason.STUCK if is_late else Reason.RESTORING,
-        message="Restoring the files fails again and again; an administrator should look."
+        message="Restoring the files has failed several times; an administrator should look."
         if is_late
         else RESTORING_TEXT,
         requeue_after=wait,
@@ -231,9 +236,9 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 
 
 def _ended(record: UserRecord, end: RestoreEnd, now: datetime) -> UserRecord:
-    """Return the record after the restore. The replaced files are kept for a week.
+    """Return the record after the end of the restore. The snapshot of the replaced files is kept for a week.
 
-    If this restore replaced no files, the restore before it can still be undone.
+    If this restore replaced no files, the previous restore can still be undone.
     """
     data = record.status.data
     rollback, last = data.rollback, data.restored
@@ -257,7 +262,7 @@ def _ended(record: UserRecord, end: RestoreEnd, now: datetime) -> UserRecord:
 def after_refused_save(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord | None:
     """Return the record after the cloud permanently refused to save the present files.
 
-    Return None if no restore waits for that.
+    Return None if no restore waits for the save, or if the error is not permanent.
     """
     rollback = record.status.data.rollback
     if rollback is None or rollback.before or not isinstance(error, PermanentError):
@@ -266,7 +271,7 @@ def after_refused_save(record: UserRecord, error: BenchkeeperError, now: datetim
 
 
 def after_refused_restore(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record after the cloud refused the restore call itself, so that nothing was changed."""
+    """Return the record after the cloud refused the request to restore. The request changed nothing."""
     rollback = record.status.data.rollback
     if rollback is None:
         return record
@@ -281,7 +286,7 @@ def after_refused_restore(record: UserRecord, error: BenchkeeperError, now: date
 
 
 def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[UserRecord, bool]:
-    """Return the record after a restore that began and failed, and True if the earlier files must be restored now."""
+    """Return the record after a restore that began and failed, and True if the files from before must be restored now."""
     rollback = record.status.data.rollback
     if rollback is None:
         return record, False
@@ -292,7 +297,7 @@ def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[U
 
 
 def failed_note(record: UserRecord, now: datetime) -> str:
-    """Return why the last requested restore failed; "" if it did not fail, or if that is more than a day ago."""
+    """Return a text that says why the last restore failed; "" if it succeeded, or ended more than a day ago."""
     last = record.status.data.restored
     if last is None or last.is_done or now - last.ended_at >= _TOLD_FOR:
         return ""

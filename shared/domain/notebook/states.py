@@ -1,4 +1,4 @@
-"""The planning step for an instance that exists and carries our labels: compare its state with the wanted state, and decide the actions."""
+"""The planning step for an instance that exists and carries our labels. Its state is compared with the wanted state."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return the record with the instance's uid, and a note if a disk in use may differ from its snapshot."""
+    """Return the record with the instance's uid and zone, and with notes on saved files that fit the observed state."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
         # save its record.
@@ -126,10 +126,7 @@ def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
 
 
 def _restored(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record after the restore: the files are on the disk again, or there is nothing to restore.
-
-    In the second case the predecessor is kept for an administrator to look at.
-    """
+    """Return the record after a restore. If no restore was observed to succeed, the predecessor is kept for examination."""
     seen = scene.seen.operation
     asked = record.status.data.restoring
     done = isinstance(seen, OperationSeen) and seen.done and asked is not None and may_be_restore(seen.ref, asked)
@@ -155,7 +152,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
         notebook,
         scene.policy.poll,
         stuck="",
-        because=f"The instance is {notebook.state.value.lower()}; nothing can be done until that is over.",
+        because=f"The instance is {notebook.state.value.lower()}; no change is possible before that has ended.",
     )
 
 
@@ -224,7 +221,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
     if may_disrupt(profile, scene.now) and scene.identity_ready:
         # Not settled: the change must end in a running notebook again.
         begun = with_turn(record, scene.policy, scene.now).with_status(power_settled=False)
-        step = stop(begun, notebook.ref, (), "It is changed, and comes back.", scene)
+        step = stop(begun, notebook.ref, (), "A change is made to the notebook; then it starts again.", scene)
         return replace(step, because=(f"Out of line, and may be stopped now: {say(pending)}.",))
     chance = next_chance(profile, scene.now)
     return Step(
@@ -249,7 +246,7 @@ def _with_planned(
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return the differences that need a stop, without refused ones. One replacement is done at a time."""
+    """Return the differences that need a stop. There are none after a refusal, and no second replacement meanwhile."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)
@@ -260,19 +257,21 @@ def _because_held(differences: Differences) -> tuple[str, ...]:
 
 
 def _notes(record: UserRecord, differences: Differences, profile: Profile | None, scene: Scene) -> str:
-    """Return a note for the user about differences that are not fixed now; empty if there is nothing to say."""
+    """Return a note for the user about differences that are not fixed now; "" if there are no such differences."""
     refused = record.status.notebook.refused
     if is_refused(differences.disruptive, refused) or is_refused(differences.of(Change.GROW), refused):
         return " A change to its machine was refused by Google Cloud; an administrator should look."
     if record.status.notebook.former is not None and record.status.notebook.former.touched:
         return (
-            f" Its former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
+            f" The former instance {record.status.notebook.former.instance_id} is kept; an administrator should look."
         )
     if differences.disruptive and profile is not None:
         stays = f" {WHAT_STAYS}" if differences.of(Change.REPLACE) else ""
         return f" A change to its machine is made {say_when(profile, scene.now)}.{stays}"
     if differences.of(Change.LEFT):
-        return " It differs from its profile in properties that cannot be changed; an administrator should look."
+        return (
+            " The notebook differs from its profile in properties that cannot be changed; an administrator should look."
+        )
     return ""
 
 
@@ -338,7 +337,7 @@ def _to_start(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> S
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.WAITING,
-            message="Your notebook could not be replaced; it starts as it was in a few minutes.",
+            message="Your notebook could not be replaced; it starts unchanged in a few minutes.",
             requeue_after=scene.policy.poll,
             because=("The rest of an unfinished replacement is deleted first: a user has only one notebook.",),
         )
@@ -363,9 +362,10 @@ def _adopt(record: UserRecord, power: Power, cause: PowerCause) -> UserRecord:
 
 
 def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> Differences:
-    """Return the differences; none if the profile is missing in the configuration, so that the instance stays as it is.
+    """Return the differences between the instance and its wanted spec.
 
-    Changes of a rollout do not count before the user's turn.
+    If the configuration does not have the profile, there are no differences, so the instance is not changed. Changes of a
+    rollout do not count before the user's turn.
     """
 
     def by(one: Policy) -> Differences | None:
@@ -376,15 +376,15 @@ def differences_of(record: UserRecord, notebook: ObservedNotebook, policy: Polic
 
 
 def refusable(record: UserRecord, notebook: ObservedNotebook, policy: Policy) -> str:
-    """Return the digest of the requested changes, larger disks first, by which a refusal is remembered."""
+    """Return the digest by which a refusal is remembered: of larger disks, or if there are none, of changes that need a stop."""
     differences = differences_of(record, notebook, policy)
     return digest(differences.of(Change.GROW) or differences.disruptive)
 
 
 def _without_old_refusal(record: UserRecord, differences: Differences, policy: Policy) -> UserRecord:
-    """Return the record without the refusal, if the change is no longer wanted or the rollout was continued.
+    """Return the record without the remembered refusal, if the change is no longer wanted or the rollout was continued.
 
-    The change is then tried again.
+    In a continued rollout, the change is tried again.
     """
     turn, rollout = record.status.notebook.turn, policy.rollout
     is_tried_again = turn is not None and turn.refused and rollout is not None and rollout.excuses(turn)

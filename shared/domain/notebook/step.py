@@ -1,6 +1,6 @@
 """The notebook's half of a plan: the state machine of one instance, as a pure function of the observation.
 
-Read it as a table: first a failed observation, then an operation that is under way or failed, then the state of the
+The cases are decided in this order: a failed observation; an operation that is under way or failed; the state of the
 instance against the wanted state. There is only one mutation at a time, because the API refuses a second one.
 """
 
@@ -53,7 +53,7 @@ _BY_PROFILE = frozenset({Verb.CREATE, Verb.START, Verb.UPDATE})
 def notebook_step(record: UserRecord, scene: Scene) -> Step:
     """Return the notebook's half of the plan.
 
-    A notebook that stays in transition for too long needs an administrator, whatever its state.
+    A notebook that stays in transition for too long needs an administrator.
     """
     return watched(_step(record, scene), scene)
 
@@ -93,9 +93,10 @@ def _step(record: UserRecord, scene: Scene) -> Step:
 
 
 def _of_this_instance(record: UserRecord, notebook: Absent | ObservedNotebook) -> UserRecord:
-    """Return the record without what is known of an earlier instance of this name.
+    """Return the record without the properties of an earlier instance of the same name.
 
-    A pass that lost the race for the record may have created the instance, so that no saved pass observed the gap between the two.
+    No pass may have saved an observation without an instance: the pass that created the new instance may have failed to save
+    the record.
     """
     if isinstance(notebook, Absent) or record.status.notebook.instance_uid in {"", notebook.uid}:
         return record
@@ -105,9 +106,8 @@ def _of_this_instance(record: UserRecord, notebook: Absent | ObservedNotebook) -
 def _kept(record: UserRecord, operation: OperationSight, notebook: Absent | ObservedNotebook) -> OperationRef | None:
     """Return the finished operation while the instance is still in transition, None otherwise.
 
-    Without the operation's name, all operations of the zone would be listed to find it. An operation of an earlier
-    instance of this name says nothing about this one: after a finished deletion, the creation that followed must be
-    found.
+    Without the operation's name, all operations of the zone would have to be listed. An operation of an earlier instance of
+    the same name is not returned: after a finished deletion, the operation of the new instance must be found.
     """
     if not isinstance(operation, OperationSeen) or isinstance(notebook, Absent):
         return None
@@ -203,7 +203,7 @@ def _back(record: UserRecord, remnant: ObservedNotebook | None, reason: Reason, 
         record=go_back(record, remnant),
         condition=ConditionStatus.FALSE,
         reason=reason,
-        message=f"Your notebook could not be replaced and comes back as it was. {said}",
+        message=f"Your notebook could not be replaced and comes back unchanged. {said}",
         requeue_after=timedelta(seconds=5),
         because=(because, "The former instance takes its place again."),
     )

@@ -4,8 +4,8 @@
 * A change stops a running environment only at the times that its profile allows.
 * Without a seat under the limits of the user's groups, nothing is created or started.
 
-`watched` limits the time that a notebook may stay in transition, and then asks for an administrator. For a leaver, a notebook in
-transition means that access is not cut yet. `notebook_step` applies `watched` to each step.
+`watched` limits the time that a notebook may stay in transition, and then asks for an administrator. For a leaver, a
+notebook in transition means that access has not ended yet. `notebook_step` applies `watched` to each step.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def in_turn(
 
     Differences that need a stop count only once the user's turn has come.
 
-    If the instance differs from all earlier policies, too, the rollout does not matter: the user's profile or the
-    machine was changed.
+    If the instance also differs from all earlier policies, the differences count at once: not the rollout but a change of the
+    user's profile or of the machine caused them.
     """
     found, rollout = by(policy), policy.rollout
     if found is None or not found.disruptive or rollout is None or rollout.admits(user_key, turn):
@@ -56,7 +56,7 @@ def in_turn(
 
 
 def builds_by(policy: Policy, profile: str | None) -> Policy:
-    """Return the policy for creating a notebook: `policy`, or while a rollout is halted, the last earlier policy that has the profile.
+    """Return the policy by which a notebook is created: `policy`, or during a halted rollout the last earlier one with the profile.
 
     A joiner therefore does not get the change that has just failed.
     """
@@ -85,7 +85,7 @@ def with_turn(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
 
 
 def with_refusal(record: UserRecord) -> UserRecord:
-    """Return the record of a user who keeps the old notebook, because the cloud permanently refused the change."""
+    """Return the record with the user's turn marked as refused, because the cloud permanently refused the change."""
     turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None:
         return record
@@ -93,7 +93,10 @@ def with_refusal(record: UserRecord) -> UserRecord:
 
 
 def with_sold_out(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record of a user who waits for a machine that Google does not have now: the time limit starts again."""
+    """Return the record with the user's turn begun anew, if the error is a lack of capacity or quota.
+
+    The time limit of the turn then starts again.
+    """
     turn = record.status.notebook.turn
     if turn is None or turn.ended_at is not None or not isinstance(error, StockoutError | QuotaExhaustedError):
         return record
@@ -103,7 +106,10 @@ def with_sold_out(record: UserRecord, error: BenchkeeperError, now: datetime) ->
 def with_turn_ended(
     record: UserRecord, notebook: ObservedNotebook, now: datetime, differences: Callable[[], Differences]
 ) -> UserRecord:
-    """Return the record with the end of a change that has worked: no step is left, and the notebook is healthy."""
+    """Return the record with the end of the user's turn, if the change has worked.
+
+    A change has worked if no part of it is left and the notebook is healthy.
+    """
     status, turn = record.status, record.status.notebook.turn
     if turn is None or turn.ended_at is not None or turn.refused:
         return record
@@ -120,7 +126,7 @@ def with_turn_ended(
 def may_disrupt(profile: Profile, now: datetime) -> bool:
     """Return True if a running environment of this profile may be stopped for a change at `now`.
 
-    A stopped environment may always be changed, so the question does not arise for it.
+    A stopped environment may always be changed.
     """
     match profile.disruption:
         case Disruption.NOW:
@@ -134,7 +140,7 @@ def may_disrupt(profile: Profile, now: datetime) -> bool:
 def next_chance(profile: Profile, now: datetime) -> datetime | None:
     """Return the next time at which a running environment may be stopped for a change.
 
-    Return None if it must first stop for another reason.
+    Return None if the change must wait until the environment is stopped for another reason.
     """
     if profile.disruption is Disruption.NOW:
         return now
@@ -146,7 +152,7 @@ def next_chance(profile: Profile, now: datetime) -> datetime | None:
 
 
 def say_when(profile: Profile, now: datetime) -> str:
-    """Return the next chance in words, for people."""
+    """Return in words when the notebook may next be stopped for a change, to complete a sentence for the user."""
     chance = next_chance(profile, now)
     if chance is None:
         return "when the notebook is stopped"
@@ -174,7 +180,7 @@ _CUT_WITHIN = timedelta(minutes=15)  # a stop takes a minute or two, and a creat
 
 
 def watched(step: Step, scene: Scene) -> Step:
-    """Return the step with the time since which the notebook has been in transition noted in its record.
+    """Return the step, with the time since which the notebook has been in transition noted in the step's record.
 
     If the transition takes too long, the step asks for an administrator.
     """
@@ -226,17 +232,14 @@ def _is_unsettled(record: UserRecord, notebook: ObservedNotebook) -> bool:
 
 
 def _since(record: UserRecord, first_seen: datetime) -> datetime:
-    """Return the time since which a leaver's access should have been cut.
-
-    The result is never earlier than the end of entitlement.
-    """
+    """Return the time since which a leaver's access should have ended: not earlier than the end of entitlement."""
     return max(first_seen, record.spec.absent_since or first_seen)
 
 
 def _not_cut(step: Step, notebook: ObservedNotebook, first_seen: datetime, scene: Scene) -> Step:
     late = scene.now - _since(step.record, first_seen) > _CUT_WITHIN
     state = "in an unknown state" if notebook.state is NotebookState.UNSPECIFIED else notebook.state.value
-    why = f"The notebook is {state}, and has been on its way for too long; an administrator should look."
+    why = f"The notebook is {state}, and its stop takes too long; an administrator should look."
     return replace(
         step,
         reason=Reason.ACCESS_NOT_CUT if late else step.reason,
@@ -277,9 +280,9 @@ def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime)
 
 def _said(record: UserRecord, policy: Policy) -> str:
     wait = record.status.guard.seat_wait
-    then = "Yours is created when one becomes free. There is nothing to do."
+    then = "Your notebook is created when a place becomes free. You need to do nothing."
     if wait is not None and wait.spent:
-        return f"The monthly budget of {wait.spent[0]} is used up. Yours is created next month, or when the budget is raised."
+        return f"The monthly budget of {wait.spent[0]} is used up. Your notebook is created next month, or when the budget is raised."
     if wait is None or not wait.is_full:
         return f"It could not be checked whether there is room for another notebook. {then}"
     rooms = [(group, policy.catalog.room_of(group)) for group in wait.groups]

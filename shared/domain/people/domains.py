@@ -10,8 +10,8 @@ from msgspec import Struct, field
 class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's settings about users. Without `domains` every domain is accepted (embedded cloud only).
 
-    `alias_domains` maps an alias to the domain that it stands for. `time_zone` is a name of the IANA database. `organization` is the
-    number of the Google Cloud organization whose logs are believed; None: logs of no organization are believed.
+    `alias_domains` maps an alias domain to its main domain. `time_zone` is a name of the IANA database. `organization` is the
+    number of the Google Cloud organization whose logs are accepted; if it is None, no such logs are accepted.
     """
 
     domains: tuple[str, ...] = ()
@@ -20,7 +20,7 @@ class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     organization: str | None = None
 
     def main_domain(self, domain: str) -> str:
-        """Return the domain that an alias stands for; any other domain as it is."""
+        """Return the main domain of an alias domain; return any other domain unchanged."""
         return self.alias_domains.get(domain, domain)
 
     def knows_domain(self, domain: str) -> bool:

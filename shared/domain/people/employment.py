@@ -1,4 +1,4 @@
-"""The employment of a user, and the rules of leaves: their begin and end, and the statements that may be forgotten.
+"""The employment of a user, and the rules of leaves: when a leave begins and ends, and which statements may be forgotten.
 
 Pure.
 
@@ -8,10 +8,10 @@ Timelines of the fact `employment` hold joiners (True), leavers (False) and canc
 * A joiner that only confirms (a feed that repeats all employees) ends no leave.
 * A joiner with an explicit effective time ends the leaves that took effect before it. If a joiner and a leaver of one source have the
   same explicit time, they are a conversion: the joiner wins.
-* A joiner that is an event, and a cancelled leave, end the leaves that were stated before. A leaver that is dated back counts as
-  stated when it was published, so that it is never older than the statements it came after.
-* In a tie the leaver wins. A joiner that was still to come when a leaver was stated never takes effect. A leave that was still to
-  come when another leaver was stated is replaced by that later statement.
+* A joiner that is an event, and a cancelled leave, end the leaves that were stated before. A leaver that is dated back counts
+  as stated at the time of its publication.
+* In a tie the leaver wins. If a leaver is stated before an announced joiner takes effect, the joiner never takes effect. If a
+  leaver is stated before an announced leave begins, the new statement replaces the announced leave.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from shared.domain.people.statements import MAX_STATEMENTS, Force, Statement, Ti
 
 
 class Employment(Struct, frozen=True, kw_only=True):
-    """The answer at a moment. `employed` is None if no statement is in effect.
+    """The employment of a user at a moment. `employed` is None if no statement is in effect.
 
-    `decides` is the statement that decides. `confirmed_since` is the newest confirming joiner for a user whose leave holds.
-    `tied` is a joiner that was stated at the same moment as the leaver that won.
+    `decides` is the statement that decides. If a leave decides, `confirmed_since` is the newest confirming joiner after the
+    leave, and `tied` is a joiner that was stated at the same moment as the leave.
     """
 
     employed: bool | None
@@ -42,7 +42,7 @@ def is_leave(statement: Statement) -> bool:
 
 
 def is_conversion(joiner: Statement, leave: Statement) -> bool:
-    """Return True if both took effect at the same explicit moment and one source stated both."""
+    """Return True if one source stated the joiner and the leave for the same explicit moment."""
     return (
         joiner.explicit
         and leave.explicit
@@ -69,7 +69,7 @@ def ends_leave(statement: Statement, leave: Statement) -> bool:
 
 
 def _is_replaced(leave: Statement, timeline: Timeline) -> bool:
-    """Return True if another leaver was stated while this leave was still to come."""
+    """Return True if another leaver was stated after this leave was announced and before it began."""
     return any(is_leave(other) and other.forestalls(leave) for other in timeline)
 
 
@@ -86,7 +86,7 @@ def standing_leaves(timeline: Timeline, now: datetime) -> list[Statement]:
 
 
 def lasting_leaves(timeline: Timeline) -> Timeline:
-    """Return the leaves, begun or to come, that no statement replaces or ends."""
+    """Return the present and future leaves that no statement of the timeline replaces or ends."""
     return tuple(
         leave
         for leave in timeline
@@ -118,7 +118,7 @@ def judge_employment(timeline: Timeline, now: datetime) -> Employment:
 
 
 def _forestalled_by(leave: Statement, joiner: Statement) -> bool:
-    """Return True if the leaver was stated while the joiner was still to come, so that the joiner never takes effect."""
+    """Return True if the joiner never takes effect, because the leaver was stated between its announcement and its date."""
     return (
         is_leave(leave)
         and joiner.occurred_at < leave.said_at < joiner.effective_at
@@ -132,7 +132,7 @@ def next_employment_change(timeline: Timeline, now: datetime) -> datetime | None
 
 
 def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the newest leave that a joiner ended, so that the user was hired again; None if there is none.
+    """Return the newest leave after which the user was hired again; None if the user was never hired again.
 
     Cancelled leaves and conversions do not count.
     """
@@ -147,7 +147,10 @@ def leave_before_return(timeline: Timeline, now: datetime) -> Statement | None:
 
 
 def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime) -> Timeline:
-    """Return the timeline with one more statement and without statements that can decide nothing from `horizon` on."""
+    """Return the timeline with one more statement and without statements that cannot decide at `horizon` or later.
+
+    Return the same object if the statement changes nothing.
+    """
     if any(kept.is_same(statement) for kept in timeline):
         return timeline
     kept = _without_what_is_over(tuple(sorted([*timeline, statement], key=Statement.rank)), horizon)
@@ -155,7 +158,7 @@ def fold_employment(timeline: Timeline, statement: Statement, horizon: datetime)
 
 
 def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
-    """Return the timeline without statements that a later one makes unnecessary (`_outdoes`), and at most `MAX_STATEMENTS` of them."""
+    """Return at most `MAX_STATEMENTS` statements, without those that a later statement makes unnecessary (`_outdoes`)."""
     returned_from = leave_before_return(timeline, horizon)
     kept = [
         s
@@ -174,7 +177,7 @@ def _without_what_is_over(timeline: Timeline, horizon: datetime) -> Timeline:
 
 
 def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
-    """Return True if some joiner is forestalled by `older` but not by `newer`: without `older`, that joiner would take effect."""
+    """Return True if `older`, but not `newer`, keeps some joiner from taking effect, so that `older` is still needed."""
     return any(
         _forestalled_by(older, joiner) and not _forestalled_by(newer, joiner)
         for joiner in timeline
@@ -183,7 +186,7 @@ def _holds_off(older: Statement, newer: Statement, timeline: Timeline) -> bool:
 
 
 def _outdoes(newer: Statement, older: Statement, horizon: datetime) -> bool:
-    """Return True if `older` no longer decides anything beside `newer`. Both are in effect at the horizon."""
+    """Return True if `older` has no effect any more because of `newer`. Both must be in effect at the horizon."""
     if is_leave(newer) is not is_leave(older) or max(newer.effective_at, older.effective_at) > horizon:
         return False
     at_least = (

@@ -25,7 +25,7 @@ from shared.domain.things.catalog import Catalog
 
 
 class Cause(StrEnum):
-    """The cause of an entitlement, or of its absence. The record keeps it; words are made for display only."""
+    """The cause of an entitlement, or of its absence. The record stores the value; words are made only for display."""
 
     UNKNOWN = "Unknown"
     BLOCKED = "Blocked"
@@ -59,9 +59,9 @@ _ACCOUNT_CAUSES = {
 class Entitlement(Struct, frozen=True, kw_only=True):
     """The result of judging the facts. `profile` is None if the user is entitled to nothing; `because` names the fact that decides.
 
-    `unknown_profile` is a requested profile that the catalog does not have. `group` is the assigned group that entitles, empty if
-    something else does. If a single statement ends access, `source` is the source of that statement, and `ref` identifies it: `ref`
-    changes with another statement, but not if the same statement is only repeated.
+    `unknown_profile` is a requested profile that the catalog does not have. `group` is the assigned group that entitles, "" if
+    no group entitles. If a single statement ends access, `source` is the source of that statement, and `ref` identifies the
+    statement. A repetition of the statement has the same `ref`.
     """
 
     profile: str | None
@@ -88,9 +88,10 @@ def judge_entitlement(
 ) -> Entitlement:
     """Return the entitlement that the facts give at `now`.
 
-    In this order: a user who left, whose access ended or whose account is not usable gets nothing; a request by hand
-    decides the profile; otherwise the user's group with the highest priority decides (ties by name); otherwise nothing.
-    `mistakes` are the `ref`s of ends of access that an operator marked as mistakes; they are ignored.
+    A statement that ends access (a block, a leave, the end of access, an unusable account) decides first. Then a requested
+    profile decides. Otherwise the user's group with the highest priority decides (ties by name). Without such a group, the
+    user is entitled to nothing. `mistakes` are the `ref`s of ends of access that an operator marked as mistakes; these ends
+    are ignored.
     """
     for ended in _ends_of_access(facts, now):
         if ended.ref not in mistakes:
@@ -102,12 +103,12 @@ def judge_entitlement(
 
 
 def sources_that_end(facts: Facts, now: datetime, mistakes: Collection[str]) -> tuple[str, ...]:
-    """Return each source that states an end of access once, ordered by the weight of its statement, the weightiest first."""
+    """Return the sources that state an end of access, without duplicates, in the order in which their statements decide."""
     return tuple(dict.fromkeys(each.source for each in _ends_of_access(facts, now) if each.ref not in mistakes))
 
 
 def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
-    """Yield an entitlement to nothing for each single statement that ends access, the weightiest first."""
+    """Yield an entitlement to nothing for each statement that ends access: blocks, leaves, ends of access, then accounts."""
     blocked = facts.blocked()
     if blocked is not None:
         yield _nothing(Cause.BLOCKED, "access ended by an operator", blocked)
@@ -143,7 +144,7 @@ def _nothing(cause: Cause, words: str, decides: Statement) -> Entitlement:
 
 
 def _which(statement: Statement) -> str:
-    """Return the part of a statement that identifies it: its effective time if the message named one, otherwise the event id.
+    """Return the part that identifies a statement: the effective time if the message named a time, otherwise the event id.
 
     A feed repeats a dated leave under new ids, while each leave without a date is a new statement.
     """
@@ -151,9 +152,9 @@ def _which(statement: Statement) -> str:
 
 
 def _request(facts: Facts, now: datetime) -> Statement | None:
-    """Return the request for a profile that counts; None if there is none.
+    """Return the statement that decides the requested profile; None if no profile is requested.
 
-    A joiner that names nothing requests the default profile, unless there is another request.
+    A joiner without a profile and without groups requests the default profile, unless there is another request.
     """
     request = facts.at(REQUEST, now)
     left = facts.returned_from(now)

@@ -49,9 +49,9 @@ class AccountState(StrEnum):
 class _News(Struct, frozen=True, kw_only=True):
     """The common fields of all events: an id, the user, the time of the statement, the time from which it holds, the source.
 
-    `source` is the source's name ("" in code that has no sources), `says` is the author named in the message, which is
-    not verified. See `shared.domain.people.statements.Statement` for the times. `also_known_as` are other normal forms
-    of the address: a record of an earlier version may have one of them, and a cut reaches them, too.
+    `source` is the name of the source, and `says` the author named in the message, who is not verified. See
+    `shared.domain.people.statements.Statement` for the times. `also_known_as` are other normal forms of the address, under
+    which a record of an earlier version may exist. A cut applies to these records, too.
     """
 
     event_id: str
@@ -77,8 +77,8 @@ class AccessUntil(Struct, frozen=True, kw_only=True):
 class Joined(_News, frozen=True, kw_only=True):
     """A statement, by HR or by hand, that the user works here.
 
-    `groups` None: not stated. `profile` None: not stated; "": the default profile.
-    `confirms`: the source repeats all employees, so this event ends no leave.
+    `groups` and `profile` are None if they are not stated; the profile "" is the default profile. `confirms` is True if the
+    source repeats all employees, so that this event ends no leave.
     """
 
     groups: tuple[str, ...] | None = None
@@ -91,7 +91,7 @@ class Joined(_News, frozen=True, kw_only=True):
 class Moved(_News, frozen=True, kw_only=True):
     """A change of facts about the user. Only stated fields change.
 
-    `profile_said`: the message states a profile. With `profile` None it withdraws the profile that was requested before.
+    `profile_said` is True if the message states a profile; `profile` None then withdraws the earlier request for a profile.
     `group_changes` are single groups that the user joined (True) or left.
     """
 
@@ -106,8 +106,8 @@ class Moved(_News, frozen=True, kw_only=True):
 class Left(_News, frozen=True, kw_only=True):
     """A statement, by HR or by hand, that the user works here no longer.
 
-    Without an address (`user` is empty), the event is about the user with the `person_id`. `urgent`: the source states that the leave
-    must not wait while many others leave, and may state this.
+    If `user` is empty, the event is about the user with the `person_id`. `urgent` is True if the source states, with the
+    right to do so, that the leave must not wait while many others leave.
     """
 
     cause: str = ""
@@ -126,20 +126,21 @@ class GroupChanged(_News, frozen=True, kw_only=True):
 
 
 class AccountChanged(_News, frozen=True, kw_only=True):
-    """A change of the user's Google account: it came into a state (`holds`), or out of it."""
+    """A change of the user's Google account: a state of the account begins (`holds`) or ends."""
 
     state: AccountState
     holds: bool
 
 
 class AccountUsable(_News, frozen=True, kw_only=True):
-    """A statement that the account can be used, by a source that may say so: every state that denies access ends."""
+    """A statement, by a source with the right to make it, that the account can be used: no state denies access any more."""
 
 
 class Renamed(_News, frozen=True, kw_only=True):
     """A new address: the user's address is now `new_user`; nothing else changed. See `shared.domain.intent.renaming`.
 
-    `confirmed`: the directory or an operator states the change. The statement of another source waits if the user owns anything.
+    `confirmed` is True if the directory or an operator states the change. A change stated by another source may have to wait
+    for a confirmation.
     """
 
     new_user: UserEmail
@@ -160,7 +161,10 @@ News = LifecycleEvent | Woken | GroupEvent
 
 
 def is_cut(event: LifecycleEvent) -> bool:
-    """Return True if the event clearly ends something for the user. Such a message is read leniently and never refused for its address."""
+    """Return True if the event ends access: a leave, a removed membership, or an account that becomes unusable.
+
+    Such a message is read leniently and never refused for its address.
+    """
     match event:
         case Left():
             return True
@@ -173,9 +177,9 @@ def is_cut(event: LifecycleEvent) -> bool:
 
 
 def statements_of(event: LifecycleEvent) -> Iterator[tuple[str, Statement]]:
-    """Yield (fact name, statement) for everything that the event states.
+    """Yield the name of the fact and the statement for each fact that the event states.
 
-    A new address is not a fact: it tells to whom the facts belong.
+    A new address is not a fact, so a rename yields only the person number, if it names one.
     """
     yield from _stated(event)
     if isinstance(event, Joined | Moved):
@@ -242,7 +246,7 @@ def _joined(event: Joined) -> Iterator[tuple[str, Statement]]:
 
 
 def numbered(event: LifecycleEvent) -> Statement:
-    """Return the statement that the user has the person number that the event names."""
+    """Return the statement that the user has the event's person number."""
     return _said(event, value=event.person_id, withdraws=False)
 
 

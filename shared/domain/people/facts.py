@@ -1,15 +1,15 @@
 """The facts that were stated about a user, folded so that the order of arrival does not matter.
 
-A *fact* is a question ("is employed?", "is a member of group G?", "cost centre?"). Its *timeline* keeps the statements that
-can still decide it. A statement has `occurred_at` (when it was made; orders statements) and `effective_at` (from when it
-holds). The answer at time T is the newest statement among those in effect at T; in a tie, the statement that withdraws wins.
-A statement that was still to come when a newer one was made about the same fact never takes effect: a postponed leaving date
-replaces the first date. Employment has rules of its own: `shared.domain.people.employment`.
+A *fact* is a question ("is employed?", "is a member of group G?", "cost centre?"). Its *timeline* has the statements that can
+still decide the answer. A statement was made at `occurred_at`, which orders statements, and holds from `effective_at` on. The
+answer at time T is the newest statement among those in effect at T; in a tie, the statement that withdraws wins. If a newer
+statement about the same fact is made before an announced statement takes effect, the announced statement never takes effect:
+a postponed leaving date replaces the first date. Employment has rules of its own: `shared.domain.people.employment`.
 
-A statement can be forgotten once a newer one has been in effect for an hour (the *horizon*: clocks differ, and no question is
-about the time before it). The number of facts and the length of each timeline are limited, so a record stays small however often
-a user moves. If a limit is reached, statements that grant are dropped first; a statement that ends access is always accepted.
-Statements about groups that entitle are kept longest.
+A statement can be forgotten once a newer statement has been in effect for an hour (the *horizon*): clocks differ, and no
+question is about an earlier time. The number of facts and the length of each timeline are limited, so a record stays small
+however often a user moves. If a limit is reached, statements that grant are dropped first; a statement that ends access is
+always accepted. Statements about groups that entitle are kept longest.
 """
 
 from __future__ import annotations
@@ -83,9 +83,8 @@ Decoder(TIMELINES)
 class Facts(Struct, frozen=True):
     """All timelines of one user, by fact name. Immutable.
 
-    `forgotten` are the digests of dropped statements without a date that might give access. Such a statement looks
-    newer each time it is sent, so a duplicate would overrule later statements. By the digests, such duplicates are
-    recognised.
+    `forgotten` are the digests of dropped statements that have no date and may give access. Such a statement looks newer each
+    time it is sent, so a duplicate would overrule later statements. The digests identify such duplicates.
     """
 
     timelines: Mapping[str, Timeline]
@@ -126,7 +125,7 @@ class Facts(Struct, frozen=True):
         return Facts(MappingProxyType(timelines), forgotten)
 
     def merged(self, other: Facts, horizon: datetime = BEFORE_EVERYTHING) -> Facts:
-        """Return the facts with all statements of `other`, as if all were about one user; the same object if that adds nothing."""
+        """Return the facts with all statements of `other`, as if all were about one user; the same object if nothing is new."""
         forgotten = newest_guards(self.forgotten, other.forgotten)
         facts = self if forgotten == self.forgotten else replace(self, forgotten=forgotten)
         for name, timeline in other.timelines.items():
@@ -136,7 +135,7 @@ class Facts(Struct, frozen=True):
         return facts
 
     def at(self, name: str, now: datetime) -> Statement | None:
-        """Return the statement that decides fact `name` at `now`; None if there is none."""
+        """Return the statement that decides fact `name` at `now`; None if no statement is in effect."""
         return answer(self.timelines.get(name, ()), now)
 
     def employment(self, now: datetime) -> Employment:
@@ -144,7 +143,7 @@ class Facts(Struct, frozen=True):
         return judge_employment(self.timelines.get(EMPLOYMENT, ()), now)
 
     def returned_from(self, now: datetime) -> Statement | None:
-        """Return the newest leave after which the user was hired again; None if there was none."""
+        """Return the newest leave after which the user was hired again; None if the user was never hired again."""
         return leave_before_return(self.timelines.get(EMPLOYMENT, ()), now)
 
     def account_states(self, now: datetime) -> Iterator[tuple[str, Statement]]:
@@ -169,16 +168,15 @@ class Facts(Struct, frozen=True):
         return datetime.fromisoformat(said.value).astimezone(UTC), said
 
     def blocked(self) -> Statement | None:
-        """Return the statement by which an operator ended access; None if there is none, or an owner lifted it.
+        """Return the statement by which an operator blocked the user; None if the user is not blocked now.
 
-        Each such statement is in effect from the time when it is made, so no `now` is needed, and a slow clock has no
-        effect.
+        Each such statement takes effect when it is made. So no `now` is needed, and a slow clock has no effect.
         """
         said = max(self.timelines.get(BLOCKED, ()), key=Statement.rank, default=None)
         return said if said is not None and said.value is not None else None
 
     def blocks(self) -> Facts:
-        """Return only the statements of operators and owners about ended access."""
+        """Return facts with only the statements that block or unblock the user."""
         known = self.timelines.get(BLOCKED)
         return Facts(MappingProxyType({BLOCKED: known} if known else {}))
 
@@ -243,7 +241,10 @@ class Facts(Struct, frozen=True):
         )
 
     def _roster(self, now: datetime) -> tuple[Statement | None, frozenset[str]]:
-        """Return (the newest list of groups or None, its groups). Of several lists of the same moment, only the groups in all lists count."""
+        """Return the newest list of groups, None if there is none, and its groups.
+
+        If there are several lists of the same moment, only the groups that all of them have are returned.
+        """
         newest = self.at(ROSTER, now)
         if newest is None:
             return None, frozenset()
@@ -255,10 +256,7 @@ class Facts(Struct, frozen=True):
         return newest, frozenset.intersection(*same_moment) if same_moment else frozenset()
 
     def newest(self, now: datetime) -> datetime | None:
-        """Return the time at which the newest statement in effect at `now` was made, or took effect if that is later.
-
-        Return None if there is none.
-        """
+        """Return the latest time at which a statement in effect at `now` was made or took effect; None without statements."""
         return max(
             (
                 max(s.occurred_at, s.effective_at)
@@ -285,10 +283,10 @@ class Facts(Struct, frozen=True):
         return min((moment for moment in moments if moment is not None), default=None)
 
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
-        """Return the facts that end access, now or later, and were not withdrawn.
+        """Return facts with only the statements that end access, now or later, and are not overruled.
 
-        These are leaves, an operator's block, states of the account, and the directory's removals from groups; of the
-        removals only those stated since `groups_since`, if it is given.
+        These are leaves, blocks, states of the account, and removals from groups by the directory. If `groups_since` is given,
+        only removals stated at that time or later are returned.
         """
         since = groups_since if groups_since is not None else BEFORE_EVERYTHING
         found: dict[str, Timeline] = {}
@@ -309,10 +307,10 @@ class Facts(Struct, frozen=True):
         return Facts(MappingProxyType(found))
 
     def split(self, after: datetime, *, leaves_since: datetime | None = None) -> tuple[Facts, Facts]:
-        """Return the facts stated until a moment, and those stated later: the facts of two users who had one address in turn.
+        """Return the facts stated until `after`, and the facts stated later: those of two users who had one address in turn.
 
-        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user: both
-        get it. Both also get an operator's block: a blocked address gives nothing to its next holder.
+        A leave that is dated before that moment, but was published after `leaves_since`, may be about either user, so both get
+        the leave. Both also get a block: a blocked address gives its next holder no access.
         """
         before: dict[str, Timeline] = {}
         later: dict[str, Timeline] = {}
@@ -332,14 +330,15 @@ class Facts(Struct, frozen=True):
 
 
 def _stands(statement: Statement, timeline: Timeline) -> bool:
-    """Return True if no later statement takes this one back."""
+    """Return True if no newer statement of the timeline gives access again."""
     return not any(other.rank() > statement.rank() and not other.withdraws for other in timeline)
 
 
 def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -> Timeline:
-    """Return the timeline with the first and the last statement of each number.
+    """Return the timeline with the new statement, reduced to the first and the last statement of each number.
 
-    They tell whether the number was the same before and after a deleted account, and so whether both accounts belong to one user.
+    These suffice to compare the numbers before and after the deletion of an account: if they are equal, both accounts belong
+    to one user.
     """
     if any(kept.is_same(statement) for kept in timeline):
         return timeline
@@ -352,7 +351,7 @@ def _fold_number(timeline: Timeline, statement: Statement, _horizon: datetime) -
 
 
 def _fold_of(name: str) -> Callable[[Timeline, Statement, datetime], Timeline]:
-    """Return the function that folds a fact.
+    """Return the function that folds a statement into the timeline of this fact.
 
     For groups and account states the source of a statement matters, too, so more than the last statements are kept.
     """
@@ -367,7 +366,7 @@ _FOLDS: Mapping[str, Callable[[Timeline, Statement, datetime], Timeline]] = {
 
 
 def _bound(timelines: dict[str, Timeline], prefix: str, most: int, kept: frozenset[str]) -> None:
-    """Drop the facts of a kind that exceed the limit: grants first, the oldest first; those in `kept` last of all."""
+    """Drop facts of a kind until at most `most` are left: grants first, the oldest first. Facts in `kept` are dropped last."""
     names = [name for name in timelines if name.startswith(prefix)]
     if len(names) <= most:
         return
@@ -387,13 +386,13 @@ def _may_look_newer(name: str, statement: Statement) -> bool:
 
 
 def with_guards(forgotten: tuple[str, ...], name: str, dropped: Iterable[Statement]) -> tuple[str, ...]:
-    """Return the digests with those of dropped statements about fact `name` that may look newer when they are sent again."""
+    """Return the digests, extended by those of dropped statements about fact `name` that may look newer when sent again."""
     return newest_guards(forgotten, [s.guard(name) for s in dropped if _may_look_newer(name, s)])
 
 
 def _is_directory(statement: Statement) -> bool:
     """Return True for a statement of the directory: from its log, or from its list of members.
 
-    Records of earlier versions name no source: in them only the directory made statements about a single group.
+    Records of earlier versions name no source; only the directory could then make statements about a single group.
     """
     return statement.source in {DIRECTORY, FROM_ROSTER, ""}

@@ -16,7 +16,7 @@ from shared.domain.people.statements import (
 
 
 def to_json(facts: Facts) -> dict[str, object]:
-    """Return the JSON-able form, for the record. Fields of earlier versions keep their form."""
+    """Return all timelines in JSON types, for the record. Fields of earlier versions keep their form."""
     return {name: [_statement_to_json(s) for s in timeline] for name, timeline in sorted(facts.timelines.items())}
 
 
@@ -46,12 +46,12 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
 
 
 def from_json(raw: object, forgotten: Iterable[object] = ()) -> Facts:
-    """Return the facts that `to_json` wrote, with the digests that are written beside them. Raise ValueError for a damaged record."""
+    """Return the facts that `to_json` wrote, with the given digests of forgotten statements. Raise ValueError for other input."""
     return Facts(MappingProxyType(convert(raw, TIMELINES)), tuple(map(str, forgotten)))
 
 
 def is_sourced(facts: Facts) -> bool:
-    """Return True if the facts hold more than earlier versions can read."""
+    """Return True if the facts use fields that earlier versions cannot read: sources, forces, or forgotten statements."""
     return bool(facts.forgotten) or any(
         s.source or s.force is not Force.SAYS for timeline in facts.timelines.values() for s in timeline
     )

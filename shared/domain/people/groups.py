@@ -1,8 +1,8 @@
 """The Google groups over time: a group keeps its identity when its address changes, and loses it when it is deleted. Pure.
 
-Memberships are stated by address. `GroupBook` finds the group that an address stood for at a moment, from the events of
-groups that were renamed, created and deleted. The book is kept with the policy, not with each user, so a change of a
-group writes no records.
+Memberships are stated by address. `GroupBook` finds the group that had an address at a moment, from the events of groups that
+were renamed, created and deleted. The book is stored with the policy, not with each user, so a change of a group writes
+no records.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class GroupEventKind(StrEnum):
 class GroupEvent(Struct, frozen=True, kw_only=True):
     """An event of a group. `new_group` is set for a changed address.
 
-    `waits`: the event would take access from more than one user and is not approved yet, so it has no effect.
-    `rejected`: an operator marked the event as a mistake, so it never has an effect.
+    `waits` is True if the event would end access for several users and is not approved yet; it then has no effect.
+    `rejected` is True if an operator marked the event as a mistake; it then never has an effect.
     """
 
     kind: GroupEventKind
@@ -46,17 +46,17 @@ class GroupEvent(Struct, frozen=True, kw_only=True):
     rejected: bool = False
 
     def order(self) -> tuple[datetime, str, str]:
-        """Return the sort key: the time of the event, and parts that make the order independent of the order of arrival."""
+        """Return the sort key: the time of the event, then its kind and id, so that the order of arrival has no effect."""
         return (self.occurred_at, self.kind.value, self.event_id)
 
     @property
     def key(self) -> tuple[str, str, GroupEventKind, str]:
-        """The identity of the event: the same for a duplicate."""
+        """Return the identity of the event. A duplicate has the same identity."""
         return (self.source, self.event_id, self.kind, self.group)
 
     @property
     def addresses(self) -> frozenset[str]:
-        """The address or the two addresses that the event is about."""
+        """Return the one or two addresses of the group in this event."""
         return frozenset({self.group, self.new_group} - {""})
 
 
@@ -64,10 +64,10 @@ _GroupId = tuple[str, str]  # the first address, and the event that made it ("" 
 
 
 class GroupBook(Struct, frozen=True):
-    """The events of the groups that count, oldest first.
+    """The events of groups that entitle, oldest first (`events`), and of all other groups (`others`).
 
-    `others` are events of groups that entitle no user as far as is known. They have no effect. They are kept because
-    the log may deliver later the change of address that links such a group to a group that entitles.
+    `others` have no effect. They are kept because the log may later deliver a change of address that links such a group to a
+    group that entitles.
     """
 
     events: tuple[GroupEvent, ...] = ()
@@ -86,19 +86,19 @@ class GroupBook(Struct, frozen=True):
         return GroupBook(_bounded(counting), _bounded_others(others))
 
     def sorted_for(self, assigned: frozenset[str]) -> GroupBook:
-        """Return the book sorted for the groups that are assigned now: the configuration may have changed since the book was written."""
+        """Return the book with its events sorted for the groups that are assigned now, because the configuration may have changed."""
         reached = self.reached(assigned)
         if not any(each.addresses & reached for each in self.others):
             return self
         return self.with_events((), assigned)
 
     def without(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
-        """Return the book as it would be without some events."""
+        """Return the book without the given events."""
         gone = {each.key for each in events}
         return GroupBook().with_events((e for e in (*self.events, *self.others) if e.key not in gone), assigned)
 
     def knows(self, event: GroupEvent) -> bool:
-        """Return True if the book has this event already (a duplicate)."""
+        """Return True if the book already has this event, so that the event is a duplicate."""
         return any(each.key == event.key for each in (*self.events, *self.others))
 
     def reached(self, assigned: frozenset[str]) -> frozenset[str]:
@@ -110,7 +110,7 @@ class GroupBook(Struct, frozen=True):
         return replace(self, events=tuple(replace(each, waits=False) for each in self.events))
 
     def decided(self, event: GroupEvent, *, agreed: bool) -> GroupBook:
-        """Return the book after a waiting event was approved or rejected."""
+        """Return the book after a waiting event was approved (`agreed`) or rejected."""
 
         def one(each: GroupEvent) -> GroupEvent:
             return replace(each, waits=False, rejected=not agreed) if each.key == event.key else each
@@ -123,7 +123,7 @@ class GroupBook(Struct, frozen=True):
         return any(each.waits for each in self.events)
 
     def identity(self, group: str, at: datetime) -> _GroupId | None:
-        """Return the group that an address stood for at that moment; None if the group was deleted since."""
+        """Return the identity of the group that had the address at that moment; None if that group has been deleted."""
         if not self.events:
             return (group, "")
         holders: dict[str, _GroupId] = {}
@@ -150,7 +150,7 @@ class GroupBook(Struct, frozen=True):
         return None if found in deleted else found
 
     def digest_text(self) -> str:
-        """Return a text that changes whenever an address could stand for another group than before."""
+        """Return a text that changes whenever an address may belong to another group than before."""
         return "|".join(
             f"{e.kind}:{e.group}:{e.new_group}:{e.occurred_at.isoformat()}:{'rejected' if e.rejected else e.waits}"
             for e in self.events
@@ -174,7 +174,7 @@ def _reached(events: Iterable[GroupEvent], assigned: frozenset[str]) -> frozense
 def _bounded(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
     """Return the events without the oldest changes of address, if there are too many.
 
-    A change to an address that was deleted is kept, because it tells which group was deleted.
+    A change to an address that was deleted later is kept, because it identifies the deleted group.
     """
     surplus = len(ordered) - MAX_EVENTS
     if surplus <= 0:
@@ -186,14 +186,14 @@ def _bounded(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
 
 
 def _bounded_others(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
-    """Return the newest events. Deletions and other events have separate limits."""
+    """Return the newest `MAX_OTHERS` deletions and the newest `MAX_OTHERS` other events, oldest first."""
     deletions = [each for each in ordered if each.kind is GroupEventKind.DELETED]
     rest = [each for each in ordered if each.kind is not GroupEventKind.DELETED]
     return tuple(sorted([*deletions[-MAX_OTHERS:], *rest[-MAX_OTHERS:]], key=GroupEvent.order))
 
 
 def to_json(book: GroupBook) -> dict[str, Any]:
-    """Return the JSON-able form, for the object `policy/groups`."""
+    """Return the book in JSON types, for the object `policy/groups`."""
     return {
         "version": 1,
         "events": [_event_to_json(each) for each in book.events],

@@ -52,9 +52,9 @@ class Joiners(StrEnum):
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source: the id of its topic, and the facts that it may state.
 
-    `profiles` are those that the source may request, `domains` those of the users about whom it may make statements;
-    None means all that are configured. A cut is accepted about any known user, whatever the domain. `aliases` are names
-    of attributes that mean a field of the schema.
+    `profiles` are the profiles that the source may request, and `domains` the domains of the users about whom it may make
+    statements; None means all that are configured. A cut is accepted for any known user, even of another domain. `aliases` map
+    names of attributes to fields of the schema.
     """
 
     name: str
@@ -112,6 +112,6 @@ SHIPPED: Mapping[str, Source] = {
 
 
 def source_of_topic(topic: str, sources: Iterable[Source]) -> Source | None:
-    """Return the source with that topic, given as an id or as a full or CloudEvents resource name; None if there is none."""
+    """Return the source of a topic, given as an id or as a full or CloudEvents resource name; None if no source has it."""
     topic_id = topic.rpartition("/")[2]
     return next((source for source in sources if source.topic == topic_id), None)

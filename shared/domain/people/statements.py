@@ -1,4 +1,4 @@
-"""The statement, which a source makes about a user, and timelines of statements. See `shared.domain.people.facts` for the rules."""
+"""The statement of a source about a user, and timelines of statements. See `shared.domain.people.facts` for the rules."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MOST_LAST = 3  # the limit for other facts, which are long or many: the last sta
 class Force(StrEnum):
     """The effect of a statement on a leave (`shared.domain.people.employment`).
 
-    `SAYS`: an ordinary event. `CONFIRMS`: the feed repeats what holds, and ends no leave. `CANCELS`: a leave was
-    cancelled.
+    `SAYS`: an ordinary event. `CONFIRMS`: the feed repeats a present state, so the statement ends no leave. `CANCELS`: a leave
+    was cancelled.
     """
 
     SAYS = "says"
@@ -32,13 +32,13 @@ class Force(StrEnum):
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """A statement about a user. `withdraws` marks the side that wins a tie (the leaver's).
+    """A statement about a user. `withdraws` is True if the statement takes something away; such a statement wins a tie.
 
-    `source` is the source that made it ("" in records of earlier versions), `says` is the author named in the message,
-    which is not verified. `published_at` is when its message was first published. `claimed_at` is the `occurred_at` that
-    the message named, if it was not used because it was in the future or a date without a time of day. `explicit`: the
-    message named the moment from which the statement holds. `undated`: the message named no moment at which the
-    statement was made, so that `occurred_at` is the publish time. `force` is its effect on a leave.
+    `source` is the name of the source ("" in records of earlier versions), and `says` the author named in the message, who is
+    not verified. `published_at` is the time at which the message was first published. `claimed_at` is the time that the
+    message named for `occurred_at`, if that time was not used: it was in the future, or a date without a time of day.
+    `explicit` is True if the message named the moment from which the statement holds. `undated` is True if the message named
+    no usable time of the statement, so that `occurred_at` is the publish time. `force` is the effect on a leave.
     """
 
     event_id: str
@@ -55,19 +55,19 @@ class Statement(Struct, frozen=True, kw_only=True):
     force: Force = Force.SAYS
 
     def rank(self) -> tuple[datetime, bool, str, str]:
-        """Return the sort key of precedence. The later statement wins; at the same moment the one that withdraws; then id and value decide."""
+        """Return the sort key of precedence: the later statement wins, then a statement that withdraws, then id and value decide."""
         return (self.occurred_at, self.withdraws, self.event_id, repr(self.value))
 
     @property
     def said_at(self) -> datetime:
-        """The time at which the statement became known: the publish time if it is known, because `occurred_at` may be dated back."""
+        """Return the time at which the statement became known: the later of `occurred_at` and the publish time, if known."""
         return self.occurred_at if self.published_at is None else max(self.occurred_at, self.published_at)
 
     @property
     def happened_at(self) -> datetime:
-        """The time of the event by the sender's own date; for a mere day, its beginning.
+        """Return the time of the event by the sender's own date. A date without a time of day counts as its first moment.
 
-        Another statement about the same day then counts as later than this one.
+        Another statement about the same day then counts as later than this statement.
         """
         return self.claimed_at if self.undated and self.claimed_at is not None else self.occurred_at
 
@@ -76,7 +76,7 @@ class Statement(Struct, frozen=True, kw_only=True):
         return self.source == other.source and self.event_id == other.event_id and self._content() == other._content()
 
     def guard(self, fact: str) -> str:
-        """Return a digest by which a duplicate of this statement about a fact is recognised once the statement is forgotten.
+        """Return a digest that identifies duplicates of this statement about a fact, once the statement is forgotten.
 
         The digest reveals nothing of the content.
         """
@@ -102,16 +102,16 @@ class Statement(Struct, frozen=True, kw_only=True):
         )
 
     def ends(self, other: Statement, horizon: datetime) -> bool:
-        """Return True if `other` can decide nothing from `horizon` on, because this statement decides.
+        """Return True if `other` can decide nothing from `horizon` on, because this statement overrules it.
 
-        Two lists of the same moment are both kept: for each group the list that leaves the group out wins the tie.
+        Lists of groups of the same moment do not overrule each other: a group counts only if all of these lists have it.
         """
         if isinstance(self.value, tuple) and isinstance(other.value, tuple) and self.occurred_at == other.occurred_at:
             return False
         return self.rank() > other.rank() and self.effective_at <= horizon
 
     def forestalls(self, other: Statement) -> bool:
-        """Return True if this statement was made while the older `other` was still to come: then `other` never takes effect."""
+        """Return True if this statement was made after `other` and before it took effect: then `other` never takes effect."""
         return other.occurred_at < self.occurred_at < other.effective_at
 
 
@@ -119,7 +119,10 @@ Timeline = tuple[Statement, ...]
 
 
 def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
-    """Return the timeline with one more statement; the same object if nothing changes (a duplicate, or overruled before the horizon)."""
+    """Return the timeline with one more statement.
+
+    Return the same object if the statement is a duplicate, or was overruled before the horizon.
+    """
     decided = _decides(timeline, horizon)
     if any(kept.is_same(statement) for kept in timeline) or (decided is not None and decided.ends(statement, horizon)):
         return timeline
@@ -130,16 +133,20 @@ def fold(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EV
 
 
 def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
-    """Return the statement that decides at the horizon and ends all older ones; None if none is in effect. A forestalled statement never decides."""
+    """Return the statement that decides at the horizon and overrules all older statements; None if none is in effect.
+
+    A statement that never takes effect (`Statement.forestalls`) never decides.
+    """
     begun = sorted((s for s in timeline if s.effective_at <= horizon), key=Statement.rank, reverse=True)
     return next((s for s in begun if not any(other.forestalls(s) for other in timeline)), None)
 
 
 def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
-    """Return the timeline as `fold` does, but keep only the last statements and those that decide at the horizon and now.
+    """Return the result of `fold`, reduced to the last three statements and those that decide at the horizon and now.
 
-    A statement that is still to come is among the last: a statement made after it, before it took effect, would have forestalled it. A
-    dropped statement no longer forestalls others. That matters only for an older statement that arrives later than three newer ones.
+    A statement with a future date is always among the last: a newer statement made before that date would have replaced it. A
+    dropped statement no longer prevents older ones from taking effect. That matters only for an older statement that arrives
+    later than three newer ones.
     """
     folded = fold(timeline, statement, horizon)
     if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # without a horizon, any moment may be asked about
@@ -156,7 +163,7 @@ def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = B
 
 
 def bounded(ordered: list[Statement]) -> list[Statement]:
-    """Return at most `MAX_STATEMENTS` statements, oldest first. The oldest grants are dropped first, then the oldest of all."""
+    """Return at most `MAX_STATEMENTS` statements, oldest first. The oldest grants are dropped first, then the oldest other statements."""
     surplus = len(ordered) - MAX_STATEMENTS
     if surplus <= 0:
         return ordered
@@ -167,22 +174,22 @@ def bounded(ordered: list[Statement]) -> list[Statement]:
 
 
 def in_effect(timeline: Timeline, now: datetime) -> list[Statement]:
-    """Return the statements that hold at `now`: those that have begun and were not forestalled by a newer statement."""
+    """Return the statements that hold at `now`: those that took effect before a newer statement could replace them."""
     return [s for s in timeline if s.effective_at <= now and not any(other.forestalls(s) for other in timeline)]
 
 
 def answer(timeline: Timeline, now: datetime) -> Statement | None:
-    """Return the statement that decides at `now`; None if none is in effect."""
+    """Return the statement that decides at `now`; None if no statement is in effect."""
     return max(in_effect(timeline, now), key=Statement.rank, default=None)
 
 
 def next_change(timelines: Iterable[Timeline], now: datetime) -> datetime | None:
-    """Return the next moment at which an answer may differ because a statement takes effect; None if there is none."""
+    """Return the next moment at which a statement takes effect, so that an answer may change; None if there is none."""
     return min((s.effective_at for timeline in timelines for s in timeline if s.effective_at > now), default=None)
 
 
 def as_membership(roster: Statement, *, member: bool) -> Statement:
-    """Return the statement about one group that a list of groups makes."""
+    """Return the statement about one group that follows from a list of groups (`roster`)."""
     return Statement(
         event_id=roster.event_id,
         occurred_at=roster.occurred_at,
@@ -194,9 +201,9 @@ def as_membership(roster: Statement, *, member: bool) -> Statement:
 
 
 def newest_guards(forgotten: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
-    """Return the digests of dropped statements with new ones added, at most the newest `MAX_FORGOTTEN`.
+    """Return the digests of dropped statements with the new digests added, at most the newest `MAX_FORGOTTEN`.
 
-    The same tuple if none is new.
+    Return the same tuple if no digest is new.
     """
     new = [guard for guard in dict.fromkeys(more) if guard not in forgotten]
     return (*forgotten, *new)[-MAX_FORGOTTEN:] if new else forgotten

@@ -1,8 +1,8 @@
 """The unknown leaver: a leave was stated for an address without a record, perhaps because of a typing error.
 
-The record stays as a tombstone in any case. An operator sees it until it is acknowledged or 30 days old, because a
-typing error may mean that a user who left still has access. `shared.domain.record.record.row_of` marks unknown leavers.
-`nearest_addresses` suggests the address that was meant; the command line uses it for "did you mean", too.
+The record stays as a tombstone in any case. The page shows it to operators until it is acknowledged or 30 days old: after a
+typing error, a user who left may still have access. `shared.domain.record.record.row_of` marks unknown leavers.
+`nearest_addresses` suggests similar addresses; the command line uses it for "did you mean", too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHOWN_FOR = timedelta(days=30)
 
 
 def states_only_a_leave(facts: Facts) -> bool:
-    """Return True if the facts state a leave or an unusable account, and none ever gave access."""
+    """Return True if the facts state a leave or an unusable account, and no statement in them gives access."""
     timelines = facts.timelines
     ends = {EMPLOYMENT, ACCOUNT, *ACCOUNT_STATES}
     if not ends & timelines.keys():
@@ -35,7 +35,7 @@ def nearest_addresses(address: str, known: Iterable[str], limit: int = 3) -> tup
     """Return at most `limit` known addresses at a distance of 1 or 2, the nearest first, then by alphabet.
 
     The distance is the number of letters to insert, delete or replace, in the name before the last @ and in the domain together.
-    The address itself is never in the result. Cheap for ten thousand addresses: length and letters exclude most of them.
+    The address itself is never in the result. The search is fast for ten thousand addresses: length and letters exclude most of them.
     """
     local, domain, local_letters, domain_letters = _parts(address)
     found: list[tuple[int, str]] = []
@@ -73,13 +73,13 @@ def edit_distance(one: str, other: str, most: int) -> int:
 
 @lru_cache(maxsize=200_000)
 def _parts(address: str) -> tuple[str, str, int, int]:
-    """Return the name, the domain, and the letters of each."""
+    """Return the name before the last @, the domain, and the letters of the name and of the domain as bit masks."""
     local, _, domain = address.rpartition("@")
     return local, domain, _letters(local), _letters(domain)
 
 
 def _letters(text: str) -> int:
-    """Return the set of letters as bits; several letters share a bit."""
+    """Return the set of letters as a bit mask of 64 bits; several letters may share a bit."""
     mask = 0
     for letter in set(text):
         mask |= 1 << (ord(letter) & 63)

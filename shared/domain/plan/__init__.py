@@ -1,1 +1,1 @@
-"""The kernel of planning: policy, observation, action, step. It knows no kind of resource."""
+"""The kernel of planning: policy, observation, action, step. The package depends on no particular kind of resource."""

@@ -1,4 +1,4 @@
-"""The limits of changes in an hour above which an approval is needed: the settings under `guard:`."""
+"""The settings under `guard:`: the limits of mass changes. A change above a limit needs an approval."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `most`. Of the users who share a group or a profile, at most `group_share` lose access if the group has `group_from`
     members or more. A day's limit is `day_factor` times an hour's. `urgent` is a separate window for leaves that a
     source calls urgent. `creations` is the number of environments that may be created in an hour. If a leaver waits
-    longer than `patience` for an approval, the reversible steps are done without one; None: never. `approvers` is the
-    number of approvals needed if no author is verified; a single approval takes effect after `wait_alone`. An unused
-    approval lapses after `approval_lapses`.
+    longer than `patience` for an approval, the reversible steps are done without an approval. If `patience` is None,
+    they are never done without one. `approvers` is the number of approvals needed if no author is verified. A single
+    approval takes effect after `wait_alone`. An unused approval lapses after `approval_lapses`.
     """
 
     per_hour: Annotated[

@@ -1,6 +1,6 @@
 """The plan of one pass for one user: its actions and their reasons.
 
-Types only; `shared.domain.reconcile.planner` makes it, `engine` carries it out.
+The module has types only. `shared.domain.reconcile.planner` makes the plan, and `shared.engine` carries the plan out.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ _REQUESTS = uuid.UUID("6f0b6f6e-6b1c-5a0e-9f57-2a1d8c3f7e10")
 class Policy(Struct, frozen=True, kw_only=True):
     """The part of the administrator's decisions that planning needs. Times are durations.
 
-    `personal_data` is how long a dead letter, and a record without any resources, are kept. `retention` is how long a
-    leaver's instance is kept, `snapshot_retention` how long the content of its data disk is kept; both count from the
-    end of entitlement. `people`, `sources` and `book` have the accepted users, the sources, and the changes of groups.
+    `personal_data` is the time for which dead letters, and records without resources, are kept. `retention` is the time for
+    which a leaver's instance is kept, and `snapshot_retention` the time for which its files are kept; both count from the end
+    of entitlement. `people`, `sources` and `book` have the accepted users, the sources, and the changes of groups.
     `guard` has the limits of changes that affect many users. Without `cuts_wait` a cut takes effect at once, as in a
-    preview. While a `rollout` is under way, `earlier` are the policies by which a notebook may still be right. `zones`
-    are in order of preference. `tells`: messages to users are switched on, and nothing is deleted without a warning.
-    `template_context` changes whenever something other than a master would change a rendered template. `poll` is the time
-    between two looks at an operation. An operation or a transition of more than `stuck_after` needs an administrator. A
-    resource that is missing counts as gone after `confirm_absence_after`. `capacity_retry` is the wait after a stockout.
+    preview. While a `rollout` is under way, `earlier` has the older policies that a notebook may still follow. `zones`
+    are in order of preference. `tells` is True if messages to users are switched on; then nothing is deleted without a
+    warning. `template_context` changes if anything but a master would change a rendered template. `poll` is the time
+    between two reads of an operation. An operation or a transition that takes longer than `stuck_after` needs an
+    administrator. A missing resource counts as gone after `confirm_absence_after`. `capacity_retry` is the wait after a
+    stockout.
     """
 
     catalog: Catalog
@@ -73,16 +74,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     tells: bool = False
 
     def entitling_groups(self) -> frozenset[str]:
-        """Return the addresses of all groups that entitle: the assigned groups, and all other addresses that these groups have or had."""
+        """Return the addresses of all groups that entitle: every present and former address of the assigned groups."""
         return self.book.reached(frozenset(each.group for each in self.catalog.assignments))
 
     def zones_by_offer(self, offered: tuple[str, ...]) -> tuple[str, ...]:
-        """Return all zones, those that Google named as available first, in Google's order."""
+        """Return all zones of the policy: first the `offered` zones in their order, then the rest in order of preference."""
         first = tuple(zone for zone in offered if zone in self.zones)
         return first + tuple(zone for zone in self.zones if zone not in first)
 
     def entitling_digest(self) -> str:
-        """Return a digest that changes whenever the same facts could entitle to something else.
+        """Return a digest that changes if the same facts could entitle a user to something else.
 
         It covers the assignments, the default profile, the profile names and the group events.
         """
@@ -112,9 +113,9 @@ class TemplatesSeen(Struct, frozen=True):
 class AccountSeen(Struct, frozen=True, kw_only=True):
     """The user's own service account as it was read.
 
-    `is_ours` is True if its description says that we made it for this user. `shared_with` are all members that its
-    policy gives a role, by role. `in_groups` maps each queried group to True if the account is a direct member. `keys`
-    is the number of keys that users made for it, None if unknown.
+    `is_ours` is True if the account's description says that we made it for this user. `shared_with` maps each role of the
+    account's policy to the members that have the role. `in_groups` maps each queried group to True if the account is a
+    direct member. `keys` is the number of keys that users made for the account, None if unknown.
     """
 
     is_ours: bool
@@ -143,8 +144,8 @@ class SparkSessionsSeen(Struct, frozen=True):
 class Observed(Struct, frozen=True, kw_only=True):
     """All observations of one pass.
 
-    `snapshots` has an observation for each snapshot that the record names. `cluster_operations` has one for each create of a cluster whose
-    outcome is not observed otherwise.
+    `snapshots` has an observation for each snapshot that the record names. `cluster_operations` has an observation for each
+    create operation of a cluster whose outcome is not known otherwise.
     """
 
     notebook: NotebookSight
@@ -168,12 +169,12 @@ class Activity(IntEnum):
 
 
 class Action(Struct, frozen=True):
-    """A change to request from the cloud. A new kind needs a class here, and a call in `shared.engine.reconcile.executor`.
+    """A change to request from the cloud. A new kind of action needs a subclass, and a call in `shared.engine.reconcile.executor`.
 
-    `condition` is the condition that reports the action's failure. `target` is the path to the name of what is changed.
-    `activity` is for the audit. `written_first`: the record as it is once the action was started must be saved before
-    the cloud is asked. The reason is that the action cannot be undone, or that only the record keeps the name of the
-    new resource. `is_routine`: the action happens every day, so its success is not a line of the history.
+    `condition` is the condition that reports the action's failure. `target` is the attribute path to the name of the
+    changed resource. `activity` is for the audit. If `written_first` is True, the record is saved before the request is
+    sent: the action cannot be undone, or only the record has the name of the new resource. If `is_routine` is True, the
+    action happens every day, so its success is not a line of the history.
     """
 
     condition: ClassVar[ConditionType]
@@ -185,7 +186,7 @@ class Action(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The kind and the target, by which the history recognises a repeated call. The words do not matter."""
+        """Return the kind and the target of the action. The history recognises a repeated action by this key."""
         return f"{type(self).__name__} {attrgetter(self.target)(self)}"
 
     def does(self) -> Activity:
@@ -200,10 +201,10 @@ class Action(Struct, frozen=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """The plan of one pass.
 
-    It has the `actions` in order, the reasons (`because`), and the record after the actions have been started.
+    `actions` are in order, `because` has the reasons, and `record` is the record after the actions have been started.
 
-    `requeue_at` is the time of the next pass, None if nothing is pending. It is the earliest of `waits` and of the next
-    fact that takes effect. `waits` has the time for each half of the plan, by the condition of that half.
+    `requeue_at` is the time of the next pass: the earliest of `waits` and of the next fact that takes effect. It is None if
+    nothing is pending. `waits` has the time for each half of the plan, by the condition of that half.
     """
 
     record: UserRecord
@@ -214,6 +215,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def request_id(record: UserRecord, verb: Verb, about: str = "") -> str:
-    """Return a UUID that is the same for the same try, so that a request repeated after a crash takes effect once."""
+    """Return a UUID that is the same for each repetition of one try, so that a repeated request takes effect once."""
     parts = f"{record.user_key}:{record.status.tries}:{verb.value}:{record.status.notebook.zone}{about and ':' + about}"
     return str(uuid.uuid5(_REQUESTS, parts))

@@ -29,7 +29,7 @@ A_DAY = timedelta(days=1)
 
 
 def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
-    """Return a wait that doubles from 30 s up to 30 min, but is at least `at_least`.
+    """Return a wait that doubles with each attempt from 30 s up to 30 min, but is at least `at_least`.
 
     Up to a quarter is added, depending on `spread_by` (the user key).
 
@@ -41,7 +41,7 @@ def backoff(attempts: int, *, at_least: timedelta, spread_by: str) -> timedelta:
 
 
 def slow_backoff(attempts: int, *, first: timedelta, longest: timedelta, spread_by: str) -> timedelta:
-    """Return a wait that doubles from `first` up to `longest`, with the spread of `backoff` added.
+    """Return a wait that doubles with each attempt from `first` up to `longest`, with the spread of `backoff` added.
 
     This is for failures that last until a person acts.
     """
@@ -62,7 +62,7 @@ _VERB_REASON = {
     Verb.RESIZE: Reason.UPDATING,
 }
 # Of a new machine with the content of the data disk, which is the user's home.
-WHAT_STAYS = "What is in your home directory comes along; packages and environments outside of it do not."
+WHAT_STAYS = "The files of your home directory are kept; packages and environments outside of it are lost."
 # Of a restore on request, where only the data disk changes; said before it is asked for, too.
 WHAT_IS_RESTORED = "Your home directory returns to its state at that time. Packages and environments outside of it are not in the copies and stay as they are."
 RESTORING_TEXT = f"Your files are being restored; please wait until that is done. {WHAT_IS_RESTORED}"
@@ -95,8 +95,8 @@ class Scene(Struct, frozen=True, kw_only=True):
 class Step(Struct, frozen=True, kw_only=True):
     """The plan for one kind of resource.
 
-    It has the record once the actions are started, the actions, the condition that then holds, the time until the next look (None:
-    nothing is pending), and the reasons.
+    `record` is the record after the actions have been started. `condition`, `reason` and `message` are the condition to set.
+    `requeue_after` is the wait until the next pass, None if nothing is pending. `because` has the reasons for people.
     """
 
     record: UserRecord
@@ -109,7 +109,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
-    """Return the wait before a failed read is repeated. It is at least `otherwise` if only a person can fix the error."""
+    """Return the wait before a failed read is repeated: at least `otherwise` if the error is not retryable."""
     at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
     return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
 
@@ -117,7 +117,7 @@ def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) 
 def unreadable(
     record: UserRecord, error: BenchkeeperError, *, what: str, because: str, otherwise: timedelta = timedelta(minutes=5)
 ) -> Step:
-    """Return a step without actions that looks again later: a failed read does not mean absence."""
+    """Return a step without actions that reads again later: a failed read does not mean absence."""
     return Step(
         record=record,
         condition=ConditionStatus.UNKNOWN,
@@ -137,10 +137,10 @@ def wait_for(
     stuck: str,
     because: str,
 ) -> Step:
-    """Return a step that looks again after `poll`.
+    """Return a step without actions that waits for a change under way, and reads again after `poll`.
 
-    With `stuck`, a text that names what takes too long, the step asks for an administrator, and looks again only after
-    ten times `poll`.
+    `stuck` is a text that names the part that takes too long, "" if nothing does. With such a text the step asks for an
+    administrator, and reads again only after ten times `poll`.
     """
     return Step(
         record=record,
@@ -153,7 +153,7 @@ def wait_for(
 
 
 def _progress(verb: Verb, record: UserRecord, notebook: Absent | ObservedNotebook) -> str:
-    """Return the progress in words; a create passes three stages in a few minutes."""
+    """Return the progress in words. For a create, the words name the stage in which the instance is."""
     if verb is Verb.RESTORE and record.status.data.rollback is not None:
         return RESTORING_TEXT
     if verb is Verb.CREATE and isinstance(notebook, ObservedNotebook):

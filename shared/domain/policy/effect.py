@@ -65,7 +65,7 @@ _STOPS = frozenset({StepKind.LOSES_ACCESS, StepKind.REPLACED, StepKind.UPDATED, 
 
 
 class Part(StrEnum):
-    """The part of the policy that a change comes from, or a message (`NEWS`)."""
+    """The part of the policy from which an effect comes. `NEWS` is a message, not a part of the policy."""
 
     ASSIGNMENTS = "Assignments"
     DEFAULT_PROFILE = "DefaultProfile"
@@ -137,18 +137,18 @@ class Effect(Struct, frozen=True, kw_only=True):
     def takes(self) -> bool:
         """Return True if the user loses something, or if the notebook is replaced or stopped.
 
-        The limits count such effects.
+        The guard's limits count the users with such effects.
         """
         return bool(TAKES & set(self.steps)) or (StepKind.IDLE_SOONER in self.steps and self.interrupts)
 
     @property
     def stops_notebook(self) -> bool:
-        """Return True if the notebook is stopped only to be changed or replaced. If a change stops many notebooks, it is rolled out in waves."""
+        """Return True if the notebook must be stopped to be updated or replaced. Such a change of many notebooks is rolled out in waves."""
         return bool({StepKind.REPLACED, StepKind.UPDATED} & set(self.steps))
 
     @property
     def bound(self) -> tuple[object, ...]:
-        """The fields that an approval covers: user, cause, parts and kinds of step."""
+        """Return the fields that an approval covers: user, cause, parts and kinds of effect."""
         return (self.user_key, self.cause, self.parts, self.steps)
 
 
@@ -161,9 +161,10 @@ def effect_of(
     told: UserRecord | None = None,
     seen: ObservedNotebook | None = None,
 ) -> Effect | None:
-    """Return the effect on a user of another policy, or of a message (`told` is the record after the message). Return None if there is none.
+    """Return the effect of a changed policy or of a message on one user. Return None if there is no effect.
 
-    Without `seen`, the instance is taken to be as it was built by the record.
+    `told` is the record after the message, None for a change of policy. Without `seen`, the instance is assumed to be as
+    the record says that it was built.
     """
     # A waiting cut counts as a cut: the effect is what the policy gives, whether there is room for it now or not.
     old = with_wanted(record, replace(before, cuts_wait=False), now)
@@ -243,7 +244,7 @@ def _steps_of_present(
 
 
 def _steps_of_profile(was: Profile, becomes: Profile) -> set[StepKind]:
-    """Return the effects of two profiles' differences that an instance does not show."""
+    """Return the effects of changed profile settings that no instance shows: data group, idle limits and hours."""
     steps: set[StepKind] = set()
     group = was.data_group if was.needs_account else None
     if group is not None and (not becomes.needs_account or becomes.data_group != group):
@@ -322,7 +323,7 @@ def _runs(record: UserRecord, seen: ObservedNotebook | None) -> bool:
 
 
 def hours_a_month(record: UserRecord, now: datetime) -> tuple[float, Basis]:
-    """Return the number of hours for which the notebook runs in a month, and the origin of that number."""
+    """Return the expected number of running hours in a month, and the origin of that number."""
     usage = record.status.usage.get(NOTEBOOK)
     over = now - max(month_start(now), record.created_at)
     if usage is not None and usage.month == month_of(now) and over >= _ENOUGH:

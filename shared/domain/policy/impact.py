@@ -2,7 +2,8 @@
 
 Each user is judged twice with the product's own rules (`with_wanted`, `compare`, `wanted_templates`): by the policy in force and by
 the proposed policy, or with and without a message. The difference is the `Effect`. The frozen list of all effects is the `Impact`;
-an approval binds its digest. Called by the command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`).
+an approval names its digest. The command line, the drift sweep and the approval (`shared.engine.decisions.policy_change`) call
+this module.
 
 Cost is hours a month times `hourly_cost` of the profile. `Basis` is the source of the hours: this month, scaled to a
 whole month once a week of it is over; or the last measured month; or an assumption (`ASSUMED_HOURS`).
@@ -38,7 +39,7 @@ class Impact(Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """The identity of the list: 16 hex digits of SHA-256 over (user, cause, parts, kinds of step) of each effect, in any order."""
+        """Return the identity of the list: 16 hex digits of SHA-256 over (user, cause, parts, kinds of effect) of all effects."""
         bound = [
             [each.user_key, each.cause.value, [p.value for p in each.parts], [s.value for s in each.steps]]
             for each in self.entries
@@ -47,18 +48,18 @@ class Impact(Struct, frozen=True):
 
     @property
     def counts(self) -> Mapping[StepKind, int]:
-        """The number of users for each kind of step; kinds without users are left out."""
+        """Return the number of users for each kind of effect. Kinds without users are left out."""
         found = Counter(step for each in self.entries for step in each.steps)
         return {kind: found[kind] for kind in StepKind if found[kind]}
 
     @property
     def takes(self) -> int:
-        """The number of users who lose something, or whose notebook is replaced or stopped."""
+        """Return the number of users who lose something, or whose notebook is replaced or stopped."""
         return sum(each.takes for each in self.entries)
 
     @property
     def interrupts(self) -> int:
-        """The number of users whose notebook runs now and is stopped for the change."""
+        """Return the number of users whose notebook runs now and is stopped for the change."""
         return sum(each.interrupts for each in self.entries)
 
     def by_profile(self) -> Mapping[str, int]:
@@ -86,7 +87,7 @@ def impact_of(effects: Iterable[Effect | None]) -> Impact:
 
 
 def differing(approved: Impact, now: Impact) -> tuple[Effect, ...]:
-    """Return the entries of `now` that the approved list does not have, or has differently: these are not approved."""
+    """Return the effects of `now` that are not approved: the approved list lacks them, or has another effect for the user."""
     agreed = {each.bound for each in approved.entries}
     return tuple(each for each in now.entries if each.bound not in agreed)
 
@@ -151,7 +152,10 @@ class Limit(StrEnum):
 
 
 class Excess(Struct, frozen=True):
-    """A limit that a change exceeds: the number of users and the allowed number. `name` is the group's or the profile's."""
+    """A limit that a change exceeds: `count` users are affected, and `most` are allowed.
+
+    `name` is the name of the group or of the profile, "" for limits of the fleet.
+    """
 
     limit: Limit
     count: int
@@ -162,7 +166,7 @@ class Excess(Struct, frozen=True):
 class Fleet(Struct):
     """The number of users with access: in total, by group and by profile.
 
-    `leavers` are those with remaining resources, by profile.
+    `leavers` are the users without access who still have resources, by profile.
     """
 
     size: int = 0
@@ -171,7 +175,7 @@ class Fleet(Struct):
     leavers: Counter[str] = field(default_factory=Counter)
 
     def add_row(self, row: RecordRow) -> None:
-        """Count one user with access, by the row of a listing."""
+        """Count the user of a listing's row, if the user has access."""
         if row.presence is Presence.PRESENT:
             self.size += 1
             self.profiles[row.profile or ""] += 1
@@ -179,7 +183,7 @@ class Fleet(Struct):
                 self.groups[row.entitled_by] += 1
 
     def add(self, record: UserRecord) -> None:
-        """Count one user, judged by the policy in force."""
+        """Count the user of a record: by group and profile if the user has access, else as a leaver if resources remain."""
         if record.spec.presence is Presence.PRESENT:
             self.size += 1
             self.profiles[record.spec.profile or ""] += 1
@@ -190,7 +194,7 @@ class Fleet(Struct):
 
 
 def excesses(impact: Impact, fleet: Fleet, guard: GuardSettings) -> tuple[Excess, ...]:
-    """Return the limits that a planned change exceeds; if there are none, the change needs no approval."""
+    """Return the limits that a planned change exceeds. A change that exceeds no limit needs no approval."""
     most = guard.per_hour_of(fleet.size)
     found = [Excess(Limit.FLEET, impact.takes, most)] if impact.takes > most else []
     taken = [each for each in impact.entries if each.takes]
@@ -209,9 +213,9 @@ def excesses(impact: Impact, fleet: Fleet, guard: GuardSettings) -> tuple[Excess
 
 
 def policy_excesses(impact: Impact, fleet: Fleet, before: Policy, after: Policy) -> tuple[Excess, ...]:
-    """Return the limits that another policy exceeds, by the guard in force.
+    """Return the limits that a new policy exceeds, judged by the guard in force (`before.guard`).
 
-    A looser guard always waits for an approval; otherwise a change could remove its own limit.
+    A new policy with a looser guard always needs an approval; otherwise a change could remove its own limit.
     """
     found = excesses(impact, fleet, before.guard)
     return (*found, Excess(Limit.GUARD, 0, 0)) if after.guard.is_looser_than(before.guard) else found

@@ -1,6 +1,6 @@
 """The policy in force and the proposed policies: the objects below `policy/`, as types and as JSON. Pure.
 
-`policy/current`             the policy in force: all functions judge by it, whatever files they were deployed with
+`policy/current`             the policy in force: all functions judge by this policy, not by their own files
 `policy/proposed/<digest>`   a policy that waits for approval, with its impact as it was judged
 `policy/approved/<digest>`   the approved list of users; exactly these users may be changed by it
 `policy/rejected/<digest>`   a policy that was refused; the same files are never proposed again
@@ -27,7 +27,7 @@ MOST_SUPERSEDED = 50
 
 
 def bound_digest(digest: str, impact_digest: str) -> str:
-    """Return the digest of a policy together with its list of users, which a decision names."""
+    """Return the digest that a decision names: it covers the policy and its list of users."""
     return hashlib.sha256(f"{digest}|{impact_digest}".encode()).hexdigest()[:32]
 
 
@@ -35,8 +35,9 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
     """The policy by which all functions judge. `content` is the result of `policy_codec.content_of`.
 
     `superseded` are the digests that were in force or proposed before, so that the sweep of an older revision does not
-    propose its files again. `deployed_at` is when the files were deployed, if that is known. `rollout` is set if the
-    policy changes many notebooks. `generation` is that of the object, 0 for a policy that is not written yet.
+    propose its files again. `deployed_at` is the time at which the files were deployed, None if unknown. `rollout` is set
+    if the policy changes many notebooks. `generation` is the generation of the object, 0 for a policy that is not
+    written yet.
     """
 
     digest: str
@@ -51,19 +52,20 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
     generation: int = 0
 
     def is_older_than(self, deployed: Noted) -> bool:
-        """Return True if files deployed at that time are newer than those in force."""
+        """Return True if the deployment `deployed` is newer than the files of this policy."""
         return deployed.at > (self.deployed_at or self.since)
 
     def followed_by(self, digest: str, *more: str) -> tuple[str, ...]:
-        """Return the digests that are superseded once the policy with the given digest replaces this one."""
+        """Return the digests that are superseded once the policy with the given digest replaces this policy."""
         known = dict.fromkeys((*self.superseded, self.digest, *more))
         return tuple(each for each in known if each != digest)[-MOST_SUPERSEDED:]
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """A policy that is not in force. `base` is the digest in force when `impact` was judged, `fleet` how many users had access.
+    """A policy that is not in force.
 
-    `author` is the account that deployed it, empty if unknown. A proposal without `excesses` needs no approval to come into force.
+    `base` is the digest of the policy in force when `impact` was judged, and `fleet` the number of users who then had access.
+    `author` is the account that deployed the proposed policy, "" if unknown. A proposal without `excesses` needs no approval.
     """
 
     digest: str
@@ -78,7 +80,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     @property
     def decided_by(self) -> str:
-        """The digest that a decision about this proposal names. It covers the policy and the list of users."""
+        """Return the digest that a decision about this proposal names. It covers the policy and the list of users."""
         return bound_digest(self.digest, self.impact.digest)
 
 
@@ -111,7 +113,7 @@ class Outcome(StrEnum):
 
 
 def in_force_to_json(policy: PolicyInForce) -> dict[str, Any]:
-    """Return the JSON-able form."""
+    """Return the policy in force in JSON types, without the generation."""
     return {
         "version": 1,
         "digest": policy.digest,
@@ -143,7 +145,7 @@ def in_force_from_json(raw: Mapping[str, Any], generation: int) -> PolicyInForce
 
 
 def proposal_to_json(proposal: Proposal) -> dict[str, Any]:
-    """Return the JSON-able form."""
+    """Return the proposal in JSON types."""
     return {
         "version": 1,
         "digest": proposal.digest,
@@ -177,7 +179,7 @@ def proposal_from_json(raw: Mapping[str, Any]) -> Proposal:
 
 
 def approved_to_json(approved: Approved) -> dict[str, Any]:
-    """Return the JSON-able form."""
+    """Return the approval in JSON types."""
     return {
         "version": 1,
         "digest": approved.digest,
@@ -199,7 +201,7 @@ def approved_from_json(raw: Mapping[str, Any]) -> Approved:
 
 
 def noted_to_json(noted: Noted) -> dict[str, Any]:
-    """Return the JSON-able form."""
+    """Return the note in JSON types."""
     return {"version": 1, "digest": noted.digest, "by": noted.by, "at": noted.at.isoformat()}
 
 
@@ -209,7 +211,7 @@ def noted_from_json(raw: Mapping[str, Any]) -> Noted:
 
 
 def _digest(raw: Mapping[str, Any]) -> str:
-    """Return the digest. Raise ValueError if it is not that of the content, so that no other content than the approved one is used."""
+    """Return the digest. Raise ValueError if the content has another digest, so that only the approved content is used."""
     digest = str(raw["digest"])
     if digest != digest_of(raw["content"]):
         raise ValueError(f"the content is not that of digest {digest[:40]!r}")

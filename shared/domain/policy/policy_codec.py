@@ -1,6 +1,6 @@
-"""The conversion of a policy to plain values and back: the content of `policy/current`, and the settings that a deployment has checked.
+"""The conversion of a policy to plain values and back: for `policy/current`, and for the settings that a deployment has checked.
 
-`content_of` returns the part by which users are judged. It has no project, bucket or endpoint, and no secret.
+`content_of` returns the part by which users are judged. That part has no project, bucket, endpoint or secret.
 `with_content` puts such a content into a policy of this process, which keeps its own project, bucket and topics.
 
 A policy that a release with other bounds accepted is converted without bounds. `msgspec.convert` always checks bounds
@@ -40,7 +40,7 @@ class UnknownContentError(ValueError):
 
 
 def content_of(policy: Policy) -> dict[str, Any]:
-    """Return the plain values of the part by which users are judged."""
+    """Return the part of a policy by which users are judged, as plain JSON values."""
     kept = {
         "version": VERSION,
         "catalog": to_dict(policy.catalog)
@@ -67,7 +67,7 @@ def digest_of(content: Mapping[str, Any]) -> str:
 
 
 def shape_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a content with only the parts that describe a notebook."""
+    """Return a copy of the content with only the parts that describe a notebook: the profiles and the network."""
     catalog = {
         "profiles": content["catalog"]["profiles"],
         "assignments": [],
@@ -84,9 +84,10 @@ def policy_digest(policy: Policy) -> str:
 
 
 def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
-    """Return the process's own policy with another content. Raise `UnknownContentError` if this program cannot judge by it.
+    """Return the process's own policy with the given content.
 
-    A source that only the content has gets no topic of this deployment, so no message arrives for it.
+    Raise `UnknownContentError` if this program does not understand the content. A source that only the content has gets no
+    topic of this deployment, so no message arrives for that source.
     """
     try:
         known = content_of(own)
@@ -110,7 +111,7 @@ def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
 
 
 def _catalog(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the catalogue of a content without obsolete parts, which only earlier versions wrote."""
+    """Return the catalogue of a content without the obsolete keys that only earlier versions wrote."""
     profiles = {
         name: {**raw, "idle": {key: value for key, value in raw["idle"].items() if key not in _DROPPED}}
         if "idle" in raw

@@ -1,1 +1,1 @@
-"""The planner and the outcomes: the only place that knows all kinds of resource."""
+"""The planner, and the update of a record after a pass. Only this package handles all kinds of resource."""

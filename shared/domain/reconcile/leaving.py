@@ -1,7 +1,7 @@
-"""The step from a pass over a leaver to the proof of leaving: the requested cuts, and the observed results. Pure.
+"""The update of a leaver's proof of leaving after a pass, from the requested cuts and the observed results. Pure.
 
 A path counts as gone only if this pass observed the cloud and found nothing. The call that cut the path is no evidence.
-A failed read proves nothing. A path that reappears is no longer gone.
+A failed read proves nothing. A path that reappears does not count as gone any more.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def with_leaving(
     *,
     poll: timedelta,
 ) -> UserRecord:
-    """Return the record after a pass with its proof of leaving; without one if the user is entitled.
+    """Return the record after a pass with its proof of leaving. The record of an entitled user has no proof.
 
-    `loaded` is the record as the pass read it. While no pass has checked a path since it was cut, the next pass comes after `poll`.
+    `loaded` is the record as the pass read it. While a path was cut but not yet verified, the next pass comes after `poll`.
     """
     known = after.status.leaving
     if not after.email:
@@ -77,7 +77,7 @@ def is_verified_gone(record: UserRecord) -> bool:
 
 
 def _since(loaded: UserRecord, after: UserRecord, now: datetime) -> datetime:
-    """Return the time of the news of the leave. The time since which a joiner waits is not the beginning of a leave."""
+    """Return the time of the message that ended access. A `waiting_since` from before, of a joiner, is not used."""
     waits = loaded if loaded.spec.presence is Presence.ABSENT else after
     return waits.status.waiting_since or after.spec.absent_since or now
 
@@ -164,7 +164,7 @@ def _account(seen: Observed) -> Look:
 
 
 def _bindings(loaded: UserRecord, after: UserRecord, seen: Observed) -> Look:
-    """Return the result of looking at the account's bindings: the users who may act as the account, its groups, and its keys, which work only while it is enabled."""
+    """Return the state of the account's bindings: its users, its groups, and its keys, which work only while it is enabled."""
     groups = set(loaded.status.account.data_groups) | set(after.status.account.data_groups)
     match seen.account:
         case NotLooked():

@@ -1,7 +1,7 @@
 """The decision about the mails that are due to a user, from the record alone. Pure.
 
-`with_mails` is applied to each record before it is written (`shared.engine.reconcile.audit.save`), so a mail is decided
-in the same conditional write as the state that it reports. A mail that is no longer true when it is to be sent lapses.
+`with_mails` is applied to each record before it is written (`shared.engine.reconcile.audit.save`), so a mail is decided in the
+same conditional write as the state that the mail reports. A mail lapses if its content is no longer true before it is sent.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
 def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with the mails that are due now, and with the time of the next check for mails.
 
-    `before` is the record as it was last written, None for a new one. Mails about the time before messages were
-    switched on are never sent. Without messages, the record does not change.
+    `before` is the record as it was last written, None for a new record. Mails about the time before messages were switched
+    on are never sent. If messages are switched off, the record does not change.
     """
     if not policy.tells:
         return record
@@ -95,16 +95,16 @@ def with_idle_warning(record: UserRecord, stop_at: datetime, policy: Policy, now
 
 
 def with_mail(record: UserRecord, mail: Mail) -> UserRecord:
-    """Return the record with this mail. It replaces a mail of the same stage and episode."""
+    """Return the record with this mail in place of its mail of the same stage and episode."""
     kept = tuple(mail if each.is_of(mail.stage, mail.episode) else each for each in record.status.mail.mails)
     return record.with_status(mails=kept)
 
 
 def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
-    """Return a restored older version of a record, in which no mail can be sent twice.
+    """Return a restored older version of a record, changed so that no mail is sent twice.
 
-    A mail that was due then may have been sent since, so an operator decides about it. A mail that the older version
-    does not have is not sent.
+    A mail that was due or claimed in that version may have been sent since. Its state becomes UNSURE, so an operator decides.
+    Mails about the time before the restore that the older version does not have are not sent.
     """
     if record.status.mail.mails_since is None:
         return record
@@ -117,7 +117,7 @@ def with_mails_put_back(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def to_publish(record: UserRecord, before: UserRecord, now: datetime) -> Iterator[Mail]:
-    """Yield the mails to publish now: those that were just decided, and those that no process claimed in time."""
+    """Yield the mails to publish now: mails that were just decided, and mails that were not claimed in time."""
     known = {(mail.stage, mail.episode) for mail in before.status.mail.mails if mail.state is MailState.DUE}
     for mail in record.status.mail.mails:
         if mail.state is not MailState.DUE or (mail.not_before is not None and mail.not_before > now):
@@ -198,7 +198,7 @@ def _of_dormancy(record: UserRecord) -> Iterator[Wanted]:
 
 
 def _access_of(record: UserRecord) -> str:
-    """Return a name for the present access: `after` the episode of the last end of access, or `first` if access never ended."""
+    """Return an episode for the present access: "after" and the last end of access, or "first" if access never ended."""
     ends = [mail.episode for mail in record.status.mail.mails if mail.stage is Stage.ACCESS_ENDED]
     return f"after {max(ends)}" if ends else "first"
 
@@ -245,10 +245,9 @@ def _looked_at(mail: Mail, record: UserRecord, wanted: list[Wanted], now: dateti
 
 
 def _bounded(mails: list[Mail]) -> tuple[Mail, ...]:
-    """Return the mails; if there are too many, without the oldest final ones.
+    """Return the mails; if there are too many, without the oldest mails in a final state.
 
-    Mails that an operator must see stay. The latest mail of each stage stays, because it would otherwise be decided
-    again.
+    Mails that an operator must see stay. The latest mail of each stage stays, so that it is not decided a second time.
     """
     latest = {mail.stage: id(mail) for mail in mails}
     final = [mail for mail in mails if mail.state not in {MailState.DUE, MailState.CLAIMED, *NOT_TOLD}]

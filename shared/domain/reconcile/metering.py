@@ -2,9 +2,9 @@
 
 Pure; called at the end of each pass.
 
-A machine that was seen running counts from the moment at which the cloud accepted its create or start, until the cloud
-accepted its stop or deletion. If Benchkeeper did not make that call, the moment of the observation counts. A machine that could not
-be observed keeps counting.
+The time of a running machine counts from the moment at which the cloud accepted its create or start, until the cloud accepted
+its stop or deletion. If Benchkeeper did not make that call, the moment of the observation counts. The time of a machine that
+could not be observed still counts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def metered(before: UserRecord, after: UserRecord, seen: Observed, policy: Polic
 
 
 def _begun(meter: Meter, before: UserRecord, catalog: Catalog, at: datetime) -> Meter:
-    """Return the meter; a new one begins with the hours that an earlier version counted this month, as estimates."""
+    """Return the meter. A new meter starts with estimates: the hours that an earlier version counted this month."""
     if meter.began_at is not None:
         return meter
     lines = []
@@ -67,7 +67,7 @@ def _begun(meter: Meter, before: UserRecord, catalog: Catalog, at: datetime) -> 
 
 
 def _dressed(what: What, record: UserRecord, catalog: Catalog, at: datetime) -> What:
-    """Return the thing with its present payer and price. A price that is no longer configured does not change."""
+    """Return the metered thing with its present cost centre, department and price. Without a configured price, the old price stays."""
     leaves = record.spec.presence is Presence.ABSENT
     what_now = bare(what)
     if leaves and what_now.kind is MeterKind.DISK:
@@ -123,9 +123,9 @@ def _is_ending(earlier: OperationRef | None, operation: OperationRef | None) -> 
 
 
 def _started_at(meter: Meter, earlier: OperationRef | None, at: datetime) -> datetime:
-    """Return the time since which a machine runs that was not seen running before.
+    """Return the time since which a machine runs, if it was not observed as running before.
 
-    After a failed stop, it has been running all the time.
+    After a failed stop or deletion, this is the time of that request, because the machine has been running since.
     """
     if earlier is not None and earlier.verb in _ENDS:
         return earlier.started_at
@@ -160,10 +160,10 @@ def _disks(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> 
 
 
 def _profile_of(notebook: ObservedNotebook, record: UserRecord, catalog: Catalog) -> Profile | None:
-    """Return the profile by which this machine was built, because its price applies; None if no configured profile fits the machine.
+    """Return the profile by which this machine was built, because the price of that profile applies.
 
-    The record may already want another profile. Of several profiles that fit, one with the same data disk comes first; then the
-    wanted profile, that of the open line, and all others by name.
+    Return None if no configured profile fits the machine. Of several profiles that fit, one with the same data disk comes
+    first; then the wanted profile, the profile of the open line, and all others by name.
     """
     metering = (line.what.profile for line in record.status.meter.open if line.group == _NOTEBOOK)
     names = [record.spec.profile or "", *metering, *sorted(catalog.profiles)]
@@ -179,9 +179,9 @@ def _is_machine_of(profile: Profile, notebook: ObservedNotebook) -> bool:
 def _with_former(
     meter: Meter, before: UserRecord, after: UserRecord, seen: Observed, catalog: Catalog, at: datetime
 ) -> Meter:
-    """Return the meter with the disks of a predecessor.
+    """Return the meter with the disks of a predecessor, which count until the predecessor is gone.
 
-    They were the notebook's disks, and count until the predecessor is gone.
+    Before the replacement, the same disks counted as the notebook's disks.
     """
     if after.status.notebook.former is None or isinstance(seen.former, Absent):
         return switched(meter, _FORMER, (), at)

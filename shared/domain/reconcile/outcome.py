@@ -116,9 +116,9 @@ def with_outcomes(plan: Plan, outcomes: Sequence[tuple[Action, Outcome]], policy
 
 
 def _with_operation(record: UserRecord, action: Action, operation: OperationRef) -> UserRecord:
-    """Return the record with the started operation, if it is about the present instance.
+    """Return the record with the started operation, if the operation is about the present instance.
 
-    Operations of a predecessor are observed by its state instead.
+    An operation of a predecessor is not remembered, because the predecessor's state shows the result.
     """
     record = record.with_status(tries=record.status.tries + 1)
     if (
@@ -178,10 +178,7 @@ def _with_done(record: UserRecord, action: Action) -> UserRecord:
 
 
 def _is_given_up(record: UserRecord, action: Action, error: BenchkeeperError, policy: Policy) -> bool:
-    """Return True if the cloud will never carry out the action and an earlier state exists.
-
-    The user returns to that state at once.
-    """
+    """Return True if the cloud permanently refused the action, and the user can go back to an earlier state at once."""
     if not isinstance(error, PermanentError):
         return False
     if isinstance(action, CreateInstance):
@@ -268,7 +265,7 @@ def _after_refused_snapshot(
 
 
 def _said(record: UserRecord, action: Action, error: BenchkeeperError) -> tuple[Reason, str]:
-    """Return the reason of a failed action, and the text for people about it."""
+    """Return the reason of a failed action, and the text for the condition."""
     if isinstance(action, CreateInstance | StartInstance | UpdateInstance):
         return error.reason, said_for(record, error)
     if isinstance(action, StopInstance) and record.spec.presence is Presence.ABSENT:

@@ -99,9 +99,9 @@ def make_plan(record: UserRecord, seen: Observed, policy: Policy, now: datetime)
 
 
 def _wait_of_account(record: UserRecord, scene: Scene, identity: Step | None) -> dict[ConditionType, datetime]:
-    """Return the time of the next look at the account, by its condition; empty if no look is needed.
+    """Return the time of the next pass for the account, by its condition; empty if no pass is needed.
 
-    It is computed after the other parts of the plan, because these may no longer need the account.
+    The time is computed after the other parts of the plan, because these parts may no longer need the account.
     """
     if identity is None or identity.actions:
         return {}
@@ -111,7 +111,10 @@ def _wait_of_account(record: UserRecord, scene: Scene, identity: Step | None) ->
 
 
 def _has_kept(record: UserRecord) -> bool:
-    """Return True if there may be saved files. An entitled user's copies are planned separately, because nothing waits for them."""
+    """Return True if the record names snapshots other than copies, or if a leaver's record names any snapshot.
+
+    An entitled user's copies are planned separately, because nothing waits for a copy.
+    """
     leaves = record.spec.presence is Presence.ABSENT
     return any(leaves or not snapshot.is_copy for snapshot in record.status.data.snapshots)
 
@@ -130,7 +133,7 @@ def _former_step(
 
 
 def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord:
-    """Return the record with the running time of the notebook, as far as it was observed."""
+    """Return the record with the running time of the notebook, unchanged if the notebook was not observed."""
     if isinstance(seen.notebook, Unreadable | NotLooked):
         return record
     runs = isinstance(seen.notebook, ObservedNotebook) and seen.notebook.state is NotebookState.ACTIVE
@@ -138,7 +141,7 @@ def _with_usage(record: UserRecord, seen: Observed, now: datetime) -> UserRecord
 
 
 def _is_reached(record: UserRecord, notebook: Step) -> bool:
-    """Return True if the state that the last news requested is reached.
+    """Return True if the state that the last message requires is reached.
 
     The state is a ready notebook, or a notebook that was observed to be stopped.
     """
@@ -147,7 +150,10 @@ def _is_reached(record: UserRecord, notebook: Step) -> bool:
 
 
 def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record without `waiting_since`, because the wanted state is reached; for a joiner, with the time that took."""
+    """Return the record without `waiting_since`, because the wanted state is reached.
+
+    If the notebook is ready, the record gets the time of that, and the seconds since the message.
+    """
     since, ready = record.status.waiting_since, record.status.condition(ConditionType.NOTEBOOK_READY)
     took, ready_at = record.status.ready_took_s, record.status.ready_at
     is_ready = record.spec.presence is Presence.PRESENT and ready is not None and ready.status is ConditionStatus.TRUE
@@ -157,13 +163,13 @@ def _with_end_of_waiting(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _with_reconciled(record: UserRecord, requeue_at: datetime | None, now: datetime, *, acting: bool) -> UserRecord:
-    """Return the record with the condition `Reconciled`: work is under way, or nothing is left to do, perhaps until a distant date."""
+    """Return the record with the condition `Reconciled`: False while actions or a pass within the next hour are due."""
     if acting or (requeue_at is not None and requeue_at - now <= _SOON):
         status, reason, message = ConditionStatus.FALSE, Reason.WAITING, "Work is under way."
     else:
         status, reason, message = ConditionStatus.TRUE, Reason.SETTLED, "Nothing is left to do."
         if requeue_at is not None:
-            message = f"Nothing is to be done before {requeue_at:%Y-%m-%d %H:%M} UTC."
+            message = f"Nothing is planned before {requeue_at:%Y-%m-%d %H:%M} UTC."
     conditions = set_condition(record.status.conditions, ConditionType.RECONCILED, status, reason, message, now)
     return record.with_status(conditions=conditions)
 

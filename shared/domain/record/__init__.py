@@ -1,1 +1,1 @@
-"""The record of one user: nested, typed parts, and how they are written and read."""
+"""The record of one user: nested, typed parts, and their conversion to JSON and back."""

@@ -1,9 +1,9 @@
 """The audit entries: each line of a user's history as an event of OCSF class 3001 (Account Change), chained by SHA-256. Pure.
 
-`audit/<date>/<alias>-<number>.jsonl` holds one or more entries of one user, one a line; the date is that of the copy,
-the number that of the first entry. An object is created once and never changed, so its name decides between two
-processes that copy at the same time. `manifests/<date>.json` lists all objects of a day. Entries name the user by a
-pseudonym only: the pseudonym replaces the user's address and key everywhere. Only the record links the two.
+`audit/<date>/<alias>-<number>.jsonl` has one or more entries of one user, one entry a line; `number` is the number of the
+first entry. An object is created once and never changed, so only one of two processes that copy the same entries succeeds.
+`manifests/<date>.json` lists all objects of a day. Entries name the user by a pseudonym only; only the record links the
+pseudonym to the user.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _STATUS = {CallState.DONE: 1, CallState.REFUSED: 2, CallState.HELD: _OTHER, Call
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """An entry as it was read. `digest` is the SHA-256 of its bytes, `place` the object that has it. `repeats`: as in `StoryLine`.
+    """An entry as it was read. `digest` is the SHA-256 of its bytes, and `place` the name of the object that has the entry.
 
-    `state` is None for a line that is not a call. `previous` is the digest of the user's entry before, "" for the first
-    one.
+    `repeats` and `until` are those of `StoryLine`. `state` is None for a line that is not a call. `previous` is the digest of
+    the user's previous entry, "" for the first entry.
     """
 
     alias: str
@@ -68,7 +68,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The text for people, with the number of occurrences if there are several."""
+        """Return the text for display, with the number of occurrences if there are several."""
         return with_times(self.text, self.repeats, self.until)
 
 
@@ -83,7 +83,7 @@ class CutCall(Struct, frozen=True, kw_only=True):
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """The parts of an object's name."""
+    """The parts of the name of an audit object: the day, the pseudonym, and the number of the first entry."""
 
     day: date
     alias: str
@@ -91,17 +91,17 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 def name_of(alias: str, number: int, day: date) -> str:
-    """Return the name of the object whose first entry has that number."""
+    """Return the name of an audit object. `number` is the number of its first entry."""
     return f"{ENTRIES}{day.isoformat()}/{alias}-{number:08}.jsonl"
 
 
 def manifest_name(day: date) -> str:
-    """Return the name of the day's manifest."""
+    """Return the object name of the day's manifest."""
     return f"{MANIFESTS}{day.isoformat()}.json"
 
 
 def place_of(name: str) -> Place | None:
-    """Return the parts of the name; None for any other object."""
+    """Return the parts of an audit object's name; None for any other name."""
     match = _NAME.match(name)
     if match is None:
         return None
@@ -117,7 +117,7 @@ def digest_of(content: bytes) -> str:
 
 
 def access_of(record: UserRecord) -> dict[str, str]:
-    """Return the user's wanted state and its cause, in the form that an entry has."""
+    """Return the user's wanted state and its cause, in the form of an audit entry. Empty values are left out."""
     spec = record.spec
     told = {
         "presence": spec.presence.value,
@@ -142,7 +142,7 @@ def sealed(record: UserRecord, alias: str) -> UserRecord:
 
 
 class Scrub:
-    """The replacement of the user's address and key by the pseudonym; other addresses are removed, except `kept`."""
+    """A function that replaces the user's address and key by the pseudonym, and other addresses except `kept` by `<address>`."""
 
     def __init__(self, record: UserRecord, kept: frozenset[str]) -> None:
         self._alias = record.status.audit.alias
@@ -153,7 +153,7 @@ class Scrub:
         self._names = (account_id_for(key).removeprefix("nb-"), key, key.rpartition("-")[2])
 
     def __call__(self, text: str) -> str:
-        """Return the text with the pseudonym in place of the user's address and key."""
+        """Return the text without the user's address and key, and without addresses of other people."""
         for address in self._own:
             if text.isascii() and address.isascii() and address not in text.lower():
                 continue  # most texts; an expression for each person's address takes longer than the rest of an entry
@@ -177,7 +177,7 @@ def named_again(text: str, record: UserRecord) -> str:
 def entry_of(
     line: StoryLine, *, alias: str, number: int, previous: str, previous_object: str, scrub: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Return the entry of a line: the same line and chain give the same bytes (`content_of`)."""
+    """Return the audit entry of a line of the history. The same arguments give the same bytes (`line_bytes`)."""
     call = line.call
     activity = call.activity if call is not None else _OTHER
     source, said = scrub(line.by), scrub(call.event if call is not None else line.ref)
@@ -227,12 +227,12 @@ def entry_of(
 
 
 def alias_of_cuts(key: str, day: date) -> str:
-    """Return the pseudonym of the day's chain of calls about a user without a record, from `key` and day alone."""
+    """Return the pseudonym for calls about a user without a record. It depends only on `key` and the day of the chain."""
     return digest_of(f"{ALONE} {key} {day.isoformat()}".encode())[:16]
 
 
 def cut_entries(cuts: Iterable[tuple[str, CutCall]], key: str, chain: AuditStatus, because: str, at: datetime) -> Chain:
-    """Return the entries of (id, call), which continue the chain. A target that may name the user is left out."""
+    """Return the entries of the calls (pairs of id and call), which continue the chain. Targets without the key are left out."""
     digits = key.rpartition("-")[2]
     names = (account_id_for(UserKey(key)).removeprefix("nb-"), key, digits) if digits != key else (key,)
 
@@ -252,12 +252,12 @@ def cut_entries(cuts: Iterable[tuple[str, CutCall]], key: str, chain: AuditStatu
 
 
 def line_bytes(entry: Mapping[str, Any]) -> bytes:
-    """Return the bytes of an entry, without the end of the line."""
+    """Return the bytes of an entry: one line of JSON without a newline."""
     return json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", "replace")
 
 
 class Chain(Struct, frozen=True, kw_only=True):
-    """Consecutive entries of one user: the bytes of their object, and the end of the chain after them."""
+    """Consecutive entries of one user: the bytes of their object, and the number and digest of the last entry."""
 
     content: bytes
     audited: int
@@ -265,7 +265,7 @@ class Chain(Struct, frozen=True, kw_only=True):
 
 
 def chained(lines: Iterable[StoryLine], record: UserRecord, kept: frozenset[str]) -> Chain:
-    """Return the entries of these lines, as the next ones of the record's chain."""
+    """Return the entries of these lines, which continue the chain of the record."""
     return _chained(lines, record.status.audit, Scrub(record, kept))
 
 
@@ -328,9 +328,9 @@ def without_known(
 ) -> tuple[StoryLine, ...]:
     """Return the lines that are not among the known entries.
 
-    A call is recognised by its id, another line by time, kind and text; a decision of the present pass also without its
-    time, because the pass that wrote it first was lost. If a line stands for several occurrences, the known ones are
-    subtracted from its count.
+    A call is compared by its id, and any other line by time, kind and text. A decision of the present pass is also compared
+    without its time, because an earlier pass may have written the entry without saving the record. If a line stands for
+    several occurrences, the known occurrences are subtracted from its count.
     """
     scrub, known = Scrub(record, kept), tuple(known)
     calls, told, decided = set(), set(), set()
@@ -358,7 +358,7 @@ def without_known(
 
 
 def _times(line: StoryLine, known: Iterable[Entry], scrub: Scrub) -> int:
-    """Return the number of known entries with the content of the line. Only foldable lines can occur more than once."""
+    """Return the number of known occurrences of the line. Entries count only if the entry or the line is a repeated one."""
     first, last = line.at, line.until or line.at
     state = line.call.state if line.call is not None else None
     told = (line.kind, scrub(line.act if line.call is not None else line.text), scrub(line.ref), state)
@@ -373,7 +373,7 @@ def _times(line: StoryLine, known: Iterable[Entry], scrub: Scrub) -> int:
 
 
 def as_line(entry: Entry, record: UserRecord) -> StoryLine:
-    """Return the line of the history that the entry was made from, for a reader who may see the user's record."""
+    """Return an audit entry as a line of the history, for a reader who may see the user's record."""
     return StoryLine(
         at=entry.at,
         kind=entry.kind,

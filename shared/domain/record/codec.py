@@ -1,9 +1,9 @@
 """The conversion of a record to JSON and back.
 
-The written version is the lowest that can express the content. Versions from 2 on hold data that an older program must
-not overlook, so an older program refuses them. Reading is strict: a damaged record is an error, never a guess. A record
-of a newer program is another error, because an older version must not replace it: its version is unknown, or it has a
-word that this program does not know.
+The written version is the lowest that can express the content. Versions from 2 on have data that an older program must not
+ignore, so an older program refuses to read them. Reading is strict: a damaged record is an error, and no value is guessed. A
+record of a newer program is another error, because an older program must not replace the record. Such a record has an
+unknown version, or a word that this program does not know.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _version(record: UserRecord) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value in JSON types. Written by hand, because times keep the form of earlier versions."""
+    """Return the value in JSON types. msgspec is not used here, because times keep the form of earlier versions."""
     kind = type(value)
     if kind in _LEAVES:
         return value
@@ -161,7 +161,7 @@ def from_json(raw: Any) -> UserRecord:
 
 
 def _flat(status: dict[str, Any]) -> dict[str, Any]:
-    """Return the status with the fields of all parts side by side: the form of records since the first version."""
+    """Return the status with the fields of all parts in one flat mapping, as in records since the first version."""
     return {
         **{k: v for k, v in status.items() if k not in PARTS},
         **{k: v for part in PARTS for k, v in status[part].items()},
@@ -169,13 +169,13 @@ def _flat(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_parts(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the record's JSON with a status in which each part sees all fields, of which it reads its own."""
+    """Return the record's JSON with a nested status: every part gets all fields, and reads only its own."""
     status = raw["status"]
     return {**raw, "status": {**status, **dict.fromkeys(PARTS, status)}}
 
 
 def _with_power_reason(raw: Any) -> Any:
-    """Return the record's JSON with a cause for the power, if an earlier version kept words only."""
+    """Return the record's JSON with a cause for the wanted power. Records of earlier versions have only words for it."""
     spec = raw["spec"]
     if "power_reason" in spec:
         return raw
@@ -191,12 +191,15 @@ def _newer(cause: object) -> NewerRecordError:
 
 
 def _is_newer(version: Any) -> bool:
-    """Return True for a version above all that this program and its predecessors wrote; 4 marks a pointer."""
+    """Return True for a version number above all versions that this program and earlier ones wrote."""
     return isinstance(version, int) and not isinstance(version, bool) and version > VERSION_WITH_BLOCKS
 
 
 def _check(value: Any, raw: Any) -> None:
-    """Raise an error for two faults that `convert` accepts: a missing field that every writer wrote, and a time that is not in UTC."""
+    """Raise KeyError for a missing field that all versions wrote, and ValueError for a time that is not in UTC.
+
+    `convert` accepts both faults.
+    """
     kind = type(value)
     if isinstance(value, Struct):
         names = kind.__struct_fields__

@@ -1,4 +1,4 @@
-"""The copies of a user's files according to the record: those that can be restored, and the earliest time of the next copy. Pure."""
+"""The copies of a user's files in the record: the copies that can be restored, and the earliest time of the next copy. Pure."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ def dailies_of(status: Status) -> tuple[Snapshot, ...]:
 
 
 def newest_at(status: Status, moment: datetime) -> Snapshot | None:
-    """Return the newest copy at or before this moment, None if there is none."""
+    """Return the newest copy from this moment or earlier; None if there is no such copy."""
     return max((s for s in copies_of(status) if s.asked_at <= moment), key=lambda s: s.asked_at, default=None)
 
 
 def next_copy_at(status: Status, ever: datetime) -> datetime | None:
     """Return the earliest time of the next copy of the present disk.
 
-    Return None if the disk was never in use, or if the newest copy has everything.
-
-    `ever` is the result if a copy may be taken at once. The caller checks that the profile wants copies.
+    Return None if the disk was never in use, or if the newest copy already has all files. Return `ever` if the first copy may
+    be taken at once. The caller checks that the profile has copies switched on.
     """
     data, notebook = status.data, status.notebook
     if notebook.instance_id is None or not notebook.instance_uid or not notebook.was_active:

@@ -1,4 +1,4 @@
-"""The types by which a record remembers a guarded cut: a user who had an environment becomes entitled to none."""
+"""The types of a guarded cut in a record. A cut means: a user who had an environment becomes entitled to none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class CutClass(StrEnum):
-    """The kind of reason for which a cut, or another guarded change, may wait. It decides what happens meanwhile."""
+    """The kind of reason of a waiting cut or other guarded change. For some kinds, the wait is limited (`IMPATIENT`)."""
 
     EMPLOYMENT = "Employment"
     ACCOUNT = "Account"
@@ -28,7 +28,7 @@ IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
 
 
 class StepKind(StrEnum):
-    """The effect of a cut on a user. An approval covers it, so its values never change."""
+    """The effect of a cut on a user. Approvals are bound to these values, so the values never change."""
 
     STOP = "Stop"  # the notebook is stopped, and deleted once its retention is over
     REVOKE = "Revoke"  # the user's own service account is disabled
@@ -39,9 +39,9 @@ class StepKind(StrEnum):
 class WaitingCut(Struct, frozen=True, kw_only=True):
     """A cut for which the limits left no room. It waits for room, for an approval, or for the end of the guard's patience.
 
-    `ref` identifies the reason for the end of access (`shared.domain.intent.guard.cut_of`), `source` the source that
-    stated it. `since` is when the wait began. From `undoable_at` on, the reversible part is done; the rest still waits.
-    `urgent`: the cut may use the small window for urgent cuts.
+    `ref` identifies the reason for the end of access (`shared.domain.intent.guard.cut_of`), and `source` is the source that
+    stated the reason. `since` is the time at which the wait began. From `undoable_at` on, the reversible part is done, and
+    the rest still waits. `urgent` is True if the cut may use the separate window for urgent cuts.
     """
 
     ref: str
@@ -53,11 +53,9 @@ class WaitingCut(Struct, frozen=True, kw_only=True):
 
 
 class SeatWait(Struct, frozen=True, kw_only=True):
-    """A user's wait for a seat in each group of `groups`, with its start.
+    """A user's wait for a seat in each of the `groups`, since the time `since`.
 
-    `is_full` is False while it is unknown if there is a seat.
-
-    `spent` are groups whose monthly limit is used up.
+    `is_full` is False if it could not be checked whether a seat is free. `spent` are groups whose monthly limit is used up.
     """
 
     groups: tuple[str, ...]
@@ -78,7 +76,7 @@ class Clearance(Struct, frozen=True, kw_only=True):
 
 
 class KeptIn(Struct, frozen=True, kw_only=True):
-    """An operator's statement that this cut (`ref`) was a mistake. `by` are the operators' keys, `digest` is that of the list."""
+    """An operator's decision that the cut `ref` is a mistake. `by` are the operators' keys, and `digest` identifies the list."""
 
     ref: str
     by: str

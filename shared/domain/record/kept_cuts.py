@@ -1,8 +1,8 @@
-"""Calls that cut users whose records cannot be written, kept while the audit refuses their entries.
+"""The storage of calls that cut a user, if the audit cannot be written and the user has no usable record.
 
-Audit entries usually wait in the user's record. If the record is missing or cannot be written, they wait in an object of this kind, below
-`audit-waiting/` in the bucket of records. The hourly sweep writes the entries and then removes the object. The call ids depend only on
-the content, so written entries are recognised, whichever process wrote them and wherever it crashed.
+Audit entries usually wait in the user's record. If the record is missing or cannot be written, the calls wait in an object below
+`audit-waiting/` in the bucket of records. The hourly sweep writes the entries and then removes the object. The call ids
+depend only on the content, so an entry that was already written is found, even after a crash.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class KeptCuts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_intent(self) -> bool:
-        """Return True if the object was written before the calls were made. Another object has their outcomes."""
+        """Return True if the object was written before the calls were made. Another object then has the outcomes."""
         return all(call.state is CallState.ASKED for call in self.calls)
 
 
 def kept_json(cuts: KeptCuts) -> bytes:
-    """Return the object's content."""
+    """Return the content of the object for these calls, as JSON bytes."""
     return msgspec.json.encode(cuts)
 
 
 def kept_from_json(content: bytes) -> KeptCuts:
-    """Return the cuts of an object. Raise `InvalidMessageError` for any other content."""
+    """Return the calls that `kept_json` wrote. Raise `InvalidMessageError` for any other content."""
     try:
         return msgspec.json.decode(content, type=KeptCuts)
     except msgspec.MsgspecError as error:
@@ -49,12 +49,12 @@ def kept_from_json(content: bytes) -> KeptCuts:
 
 
 def kept_name(cuts: KeptCuts) -> str:
-    """Return the object's name: the same cuts have the same name."""
+    """Return the object's name, from the time and a digest of the content. Equal calls have the same name."""
     return f"{KEPT}{cuts.at:%Y-%m-%dT%H%M%S.%f}-{_digest(cuts)}.json"
 
 
 def call_ids(cuts: KeptCuts) -> tuple[str, ...]:
-    """Return the ids of the calls' entries, in order."""
+    """Return the call ids for the audit entries, in the order of the calls."""
     return tuple(f"{ALONE}-{_digest(cuts)}-{number}" for number in range(1, len(cuts.calls) + 1))
 
 

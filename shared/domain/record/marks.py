@@ -1,6 +1,6 @@
 """The mark that a dead letter leaves on the record of the user whom it names: the condition `NewsUnderstood`.
 
-The mark does not change the wanted state and starts no pass. It shows that a message about the user was not used.
+The mark shows that a message about the user was not used. It does not change the wanted state and starts no pass.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ def bounded(reason: str) -> Reason:
 def with_letter(
     record: UserRecord, letter_id: str, sent_at: datetime, *, reason: str, detail: str, now: datetime
 ) -> UserRecord:
-    """Return the record marked with a dead letter; the same object if this dead letter or a newer one marked it before.
+    """Return the record marked with a dead letter.
 
-    So a second delivery of a dead letter does not mark the record again, even if the mark was removed in between.
+    Return the same object if this dead letter or a newer one marked the record before. So a second delivery does not mark the
+    record again, even if the mark was removed in between.
     """
     status = record.status
     if (sent_at, letter_id) <= (status.inbox.last_letter_at or _BEFORE_EVERYTHING, status.inbox.last_letter_id):
         return record
     text = (
         f"A message about this person could not be used: {detail[:_LONGEST].rstrip('. ')}. "
-        f"Look at it: benchkeeper messages show {letter_id}"
+        f"To see it: benchkeeper messages show {letter_id}"
     )
     marked = record.with_status(last_letter_id=letter_id, last_letter_at=sent_at)
     return _with(marked, ConditionStatus.FALSE, bounded(reason), text, now)

@@ -3,11 +3,11 @@
 The proof has, for each of the eight paths by which a leaver could still have access, the time of the cut and the time at
 which the cloud confirmed it.
 
-A mail is sent once for each user, stage and episode. The decision and the claim are parts of the record's own
-conditional writes, so that neither a redelivery nor a crash sends anything twice (docs/adr/0040). Words are made last,
-by the function `notify`.
+A mail is sent once for each user, stage and episode. The decision to send and the claim are written with the record, under its
+generation match, so neither a redelivery nor a crash sends a mail twice (docs/adr/0040). The function `notify` writes the
+text of a mail.
 
-The history is the outbox of the audit (`shared.domain.record.audit`).
+The lines of the history that wait are the outbox of the audit (`shared.domain.record.audit`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 
 class LeavingPath(StrEnum):
-    """A path by which a user has access. The order is that of a certificate."""
+    """A path by which a user has access, in the order of a certificate of leaving."""
 
     PROXY = "proxy-session"
     VM = "vm"
@@ -33,7 +33,7 @@ class LeavingPath(StrEnum):
 
 
 class PathState(StrEnum):
-    """The result of the last look at a path."""
+    """The result of the last check of a path."""
 
     GONE = "gone"
     NONE = "none"  # there never was anything
@@ -45,9 +45,8 @@ class PathState(StrEnum):
 class PathCut(Struct, frozen=True, kw_only=True):
     """The state of a path.
 
-    `cut_at` is the time at which its end was requested, or at which it was first seen gone. `gone_at` is the time at
-    which the cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be
-    observed, else "".
+    `cut_at` is the time at which the end of the path was requested, or first observed. `gone_at` is the time at which the
+    cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be observed, else "".
     """
 
     path: LeavingPath
@@ -58,16 +57,15 @@ class PathCut(Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Return True if the cloud was asked after the cut and nothing was left."""
+        """Return True if a read of the cloud after the cut confirmed that the path is gone."""
         return self.gone_at is not None
 
 
 class Leaving(Struct, frozen=True, kw_only=True):
     """The state of a user's leaving.
 
-    `since` is the time of the news; `complete_at` is the time at which the last path was verified, None before.
-
-    `keys` is the number of user-managed keys of the user's own account at the last check; None if they were never
+    `since` is the time of the statement that ended access. `complete_at` is the time at which the last path was verified, None
+    before. `keys` is the number of user-managed keys of the user's own account at the last check; None if they were never
     counted.
     """
 
@@ -82,7 +80,7 @@ class Leaving(Struct, frozen=True, kw_only=True):
 
 
 class Stage(StrEnum):
-    """The event that a mail is about. Its text is `config/messages/<language>/<stage>.txt`."""
+    """The kind of a mail. `config/messages/<language>/<stage>.txt` has the text of each kind."""
 
     READY = "ready"
     WILL_STOP = "will-stop"
@@ -123,7 +121,7 @@ WAS_TOLD = frozenset({MailState.SENT, MailState.NOTED})
 
 
 class Trouble(StrEnum):
-    """The reason why a mail was not accepted: a label of metrics."""
+    """The reason why a mail was not accepted. The value is a label of metrics."""
 
     NONE = ""
     NO_ADDRESS = "NoAddress"
@@ -142,11 +140,11 @@ class Trouble(StrEnum):
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """A mail of a stage for an episode. An episode is identified by a text that is unique within the stage.
+    """A mail of a stage for an episode. `episode` is a text that identifies the episode within the stage.
 
-    `at` is the time at which the mail entered its state, `decided_at` the time of the decision. `facts` are times and
-    numbers for its words. `tries` counts attempts that certainly failed; the next one is not made before `not_before`.
-    `refused` counts recipients who were refused while others were not.
+    `at` is the time at which the mail entered its state, and `decided_at` the time of the decision to send the mail. `facts`
+    are times and numbers for the text. `tries` counts attempts that certainly failed; the next attempt is not made before
+    `not_before`. `refused` counts recipients that the mail server refused while it accepted others.
     """
 
     stage: Stage
@@ -165,7 +163,7 @@ class Mail(Struct, frozen=True, kw_only=True):
         return self.stage is stage and self.episode == episode
 
     def time(self, name: str) -> datetime | None:
-        """Return the time in that entry of `facts`; None if the mail has no such entry."""
+        """Return the time in the entry `name` of `facts`; None if the mail has no such entry."""
         said = self.facts.get(name)
         return None if said is None else datetime.fromisoformat(said)
 
@@ -213,17 +211,17 @@ def last_warning(since: datetime, days: int = min(WARNED_BEFORE)) -> str:
 
 
 def warned_of(status: MailStatus, stage: Stage, since: datetime, now: datetime) -> bool:
-    """Return True if the last warning of that stage was sent or its failure acknowledged, and the time named in it has passed."""
+    """Return True if the last warning of that stage was sent, or its failure acknowledged, and its announced time has passed."""
     mail = status.mail(stage, last_warning(since))
     named = mail.time("at") if mail is not None else None
     return mail is not None and mail.state in WAS_TOLD and (named is None or named <= now)
 
 
 class AuditStatus(Struct, frozen=True, kw_only=True):
-    """The end of the user's chain of audit entries. The lines of the history that wait are the entries to come.
+    """The end of the user's chain of audit entries. Waiting lines of the history become the next entries.
 
-    `alias` is the pseudonym in the entries; only the record links it to the user. `audited` is the number of the last
-    entry, `audit_digest` the SHA-256 of its bytes, `audit_object` the object that has it.
+    `alias` is the pseudonym in the entries; only the record links the pseudonym to the user. `audited` is the number of the
+    last entry, `audit_digest` the SHA-256 of its bytes, and `audit_object` the name of the object that has the entry.
     """
 
     alias: str = ""

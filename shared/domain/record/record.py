@@ -1,6 +1,6 @@
-"""The record of one user.
+"""The record of one user: the wanted state (`spec`, from the facts) and the remembered state (`status`).
 
-It has the wanted state (`spec`, from the facts) and the state that cannot be read back from the cloud (`status`).
+The status has only data that cannot be read back from the cloud.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Power(StrEnum):
 class Spec(Struct, frozen=True, kw_only=True):
     """The wanted state. `power` is a request that is fulfilled once; `power_reason` is its cause.
 
-    `absent_since` is the time at which entitlement ended; the retention counts from it. `keep_on_until`: the user
-    requested no idle stop before this time. `restart_at` is the time at which the user requested a restart. `restore`
-    is the request to replace the files by a copy. `clusters` are the Spark clusters that the user requests, at most one
-    for each template. `cause` is the reason why the user is entitled or not. `entitled_by` is the assigned group that
-    entitles, empty if something else does. `limited_by` are all groups of the user with a limit of environments,
-    `paid_by` those with a limit of cost; a leaver keeps these.
+    `absent_since` is the time at which entitlement ended, from which the retention counts. Before `keep_on_until` there is no
+    idle stop, at the user's request. `restart_at` is the time at which the user requested a restart. `restore` is the request
+    to replace the files by a copy. `clusters` are the Spark clusters that the user requests, at most one for each template.
+    `cause` is the reason why the user is entitled or not. `entitled_by` is the assigned group that entitles, "" if no group
+    entitles. `limited_by` are the user's groups with a limit of environments, and `paid_by` the groups with a limit of
+    cost; a leaver's `paid_by` does not change.
     """
 
     presence: Presence
@@ -102,9 +102,9 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class Handover(Struct, frozen=True, kw_only=True):
-    """A new owner of the address: it was given to a new account, hence to another user. Later messages are about the record `to`.
+    """A handover of the address to a new account, hence to another user, whose record has the key `to`.
 
-    `at` is the time at which the old account was deleted.
+    Later messages are about that record. `at` is the time at which the old account was deleted.
     """
 
     to: UserKey
@@ -114,7 +114,8 @@ class Handover(Struct, frozen=True, kw_only=True):
 class Rejected(Struct, frozen=True, kw_only=True):
     """An operator's statement that a claim about this user is not true (`shared.domain.intent.question`).
 
-    `ref` names the claim, `event` the event that made it ("": none). `by` are the operators' keys, `digest` is that of the question.
+    `ref` identifies the claim, and `event` the event that made the claim, "" if there is none. `by` are the operators' keys.
+    `digest` is the digest of the question.
     """
 
     ref: str
@@ -125,7 +126,7 @@ class Rejected(Struct, frozen=True, kw_only=True):
 
 
 class UserRecord(Struct, frozen=True, kw_only=True):
-    """All data that is kept about one user, stored in the object `records/<user_key>.json`.
+    """All data about one user, stored in the object `records/<user_key>.json`.
 
     `user_key` is computed from the first address and stays when the address changes. `email_since` is the time at which
     the present address was announced, None for the first address. `former_emails` are all other addresses that the user
@@ -165,15 +166,12 @@ class UserRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def missing_seats(self) -> tuple[str, ...]:
-        """The limited groups of the user in which the user has no seat yet."""
+        """Return the limited groups of the user in which the user has no seat yet."""
         return tuple(group for group in self.spec.limited_by if group not in self.status.guard.seats)
 
     @property
     def asks_for_seats(self) -> bool:
-        """Return True if the user gets an environment only with all seats.
-
-        An existing environment counts in any case.
-        """
+        """Return True if the user needs all seats before anything is created: after joining, or without an environment."""
         status = self.status
         is_away = status.notebook.dormancy is not None and status.notebook.dormancy.away_since is not None
         has_environment = is_away or bool(
@@ -186,10 +184,10 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return status.guard.asks_seat or not has_environment
 
     def is_known_as(self, email: UserEmail) -> bool:
-        """Return True if the address is or was this user's. Two addresses may have the same key, but a record belongs to only one user.
+        """Return True if the address is or was this user's. Two addresses may have the same key, but a record has one user.
 
-        A record of an earlier version does not have its former addresses if the address changed, and an erased record has no address. For
-        both, any address counts as known.
+        Any address counts as known for an erased record, which has no address, and for a record of an earlier version whose
+        address changed, which has no former addresses.
         """
         if not self.email:
             return not self.waits_for_number
@@ -209,10 +207,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         return replace(self, status=self.status.changed(**changes))
 
     def is_due(self, now: datetime) -> bool:
-        """Return True if a pass is needed.
-
-        Either its time has come, or no pass has seen the latest change of the wanted state.
-        """
+        """Return True if a pass is needed: its time has come, or no pass has seen the latest change of the wanted state."""
         if self.status.observed_generation != self.status.generation:
             return True
         return self.status.next_attempt_at is not None and self.status.next_attempt_at <= now
@@ -234,17 +229,17 @@ class LimitRow(Struct, frozen=True, kw_only=True):
 class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
-    `former` is the (zone, instance id) of the predecessor that a replacement takes the place of. `snapshots` are the names
-    of snapshots not known to be lost, `copies` the names of those that the user may restore; the copy with the present
-    content of the disk is in both. `copy_from` is the earliest time of the next copy, None if the newest has everything. `clusters` are the
-    states of Spark clusters by template, "" before the first observation. `audit` is the end of the user's chain of
-    audit entries, "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's
-    meter as a text (`shared.domain.things.meter`), empty before the first line. `marked`: a message about the user
-    could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges it. `access_until`
-    is the end of access by the newest statement, None for no end. `hold_reason` is the reason of the hold. `proved_at`
-    is the time at which the last path of a leaver was verified to be cut, None before. `sold_out` are the zones that
-    had no machine for a waiting user, `sold_out_since` is the start of that wait. `reason` and `summary` are the reason and
-    message of the condition NOTEBOOK_READY. `busy`: an operation is under way. `settled`: a pass saw the wanted state.
+    `former` is the zone and the instance id of a predecessor. `snapshots` are the names of snapshots that are not known to be
+    lost, and `copies` the names of the snapshots that the user may restore; a copy with the present content of the disk is in
+    both. `copy_from` is the earliest time of the next copy, None if no copy is needed. `clusters` are the states of Spark
+    clusters by template, "" before the first observation. `audit` is the end of the user's chain of audit entries,
+    "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's meter as a text
+    (`shared.domain.things.meter`), "" before the first line. `marked` is True if a message about the user could not be used.
+    `unknown_since` is set for an unknown leaver, until an operator acknowledges the leaver. `access_until` is the end of
+    access by the newest statement, None for no end. `proved_at` is the time at which the last path of a leaver was verified
+    to be cut, None before. `sold_out` are the zones that had no machine for a waiting user, and `sold_out_since` is the start
+    of that wait. `reason` and `summary` are the reason and message of the condition NOTEBOOK_READY. `busy` is True while an
+    operation is under way. `settled` is True if a whole pass saw the latest wanted state.
     """
 
     user_key: UserKey
@@ -298,11 +293,10 @@ class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def unknown_leaver_since(record: UserRecord) -> datetime | None:
-    """Return the time at which an unknown leaver was recorded; None for all other users, and once an operator has acknowledged it.
+    """Return the time at which an unknown leaver was recorded; None for all other users, and after an acknowledgement.
 
-    For an unknown leaver, only a leave was ever stated.
-
-    Once a statement gives something, or the address changes, the record is an ordinary record.
+    For an unknown leaver, only the end of access was ever stated. Once a statement gives access, or the address changes, the
+    record is an ordinary record.
     """
     status = record.status
     is_ordinary = record.spec.presence is Presence.PRESENT or status.notebook.instance_id is not None
@@ -312,7 +306,7 @@ def unknown_leaver_since(record: UserRecord) -> datetime | None:
 
 
 def row_of(record: UserRecord) -> RecordRow:
-    """Return the row of a record."""
+    """Return the row of a record, as its object's metadata shows it in a listing."""
     is_absent, data = record.spec.presence is Presence.ABSENT, record.status.data
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)
     sold_out = _sold_out(record)
@@ -383,7 +377,7 @@ def _is_marked(record: UserRecord) -> bool:
 
 
 def _sold_out(record: UserRecord) -> tuple[str, ...]:
-    """Return the zones without a machine for an entitled user who waits for one: all that failed, or the notebook's own."""
+    """Return the zones that had no machine for an entitled user who waits: all failed zones, and the notebook's own zone."""
     notebook, ready = record.status.notebook, record.status.condition(ConditionType.NOTEBOOK_READY)
     if record.spec.presence is Presence.ABSENT or ready is None or ready.status is ConditionStatus.TRUE:
         return ()

@@ -1,7 +1,7 @@
-"""The result of examining the object of one user key: its record or pointer can be read, can be put back, or neither.
+"""The result of examining the object of one user key: the object can be read, an older version can be restored, or neither.
 
-`Records.examine` returns it, `shared.engine.reconcile.repair` acts on it. A record of a newer program is an error instead, because
-it is intact.
+`Records.examine` returns the result, and `shared.engine.reconcile.repair` acts on it. A record of a newer program is not
+damaged; it raises an error instead.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class Intact(Struct, frozen=True):
 
 
 class Unrecoverable(Struct, frozen=True, kw_only=True):
-    """A live object that is damaged or missing, without a readable version. `versions` counts the versions that were tried."""
+    """The finding of a damaged or missing live object without a readable version. `versions` counts the tried versions."""
 
     live_generation: int
     versions: int
 
 
 class Recoverable(Struct, frozen=True, kw_only=True):
-    """A live object that is damaged (or missing: `live_generation` is 0); `generation` is the newest version that can be read.
+    """The finding of a damaged live object, or a missing one (`live_generation` 0), with a readable older version.
 
-    That version holds a record or a pointer: one of `record` and `moved_to` is set.
+    `generation` is the newest readable version. It is a record or a pointer: one of `record` and `moved_to` is set.
     """
 
     user_key: UserKey

@@ -1,4 +1,4 @@
-"""The typed parts of a user's status, which cannot be read back from the cloud; including conditions and notices."""
+"""The typed parts of a user's status: the data that cannot be read back from the cloud, with conditions and notices."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """A sentence about the present state. `message` is for people, `reason` for machines; the time is of the last change of `status`."""
+    """The present state of one aspect of an environment. `last_transition_time` is the time of the last change of `status`."""
 
     type: ConditionType
     status: ConditionStatus
@@ -118,7 +118,7 @@ class Regret(Struct, frozen=True, kw_only=True):
 
 
 class TakenWish(Struct, frozen=True, kw_only=True):
-    """A request of the page that was folded into the record at `at`. It is remembered because its object may still exist, and must not count twice."""
+    """A request that was folded into the record at `at`, remembered so that it is not applied twice."""
 
     wish_id: str
     at: datetime
@@ -205,19 +205,17 @@ class StatusChanges(TypedDict, total=False):
 class NotebookStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the instance.
 
-    `power_settled`: the wanted power was reached once, so a later difference comes from outside and is adopted.
-    `settles_at`: `power_settled` is not set before this time, because an older pass may still stop or delete the
-    instance. `was_active`: this instance was ACTIVE at least once, so it may hold data. `failed_zones` had no machines
-    in this round. Nothing is created or started before `not_before`. `naming` counts the instance's names: a
-    replacement exists beside its predecessor, `former`. `built_from` has the unchangeable values of its creation
-    (`shared.domain.notebook.differences`). `refused` is the digest of the change that the cloud refused, which is not
-    tried again. `turn` is the start of the user's change in the last rollout. `offered_zones` had machines at the last
-    stockout, as Google said; `wrong_zones` lack a value of the profile. `refused_spec` is the digest of the
-    configuration that the cloud refused as invalid (`shared.domain.notebook.creation.config_digest`).
-    `unsettled_since`: the start of an unwanted state in which nothing can be done. `unwell_since`: the start of a time
-    in which JupyterLab does not answer. `restarted_for`: the request (`Spec.restart_at`) for which a restart was sent,
-    at most one. `lost_at`: the time of a deletion from outside with unsaved files; `files_of`: the time at which the
-    restored files were saved. `dormancy` is set if the notebook will be or is put away. `regrets` has the last ten.
+    `power_settled` is True once the wanted power was reached; a later difference comes from outside and is adopted. It is not
+    set before `settles_at`, because an older pass may still stop or delete the instance. `was_active` is True if this instance
+    was ACTIVE at least once, so that it may hold data. `failed_zones` had no machines in this round. Nothing is created or
+    started before `not_before`. `naming` counts the instance's names: a replacement exists beside its predecessor, `former`.
+    `built_from` has the immutable values of the creation (`shared.domain.notebook.differences`). `refused` is the digest of a
+    change that the cloud refused; the change is not tried again. `turn` is the user's turn in the last rollout.
+    `offered_zones` are the zones that Google named as available at the last stockout. `wrong_zones` do not offer a value of
+    the profile. `refused_spec` is the `config_digest` of a configuration that the cloud refused as invalid. `unsettled_since`
+    is the time since which the instance is in transition, and `unwell_since` the time since which JupyterLab does not answer.
+    `restarted_for` is the `Spec.restart_at` for which a restart was sent. `lost_at` is the time of a deletion from outside, and
+    `files_of` the time at which the restored files were saved. `dormancy` is set before the notebook is put away.
     """
 
     instance_id: InstanceId | None = None
@@ -251,10 +249,10 @@ class NotebookStatus(Struct, frozen=True, kw_only=True):
 class DataStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of saved files.
 
-    `snapshots` are all that may exist, oldest first. `saved_in` names the snapshot with the present content of the data
-    disk; "" once the instance may have been used since. `restoring` is set before the cloud is asked to restore data.
-    `rollback` is a requested restore under way, `restored` the outcome of the last one. `is_copied`: the newest copy
-    has all files of a stopped machine. `copy_failures` counts failures in a row; `copy_after` is the next try.
+    `snapshots` are all snapshots that may exist, oldest first. `saved_in` names the snapshot with the present content of the
+    data disk; "" once the instance may have been used since. `restoring` is set before a restore is requested from the cloud.
+    `rollback` is a requested restore under way, and `restored` the outcome of the last one. `is_copied` is True if the newest copy
+    has all files of a stopped machine. `copy_failures` counts failures in a row; no copy is taken before `copy_after`.
     """
 
     snapshots: tuple[Snapshot, ...] = ()
@@ -269,7 +267,7 @@ class DataStatus(Struct, frozen=True, kw_only=True):
 
 
 class AccountStatus(Struct, frozen=True, kw_only=True):
-    """The user's own service account, once an account was wanted, and the groups that we may have made it a member of."""
+    """The id of the user's own service account, None before an account was wanted, and the groups that it may be a member of."""
 
     account_id: AccountId | None = None
     data_groups: tuple[str, ...] = ()
@@ -278,9 +276,10 @@ class AccountStatus(Struct, frozen=True, kw_only=True):
 class GuardStatus(Struct, frozen=True, kw_only=True):
     """The state of the guard against mass changes for this user.
 
-    `waiting_cut` is a cut for which the limits left no room, `clearance` allows a cut, `kept_in` are the cuts that were mistakes.
-    `waiting_listed` is the user's entry in the index of waiting users, `urgent` the leave (`ref` of a cut) that must not wait; "" for none.
-    `seats` are the limited groups that count the user. `asks_seat`: nothing is created before the user has all seats.
+    `waiting_cut` is a cut for which the limits left no room, `clearance` permits a cut, and `kept_in` are cuts that were marked as
+    mistakes. `waiting_listed` is the user's entry in the index of waiting users, and `urgent` the `ref` of a leave that must not
+    wait; each is "" for none. `seats` are the limited groups in which the user has a seat. `asks_seat` is True if nothing is
+    created before the user has all seats.
     """
 
     waiting_cut: WaitingCut | None = None
@@ -296,8 +295,8 @@ class GuardStatus(Struct, frozen=True, kw_only=True):
 class InboxStatus(Struct, frozen=True, kw_only=True):
     """The last messages about the user.
 
-    `last_letter_id` and `last_letter_at` name the newest dead letter, by the time of sending. `acknowledged_at` is when an operator
-    acknowledged an unknown leaver (`shared.domain.people.unknown_leaver`). `taken_wishes` are the page's requests folded in lately.
+    `last_letter_id` and `last_letter_at` are the id and the send time of the newest dead letter. An operator acknowledged an unknown
+    leaver at `acknowledged_at`. `taken_wishes` are the requests from the page that were folded in lately.
     """
 
     last_event_id: str = ""
@@ -310,15 +309,15 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """The state that cannot be read back from the cloud, in one part for each subject.
 
-    `generation` counts changes of the wanted state; `observed_generation` is the last that a whole pass saw. `attempts` counts
-    failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time of the message
-    whose effect (a joiner's notebook ready, a leaver's stopped) is pending. `ready_took_s` is how long the last joining took, in
-    seconds, and `ready_at` its end. `clusters` are the user's known Spark clusters, by template. `usage` has this month's running time of the notebook
-    (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters; `meter` has the billed lines. `leaving` is the proof
-    that a leaver has no access left, None for an entitled user. `story` is the latest history, oldest first. `notices` are for
-    managers.
+    `generation` counts changes of the wanted state; `observed_generation` is the last generation that a whole pass saw. `attempts`
+    counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time of the
+    message whose effect is pending: a joiner's notebook is ready, or a leaver's is stopped. `ready_took_s` is the duration of the
+    last joining in seconds, and `ready_at` its end. `clusters` are the user's known Spark clusters, by template. `usage` has this
+    month's running time of the notebook (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters. `meter` has the
+    metered lines. `leaving` is the proof that a leaver has no access left, None for an entitled user. `story` is the latest
+    history, oldest first. `notices` are for managers.
 
-    A record's JSON has the fields of all parts side by side (`shared.domain.record.codec`): names are unique.
+    Field names are unique over all parts, because a record's JSON has the fields of all parts in one mapping.
     """
 
     generation: int = 1
@@ -357,7 +356,7 @@ class Status(Struct, frozen=True, kw_only=True):
         return replace(self, **own, **{part: replace(getattr(self, part), **inner) for part, inner in parts.items()})
 
     def condition(self, kind: ConditionType) -> Condition | None:
-        """Return the condition of that type, None if there is none."""
+        """Return the condition of that type; None if there is no such condition."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     def snapshot(self, name: str) -> Snapshot | None:
@@ -390,9 +389,9 @@ def set_condition(
     message: str,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """Return the conditions with one of them set.
+    """Return the conditions with the condition of type `kind` set, sorted by type.
 
-    Its time changes only if its status does, so that a pass that changes nothing writes nothing.
+    `last_transition_time` changes only if the status changes, so that a pass without changes writes nothing.
     """
     old = next((c for c in conditions if c.type == kind), None)
     since = old.last_transition_time if old is not None and old.status == status else now

@@ -1,4 +1,4 @@
-"""The search for words of a newer program: a value of a closed list that this program does not know, in data that could not be read."""
+"""The search for words of a newer program in data that could not be read: enum values that this program does not know."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from msgspec import inspect
 
 
 class UnknownWordError(Exception):
-    """A word of a closed list that this program does not know."""
+    """The error of an enum value, or a version, that this program does not know."""
 
 
 def unknown_word(raw: Any, kind: Any) -> str | None:
-    """Return the first text in JSON data that is not in the closed list of the type `kind` at that place.
+    """Return the enum's name and the unknown value, for the first unknown enum value in JSON data of the type `kind`.
 
-    Return None if there is none.
+    Return None if all enum values are known.
     """
     return _in(raw, inspect.type_info(kind))
 

@@ -2,11 +2,11 @@
 
 Pure.
 
-A `Rollout` is part of the policy in force. A user whose turn has not come keeps a notebook that is right by an earlier policy; all
+A `Rollout` is part of the policy in force. Before a user's turn, a notebook that matches an earlier policy is not changed; all
 other differences are corrected as usual. The drift sweep counts (`counts_of`), judges (`judge`) and opens the next wave
 (`shared.engine.decisions.waves`).
 
-The waves follow from a hash of the user key. The object therefore stays small, and no user is always the first.
+A hash of the user key decides the wave of a user. The object therefore stays small, and no user is always the first.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class RolloutState(StrEnum):
 
 
 class Turn(Struct, frozen=True, kw_only=True):
-    """The start of a user's change in a rollout, and the time at which it was observed to work (None: not yet).
+    """The turn of a user in a rollout: the change of the user's notebook began at `began_at`.
 
-    `refused`: the cloud permanently refused the change, and the user keeps the old notebook. `sold_out`: Google has no
-    machine, or no quota, for it; that says nothing about the change itself.
+    `ended_at` is the time at which the changed notebook was observed to work, None before. `refused` is True if the cloud
+    permanently refused the change, so that the user keeps the old notebook. `sold_out` is True if Google has no machine or
+    quota for the new notebook now; that does not mean that the change is bad.
     """
 
     rollout: str
@@ -56,7 +57,10 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """The number of users whose turn has come, by standing. `waits`: not begun, because the notebook is in use; `sold_out`: no machine."""
+    """The number of users whose turn has come, by standing.
+
+    `waits` counts changes that have not begun, because the notebook is in use. `sold_out` counts changes without a machine.
+    """
 
     verified: int = 0
     under_way: int = 0
@@ -66,23 +70,22 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     @property
     def begun(self) -> int:
-        """The number of users whose change began and was not stopped by a lack of machines."""
+        """Return the number of users whose change began and was not stopped by a lack of machines."""
         return self.verified + self.under_way + self.failed
 
     @property
     def people(self) -> int:
-        """The number of users who need the change and may have it."""
+        """Return the number of users who need the change and may have it."""
         return self.begun + self.waits + self.sold_out
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
-    """A change that goes in waves.
+    """A rollout: a change that reaches the fleet in waves.
 
-    `sizes` are the numbers of users up to each wave, all users for the last. `bounds` are the highest ranks of all
-    waves but the last. `first` is the user of the first wave. `before` is the content of the previous policy, to go
-    back to. `earlier` are the shapes (`policy_codec.shape_of`), oldest first, by which a notebook may still be right.
-    `excused_at`: a change that began before this time no longer counts as failed, because an administrator decided to
-    continue.
+    `sizes` are the numbers of users up to each wave; the last is the number of all users. `bounds` are the highest ranks of all
+    waves but the last. `first` is the user of the first wave. `before` is the content of the previous policy, for a way
+    back. `earlier` are the shapes (`policy_codec.shape_of`) of earlier policies, oldest first, which notebooks may still
+    match. A change that began before `excused_at` does not count as failed, because an administrator decided to continue.
     """
 
     rollout_id: str
@@ -105,7 +108,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
 
     @property
     def decided_by(self) -> str:
-        """The digest that a decision about a halted rollout names. It covers the rollout, the wave, and the time of the last continuation."""
+        """Return the digest that a decision about a halted rollout names: of the rollout, the wave and the last continuation."""
         said = f"{self.rollout_id}|{self.wave}|{self.opened_at.isoformat()}|{self.excused_at}"
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
@@ -154,7 +157,7 @@ def begin(
 ) -> Rollout:
     """Return a rollout for these users (at least one) with its first wave open.
 
-    If possible, the first wave is a user of `rather`.
+    The first wave is one user, from `rather` if possible.
     """
     ordered = sorted(set(people), key=lambda key: (rank(rollout_id, key), key))
     sizes = sizes_for(len(ordered))
@@ -186,8 +189,8 @@ class Standing(StrEnum):
 class Sight(Struct, frozen=True, kw_only=True):
     """An observation of a user's notebook from a listing; `in_line` and `works` are None if unknown.
 
-    `in_line`: the notebook is as the policy in force wants it, in all properties whose change needs a stop. `works`:
-    the notebook runs and is healthy, or is stopped as it should be, and nothing of a replacement is left.
+    `in_line` is True if all properties whose change needs a stop match the policy in force. `works` is True if the notebook is
+    running and healthy, or stopped as wanted, and no replacement is under way.
     """
 
     in_line: bool | None
@@ -226,11 +229,11 @@ def counts_of(standings: Iterable[Standing]) -> Counts:
 
 
 def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
-    """Return the rollout after the gate: halted, in its next wave, done, or unchanged with the new counts.
+    """Return the rollout with the new counts: halted, in its next wave, done, or otherwise unchanged.
 
-    The rollout halts if more than 2 % of the begun changes are not ready in time, or any change of the first wave. The next wave opens
-    if at least half of the users whose turn has come are done and few changes are under way. A user who works for days therefore does
-    not block the rollout.
+    The rollout halts if more than 2 % of the begun changes have failed; in the first wave, if any has failed. The next wave opens
+    if at least half of the users whose turn has come are verified and at most a tenth of the begun changes are under way. A
+    user who works for days therefore does not block the rollout.
     """
     rollout = replace(rollout, counts=counts)
     if rollout.state is not RolloutState.OPEN:
@@ -248,7 +251,7 @@ def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
 
 
 def to_json(rollout: Rollout) -> dict[str, Any]:
-    """Return the JSON-able form."""
+    """Return the rollout in JSON types."""
     counts = rollout.counts
     return {
         "id": rollout.rollout_id,

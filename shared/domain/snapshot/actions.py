@@ -26,7 +26,7 @@ class CreateSnapshot(Action, frozen=True, kw_only=True):
 
 
 class DeleteSnapshot(Action, frozen=True, kw_only=True):
-    """The action that deletes a snapshot; the time is then written into its manifest."""
+    """The action that deletes a snapshot. The time of the deletion is then written into the manifest."""
 
     condition = ConditionType.DATA_SAVED
     target = "name"

@@ -41,9 +41,9 @@ _MANY = 3  # failures in a row after which an administrator must look
 def to_look_at(
     record: UserRecord, notebook: NotebookSight, policy: Policy, now: datetime, *, thorough: bool
 ) -> tuple[str, ...]:
-    """Return the names of the snapshots that a pass must read. If all copies are in order, nothing is read.
+    """Return the names of the snapshots that a pass must read. A copy that is in order and not needed is not read.
 
-    All snapshots are read for a leaver, after the loss of a disk, during a copy, and with `thorough`.
+    All snapshots are read for a leaver, without an instance, during a copy or a restore, and with `thorough`.
     """
     data = record.status.data
     if (
@@ -59,7 +59,7 @@ def to_look_at(
 
 
 def with_copy_asked(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
-    """Return the record with one more requested copy; the same object if none is due now."""
+    """Return the record with one more requested copy; the same object if no copy is due now."""
     notebook, data = record.status.notebook, record.status.data
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     due = next_copy_at(record.status, record.created_at)
@@ -81,7 +81,10 @@ def with_copy_asked(record: UserRecord, policy: Policy, now: datetime) -> UserRe
 
 
 def copies_step(record: UserRecord, scene: Scene) -> tuple[UserRecord, Step | None]:
-    """Return the record, and the step for the copies of an entitled user. The step is None if there are no copies and none failed."""
+    """Return the record, and the step that takes and deletes copies of an entitled user's files.
+
+    The step is None for a leaver, and if there are neither copies nor failures.
+    """
     if record.spec.presence is Presence.ABSENT:
         return record, None
     failures = record.status.data.copy_failures
@@ -106,9 +109,9 @@ def copies_step(record: UserRecord, scene: Scene) -> tuple[UserRecord, Step | No
 
 
 def with_refused_copy(record: UserRecord, name: str, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record after the cloud refused to take a copy; another is taken later.
+    """Return the record after the cloud refused to take a copy. Another copy is taken later.
 
-    If the cloud did not answer, the copy may still appear.
+    If the cloud did not answer, the record still names the copy, because the copy may still appear.
     """
     snapshot = record.status.snapshot(name)
     if snapshot is None or isinstance(error, CloudUnavailableError):
@@ -117,9 +120,9 @@ def with_refused_copy(record: UserRecord, name: str, error: BenchkeeperError, no
 
 
 def newest_ready(record: UserRecord, scene: Scene) -> str:
-    """Return the newest snapshot that can still be restored, "" for none. If the disk is gone, older files are better than none.
+    """Return the name of the newest snapshot that was observed as READY; "" if no snapshot was.
 
-    After a requested restore, the files that it brought back are newer than those that it replaced.
+    After a requested restore, the restored files count as newer than the files that they replaced.
     """
     last = record.status.data.restored
     found: tuple[datetime, str] | None = None
@@ -140,7 +143,7 @@ def _is_open(snapshot: Snapshot) -> bool:
 
 
 def _is_restoring(record: UserRecord) -> bool:
-    """Return True if the disk may be replaced soon: no copy of it is started."""
+    """Return True if the content of the disk may be replaced soon, so that no copy is started."""
     data, wish = record.status.data, record.spec.restore
     is_asked = wish is not None and (data.restored is None or data.restored.wish != wish)
     return is_asked or data.rollback is not None or data.restoring is not None or bool(data.saved_in)
@@ -158,7 +161,7 @@ def _named(record: UserRecord) -> set[str]:
 
 
 def _protected(record: UserRecord, now: datetime) -> set[str]:
-    """Return the copies that are kept regardless of their age: both states of a restore, as long as it can be undone."""
+    """Return the names of snapshots that are kept regardless of their age: those that a restore, or its undo, needs."""
     names, last = _named(record), record.status.data.restored
     if last is not None and last.undo_until is not None and now < last.undo_until:
         names |= {last.before, last.wish.snapshot}
@@ -166,9 +169,9 @@ def _protected(record: UserRecord, now: datetime) -> set[str]:
 
 
 def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str]:
-    """Return the copies that are no longer needed, with the reason.
+    """Return the names of the copies that are no longer needed, with the reason in words.
 
-    On hold, and without a profile, nothing is deleted.
+    Return no copies if there is a hold, for a leaver, and if the profile is unknown.
     """
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     if record.hold is not None or record.spec.presence is Presence.ABSENT or profile is None:
@@ -178,7 +181,7 @@ def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str
         old = tuple(s for s in dailies if s.asked_at + _ORPHANED_FOR <= now)
     else:
         old = dailies[: -profile.snapshots.keep]
-    found = {s.name: f"Copy {s.name} is older than the profile keeps." for s in old}
+    found = {s.name: f"Copy {s.name} is older than the copies that the profile keeps." for s in old}
     for s in record.status.data.snapshots:
         if s.lost and s.is_copy:
             found[s.name] = f"Copy {s.name} failed."
@@ -188,7 +191,7 @@ def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str
 
 
 def _observed(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record with what was observed of each copy: it is READY, failed, or gone."""
+    """Return the record with the observed state of each copy: READY, failed, or gone."""
     for snapshot in record.status.data.snapshots:
         if not snapshot.is_copy:
             continue
@@ -218,7 +221,7 @@ def _with_failure(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def _taken(record: UserRecord, scene: Scene) -> tuple[UserRecord, list[Action], list[timedelta]]:
-    """Return the record, the calls for requested copies that do not exist yet, and the times until the next look."""
+    """Return the record, the actions that take requested copies, and the waits until the next pass."""
     actions: list[Action] = []
     waits: list[timedelta] = []
     for snapshot in record.status.data.snapshots:
@@ -260,7 +263,7 @@ def _takeable(record: UserRecord, scene: Scene) -> NotebookState | None:
 
 
 def _dropped(record: UserRecord, scene: Scene) -> tuple[UserRecord, list[Action], list[timedelta]]:
-    """Return the record, the deletions of copies that are no longer needed, and the times until the next look."""
+    """Return the record, the actions that delete copies that are no longer needed, and the waits until the next pass."""
     actions: list[Action] = []
     waits: list[timedelta] = []
     for name in _over(record, scene.policy, scene.now):
@@ -276,7 +279,7 @@ def _dropped(record: UserRecord, scene: Scene) -> tuple[UserRecord, list[Action]
 
 
 def _dates(record: UserRecord, scene: Scene) -> list[timedelta]:
-    """Return the times until copies are no longer needed because of their age."""
+    """Return the waits until copies will no longer be needed because of their age."""
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     if record.hold is not None or profile is None:
         return []

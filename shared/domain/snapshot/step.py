@@ -1,6 +1,6 @@
 """The step for saved files: it saves data disks before deletions, and deletes snapshots after their retention.
 
-A disk is saved when its snapshot was observed READY and its manifest is written.
+A disk counts as saved if its snapshot was observed as READY and its manifest is written.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LOOK_AGAIN = timedelta(minutes=5)
 
 
 class Saving(Struct, frozen=True, kw_only=True):
-    """The progress of saving: `done`, or the actions to take and the time until the next look."""
+    """The progress of saving a disk: `done`, or the actions to take and the wait until the next pass."""
 
     record: UserRecord
     done: bool
@@ -87,7 +87,7 @@ def save_data(
 
 
 def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Return the progress of saving for files that only a snapshot of an earlier instance has. That snapshot needs a manifest, too."""
+    """Return the progress of saving files that only a snapshot of an earlier instance has: its manifest must be written."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     if snapshot is None or not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
@@ -96,7 +96,7 @@ def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 
 
 def _held_for(record: UserRecord, scene: Scene) -> timedelta | None:
-    """Return the wait before another snapshot is requested after a refusal or failure; None if there is none."""
+    """Return the wait before another snapshot is requested after a refusal or failure; None if no wait is due."""
     not_before = record.status.notebook.not_before
     return not_before - scene.now if not_before is not None and not_before > scene.now else None
 
@@ -119,7 +119,7 @@ def _ask(record: UserRecord, notebook: ObservedNotebook, scene: Scene, kind: Sna
 def with_named(
     record: UserRecord, ref: InstanceRef, uid: str, kind: SnapshotKind, now: datetime
 ) -> tuple[UserRecord, Snapshot]:
-    """Return the record that names one more snapshot of an instance's disk, and that snapshot. Numbers are never used twice."""
+    """Return the record with one more named snapshot of an instance's disk, and the snapshot. No number is used twice."""
     number = record.status.data.snapshots_taken + 1
     snapshot = Snapshot(
         name=snapshot_name(ref.instance_id, number, kind),
@@ -166,7 +166,7 @@ def _ready(
 
 
 def as_ready(snapshot: Snapshot, seen: SnapshotSeen, now: datetime) -> Snapshot:
-    """Return the snapshot with the values that are known once it is observed READY."""
+    """Return the snapshot with the values of its first observation as READY: time, sizes and id."""
     return replace(
         snapshot,
         ready_at=snapshot.ready_at or now,
@@ -177,7 +177,7 @@ def as_ready(snapshot: Snapshot, seen: SnapshotSeen, now: datetime) -> Snapshot:
 
 
 def _spec_of(notebook: ObservedNotebook, record: UserRecord, snapshot: Snapshot) -> dict[str, str]:
-    """Return the properties of the disk's instance that are needed to read the files again, without an address."""
+    """Return the properties of the instance and its disk, for the manifest. No value contains an address."""
     image = notebook.image
     return {
         "id": snapshot.instance_id,
@@ -191,7 +191,7 @@ def _spec_of(notebook: ObservedNotebook, record: UserRecord, snapshot: Snapshot)
 
 
 def with_snapshot(record: UserRecord, snapshot: Snapshot) -> UserRecord:
-    """Return the record with this snapshot in place of its entry of the same name."""
+    """Return the record with this snapshot in place of the snapshot of the same name."""
     kept = tuple(snapshot if s.name == snapshot.name else s for s in record.status.data.snapshots)
     return record.with_status(snapshots=kept)
 
@@ -205,7 +205,7 @@ def _failed(record: UserRecord, now: datetime) -> Saving:
 
 
 def keeping_step(record: UserRecord, scene: Scene) -> Step:
-    """Return a step that deletes snapshots that are no longer needed. Its condition says what is kept."""
+    """Return a step that deletes snapshots that are no longer needed. The condition tells where the files are saved."""
     record = _with_losses(record, scene)
     status = record.status
     actions: list[Action] = []
@@ -251,9 +251,9 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
 
 
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
-    """Return the record with missing snapshots marked as lost, and without those that never held data.
+    """Return the record with missing snapshots marked as lost, and without snapshots that never had data.
 
-    So a sweep need not examine them again.
+    A sweep then need not examine these snapshots again.
     """
     for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):
@@ -271,11 +271,10 @@ def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
 
 
 def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
-    """Return True for a missing snapshot that may still be created.
+    """Return True for a missing snapshot that may still be created, because it was recorded only a short time ago.
 
-    The pass that recorded it may not have requested it yet.
-
-    If such a snapshot were dropped from the record, it would stay in the cloud for ever.
+    The pass that recorded the snapshot may not have requested it yet. If the record forgot the snapshot, it would stay in the
+    cloud for ever.
     """
     is_absent = isinstance(scene.seen.snapshots.get(snapshot.name), Absent)
     asked_now = scene.now - snapshot.asked_at < scene.policy.confirm_absence_after
@@ -283,10 +282,7 @@ def _may_come(snapshot: Snapshot, scene: Scene) -> bool:
 
 
 def is_paused(record: UserRecord) -> bool:
-    """Return True if the account is suspended and nothing else ends access: a leave of absence, in which nothing is deleted.
-
-    Return True as well for a user who was stopped while the approval of that cut is pending.
-    """
+    """Return True if nothing may be deleted, because access has ended only for a suspension or without an approval."""
     if record.is_undecided:
         return True
     return record.spec.presence is Presence.ABSENT and record.spec.cause is Cause.ACCOUNT_SUSPENDED
@@ -312,7 +308,7 @@ def without_deleted(record: UserRecord, name: str) -> UserRecord:
 
 
 def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | None:
-    """Return why this snapshot is no longer needed; None while it is needed."""
+    """Return the reason why this snapshot is no longer needed, in words; None while the snapshot is needed."""
     if record.hold is not None or record.status.notebook.former is not None or record.status.data.restoring is not None:
         return None
     if snapshot.is_copy and record.spec.presence is Presence.PRESENT:
@@ -339,7 +335,7 @@ def _why_over(record: UserRecord, snapshot: Snapshot, scene: Scene) -> str | Non
         return None  # a newer snapshot is on its way; until then this may be the last one with data
     if record.spec.presence is Presence.ABSENT and not record.status.data.saved_in:
         return None
-    return f"Snapshot {snapshot.name} is older than what is on the disk."
+    return f"Snapshot {snapshot.name} is older than the files on the disk."
 
 
 def is_saved(record: UserRecord) -> bool:
@@ -349,7 +345,7 @@ def is_saved(record: UserRecord) -> bool:
 
 
 def is_kept(record: UserRecord, scene: Scene) -> bool:
-    """Return True if the snapshot of the data disk is READY now, by this pass's observation, and its manifest is written."""
+    """Return True if this pass observed the snapshot of the data disk as READY, and its manifest is written."""
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     return is_saved(record) and isinstance(sight, SnapshotSeen) and sight.state is SnapshotState.READY
 

@@ -13,9 +13,9 @@ from shared.domain.record.record import UserRecord
 
 
 def is_warned(record: UserRecord, scene: Scene) -> bool:
-    """Return True if a leaver's files may be deleted.
+    """Return True if a leaver's files may be deleted as far as warnings are concerned.
 
-    The last warning must have been sent, or an operator must have acknowledged its failure, and the time named in the warning must have
+    The last warning must have been sent, or an operator must have acknowledged its failure, and the announced time must have
     passed. If messages are switched off, or the record has no address, no warning is needed.
     """
     since = record.spec.absent_since
@@ -25,7 +25,7 @@ def is_warned(record: UserRecord, scene: Scene) -> bool:
 
 
 def wait_for_warned(record: UserRecord, scene: Scene) -> list[timedelta]:
-    """Return the time until the moment that the last warning names; empty if it has passed."""
+    """Return the wait until the time that the last warning announced, as a list; empty without such a future time."""
     since = record.spec.absent_since
     if not scene.policy.tells or since is None:
         return []

@@ -4,8 +4,8 @@ All clusters are deleted, including those that the list does not show yet; a hol
 the search is repeated until none is left.
 
 The product does not request sessions: a user who may use a session template starts a session from a notebook or with gcloud, with the
-user's own identity. Sessions are therefore looked for only once the user leaves. Ending a session keeps its history in Dataproc and
-destroys no data, so a hold does not prevent it.
+user's own identity. Sessions are therefore listed only once the user leaves. Ending a session keeps its history in Dataproc and
+destroys no data, so sessions are ended even during a hold.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             record=record,
             condition=ConditionStatus.TRUE,
             reason=Reason.REMOVED,
-            message="There are no Spark clusters of this person.",
+            message="This person has no Spark clusters.",
         )
     number = f"{count} Spark cluster{'s' if count > 1 else ''}"
     if record.is_undecided:
@@ -64,7 +64,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.WAITING,
-            message=f"{number} kept until somebody approves that access ends; their own idle time may end them all the same.",
+            message=f"{number} kept until an administrator approves the end of access; their own idle timeout may still end them.",
             requeue_after=timedelta(hours=6),
         )
     if record.hold is not None:
@@ -72,7 +72,7 @@ def leaver_step(record: UserRecord, seen: ClustersSeen, scene: Scene) -> Step:
             record=record,
             condition=ConditionStatus.FALSE,
             reason=Reason.ON_HOLD,
-            message=f"{number} kept on hold; their own idle time may end them all the same.",
+            message=f"{number} kept on hold; their own idle timeout may still end them.",
             requeue_after=timedelta(hours=6),
         )
     actions = tuple(DeleteCluster(name=c.name) for c in seen.clusters if c.state is not ClusterState.DELETING)
@@ -125,7 +125,10 @@ class SessionOwner(Struct, frozen=True):
 
 
 def session_owner(record: UserRecord, project: str) -> SessionOwner:
-    """Return the values that identify this user's sessions. The addresses are the present one, former ones, and that of the user's own service account."""
+    """Return the values that identify this user's sessions.
+
+    The addresses are the user's present and former addresses, and the address of the user's own service account.
+    """
     addresses = {str(email) for email in (record.email, *record.former_emails) if email}
     if record.status.account.account_id is not None:
         addresses.add(account_email(record.status.account.account_id, project))
@@ -144,10 +147,10 @@ def sessions_to_look_for(record: UserRecord) -> bool:
 
 
 def sessions_step(record: UserRecord, seen: SparkSessionsSeen | Unreadable, scene: Scene) -> Step:
-    """Return the step for a leaver's sessions, of which `seen` were observed.
+    """Return the step that ends a leaver's sessions. `seen` are the sessions that were observed.
 
-    The condition becomes true once no session is observed after the notebook has stopped; until then, a kernel may
-    start another.
+    The condition becomes true once the notebook has stopped and no session is observed. A kernel that still runs could
+    start another session.
     """
     if isinstance(seen, Unreadable):
         return unreadable(

@@ -83,7 +83,7 @@ class _Did(Struct, frozen=True, kw_only=True):
 
 
 def spark_step(record: UserRecord, seen: ClustersSeen | Unreadable, scene: Scene) -> Step:
-    """Return the step for the user's clusters, of which `seen` were observed."""
+    """Return the step that creates and deletes the user's Spark clusters. `seen` are the clusters that were observed."""
     if isinstance(seen, Unreadable):
         return unreadable(
             record,
@@ -141,7 +141,9 @@ def _one(look: _Look) -> _Did:
     wanted = look.record.spec.wish(known.template) is not None
     if seen is not None and not seen.is_ours:
         return _ended(
-            look, Reason.NOT_OURS, f"There is a cluster '{known.name}' that is not ours; ask an administrator."
+            look,
+            Reason.NOT_OURS,
+            f"There is a cluster '{known.name}' that Benchkeeper did not create; ask an administrator.",
         )
     if seen is None:
         return _absent(look, wanted=wanted)
@@ -169,7 +171,7 @@ def _one(look: _Look) -> _Did:
             )
             return _Did(record=_with(look, kept), again=_LOOK_AT_RUNNING)
         case ClusterState.STOPPED:
-            text = "Stopped by somebody else; delete it and start it again."
+            text = "The cluster was stopped outside Benchkeeper; delete it and start it again."
             return _Did(
                 record=_with(look, replace(look.known, reason=Reason.STOPPED, message=text)), again=_LOOK_AT_RUNNING
             )
@@ -180,7 +182,7 @@ def _one(look: _Look) -> _Did:
 def _seen(known: ClusterStatus, seen: Cluster, look: _Look) -> ClusterStatus:
     """Return the remembered status, updated by the observation.
 
-    A cluster that is being deleted has not been requested since.
+    If the time of the request is unknown, the present time is noted, but not for a cluster that is being deleted.
     """
     runs, goes = seen.state in USABLE, seen.state is ClusterState.DELETING
     is_news = known.seen_running_at is None or _asked_again(look)
@@ -206,9 +208,13 @@ def _on_the_way(look: _Look, *, wanted: bool) -> ClusterStatus:
     known = look.known
     late = known.asked_at is not None and look.now - known.asked_at > look.scene.policy.stuck_after
     if late and known.seen_running_at is None:
-        return replace(known, reason=Reason.STUCK, message="It takes too long; an administrator should look.")
+        return replace(
+            known, reason=Reason.STUCK, message="The cluster takes too long to start; an administrator should look."
+        )
     if not wanted:
-        return replace(known, reason=Reason.DELETING, message="It is deleted as soon as it has been made.")
+        return replace(
+            known, reason=Reason.DELETING, message="The cluster is deleted as soon as its creation has ended."
+        )
     return replace(known, reason=Reason.CREATING, message="Being created; this takes about two minutes.")
 
 
@@ -219,7 +225,7 @@ def _deleting(look: _Look, *, wanted: bool) -> _Did:
     # The deletion is observed until its end, even if we did not request it; a later request of the user waits for that.
     known = replace(look.known, deleting=True, asked_at=look.known.asked_at or look.now)
     if not known.diagnosis:
-        text = "The old one is being deleted; the new one follows." if wanted else "Being deleted."
+        text = "The old cluster is being deleted; the new cluster follows." if wanted else "Being deleted."
         known = replace(known, reason=Reason.DELETING, message=text)
     return _Did(record=_with(look, known), again=look.poll)
 
@@ -286,7 +292,7 @@ def _absent(look: _Look, *, wanted: bool) -> _Did:
 
 
 def _asked_again(look: _Look) -> bool:
-    """Return True if the user requested the cluster after its last known existence."""
+    """Return True if the user's request is newer than the cluster: than its last start, or its create if it never ran."""
     wish, last = look.record.spec.wish(look.known.template), look.known.seen_running_at
     return wish is not None and wish.since > (last or look.known.asked_at or _LONG_AGO)
 
@@ -358,7 +364,7 @@ def _start(look: _Look) -> _Did:
 def _fresh(known: ClusterStatus) -> ClusterStatus:
     """Return the status of a cluster that no longer exists.
 
-    It has the cluster's name, the zones that failed in this round, and a diagnosis.
+    The status keeps the cluster's name, the count of tries, the zones that failed, the wait and the diagnosis.
     """
     return ClusterStatus(
         template=known.template,

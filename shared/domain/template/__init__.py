@@ -1,1 +1,1 @@
-"""The template objects and session templates: the actions, and the wanted objects."""
+"""The template objects of users and the session templates of profiles: the wanted objects and the actions on them."""

@@ -1,7 +1,7 @@
-"""The templates of serverless Spark sessions: one for each profile and each session template that it lists, in the project's region.
+"""The templates of serverless Spark sessions in the project's region: one for each session template that a profile lists.
 
-They belong to profiles, not to users: a user who may see one template of the project sees them all, and a session runs as the user
-who starts it. The cost of a session therefore carries its profile on the bill and no user's name.
+The templates belong to profiles, not to users. A user who may see one template of the project sees all its templates, and a
+session runs as the user who starts it. The bill therefore shows the profile of a session, but no user's name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEX = 12
 class SessionOffer(Struct, frozen=True, kw_only=True):
     """A session template of a profile.
 
-    `is_shared`: other profiles offer the template, too, so its name must contain the profile.
+    `is_shared` is True if other profiles offer the template, too, so that its name must contain the profile.
     """
 
     session_id: str
@@ -45,7 +45,7 @@ class WantedSession(Struct, frozen=True, kw_only=True):
 
 
 class SessionSeen(Struct, frozen=True, kw_only=True):
-    """A session template as it was read, in the same canonical form."""
+    """A session template as it was read. `body` has the canonical form of `WantedSession.body`."""
 
     session_id: str
     labels: Mapping[str, str]
@@ -104,7 +104,7 @@ def session_id_for(profile: str, template: str) -> str:
 
 
 def offers(catalog: Catalog) -> tuple[SessionOffer, ...]:
-    """Return the offers of the configuration, in its order."""
+    """Return the session templates that profiles offer, in the order of the configuration."""
     listed = [(name, each) for name, profile in catalog.profiles.items() for each in _listed(profile)]
     named = [template for _, template in listed]
     return tuple(
@@ -123,7 +123,10 @@ def _listed(profile: Profile) -> Iterable[str]:
 
 
 def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
-    """Return all labels but the digest: the profile's and Benchkeeper's. Sessions inherit them, and the bill shows them."""
+    """Return the labels of the profile and of Benchkeeper, without the digest label.
+
+    Sessions inherit these labels, and the bill shows them.
+    """
     ours = {
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_PROFILE: offer.profile,
@@ -133,9 +136,9 @@ def labels_of(offer: SessionOffer, profile: Profile) -> dict[str, str]:
 
 
 def digest_label(session_id: str, body: Mapping[str, object]) -> str:
-    """Return the value of the digest label. It changes with the body, and its end depends on the template's name.
+    """Return the value of the digest label: a digest of the body, then a mark of the template's name.
 
-    A letter comes first, because Dataproc requires of labels what RFC 1035 requires of names.
+    A letter comes first, because Dataproc's labels must follow RFC 1035.
     """
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)
     return f"d{hashlib.sha256(text.encode()).hexdigest()[:16]}-{_name_mark(session_id)}"
@@ -170,20 +173,20 @@ def plan_sessions(
 
 def _bring_about(wanted: WantedSession, seen: SessionSeen | None) -> SessionAction | None:
     if seen is None:
-        return CreateSession(wanted=wanted, because="it is not there")
+        return CreateSession(wanted=wanted, because="it does not exist")
     if not seen.is_ours:
-        return LeaveSession(session_id=wanted.session_id, because="it is there without Benchkeeper's labels")
+        return LeaveSession(session_id=wanted.session_id, because="it exists without Benchkeeper's labels")
     labels = wanted.body.get("labels")
     if isinstance(labels, Mapping) and seen.labels.get(LABEL_DIGEST) != labels.get(LABEL_DIGEST):
         return UpdateSession(wanted=wanted, because="the configuration changed")
     differs = _difference(wanted.body, seen.body, "")
     if differs is not None:
-        return UpdateSession(wanted=wanted, because=f"{differs} is not as it was written")
+        return UpdateSession(wanted=wanted, because=f"{differs} was changed outside Benchkeeper")
     return None
 
 
 def _difference(wanted: object, seen: object, path: str) -> str | None:
-    """Return the path of a field that differs from what we wrote; None if there is none.
+    """Return the path of the first field that differs from the wanted body, or None if no field differs.
 
     Fields that the service adds are ignored.
     """

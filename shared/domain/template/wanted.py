@@ -1,6 +1,6 @@
 """The template objects that a user should have, and the actions on them.
 
-Rendering itself needs YAML and the Dataproc API's types: `shared.cloud`.
+`shared.cloud` renders the objects, because rendering needs YAML and the types of the Dataproc API.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Disk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Accelerator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The GPUs of a machine: the API's type name (`NVIDIA_TESLA_T4`) and their number."""
+    """The GPUs of a machine: the type by the API's name (`NVIDIA_TESLA_T4`), and the number of GPUs."""
 
     type: Annotated[str, Meta(pattern=r"^NVIDIA_[A-Z0-9_]+$", examples=["NVIDIA_TESLA_T4"])]
     count: Annotated[int, Meta(ge=1, le=16)] = 1
@@ -55,13 +55,13 @@ class VmImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for keys that contradict each other. The field is empty if the problem is not about a single key."""
+        """Yield ("", problem) unless exactly one of family and name is set."""
         if (self.family is None) == (self.name is None):
             yield "", "name either a family or an image"
 
 
 class ShieldedVm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Shielded VM switches. Secure boot refuses unsigned GPU drivers, so the administrator decides about it."""
+    """The Shielded VM switches. Secure boot refuses unsigned GPU drivers, so the administrator decides about secure boot."""
 
     secure_boot: bool = False
     vtpm: bool = True
@@ -73,9 +73,9 @@ _WORKBENCH_TIMER = (timedelta(minutes=10), timedelta(hours=24))  # the bounds of
 
 
 class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The limits by which an environment counts as idle. `shared.domain.fleet.idle` explains each of them.
+    """The limits by which an environment counts as idle. `shared.domain.fleet.idle` explains the limits.
 
-    `max_keep_on` is how far ahead a user may extend the running time of an environment.
+    `max_keep_on` is the longest time for which a user may extend the running time of an environment.
     """
 
     REFUSED: ClassVar[Mapping[str, str]] = {
@@ -109,7 +109,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Yield (field, problem) for each limit that is zero, too short for the warnings of dormancy, or refused by Workbench."""
         for name in ("max_blind", "max_busy"):
             if not getattr(self, name):
-                yield name, f"{name} must be longer than nothing"
+                yield name, f"{name} must be longer than zero"
         if self.dormant_after is not None and self.dormant_after < LEAST_DORMANT:
             problem = f"{duration_text(self.dormant_after)} is too short: people are warned 14, 3 and 1 days before"
             yield "dormant_after", f"{problem}. Valid: {duration_text(LEAST_DORMANT)} or more"
@@ -123,9 +123,9 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def workbench_timer(self) -> timedelta:
-        """The time of Workbench's own idle timer.
+        """Return the time for Workbench's own idle timer.
 
-        Workbench's timer watches only kernels, so it is a fallback that acts later than the idle rule.
+        Workbench's timer observes only kernels, so it is a fallback that acts later than the idle rule.
         """
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
@@ -146,8 +146,8 @@ class SnapshotSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ClusterIdentity(StrEnum):
     """The identity with which the code on a Spark cluster reads data.
 
-    `PERSONAL_AUTH`: the user's own identity. By default it reaches only objects in Cloud Storage of the same project, and only
-    while a tool of the user keeps a session open (docs/platform-facts.md, 6.1).
+    `PERSONAL_AUTH`: the user's own identity. By default this identity gives access only to Cloud Storage of the same project, and
+    only while a tool of the user keeps a session open (docs/platform-facts.md, 6.1).
     `PERSONAL_SERVICE_ACCOUNT`: the service account of the user.
     """
 
@@ -186,10 +186,10 @@ DiskType = Annotated[str, Meta(pattern=r"^(PD_STANDARD|PD_BALANCED|PD_SSD|PD_EXT
 
 
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The list prices of storage that is kept without a running machine, in the billing currency.
+    """The list prices of storage without a running machine, in the billing currency.
 
-    An item without a price is shown without a cost. The disks of a running machine are part of its `hourly_cost`, so
-    these prices do not apply to them.
+    An item without a price is shown without a cost. The prices do not apply to the disks of a running machine, which are part
+    of its `hourly_cost`.
     """
 
     disk_gb_month: Annotated[
@@ -212,7 +212,7 @@ class Disruption(StrEnum):
 
 
 class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A maintenance window: opens at `start` (local time in `zone`) on each of `days` (Monday is 0), for `length`."""
+    """A maintenance window, which opens at `start` (local time in `zone`) on each of `days` (Monday is 0) for `length`."""
 
     days: frozenset[int]
     start: time
@@ -236,11 +236,11 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A kind of environment. `metadata` holds Workbench's own keys (`notebook-disable-terminal`, ...) as texts.
 
     `hourly_cost` is the list price of a running hour, None if it is not stated. `window` is set with
-    `Disruption.WINDOW`. `data_group` is the Google group whose members may read the data. With a personal service
-    account, the account becomes a member. `snapshots` has the number of copies of the files, None for none. `reporter`
-    is the address (`gs://...`) of the script by which the VM reports its activity; "" for none. Outside of `hours`, an
-    unused environment is stopped sooner; None: there is no such difference. `templates` are the Spark clusters that a
-    user may start, `session_templates` the serverless sessions that the launcher shows.
+    `Disruption.WINDOW`. `data_group` is the Google group whose members may read the data; a personal service account becomes
+    a member of it. `snapshots` has the number of copies of the files, None for no copies. `reporter` is the address
+    (`gs://...`) of the script that reports the VM's activity, "" for no reports. Outside `hours`, an unused environment is
+    stopped sooner; with None, there are no working hours. `templates` are the Spark clusters that a user may start, and
+    `session_templates` the serverless sessions that the launcher shows.
     """
 
     name: str
@@ -291,7 +291,7 @@ class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def assignment_content(assignment: Assignment) -> dict[str, Any]:
     """Return an assignment as plain values.
 
-    Without limits, the form is that of earlier programs, so that they can still read it.
+    An assignment without limits has no key `limits`, so that earlier programs can still read the values.
     """
     content: dict[str, Any] = to_dict(assignment)
     if assignment.limits is None:
@@ -305,29 +305,26 @@ def _digest_of(text: str) -> str:
 
 
 class MasterTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever its text does."""
+    """A Dataproc cluster or session template as the administrator wrote it; `digest` changes whenever the text changes."""
 
     name: str
     text: str
 
     @property
     def is_session(self) -> bool:
-        """Return True for a template of serverless sessions, recognised by its top-level keys.
-
-        A cluster template has `config`.
-        """
+        """Return True if the template's text has a top-level key of serverless sessions (`SESSION_KINDS`)."""
         return _SESSION_KEY.search(self.text) is not None
 
     @property
     def digest(self) -> str:
-        """The first 16 hex digits of the text's SHA-256."""
+        """Return the first 16 hex digits of the text's SHA-256."""
         return _digest_of(self.text)
 
 
 class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """All profiles by name, the assignments, the default profile for joiners without a named profile, the master templates by name.
 
-    `environments` holds the texts that users read about a template, as far as the administrator wrote them. `prices` are those of storage.
+    `environments` has the texts that the administrator wrote about templates, by template. `prices` are the prices of storage.
     """
 
     profiles: Mapping[str, Profile]
@@ -350,7 +347,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def environment(self, template: str) -> Environment:
-        """Return the texts that users read about a template; its title is the template's name if the administrator wrote none."""
+        """Return the texts that users read about a template; by default, only the template's name as title."""
         return self.environments.get(template) or Environment(title=template)
 
     def profile(self, name: str) -> Profile:
@@ -366,7 +363,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     @property
     def limited(self) -> tuple[Assignment, ...]:
-        """The assignments whose group has a limit of environments."""
+        """Return the assignments whose group has a limit of environments."""
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_environments is not None)
 
     def room_of(self, group: str) -> int | None:
@@ -376,7 +373,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     @property
     def budgeted(self) -> tuple[Assignment, ...]:
-        """The assignments whose group has a monthly limit of cost."""
+        """Return the assignments whose group has a monthly limit of cost."""
         return tuple(a for a in self.assignments if a.limits is not None and a.limits.max_monthly_cost is not None)
 
     def budget_of(self, group: str) -> float | None:
@@ -390,7 +387,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     @cached_property  # asked for with each user; nothing of a catalog changes
     def entitling_digest(self) -> str:
-        """The digest of all by which facts entitle: the assignments with their limits, the default profile, the profile names."""
+        """Return the digest of the assignments with their limits, the default profile and the profile names."""
         text = json.dumps(
             [[assignment_content(a) for a in self.assignments], self.default_profile, sorted(self.profiles)],
             sort_keys=True,

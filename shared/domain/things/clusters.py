@@ -73,11 +73,11 @@ class ClusterWish(Struct, frozen=True, kw_only=True):
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The remembered status of the cluster of one template: its name, computed once, and its progress.
 
-    `operation` names the create that was requested at `asked_at`. `tried_zones` are the zones that had no machines in
-    this round (`AUTO_ZONE` among them); `offered_zones` are those that Google named as available then. Nothing is
-    created before `not_before`. `seen_running_at` is the first observation of RUNNING after the latest request; if the
-    cluster is absent later, Dataproc ended it. `deleting`: its deletion was requested. `reason` and `message` are for
-    people. `diagnosis` says why the last cluster is missing, and stays until the next start.
+    `operation` is the name of the create operation, which was requested at `asked_at`. `tried_zones` are the zones that had no
+    machines in this round (`AUTO_ZONE` among them). `offered_zones` are the zones that Google then named as available.
+    Nothing is created before `not_before`. `seen_running_at` is the first observation of RUNNING after the latest request; if
+    the cluster is absent later, Dataproc ended it. `deleting` is True if the deletion was requested. `message` is for people.
+    `diagnosis` says why the last cluster is missing, and stays until the next start.
     """
 
     template: str
@@ -107,7 +107,8 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
 def cluster_name(template: str, user_key: UserKey) -> str:
     """Return `<template>-<12 hex of the user key>`: lower case, digits, dashes, a letter first, at most 51 characters.
 
-    If the template's name had to be changed for that, eight hex digits of its hash are added, so that two templates never share a name.
+    If the template's name does not fit this form, it is changed, and eight hex digits of its hash are added, so that the
+    clusters of two templates have different names.
     """
     digits = user_key.rpartition("-")[2]
     stem = re.sub(r"[^a-z0-9]+", "-", template.lower()).strip("-")

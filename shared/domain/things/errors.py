@@ -1,4 +1,4 @@
-"""The failures that the product knows, each with three texts.
+"""The errors of the product. Each has a reason and two texts.
 
 `user_message` is for the user (page, CLI), `reason` for metrics and conditions (a closed list), `detail` for the log.
 Retryable means that the same call may succeed later; `retry_after` says when to try again. Permanent means that the
@@ -140,8 +140,8 @@ class RateLimitedError(RetryableError):
 class QuotaExhaustedError(RetryableError):
     """An exhausted resource quota of the region or project; another zone does not help.
 
-    `quota` names the quota and its limit, for people; "" if Google does not name them. `is_zero`: the limit is 0, so
-    that nothing succeeds before Google raises it.
+    `quota` is a text with the quota and its limit, "" if Google does not name them. `is_zero` is True if the limit is 0, so
+    that no request succeeds before Google raises the limit.
     """
 
     reason = Reason.QUOTA_EXHAUSTED
@@ -154,7 +154,7 @@ class QuotaExhaustedError(RetryableError):
 
 
 class StockoutError(RetryableError):
-    """A zone without machines of this type now; another zone may have some. `zones` are those that Google names as available."""
+    """A lack of machines of this type in a zone; another zone may have some. `zones` are those that Google names as available."""
 
     reason = Reason.STOCKOUT
     default_retry_after = timedelta(seconds=5)
@@ -172,7 +172,7 @@ class ConflictError(RetryableError):
 
 
 class BusyError(RetryableError):
-    """An operation that is under way on this instance and blocks another one (409 unable to queue)."""
+    """An operation that is under way on this instance and blocks another operation (409 unable to queue)."""
 
     reason = Reason.BUSY
     default_retry_after = timedelta(seconds=30)
@@ -186,7 +186,7 @@ class OperationFailedError(RetryableError):
 
 
 class UnknownAnswerError(RetryableError):
-    """A failure with a text that `shared.cloud.http.words` does not know, and that may be temporary.
+    """A failure that may be temporary, with a text that `shared.cloud.http.words` does not know.
 
     The call is retried at growing intervals.
     """
@@ -225,7 +225,7 @@ class UnsupportedMessageError(PoisonError):
 
 
 class RosterTellsError(UnsupportedMessageError):
-    """The error of news about a group that names no user: only the list of the group's members shows whom it concerns."""
+    """A message about a group that names no user. Only the list of the group's members shows which users it is about."""
 
 
 class UnknownProfileError(PoisonError):
@@ -237,8 +237,8 @@ class UnknownProfileError(PoisonError):
 class InvalidSpecError(PermanentError):
     """A request that the cloud refuses as invalid: a wrong configuration.
 
-    `only_here`: the value may be valid in another zone. `names_account`: the request names an account that Google does
-    not know (yet).
+    `only_here` is True if the value may be valid in another zone. `names_account` is True if the request names an account
+    that Google does not know, or does not know yet.
     """
 
     reason = Reason.INVALID_SPEC
@@ -258,19 +258,19 @@ class InvalidSpecError(PermanentError):
 
 
 class UnknownRefusalError(PermanentError):
-    """A refusal with a text that `shared.cloud.http.words` does not know. It is shown and raises an alert; its meaning is not guessed."""
+    """A refusal with a text that `shared.cloud.http.words` does not know. The text is shown and raises an alert."""
 
     reason = Reason.UNKNOWN_ANSWER
 
 
 class SetUpError(PermanentError):
-    """A refusal because of the setup of the organization or project: a policy, a perimeter, a disabled API, billing. `reason` says which."""
+    """A refusal because of the setup of the organization or project. `reason` names a policy, a perimeter, an API or billing."""
 
 
 class DamagedRecordError(PermanentError):
     """An object of a user key that cannot be read; an older version of the object may be put back.
 
-    `user_key` is the key of that object. It differs from the requested key if a pointer led there.
+    `user_key` is the key of that object. It differs from the requested key if a pointer led to the object.
     """
 
     reason = Reason.DAMAGED
@@ -309,7 +309,7 @@ class RefusedError(PermanentError):
 
 
 class AccessDeniedError(PermanentError):
-    """A missing permission (403), or credentials that are missing or not valid. `is_forbidden`: the credentials were valid."""
+    """A missing permission (403), or missing or invalid credentials. `is_forbidden` is True if the credentials were valid."""
 
     reason = Reason.ACCESS_DENIED
 

@@ -1,7 +1,7 @@
-"""The history of one user's environment, in time order: a part of the record, and written with it, so that both always agree.
+"""The history of one user's environment, in time order. It is a part of the record, so history and record always agree.
 
-The record keeps the latest lines, and every line that is not copied out yet (`StoryLine.waits`): the history is the outbox of the
-audit (`shared.domain.record.audit`), which keeps all lines.
+The record has the latest lines, and all lines that are not copied to the audit yet (`StoryLine.waits`). The history is the
+outbox of the audit (`shared.domain.record.audit`), which keeps all lines.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class CallState(StrEnum):
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """The part of a line that only a call to the cloud has, until it is copied out.
+    """The part of a history line that only a call to the cloud has, until the line is copied to the audit.
 
-    `id` is made of the generation of the record that the intent was written over, and the number of the action.
-    `activity` is that of OCSF class 3001. `event` is the event or request that caused the call. `before` is the wanted
-    and observed state before.
+    `id` is made of the record's generation before the intent was written, and the number of the action. `activity` is an
+    activity number of OCSF class 3001. `event` is the event or request that caused the call. `before` is the wanted and
+    observed state before the call.
     """
 
     id: str
@@ -62,11 +62,11 @@ class Call(Struct, frozen=True, kw_only=True):
 class StoryLine(Struct, frozen=True, kw_only=True):
     """A line of the history. `text` is for people, `because` the reason, `ref` an event id, an operation's name or an error's reason.
 
-    `act` identifies the call to the cloud (`Action.key`); `refused`: the cloud refused the call. Lines of earlier
-    versions have neither. `by` names the author: a source, the key of a user, or a part of Benchkeeper. `waits`: the
-    line is not copied out yet; until then it has `after`, the wanted state after the line was written, and for a call
-    `call`. `again`: a repeated refusal or a daily call, which only the audit keeps. `repeats`: the number of further
-    equal occurrences, the last one at `until` (`folded`).
+    `act` identifies the call to the cloud (`Action.key`), and `refused` is True if the cloud refused the call. Lines of earlier
+    versions have neither. `by` names the author: a source, the key of a user, or a part of Benchkeeper. `waits` is True until
+    the line is copied to the audit. Until then the line has `after`, the wanted state after the line was written, and for a
+    call `call`. `again` is True for a repeated refusal or a daily call, which only the audit keeps. `repeats` is the number of
+    further equal occurrences, the last of them at `until` (`folded`).
     """
 
     at: datetime
@@ -86,7 +86,7 @@ class StoryLine(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> str:
-        """The text for people, with the number of occurrences if there are several."""
+        """Return the text for display, with the number of occurrences if there are several."""
         return with_times(self.text, self.repeats, self.until)
 
     @property
@@ -103,7 +103,7 @@ def with_times(text: str, repeats: int, until: datetime | None) -> str:
 def told(story: tuple[StoryLine, ...], lines: Iterable[StoryLine]) -> tuple[StoryLine, ...]:
     """Return the history with more lines, which wait to be copied to the audit.
 
-    The oldest lines are dropped if there are more than `MAX_LINES`, but never waiting ones.
+    If there are more than `MAX_LINES` lines, the oldest are dropped, except waiting lines.
     """
     return latest((*story, *(_cut(replace(line, waits=True), _MAX_WAITING_TEXT) for line in lines)))
 
@@ -117,11 +117,10 @@ def latest(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
 
 
 def folded(story: tuple[StoryLine, ...]) -> tuple[StoryLine, ...]:
-    """Return the history in which repeated lines that wait are one line each, with a count, if more than `MAX_WAITING` lines wait.
+    """Return the history; if more than `MAX_WAITING` lines wait, equal waiting lines become one line with a count.
 
-    Calls that changed nothing fold with equal ones since the last success of that call; a changed condition folds with
-    equal ones while the wanted state stays the same. News, requests, changes, and calls whose outcome is unknown are
-    never folded.
+    A refused or held call is folded into an equal call since the last success of that call. A changed condition is folded into
+    an equal line while the wanted state stays the same. No other lines are folded.
     """
     if sum(line.waits for line in story) <= MAX_WAITING:
         return story
@@ -174,7 +173,7 @@ def _cut(line: StoryLine, most: int) -> StoryLine:
 
 
 def _short(text: str, most: int) -> str:
-    """Return the text cut at a word."""
+    """Return the text, cut at a word to at most `most` characters if it is longer."""
     if len(text) <= most:
         return text
     whole, space, _ = text[: most - 1].rpartition(" ")

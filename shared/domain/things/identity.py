@@ -1,7 +1,7 @@
-"""A user's identity, and the names of the user's resources. The names are computed from the address, with a hash of it.
+"""A user's identity, and the names of the user's resources. The names are computed from the address, with a hash of the address.
 
-`UserEmail` is the normalised address. `UserKey` is the name that stands for it in labels, logs and object names. `InstanceId` is the
-id of the Workbench instance. Names are computed once and then kept in the record; no later code computes them again.
+`UserEmail` is the normalised address. `UserKey` stands for the address in labels, logs and object names. `InstanceId` is the
+id of the Workbench instance. Names are computed once and then stored in the record; no later code computes them again.
 """
 
 from __future__ import annotations
@@ -101,14 +101,15 @@ def instance_id_for(email: UserEmail) -> InstanceId:
 
 
 def first_instance_id(user_key: UserKey) -> InstanceId:
-    """Return the first instance id, computed from the key, which a user keeps even if the address changes."""
+    """Return the id of a user's first instance, `nb-` + the user key. The key stays the same if the address changes."""
     return InstanceId(f"nb-{user_key}")
 
 
 def next_instance_id(user_key: UserKey, naming: int) -> InstanceId:
-    """Return the id of a replacement, which exists beside its predecessor: the `naming`-th name, at most 48 characters.
+    """Return the id of a replacement, `nb-` + the user key + a number from `naming`; at most 48 characters.
 
-    After 999 the numbers start again at 2; the instance that had that name was deleted long before.
+    The id differs from the predecessor's, because both exist for some time. After 999 the numbers start again at 2; the
+    instance that had that id was deleted long before.
     """
     return InstanceId(f"nb-{user_key}-{(naming - 2) % (MAX_NAMING - 1) + 2}")
 

@@ -1,7 +1,7 @@
 """Values that are made when they are first used, because most starts of a function do not need them.
 
-A user waits for a cold start. Importing adapters and compiling regular expressions only on first use saves a tenth of its time
-(docs/benchmarks.md, Cold start).
+A user waits for a cold start. Importing adapters and compiling regular expressions only at the first use makes a cold start a
+tenth shorter (docs/benchmarks.md, Cold start).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _LOCK = threading.RLock()
 
 
 class _Late:
-    """A stand-in with the attributes of the result of `make`. It calls `make` once, whichever thread asks first.
+    """A stand-in with the attributes of the result of `make`, which is called only once, even with several threads.
 
-    The slots prevent that an attribute is set on the stand-in: the value itself would not have it.
+    The slots prevent attributes from being set on the stand-in, because the value itself would not get them.
     """
 
     __slots__ = ("_made", "_make")
@@ -39,6 +39,6 @@ class _Late:
 def late(make: Callable[[], T]) -> T:
     """Return a stand-in for the result of `make`, which is called at the first access to one of its attributes.
 
-    The stand-in has another identity and class than the result: use only methods and attributes.
+    The stand-in is not the result itself: compare neither identity nor class, and use only methods and attributes.
     """
     return cast("T", _Late(make))

@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 class GroupLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of all members of a group together.
 
-    `max_environments` is the number of members who may have an environment at once, `max_monthly_cost` their limit of
-    cost in a calendar month, in the billing currency; None: no limit.
+    `max_environments` is the number of members who may have an environment at once. `max_monthly_cost` is the highest cost of
+    all members in a calendar month, in the billing currency. None means no limit.
     """
 
     max_environments: (

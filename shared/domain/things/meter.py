@@ -1,9 +1,8 @@
 """The meter of a user: the time for which each billed thing existed, in lines of one month, in whole seconds. Pure.
 
-A line names the billed thing (`What`) and counts seconds. The line is closed, and another opened, when anything in
-`What` or the quantity changes. Nothing is written while nothing changes: the seconds of an open line are computed when
-they are read. A pass keeps the meter in the record; the money comes from `shared.domain.things.money`. Months are
-calendar months in UTC.
+A line names the billed thing (`What`) and counts seconds. If the thing or its quantity changes, the line is closed and another
+line is opened. Nothing is written while nothing changes: the seconds of an open line are computed when the line is read. The
+meter is a part of the record; `shared.domain.things.money` computes the money. Months are calendar months in UTC.
 
 `meter_text` writes the meter for the row that sweeps list: the digest of the prices, a space, and a JSON array of the
 begin time (Unix seconds), the closed lines and the open lines. Closed lines are merged if the text exceeds 4,000 bytes.
@@ -32,8 +31,8 @@ MONTHS = 13  # how many months can be read
 class MeterKind(StrEnum):
     """The kind of a billed thing.
 
-    `NOTEBOOK` is a running machine with its disks. `DISK` are the disks of a stopped notebook, `PREDECESSOR` those of an instance that a
-    replacement took the place of, `LEAVER` those of a user without access. `SNAPSHOTS` are saved files, `SPARK` a running cluster.
+    `NOTEBOOK` is a running machine with its disks. `DISK` is a disk of a stopped notebook, `PREDECESSOR` a disk of a predecessor,
+    and `LEAVER` a disk of a user without access. `SNAPSHOTS` are saved files. `SPARK` is a running cluster.
     """
 
     NOTEBOOK = "notebook"
@@ -47,7 +46,7 @@ class MeterKind(StrEnum):
 class What(Struct, frozen=True, kw_only=True):
     """A billed thing: its kind, profile (for `SPARK`, the template), machine, disk, payer and price.
 
-    `price` is the price that was configured when the line was opened, as a decimal text; empty if none was.
+    `price` is the price that was configured when the line was opened, as a decimal text; "" if there was no price.
     """
 
     kind: MeterKind
@@ -61,10 +60,10 @@ class What(Struct, frozen=True, kw_only=True):
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """The closed line of one month. `units` are seconds times the quantity: GB of a disk, bytes of snapshots, 1 of all else.
+    """A closed line of one month. `units` are seconds times the quantity: GB of a disk, bytes of snapshots, 1 of all else.
 
-    `charge` is the sum of units times price of merged lines, as a decimal text; empty otherwise. `estimated`: the
-    seconds are estimated, from before the meter began.
+    `charge` is the sum of units times price of merged lines, as an exact text; "" otherwise. `estimated` is True if the
+    seconds are estimated, for the time before the meter began.
     """
 
     month: str
@@ -78,7 +77,7 @@ class Line(Struct, frozen=True, kw_only=True):
 class Open(Struct, frozen=True, kw_only=True):
     """A line that still counts seconds.
 
-    `group` names the thing that it belongs to, so that one change closes all its lines.
+    `group` names the resource that the line belongs to (such as `notebook`), so that one change closes all its lines.
     """
 
     group: str
@@ -105,7 +104,7 @@ NO_METER = Meter()
 
 
 def whole(moment: datetime) -> datetime:
-    """Return the moment without fractions of a second. All moments of a meter are truncated in this way, so their differences add up exactly."""
+    """Return the moment in UTC without fractions of a second, so that differences between moments add up exactly."""
     if moment.tzinfo is UTC and not moment.microsecond:
         return moment
     return moment.astimezone(UTC).replace(microsecond=0)
@@ -127,7 +126,7 @@ def bounds_of(month: str) -> tuple[datetime, datetime]:
 
 
 def by_month(since: datetime, until: datetime) -> Iterator[tuple[str, int]]:
-    """Yield (month, seconds) for each month between two moments; nothing unless `until` is after `since`."""
+    """Yield each month between two moments with its seconds; nothing unless `until` is after `since`."""
     while since < until:
         month = month_of(since)
         end = min(until, bounds_of(month)[1])
@@ -136,17 +135,16 @@ def by_month(since: datetime, until: datetime) -> Iterator[tuple[str, int]]:
 
 
 def bare(what: What) -> What:
-    """Return the thing without payer and price; the disks of a leaver are those of a stopped notebook."""
+    """Return the thing without payer and price. A leaver's disk becomes a disk of a stopped notebook."""
     kind = MeterKind.DISK if what.kind is MeterKind.LEAVER else what.kind
     return replace(what, kind=kind, cost_center="", department="", price="")
 
 
 def switched(meter: Meter, group: str, things: Sequence[tuple[What, int]], at: datetime) -> Meter:
-    """Return the meter after the group was observed to contain, since `at`, exactly these pairs of thing and quantity.
+    """Return the meter in which the group has exactly these pairs of thing and quantity from `at` on.
 
-    The things have no payer and no price (`bare`). Return the same object if nothing changed.
-
-    If `at` lies before the last change of the group, the time of that change is used instead, so that no second is counted twice.
+    The things have no payer and no price (`bare`). Return the same object if nothing changed. If `at` lies before the last
+    change of the group, the time of that change is used instead, so that no second is counted twice.
     """
     wanted = list(things)
     kept: list[Open] = []
@@ -222,9 +220,9 @@ def _oldest_with(month: str) -> str:
 
 
 def lines_until(meter: Meter, now: datetime) -> tuple[Line, ...]:
-    """Return all lines up to `now`, including the open ones, of at most the last `MONTHS` months.
+    """Return all lines of the last `MONTHS` months, with open lines counted up to `now`.
 
-    Equal lines are added up.
+    Lines of the same month and thing are added up.
     """
     now = whole(now)
     oldest = _oldest_with(month_of(now))
@@ -233,7 +231,10 @@ def lines_until(meter: Meter, now: datetime) -> tuple[Line, ...]:
 
 
 def bounded(lines: Sequence[Line], most: int = MOST_LINES) -> tuple[Line, ...]:
-    """Return the lines of one month, merged step by step until they are few. Seconds and money stay exact."""
+    """Return the lines of one month. More than `most` lines are merged, first by payer, then by kind.
+
+    Seconds and money stay exact.
+    """
     found = merged(lines, lambda line: line.what)
     for key in (_by_payer, _by_kind):
         if len(found) > most:
@@ -256,9 +257,9 @@ def is_priced(line: Line) -> bool:
 
 
 def merged(lines: Sequence[Line], key: Callable[[Line], object]) -> tuple[Line, ...]:
-    """Return the lines of each month with those of an equal key added up.
+    """Return the lines with all lines of the same month and `key` added up. Estimated lines stay separate.
 
-    If other fields differ, the sum has `VARIOUS` there.
+    A text field that differs becomes `VARIOUS` in the sum.
     """
     if len(lines) <= 1:  # of most people: a sweep asks for everybody's
         return tuple(lines)
@@ -287,7 +288,7 @@ def _common(one: What, other: What) -> What:
 
 
 def charge_of(line: Line) -> Fraction:
-    """Return units times price; 0 without a price."""
+    """Return units times price of a line, or the stored charge of a merged line; 0 without a price."""
     return Fraction(line.charge) if line.charge else line.units * Fraction(line.what.price or 0)
 
 
@@ -328,12 +329,12 @@ def _flat(what: What) -> list[str | int]:
 
 
 def price_digest_in(text: str) -> str:
-    """Return the digest of the prices of the open lines, without reading the rest; empty if there are none."""
+    """Return the digest of the prices in a meter's text, without reading the rest; "" if there are no open lines."""
     return text.partition(" ")[0]
 
 
 def meter_from(text: str) -> Meter:
-    """Return the meter of a row's text, without `asked_at`; the empty meter for an empty or unreadable text."""
+    """Return the meter that `meter_text` wrote, without `asked_at`; an empty meter for an empty or unreadable text."""
     priced, _, content = text.partition(" ")
     if not content:
         return NO_METER

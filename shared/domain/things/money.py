@@ -1,4 +1,4 @@
-"""The money of metered lines: exact fractions until they are shown, where they are rounded once. Pure."""
+"""The money of metered lines. Amounts are exact fractions, which are rounded only once, for display. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _GIB = 2**30  # Google bills snapshots by GiB
 
 
 def price_of(what: What, catalog: Catalog) -> str:
-    """Return the configured price of a thing as a decimal text; empty if there is none.
+    """Return the configured price of a thing as a decimal text; "" if no price is configured.
 
-    For a machine or cluster, it is the price per hour; for a disk, per GB and month; for snapshots, per GiB and month.
+    The price of a machine or cluster is per hour, of a disk per GB and month, and of snapshots per GiB and month.
     """
     match what.kind:
         case MeterKind.NOTEBOOK:
@@ -39,9 +39,9 @@ def price_text(price: float | None) -> str:
 
 
 def cost_of(line: Line, catalog: Catalog) -> Fraction | None:
-    """Return the exact cost of a line by its own price.
+    """Return the exact cost of a line by its own price, or by the present price if the line has no price.
 
-    For a line without a price, the present price is used; return None if there is none.
+    Return None if neither price exists.
     """
     if is_priced(line):
         charge = charge_of(line)
@@ -53,7 +53,7 @@ def cost_of(line: Line, catalog: Catalog) -> Fraction | None:
 
 
 def _seconds_of_a_unit(line: Line) -> int:
-    """Return the seconds to which a price applies: an hour, or the length of this month."""
+    """Return the divisor from units to cost: the seconds of an hour or of the line's month; for snapshots, times 2^30 bytes."""
     if line.what.kind in {MeterKind.NOTEBOOK, MeterKind.SPARK}:
         return _HOUR_S
     start, end = bounds_of(line.month)

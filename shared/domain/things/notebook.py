@@ -1,4 +1,4 @@
-"""A notebook as wanted and as observed, in this product's words (no API types)."""
+"""A notebook as wanted and as observed, in types of this product (no API types)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NotebookSpec(Struct, frozen=True, kw_only=True):
-    """A whole instance as it should be. It never has a public IP or a shared service account."""
+    """The wanted properties of a whole instance. An instance never gets a public IP or a shared service account."""
 
     instance_id: InstanceId
     owner: UserEmail
@@ -101,11 +101,10 @@ class NotebookSpec(Struct, frozen=True, kw_only=True):
 
 
 class ObservedNotebook(Struct, frozen=True, kw_only=True):
-    """An instance as it was read; unknown values are empty texts or None.
+    """An instance as it was read. Unknown values are empty texts or None.
 
     `health_at` is the time of the VM's last health report, and `proxy_agent_up` the reported state of the proxy's
-    agent. `gce_instance_id` is the VM's numeric id, by which Cloud Monitoring names it; `uid` is the instance's own
-    UUID.
+    agent. `gce_instance_id` is the numeric id of the VM in Cloud Monitoring. `uid` is the UUID of the instance.
     """
 
     ref: InstanceRef
@@ -179,14 +178,14 @@ class Unreadable(Struct, frozen=True):
 
 
 class NotLooked(Struct, frozen=True):
-    """The absence of an observation: the resource was not looked up, because the record shows that it cannot exist yet."""
+    """The absence of an observation: the resource was not read, because the record shows that it cannot exist yet."""
 
 
 NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
 
 
 def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[str, str]:
-    """Return the labels that assign costs to a user: user key, profile, cost centre, `managed-by`, and the labels of the profile."""
+    """Return the labels of a user's instance: `managed-by`, user key, profile, cost centre, and the labels of the profile."""
     labels = dict(profile.labels)
     labels |= {LABEL_MANAGED_BY: MANAGED_BY, LABEL_USER: user_key, LABEL_PROFILE: label_value(profile.name)}
     if cost_center:
@@ -195,7 +194,7 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 
 
 def metadata_for(profile: Profile) -> dict[str, str]:
-    """Return the metadata keys that we own: those of the profile, the timeout of the VM's own idle timer, and the reporter's script."""
+    """Return the metadata that we own: the profile's, the time of the VM's own idle timer, and the reporter's script."""
     timer = {IDLE_TIMEOUT_KEY: str(int(profile.idle.workbench_timer.total_seconds()))}
     script = (
         {_SCRIPT_KEY: profile.reporter, _SCRIPT_RUNS_KEY: "download_and_run_every_start"} if profile.reporter else {}
@@ -245,7 +244,7 @@ def spec_for(
 def is_ours(seen: ObservedNotebook, user_key: UserKey, known_uid: str) -> bool:
     """Return True if the instance has the `uid` that we know, or if its labels say that we made it for this user.
 
-    The uid is compared first, so that a removed label does not make us abandon a running instance.
+    The uid is compared first, so that an instance whose label was removed is still managed.
     """
     if known_uid and seen.uid == known_uid:
         return True

@@ -1,6 +1,6 @@
 """The reason why an environment should run or be stopped, and its running time in a calendar month (UTC). Pure.
 
-Code decides by the cause; words are made only for display. Costs are estimated from the time.
+Code decides by the cause; words are made only for display. Costs are estimated from the running time.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _STOPPED = {
 
 
 class PowerReason(Struct, frozen=True, kw_only=True):
-    """A cause. For an idle stop, `since` is the beginning of the time without use; for missing activity data, that of the time without data.
+    """The reason for the wanted power. `since` is the beginning of the time without use or, for UNSEEN, without activity data.
 
-    For a record of an earlier version, it also has the text of that record.
+    `words` is the text of a record of an earlier version, "" otherwise.
     """
 
     cause: PowerCause
@@ -110,7 +110,7 @@ _ONCE_UNSEEN = "idle: nothing could be seen of it since "
 
 
 def as_once_kept(words: str) -> PowerReason:
-    """Return the reason for the text that a record of an earlier version kept."""
+    """Return the reason for a text in a record of an earlier version, which had no causes."""
     known = _ONCE_KEPT.get(words)
     if known is not None:
         return PowerReason(cause=known)
@@ -133,7 +133,7 @@ NOTEBOOK = "notebook"
 
 
 def cluster_usage(template: str) -> str:
-    """Return the name under which the running time of a template's clusters is kept."""
+    """Return the name under which the running time of a template's clusters is counted."""
     return f"spark:{template}"
 
 
@@ -162,9 +162,9 @@ def month_start(now: datetime) -> datetime:
 
 
 def with_running(usage: Mapping[str, Usage], name: str, now: datetime, *, runs: bool) -> Mapping[str, Usage]:
-    """Return the usage after `name` was observed to run or not; the same object if nothing changes, so that nothing is written.
+    """Return the usage after `name` was observed to run or not; the same object if nothing changes.
 
-    A run ends when its end is observed. So a run is counted too long by at most the time between two observations.
+    A run counts until its end is observed. So the counted time is too long by at most the time between two observations.
     """
     known = usage.get(name)
     if runs == (known is not None and known.since is not None):

@@ -19,9 +19,10 @@ DATA_DISK_SUFFIX = (
 class Former(Struct, frozen=True, kw_only=True):
     """The predecessor: the instance that a replacement replaces.
 
-    It is stopped, saved, and deleted once the new instance has its data. `touched`: it was observed to run after it was
-    saved, so it may hold data that no snapshot has. `is_remnant`: it was left by a failed replacement and never held
-    data. `built_from` has the values with which it was created, as in the record's status.
+    The predecessor is stopped, saved, and deleted once the new instance has its data. `touched` is True if the predecessor was
+    observed to run after it was saved, so that it may have data that no snapshot has. `is_remnant` is True for an instance
+    that a failed replacement left behind and that never had data. `built_from` has the immutable values of its creation, as
+    in the record's status.
     """
 
     instance_id: InstanceId
@@ -36,7 +37,7 @@ class SnapshotKind(StrEnum):
     """The purpose of a snapshot. It decides how long the snapshot is kept, and the letter in its name.
 
     LAST: the last state of a disk that is deleted or replaced. DAILY: a copy of the files, for their user. BEFORE: the state that a
-    restore on request replaces. The last two are called copies.
+    restore on request replaces. DAILY and BEFORE are called copies.
     """
 
     LAST = "last"
@@ -50,9 +51,9 @@ _LETTERS = {SnapshotKind.LAST: "s", SnapshotKind.DAILY: "d", SnapshotKind.BEFORE
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A requested snapshot of the data disk of the instance `instance_uid`, even if another instance has its name now.
 
-    `ready_at` is set once the snapshot was observed READY. With it come its size in bytes as stored, Compute Engine's numeric id, and the
-    properties of the instance (`spec`, for the manifest). `manifest` is True once its manifest was written. `lost`: the snapshot was
-    READY and then observed to be missing, although we did not delete it.
+    `ready_at` is set once the snapshot was observed as READY, together with the stored size in bytes, Compute Engine's numeric id,
+    and the properties of the instance (`spec`, for the manifest). `manifest` is True once the manifest was written. `lost` is
+    True if the snapshot failed, or was READY and is missing although we did not delete it.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Restoring(Struct, frozen=True, kw_only=True):
 
 
 class RestoreWish(Struct, frozen=True, kw_only=True):
-    """A request to put the files of a copy in place of the present ones. `asked_at` distinguishes requests."""
+    """A request to replace the present files by the files of a copy. `asked_at` distinguishes requests."""
 
     snapshot: str
     asked_at: datetime
@@ -93,9 +94,9 @@ class RestoreWish(Struct, frozen=True, kw_only=True):
 class Rollback(Struct, frozen=True, kw_only=True):
     """A requested restore that is under way on the instance `instance_uid`.
 
-    `wish` is the request. `before` is the snapshot of the present files, "" until it is READY. `failures` counts failed
-    attempts. `is_hurt`: an attempt failed after it began, so the disk may hold neither state, and one of the two
-    snapshots must be restored. `goes_back`: `before` is restored, not the requested copy.
+    `wish` is the request. `before` is the snapshot of the present files, "" until that snapshot is READY. `failures` counts
+    failed attempts. `is_hurt` is True if an attempt failed after it began: the disk may be damaged, and one of the two
+    snapshots must be restored. `goes_back` is True if `before` is restored instead of the requested copy.
     """
 
     wish: RestoreWish
@@ -108,7 +109,7 @@ class Rollback(Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """The name of the snapshot to restore."""
+        """Return the name of the snapshot to restore."""
         return self.before if self.goes_back else self.wish.snapshot
 
 
@@ -125,7 +126,8 @@ class RestoreEnd(StrEnum):
 class Restored(Struct, frozen=True, kw_only=True):
     """The end of the last requested restore: its outcome and time, and the time at which its files were saved (`of`).
 
-    `before` holds the files that it replaced, until `undo_until`; both are empty if nothing was replaced.
+    `before` is the snapshot of the replaced files, which is kept until `undo_until`. If nothing was replaced yet, `before` is
+    "" and `undo_until` is None.
     """
 
     wish: RestoreWish
@@ -137,7 +139,7 @@ class Restored(Struct, frozen=True, kw_only=True):
 
     @property
     def is_done(self) -> bool:
-        """Return True if the restore succeeded: the files are the requested ones."""
+        """Return True if the restore succeeded, so that the user has the requested files."""
         return self.end is RestoreEnd.DONE
 
 
@@ -146,9 +148,9 @@ class Dormancy(Struct, frozen=True, kw_only=True):
 
     When it is put away, its files are in a snapshot and its instance is deleted until its owner starts it.
 
-    `unused_since` is the time of its last use, or of its stop. `warned` has the days before the end for which the owner
-    was warned. `promised`: because of a late warning, the notebook is not put away before this time. `away_since` is
-    the time at which the deletion was decided, None before.
+    `unused_since` is the time of the last use, or of the stop. `warned` has the warnings that were given, in days before the
+    notebook is put away. It is not put away before `promised`, the time that the last warning announced. `away_since` is the
+    time at which the deletion was decided, None before.
     """
 
     unused_since: datetime
@@ -169,7 +171,7 @@ class SnapshotState(StrEnum):
 
 
 class SnapshotSeen(Struct, frozen=True, kw_only=True):
-    """A snapshot as it was read. Sizes are in bytes and GB, `source_disk` has the form `zones/Z/disks/D`, and the id is Compute Engine's numeric one."""
+    """A snapshot as it was read. `source_disk` has the form `zones/Z/disks/D`, and `snapshot_id` is Compute Engine's numeric id."""
 
     name: str
     state: SnapshotState
@@ -192,5 +194,5 @@ def snapshot_name(instance_id: InstanceId, number: int, kind: SnapshotKind = Sna
 
 
 def snapshot_labels(user_key: UserKey, instance_id: InstanceId, managed_by: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of a snapshot: its user, its instance, and the labels that assign its cost."""
+    """Return the labels of a snapshot: its user, its instance, and the labels in `managed_by`."""
     return {**managed_by, LABEL_SOURCE: instance_id, "benchkeeper-user": user_key}

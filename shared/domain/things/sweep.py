@@ -1,6 +1,6 @@
 """The kinds of sweep.
 
-To add a kind, add a row here. mypy and a test of jobs, metrics and alerts then report what else is missing.
+To add a kind, add a row here. mypy and a test of jobs, metrics and alerts then report the missing parts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Sweep(StrEnum):
-    """A scheduled pass over many users. The value is the name in a tick and the label of metrics."""
+    """The kind of a sweep, a scheduled pass over many users. The value is its name in a tick and a label of metrics."""
 
     DUE = "due"  # each minute: records whose time has come
     IDLE = "idle"  # each ten minutes: environments that are not used
@@ -20,7 +20,7 @@ class Sweep(StrEnum):
     def tends_dead_letters(self) -> bool:
         """Return True if this sweep handles dead letters at its end.
 
-        The due sweep does not: it should cost a single listing if nothing is due. The roster sweep does not either,
-        because it already takes long.
+        The due sweep does not handle them, because it should cost a single listing if nothing is due. The roster sweep does
+        not handle them, because it takes long.
         """
         return self in {Sweep.IDLE, Sweep.DRIFT}

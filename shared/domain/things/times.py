@@ -1,4 +1,4 @@
-"""The conversion of RFC 3339 texts to aware UTC times and back."""
+"""The conversion of RFC 3339 texts to aware UTC times and back, and helpers for time zones and durations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def zone_of(name: str) -> tzinfo:
-    """Return the time zone of that name of the IANA database, such as `Europe/Berlin`. Raise `ValueError`, `OSError` or `KeyError` for any other name.
+    """Return the time zone with a name of the IANA database, such as `Europe/Berlin`.
 
-    `zoneinfo` is imported late, because it would cost each cold start 2 ms, and few messages need it.
+    Raise `ValueError`, `OSError` or `KeyError` for any other name. `zoneinfo` is imported late, because the import would cost
+    each cold start 2 ms, and few messages need it.
     """
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - see above
 
@@ -32,7 +33,7 @@ def parse_time(text: str) -> datetime:
 
 
 def _mended(text: str) -> str:
-    """Return the text in a form that `fromisoformat` reads: no space around, no small z, no point without digits."""
+    """Return the text in a form that `fromisoformat` reads: trimmed, with a numeric zone, and with six digits after a point."""
     body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     head, point, rest = body.partition(".")
     if not point:
@@ -42,7 +43,7 @@ def _mended(text: str) -> str:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Return the same moment in UTC. Raise `ValueError` if it is outside the years that arithmetic can handle (rounding up included)."""
+    """Return the same moment in UTC. Raise `ValueError` if it is before year 1 or after 9999-12-31 23:59:59."""
     try:
         utc = moment.astimezone(UTC)
     except OverflowError as error:
@@ -58,7 +59,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def duration_text(value: timedelta) -> str:
-    """Return the duration as the configuration writes it, for example `30d`."""
+    """Return the duration in the form of the configuration, for example `30d`."""
     seconds = int(value.total_seconds())
     units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
     return next(f"{seconds // size}{unit}" for unit, size in units if seconds % size == 0)
