@@ -25,7 +25,7 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
     python, mark, unfinished = folder / "bin" / "python", folder / ".benchkeeper", folder / ".unfinished"
     stamp = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     folder.mkdir(exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".benchkeeper.lock").open("w") as lock:  # not `.lock`, which uv locks for itself
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second run that is started meanwhile waits for the first
         if python.exists() and mark.exists() and mark.read_text() == stamp:
             return python

@@ -150,6 +150,7 @@ class _Control:
             try:
                 self._world.load(state)
             except ApiError:
+                self._world.load(before)
                 raise
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self._world.load(before)

@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 from google.api_core import exceptions
+from kit.inprocess import make_bench
 
 from emulator.clock import parse_rfc3339
+from emulator.errors import ApiError
+from shared.domain.things.errors import BenchkeeperError
 
 
 @pytest.fixture
@@ -136,6 +139,28 @@ def test_a_half_good_world_changes_nothing(control, bucket):
     broken = {**saved, "now": "2030-01-01T00:00:00Z", "models": {"storage": {"buckets": []}}}
     control("PUT", "world", broken, expect=400)
     assert control("GET", "world") == saved
+
+
+class Refusing:
+    """A model that refuses what it is given, as Pub/Sub refuses a malformed filter; it takes back what it had."""
+
+    def dump(self) -> str:
+        return "what it had"
+
+    def load(self, state: str) -> None:
+        if state != "what it had":
+            raise ApiError("INVALID_ARGUMENT", "refused")
+
+
+def test_a_world_that_its_last_model_refuses_changes_nothing():
+    bench = make_bench()
+    world = bench.cloud.world
+    world.models["refusing"] = Refusing()
+    saved = world.save()
+    broken = {**saved, "now": "2030-01-01T00:00:00Z", "models": {**saved["models"], "refusing": "other"}}
+    with pytest.raises(BenchkeeperError, match="refused"):
+        bench.clients.json("control").call("PUT", "/_emulator/world", body=broken)
+    assert world.save() == saved
 
 
 def test_the_index_is_for_people(storage_cloud, http):

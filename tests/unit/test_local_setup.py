@@ -261,7 +261,11 @@ def test_uv_installs_it_if_it_is_there_and_pip_if_uv_cannot(
 ) -> None:
     python = fake_environment(tmp_path / "env", f'echo "$@" >>{tmp_path}/pip')
     uv = path_without_uv / "uv"
-    uv.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/uv\nexit {answer}\n')
+    # uv locks the environment that it changes: it would wait for ever for a lock of the same name that its caller holds.
+    uv.write_text(
+        f"#!{sys.executable}\nimport fcntl, sys\nopen('{tmp_path}/uv', 'w').write(' '.join(sys.argv))\n"
+        f"fcntl.flock(open('{tmp_path}/env/.lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)\nsys.exit({answer})\n"
+    )
     uv.chmod(0o755)
     assert ensure_jupyter(lambda _text: None, folder=tmp_path / "env") == python
     assert (tmp_path / "uv").read_text().split()[-4:] == ["--python", str(python), "-r", str(REQUIREMENTS)]
