@@ -78,7 +78,7 @@ def storm(events: int, people: int) -> None:
                 on_tick=lambda handled: say(f"  {handled:,} deliveries after {time.perf_counter() - begun:,.0f} s"),
             )
             took = time.perf_counter() - begun
-            handled = sum(number for what, number in evidence.counts.items() if what.startswith("Handled delivery"))
+            handled = sum(number for what, number in evidence.counts.items() if what.startswith("Handled a delivery"))
             say(f"{handled:,} deliveries handled to the end in {took:,.0f} s = {handled / took:,.0f} a second")
             for what, number in sorted(evidence.counts.items()):
                 say(f"  {what}: {number:,}")

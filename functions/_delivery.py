@@ -168,7 +168,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
                 raise
         except UnknownTopicError as error:
             outcome, reason = "nack", error.reason.value
-            deps.log.error("Received message on unknown topic", detail=error.detail)
+            deps.log.error("Received a message on an unknown topic", detail=error.detail)
             raise
         except BenchkeeperError as error:
             outcome, reason = "nack", error.reason.value
@@ -181,7 +181,7 @@ def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
         finally:
             tell = deps.log.info if outcome == "ack" else deps.log.warning
             tell(
-                "Handled delivery",
+                "Handled a delivery",
                 outcome=outcome,
                 reason=reason,
                 message_id=delivery.known.message_id,
@@ -203,7 +203,9 @@ def _publish_letter(error: BenchkeeperError, message: Message, delivery: Deliver
         delivery.ask_for_roster()
         return
     if error.reason is Reason.LEAVER_NOT_UNDERSTOOD:
-        delivery.deps.log.error("Leaver not understood", message_id=message.message_id, detail=error.detail)
+        delivery.deps.log.error(
+            "Message about a leaver was not understood", message_id=message.message_id, detail=error.detail
+        )
     delivery.deps.dead_letters.publish(
         body=message.data[: delivery.settings.max_message_bytes],
         attributes=attributes_for(

@@ -37,7 +37,7 @@ def lifecycle(event: CloudEvent) -> None:
         if parsed.parts:
             delivery.facts["parts"] = len(parsed.parts)
         for fault in parsed.sender_faults:
-            delivery.deps.log.warning("Sender fault", source=rules.source.name, fault=fault)
+            delivery.deps.log.warning("Found a fault of a sender", source=rules.source.name, fault=fault)
         if parsed.ignored:
             delivery.facts["ignored"] = sorted(set(parsed.ignored))
         delivered = deliver_all(parsed.news, delivery.deps)

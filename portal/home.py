@@ -175,8 +175,11 @@ def _keep_on(record: UserRecord) -> Asked:
     offered = keep_choices(longest, present.now(), present.zone) if longest is not None else ()
     choice = next((choice for choice in offered if choice.code == code), None)
     if choice is None:
-        known = ", ".join(f"{each.text}" for each in offered) or "nothing at present"
-        raise RefusedError(user_message=f"You can choose: {known}.", detail="an extension that is not offered")
+        known = ", ".join(f"{each.text}" for each in offered)
+        choices = f"You can choose: {known}." if known else "No extension is offered at present."
+        raise RefusedError(
+            user_message=f"That extension is not offered any more. {choices}", detail="an extension that is not offered"
+        )
     return Asked(kind=WishKind.KEEP_ON, until=choice.until)
 
 

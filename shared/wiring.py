@@ -167,7 +167,7 @@ def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
                 timeout_s=_WAKE_S,
             )
         except BenchkeeperError as error:
-            log.warning("Left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+            log.warning("Wake-up could not be published", user=user_key, reason=error.reason.value, detail=error.detail)
 
     return wake
 
@@ -215,7 +215,7 @@ def process_deps(component: str) -> tuple[Settings, Deps]:
             try:
                 settings = load_settings()
             except ConfigError as error:
-                log.error("Refused broken configuration", faults=[str(fault) for fault in error.faults])
+                log.error("Refused a broken configuration", faults=[str(fault) for fault in error.faults])
                 raise
             clients = make_clients(settings, patience_s=patience_s(component))
             _CACHED[component] = (settings, wire(settings, log=log, clients=clients))

@@ -94,7 +94,7 @@ WORDS = {
     ),
     Act.STOP: Words(
         title="Stop the notebook",
-        text="Running work ends at once. Files are kept, and the person can start it again.",
+        text="Running work ends at once. Files are kept, and the person can start the notebook again.",
         button="Stop",
     ),
     Act.RESTART: Words(
@@ -121,7 +121,7 @@ WORDS = {
     ),
     Act.DELETE_CLUSTER: Words(
         title="Delete a Spark cluster",
-        text="Files on its disks are lost, files in Cloud Storage stay. The person can start another one.",
+        text="Files on its disks are lost, files in Cloud Storage stay. The person can start another cluster.",
         button="Delete",
     ),
     Act.BLOCK: Words(

@@ -342,7 +342,7 @@ def _offered(name: str, first: Columns, endpoint: str, make: Callable[[], Sheet]
 _BY = Param(
     name="by",
     place=Place.QUERY,
-    text="The groups of the table. Default: person.",
+    text="The key by which the table sums up costs. Default: person.",
     schema={"type": "string", "enum": [each.value for each in By]},
 )
 ROUTES: tuple[Route, ...] = (

@@ -75,7 +75,8 @@ class RestOutsideJobs:
             running = [raw for raw in page.get("jobs", []) if raw.get("state") == "RUNNING" and not _is_scheduled(raw)]
             if not all(raw.get("user_email") or raw.get("principal_subject") for raw in running):
                 raise AccessDeniedError(
-                    user_message="BigQuery does not say whose jobs are running.",
+                    user_message="BigQuery does not say whose jobs are running, because Benchkeeper may not list all jobs of the project. "
+                    "An administrator must grant it bigquery.jobs.listAll.",
                     detail=f"jobs of {project}: listed without user_email; bigquery.jobs.listAll is missing",
                     is_forbidden=True,
                 )

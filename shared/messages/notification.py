@@ -66,6 +66,6 @@ def parse_notification(message: Message) -> DueMail:
 
 def _no_notification(detail: str) -> InvalidMessageError:
     return InvalidMessageError(
-        user_message=f"A notification is a CloudEvent of type {TYPE} with user_key, stage and episode in its data.",
+        user_message=f"The message is not a notification. A notification is a CloudEvent of type {TYPE} with user_key, stage and episode in its data.",
         detail=f"no notification: {detail}",
     )

@@ -135,7 +135,7 @@ def _parse_object(body: dict[str, Any], twice: frozenset[str], message: Message,
 
 def _twice_in_log(message: Message) -> Fault:
     error = InvalidMessageError(
-        user_message="The log entry has a duplicate key, which Google does not write. It is ignored.",
+        user_message="The log entry has a duplicate key, so Google did not write it. The entry was not used.",
         detail="duplicate JSON key in a log entry",
     )
     return Fault(error=error, body=message.data, part="keys")

@@ -86,7 +86,7 @@ def test_the_summary_says_it_and_a_dry_run_does_nothing(bench):
     assert there(bench) == {}
     assert changes(bench) == []
     sweep("drift", bench.deps)
-    (swept,) = [facts for _, message, facts in bench.log.lines[-1:] if message == "Swept"]
+    (swept,) = [facts for _, message, facts in bench.log.lines[-1:] if message == "Finished a sweep"]
     assert swept["sessions"]["wanted"] == 2
     assert "sessions" not in sweep("due", bench.deps).as_facts()
 
@@ -183,7 +183,7 @@ def test_a_list_that_is_refused_changes_nothing_and_the_sweep_goes_on(bench):
     assert summary.sessions.failed == {"AccessDenied": 1}
     assert (summary.looked_at, summary.failed) == (1, {})
     assert there(bench) == before
-    assert bench.log.lines[-1][1] == "Swept"
+    assert bench.log.lines[-1][1] == "Finished a sweep"
 
 
 def test_one_that_fails_holds_up_no_other(bench):

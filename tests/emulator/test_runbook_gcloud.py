@@ -82,11 +82,15 @@ def test_what_was_deleted_from_a_bucket_is_listed_and_restored(cloud: NotebooksC
 
 def test_logs_sinks_and_keys_are_read(cloud: NotebooksCloud, gcloud: Gcloud):
     cloud.wait(400 * 86_400)  # gcloud's `--freshness` counts from the machine's time
-    cloud.logs.add("benchkeeper-tick", '{"severity": "INFO", "message": "Swept", "kind": "due", "acted": 3}')
-    cloud.logs.add("benchkeeper-tick", '{"severity": "INFO", "message": "Swept", "kind": "idle", "acted": 0}')
+    cloud.logs.add("benchkeeper-tick", '{"severity": "INFO", "message": "Finished a sweep", "kind": "due", "acted": 3}')
+    cloud.logs.add(
+        "benchkeeper-tick", '{"severity": "INFO", "message": "Finished a sweep", "kind": "idle", "acted": 0}'
+    )
     cloud.logs.add("benchkeeper-tick", '{"severity": "ERROR", "message": "Pass failed"}')
     cloud.logs.add("benchkeeper-hub", "plain text")
-    swept = gcloud.json("logging", "read", 'jsonPayload.message="Swept" AND jsonPayload.kind="due"', "--freshness=30m")
+    swept = gcloud.json(
+        "logging", "read", 'jsonPayload.message="Finished a sweep" AND jsonPayload.kind="due"', "--freshness=30m"
+    )
     assert [entry["jsonPayload"]["acted"] for entry in swept] == [3]
     bad = gcloud.json("logging", "read", 'resource.labels.service_name="benchkeeper-tick" AND severity>=WARNING')
     assert [entry["jsonPayload"]["message"] for entry in bad] == ["Pass failed"]

@@ -66,7 +66,7 @@ def broken() -> Life:
 
 
 CASES: dict[str, tuple[Callable[[], Life], str]] = {
-    "needs an administrator": (refused, "Condition needs an administrator"),
+    "needs an administrator": (refused, "Found a condition for an administrator"),
     "a broken promise": (broken, "Notebook stopped before its extension ended"),
 }
 

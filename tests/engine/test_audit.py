@@ -129,7 +129,7 @@ def test_a_bucket_that_refuses_delays_no_cut_and_loses_nothing(ana, verb):
     ana.minutes(20)
     if verb == VERBS[0]:
         assert waiting(ana)
-        assert "Audit is behind" in [message for severity, message, _ in ana.bench.log.lines if severity == "ERROR"]
+        assert "Audit fell behind" in [message for severity, message, _ in ana.bench.log.lines if severity == "ERROR"]
     ana.bench.cloud.world.faults.clear()
     ana.minutes(15)
     check(ana)

@@ -542,7 +542,7 @@ def test_a_group_with_many_members_is_not_deleted_without_a_second_pair_of_eyes(
     play(bench, [log(bench.now, member(user)) for user in people])
     play(bench, [log(bench.now, event("DELETE_GROUP", GROUP_EMAIL=ANALYSTS))])
     assert [verdict(bench, user)[0] for user in people] == [True] * 3
-    assert [line for line in bench.log.lines if line[1] == "Group change waits"]
+    assert [line for line in bench.log.lines if line[1] == "Held back a group change"]
     rows = {row.email: row for row in bench.deps.records.rows()}
     assert [needs_person(rows[user], frozenset()) for user in people] == ["GroupWaits"] * 3
 
@@ -683,11 +683,11 @@ def test_news_of_other_groups_is_written_once_for_a_message(monkeypatch):
     play(bench, [log(bench.now, *(event("CREATE_GROUP", GROUP_EMAIL=f"g{n}@example.com") for n in range(50)))])
     assert len(written) == 1
     logged = [
-        facts["events"] for _, line, facts in bench.log.lines if line == "Stored news of groups that entitle no user"
+        facts["events"] for _, line, facts in bench.log.lines if line == "Found news of groups that entitle no user"
     ]
     assert logged == [50]
     play(bench, [log(bench.now, event("CREATE_GROUP", GROUP_EMAIL=ANALYSTS))])
-    assert len([line for line in bench.log.lines if line[1] == "Stored news of groups that entitle no user"]) == 1
+    assert len([line for line in bench.log.lines if line[1] == "Found news of groups that entitle no user"]) == 1
 
 
 def test_an_old_address_of_a_group_given_to_another_group_is_that_groups():

@@ -85,7 +85,7 @@ def test_a_clock_that_jumps_while_a_sweep_lists_has_it_touch_nobody(kind):
     summary = sweep(kind, bench.deps)
     assert instances(bench.cloud)[path].state == "ACTIVE"
     assert (summary.acted, summary.left_over) == (0, 2 if kind == "idle" else 1)  # idle: the stop and the copy
-    skipped = [facts for _, message, facts in bench.log.lines if message == "Skipped a sweep"]
+    skipped = [facts for _, message, facts in bench.log.lines if message == "Ended a sweep early"]
     assert [(facts["kind"], facts["reason"]) for facts in skipped] == [(kind, "ClockDiffers")]
     assert summary.found["left out: the clock jumped"] == summary.left_over
     bench.adapter.around = lambda: None

@@ -53,7 +53,9 @@ def start(made: Life, *, minutes: int = 20) -> None:
 
 def told(made: Life) -> list[int]:
     return [
-        facts["days"] for _, said, facts in made.bench.log.lines if said == "Warned that a notebook will be put away"
+        facts["days"]
+        for _, said, facts in made.bench.log.lines
+        if said == "Warned that an unused notebook will be saved and deleted"
     ]
 
 
@@ -111,7 +113,7 @@ def test_it_is_told_14_3_and_1_days_before_saved_deleted_and_comes_back_byte_for
     assert made.record.status.next_attempt_at is None
     assert made.manifest()
     reconcile(made.key, made.bench.deps)
-    assert len([line for line in made.bench.log.lines if line[1] == "Put away a notebook"]) == 1
+    assert len([line for line in made.bench.log.lines if line[1] == "Saved and deleted an unused notebook"]) == 1
     start(made)
     assert list(made.states().values()) == ["ACTIVE"]
     assert made.files() == FILES

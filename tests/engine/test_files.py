@@ -196,7 +196,7 @@ def test_a_copy_that_is_refused_is_not_asked_for_at_each_sweep_and_the_notebook_
         sweep("due", ana.bench.deps)
     assert 1 <= taken(ana) <= 5
     assert kept(ana).reason is Reason.ORGANIZATION_POLICY
-    assert any(line[1] == "Condition needs an administrator" for line in ana.bench.log.lines)
+    assert any(line[1] == "Found a condition for an administrator" for line in ana.bench.log.lines)
     assert list(ana.states().values()) == ["ACTIVE"]
     ana.bench.cloud.world.faults.clear()
     name = copy(ana, b"later")
@@ -231,7 +231,7 @@ def test_three_failures_in_a_row_need_an_administrator(ana):
     assert [
         line
         for line in ana.bench.log.lines
-        if line[1] == "Condition needs an administrator" and line[2]["about"] == "CopiesKept"
+        if line[1] == "Found a condition for an administrator" and line[2]["about"] == "CopiesKept"
     ]
 
 

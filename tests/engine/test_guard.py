@@ -120,7 +120,7 @@ def test_a_flood_stops_as_many_as_there_is_room_for_and_the_rest_goes_on_working
         assert (Notice.CUT_WAITS in person.record.status.notices) is not is_cut
         names = template_names(bench.cloud, bench.settings.bucket, person.key)
         assert bool(names) is not is_cut, "a template is gone although the cut waits"
-    waits = [facts for severity, said, facts in bench.log.lines if said == "Cut waits" and severity == "WARNING"]
+    waits = [facts for severity, said, facts in bench.log.lines if said == "Held back a cut" and severity == "WARNING"]
     assert len(waits) == MANY - SMALL.per_hour
     assert {(each["cause"], each["source"], each["profile"]) for each in waits} == {("Employment", "", "analyst")}
 

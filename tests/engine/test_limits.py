@@ -98,7 +98,7 @@ def test_as_many_as_there_is_room_for_and_the_others_wait_visibly():
     assert row_of(last).summary == (
         f"All 2 notebooks of {ANALYSTS} are taken. Your notebook is created when a place becomes free. You need to do nothing."
     )
-    assert len([line for line in bench.log.lines if line[1] == "User waits for a limit"]) == 2
+    assert len([line for line in bench.log.lines if line[1] == "Held back a user at a limit"]) == 2
     shown = preview(everybody[3].key, bench.deps)
     assert shown is not None
     assert not shown.plan.actions

@@ -125,7 +125,7 @@ def test_what_is_refused_for_good_is_told_to_the_operator(host: MailHost, verb: 
     host.answers[verb] = answer
     made = joined(host)
     assert made.mails() == [("ready", "Failed")]
-    (line,) = [facts for _, said, facts in made.life.bench.log.lines if said == "Could not tell"]
+    (line,) = [facts for _, said, facts in made.life.bench.log.lines if said == "Mail did not reach its reader"]
     assert (line["reason"], line["stage"]) == (trouble, "ready")
     assert "@" not in str(line)
     host.answers.clear()
@@ -168,7 +168,9 @@ def test_an_answer_that_never_came_is_told_to_the_operator_and_never_sent_again(
     host.hangs_up_after = False
     made.minutes(30)
     assert len(host.accepted) == 1
-    assert [facts["state"] for _, said, facts in made.life.bench.log.lines if said == "Could not tell"] == ["Unsure"]
+    assert [
+        facts["state"] for _, said, facts in made.life.bench.log.lines if said == "Mail did not reach its reader"
+    ] == ["Unsure"]
 
 
 def test_one_refused_recipient_of_two_is_told_to_the_operator(host: MailHost) -> None:
@@ -180,7 +182,9 @@ def test_one_refused_recipient_of_two_is_told_to_the_operator(host: MailHost) ->
     assert host.accepted[-1].recipients == ["bosses@example.com"]
     mail = made.life.record.status.mail.mails[-1]
     assert (mail.stage, mail.state, mail.refused) == (Stage.ACCESS_ENDED, MailState.SENT, 1)
-    assert [facts["refused"] for _, said, facts in made.life.bench.log.lines if said == "Could not tell"] == [1]
+    assert [
+        facts["refused"] for _, said, facts in made.life.bench.log.lines if said == "Recipients of a mail were refused"
+    ] == [1]
 
 
 def test_who_left_before_the_mail_could_be_sent_is_not_told_that_the_notebook_is_ready(host: MailHost) -> None:
@@ -341,7 +345,7 @@ def test_a_crash_before_or_after_any_call_tells_at_most_once_and_the_operator_ot
         ((_, state),) = made.mails()
         ends.add(state)
         assert len(host.accepted) == 1 or (state == "Unsure" and not host.accepted)
-        told = [line for line in made.life.bench.log.lines if line[1] == "Could not tell"]
+        told = [line for line in made.life.bench.log.lines if line[1] == "Mail did not reach its reader"]
         assert len(told) == (1 if state == "Unsure" else 0)
     assert ends == {"Sent", "Unsure"}
 

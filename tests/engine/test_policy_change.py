@@ -124,8 +124,8 @@ def test_a_typo_in_a_group_acts_on_nobody_whatever_happens(bench):
     deliver(event, wrong)
     minutes(bench, 5, wrong)
     assert (running(bench), present(bench)) == (14, 14)
-    assert said(bench, "Policy change waits")[0]["counts"] == {"LosesAccess": 12}
-    assert len(said(bench, "Policy change waits")) == 2
+    assert said(bench, "Held back a policy change")[0]["counts"] == {"LosesAccess": 12}
+    assert len(said(bench, "Held back a policy change")) == 2
 
 
 def test_a_new_revision_judges_by_the_policy_in_force_before_its_first_sweep(bench):
@@ -214,7 +214,7 @@ def test_a_change_below_the_limits_is_taken_at_once(bench):
     minutes(bench, 5, fewer)
     assert fewer.policies.load().digest == policy_digest(fewer.base_policy)
     assert (running(bench), present(bench)) == (12, 12)
-    assert said(bench, "Policy put in force")[0]["people"] == 2
+    assert said(bench, "Put a policy in force")[0]["people"] == 2
 
 
 def test_a_rejected_policy_is_not_proposed_again(bench):

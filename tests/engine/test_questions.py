@@ -432,7 +432,7 @@ def test_a_hold_is_released_once_another_administrator_agrees_and_never_by_waiti
     ticks(hub, 1)
     assert record(hub, OLD_KEY).hold is None
     assert given(hub) == 0
-    (line,) = hub.lines("Released from hold")
+    (line,) = hub.lines("Released a hold")
     assert line["by"] == sorted([user_key_for(MIA), user_key_for(OTTO)])
 
 

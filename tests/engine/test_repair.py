@@ -228,7 +228,7 @@ def test_what_a_newer_program_wrote_is_never_rewritten_and_a_leaver_is_stopped_b
     bench.advance(minutes=2)
     assert (states(bench), states(bench, BEN_KEY)) == (["STOPPED"], ["ACTIVE"])
     assert content(bench) == kept
-    (cut,) = lines(bench, "Cut a leaver by label")
+    (cut,) = lines(bench, "Cut resources of a leaver by label")
     assert (cut["reason"], cut["complete"], len(cut["stopped"])) == ("WrittenByNewer", True, 1)
     bench.cloud.world.journal.clear()
     with pytest.raises(NewerRecordError):
@@ -283,7 +283,7 @@ def test_the_account_is_disabled_and_one_failure_holds_up_nothing_else():
         with pytest.raises(NewerRecordError):
             said(bench, Left, 2)
         assert bench.deps.accounts.get(account_id_for(KEY), KEY).disabled
-        (cut,) = lines(bench, "Cut a leaver by label")
+        (cut,) = lines(bench, "Cut resources of a leaver by label")
         assert (cut["complete"], cut["stopped"]) == (False, [])
         assert cut["failed"] == [f"stop nb-{KEY}: CloudUnavailable"]
         done = cut_by_label({KEY}, bench.deps)
@@ -382,10 +382,13 @@ def test_an_audit_that_refuses_delays_no_cut_by_label_and_has_its_entries_later(
         assert done.complete
         assert done.stopped
         assert lines(bench, "Audit entry was lost") == []
-        assert [facts["entries"] for facts in lines(bench, "Audit entries wait") if "age_s" in facts][-2:] == [2, 2]
+        assert [facts["entries"] for facts in lines(bench, "Postponed audit entries") if "age_s" in facts][-2:] == [
+            2,
+            2,
+        ]
         sweep("drift", bench.deps)
         assert len(kept_cuts(bench)) == 2, "it still refuses"
-        assert lines(bench, "Audit is behind")
+        assert lines(bench, "Audit fell behind")
         bench.cloud.world.faults.clear()
         bench.advance(days=days, minutes=1)
         at = bench.now - timedelta(days=days, minutes=1)
@@ -431,7 +434,7 @@ def test_kept_cuts_that_cannot_be_read_stay_and_hold_up_no_others():
         copy_kept_cuts(bench.deps)
         assert cuts_are_told(bench) == ALL_FOUR
         assert kept_cuts(bench) == {odd}
-        assert len(lines(bench, "Audit is behind")) == 1
+        assert len(lines(bench, "Audit fell behind")) == 1
 
 
 def test_a_crash_at_any_call_of_copying_writes_each_entry_once():
@@ -485,7 +488,7 @@ def test_what_cannot_be_read_now_stops_nobody_and_restores_nothing(bench, error)
         said(bench, Left, 2)
     assert states(bench) == ["ACTIVE"]
     assert not lines(bench, "Restored a record")
-    assert not lines(bench, "Cut a leaver by label")
+    assert not lines(bench, "Cut resources of a leaver by label")
     bench.cloud.world.faults.clear()
     said(bench, Left, 2)
     minutes(bench, 2)

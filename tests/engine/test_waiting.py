@@ -56,7 +56,7 @@ def test_one_line_for_each_batch_and_two_measures(bench: Bench) -> None:
     (batch,) = batches_of(bench.deps.guard.waiting())
     bench.advance(minutes=10)
     summary = sweep("drift", bench.deps)
-    (line,) = lines(bench, "Batch waits")
+    (line,) = lines(bench, "Found a waiting batch of cuts")
     people = len(batch.entries)
     assert people >= 3
     assert line == {
@@ -68,7 +68,7 @@ def test_one_line_for_each_batch_and_two_measures(bench: Bench) -> None:
 def test_nobody_waits_says_nothing() -> None:
     made = make_bench()
     assert keep_waiting(made.deps, made.now) == {"cuts_waiting": 0, "oldest_cut_wait_s": 0}
-    assert lines(made, "Batch waits") == []
+    assert lines(made, "Found a waiting batch of cuts") == []
 
 
 def test_an_entry_of_somebody_who_does_not_wait_is_forgotten_once_it_is_old(bench: Bench) -> None:
@@ -81,7 +81,7 @@ def test_an_entry_of_somebody_who_does_not_wait_is_forgotten_once_it_is_old(benc
     before = {person.user_key for person in bench.deps.guard.waiting()}
     keep_waiting(bench.deps, bench.now)
     assert {person.user_key for person in bench.deps.guard.waiting()} == before - {GONE}
-    assert [line["user"] for line in lines(bench, "Removed the entry of a user who no longer waits")] == [GONE]
+    assert [line["user"] for line in lines(bench, "Removed the entry of a user who waited no longer")] == [GONE]
 
 
 def test_who_still_waits_is_not_forgotten_however_old_the_entry_is(bench: Bench) -> None:

@@ -143,8 +143,8 @@ def test_a_good_image_reaches_everybody_wave_by_wave():
     assert seen[3] == 24
     assert world.rollout.state is RolloutState.DONE
     assert world.rollout.earlier == ()
-    assert [facts["wave"] for facts in world.said("Rollout continues")] == [2, 3, 4]
-    assert len(world.said("Rollout done")) == 1
+    assert [facts["wave"] for facts in world.said("Started the next wave of a rollout")] == [2, 3, 4]
+    assert len(world.said("Finished a rollout")) == 1
 
 
 def test_only_those_whose_turn_it_is_are_interrupted():
@@ -183,7 +183,7 @@ def test_a_broken_image_stops_at_the_first_one():
     assert (world.rollout.wave, world.rollout.counts.failed) == (0, 1)
     assert world.images() == {"old": PEOPLE}
     assert world.running() == PEOPLE  # the first one has the former notebook back
-    assert len(world.said("Rollout halted")) == 3  # at each sweep, until somebody decides
+    assert len(world.said("Halted a rollout")) == 3  # at each sweep, until somebody decides
 
 
 def test_whoever_joins_while_it_is_halted_is_given_what_worked():
@@ -478,6 +478,6 @@ def test_a_rollout_that_cannot_be_read_holds_up_nothing_else_of_the_sweep():
     )
     world.minutes(15)
     assert sweep("drift", world.deps).looked_at == 8
-    assert [facts["reason"] for facts in world.said("Rollout is left to the next sweep")] == ["AccessDenied"]
+    assert [facts["reason"] for facts in world.said("Rollout could not be advanced")] == ["AccessDenied"]
     sweep("drift", world.deps)
     assert world.rollout.wave == 1

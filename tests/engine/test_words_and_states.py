@@ -112,7 +112,7 @@ def test_a_wrong_image_is_tried_once_a_day_and_names_profile_and_value(bench, ho
     assert ready(bench).reason is Reason.INVALID_SPEC
     assert "image family 'workbench-instances-2603'" in ready(bench).message
     assert f"profile '{record(bench).spec.profile}'" in ready(bench).message
-    assert [facts["reason"] for facts in logged(bench, "Condition needs an administrator")] == ["InvalidSpec"]
+    assert [facts["reason"] for facts in logged(bench, "Found a condition for an administrator")] == ["InvalidSpec"]
     minutes(bench, 14, each=60)
     assert creates_of(bench) == 2
 
@@ -190,7 +190,7 @@ def test_unknown_words_are_shown_logged_and_tried_ever_more_slowly(bench):
     assert ready(bench).reason is Reason.UNKNOWN_ANSWER
     assert "flux" not in ready(bench).message
     assert creates_of(bench) <= 7  # after half an hour, an hour, two, …
-    assert logged(bench, "Condition needs an administrator")[0]["reason"] == "UnknownAnswer"
+    assert logged(bench, "Found a condition for an administrator")[0]["reason"] == "UnknownAnswer"
     assert any("flux" in facts["detail"] for facts in logged(bench, "Operation failed"))
 
 
@@ -238,7 +238,7 @@ def test_ready_needs_an_address_and_follows_it(bench):
     assert ready(bench).reason is Reason.READY
     assert record(bench).status.notebook.proxy_uri
     assert record(bench).status.waiting_since is None
-    assert len(logged(bench, "Became ready")) == 1
+    assert len(logged(bench, "Notebook became ready")) == 1
 
 
 def test_an_address_that_goes_and_comes_back_otherwise_is_followed(bench):
@@ -305,7 +305,7 @@ def test_a_state_that_stays_for_hours_after_the_first_active_is_stuck(bench, sta
     minutes(bench, 60)
     assert ready(bench).reason is Reason.STUCK
     assert "administrator" in ready(bench).message
-    assert [facts["reason"] for facts in logged(bench, "Condition needs an administrator")] == ["Stuck"]
+    assert [facts["reason"] for facts in logged(bench, "Found a condition for an administrator")] == ["Stuck"]
     as_it_is(bench)
     minutes(bench, 12)
     assert ready(bench).reason is Reason.READY
@@ -319,11 +319,11 @@ def test_a_leaver_whose_notebook_cannot_be_stopped_has_access_that_is_not_cut(be
     assert ready(bench).message.startswith("Access is not cut yet.")
     minutes(bench, 20)
     assert ready(bench).reason is Reason.ACCESS_NOT_CUT
-    assert logged(bench, "Access is not cut")
+    assert logged(bench, "Access was not cut")
     minutes(bench, 48, each=60)
-    before = len(logged(bench, "Access is not cut"))
+    before = len(logged(bench, "Access was not cut"))
     minutes(bench, 3)
-    assert len(logged(bench, "Access is not cut")) > before  # it is looked at for ever
+    assert len(logged(bench, "Access was not cut")) > before  # it is looked at for ever
     as_it_is(bench)
     minutes(bench, 5)
     assert states(bench) == {B: "STOPPED"}
@@ -346,7 +346,7 @@ def test_a_stop_that_is_refused_is_tried_for_ever_and_soon(bench, error):
     minutes(bench, 60)
     assert states(bench) == {B: "ACTIVE"}
     assert ready(bench).message.startswith("Access is not cut yet.")
-    assert logged(bench, "Access is not cut")
+    assert logged(bench, "Access was not cut")
     as_it_is(bench)
     minutes(bench, 14)
     assert states(bench) == {B: "STOPPED"}

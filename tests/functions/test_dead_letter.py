@@ -180,7 +180,7 @@ def test_a_letter_that_is_stored_is_acked_whatever_becomes_of_the_mark_and_the_s
     assert functions.deliver("dead_letter", body, attributes=attributes, message_id="8") == ACK
     assert [letter.row.marks_pending for letter in functions.letters.kept()] == [True]
     assert mark(functions) is None
-    (left,) = functions.lines("Mark of a dead letter is left to the sweep")
+    (left,) = functions.lines("Mark of a dead letter was not saved")
     assert (left["letter"], left["reason"]) == ("7", "AccessDenied")
     functions.bench.advance(minutes=6)
     functions.deliver("tick", {"sweep": "idle"})

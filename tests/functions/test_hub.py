@@ -262,7 +262,7 @@ def test_a_click_on_stop_reaches_the_lifecycle_function_which_stops_the_notebook
 
     world.until(lambda: bool(handled()))
     (delivery,) = handled()
-    assert (delivery["message"], delivery["outcome"], delivery["news"]) == ("Handled delivery", "ack", ["Woken"])
+    assert (delivery["message"], delivery["outcome"], delivery["news"]) == ("Handled a delivery", "ack", ["Woken"])
     assert list(Life(bench, ANA).states().values()) == ["ACTIVE"]
     assert "@example" not in world.text("benchkeeper-lifecycle")
 
@@ -279,8 +279,8 @@ def test_a_broken_configuration_is_a_kind_page_and_a_line_with_every_fault(world
     assert answer.headers["Content-Security-Policy"] == CSP
     assert "An administrator must fix it".lower() in answer.text.lower()
     assert "nobody_knows" not in answer.text
-    world.until(lambda: any(row["message"] == "Refused broken configuration" for row in world.lines("broken-hub")))
-    line = next(row for row in world.lines("broken-hub") if row["message"] == "Refused broken configuration")
+    world.until(lambda: any(row["message"] == "Refused a broken configuration" for row in world.lines("broken-hub")))
+    line = next(row for row in world.lines("broken-hub") if row["message"] == "Refused a broken configuration")
     assert line["severity"] == "ERROR"
     assert {"profiles.yaml", "settings.local.yaml"} <= {
         name for fault in line["faults"] for name in ("profiles.yaml", "settings.local.yaml") if name in fault

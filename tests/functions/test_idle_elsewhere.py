@@ -140,7 +140,7 @@ def test_a_project_that_is_refused_leaves_everybody_unknown_within_the_bound_and
     live(functions, hours=4)
     assert stopped(functions, refs) == set()
     unread = f"BigQuery jobs of {OTHER}: {reason}"
-    (swept, *_) = [line for line in functions.lines("Swept") if line.get("unread")]
+    (swept, *_) = [line for line in functions.lines("Finished a sweep") if line.get("unread")]
     assert swept["unread"] == [unread]
     ana, ben = (examine(user_key(functions, name), functions.bench.deps) for name in ("ana", "ben"))
     assert ana["verdict"] == ben["verdict"] == "KEEP"
@@ -208,7 +208,7 @@ def test_sessions_that_cannot_be_listed_leave_their_people_unknown(functions):
     functions.bench.fault(call="dataproc.ListSessions", error=error, times=0)
     live(functions, hours=5)
     assert stopped(functions, refs) == set()
-    assert any(line.get("unread") == ["Spark sessions: AccessDenied"] for line in functions.lines("Swept"))
+    assert any(line.get("unread") == ["Spark sessions: AccessDenied"] for line in functions.lines("Finished a sweep"))
 
 
 @pytest.mark.parametrize("functions", [NONE, TWO], indirect=True)

@@ -83,7 +83,9 @@ class Office:
 
 
 def ahead(functions: Any) -> list[Any]:
-    return [line["found"].get("started ahead", 0) for line in functions.lines("Swept") if line["kind"] == "idle"]
+    return [
+        line["found"].get("started ahead", 0) for line in functions.lines("Finished a sweep") if line["kind"] == "idle"
+    ]
 
 
 @with_hours

@@ -244,7 +244,7 @@ def test_few_series_are_asked_for(functions, vcpus, monkeypatch):
 
     monkeypatch.setattr(MonitoringActivity, "page_of", counted)
     played(functions, BY_HAND, vcpus)
-    running = [line["running"] for line in functions.lines("Swept") if line["kind"] == "idle"]
+    running = [line["running"] for line in functions.lines("Finished a sweep") if line["kind"] == "idle"]
     assert 0 < sum(series) <= sum(running)
 
 

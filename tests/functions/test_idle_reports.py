@@ -281,7 +281,11 @@ def test_a_report_that_we_may_not_read_keeps_within_the_bound_of_blindness_and_i
     fault = {"call": "compute.instances.getGuestAttributes", "error": {"code": "PERMISSION_DENIED"}, "times": 0}
     functions.bench.control("POST", "/_emulator/faults", fault)
     assert person.live(person.seen + 2 * TIMEOUT) is None
-    assert any("reports of 1 machines" in text for line in functions.lines("Swept") for text in line.get("unread", ()))
+    assert any(
+        "reports of 1 machines" in text
+        for line in functions.lines("Finished a sweep")
+        for text in line.get("unread", ())
+    )
     stopped = person.live(person.seen + timedelta(hours=30))
     assert stopped is not None
     assert stopped >= person.seen + timedelta(hours=24)

@@ -50,7 +50,7 @@ def instance_of(functions, key=KEY):
 
 
 def the_line(functions):
-    (line,) = functions.lines("Handled delivery")
+    (line,) = functions.lines("Handled a delivery")
     return line
 
 
@@ -102,7 +102,7 @@ def test_a_message_of_no_known_topic_is_nacked_with_an_alarm(functions, source):
     assert functions.post("lifecycle", {**headers, **({"ce-source": source} if source else {})}, data) == NACK
     assert record_of(functions) is None
     assert functions.letters.published == []
-    (line,) = functions.lines("Received message on unknown topic")
+    (line,) = functions.lines("Received a message on an unknown topic")
     assert line["severity"] == "ERROR"
     assert the_line(functions)["reason"] == "UnknownTopic"
 
@@ -201,7 +201,7 @@ def test_a_changed_address_keeps_the_environment_and_is_in_no_log(functions, nam
     by = {"topic": "workbench-operator"} if name == "hr-renamed" else {}
     assert functions.deliver("lifecycle", own(name), **by) == ACK
     functions.deliver("lifecycle", {**LEAVER, "user": "kofi@example.org", "type": "mover", "event_id": "m"})
-    lines = functions.lines("Handled delivery")
+    lines = functions.lines("Handled a delivery")
     assert [line["users"] for line in lines] == [[KEY]] * 3
     assert "@example.org" not in json.dumps(lines)
     record = record_of(functions)
@@ -318,7 +318,7 @@ def test_a_damaged_record_of_which_no_version_can_be_read_loses_no_news(function
     bucket.blob(f"records/{KEY}.json").upload_from_string("{")
     assert functions.deliver("lifecycle", JOINER) == NACK
     assert functions.letters.published == []
-    (unusable,) = functions.lines("Record cannot be used")
+    (unusable,) = functions.lines("Record could not be used")
     assert (unusable["severity"], unusable["reason"], unusable["user"]) == ("ERROR", "Damaged", KEY)
     for version in list(bucket.list_blobs(prefix=f"records/{KEY}.json", versions=True)):
         version.delete()  # an administrator gives it up
@@ -376,7 +376,7 @@ def test_a_pass_that_fails_as_nobody_foresaw_is_left_to_the_tick(functions, monk
     settings, deps = wiring._CACHED["lifecycle"]
     monkeypatch.setitem(wiring._CACHED, "lifecycle", (settings, replace(deps, notebooks=OutOfOrder())))
     assert functions.deliver("lifecycle", JOINER) == ACK
-    (left,) = functions.lines("Left to the tick")
+    (left,) = functions.lines("Pass after a message failed")
     assert (left["severity"], left["user"]) == ("ERROR", KEY)
     functions.bench.advance(minutes=2)
     functions.deliver("tick", {"sweep": "due"})

@@ -276,7 +276,7 @@ def test_people_who_wait_to_be_cut_by_cause_and_source(functions, monkeypatch):
         news(functions, "leaver", user)
     metric = "benchkeeper/cuts_that_wait"
     found = [(p["what"], p["cause"], p.value) for p in points(functions, metric)]
-    assert found == [("Cut waits", "Employment", 1)] * 2
+    assert found == [("Held back a cut", "Employment", 1)] * 2
     (source,) = {p["source"] for p in points(functions, metric)}
     tick(functions, "drift", after=10)
     (batch,) = points(functions, "benchkeeper/waiting_people")
@@ -284,7 +284,7 @@ def test_people_who_wait_to_be_cut_by_cause_and_source(functions, monkeypatch):
     assert values(functions, "benchkeeper/oldest_cut_wait_seconds") == [600]
     for _ in range(6):
         tick(functions, after=20)
-    assert "Stopped without approval" in {p["what"] for p in points(functions, metric)}
+    assert "Stopped a notebook without approval" in {p["what"] for p in points(functions, metric)}
 
 
 def test_stray_instances(functions):
@@ -391,7 +391,10 @@ def test_a_pass_that_fails_is_a_failure_with_its_reason(functions, monkeypatch):
     monkeypatch.setattr("shared.engine.reconcile.reconciler.make_plan", broken)
     tick(functions, after=3)
     news(functions, "mover", ANA, cost_center="x")
-    assert failures(functions)[1:] == [("Pass failed unexpectedly", "Unexpected"), ("Left to the tick", "Unexpected")]
+    assert failures(functions)[1:] == [
+        ("Pass failed unexpectedly", "Unexpected"),
+        ("Pass after a message failed", "Unexpected"),
+    ]
 
 
 def test_deliveries_by_outcome(functions):
@@ -434,7 +437,7 @@ def test_what_alarms_the_intake_is_counted_by_what_it_is(functions):
     minutes(functions, 6)
     functions.deliver("lifecycle", log(functions, "DELETE_GROUP", GROUP_EMAIL=ANALYSTS))
     assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == [
-        "Received message on unknown topic", "Leaver not understood", "Group change waits",
+        "Received a message on an unknown topic", "Message about a leaver was not understood", "Held back a group change",
     ]  # fmt: skip
 
 
@@ -443,7 +446,7 @@ def test_a_roster_that_is_refused_is_said_and_whom_it_found_is_counted(functions
     for people, rows in ((ANA, 2), (f"{ANA}\n{BEN}", 2)):
         bucket.write("rosters/hr.csv", f"user\n{people}\n#rows,{rows}\n".encode(), what="drop")
         tick(functions, "roster", after=5)
-    assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == ["Roster refused"]
+    assert [p["what"] for p in points(functions, "benchkeeper/intake_alarms")] == ["Refused a roster"]
     assert values(functions, "benchkeeper/lost_news") == [0, 2]
 
 
@@ -453,7 +456,7 @@ def test_a_policy_that_waits_is_said(functions, monkeypatch):
     looser = replace(deps.base_policy, guard=replace(deps.base_policy.guard, approvers=1))
     monkeypatch.setitem(wiring._CACHED, "tick", (settings, replace(deps, base_policy=looser)))
     tick(functions, "drift")
-    assert [p["what"] for p in points(functions, "benchkeeper/policy_alarms")] == ["Policy change waits"]
+    assert [p["what"] for p in points(functions, "benchkeeper/policy_alarms")] == ["Held back a policy change"]
 
 
 def log(functions, name: str, **parameters: str):
@@ -479,6 +482,48 @@ def test_what_a_sender_should_mend_is_counted_by_source_and_fault(functions):
     ]
 
 
+# Log messages that metrics filter, and what they were called before 2026-11-30. For one release a filter takes both.
+EARLIER = {
+    "Access was not cut": "Access is not cut",
+    "Audit fell behind": "Audit is behind",
+    "Cut resources of a leaver by label": "Cut a leaver by label",
+    "Dropped a request": "Dropped wish",
+    "Finished a sweep": "Swept",
+    "Found a condition for an administrator": "Needs an administrator",
+    "Found a fault of a sender": "Sender fault",
+    "Found a waiting batch of cuts": "Batch waits",
+    "Halted a rollout": "Rollout halted",
+    "Handled a delivery": "Handled delivery",
+    "Held back a cut": "Cut waits",
+    "Held back a group change": "Group change waits",
+    "Held back a policy change": "Policy change waits",
+    "Held back a user at a limit": "Waits for a limit",
+    "Mail did not reach its reader": "Could not tell",
+    "Message about a leaver was not understood": "Leaver not understood",
+    "Notebook became ready": "Became ready",
+    "Notebook stopped before its extension ended": "Broken promise",
+    "Pass after a message failed": "Left to the tick",
+    "Policy in force was written by another program": "Policy in force is of another program",
+    "Received a message on an unknown topic": "Message on an unknown topic",
+    "Record could not be used": "Record cannot be used",
+    "Refused a broken configuration": "Configuration is broken",
+    "Refused a roster": "Roster refused",
+    "Restored a record": "Put back a record",
+    "Sent a mail": "Told",
+    "Stopped a notebook without approval": "Stopped without approval",
+    "Stopped the notebook of a leaver": "Stopped for a leaver",
+    "Swept dead letters": "Swept letters",
+    "Verified that a leaver has no access": "Verified gone",
+}
+
+
+@pytest.mark.parametrize(("name", "earlier"), sorted(EARLIER.items()))
+def test_a_filter_takes_a_renamed_message_under_both_names(name, earlier):
+    filters = [metric["filter"] for metric in METRICS.values()]
+    assert [f'"{name}"' in each for each in filters] == [f'"{earlier}"' in each for each in filters]
+    assert any(f'"{name}"' in each for each in filters)
+
+
 def test_every_metric_is_proven_here():
     proven = set(re.findall(r'"(benchkeeper/[a-z_]+)"', Path(__file__).read_text(encoding="utf-8")))
     assert proven == set(METRICS)
@@ -489,19 +534,19 @@ def test_every_metric_is_proven_here():
 
 def entry(**payload):
     labels = {"logging.googleapis.com/labels": {"component": "tick"}}
-    return entry_of(json.dumps({"severity": "INFO", "message": "Swept", **payload, **labels}))
+    return entry_of(json.dumps({"severity": "INFO", "message": "Finished a sweep", **payload, **labels}))
 
 
 @pytest.mark.parametrize(
     ("query", "holds"),
     [
-        ('jsonPayload.message="Swept"', True),
-        ('jsonPayload.message="swept"', True),
-        ('jsonPayload.message="Swep"', False),
+        ('jsonPayload.message="Finished a sweep"', True),
+        ('jsonPayload.message="finished A sweep"', True),
+        ('jsonPayload.message="Finished a swee"', False),
         ('jsonPayload.kind="due"', False),
-        ('jsonPayload.message=("A" OR "Swept")', True),
+        ('jsonPayload.message=("A" OR "Finished a sweep")', True),
         ('jsonPayload.message=("A" OR "B")', False),
-        ('resource.labels.service_name="benchkeeper-tick" AND jsonPayload.message="Swept"', True),
+        ('resource.labels.service_name="benchkeeper-tick" AND jsonPayload.message="Finished a sweep"', True),
         ('resource.labels.service_name="benchkeeper-tick" AND jsonPayload.message="x"', False),
         ('jsonPayload.n="3"', True),
     ],

@@ -59,7 +59,7 @@ def test_a_mail_that_is_due_is_sent_once_whatever_is_delivered(functions):
         forged = {**event, "data": {**event["data"], "user": "mallory@example.org", "episode": "another"}}
         assert functions.deliver("notify", forged) == ACK
         assert [mail.recipients for mail in host.accepted] == [[KOFI]]
-    told = [line["told"] for line in functions.lines("Handled delivery")]
+    told = [line["told"] for line in functions.lines("Handled a delivery")]
     assert told == ["Sent", *["not due: Sent"] * 9, "not due"]
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_notification_is_a_dead_letter(functions, body):
 def test_switched_off_nothing_is_sent(functions):
     event = {"type": "benchkeeper.notification.v1", "data": {"user_key": KEY, "stage": "ready", "episode": "first"}}
     assert functions.deliver("notify", event) == ACK
-    (line,) = functions.lines("Handled delivery")
+    (line,) = functions.lines("Handled a delivery")
     assert line["told"] == "messages are switched off"
 
 

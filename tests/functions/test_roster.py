@@ -56,7 +56,7 @@ class World:
         assert self.functions.deliver("tick", {"sweep": "roster"}, published=published) == ACK
 
     def reads(self) -> int:
-        return len(self.functions.lines("Roster compared")) + len(self.functions.lines("Roster refused"))
+        return len(self.functions.lines("Compared a roster")) + len(self.functions.lines("Refused a roster"))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_news_that_names_nobody_asks_for_a_comparison_at_once(world, name):
     assert world.functions.deliver("lifecycle", ASKS[name]) == ACK
     assert world.published == [("workbench-tick", b'{"sweep": "roster"}')]
     assert world.functions.letters.published == []
-    (line,) = world.functions.lines("Handled delivery")
+    (line,) = world.functions.lines("Handled a delivery")
     assert (line["outcome"], line["asked_for"]) == ("ack", "roster")
 
 
@@ -89,7 +89,7 @@ def test_the_members_of_a_nested_group_come_with_the_comparison(world):
     roster.add("interns@example.com", group=ANALYSTS)
     world.tick()
     assert roster.with_access() == {"gil", "ines"}
-    (swept,) = world.functions.lines("Swept")
+    (swept,) = world.functions.lines("Finished a sweep")
     assert (swept["kind"], swept["lost_news"]) == ("roster", 2)
 
 
@@ -107,5 +107,5 @@ def test_hundreds_who_ask_at_once_cost_one_reading(world):
 
 def test_a_roster_that_is_refused_is_one_line_for_the_alarm(world):
     world.tick()
-    (line,) = world.functions.lines("Roster refused")
+    (line,) = world.functions.lines("Refused a roster")
     assert (line["severity"], line["reason"], line["roster"]) == ("ERROR", "Empty", RosterKind.GROUPS.value)

@@ -21,9 +21,9 @@ def test_a_due_tick_follows_what_was_started(functions):
     functions.bench.advance(minutes=5)
     assert functions.deliver("tick", {"sweep": "due"}) == ACK
     assert row(functions, key).reason == "Ready"
-    (swept,) = functions.lines("Swept")
+    (swept,) = functions.lines("Finished a sweep")
     assert (swept["kind"], swept["looked_at"], swept["failed"]) == ("due", 1, {})
-    (handled,) = functions.lines("Handled delivery")
+    (handled,) = functions.lines("Handled a delivery")
     assert (handled["sweep"], handled["outcome"]) == ("due", "ack")
     assert handled["logging.googleapis.com/labels"] == {"component": "tick"}
 
@@ -81,7 +81,7 @@ def test_a_sweep_that_cannot_list_is_logged_and_acked_since_the_next_tick_comes_
     assert functions.letters.published == []
     functions.bench.cloud.world.faults.clear()
     assert functions.deliver("tick", {"sweep": kind}) == ACK
-    assert [line["kind"] for line in functions.lines("Swept")] == [kind]
+    assert [line["kind"] for line in functions.lines("Finished a sweep")] == [kind]
 
 
 def test_one_users_trouble_holds_up_nobody(functions):
@@ -115,7 +115,7 @@ def test_a_sweep_whose_clock_is_not_the_publishers_does_nothing(functions, kind,
     assert (skipped["severity"], skipped["kind"], skipped["reason"]) == ("ERROR", kind, "ClockDiffers")
     assert skipped["ahead_s"] == -hours * 3600
     assert functions.deliver("tick", {"sweep": kind}) == ACK
-    assert functions.lines("Swept")[-1]["kind"] == kind
+    assert functions.lines("Finished a sweep")[-1]["kind"] == kind
 
 
 def test_an_idle_and_a_drift_tick_replay_what_no_delivery_could_bring_in(functions):

@@ -50,4 +50,8 @@ def gone_after_s(people: int, *, wakes: bool) -> list[float]:
             reconcile(user_key_for(everybody[number]), deps)
         else:
             tell(Left, number, everybody[number])
-    return sorted(facts["event_to_gone_s"] for _, message, facts in bench.log.lines if message == "Verified gone")
+    return sorted(
+        facts["event_to_gone_s"]
+        for _, message, facts in bench.log.lines
+        if message == "Verified that a leaver has no access"
+    )

@@ -11,6 +11,10 @@ from typing import Any
 
 from shared.domain.record.parts import NOT_TOLD, Mail, MailState
 
+# Of a mail that did not reach its reader, of one that is late while it is still tried, and of one that some recipients did not get.
+TOLD_TO_OPERATORS = frozenset(
+    ["Mail did not reach its reader", "Mail was not accepted in time", "Recipients of a mail were refused"]
+)
 RUNNING = frozenset({"ACTIVE", "STARTING", "PROVISIONING", "INITIALIZING"})
 FAILURES: tuple[tuple[str, str | None], ...] = (
     ("CONNECT", None), ("CONNECT", "554 no"), ("EHLO", None), ("MAIL", "451 later"), ("MAIL", "550 no"), ("RCPT", "450 busy"),
@@ -89,7 +93,7 @@ class MailJudge:
         """Hold, with nothing wrong any more, that all is told, and that an operator was told of whoever could not be."""
         waits = [mail for mail in mails if mail.state in {MailState.DUE, MailState.CLAIMED}]
         assert not waits, f"not told although nothing is wrong: {waits}"
-        alarms = [told for _, message, told in lines if message == "Could not tell"]
+        alarms = [told for _, message, told in lines if message in TOLD_TO_OPERATORS]
         for mail in mails:
             if mail.state in NOT_TOLD:
                 assert any(told["stage"] == mail.stage.value for told in alarms), f"no operator is told of {mail}"

@@ -25,7 +25,7 @@ def lines_of(stream: io.StringIO) -> list[dict]:
 def written(*, header: str | None = None, severity: str = "info", **facts) -> dict:
     stream = io.StringIO()
     with trace(header, PROJECT):
-        getattr(JsonLog("lifecycle", stream=stream), severity)("Handled delivery", **facts)
+        getattr(JsonLog("lifecycle", stream=stream), severity)("Handled a delivery", **facts)
     (line,) = lines_of(stream)
     return line
 
@@ -37,9 +37,9 @@ def written_by_google(level: int, header: dict[str, str], **labels: str) -> dict
     logger = logging.Logger("oracle")  # noqa: LOG001 - its own, so that the process's loggers stay as they are
     logger.addHandler(handler)
     with flask.Flask("oracle").test_request_context(headers=header):
-        logger.log(level, "Handled delivery")
+        logger.log(level, "Handled a delivery")
     # Its first line in a process is followed by one about the library itself.
-    return next(line for line in lines_of(stream) if line.get("message") == "Handled delivery")
+    return next(line for line in lines_of(stream) if line.get("message") == "Handled a delivery")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_facts_become_fields_of_the_same_line():
     )
     assert {k: v for k, v in line.items() if not k.startswith("logging.")} == {
         "severity": "INFO",
-        "message": "Handled delivery",
+        "message": "Handled a delivery",
         "user": "ana-silva-7bda2560ce1b",
         "seconds": 1.5,
         "count": 3,

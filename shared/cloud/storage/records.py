@@ -43,7 +43,6 @@ from shared.engine.ports.records import DueClaim, DueHint, ListedRow, Stored, St
 if TYPE_CHECKING:
     from shared.engine.ports.deps import Clock
 
-
 _RECORDS = "records/"
 _DUE = "due/"
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -277,8 +276,8 @@ def _content(parsed: Any, user_key: UserKey) -> UserRecord | UserKey:
         raise
     if record.user_key != user_key:
         raise DamagedRecordError(
-            user_message="This person's record is damaged: it belongs to another person. An administrator can put the last good "
-            "version back: benchkeeper repair USER",
+            user_message="This person's record is damaged: the stored object holds the record of another person. "
+            "An administrator can put the last good version back: benchkeeper repair USER",
             detail=f"unreadable record: {user_key} holds the record of {record.user_key}",
             user_key=user_key,
         )

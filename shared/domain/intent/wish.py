@@ -372,7 +372,7 @@ def entitled(record: UserRecord, catalog: Catalog) -> Profile:
     """
     if record.spec.presence is Presence.ABSENT:
         raise RefusedError(
-            user_message="There is no environment for you at present: ask whoever gives access to the data platform.",
+            user_message="There is no environment for you at present: ask the team that grants access to the data platform.",
             detail="asked for by somebody who is not entitled",
         )
     profile = catalog.profiles.get(record.spec.profile or "")

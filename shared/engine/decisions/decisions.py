@@ -64,7 +64,7 @@ def try_take_up_decisions(deps: Deps) -> None:
     try:
         take_up_decisions(deps)
     except BenchkeeperError as error:
-        deps.log.warning("Decisions are left to the tick", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Decisions could not be listed", reason=error.reason.value, detail=error.detail)
 
 
 def take_up_decisions(deps: Deps) -> None:
@@ -79,7 +79,7 @@ def take_up_decisions(deps: Deps) -> None:
             _one_list(about, digest, given, deps)
         except BenchkeeperError as error:  # continue with the other lists
             deps.log.warning(
-                "Decision is left to the tick", digest=digest, reason=error.reason.value, detail=error.detail
+                "Decision could not be carried out", digest=digest, reason=error.reason.value, detail=error.detail
             )
 
 
@@ -87,7 +87,7 @@ def _read(waiting: WaitingDecision, deps: Deps) -> Decision | None:
     try:
         raw = deps.decisions.read(waiting) if waiting.size <= MAX_BYTES else b""
     except BenchkeeperError as error:  # continue with the others
-        deps.log.warning("Decision is left to the tick", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Decision could not be read", reason=error.reason.value, detail=error.detail)
         return None
     if raw is None:
         return None
@@ -289,7 +289,7 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
             proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
         )
     except RefusedError as error:
-        deps.log.warning("Approved policy has changed since the approval", digest=proposal.digest, detail=error.detail)
+        deps.log.warning("Approved policy had changed since the approval", digest=proposal.digest, detail=error.detail)
         return True
     return _cleared(put.approved, proposal.digest, tuple(by), deps)
 

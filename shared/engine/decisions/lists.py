@@ -125,7 +125,12 @@ def changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps:
     try:
         accepted = change_record(user_key, change, deps, wakes=True)
     except BenchkeeperError as error:
-        deps.log.warning("Decision is left to the tick", user=user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.warning(
+            "Decision could not be carried out for a user",
+            user=user_key,
+            reason=error.reason.value,
+            detail=error.detail,
+        )
         return Outcome.FAILED
     return Outcome.DONE if accepted is not None and accepted.changed else Outcome.DIFFERENT
 

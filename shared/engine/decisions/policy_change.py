@@ -71,7 +71,7 @@ def keep_policy(deps: Deps) -> Proposed:
     proposal = proposed.proposal
     match proposed.outcome:
         case Outcome.WAITS if proposal is not None:
-            deps.log.warning("Policy change waits", **_facts(proposal))
+            deps.log.warning("Held back a policy change", **_facts(proposal))
         case Outcome.REJECTED | Outcome.SUPERSEDED:
             deps.log.warning("Deployed files were not put in force", digest=digest, because=proposed.outcome.value)
         case Outcome.FOREIGN:
@@ -187,10 +187,12 @@ def _follow(
     if put is None:
         return None
     if put.rollout is not None:
-        deps.log.info("Rollout continues" if put.rollout.wave else "Rollout began", **facts_of(put.rollout))
+        deps.log.info(
+            "Started the next wave of a rollout" if put.rollout.wave else "Rollout began", **facts_of(put.rollout)
+        )
     for digest in (*older, proposal.digest):
         deps.policies.withdraw(digest)
-    deps.log.info("Policy put in force", approvers=len(approved_by), **_facts(proposal))
+    deps.log.info("Put a policy in force", approvers=len(approved_by), **_facts(proposal))
     return put
 
 

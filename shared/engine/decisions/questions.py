@@ -275,7 +275,7 @@ def _release(answer: Answer, deps: Deps) -> Effect:
     accepted = change_record(key, released, deps, wakes=True)
     if accepted is None or not accepted.changed:
         return Effect.DIFFERENT
-    deps.log.warning("Released from hold", user=key, by=list(answer.by))
+    deps.log.warning("Released a hold", user=key, by=list(answer.by))
     return Effect.DONE
 
 

@@ -74,7 +74,7 @@ def keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: datetim
     try:
         _keep_waves(deps, seen, unreachable, now)
     except BenchkeeperError as error:
-        deps.log.warning("Rollout is left to the next sweep", reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Rollout could not be advanced", reason=error.reason.value, detail=error.detail)
 
 
 def _keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: datetime) -> None:
@@ -93,13 +93,13 @@ def _keep_waves(deps: Deps, seen: Seen, unreachable: frozenset[str], now: dateti
         deps.policies.put(replace(current, rollout=judged), expected=current)
     match judged.state:
         case RolloutState.HALTED:  # logged at each sweep until an administrator decides
-            deps.log.error("Rollout halted", **facts_of(judged))
+            deps.log.error("Halted a rollout", **facts_of(judged))
         case RolloutState.DONE:
-            deps.log.info("Rollout done", **facts_of(judged))
+            deps.log.info("Finished a rollout", **facts_of(judged))
         case RolloutState.OPEN if judged.wave != rollout.wave:
-            deps.log.info("Rollout continues", **facts_of(judged))
+            deps.log.info("Started the next wave of a rollout", **facts_of(judged))
         case RolloutState.OPEN:
-            deps.log.info("Rollout is under way", **facts_of(judged))
+            deps.log.info("Found a rollout under way", **facts_of(judged))
 
 
 def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
@@ -115,7 +115,7 @@ def go_on(rollout_id: str, deps: Deps, now: datetime) -> None:
         return
     open_again = replace(rollout, state=RolloutState.OPEN, excused_at=now)
     deps.policies.put(replace(current, rollout=open_again), expected=current)
-    deps.log.info("Rollout resumed", **facts_of(open_again))
+    deps.log.info("Resumed a rollout", **facts_of(open_again))
 
 
 def halted(deps: Deps) -> tuple[PolicyInForce, Rollout] | None:

@@ -174,7 +174,7 @@ def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail
 
 
 def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
-    deps.log.warning("Mark of a dead letter is left to the sweep", letter=row.letter_id, reason=reason, detail=detail)
+    deps.log.warning("Mark of a dead letter was not saved", letter=row.letter_id, reason=reason, detail=detail)
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:

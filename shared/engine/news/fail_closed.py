@@ -89,7 +89,7 @@ def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordErr
         keys.add(UserKey(error.user_key))
     done = cut_by_label(keys, deps, because=f"{news.source} {error.reason.value}".strip())
     deps.log.error(
-        "Cut a leaver by label",
+        "Cut resources of a leaver by label",
         users=sorted(keys),
         event_id=news.event_id,
         reason=error.reason.value,

@@ -55,7 +55,7 @@ def _with_all(
     reached = GroupBook().with_events((*stored.events, *stored.others, *new), assigned).reached(assigned)
     unrelated = [each for each in new if not each.addresses & reached]
     if unrelated:
-        deps.log.info("Stored news of groups that entitle no user", events=len(unrelated))
+        deps.log.info("Found news of groups that entitle no user", events=len(unrelated))
     book = stored.with_events(unrelated, assigned)
     # Known events are judged again: a crash may have prevented the passes that they called for.
     concerned = dict.fromkeys(_concerned(book.without(known, assigned), book, deps)[:MOST_LOOKED_AT] if known else [])
@@ -67,7 +67,7 @@ def _with_all(
         if len(lost) > 1:
             after = book.with_events([replace(event, waits=True)], assigned)
             deps.log.error(
-                "Group change waits",
+                "Held back a group change",
                 event_id=event.event_id,
                 kind=event.kind.value,
                 people=len(lost),

@@ -80,7 +80,7 @@ def _fold(event: LifecycleEvent, target: Target, deps: Deps, *, alone: bool = Fa
             folded = _with_number_news(folded, event.person_id, deps)
         _report_reused_ids(before, event, deps)
         if folded is before and stored is not None:
-            deps.log.info("Ignored news that changes nothing", user=before.user_key, event_id=event.event_id)
+            deps.log.info("Ignored news that changed nothing", user=before.user_key, event_id=event.event_id)
             break
         joined = _joined(event, before, folded, stored, deps)
         if joined:
@@ -117,7 +117,7 @@ def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) ->
     for name, statement in statements_of(event):
         if any(kept.reuses_id_of(statement) for kept in before.facts.timelines.get(name, ())):
             deps.log.warning(
-                "Sender fault",
+                "Found a fault of a sender",
                 source=event.source,
                 fault="EventIdReused",
                 users=[before.user_key],
@@ -325,7 +325,7 @@ def _point(user_key: UserKey, to: Stored, replaced: Stored | None, deps: Deps) -
 
 def _log_renaming(event: Renamed, asked: Renaming, deps: Deps, *, changed: bool) -> None:
     if not changed:
-        deps.log.info("Ignored news that changes nothing", user=asked.record.user_key, event_id=event.event_id)
+        deps.log.info("Ignored news that changed nothing", user=asked.record.user_key, event_id=event.event_id)
         return
     took_over = asked.replaced.user_key if asked.replaced is not None else ""
     deps.log.info("Changed a user's address", user=asked.record.user_key, event_id=event.event_id, took_over=took_over)

@@ -216,7 +216,10 @@ def _check_number(event: LifecycleEvent, found: list[Target], deps: Deps) -> Non
     }
     if numbers and event.person_id not in numbers:
         deps.log.warning(
-            "Sender fault", source=event.source, fault="AddressAndNumberDiffer", users=[t.user_key for t in found]
+            "Found a fault of a sender",
+            source=event.source,
+            fault="AddressAndNumberDiffer",
+            users=[t.user_key for t in found],
         )
 
 

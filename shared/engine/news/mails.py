@@ -132,7 +132,7 @@ def _sent(mail: Mail, letter: Letter, ports: MailPorts, deps: Deps) -> Mail:
         is_late = mail.at - mail.decided_at >= GIVES_UP
         tell_operator = deps.log.error if is_late else deps.log.warning
         tell_operator(
-            "Could not tell" if is_late else "Mail was not accepted",
+            "Mail was not accepted in time" if is_late else "Mail was not accepted",
             stage=mail.stage.value,
             reason=error.trouble.value,
             state=MailState.CLAIMED.value,
@@ -188,10 +188,10 @@ def _noted(stored: Stored, claimed: Mail, outcome: Mail, deps: Deps) -> str:
 def _log(user_key: UserKey, mail: Mail, deps: Deps) -> None:
     if mail.state is MailState.SENT:
         took = round((mail.at - mail.decided_at).total_seconds(), 1)
-        deps.log.info("Told", user=user_key, stage=mail.stage.value, decided_to_sent_s=took)
+        deps.log.info("Sent a mail", user=user_key, stage=mail.stage.value, decided_to_sent_s=took)
     if mail.refused:
         deps.log.error(
-            "Could not tell",
+            "Recipients of a mail were refused",
             user=user_key,
             stage=mail.stage.value,
             state=mail.state.value,

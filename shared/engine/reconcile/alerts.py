@@ -36,7 +36,7 @@ def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
             continue
         if earlier is None or earlier.reason is not condition.reason:
             deps.log.warning(
-                "Condition needs an administrator",
+                "Found a condition for an administrator",
                 user=after.user_key,
                 about=condition.type.value,
                 reason=condition.reason.value,
@@ -67,10 +67,13 @@ def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
         return
     for days in set(found.warned) - set(known.warned if known is not None else ()):
         deps.log.warning(
-            "Warned that a notebook will be put away", user=after.user_key, profile=after.spec.profile or "", days=days
+            "Warned that an unused notebook will be saved and deleted",
+            user=after.user_key,
+            profile=after.spec.profile or "",
+            days=days,
         )
     if found.away_since is not None and (known is None or known.away_since is None):
-        deps.log.warning("Put away a notebook", user=after.user_key, profile=after.spec.profile or "")
+        deps.log.warning("Saved and deleted an unused notebook", user=after.user_key, profile=after.spec.profile or "")
 
 
 def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
@@ -94,7 +97,7 @@ def _log_not_told(record: UserRecord, before: UserRecord, deps: Deps) -> None:
 def _tell_operator(record: UserRecord, mail: Mail, deps: Deps) -> None:
     """Log a mail that did not reach its reader, or perhaps did not; an alert counts these lines."""
     deps.log.error(
-        "Could not tell",
+        "Mail did not reach its reader",
         user=record.user_key,
         stage=mail.stage.value,
         state=mail.state.value,

@@ -168,7 +168,7 @@ def _keep_cuts(cuts: KeptCuts, why: BenchkeeperError, deps: Deps) -> None:
     except BenchkeeperError as error:
         deps.log.error("Audit entry was lost", reason=error.reason.value, detail=error.detail, **facts)
     else:
-        deps.log.warning("Audit entries wait", age_s=0, reason=why.reason.value, detail=why.detail, **facts)
+        deps.log.warning("Postponed audit entries", age_s=0, reason=why.reason.value, detail=why.detail, **facts)
 
 
 def copy_kept_cuts(deps: Deps) -> None:
@@ -183,7 +183,7 @@ def copy_kept_cuts(deps: Deps) -> None:
                 _note_cut(cuts, deps, now)
             deps.audit.drop(name)
     except BenchkeeperError as error:
-        deps.log.error("Audit is behind", reason=error.reason.value, detail=error.detail)
+        deps.log.error("Audit fell behind", reason=error.reason.value, detail=error.detail)
 
 
 def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
@@ -192,7 +192,7 @@ def _readable(deps: Deps) -> Iterator[tuple[str, KeptCuts]]:
         try:
             yield name, kept_from_json(content)
         except InvalidMessageError as error:
-            deps.log.error("Audit is behind", reason=error.reason.value, detail=error.detail)
+            deps.log.error("Audit fell behind", reason=error.reason.value, detail=error.detail)
 
 
 def _is_noted(cuts: KeptCuts, deps: Deps, now: datetime) -> bool:
@@ -327,7 +327,7 @@ def _log_refusal(
 ) -> None:
     age = now - waiting[0].at
     tell = deps.log.error if age >= BEHIND else deps.log.warning
-    message = "Audit is behind" if age >= BEHIND else "Audit entries wait"
+    message = "Audit fell behind" if age >= BEHIND else "Postponed audit entries"
     tell(
         message,
         user=record.user_key,

@@ -52,9 +52,7 @@ def want_hold(user_key: UserKey, reason: str | None, deps: Deps, *, by: str = "t
     now = deps.clock.now()
     stored = _wanted(user_key, lambda record: with_hold_told(record, with_hold(record, hold), by, now), deps)
     if stored is not None:
-        deps.log.warning(
-            "Put on hold" if hold is not None else "Released from hold", user=user_key, because=reason or ""
-        )
+        deps.log.warning("Put on hold" if hold is not None else "Released a hold", user=user_key, because=reason or "")
     return stored
 
 

@@ -49,8 +49,8 @@ _LISTED = 100  # up to this room, a window is listed as soon as the first place 
 _UNSEEN = 6
 _TRIED_FOR = timedelta(minutes=10)
 _SAID = {
-    (False, False): "Cut waits",
-    (True, False): "Stopped without approval",
+    (False, False): "Held back a cut",
+    (True, False): "Stopped a notebook without approval",
     (False, True): "Creation waits",
 }
 

@@ -224,16 +224,18 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
     ready = after.status.condition(ConditionType.NOTEBOOK_READY)
     if after.spec.presence is Presence.ABSENT:
         if not isinstance(seen.notebook, NotLooked):  # without an instance nothing was stopped
-            deps.log.info("Stopped for a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited)
+            deps.log.info(
+                "Stopped the notebook of a leaver", user=after.user_key, profile=profile, event_to_stopped_s=waited
+            )
     elif ready is not None and ready.status is ConditionStatus.TRUE:
-        deps.log.info("Became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
+        deps.log.info("Notebook became ready", user=after.user_key, profile=profile, event_to_ready_s=waited)
 
 
 def _log_uncut(after: UserRecord, deps: Deps) -> None:
     """Log each pass that leaves a leaver's access uncut. An alert policy counts these lines."""
     for condition in after.status.conditions:
         if condition.reason is Reason.ACCESS_NOT_CUT and condition.type is not ConditionType.RECONCILED:
-            deps.log.error("Access is not cut", user=after.user_key, profile=after.spec.profile or "")
+            deps.log.error("Access was not cut", user=after.user_key, profile=after.spec.profile or "")
 
 
 def _log_revoked(before: UserRecord, outcomes: list[tuple[Action, Outcome]], deps: Deps, now: datetime) -> None:
@@ -257,7 +259,12 @@ def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:
     if leaving is None or leaving.complete_at is None or (earlier is not None and earlier.complete_at is not None):
         return
     took = round((leaving.complete_at - leaving.since).total_seconds(), 1)
-    deps.log.info("Verified gone", user=after.user_key, profile=after.spec.profile or "", event_to_gone_s=took)
+    deps.log.info(
+        "Verified that a leaver has no access",
+        user=after.user_key,
+        profile=after.spec.profile or "",
+        event_to_gone_s=took,
+    )
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:

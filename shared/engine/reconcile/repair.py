@@ -36,7 +36,7 @@ def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> S
         return _load_mended(user_key, deps, if_missing=if_missing)
     except (DamagedRecordError, NewerRecordError) as error:
         deps.log.error(
-            "Record cannot be used",
+            "Record could not be used",
             user=error.user_key or user_key,
             asked_for=user_key,
             reason=error.reason.value,

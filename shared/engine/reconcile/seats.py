@@ -73,9 +73,9 @@ def keep_spending(found: dict[str, Spending], deps: Deps) -> None:
         known = before if before is not None and before.month == spending.month else None
         facts = {"assignment": number, "share": round(float(spending.spent) / limit, 3) if limit else 1.0}
         if spending.is_used_up(limit, spending.at) and (known is None or not known.is_used_up(limit, spending.at)):
-            deps.log.warning("Budget is used up", **facts)
+            deps.log.warning("Budget was used up", **facts)
         elif spending.is_near(limit) and (known is None or not known.is_near(limit)):
-            deps.log.warning("Budget is nearly used up", **facts)
+            deps.log.warning("Budget was nearly used up", **facts)
 
 
 _ROUNDS = 200  # in each of them another process changed a seat
@@ -113,7 +113,9 @@ def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = 
     known = record.status.guard.seat_wait
     if known is None and claims:
         limit = "cost" if spent else "environments"
-        deps.log.warning("User waits for a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit)
+        deps.log.warning(
+            "Held back a user at a limit", user=record.user_key, profile=record.spec.profile or "", limit=limit
+        )
     since = now if known is None else known.since
     groups = missing if full is None else full
     wait = SeatWait(groups=groups, since=since, is_full=full is not None, spent=spent)

@@ -110,9 +110,9 @@ def _was_read_since(asked_at: datetime, kind: RosterKind, deps: Deps) -> bool:
 def _keep(kind: RosterKind, report: RosterReport, deps: Deps) -> None:
     facts = {"roster": kind.value, "people": report.people, "found": dict(report.found)}
     if report.refusal:
-        deps.log.error("Roster refused", reason=report.refusal, detail=report.detail, **facts)
+        deps.log.error("Refused a roster", reason=report.refusal, detail=report.detail, **facts)
     else:
-        deps.log.info("Roster compared", **facts)
+        deps.log.info("Compared a roster", **facts)
     try:
         deps.rosters.write_report(kind, report)
     except BenchkeeperError as error:

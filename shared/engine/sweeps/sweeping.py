@@ -157,7 +157,10 @@ def _jumped(summary: Summary, deps: Deps) -> bool:
         return False
     if not summary.found[_CLOCK_JUMPED]:
         deps.log.error(
-            "Skipped a sweep", kind=summary.kind, reason=Reason.CLOCK_DIFFERS.value, ahead_s=round(jump.total_seconds())
+            "Ended a sweep early",
+            kind=summary.kind,
+            reason=Reason.CLOCK_DIFFERS.value,
+            ahead_s=round(jump.total_seconds()),
         )
     summary.found[_CLOCK_JUMPED] += 1
     return True
@@ -165,5 +168,5 @@ def _jumped(summary: Summary, deps: Deps) -> bool:
 
 def finish(summary: Summary, deps: Deps) -> Summary:
     """Log the sweep's result in its one line, and return the summary."""
-    deps.log.info("Swept", **summary.as_facts())
+    deps.log.info("Finished a sweep", **summary.as_facts())
     return summary

@@ -42,7 +42,7 @@ def keep_waiting(
     undone = {person.user_key for person in waiting if person.undoable_done}
     for batch in batches_of(waiting):
         deps.log.warning(
-            "Batch waits",
+            "Found a waiting batch of cuts",
             digest=batch.digest,
             cause=batch.cause.value,
             source=batch.source,
@@ -106,5 +106,5 @@ def _is_over(person: WaitingPerson, deps: Deps) -> bool:
             detail=error.detail,
         )
         return False
-    deps.log.info("Removed the entry of a user who no longer waits", user=person.user_key)
+    deps.log.info("Removed the entry of a user who waited no longer", user=person.user_key)
     return True

@@ -35,6 +35,7 @@ from kit.inprocess import ENDPOINT, START, Bench, KitClock, ListLog, WsgiAdapter
 from kit.ledger import Ledger
 from kit.life import settings_with
 from kit.machine import PROFILES, WorldMachine
+from kit.mail_judge import TOLD_TO_OPERATORS
 from kit.oracle import Sent, must_lose_access, wanted_profile
 from kit.simulator.baton import Baton, CrashError, Task
 from kit.simulator.desk import PROCESSES, Desk, body_of
@@ -131,7 +132,7 @@ class SimLog(ListLog):
     def _add(self, severity: str, message: str, facts: dict[str, Any]) -> None:
         self._simulation.journal.note("log", self._simulation.baton.who, severity, message, facts)
         mails = self._simulation.scenes.get("mails")
-        if isinstance(mails, Mails) and message == "Could not tell":
+        if isinstance(mails, Mails) and message in TOLD_TO_OPERATORS:
             mails.untold.append((severity, message, facts))
         if severity == "ERROR" and facts.get("reason") == "Unexpected":
             self._simulation.unexpected.append(f"{message}: {facts}")
