@@ -105,6 +105,38 @@ def approve(deps, by=(ADMIN,)):
     return put_in_force(proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=by)
 
 
+class Turning:
+    """The policies of a deployment, of which another comes into force after so many questions."""
+
+    def __init__(self, before, after, *, turns_after):
+        self.before, self.after, self.left = before, after, turns_after
+
+    def in_force(self, _own):
+        self.left -= 1
+        return self.before if self.left >= 0 else self.after
+
+
+@pytest.mark.parametrize("turns_after", range(14))
+def test_a_pass_keeps_to_the_policy_with_which_it_began(turns_after):
+    bench = make_bench()
+    email = person(1)
+    deliver(
+        Joined(event_id="j", user=email, occurred_at=bench.now, effective_at=bench.now, profile="analyst"), bench.deps
+    )
+    minutes(bench, 6)
+    before = bench.deps.policy
+    analyst = before.catalog.profiles["analyst"]
+    larger = replace(analyst, data_disk=replace(analyst.data_disk, size_gb=analyst.data_disk.size_gb + 100))
+    after = replace(before, catalog=replace(before.catalog, profiles={**before.catalog.profiles, "analyst": larger}))
+    turning = Turning(before, after, turns_after=turns_after)
+    want_power(user_key_for(email), Power.STOPPED, PowerReason(cause=PowerCause.STOPPED_BY_PERSON), bench.deps)
+    result = reconcile(user_key_for(email), replace(bench.deps, policies=turning), thorough=True)
+    digests = {line.call.policy for line in result.record.status.story if line.call is not None}
+    grown = any(isinstance(action, ResizeDisk) for action in result.plan.actions)
+    assert (policy_digest(after) in digests) is grown
+    assert turning.left < turns_after
+
+
 def test_the_first_drift_sweep_puts_the_own_files_in_force(bench):
     current = bench.deps.policies.load()
     assert current.digest == policy_digest(bench.deps.base_policy)

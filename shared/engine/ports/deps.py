@@ -147,11 +147,14 @@ class Deps(Struct, frozen=True, kw_only=True):
     @property
     def policy_digest(self) -> str:
         """The digest of the policy in force."""
-        base = self.policies.in_force(self.base_policy)
-        known = self._digest.get("base")
-        if known is None or known[0] is not base:
-            known = (base, policy_digest(base))
-            self._digest["base"] = known
+        return self.digest_of(self.policy)
+
+    def digest_of(self, policy: Policy) -> str:
+        """Return the digest of a policy, computed once for as long as `policy` returns this object."""
+        known = self._digest.get("policy")
+        if known is None or known[0] is not policy:
+            known = (policy, policy_digest(policy))
+            self._digest["policy"] = known
         return known[1]
 
     def with_book(self, policy: Policy) -> Policy:

@@ -120,8 +120,7 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
 
     Calls are in the record before they are made (R18). `known` gets their outcomes, for the next try.
     """
-    # One policy and its digest, even if another comes into force in the middle of a pass.
-    now, policy, digest = deps.clock.now(), deps.policy, deps.policy_digest
+    now, policy = deps.clock.now(), deps.policy  # one policy, even if another comes into force in the middle of a pass
     loaded = with_known(stored.record, known)
     wanted = with_wanted(loaded, policy, now)
     record = with_room(wanted, deps, now)
@@ -133,7 +132,7 @@ def _pass(stored: Stored, deps: Deps, known: dict[str, StoryLine], *, thorough: 
     intents: tuple[StoryLine, ...] = ()
     if plan.actions:
         base = plan.record if _is_written_first(plan, stored) else due_soon(loaded, deps)
-        base, intents = with_intents(base, plan, seen, now, over=stored.generation, policy=digest)
+        base, intents = with_intents(base, plan, seen, now, over=stored.generation, policy=deps.digest_of(policy))
         try:
             stored = save(base, stored, deps)
         except ConflictError:
