@@ -135,10 +135,11 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
         keys = [*(["month"] if by != "month" else []), first, *(["user_key"] if by == "person" else []), *_SUM]
         print_csv(plain, keys)
     else:
+        counts = () if by == "person" else (("PEOPLE", "whole"),)  # each line is one person
         cells = [
             (
                 label,
-                str(sums.people),
+                *((str(sums.people),) if counts else ()),
                 _hours(sums.notebook_s),
                 _hours(sums.spark_s),
                 _money(sums.estimate),
@@ -146,8 +147,8 @@ def _print_sums(app: App, found: Month, by: str, rows: list[tuple[str, str, Sums
             )
             for _, label, sums in rows
         ]
-        columns = [(by.upper(), "fold"), *((each, "whole") for each in ("PEOPLE", "NOTEBOOK H", "SPARK H", "COST", ""))]
-        console().print(table(columns, cells))
+        figures = ((each, "whole") for each in ("NOTEBOOK H", "SPARK H", "COST", ""))
+        console().print(table([(by.upper(), "fold"), *counts, *figures], cells))
         total = found.total
         amount = f"{_money(total.estimate)} {app.settings.currency} for {total.people} people"
         say(f"{found.name}: {amount}{_as_of(found.at)}.")

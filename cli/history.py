@@ -98,9 +98,8 @@ def _print_story(lines: list[StoryLine], out: Terminal, *, is_cut: bool) -> None
         for more in (because_words(line.because), _ref(line.ref)):
             for part in _folded(more, out.width):
                 out.print(Text(f"{' ' * _INDENT}{part}", style="dim"), soft_wrap=True)
-    if is_cut:
-        older = f"These are the latest {MAX_LINES} lines. All of them: --since 2026-01-01"
-        out.print(Text(older, style="dim"))
+    older = f" These are the latest {MAX_LINES} lines. All of them: --since 2026-01-01" if is_cut else ""
+    out.print(Text(f"Times are UTC.{older}", style="dim"))
 
 
 def _ref(ref: str) -> str:

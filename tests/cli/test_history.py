@@ -54,6 +54,7 @@ def test_the_table_says_why_and_what(told):
     assert "2026-11-23 08:00" in shown
     assert "There is no instance yet." in shown
     assert "asked for" in shown
+    assert shown.endswith("Times are UTC.\n")
 
 
 def test_nothing_to_tell_is_said(told):
