@@ -142,7 +142,7 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
     for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
         _print_row(row, out)
     say(
-        f"{count} message{'' if count == 1 else 's'} could not be processed. Times are UTC. Show one: benchkeeper messages show ID"
+        f"{count} message{'' if count == 1 else 's'} could not be processed (times in UTC). Show one: messages show ID"
         if count
         else "No message waits."
     )
