@@ -142,7 +142,7 @@ def list_letters(app: App, /, *, output: str, **asked: Any) -> None:
     for count, row in enumerate(rows, start=1):  # noqa: B007 - the last count is the number of letters
         _print_row(row, out)
     say(
-        f"{count} message{'' if count == 1 else 's'} could not be processed (times in UTC). Show one: messages show ID"
+        f"{count} message{'' if count == 1 else 's'} could not be processed. Show one: benchkeeper messages show ID"
         if count
         else "No message waits."
     )
@@ -152,7 +152,7 @@ def _print_row(row: LetterRow, out: Terminal) -> None:
     """Print a row. The id is never truncated, so that it can be copied; the fault has lines of its own."""
     said = f"replayed {row.replayed_at:%m-%d %H:%M}: {row.outcome}" if row.replayed_at is not None else row.detail
     head = Text.assemble(
-        f"{row.sent_at:%m-%d %H:%M:%S}",
+        f"{row.sent_at:%m-%d %H:%M:%S} UTC",
         "  ",
         (status_words(row.reason), "dim" if row.replayed_at is not None else "red"),
         "  ",
