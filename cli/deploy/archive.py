@@ -36,7 +36,7 @@ def allowed_files(root: Path) -> list[Path]:
 def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | None = None) -> Archive:
     """Copy all files of the upload to `folder`, and add the checked settings to them. `more` are new files of `config/` by name.
 
-    Raises `ConfigError` for faults in the settings, and for an environment of the embedded cloud.
+    Raise `ConfigError` for faults in the settings, and for an environment of the embedded cloud.
     """
     for name in allowed_files(ROOT):
         if name.parts[0] == "config":
