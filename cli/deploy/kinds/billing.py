@@ -20,7 +20,8 @@ _QUERY = "benchkeeper-query"
 def views(target: Target) -> Iterator[Step]:
     """Yield the steps for the dataset, the view and the access to them; none without an export.
 
-    If the export cannot be read, yield only a note that says why there is no view.
+    If the export cannot be read, yield only a note that says why there is no view. If the export's dataset does not let
+    the view read, add a note.
     """
     export = target.deployment.options.billing_export
     if export is None:
