@@ -51,7 +51,7 @@ class Keeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Save once more and end the thread."""
+        """End the thread, then save once more. Do nothing if the thread does not run."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
