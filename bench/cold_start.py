@@ -206,8 +206,8 @@ def main() -> None:
 def secured(environment: dict[str, str]) -> tuple[float, float]:
     """Return the extra wall and CPU seconds of a TLS context and a token, measured in a separate process.
 
-    Each call to Google's own addresses needs both. No other figure includes them, because the embedded cloud uses plain
-    HTTP without tokens. The token comes from a local metadata server.
+    Each call to Google's own addresses needs both. The measured times of the functions do not include them, because the
+    embedded cloud uses plain HTTP without tokens. The token comes from a local metadata server.
     """
     # A function has its image's certificates; a developer's machine may name others.
     functions_own = {

@@ -148,7 +148,7 @@ def _row(model: RecordRow, number: int, moved: datetime | None) -> RecordRow:
 
 
 def token_of(bench: Bench, email: str) -> str:
-    """Return the header that Identity-Aware Proxy would now add to this user's request; valid for ten minutes."""
+    """Return the value of the header that Identity-Aware Proxy would now add to this user's request; valid for ten minutes."""
     return bench.cloud.iap.signer.sign(claims_of(email, AUDIENCE, issued=int(bench.now.timestamp())))
 
 

@@ -123,7 +123,10 @@ def _say_impact(settings: Settings, app: App) -> None:
 
 
 def _warn_of_groups(settings: Settings) -> None:
-    """Print warnings about groups on stderr. Warnings do not change the exit code."""
+    """Print a warning on stderr for each assigned group that gives access to no one or could not be looked up.
+
+    Warnings do not change the exit code.
+    """
     directory = make_clients(settings).json("cloudidentity")
 
     def ask(path: str) -> Mapping[str, Any] | None:

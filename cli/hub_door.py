@@ -205,7 +205,7 @@ def why_no_page(settings: Settings) -> str:
 
 
 def local_page(endpoint: str) -> str:
-    """Return the URL of the embedded cloud's page, or "" if the embedded cloud has no page. Raise `HubError` if the cloud does not answer."""
+    """Return the URL of the embedded cloud's hub page, or "" if it has none. Raise `HubError` if the embedded cloud does not answer."""
     with requests.Session() as session:
         session.trust_env = False
         return str(_sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url") or "")

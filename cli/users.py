@@ -58,7 +58,10 @@ def user_key(app: App, text: str) -> UserKey:
 
 
 def address_forms(text: str, people: People) -> tuple[UserEmail, ...]:
-    """Return the canonical form, then the forms under which earlier versions stored the user. Raise `InvalidMessageError`."""
+    """Return the canonical form, then the forms under which earlier versions stored the user.
+
+    Raise `InvalidMessageError` for a text that is no address.
+    """
     try:
         email = parse_address(text, people)
     except InvalidMessageError:

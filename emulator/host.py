@@ -190,9 +190,9 @@ class FunctionHost:
     def deploy(self, deployment: Deployment, *, base_url: str) -> dict[str, Any]:
         """Start a function and subscribe it. A function of the same name is replaced once the new function listens.
 
-        `base_url` is the URL of this cloud, for the endpoint of the subscription. If the process ends before it
-        listens, raise FAILED_PRECONDITION with the last lines of its output. After any `ApiError`, the earlier function
-        of that name still runs.
+        `base_url` is the URL of this cloud, for the endpoint of the subscription. Raise FAILED_PRECONDITION with the
+        last lines of the process's output if it ends before it listens, and UNAVAILABLE if the host is stopped. After
+        any other `ApiError`, the earlier function of that name still runs.
         """
         process = FunctionProcess(deployment.launch(), log_folder=self._log_folder, heard=self._heard)
         process.start()
@@ -215,8 +215,8 @@ class FunctionHost:
     def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
         """Register `function` under `name` (None removes the entry), and return the previous entry.
 
-        With `instead_of`, the entry is only changed if that function is the present one. Raise UNAVAILABLE if the host
-        is stopped.
+        With `instead_of`, the entry is only changed if that function is the present one. Raise UNAVAILABLE for a
+        function that comes after the host is stopped.
         """
         with self._lock:
             if self._stopped and function is not None:

@@ -53,7 +53,7 @@ def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | No
 
 @contextmanager
 def of_the_original(copied: Path, original: Path) -> Iterator[None]:
-    """Raise a `ConfigError` of the body again, with the copy's path in each fault replaced by the path of the original."""
+    """Raise a `ConfigError` of the `with` body again, with the copy's path in each fault replaced by the path of the original."""
     try:
         yield
     except ConfigError as error:

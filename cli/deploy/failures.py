@@ -20,7 +20,7 @@ class DeployError(Exception):
 
 
 class NotThereError(DeployError):
-    """The error of a missing resource. Without a login, a plan for an empty project raises it for every resource."""
+    """The error of a missing resource. A plan without a login raises it whenever a resource is read, as in an empty project."""
 
 
 class ThereAlreadyError(DeployError):

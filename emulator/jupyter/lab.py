@@ -94,7 +94,7 @@ class Lab:
             self.state = "running"
 
     def stop(self) -> None:
-        """Stop the JupyterLab, its kernels and all other children: SIGTERM, some seconds, SIGKILL. Safe to call twice."""
+        """Stop the JupyterLab, its kernels and all other children: with SIGTERM and, some seconds later, SIGKILL. Safe to call twice."""
         self.state = "ended"
         process, self._process = self._process, None
         if process is not None:

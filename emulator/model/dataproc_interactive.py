@@ -38,7 +38,7 @@ RUNNING = ("CREATING", "ACTIVE")
 class Session:
     """A session. It is CREATING until `active`, then ACTIVE; TERMINATING from `ending` until `ended`, then TERMINATED.
 
-    A session that ends before `active` is never ACTIVE. A deleted session is removed at `gone`.
+    A session that is terminated before `active` is never ACTIVE. A deleted session is removed at `gone`.
     """
 
     name: str

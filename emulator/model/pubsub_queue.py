@@ -313,7 +313,7 @@ class Backlog:
     def next_deadline(self) -> float | None:
         """Return the real time at which the next lease may end; None if there is no lease.
 
-        If that lease was settled or extended, the time is too early.
+        If that lease was already settled or extended, no lease ends at the returned time.
         """
         return self._leases[0][0] if self._leases else None
 

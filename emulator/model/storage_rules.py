@@ -65,7 +65,7 @@ class Preconditions:
     metageneration_not_match: int | None = None
 
     def check(self, found: Versioned | None, *, reading: bool = False) -> None:
-        """Raise 412 if a condition does not hold; for a read, NotMatch gives 304 instead."""
+        """Raise 412 if a condition does not hold. For a read, a NotMatch condition that does not hold raises 304 instead."""
         generation = 0 if found is None else found.generation
         metageneration = None if found is None else found.metageneration
         if self.generation_match is not None and generation != self.generation_match:

@@ -83,8 +83,8 @@ def forward(
     """Return the response of the server to which `dial` connects.
 
     `drop` returns True for headers (in lower case) that are not forwarded. `set_headers` replace sent headers; an empty
-    value removes the header. Raise `UpstreamError` on a failure before the head of a response has arrived. After that,
-    the connection just ends.
+    value removes the header. Raise `UpstreamError` on a failure before the head of a response has arrived. A later
+    failure just ends the connection.
     """
     connection = _Connection(dial)
     try:

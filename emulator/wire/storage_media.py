@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 def media_response(call: Call, stored: StoredObject) -> Response:
     """Return 200 with the content, or 206 with the requested range. Raise `ApiError` (416) for an impossible range.
 
-    If the content is unpacked, the range is ignored, as documented.
+    A gzip content that is sent unpacked is sent whole: the range is ignored, as documented.
     """
     content, fields = stored.content, stored.fields
     headers = _headers(stored)

@@ -105,12 +105,15 @@ def _reads(dataset: Mapping[str, Any], email: str) -> bool:
 
 
 def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return the two equivalent forms of an entry: BigQuery accepts the role of IAM, and returns its own older name for that role."""
+    """Return the two equivalent forms of an entry that lets `email` read the dataset.
+
+    BigQuery accepts the role of IAM, and returns its own older name for that role.
+    """
     return {"role": "READER", "userByEmail": email}, {"role": "roles/bigquery.dataViewer", "userByEmail": email}
 
 
 def _let_in(target: Target, email: str) -> list[Call]:
-    """Return the call that adds an entry to the dataset's access list, unless the entry exists by now.
+    """Return the call that adds an entry for `email` to the dataset's access list, or no call if the entry exists by now.
 
     The list is read first, because it can only be written as a whole.
     """
