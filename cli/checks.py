@@ -123,7 +123,7 @@ def _say_impact(settings: Settings, app: App) -> None:
 
 
 def _warn_of_groups(settings: Settings) -> None:
-    """Print a warning on stderr for each assigned group that gives access to no one or could not be looked up.
+    """Print a warning on stderr for each assigned group that is missing, has no members or could not be looked up.
 
     Warnings do not change the exit code.
     """

@@ -20,7 +20,7 @@ class DeployError(Exception):
 
 
 class NotThereError(DeployError):
-    """The error of a missing resource. A plan without a login raises it whenever a resource is read, as in an empty project."""
+    """The error of a missing resource. In a plan without a login, the read of any single resource raises it."""
 
 
 class ThereAlreadyError(DeployError):

@@ -217,7 +217,7 @@ def _written(folder: Path, number: int, word: FileWord) -> Path:
 class NothingThere(Gcloud):
     """A gcloud of an empty project, for a plan without a login.
 
-    Each list is empty, and each described resource is missing.
+    Lists and policies are empty, and every single resource is missing.
     """
 
     def read(self, *words: str, project: bool = True) -> Any:
