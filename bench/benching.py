@@ -51,7 +51,10 @@ def storage_hello(event):
 
 
 def arguments(text: str | None) -> argparse.Namespace:
-    """Return the parsed arguments; `--quick` measures smaller numbers of everything."""
+    """Return the parsed arguments. `--quick` measures smaller numbers of everything.
+
+    The first line of `text`, the docstring of a benchmark, becomes the description in the help.
+    """
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
     parser.add_argument(
         "--quick", action="store_true", help="measure with smaller numbers, for a quick check; do not quote the figures"
@@ -97,7 +100,10 @@ def free_port() -> int:
 
 
 def compiled_environment(**more: str) -> dict[str, str]:
-    """Return the environment variables of this process and `more`, without the variable that forbids compiled modules, as in an installation."""
+    """Return this process's environment variables and `more`, without `PYTHONDONTWRITEBYTECODE`.
+
+    So a process that is started with them uses and writes compiled modules, as an installed program does.
+    """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, **more}
 
@@ -136,7 +142,7 @@ _ROOM_YAML = f"\nguard: {{per_hour: {MANY}, most: {MANY}, group_share: 1.0, crea
 
 
 def local_settings(port: int, folder: Path) -> Settings:
-    """Return the shipped local settings for this port, with limits raised for many users.
+    """Return the shipped local settings for an embedded cloud at this port, with limits raised for many users.
 
     The files are written to `folder`, for the functions' processes.
     """
@@ -162,7 +168,7 @@ def _bucket_and_topics(system: LocalSystem, settings: Settings) -> None:
 
 
 def news(kind: str, user: str, moment: datetime | None = None) -> dict[str, Any]:
-    """Return a message of the neutral schema."""
+    """Return the body of a message about a user, in the schema `workbench.lifecycle/v1`. `kind` is the type, such as `joiner`."""
     body: dict[str, Any] = {
         "schema": "workbench.lifecycle/v1",
         "event_id": f"bench-{kind}-{user}",

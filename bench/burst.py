@@ -1,8 +1,8 @@
-"""A burst of joiners through Pub/Sub push to saved intent, against a loop of `gcloud workbench instances create --async`.
+"""The rate of joiners in a burst, from Pub/Sub push to saved records, compared with a loop of `gcloud workbench instances create`.
 
-The whole system runs as `./deploy.sh local --no-examples` starts it. The time is measured from the first publish until every
-joiner's record exists. The baseline creates 20 instances on the same embedded cloud with one command for each person, as people do
-by hand.
+The whole system runs as `./deploy.sh local --no-examples` starts it. The time is measured from the first publish until
+every joiner's record exists. The baseline creates instances on the same embedded cloud with one `--async` command for
+each person, as people do by hand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _BY_HAND = 20
 
 
 def burst(system: LocalSystem, count: int) -> float:
-    """Publish `count` joiners. Return the joiners per second, from the first publish to the last saved record."""
+    """Publish `count` joiners. Return the joiners per second, from the first publish until all records are listed.
+
+    Raise `RuntimeError` if records are missing after ten minutes.
+    """
     moment = datetime.now(UTC) - timedelta(days=1)
     messages = [pubsub_message(news("joiner", f"burst.{number}@example.com", moment)) for number in range(count)]
     begun = time.perf_counter()
@@ -54,7 +57,10 @@ def burst(system: LocalSystem, count: int) -> float:
 
 
 def by_hand(system: LocalSystem, numbers: range) -> float | None:
-    """Return the seconds that a loop of gcloud takes to request these instances; None without gcloud."""
+    """Return the seconds that a loop of gcloud takes to request these instances; None without gcloud.
+
+    Raise `RuntimeError` if a command fails.
+    """
     if shutil.which("gcloud") is None:
         return None
     with tempfile.TemporaryDirectory(prefix="benchkeeper-gcloud-") as folder:

@@ -1,7 +1,8 @@
-"""Calls to the cloud, counted by the embedded cloud's journal: a join, a duplicate, a quiet tick, a quiet drift sweep.
+"""The calls to the cloud for a join, a duplicate, a quiet tick and a quiet drift sweep, counted by the embedded cloud's journal.
 
-The product's real adapters and Google's clients run in this process against the embedded cloud without sockets. The numbers of
-calls are compared with the bounds of the design. The time of the drift sweep is compared with a bare listing of the same pages.
+The product's real adapters and Google's clients run in this process against the embedded cloud without sockets. The
+numbers of calls are compared with the bounds of the design. The time of the drift sweep is compared with that of
+listing the sweep's pages without judging them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _FOR_EVERYBODY = ("/index/", "/policy/current", "/guard/sizes")
 
 
 def calls(bench: Bench) -> list[dict[str, Any]]:
-    """Return the calls to Google's services since the previous `calls`; calls to the embedded cloud's control API do not count."""
+    """Return the calls to Google's services that the journal has, and clear the journal.
+
+    Calls to the embedded cloud's control API do not count.
+    """
     found = [call for call in bench.calls() if call["service"] not in {"emulator", "control"}]
     bench.cloud.world.journal.clear()
     return found
@@ -87,7 +91,10 @@ def main() -> None:
 
 
 def bare_listing(bench: Bench) -> None:
-    """Read the same pages with the same client, and discard each row."""
+    """List the pages that a drift sweep lists and discard each row: the baseline of the sweep's time.
+
+    Objects are listed by google-cloud-storage, instances by the product's own client.
+    """
     bucket = storage_bucket(bench.clients)
     for prefix in ("records/", "templates/"):
         for _ in bucket.list_blobs(prefix=prefix, fields="items(name,metadata),nextPageToken", page_size=1000):

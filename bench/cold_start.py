@@ -1,11 +1,12 @@
 """Cold start: the time from starting functions-framework to the first handled event, compared with a function that does nothing.
 
-Both run the same server (gunicorn through functions-framework) with compiled modules; the embedded cloud runs already.
-The lifecycle function handles a whole join, tick a quiet due tick, dead_letter one dead letter. The configuration was
-checked before, as in a deployment (`python -m shared.settings`). `tick, unchecked` checks the configuration at its
-start, as from a plain source tree. `storage_hello` is a function that only lists one prefix with google-cloud-storage.
-Runs alternate. The ratios are medians over the rounds; each time is compared with that of the hello function in the
-same round.
+All functions run in the same server (gunicorn through functions-framework) with compiled modules; the embedded cloud
+runs already. The lifecycle function handles a whole join, tick a quiet due tick, dead_letter one dead letter. The
+configuration was checked before, as in a deployment (`python -m shared.settings`). `tick, unchecked` checks the
+configuration at its start, as from a plain source tree. `storage_hello` is a function that only lists one prefix with
+google-cloud-storage. Runs alternate. The time of a TLS context and a token is measured apart, and added to the times of
+the product's functions. A ratio is the median over the rounds; each round compares with the time of `hello`, the
+function that does nothing, in the same round.
 """
 
 from __future__ import annotations
@@ -64,7 +65,11 @@ class Function:
 
 
 def run_once(function: Function, number: int) -> None:
-    """Start the function, send one event, store the times, and stop the function. Raise an error if the event was refused."""
+    """Start the function, send one event, store the times, and stop the function.
+
+    Raise `RuntimeError` if the function does not listen within a minute, or answers the event with a status of 300 or
+    above.
+    """
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("functions-framework")), "--target", function.entry or function.name,
@@ -201,8 +206,8 @@ def main() -> None:
 def secured(environment: dict[str, str]) -> tuple[float, float]:
     """Return the extra wall and CPU seconds of a TLS context and a token, measured in a separate process.
 
-    Each call to Google's own addresses needs both. No other figure includes them, because the embedded cloud uses plain
-    HTTP without tokens. The token comes from a local metadata server.
+    Each call to Google's own addresses needs both. The measured times of the functions do not include them, because the
+    embedded cloud uses plain HTTP without tokens. The token comes from a local metadata server.
     """
     # A function has its image's certificates; a developer's machine may name others.
     functions_own = {

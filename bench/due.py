@@ -21,7 +21,11 @@ GAP_S = 8.0
 
 
 def swept(kinds: list[str], count: int, gap_s: float) -> tuple[int, float, list[dict[str, Any]]]:
-    """Run these sweeps over a new world. Return the number of calls, the seconds from the first start to the last end, and each sweep's facts."""
+    """Run these sweeps over a new world of `count` due users. Return the number of calls, the seconds and each sweep's facts.
+
+    Each sweep is a process of its own and starts `gap_s` seconds after the one before. The seconds are those from the
+    first start to the last end.
+    """
     bench = filled(count, due_in=timedelta(minutes=1))
     with bench.cloud:
         begun, running = time.monotonic(), []

@@ -1,9 +1,9 @@
 """A drift and an idle sweep over 10,000 and 100,000 running instances: the memory and CPU time of the sweeping process.
 
-The embedded cloud runs in a process of its own. It is filled with copies of one user whose data the product itself made. Each
-sweep, and each baseline, is a fresh process: its peak memory (RSS) and its CPU time are measured, without imports. The baseline is
-a bare listing: the same pages, read and parsed by the product's own transport, and discarded. "typed" also makes an object of each
-row, template and instance: no judgement in Python can cost less.
+The embedded cloud runs in a process of its own. It is filled with copies of one user whose data the product itself
+made. Each sweep, and each baseline, is a fresh process: its peak memory (RSS) and its CPU time are measured, without
+imports. The baseline `bare` reads and parses the pages of a drift sweep with the product's own transport, and discards
+them. The baseline `typed` also makes an object of each row, template and instance: no sweep in Python can cost less.
 
 `fleet.py [--quick] [PEOPLE...]`; by default 10,000 and 100,000 people.
 """
@@ -37,9 +37,10 @@ LIMIT_MB = {10_000: 120, 100_000: 256}
 
 
 def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
-    """Return a world of `count` users, copies of one user with a running notebook and templates. Names, digests and rows are the product's.
+    """Return a world of `count` users, copies of one user with a running notebook and templates, five hours later.
 
-    With `due_in`, every user is due for a pass this long after the first user settled, and the clock is past that time.
+    Names, digests and rows are those that the product would make. With `due_in`, every user is due for a pass that long
+    after the first user settled; the clock is past that time if `due_in` is below five hours.
     """
     bench = make_bench()
     record = settled(bench)
@@ -62,7 +63,7 @@ def filled(count: int, *, due_in: timedelta | None = None) -> Bench:
         key, instance_id = user_key_for(email), instance_id_for(email)
 
         def like(text: str, new: tuple[str, str, str] = (instance_id, key, email)) -> str:
-            """Return the same text about another user."""
+            """Return the text with the first user's instance id, key and address replaced by those in `new`."""
             for was, now in zip(
                 (str(record.status.notebook.instance_id), record.user_key, record.email), new, strict=True
             ):
@@ -106,7 +107,7 @@ def _copied(model: StoredObject, like: Callable[[str], str], digests: dict[str, 
 
 
 def measured(kind: str, bench: Bench) -> dict[str, Any]:
-    """Run one sweep in a separate process; print its figures, and return them."""
+    """Run one sweep or baseline in a separate process; print its figures, and return them."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "one_sweep.py"), kind, bench.cloud.url, bench.now.isoformat()],
         cwd=ROOT, env=dict(os.environ), check=True, stdout=subprocess.PIPE,

@@ -1,8 +1,9 @@
-"""The hub page: the first byte cold and warm, the manager's page with ten thousand users, and a thousand users who open their page at once.
+"""The hub page: cold and warm answers, the manager's pages with ten thousand users, and a thousand users who open their page at once.
 
-One functions-framework process with the function `hub` runs over the embedded cloud on a port of its own. Headers are signed as
-Identity-Aware Proxy signs them. The baseline is a functions-framework function that only says hello, called in the same way in the
-same run. The product's own adapter writes the records; the fleet list is written by the call that sweeps use.
+The CPU time and the memory with a list of a hundred thousand users are measured, too. One functions-framework process
+with the function `hub` runs on a port of its own, over the embedded cloud. Headers are signed as Identity-Aware Proxy
+signs them. The baseline is a functions-framework function that only says hello, called in the same way in the same run.
+The product's own adapter writes the records; the fleet list is written by the call that sweeps use.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ class Server:
 
 
 def first_answer_s(server: Server, path: str, token: str) -> float:
-    """Return the seconds from starting the process to the first byte of its first answer."""
+    """Return the seconds from starting the process to the first byte of its first answer.
+
+    Raise `AssertionError` if the status is not 200, and `RuntimeError` if the process does not listen within a minute.
+    """
     begun = time.perf_counter()
     with server.running() as (port, _):
         while time.perf_counter() - begun < _PATIENCE_S:
@@ -113,7 +117,7 @@ def others(bench: Bench, like: UserRecord, count: int) -> list[UserEmail]:
 
 
 def show(bench: Bench, like: UserRecord, count: int) -> None:
-    """Write the fleet list for this number of users, as the next sweep would."""
+    """Move the clock by a minute, and write a fleet list of `count` users as the next sweep would."""
     bench.advance(minutes=1)
     now = bench.now
     model = row_of(like)
@@ -144,12 +148,12 @@ def _row(model: RecordRow, number: int, moved: datetime | None) -> RecordRow:
 
 
 def token_of(bench: Bench, email: str) -> str:
-    """Return the header that Identity-Aware Proxy would now add to this user's request; valid for ten minutes."""
+    """Return the value of the header that Identity-Aware Proxy would now add to this user's request; valid for ten minutes."""
     return bench.cloud.iap.signer.sign(claims_of(email, AUDIENCE, issued=int(bench.now.timestamp())))
 
 
 def admit(bench: Bench) -> None:
-    """Make the administrator a member of the group that the local settings name."""
+    """Create the owners' group of the local settings, and make the administrator (`ADMIN`) a member of it."""
     group = bench.settings.roles.owner
     assert group is not None
     labels = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
@@ -160,7 +164,7 @@ def admit(bench: Bench) -> None:
 
 @contextmanager
 def servers(settings: Settings, url: str) -> Iterator[tuple[Server, Server]]:
-    """Yield the hello server and the hub server; the hub's configuration was checked before, as in a deployment."""
+    """Yield the hello server and the hub server, not yet started. The hub's configuration was checked before, as in a deployment."""
     with tempfile.TemporaryDirectory(prefix="benchkeeper-hub-") as made:
         folder = Path(made)
         (folder / "hello").mkdir()
@@ -200,7 +204,10 @@ def cold(bench: Bench, hello: Server, hub: Server, rounds: int) -> None:
 
 
 def warm(bench: Bench, like: UserRecord, hello: Server, hub: Server, rounds: int) -> None:
-    """Measure the second and later answers of one process for each function. Calls to the cloud are counted with few and with many users."""
+    """Measure the answers of running processes: the hello function, the user's page and the manager's pages.
+
+    Calls to the cloud are counted with few and with many users; the numbers must be equal.
+    """
     pages = ("/", *MANAGER)
     counted: dict[str, list[str]] = {path: [] for path in pages}
     took: dict[str, list[float]] = {path: [] for path in ("hello", *pages)}
@@ -276,7 +283,10 @@ def at_nine(bench: Bench, emails: list[UserEmail], hello: Server, hub: Server) -
 
 
 def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
-    """Measure a list of a hundred thousand users: the CPU time of the first answer after a new list and of the next one, and the memory."""
+    """Measure pages over a list of a hundred thousand users: the CPU time of answers, and the memory. A list of ten users goes first.
+
+    The first answer after a new list counts apart from the four that follow.
+    """
     with hub.running() as (port, process):
         _listening(port, "/", token_of(bench, MODEL))
         _asked(bench, port, "/manage/messages")
@@ -295,7 +305,7 @@ def huge(bench: Bench, like: UserRecord, hub: Server) -> None:
 
 
 def note(bench: Bench, count: int) -> None:
-    """Write the notes of sweeps for users' own pages."""
+    """Write the notes for the pages of `count` users, as a sweep does."""
     keys = [user_key_for(parse_email(f"person.{number}@example.com")) for number in range(count)]
     times = dict.fromkeys(keys, bench.now)
     bench.deps.fleet.write_notes(
@@ -312,13 +322,13 @@ def note(bench: Bench, count: int) -> None:
 
 
 def _workers(process: subprocess.Popen[bytes]) -> list[Path]:
-    """Return the worker processes of the server."""
+    """Return the folders in `/proc` of the server's worker processes."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [Path("/proc") / child for child in children]
 
 
 def _cpu_of(process: subprocess.Popen[bytes], work: Callable[[], object]) -> float:
-    """Return the CPU seconds that the server uses during `work`."""
+    """Return the CPU seconds that the server's worker processes use during `work`."""
 
     def spent() -> float:
         fields = [(each / "stat").read_text().rpartition(")")[2].split() for each in _workers(process)]

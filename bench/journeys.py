@@ -1,10 +1,10 @@
-"""The length of a reader's path: the files of the product through which a journey runs, and the amount of code.
+"""The length of a reader's path: the files of the product that a journey runs through, and the number of statements.
 
-Each journey is counted from a decorated function to its return, in a process that has handled another user before. The
-figures are the numbers of files, of functions, of calls from one file into another, and of those calls that return to
-an earlier file. No file of `functions`, `shared`, `portal` and `cli` is left out; lambdas and comprehensions belong to
-their function. A statement is one of Python's syntax tree, without docstrings. `tests/data/journeys.txt` has the
-figures of the commit that it names; `--renew` writes it.
+A journey is the handling of one event or click, from the decorated function to its return, in a process that has
+handled another user before. Its figures are the numbers of files, of functions, of calls from one file into another,
+and of those calls that return to an earlier file. No file of `functions`, `shared`, `portal` and `cli` is left out;
+lambdas and comprehensions belong to their function. A statement is one of Python's syntax tree, without docstrings.
+`tests/data/journeys.txt` has the figures of the commit that it names; `--renew` writes it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _UNTIL_QUIET = 8  # minutes after which a pass has nothing more to do
 
 
 class Journey(NamedTuple):
-    """The figures of a journey."""
+    """The figures of a journey: its files, its functions, its moves to another file, and the moves back to an earlier file."""
 
     files: int
     functions: int
@@ -60,13 +60,16 @@ class Journey(NamedTuple):
 
 
 class Recorder:
-    """A recorder of the product's functions, in the order in which they are entered, on any thread."""
+    """A profile function that records the product's functions in the order in which they are entered.
+
+    It records the current thread, and every thread that starts meanwhile.
+    """
 
     def __init__(self) -> None:
         self.entered: list[CodeType] = []
 
     def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
-        """Record a call. This method is a profile function of Python."""
+        """Record the entry of a named function of the product; ignore every other event. Python calls this method."""
         code = frame.f_code
         if event == "call" and not code.co_name.startswith("<") and code.co_filename.startswith(_PRODUCT):
             self.entered.append(code)
@@ -95,7 +98,7 @@ class Recorder:
 
 
 class CountedClock(SystemClock):
-    """A clock with the embedded cloud's time, whose calls are counted as those of the deployed clock's file."""
+    """A clock with the embedded cloud's time. It also calls the deployed clock, so that the file of that clock is counted."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -107,7 +110,7 @@ class CountedClock(SystemClock):
 
 
 class World:
-    """The functions over the embedded cloud in this process. `send` gives a function its event and returns the journey."""
+    """A test system: the product's functions over the embedded cloud, in this process."""
 
     def __init__(self) -> None:
         self.hub: Hub = make_hub()
@@ -155,7 +158,10 @@ class World:
             self.due()
 
     def until(self, method: str) -> Journey:
-        """Move the clock minute by minute until a sweep makes that call to the cloud; return the sweep's journey."""
+        """Move the clock minute by minute until a sweep calls `method` of the cloud; return the sweep's journey.
+
+        Raise `RuntimeError` if no sweep does within twenty minutes.
+        """
         for _ in range(20):
             known = len(self.bench.calls())
             journey = self.due()
@@ -164,7 +170,10 @@ class World:
         raise RuntimeError(f"no sweep calls {method}")
 
     def click_stop(self, user: UserEmail) -> tuple[Journey, Journey]:
-        """Click Stop on the user's page. Return two journeys: the click, and the pass that it triggers."""
+        """Click Stop on the user's page. Return two journeys: the click, and the pass that it triggers.
+
+        Raise `RuntimeError` if the page does not answer 303.
+        """
         browser = self.hub.browser(user)
         browser.get("/")
         (cookie,) = (f"{c.key}={c.value}" for c in browser.client._cookies.values())  # noqa: SLF001 - Flask shows them nowhere else
@@ -215,7 +224,7 @@ def _statements(text: str) -> int:
 
 
 def figures() -> dict[str, str]:
-    """Return the content of the file as a mapping from names to figures."""
+    """Return the figures for `tests/data/journeys.txt` as a mapping from names to figures."""
     product = statements(ROOT, lambda path: path.parts[0] not in {"tests", "bench"})
     kit = statements(ROOT, lambda path: path.parts[:3] == ("tests", "kit", "gcp"))
     rows = {name: " ".join(map(str, journey)) for name, journey in journeys().items()}

@@ -1,7 +1,7 @@
 """Leavers: the real seconds from the published event to the stopping of the instance, through the real processes.
 
-The users have running notebooks. First many leave in one burst, then others leave one by one. The baseline is the same path with a
-function that answers at once: publish, push, answer, on the same embedded cloud.
+The users have running notebooks. First some leave one by one, then the others leave in one burst. The baseline sends
+messages the same way, by publish and push, to a function that answers at once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def states(system: LocalSystem) -> dict[str, str]:
 
 
 def ready(system: LocalSystem, people: list[str]) -> None:
-    """Let all users join and wait until their notebooks run; virtual minutes are skipped."""
+    """Let all users join, and wait until their notebooks run and nothing is due; each look moves the clock by a minute.
+
+    Raise `RuntimeError` if not all notebooks run after five minutes. If records are still due two minutes later, only
+    print a note.
+    """
     moment = datetime.now(UTC) - timedelta(days=1)
     publish(system, system.settings.topic_lifecycle, [pubsub_message(news("joiner", one, moment)) for one in people])
 
@@ -85,10 +89,10 @@ def virtual_now(system: LocalSystem) -> datetime:
 
 
 def latencies(system: LocalSystem, topic: str, messages: dict[str, dict[str, Any]], method: str) -> list[float]:
-    """Return the seconds from before the publish to the `method` call for each message.
+    """Return the seconds from the start of publishing to each successful call of `method`; there is one call for each message.
 
-    `messages` maps the end of a resource's name to its message. For several messages about one resource, `#` and a number follow
-    the name, and as many calls are awaited.
+    `messages` maps the end of a resource's name to its message. For several messages about one resource, `#` and a
+    number follow the name, and as many calls are awaited. Raise `RuntimeError` if a call is missing after five minutes.
     """
     control(system, "DELETE", "/_emulator/calls")
     begun = virtual_now(system)
@@ -112,7 +116,10 @@ def latencies(system: LocalSystem, topic: str, messages: dict[str, dict[str, Any
 
 
 def leavers(system: LocalSystem, people: list[str]) -> list[float]:
-    """Return the seconds from the published event to the accepted stop for each leaver, and check that no instance runs afterwards."""
+    """Return the seconds from the published event to the accepted stop for each leaver.
+
+    Raise `RuntimeError` if an instance is not stopped or stopping afterwards.
+    """
     moment = virtual_now(system)
     messages = {instance_id_for(parse_email(one)): pubsub_message(news("leaver", one, moment)) for one in people}
     seconds = latencies(system, system.settings.topic_lifecycle, dict(messages), "StopInstance")
@@ -130,7 +137,7 @@ def hellos(system: LocalSystem, count: int) -> list[float]:
 
 
 def deploy_hello(system: LocalSystem, folder: str) -> None:
-    """Start the baseline's function, in the same host with the same number of threads."""
+    """Start the baseline's function in the host of the product's functions, with the same number of threads."""
     topic = f"projects/{system.settings.project}/topics/{_TOPIC}"
     control(system, "PUT", f"/v1/{topic}", {})
     function = {"name": "bench-hello", "source": folder, "entry_point": "hello", "topic": topic}

@@ -1,9 +1,10 @@
 """1,000 leavers in one burst: the time from the news to the disabled account, to the accepted stop and to the stopped instance.
 
-Each user runs a notebook with a personal service account. The news is parsed and handled by the engine on eight threads, as in a
-function, in one process against the embedded cloud without sockets. The clock runs at real speed during the burst, so virtual and
-real seconds are the same; afterwards it ticks minute by minute. All times are read from the embedded cloud's journal and state,
-never from the product. The baseline is the bare calls that end access.
+Each user runs a notebook with a personal service account. The news is parsed and handled by the engine on eight
+threads, as in a function, in one process against the embedded cloud without sockets. The clock runs at real speed
+during the burst, so virtual and real seconds are the same; afterwards it ticks minute by minute. The times of the burst
+are read from the embedded cloud's journal and state, never from the product. The baseline is the bare calls that end
+access.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def world_of(people: list[str]) -> Bench:
 
 
 def access_is_over(bench: Bench, person: str) -> bool:
-    """Return True if the account is disabled, and its policy has no member."""
+    """Return True if the person's service account is disabled, and its policy has no member."""
     email = account_email(account_id_for(user_key_for(parse_email(person))), bench.settings.project)
     path = f"/v1/projects/{bench.settings.project}/serviceAccounts/{email}"
     account, policy = bench.control("GET", path), bench.control("POST", f"{path}:getIamPolicy", {})
@@ -55,7 +56,7 @@ def access_is_over(bench: Bench, person: str) -> bool:
 
 
 def moments(bench: Bench, method: str, since: datetime) -> dict[str, float]:
-    """Return the seconds from `since` to the first accepted call of a method, by the call's resource."""
+    """Return the seconds from `since` to the first accepted call of a method, by the last part of its resource's name."""
     found: dict[str, float] = {}
     for call in bench.calls():
         if call["method"] == method and call["status"] < 300:

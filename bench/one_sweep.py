@@ -1,4 +1,4 @@
-"""The program that runs one sweep in its own process, for `fleet.py`, `due.py` and `roster.py`.
+"""The program that runs one sweep, or a baseline, in its own process, for `fleet.py`, `due.py` and `roster.py`.
 
 `one_sweep.py KIND URL NOW` prints a line of JSON. The program imports only the product, as a function does. Linux
 reports the peak memory of the process.
@@ -35,7 +35,7 @@ class StandingClock:
         self._now = now
 
     def now(self) -> datetime:
-        """Return the moment of the measurement."""
+        """Return the time of the measurement."""
         return self._now
 
     def monotonic_s(self) -> float:
@@ -48,7 +48,7 @@ class StandingClock:
 
 
 def bare(deps: Deps, clients: Clients) -> int:
-    """Read the pages of a drift sweep, discard them, and return the number of rows."""
+    """Read the pages of a drift sweep and discard them. Return their number."""
     bucket, pages = clients.bucket(), 0
     for prefix, fields in (("records/", "name,metadata"), ("templates/", "name,metadata,md5Hash")):
         query = {"prefix": prefix, "fields": f"items({fields}),nextPageToken", "projection": "noAcl"}
@@ -65,7 +65,7 @@ def bare(deps: Deps, clients: Clients) -> int:
 
 
 def typed(deps: Deps) -> int:
-    """Make an object of each row, template and instance of these pages, without judging them, and return their number."""
+    """Read the pages of a drift sweep as typed rows, templates and instances, without judging them. Return the number of these objects."""
     found = sum(1 for _ in deps.records.listed()) + sum(1 for _ in deps.templates.rows())
     return found + sum(len(page.notebooks) for page in deps.notebooks.pages())
 

@@ -16,7 +16,7 @@ HEADER = "x-goog-iap-jwt-assertion"
 
 
 def first_byte_s(port: int, path: str, token: str) -> tuple[int, float]:
-    """Return the status, and the real seconds from the first byte sent to the first byte of the body, over a new connection like a browser's."""
+    """Return the status, and the real seconds from opening a new connection to the first byte of the body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         begun = time.perf_counter()

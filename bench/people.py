@@ -48,8 +48,8 @@ def settled(bench: Bench) -> UserRecord:
 def settled_world(count: int) -> Bench:
     """Return a world with `count` users with a running notebook and templates; nothing is due, and the journal is empty.
 
-    The first user joined and was reconciled by the product. The records and template objects of the others are written with the
-    product's own names and digests, and their instances are copies. As a check, a drift sweep finds nothing to do.
+    The first user joined and was reconciled by the product. The records and template objects of the others are written
+    with the product's own names and digests, and their instances are copies. So a drift sweep finds nothing to do.
     """
     bench = make_bench()
     first = settled(bench)
@@ -76,7 +76,7 @@ def _like(record: UserRecord, address: str) -> UserRecord:
 
 
 def _copy_templates(bench: Bench, rendered: dict[str, bytes], record: UserRecord) -> None:
-    """Write copies of the templates, because rendering ten thousand takes minutes.
+    """Write copies of the first user's templates for another user, because rendering ten thousand takes minutes.
 
     Name and digest, which sweeps compare, are the product's own.
     """

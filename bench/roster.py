@@ -1,7 +1,8 @@
 """The roster of groups with 100,000 people: a first reading, then a reading in which one person in a hundred has changed.
 
 Half of the changed people are new members without a record, the others were removed from the group. As in `fleet.py`,
-each reading is a process of its own. The baseline is a bare listing of the same pages of members and records.
+each reading is a process of its own. Its memory and its time have fixed bounds.
+
 `roster.py [--quick] [PEOPLE...]`; by default 100,000 people.
 """
 

@@ -47,7 +47,7 @@ def commented(text: str) -> int:
 
 
 def row(name: str, files: list[Path]) -> str:
-    """Return a row of the table."""
+    """Return one project's row of the Markdown table, computed from its non-empty files."""
     texts = [path.read_text(encoding="utf-8") for path in files]
     texts = [text for text in texts if text.strip()]
     sizes = [sum(bool(line.strip()) for line in text.splitlines()) for text in texts]
@@ -60,7 +60,7 @@ def row(name: str, files: list[Path]) -> str:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the Markdown table that compares this repository with the other projects."""
     print("| | files | median file | longest | median function | longest | lines with a comment |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, folders in OURS.items():

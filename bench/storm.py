@@ -2,7 +2,8 @@
 
 The messages go through the embedded Pub/Sub into the product's functions, while acks get lost, deliveries end too early
 and Google's calls fail (tests/kit/storm.py). Afterwards a check without the product's code examines the result.
-Meanwhile another process folds the log, in the order of publishing, on an empty world: both worlds must be equal.
+Meanwhile another process handles the same messages on an empty world, in the order of publishing: both worlds must be
+equal.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ _SHOWN = 10
 
 
 class Replay:
-    """The process that folds the log on an empty world."""
+    """A second process that handles the published messages on an empty world, in the order of publishing."""
 
     def __init__(self, folder: Path) -> None:
         self._log, self._world = folder / "log", folder / "world"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, log: list[Published]) -> None:
-        """Start the process."""
+        """Start the process with the published messages."""
         self._log.write_bytes(pickle.dumps(log))
         command = [sys.executable, __file__, "--replay", str(self._log), str(self._world)]
         self._process = subprocess.Popen(command, cwd=ROOT)
 
     def world(self) -> dict[str, Any]:
-        """Wait for the end of the process, and return the resulting world."""
+        """Wait for the end of the process, and return the resulting world. Raise `RuntimeError` if it failed or was not started."""
         if self._process is None or self._process.wait() != 0:
             raise RuntimeError("the log could not be replayed; see above")
         made: dict[str, Any] = pickle.loads(self._world.read_bytes())  # noqa: S301 - our own process wrote it

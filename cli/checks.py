@@ -100,7 +100,10 @@ def _as_json(fault: ConfigFault) -> dict[str, Any]:
 
 
 def _say_impact(settings: Settings, app: App) -> None:
-    """Print the number of changes that the files would make once in force. Print nothing if the files are in force already."""
+    """Print what the files would change once in force, or a warning if that cannot be computed.
+
+    Print nothing if the files are in force already.
+    """
     try:
         deps = App(env=app.env, _settings=settings).deps
         if deps.policy == deps.with_book(settings.policy()):
@@ -120,7 +123,10 @@ def _say_impact(settings: Settings, app: App) -> None:
 
 
 def _warn_of_groups(settings: Settings) -> None:
-    """Print warnings about groups on stderr. Warnings do not change the exit code."""
+    """Print a warning on stderr for each assigned group that is missing, has no members or could not be looked up.
+
+    Warnings do not change the exit code.
+    """
     directory = make_clients(settings).json("cloudidentity")
 
     def ask(path: str) -> Mapping[str, Any] | None:
@@ -173,15 +179,15 @@ class _Names(Struct, frozen=True, kw_only=True):
 
     @property
     def is_first(self) -> bool:
-        """Return True if the instance id was computed from the address, because no replacement has changed the id."""
+        """Return True if the instance id is the one computed from the address; a new address or a replacement makes them differ."""
         return self.instance_id == instance_id_for(self.email)
 
 
 class _Book(Struct):
-    """A reader of the names in the records. If the records cannot be read, names are computed from the addresses.
+    """A reader of the names in the records. Without a readable record, names are computed from the address.
 
-    `why_not` is the reason why the records cannot be read; "" as long as they can. Computed names are right for new
-    users.
+    Computed names are right for new users. `why_not` is the reason why the records cannot be read; "" as long as they
+    can.
     """
 
     app: App

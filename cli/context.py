@@ -43,7 +43,7 @@ class Day(click.ParamType[Any]):
 
 
 class App(Struct):
-    """The settings and dependencies, built when a command needs them."""
+    """The context of all commands: the settings, clients and dependencies, built when a command needs them."""
 
     env: str | None
     _settings: Settings | None = None
@@ -58,7 +58,7 @@ class App(Struct):
 
     @property
     def clients(self) -> Clients:
-        """The Google clients of the chosen environment. Raises `CloudUnavailableError` if the embedded cloud is not running."""
+        """The Google clients of the chosen environment. Raise `CloudUnavailableError` if the embedded cloud is not running."""
         if self._clients is None:
             _refuse_silence(self.settings)
             self._clients = make_clients(self.settings)
@@ -71,9 +71,9 @@ class App(Struct):
 
 
 def _refuse_silence(settings: Settings) -> None:
-    """Raise `CloudUnavailableError` at once if the embedded cloud is not running.
+    """Raise `CloudUnavailableError` if the settings name an embedded cloud, and nothing listens at its address.
 
-    The clients would retry for two minutes first.
+    Without this check, the clients would retry for two minutes.
     """
     if settings.api_endpoint is None:
         return
@@ -101,7 +101,8 @@ pass_app = click.make_pass_decorator(App)
 def guarded(command: F) -> F:
     """Return the command, with the product's errors turned into a sentence on stderr and an exit code.
 
-    The code is 1 for a failure or a file error, 2 for a faulty configuration.
+    The code is 1 for a failure or a file error, 2 for a faulty configuration. A closed pipe is left to click: its error
+    is raised.
     """
 
     @functools.wraps(command)

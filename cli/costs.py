@@ -1,4 +1,4 @@
-"""The command `costs`: the cost of all users or of one user in a month, thirteen monthly totals, and the largest changes."""
+"""The command `costs`: the cost of all users or of one user in a month, monthly totals, largest changes, and the limits of groups."""
 
 from __future__ import annotations
 
@@ -183,7 +183,10 @@ def _print_limits(limits: Sequence[LimitUse], output: str) -> None:
 
 
 def _limit_cells(each: LimitUse) -> tuple[str, str, str]:
-    """Return three cells: the limit of notebooks, the monthly limit, and the amount by which spending may exceed it."""
+    """Return three cells: notebooks used, money spent, each with its limit, and the amount by which spending may exceed the limit.
+
+    A cell is `-` if the group has no such limit.
+    """
     notebooks = "-" if each.room is None else f"{each.used} of {each.room}"
     if each.spending is None or each.budget is None:
         return notebooks, "-", "-"
@@ -256,7 +259,7 @@ def _print_person(app: App, user: str, name: str | None, output: str) -> None:
 
 
 def _older(deps: Deps, key: UserKey, known: set[str], now: str) -> list[Line]:
-    """Return the user's stored lines of the months that the record no longer has. Each stored month takes one read."""
+    """Return the user's stored lines of the last twelve months that the record no longer has. Each stored month takes one read."""
     stored = {each.month for each in deps.fleet.month_totals()} - known
     found: list[Line] = []
     for _ in range(MONTHS - 1):

@@ -36,7 +36,7 @@ _QUOTAS = {"CPUS", "SSD_TOTAL_GB", "DISKS_TOTAL_GB", "INSTANCES", "N2_CPUS", "E2
 
 
 class State(StrEnum):
-    """The state of a checked part. `UNKNOWN`: the part could not be checked, so a fault is not known."""
+    """The state of a checked part. `UNKNOWN`: the part could not be checked, or there is nothing to check."""
 
     OK = "ok"
     WARNING = "warning"

@@ -20,7 +20,10 @@ _GAP = 2  # between two columns
 
 
 class FittedTable(Table):
-    """A table whose columns are never narrower than their longest word."""
+    """A table that never breaks a word. A column that is marked in `whole` is never folded at all.
+
+    If the terminal is too narrow for that, the table is printed as lines instead of columns.
+    """
 
     def __init__(
         self, headings: Sequence[str], rows: Sequence[Sequence[Text]], whole: Sequence[bool], *, title: str

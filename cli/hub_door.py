@@ -33,7 +33,7 @@ _NO_AUDIENCE = "account type for `--audiences`"
 
 
 class HubError(PermanentError):
-    """The error of a page that could not be reached, or that refused. The message says what to do."""
+    """The error of a call to the hub page: no URL, no sign-in, no answer, or a refusal. The message says what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(user_message=message, detail=message)
@@ -50,7 +50,10 @@ class Door(Struct, frozen=True, kw_only=True):
         return self._answer("GET", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a change with the headers that the page requires of scripts, and return the JSON response."""
+        """Send a change with the headers that the page requires of scripts, and return the JSON response.
+
+        Raise `HubError` for any other response.
+        """
         return self._answer("POST", path, body or {})
 
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -103,7 +106,8 @@ def hub_options(command: Any) -> Any:
 def open_door(app: App, hub: str | None, who: str | None) -> Door:
     """Return a client of this environment's hub page, signed in with gcloud's account.
 
-    In the embedded cloud, sign in with the address `who`, by default the administrator's. Raise `HubError`.
+    In the embedded cloud, sign in with the address `who`, by default the administrator's. Raise `HubError` if the
+    page's URL is not known or the sign-in fails.
     """
     settings = app.settings
     session = requests.Session()
@@ -135,7 +139,7 @@ def _address(settings: Settings, hub: str | None) -> str:
 
 
 def _identity_token(audience: str) -> str:
-    """Return gcloud's identity token for this page. Raises `HubError` without a login.
+    """Return gcloud's identity token for this page. Raise `HubError` if gcloud gives none.
 
     A user account cannot choose the audience, so a user's token is not bound to the page.
     """
@@ -167,7 +171,10 @@ def _gcloud(*more: str) -> tuple[int, str, str]:
 
 
 def _local(endpoint: str, hub: str | None, who: str, session: requests.Session) -> Door:
-    """Sign in on the embedded cloud's own page, which accepts any address without proof, and return the client. Raise `HubError`."""
+    """Sign in on the embedded cloud's own page, which accepts any address without proof, and return the client.
+
+    Raise `HubError` if there is no page, the page is not on this machine, or the sign-in fails.
+    """
     session.trust_env = False  # loopback: the request must not go to a proxy that the environment names
     app_url = hub or local_page(endpoint)
     if not app_url:
@@ -198,7 +205,7 @@ def why_no_page(settings: Settings) -> str:
 
 
 def local_page(endpoint: str) -> str:
-    """Return the URL of the embedded cloud's page, or "" if the embedded cloud has no page. Raise `HubError` if the cloud does not answer."""
+    """Return the URL of the embedded cloud's hub page, or "" if it has none. Raise `HubError` if the embedded cloud does not answer."""
     with requests.Session() as session:
         session.trust_env = False
         return str(_sent(session, "GET", f"{endpoint}/_emulator/iap").json().get("url") or "")

@@ -155,7 +155,7 @@ def count_lines(found: Impact) -> Iterable[str]:
 
 
 def price_lines(policy: Policy, now: Policy) -> Iterable[str]:
-    """Yield a line for each profile whose machine or disks change but whose price does not: the computed cost misses the change."""
+    """Yield a line for each profile with a price whose machine or disks change, but whose price stays: the computed cost misses the change."""
     for name, profile in policy.catalog.profiles.items():
         before = now.catalog.profiles.get(name)
         if before is None or profile.hourly_cost is None or profile.hourly_cost != before.hourly_cost:
@@ -175,9 +175,9 @@ def price_lines(policy: Policy, now: Policy) -> Iterable[str]:
 
 
 def limit_lines(policy: Policy, deps: Deps) -> Iterable[str]:
-    """Yield a line for each changed limit of notebooks: the old and new limit, the present number, and the consequence.
+    """Yield a line for each new or changed limit of notebooks: the new limit, the present number, and the consequence.
 
-    Before the first sweep there are no lines, because the present numbers are not known.
+    A removed limit has no line. Before the first sweep there are no lines, because the present numbers are not known.
     """
     changed = [
         each

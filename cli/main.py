@@ -64,7 +64,7 @@ class Main(PlainGroup):
 
 
 def _env_first(args: list[str]) -> tuple[list[str], list[str]]:
-    """Return the last `--env` option with its value, and all other arguments. Raises `BadOptionUsage` without a value."""
+    """Return the last `--env` option with its value, and all other arguments. Raise `BadOptionUsage` if its value is missing."""
     own: list[str] = []
     rest: list[str] = []
     words = iter(args)

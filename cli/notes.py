@@ -17,7 +17,8 @@ def notes(settings: Settings) -> list[str]:
 def _money(settings: Settings) -> list[str]:
     """Return a line for each monthly limit, with the amount by which it may be exceeded.
 
-    A start is judged by the sum of the last sweep, so spending can pass the limit until the next sweep.
+    A start is judged by the sum of the last sweep, so spending can pass the limit until the next sweep. If the profile
+    has no price, the line says that its hours do not count.
     """
     found = []
     for each in settings.catalog.budgeted:

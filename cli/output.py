@@ -140,7 +140,7 @@ def say_next(message: str) -> None:
 
 
 def _folded_error(text: str) -> str:
-    """Return an error's text as click prints it after `Error: `."""
+    """Return an error's text, folded so that it fits after click's `Error: `."""
     prefix = "Error: "
     return _folded(prefix + text, err=True).removeprefix(prefix)
 
@@ -169,10 +169,11 @@ def forget_output() -> None:
 
 
 def agreed(question: str, *, err: bool = False) -> bool:
-    """Return True if the user of the command answers yes. `err`: ask on stderr. The caller must make sure that there is a terminal.
+    """Return True if the person at the terminal answers yes, False for no. With `err`, ask on stderr.
 
-    Raise `click.Abort` for Ctrl-C and at the end of the input. `click.confirm` is not used: its `input()` writes the
-    question and drops a Ctrl-C that arrives meanwhile, so a *y* that follows would be accepted.
+    The caller must make sure that there is a terminal. Raise `click.Abort` for Ctrl-C and at the end of the input.
+    `click.confirm` is not used: its `input()` writes the question and drops a Ctrl-C that arrives meanwhile, so a *y*
+    that follows would be accepted.
     """
     while True:
         try:

@@ -52,7 +52,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class Details(Struct, kw_only=True):
-    """The optional fields of a message. A field that is None or an empty text is not stated."""
+    """The optional fields of a message. A field that is None or an empty text is not stated; `no_end` states that access has no end."""
 
     event_id: str | None = None
     effective_time: str | None = None
@@ -67,7 +67,7 @@ class Details(Struct, kw_only=True):
 
 
 def draft(said: str, user: str, details: Details) -> Draft:
-    """Return a draft of the message in the neutral schema."""
+    """Return a draft of the message in the schema `SCHEMA`, with a new event id unless `details` has one."""
     body: dict[str, Any] = {
         "schema": SCHEMA,
         "event_id": details.event_id or f"manual-{uuid.uuid4()}",
@@ -94,9 +94,10 @@ def draft(said: str, user: str, details: Details) -> Draft:
 def publish_by_hand(app: App, message: Draft, consent: Consent, output: str, *, asks: bool = True) -> None:
     """Look up the user, show the changes, ask, and send.
 
-    Without `asks`, ask only if a known address differs by one or two letters. A message that would change nothing is
-    only sent with `--yes`. Exit with code 1 if the user or a group is unknown and `--new` is not given. Raise the
-    intake's error for a message that the intake would refuse.
+    `--yes` skips the question, and sends even a message that would change nothing. Without `asks`, ask only if a known
+    address differs by one or two letters and `--new` is not given. Exit with code 1 if the user or a group is unknown
+    and `--new` is not given. If the records cannot be read, send only with `--blind`. Raise the intake's error for a
+    message that the intake would refuse.
     """
     message = _with_address(app, message)
     event = _read(app, message)
@@ -140,7 +141,10 @@ def _with_address(app: App, message: Draft) -> Draft:
 
 
 def _read(app: App, message: Draft) -> LifecycleEvent:
-    """Return the event that the intake would read. Raises `UsageError` if the intake would refuse the message or use only a part."""
+    """Return the event that the intake would read.
+
+    Raise `UsageError` if the intake would refuse the message, use only a part of it, or read no event from it.
+    """
     settings = app.settings
     topic = settings.topic_operator
     raw = Message(
@@ -166,9 +170,10 @@ def _check_profile(app: App, event: LifecycleEvent) -> None:
 
 
 def _without_a_look(app: App, message: Draft, consent: Consent, output: str, why: NotLookedUp) -> None:
-    """Send without a lookup if `--blind` is given, else refuse.
+    """Send without a lookup if `--blind` is given, else exit with code 1.
 
-    The option is for operators who may publish but not read the records, and for operators who cannot wait until an outage ends.
+    The option is for operators who may publish but not read the records, and for operators who cannot wait until an
+    outage ends.
     """
     said = f"The user could not be looked up: {why}"
     if not consent.blind:

@@ -99,7 +99,7 @@ def publish_file(app: App, paths: tuple[Path, ...], source_name: str, output: st
 
 
 def source_named(app: App, name: str) -> Source:
-    """Return the source of that name. Raises `UsageError` for an unknown name."""
+    """Return the source of that name. Raise `UsageError` for an unknown name."""
     sources = app.settings.sources
     if name not in sources:
         raise click.UsageError(f"there is no source '{name}'. The sources are: {', '.join(sources)}.")
@@ -137,7 +137,8 @@ def read_content(app: App, paths: Sequence[Path], source: Source) -> Content:
 def _judge(app: App, row: Row, message: Message, rules: Rules, content: Content) -> None:
     """Read a message by the rules of the intake, and add it to `content` as a row or as a fault.
 
-    A message is a fault if the intake would refuse it or use only a part of it.
+    A message is a fault if the intake would refuse it or use only a part of it. A log entry of a kind that is not used
+    is no fault: it becomes a row without news.
     """
     problems: list[str] = []
     news: tuple[News, ...] = ()

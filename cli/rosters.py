@@ -74,7 +74,7 @@ def _show(kind: RosterKind, report: RosterReport | None) -> None:
 
 
 def _read(app: App, path: Path) -> Reading:
-    """Return the file's roster, as the sweep would read it now. If the file has faults, print them and exit."""
+    """Return the file's roster, as the sweep would read it now. If the file has faults, print them and exit with code 1."""
     people = app.settings.people
     try:
         return read_roster(

@@ -35,7 +35,7 @@ _MOST_HOLDERS = 20
 
 
 def user_key(app: App, text: str) -> UserKey:
-    """Return the key of the record that `text` names. Raises `UsageError` if `text` is neither an address nor a user key.
+    """Return the key of the record that `text` names. Raise `UsageError` if `text` is neither an address nor a user key.
 
     An address that was given to a new account stands for its present holder, and a line on stderr names the former
     holder. An unknown address gives the key that its record would have.
@@ -58,7 +58,10 @@ def user_key(app: App, text: str) -> UserKey:
 
 
 def address_forms(text: str, people: People) -> tuple[UserEmail, ...]:
-    """Return the canonical form, then the forms under which earlier versions stored the user. Raise `InvalidMessageError`."""
+    """Return the canonical form, then the forms under which earlier versions stored the user.
+
+    Raise `InvalidMessageError` for a text that is no address.
+    """
     try:
         email = parse_address(text, people)
     except InvalidMessageError:
@@ -96,7 +99,11 @@ def say_unknown(app: App, text: str, *, announce: bool = True) -> NoReturn:
 
 
 def unknown(app: App, text: str, *, announce: bool = True) -> str:
-    """Return the text about an unknown user: the nearest known names, or the command that announces the user."""
+    """Return the text about an unknown user, with advice if there is any.
+
+    The advice is the nearest known names; else, for an address and with `announce`, the command that announces the user
+    or the reason why a joiner would be refused.
+    """
     said = f"No such person: {text}."
     if "@" not in text:
         alike = get_close_matches(text.strip(), (row.user_key for row in known_rows(app.deps)), n=2, cutoff=0.8)

@@ -138,7 +138,10 @@ def _open_fronts(cloud: EmbeddedCloud, asked: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Return the exit status: 0, or 2 if the program cannot start."""
+    """Serve until SIGTERM or SIGINT, or until stdin closes if that option is given. Return 0, or 2 if the program cannot start.
+
+    Invalid arguments raise `SystemExit`, with the same status 2.
+    """
     asked = _read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     ending = _ending_by_signals()

@@ -123,7 +123,7 @@ class EmbeddedCloud(Services):
 
     @property
     def port(self) -> int:
-        """The port of the API. Raises `RuntimeError` before `start` and after `stop`."""
+        """The port of the API. Raise `RuntimeError` before `start` and after `stop`."""
         if self._server is None:
             raise RuntimeError("the embedded cloud is not started")
         return self._server.port
@@ -134,10 +134,12 @@ class EmbeddedCloud(Services):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, port: int = 0, *, token_folder: Path | None = None) -> None:
-        """Serve on `port` (0 = a free port) and start the background work. Raise `PortInUseError`, or `OSError` without the token's file.
+        """Serve on `port` (0 = a free port) and start the background work.
 
         The file with the token is written to `token_folder` before the first call is answered, and only once the port
-        is ours. So a second run that finds the port taken does not overwrite the file of the first run.
+        is ours. So a second run that finds the port taken does not overwrite the file of the first run. Raise
+        `PortInUseError` if the port is taken, `OSError` if the file cannot be written, and `RuntimeError` if the cloud
+        is already started.
         """
         if self._server is not None:
             raise RuntimeError("the embedded cloud is already started")

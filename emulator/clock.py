@@ -43,7 +43,7 @@ class VirtualClock:
         return self._base + timedelta(seconds=(time.monotonic() - self._since) * self._speed)
 
     def advance(self, by: timedelta) -> datetime:
-        """Move the clock forward by `by`, wake all waiters, and return the new time. Raises `ValueError` for a negative `by`."""
+        """Move the clock forward by `by`, wake all waiters, and return the new time. Raise `ValueError` for a negative `by`."""
         if by < timedelta(0):
             raise ValueError(f"a clock does not go back: {by}")
         with self._changed:
@@ -63,13 +63,16 @@ class VirtualClock:
         self._paced = True
 
     def pace(self, speed: float) -> None:
-        """Change the speed, unless `set_speed` has fixed it. Setting the present speed again wakes no waiter."""
+        """Change the speed if pacing has begun and has not been ended by `set_speed`.
+
+        The present speed, set again, wakes no waiter.
+        """
         with self._changed:
             if self._paced and speed != self._speed:
                 self._turn_to(speed)
 
     def set_speed(self, speed: float) -> None:
-        """Set the speed from now on, and end pacing. Raises `ValueError` for a negative speed."""
+        """Set the speed from now on, and end pacing. Raise `ValueError` for a negative speed."""
         if speed < 0:
             raise ValueError(f"speed is zero or more, not {speed}")
         with self._changed:
@@ -83,7 +86,7 @@ class VirtualClock:
             self._changed.notify_all()
 
     def reset(self, now: datetime) -> None:
-        """Set the virtual time when a world is restored from disk."""
+        """Set the virtual time, also backwards, and wake all waiters: for a world that is restored from disk."""
         with self._changed:
             self._base, self._since = now, time.monotonic()
             self._changes += 1
@@ -131,7 +134,10 @@ def rfc3339(moment: datetime) -> str:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Return the aware UTC time of an RFC 3339 text (nanoseconds are cut to microseconds). Raises `ValueError`."""
+    """Return the aware UTC time of an RFC 3339 text; nanoseconds are cut to microseconds.
+
+    Raise `ValueError` for any other text, and for a time without a zone.
+    """
     body = text.strip().replace("Z", "+00:00").replace("z", "+00:00")
     if "." in body:
         head, rest = body.split(".", 1)

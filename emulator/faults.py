@@ -39,7 +39,7 @@ class Fault:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Fault:
-        """Return a fault from the control API's JSON. Raises `ApiError` for unknown fields, a missing `call` or an unknown code."""
+        """Return a fault from the control API's JSON. Raise `ApiError` for unknown fields, a missing `call` or an unknown code."""
         unknown = sorted(set(raw) - _FIELDS)
         if unknown:
             raise ApiError("INVALID_ARGUMENT", f"unknown fault fields {unknown}; known: {sorted(_FIELDS)}")
@@ -72,7 +72,7 @@ class Fault:
 
 
 class Faults:
-    """The scripted faults; thread-safe."""
+    """A thread-safe list of scripted faults, with counters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -99,10 +99,10 @@ class Faults:
             return [f.to_json() for f in self._faults if f.fired < max(1, f.times)]
 
     def take(self, call: str, resource: str, *, wanted: str) -> Fault | None:
-        """Return the next fault for this call, counted as fired, or None.
+        """Return the first fault that fires for this call, counted as fired, or None if no fault fires.
 
-        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error`, `unreachable`, or a key of its
-        `payload`.
+        `wanted` is the effect that the fault must have: `before`, `after`, `operation_error`, `unreachable`, or a key
+        of its `payload`.
         """
         with self._lock:
             for fault in self._faults:

@@ -80,7 +80,7 @@ class Deployment:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Deployment:
-        """Return a deployment from JSON. Raises `ApiError` (400), which names the fault."""
+        """Return a deployment from JSON. Raise `ApiError` (400), which names the fault, for an invalid request."""
         for key, value in raw.items():
             if key not in _KINDS:
                 raise _bad(f"unknown field {key!r}; known: {', '.join(_KINDS)}")
@@ -137,8 +137,9 @@ class _Function:
 
 
 class FunctionHost:
-    """All functions. `log_folder` gets `<name>.log` with each function's output unchanged; without a folder, output goes to stderr.
+    """A host of functions, each in a process group of its own.
 
+    `log_folder` gets `<name>.log` with each function's output unchanged; without a folder, output goes to stderr.
     `heard` is called with each line of output. `/_emulator/functions` starts and stops processes only for callers with
     the `token`; each process's own port only accepts calls of this host. `stop` ends every process. A function's
     subscription stays when the host stops, and is deleted with the function.
@@ -189,8 +190,9 @@ class FunctionHost:
     def deploy(self, deployment: Deployment, *, base_url: str) -> dict[str, Any]:
         """Start a function and subscribe it. A function of the same name is replaced once the new function listens.
 
-        `base_url` is the URL of this cloud, for the endpoint of the subscription. Raises FAILED_PRECONDITION with the last
-        lines of the output if the process ends before it listens; then nothing has changed.
+        `base_url` is the URL of this cloud, for the endpoint of the subscription. Raise FAILED_PRECONDITION with the
+        last lines of the process's output if it ends before it listens, and UNAVAILABLE if the host is stopped. After
+        any other `ApiError`, the earlier function of that name still runs.
         """
         process = FunctionProcess(deployment.launch(), log_folder=self._log_folder, heard=self._heard)
         process.start()
@@ -213,8 +215,8 @@ class FunctionHost:
     def _swap(self, name: str, function: _Function | None, *, instead_of: _Function | None = None) -> _Function | None:
         """Register `function` under `name` (None removes the entry), and return the previous entry.
 
-        With `instead_of`, the entry is only changed if that function is the present one. Raises UNAVAILABLE if the host is
-        stopped.
+        With `instead_of`, the entry is only changed if that function is the present one. Raise UNAVAILABLE for a
+        function that comes after the host is stopped.
         """
         with self._lock:
             if self._stopped and function is not None:

@@ -103,7 +103,7 @@ class FunctionProcess:
         self._keeper.start()
 
     def stop(self) -> None:
-        """Stop the process group: SIGTERM, ten seconds, SIGKILL. Return when the process has ended; safe to call twice."""
+        """Stop the process group with SIGTERM and, after ten seconds at most, SIGKILL. Return when the process has ended; safe to call twice."""
         self._stopping.set()
         with self._lock:
             self._state = "stopped"

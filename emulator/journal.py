@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The last 200,000 calls; thread-safe."""
+    """A thread-safe list of the last 200,000 calls."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -30,8 +30,8 @@ class Keeper:
 
     If `World.changes` has grown, the world is saved, about every 2 real seconds; saving takes at most a tenth of the
     time. A change that only time causes (an instance becomes ACTIVE) is saved with the next change and by `stop`. After
-    a crash, the changes of the last two seconds may be missing, or of ten times the duration of a save if that is
-    longer.
+    a crash, the changes of the last two seconds may be missing. If a save takes long, that time is ten times the
+    duration of a save.
     """
 
     def __init__(self, world: World, folder: Path) -> None:
@@ -51,7 +51,7 @@ class Keeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Save once more and end the thread."""
+        """End the thread, then save once more. Do nothing if the thread does not run."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""The automatic speed of the clock, if none is set: fast while an operation is under way, otherwise real time.
+"""The automatic speed of the clock, if none is set: fast until five minutes after the last operation, otherwise real time.
 
 So a user does not wait four minutes for a notebook, and an idle notebook is not stopped while its user reads a page for
 some minutes.
@@ -42,7 +42,7 @@ class Pace:
             self._thread = None
 
     def turn(self) -> None:
-        """Set the speed that fits the operations under way."""
+        """Make the clock fast until five minutes after the end of the last operation, then real time; no change if the clock is not paced."""
         services, clock = self._services, self._services.world.clock
         with services.world.lock:
             ends = (

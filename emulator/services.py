@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """The models of all services. Each model is registered in a new world under the name that saved worlds use."""
+    """The models of all services. All models except the log entries are registered in the world, under the names in saved worlds."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -34,7 +34,7 @@ class Access(Protocol):
 
 
 class Model(Protocol):
-    """A service's state: what `World.save` writes and `World.load` reads back. JSON-able."""
+    """The state of a service, which `World.save` writes and `World.load` reads back as JSON-able data."""
 
     def dump(self) -> Any:
         """Return the state as JSON-able data."""
@@ -64,7 +64,7 @@ class CallSpec:
 
 
 class World:
-    """The whole state of the embedded cloud. Models are only changed while `lock` is held; `perform` holds it."""
+    """The whole state of the embedded cloud. Models are only changed while `lock` is held; `perform` holds it if `CallSpec.locks` is set."""
 
     def __init__(self, *, clock: VirtualClock, project: str = "benchkeeper-local") -> None:
         self.clock = clock
@@ -101,7 +101,10 @@ class World:
             self.access.require(account, permission, service, on or resource)
 
     def perform(self, spec: CallSpec, resource: str, principal: str, work: Callable[[], T]) -> T:
-        """Run `work` as the call `spec` on `resource`, with scripted faults, the lock and one journal row. Raises `ApiError`."""
+        """Run `work` as the call `spec` on `resource`, with scripted faults and one journal row; under the lock if `spec.locks` is set.
+
+        Raise the `ApiError` of the work, of a scripted fault, or of a permission that a judged caller lacks.
+        """
         status, needs = 200, [spec.permission]
         try:
             fault = self.faults.take(spec.name, resource, wanted="before")
@@ -158,7 +161,7 @@ class World:
             }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore the world from a result of `save`. Raises `ApiError` (400) for another version of saved worlds."""
+        """Restore the world from a result of `save`. Raise `ApiError` (400) for another version of saved worlds."""
         if state.get("version") != 1:
             raise ApiError("INVALID_ARGUMENT", f"a saved world of version 1 is needed, not {state.get('version')!r}")
         with self.lock:

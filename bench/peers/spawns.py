@@ -53,7 +53,7 @@ _CLOCK = "X-Emulator-Time"  # the embedded cloud's clock, in each of its answers
 
 
 def set_up() -> str | None:
-    """Install the peer once. Return the reason why that is impossible, or None."""
+    """Install JupyterHub and its proxy if they are not installed. Return the reason why the benchmark cannot run, or None."""
     if shutil.which("npm") is None:
         return "npm is not installed, and JupyterHub's proxy comes from it"
     commands = [
@@ -100,7 +100,7 @@ class _Ready(BaseHTTPRequestHandler):
 
 @contextmanager
 def peer() -> Iterator[tuple[int, str]]:
-    """Yield a new JupyterHub: the port of its API, and a token."""
+    """Yield the port of a new JupyterHub's API, and a token for it. Raise `RuntimeError` if it is not up within a minute."""
     answers = ThreadingHTTPServer(("127.0.0.1", 0), _Ready)
     threading.Thread(target=answers.serve_forever, daemon=True).start()
     port, token = free_port(), secrets.token_hex(16)

@@ -149,7 +149,7 @@ class _Run:
         self.notes: list[ConfigFault] = []
 
     def deploy(self) -> int:
-        """Plan, ask and carry out the deployment. Return the exit code."""
+        """Plan, ask and carry out the deployment; a dry run only plans. Return the exit code. Missing services are turned on first."""
         config_dir = config_dir_from()
         with tempfile.TemporaryDirectory(prefix="benchkeeper-upload-") as folder:
             new = self._new_settings(config_dir)
@@ -179,7 +179,7 @@ class _Run:
     def _looked(self, deployment: Deployment) -> tuple[str, frozenset[str]]:
         """Return the project's number and the services that are off.
 
-        Without a login, a dry run plans as if the project were empty.
+        Without a login, a dry run plans as if the project were empty; any other run raises `NoLoginError`.
         """
         try:
             with self.screen.working(f"Looking at project {self.project}"):
@@ -236,7 +236,7 @@ class _Run:
         return 0 if self._carry_out(steps, "Deployed") else _FAILED
 
     def destroy(self) -> int:
-        """Plan, ask and carry out the removal. Return the exit code. Raises `DeployError` without a settings file."""
+        """Plan, ask and carry out the removal; a dry run only plans. Return the exit code. Raise `DeployError` without a settings file."""
         config_dir = config_dir_from()
         if not settings_path(config_dir, self.env).exists():
             raise DeployError(
@@ -266,7 +266,7 @@ class _Run:
     # ---- parts
 
     def _new_settings(self, config_dir: Path) -> dict[str, str]:
-        """Return the settings file to be written, as {name: text}; empty if the file exists. Raise `DeployError` without `--region`."""
+        """Return the settings file to be written, as {name: text}; empty if it exists. Raise `DeployError` if `--region` is needed for it."""
         path = settings_path(config_dir, self.env)
         if path.exists():
             return {}
@@ -308,7 +308,7 @@ class _Run:
         return deployment
 
     def _warn_of_groups(self, deployment: Deployment) -> None:
-        """Print a warning for each assigned group that gives access to no user, as far as the deploying account may see the groups."""
+        """Print a warning for each assigned group that gives access to no user, or a note that the groups were not looked up."""
         assigned = [each.group for each in deployment.settings.catalog.assignments]
         if _DIRECTORY not in deployment.apis:
             if assigned:
@@ -323,8 +323,8 @@ class _Run:
     def _checked(self, config_dir: Path) -> Settings:
         """Return the settings, checked with everything that depends on them: templates, their sizes, the project's offers.
 
-        Raise `ConfigError`. The offers are read from the project itself, before anything is changed. Until Compute
-        Engine is on, the shipped table is used.
+        The offers are read from the project itself, before anything is changed. Until Compute Engine is on, the shipped
+        table is used. Raise `ConfigError` with all faults.
         """
         with self.screen.working("Asking the project for the values in the files"):
             found = check_all(env=self.env, config_dir=config_dir, environ={}, ask=lambda _: self.questions.compute)
@@ -334,10 +334,7 @@ class _Run:
         return found.settings
 
     def _about_us(self, settings: Settings) -> Settings:
-        """Return the settings.
-
-        Raises `ConfigError` if they are not for the project and region given on the command line.
-        """
+        """Return the same settings. Raise `ConfigError` if they are for another project or region than those on the command line."""
         name = f"config/settings.{self.env}.yaml"
         faults = []
         if settings.project != self.project:

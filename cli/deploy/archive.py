@@ -36,7 +36,7 @@ def allowed_files(root: Path) -> list[Path]:
 def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | None = None) -> Archive:
     """Copy all files of the upload to `folder`, and add the checked settings to them. `more` are new files of `config/` by name.
 
-    Raises `ConfigError` for faults in the settings, and for an environment of the embedded cloud.
+    Raise `ConfigError` for faults in the settings, and for an environment of the embedded cloud.
     """
     for name in allowed_files(ROOT):
         if name.parts[0] == "config":
@@ -53,7 +53,7 @@ def stage(env: str, config_dir: Path, folder: Path, *, more: dict[str, str] | No
 
 @contextmanager
 def of_the_original(copied: Path, original: Path) -> Iterator[None]:
-    """Raise a `ConfigError` of the body again, with the copy's path in each fault replaced by the path of the original."""
+    """Raise a `ConfigError` of the `with` body again, with the copy's path in each fault replaced by the path of the original."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The reader of config/deploy/*.yaml and of the settings' `deployment`. Both `./deploy.sh local` and `gcp` use it."""
+"""The reader of config/deploy/*.yaml and of the settings' part `deployment`, for all deployments, local or on Google Cloud."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
     @property
     def page(self) -> str | None:
-        """The function that serves the hub page; None if the deployment has no hub page."""
+        """The name of the function that serves the hub page; None if no function of the deployment does."""
         return next((name for name, function in self.functions.items() if function.http), None)
 
 
@@ -110,7 +110,8 @@ def _by_name(settings: Settings, file: BucketsFile) -> Mapping[str, BucketModel]
 def load_deployment(settings: Settings, *, folder: Path | None = None) -> Deployment:
     """Return the deployment for these settings, read from `folder` or else from the settings' own `deploy/`.
 
-    Raises `ConfigError` with every fault of every file.
+    Raise `ConfigError` with every fault of every file. References between files are only checked if these files can be
+    read.
     """
     faults: list[ConfigFault] = []
     options = read_options(settings, faults)
@@ -170,7 +171,7 @@ _Grants = tuple[tuple[GrantModel, ...], tuple[GrantModel, ...], frozenset[str]]
 
 
 def _given(roles: RolesFile, holds: Mapping[str, bool]) -> _Grants:
-    """Return the grants whose condition holds, all other grants, and the custom roles that only these other grants use."""
+    """Return the grants that apply, the grants whose condition does not hold, and the custom roles that only the latter use."""
     grants = tuple(grant for grant in roles.grants if grant.when is None or holds[grant.when])
     dormant = tuple(grant for grant in roles.grants if grant not in grants)
     return grants, dormant, frozenset(_custom_roles(dormant) - _custom_roles(grants))
@@ -183,7 +184,10 @@ def read_options(settings: Settings, faults: list[ConfigFault]) -> DeploymentFil
 
 
 def read_data_roles(settings: Settings, faults: list[ConfigFault]) -> dict[str, tuple[str, ...]]:
-    """Return the roles of every group that profiles name as their `data_group`: the union over all these profiles."""
+    """Return the roles of every group that profiles name as their `data_group`: the union over all these profiles.
+
+    If `profiles.yaml` has faults, add them to `faults` and return an empty dict.
+    """
     parsed = parse_file(settings.config_dir / "profiles.yaml", ProfilesFile, faults)
     found: dict[str, set[str]] = {}
     for profile in parsed.profiles.values() if parsed is not None else ():
@@ -255,7 +259,7 @@ def _filled(path: Path, values: Mapping[str, str], faults: list[ConfigFault]) ->
 
 
 class _Names:
-    """The names that may be referred to, and a fault for each reference to an unknown name."""
+    """A checker of references between the files. It collects a fault for each reference to an unknown name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

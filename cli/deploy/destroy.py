@@ -108,7 +108,10 @@ def _functions(target: Target) -> Iterator[Step]:
 
 
 def _page(target: Target) -> Iterator[Step]:
-    """Yield the steps that remove the hub page's domain and the access that the settings give. Access that others gave stays."""
+    """Yield the steps that remove the hub page's domain and the access that the settings give. Access that others gave stays.
+
+    Yield none if the page's function does not exist or lacks Benchkeeper's label.
+    """
     name, domain = target.deployment.page, target.deployment.options.hub_domain
     if name is None:
         return
@@ -146,7 +149,10 @@ def _watching(target: Target) -> Iterator[Step]:
 
 
 def _view(target: Target) -> Iterator[Step]:
-    """Yield the step that deletes the view, and the note that its dataset stays."""
+    """Yield the step that deletes the view of costs, and the note that its dataset stays.
+
+    Yield only a note if the view cannot be read, and nothing if the view does not exist or lacks Benchkeeper's label.
+    """
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
     if target.deployment.options.billing_export is None:
         return
@@ -163,7 +169,10 @@ def _view(target: Target) -> Iterator[Step]:
 
 
 def _readers(target: Target) -> Iterator[Step]:
-    """Yield the step that removes the access of Benchkeeper's accounts to the view's dataset."""
+    """Yield the step that removes the access of Benchkeeper's accounts to the dataset of the cost view.
+
+    Yield only a note if the dataset's access list cannot be read.
+    """
     if target.deployment.options.billing_export is None:
         return
     where = f"bigquery/v2/projects/{target.project}/datasets/{DATASET}"
@@ -207,9 +216,10 @@ def _topics(target: Target) -> Iterator[Step]:
 
 
 def _secrets(target: Target) -> Iterator[Step]:
-    """Yield the steps that remove the mail secrets that a deployment created, even if the settings no longer name the secrets.
+    """Yield the steps that remove the secrets that a deployment created, even if the settings no longer name the secrets.
 
-    From other secrets, only the grants of Benchkeeper's accounts are removed.
+    If the settings name a secret without Benchkeeper's label, the secret stays, and only the grants of Benchkeeper's
+    accounts on it are removed. If the secrets cannot be listed, yield only a note.
     """
     try:
         listed = target.read(API, "secrets", "list", otherwise=[])
@@ -236,7 +246,10 @@ def _secrets(target: Target) -> Iterator[Step]:
 
 
 def _bindings(target: Target) -> Iterator[Step]:
-    """Yield a step for each role of Benchkeeper's accounts on the project, the buckets, the environments' agent and the accounts of clusters."""
+    """Yield a step for each role of Benchkeeper's accounts on the project, the buckets, the environments' agent and the accounts of clusters.
+
+    On the agent, only the role to act as the agent is removed. If a policy cannot be read, yield a note instead.
+    """
     ours = {f"serviceAccount:{target.account(key)}" for key in target.deployment.accounts}
     agent = target.agent("notebooks-vm")
     account = ("iam", "service-accounts")

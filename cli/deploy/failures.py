@@ -20,7 +20,7 @@ class DeployError(Exception):
 
 
 class NotThereError(DeployError):
-    """The error of a missing resource. It is raised only if the service itself reports that the resource is missing."""
+    """The error of a missing resource. In a plan without a login, the read of any single resource raises it."""
 
 
 class ThereAlreadyError(DeployError):
@@ -28,7 +28,11 @@ class ThereAlreadyError(DeployError):
 
 
 class NotYetError(DeployError):
-    """A temporary error: a new account or service is not yet known everywhere, or the cloud did not answer."""
+    """The error of a failure that may be temporary, so a step or read is retried.
+
+    Examples: a new account or service is not yet known everywhere, the cloud did not answer, or another program changed
+    the resource.
+    """
 
 
 class NoAccessError(DeployError):

@@ -1,4 +1,4 @@
-"""The runner of gcloud: a deployment reads and changes Google Cloud only through it.
+"""The runner of gcloud, through which a deployment reads and changes the resources of Google Cloud.
 
 Resources that gcloud supports only in alpha (alert policies, notification channels) or not at all (BigQuery views) are
 handled by the plain REST API, with gcloud's own token.
@@ -101,13 +101,19 @@ class Gcloud:
             )
 
     def read(self, *words: str, project: bool = True) -> Any:
-        """Return the JSON output of a list, describe or get-iam-policy command; None if gcloud printed nothing. Raise `DeployError`."""
+        """Return the JSON output of a list, describe or get-iam-policy command; None if gcloud printed nothing.
+
+        Raise `DeployError` or a subclass if the command fails.
+        """
         command = (*words, "--format=json", *((f"--project={self.project}",) if project else ()))
         text = self._run(command, f"gcloud {' '.join(w for w in words[:4] if not w.startswith('--'))}")
         return json.loads(text) if text.strip() else None
 
     def do(self, do: Command | Call) -> Any:
-        """Run a gcloud command and return its output, or make a REST call and return its JSON. Raise `DeployError` or a subclass."""
+        """Run a gcloud command and return its output, or make a REST call and return its JSON.
+
+        Raise `DeployError` or a subclass if the command or the call fails.
+        """
         if isinstance(do, Call):
             return self.call(do)
         what = f"gcloud {' '.join(w for w in do[:4] if isinstance(w, str) and not w.startswith('--'))}"
@@ -143,7 +149,10 @@ class Gcloud:
         return done.stdout
 
     def call(self, call: Call) -> Any:
-        """Make a REST call with gcloud's token. Return the response's JSON, {} for an empty response. Raises `DeployError`."""
+        """Make a REST call with gcloud's token. Return the response's JSON, {} for an empty response.
+
+        Raise `DeployError` or a subclass if the call fails.
+        """
         url = f"{self._endpoint(call.service)}{call.path}"
         try:
             answer = self._answer(call, url)
@@ -189,7 +198,7 @@ class Gcloud:
 
 
 def _safe(endpoint: str) -> str:
-    """Return the endpoint with one slash at the end. Raises `DeployError` if credentials would cross a network in clear text."""
+    """Return the endpoint with one slash at the end. Raise `DeployError` if credentials would cross a network in clear text."""
     parts = urlsplit(endpoint)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise DeployError(
@@ -208,7 +217,7 @@ def _written(folder: Path, number: int, word: FileWord) -> Path:
 class NothingThere(Gcloud):
     """A gcloud of an empty project, for a plan without a login.
 
-    Each list is empty, and each described resource is missing.
+    Lists and policies are empty, and every single resource is missing.
     """
 
     def read(self, *words: str, project: bool = True) -> Any:

@@ -18,7 +18,10 @@ _Text = Annotated[str, Meta(min_length=1)]
 
 
 class ApisFile(Strict, frozen=True, kw_only=True):
-    """The file config/deploy/apis.yaml: services to turn on, each with its purpose."""
+    """The file config/deploy/apis.yaml: services to turn on, each with its purpose.
+
+    A service in `optional` is only turned on if the part that it names is configured.
+    """
 
     apis: Mapping[_Api, _Text]
     optional: Mapping[_Api, Annotated[str, one_of("billing_export", "kms_key", "groups", "messages")]] = {}
@@ -188,7 +191,7 @@ class TopicsFile(Strict, frozen=True, kw_only=True):
     subscriptions: Mapping[_Id, SubscriptionModel] = {}
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (field, problem) for subscriptions without a topic."""
+        """Yield (field, problem) for each subscription whose topic is not in the file."""
         for name, subscription in self.subscriptions.items():
             if subscription.topic not in self.topics:
                 yield "", f"subscription '{name}' is for topic '{subscription.topic}', which is not here"
@@ -269,7 +272,7 @@ class FunctionsFile(Strict, frozen=True, kw_only=True):
 
     @classmethod
     def prepared(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """Return the file's content with the defaults filled in for each function."""
+        """Return the file's content with the defaults filled in for each function; malformed content is returned unchanged."""
         functions, defaults = raw.get("functions"), raw.get("defaults") or {}
         if not isinstance(functions, dict) or not isinstance(defaults, dict):
             return raw

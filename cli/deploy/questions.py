@@ -12,10 +12,10 @@ from shared.compute_live import NoAnswerError
 
 
 class Questions:
-    """The questions to the project and to the directory, asked with one gcloud.
+    """A client that asks the project and the directory with gcloud's login.
 
-    If gcloud is missing or too old, no question is answered. `check` reports a missing gcloud after the faults of the
-    files.
+    If gcloud is missing or too old, `compute` has no answer, and `check` raises the error. The caller runs `check`
+    after it has reported the faults of the files.
     """
 
     def __init__(self, gcloud: Gcloud) -> None:

@@ -59,7 +59,8 @@ def carry_out(
 ) -> Outcome:
     """Run every step that changes something, and return the results. `started` and `ended` are called from this thread.
 
-    Once `stop` is set, running steps finish and no further step starts. Errors of steps are results, not exceptions.
+    Once `stop` is set, running steps finish and no further step starts. A `DeployError` of a step is a result, not an
+    exception.
     """
     waiting = {step.key: step for step in steps if step.acts}
     if len(waiting) != sum(step.acts for step in steps):
@@ -68,7 +69,7 @@ def carry_out(
 
 
 class _Crew:
-    """The state of a run: the waiting, running, failed and blocked steps, with the key of the failed step."""
+    """The state and the loop of one run. `_failed` maps each failed or blocked step to the failed step that is the cause."""
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ def _needed(step: Step, all_steps: Iterable[str]) -> set[str]:
 
 
 def _one(step: Step, gcloud: Gcloud, stop: threading.Event) -> Done:
-    """Run a step and return its result. After a transient error, the part that failed is retried."""
+    """Run a step and return its result. After a temporary error, the part that failed is retried for up to two minutes."""
     began = time.perf_counter()
     work, notes = list(step.work), set[str]()
     for pause_s in (*PATIENCE_S, None):

@@ -27,7 +27,7 @@ _WORD = {
 
 
 class Screen:
-    """A printer to a terminal or a log. A terminal and a log get the same texts."""
+    """A printer to a terminal or a log. Only a terminal gets spinners and the progress line."""
 
     def __init__(self, out: Terminal, *, verbose: bool) -> None:
         self._out, self._verbose = out, verbose

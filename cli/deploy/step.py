@@ -11,7 +11,7 @@ from cli.deploy.gcloud import Do
 
 
 class Mark(Enum):
-    """The kind of change that a step makes."""
+    """The kind of change that a step makes, or the mark of a step that changes nothing."""
 
     CREATE = "+"
     CHANGE = "~"

@@ -26,7 +26,7 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Line(Struct, frozen=True):
-    """The state of one user's environment. `elapsed` is virtual; `record` is None if the record is missing or unreadable."""
+    """The state of one user's environment. `elapsed` is virtual time; `record` is None if the record is missing or unreadable."""
 
     email: str
     state: str

@@ -48,7 +48,10 @@ def ensure_jupyter(say: Callable[[str], None], *, folder: Path = ROOT / ".venv-j
 
 
 def _install(python: Path) -> None:
-    """Install the pinned packages: with uv, if it is installed, in a fifth of pip's time. pip follows if uv fails, for its own settings."""
+    """Install the pinned packages with uv if uv is installed, in a fifth of pip's time, or else with pip.
+
+    If uv fails, pip is tried, because pip may have settings that uv lacks. Raise `LocalError` if pip fails, too.
+    """
     uv = shutil.which("uv")
     if uv is not None:
         command = [uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(REQUIREMENTS)]

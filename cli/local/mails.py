@@ -107,7 +107,7 @@ class MailSink:
 
 
 class _Page(BaseHTTPRequestHandler):
-    """The handler of the sink's page: the list of mails, or one mail. It only reads."""
+    """The HTTP handler of the sink's page: it answers with the list of mails or with one mail, and changes nothing."""
 
     sink: MailSink
 

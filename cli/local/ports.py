@@ -40,7 +40,10 @@ class Ports(Struct, frozen=True):
         return made
 
     def refuse_used(self, *, with_jupyter: bool, command: str) -> None:
-        """Raise `LocalError` for the first port that cannot be opened. `command` is the command that the user called, for the advice in the error."""
+        """Raise `LocalError` for the first port that cannot be opened; the gateway's port is only tried with `with_jupyter`.
+
+        `command` is the command that the user called, for the advice in the error.
+        """
         _refuse_used_port(self.cloud, f"{command} --port")
         _refuse_used_port(self.hub, f"{command} --hub-port")
         if with_jupyter:

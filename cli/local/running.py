@@ -43,7 +43,8 @@ _WAY_OUT = "Name a folder that you may write to, or omit --data for a new tempor
 def data_folder(asked: Path | None) -> Iterator[Path]:
     """Yield the folder, created if missing, and lock the folder against a second run.
 
-    Without `asked`, yield a new temporary folder that is removed at the end. Raises `LocalError` with the cause and a remedy.
+    Without `asked`, yield a new temporary folder that is removed at the end. Raise `LocalError`, with a remedy, if the
+    folder is a file, cannot be created or written, or is locked by another run.
     """
     if asked is None:
         with tempfile.TemporaryDirectory(prefix="benchkeeper-", ignore_cleanup_errors=True) as fresh:

@@ -61,7 +61,7 @@ class LocalSystem:
 
     @property
     def has_page(self) -> bool:
-        """Return True if there is a hub page."""
+        """Return True if the deployment has a hub page."""
         return load_deployment(self.settings).page is not None
 
     def start(self) -> None:
@@ -107,7 +107,10 @@ class LocalSystem:
             return False
 
     def token(self) -> dict[str, str]:
-        """Return the header that is needed to start processes in the embedded cloud, with this run's token. Raises `LocalError`."""
+        """Return the header that is needed to start processes in the embedded cloud, with this run's token.
+
+        Raise `LocalError` if the token's file cannot be read.
+        """
         try:
             return {"X-Emulator-Token": self._token_file.read_text(encoding="ascii")}
         except OSError as error:
@@ -118,7 +121,7 @@ class LocalSystem:
     def deploy(self, people: Sequence[Mapping[str, str]] = ()) -> None:
         """Create every missing resource of config/deploy/: buckets, groups, topics, functions with subscriptions, jobs.
 
-        Safe to repeat. The sign-in page offers the `people`. Raises `LocalError` if a call fails.
+        Safe to repeat. The sign-in page offers the `people`. Raise `LocalError` if a call fails.
         """
         project, wanted = self.settings.project, load_deployment(self.settings)
         self._http.headers.update(self.token())
@@ -189,7 +192,7 @@ class LocalSystem:
         return f"projects/{self.settings.project}/topics/{name}"
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables of the functions."""
+        """Return the environment variables that all functions share."""
         return {**project_override_variables(self.settings), **self._told, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _job(self, name: str, wanted: JobModel) -> dict[str, Any]:
@@ -221,7 +224,7 @@ class LocalSystem:
         self._call(method, path, body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> requests.Response:
-        """Return the response. A conflict is not an error: the resource already exists. Raises `LocalError` for other errors."""
+        """Return the response. A conflict is not an error: the resource already exists. Raise `LocalError` for other errors."""
         try:
             answer = self._http.request(method, self.url + path, json=body, timeout=_START_TIMEOUT_S)
         except requests.RequestException as error:
@@ -242,7 +245,7 @@ class LocalSystem:
             return ""
 
     def stop(self) -> None:
-        """Stop the embedded cloud, which saves its state first, and all functions."""
+        """Stop the embedded cloud and all functions. The cloud saves its state first; after twenty seconds it is killed."""
         self._stopping.set()
         process = self._process
         if process is None:

@@ -63,7 +63,7 @@ class Method:
 
 @dataclass(slots=True)
 class Api:
-    """A version of an API."""
+    """A version of an API: its methods, the method with the longest fixed path first, its messages and its enums."""
 
     methods: list[Method]
     messages: dict[str, Message]

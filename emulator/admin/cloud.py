@@ -39,7 +39,7 @@ _CNAME = "ghs.googlehosted.com."  # Cloud Run, Mapping custom domains: the recor
 
 
 class Domains:
-    """The domain mappings of Cloud Run, by domain. `verified` are the domains that belong to the caller."""
+    """A service with Cloud Run's domain mappings, stored by domain. `verified` are the domains that belong to the caller."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._ground = ground
@@ -111,7 +111,7 @@ _SERVICE = re.compile(r"projects/(?P<project>[^/]+)/iap_web/cloud_run-(?P<region
 
 
 class Proxy:
-    """The access policies of Identity-Aware Proxy, by `projects/P/iap_web/cloud_run-R/services/S`."""
+    """A service with the access policies of Identity-Aware Proxy, stored by `projects/P/iap_web/cloud_run-R/services/S`."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._ground = ground
@@ -147,14 +147,14 @@ class Proxy:
         return self.policies.setdefault(resource, Policy())
 
     def _forget(self, region: str, short: str) -> None:
-        """Remove the policy of a deleted service. INFERRED: the fate of the policy is not documented."""
+        """Move the policy of a deleted service to `gone`. INFERRED: the fate of the policy is not documented."""
         gone = self.policies.pop(f"projects/{self._ground.project}/iap_web/cloud_run-{region}/services/{short}", None)
         if gone is not None:
             self.gone.append(gone)
 
 
 class Secrets:
-    """The handlers of Secret Manager, over the embedded cloud's model."""
+    """A service with the methods of Secret Manager, over the embedded cloud's model."""
 
     def __init__(self, ground: Ground) -> None:
         self._model = ground.embedded.secrets
@@ -244,7 +244,7 @@ class AdminServices:
         return f"{self.url}/storage/v1/" if service == "storage" else f"{self.url}/{service}/"
 
     def start(self) -> None:
-        """Start to serve."""
+        """Start to serve on a free port. Raise `RuntimeError` if the services are already started."""
         if self._server is not None:
             raise RuntimeError("the administrative services are already started")
         self._server = Server(self._front.respond)

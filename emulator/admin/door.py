@@ -1,8 +1,8 @@
 """The dispatcher of the administrative services: it looks up a call in gcloud's own list of methods, checks it, and carries it out.
 
-`serve` is a handler of the embedded cloud's own front. Each call is one row of the world's journal, and a scripted
-fault can match it: service `admin`, method `pubsub.write` or `pubsub.read`, resource `VERB path`, principal the gcloud
-command.
+`serve` is a handler of the embedded cloud's own front. Each call, except an upload, is one row of the world's journal,
+and a scripted fault can match it: service `admin`, method `pubsub.write` or `pubsub.read`, resource `VERB path`,
+principal the gcloud command.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _COMMAND = re.compile(r"command/(\S+)")
 
 
 class Door:
-    """The handler of all paths of the port.
+    """The HTTP handler of all paths of the port.
 
     Each call needs the `token`, except a PUT to an upload URL. `uploads` stores the content of such PUTs.
     """
@@ -79,7 +79,7 @@ class Door:
         return Response("")
 
     def serve(self, call: Call) -> Any:
-        """Return the response to a call."""
+        """Carry out a call and return its response. Raise `ApiError` for a call that is refused."""
         request, path, service = call.request, raw_path(call.request), "storage"
         if not _STORAGE.match(path):
             service, _, path = path.lstrip("/").partition("/")

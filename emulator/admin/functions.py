@@ -40,7 +40,7 @@ def _compile(folder: Path) -> None:
 
 
 class Functions:
-    """All functions by full name.
+    """A service with the deployed functions, stored by full name.
 
     `environment` is added to the variables of each function: the endpoints of the embedded cloud.
     """
@@ -163,7 +163,7 @@ class Functions:
         return folder
 
     def _start(self, made: Json, source: Path) -> None:
-        """Start the function; on failure raise the operation's error (code 3), as in github.com/firebase/firebase-tools/issues/7369."""
+        """Start the function. If that fails, raise the operation's error (code 3), as in github.com/firebase/firebase-tools/issues/7369."""
         short, service = made["name"].rpartition("/")[2], made.get("serviceConfig", {})
         trigger = made.get("eventTrigger", {})
         deployment = Deployment(

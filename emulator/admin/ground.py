@@ -111,7 +111,8 @@ class Ground:
     def canonical(self, name: str) -> str:
         """Return a resource name with the project's id in place of its number; raise 403 for another project.
 
-        Names that do not begin with a project are returned unchanged.
+        The number alone becomes the id, too. `projects/-` and names that do not begin with a project are returned
+        unchanged.
         """
         head, slash, rest = name.partition("/")
         if head not in ("projects", "namespaces") or not slash:
@@ -144,7 +145,7 @@ class Ground:
     def exists(self, email: str) -> bool:
         """Return False for a missing service account of the project, and for Google's agent of an API that is off.
 
-        Accounts of other projects are assumed to exist.
+        An agent that was requested exists even then. Accounts of other projects are assumed to exist.
         """
         if self.is_own(email):
             return self.embedded.iam.account(email) is not None

@@ -10,7 +10,7 @@ _USER = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 
 class Keys:
-    """The policies by the key's name, `projects/P/locations/L/keyRings/R/cryptoKeys/K`."""
+    """A service with the policies of keys, stored by `projects/P/locations/L/keyRings/R/cryptoKeys/K`."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -26,7 +26,7 @@ class Keys:
         }
 
     def add(self, name: str) -> None:
-        """Create a key."""
+        """Create a key with an empty policy; do nothing if the key exists."""
         self.policies.setdefault(name, Policy())
 
     def check_use(self, name: str, email: str) -> None:

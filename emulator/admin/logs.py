@@ -17,7 +17,7 @@ _MAX_LABELS = 10
 
 
 class Logs:
-    """The sinks, and the metrics by name."""
+    """A service with the log sinks and the log-based metrics, stored by name."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -27,7 +27,11 @@ class Logs:
         self.metrics: dict[str, Json] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """Return the handlers by method id. gcloud calls the methods for projects or organizations; other clients may call those for any parent."""
+        """Return the handlers by method id.
+
+        Each method of sinks has three ids: gcloud calls those of projects and of organizations, other clients may call
+        the one for any parent.
+        """
         found: dict[str, Handler] = {
             "logging.projects.metrics.create": self.create_metric,
             "logging.projects.metrics.get": self._metric,

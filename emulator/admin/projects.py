@@ -33,7 +33,7 @@ _GRANTED = {
 
 
 class Projects:
-    """The project, and its organization if there is one."""
+    """A service with the project, its APIs, and its organization if there is one."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground

@@ -13,7 +13,7 @@ from emulator.model.iam_policy import Policy
 
 
 class Run:
-    """The services by `projects/P/locations/R/services/S`, and the triggers by name."""
+    """A service with Cloud Run services, stored by `projects/P/locations/R/services/S`, and Eventarc triggers, stored by name."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground

@@ -18,7 +18,7 @@ _FIXED = {"id", "selfLink", "kind", "creationTime", "etag", "type", "location"}
 
 
 class Tables:
-    """The datasets by id, tables and views by `dataset.table`."""
+    """A service with datasets, stored by id, and with tables and views, stored by `dataset.table`."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground

@@ -26,7 +26,7 @@ _USER_METRIC = re.compile(r'metric\.type\s*=\s*"logging\.googleapis\.com/user/(?
 
 
 class Watch:
-    """The dashboards, alert policies and channels by full name."""
+    """A service with dashboards, alert policies and notification channels, each stored by full name."""
 
     def __init__(self, ground: Ground, logs: Logs) -> None:
         self._ground = ground

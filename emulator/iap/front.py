@@ -32,7 +32,7 @@ _MODE, _TEST = "gcp-iap-mode", "iap-secure-token-test-type"
 
 
 class IapFront:
-    """The signer, the sign-in page and the proxy. `functions` looks up how a function is called.
+    """The emulated Identity-Aware Proxy: its signer, its sign-in page and its port. `functions` looks up a function's address.
 
     Without `open_at` there is only the signer: no port is bound.
     """
@@ -62,7 +62,7 @@ class IapFront:
         return f"http://localhost:{self.port}"
 
     def open_at(self, port: int, *, region: str = DEFAULT_REGION) -> None:
-        """Bind the port (0 = a free one); `start` serves it. Raises `PortInUseError`."""
+        """Bind the port (0 = a free one); `start` serves it. Raise `PortInUseError` if the port is taken."""
         self._region = region
         self._server = StreamingServer(self.respond, port=port)
         self.sign_in.port = self._server.port

@@ -30,7 +30,10 @@ class Session:
 
 
 class Sessions:
-    """All sessions. A cookie consists of its content and a keyed digest over the content and its host. Thread-safe."""
+    """An issuer and verifier of session cookies, tickets and form tokens. Thread-safe.
+
+    A cookie consists of its content and a keyed digest over the content and its host.
+    """
 
     def __init__(self, *, now: Callable[[], int] = wall_now) -> None:
         self._key = secrets.token_bytes(32)
@@ -56,7 +59,7 @@ class Sessions:
         return f"{body}.{self._digest('session', place, body)}"
 
     def read(self, cookie: str, *, place: str) -> Session | None:
-        """Return the session of a cookie; None if the cookie is forged, expired, or of another place."""
+        """Return the session of a cookie; None if the cookie is forged or of another place, or its session is over."""
         body, _, mark = cookie.partition(".")
         if not same(mark, self._digest("session", place, body)):
             return None
@@ -82,7 +85,7 @@ class Sessions:
         return made
 
     def redeem(self, ticket: str, *, host: str) -> Session | None:
-        """Return the session of a ticket; None if the ticket was used, is too old, or is for another host."""
+        """Return the session of a ticket; None if the ticket was used, is too old, or is for another host, or its session is over."""
         with self._lock:
             found = self._tickets.pop(ticket, None)
         if found is None or found[0] != host or found[2] <= self._now() or not self.lasts(found[1]):

@@ -57,7 +57,10 @@ class SignIn:
         return self.sessions.read(request.cookies.get(self.cookie, ""), place="hub")
 
     def ask(self, request: Request) -> Response:
-        """Ask an unknown user to sign in: a browser by a redirect, other clients by a 401."""
+        """Ask a user who is not signed in to sign in: answer a browser's GET with a redirect, every other request with 401.
+
+        The 401 is a page if the client accepts HTML, such as a browser that sends a form.
+        """
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             path = str(request.environ["RAW_URI"])
             return redirect(f"/_sign_in?{urlencode({'continue': path if self._is_ours(path) else '/'})}", 302)
@@ -67,7 +70,7 @@ class SignIn:
         return Response("Sign in first.\n", 401, content_type="text/plain; charset=utf-8")
 
     def respond(self, request: Request) -> Response:
-        """Return the response for a path in `PATHS`."""
+        """Return the response for a path in `PATHS`; 405 for a method that the path does not take."""
         match request.path:
             case "/_sign_in" if request.method == "POST":
                 return self._enter(request)
@@ -99,7 +102,7 @@ class SignIn:
         return made
 
     def identity(self, request: Request) -> Response:
-        """Return the user's identity, as IAP does at its own special URL."""
+        """Return the user's identity, as IAP does at its own special URL. Ask a user who is not signed in to sign in."""
         session = self.session_of(request)
         if session is None:
             return self.ask(request)
@@ -196,7 +199,7 @@ class SignIn:
 def read_people(body: Any) -> list[Person]:
     """Return the people of `{"people": [{email, name, note}]}` or of the bare list.
 
-    Raises `ApiError` 400 with the fault.
+    Raise `ApiError` 400, which names the fault, for anything else.
     """
     rows = body["people"] if isinstance(body, dict) and set(body) == {"people"} else body
     if not isinstance(rows, list) or len(rows) > _MOST_PEOPLE:

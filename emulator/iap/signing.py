@@ -30,7 +30,7 @@ _PART_BYTES = 32  # a JWT has r and s of a P-256 signature one after the other (
 
 
 class IapSigner:
-    """The signer, with one key for the life of the process, made on first use. Thread-safe."""
+    """A signer of headers, with one key for the life of the process, made on first use. Thread-safe."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock

@@ -49,15 +49,15 @@ def held(disks: Disks, now: datetime) -> Held:
 
 
 class Folders:
-    """The folders below `root`."""
+    """The folders of disks, snapshots and clusters below `root`, and their creation and removal."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, folder: str) -> Path:
-        """Return the folder's path.
+        """Return the folder's path. Raise `OSError` unless the name is `disks/ID`, `snapshots/ID` or `clusters/UUID`.
 
-        Raises OSError for a name outside `root`, because a saved world is a file that others may have written.
+        The name is checked because a saved world is a file that others may have written.
         """
         kind, _, name = folder.partition("/")
         if kind not in _KINDS or not name or "/" in name or name in {".", ".."}:

@@ -48,7 +48,7 @@ class Gateway:
 
     @property
     def labs(self) -> Labs:
-        """The JupyterLabs. Raises `RuntimeError` before `open_at`."""
+        """The JupyterLabs. Raise `RuntimeError` before `open_at`."""
         if self._labs is None:
             raise RuntimeError("the gateway is not open")
         return self._labs
@@ -59,7 +59,7 @@ class Gateway:
         return self._server.port if self._server is not None else 0
 
     def open_at(self, port: int, options: Options) -> None:
-        """Bind the port (0 = a free one) and let the APIs report it. Raises `PortInUseError`."""
+        """Bind the port (0 = a free one) and let the APIs report it. Raise `PortInUseError` if the port is taken."""
         self._server = StreamingServer(self.respond, port=port)
         self._labs = Labs(self._services, options)
         opened = self._server.port
@@ -128,7 +128,10 @@ class Gateway:
         return f"{_COOKIE}_{self.port}"
 
     def _let_in(self, request: Request, host: str, ticket: str) -> Response:
-        """Remove the ticket from the URL, and store its session in a cookie."""
+        """Redirect to the URL without the ticket, and store the ticket's session in a cookie.
+
+        An invalid ticket, or one for an unknown host, sets no cookie.
+        """
         parts = urlsplit(target_of(request))
         query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "ticket"])
         path = f"/{parts.path.lstrip('/')}"  # two slashes would mean another host

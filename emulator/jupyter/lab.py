@@ -81,7 +81,7 @@ class Lab:
         return self._site.private / "s"
 
     def step(self) -> None:
-        """Check the process and take the next step: start it, or note that it now answers or has died."""
+        """Check the process and take the next step: start it, note that it now answers, or plan its restart after it has died."""
         now = real_now()
         if self.state == "ended":
             return
@@ -94,7 +94,7 @@ class Lab:
             self.state = "running"
 
     def stop(self) -> None:
-        """Stop the JupyterLab, its kernels and all other children: SIGTERM, some seconds, SIGKILL. Safe to call twice."""
+        """Stop the JupyterLab, its kernels and all other children: with SIGTERM and, some seconds later, SIGKILL. Safe to call twice."""
         self.state = "ended"
         process, self._process = self._process, None
         if process is not None:
@@ -171,7 +171,7 @@ class Lab:
         return "busy" if "busy" in states else "idle" if states else "none"
 
     def listing(self, what: str) -> list[dict[str, Any]] | None:
-        """Return the JSON objects of the `kernels` or `terminals` (`what`); None if JupyterLab does not answer.
+        """Return the JSON objects of the `kernels` or `terminals` (`what`); None if JupyterLab does not answer with a list.
 
         The call does not change `last_activity`.
         """

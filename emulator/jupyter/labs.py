@@ -78,7 +78,7 @@ _GB = 1024**2  # of the kB in /proc/meminfo
 
 
 def reports(instance: Instance) -> bool:
-    """Return True if the machine has a startup script, which is the reporter."""
+    """Return True if the machine has a startup script, which is taken for the reporter."""
     return bool(instance.metadata().get(_SCRIPT))
 
 
@@ -162,7 +162,7 @@ class _Held:
 
 
 class Labs:
-    """All JupyterLabs. At most `most` run, because each takes about 75 MiB."""
+    """The manager of all JupyterLabs, with a polling thread. At most `most` JupyterLabs run, because each takes about 75 MiB."""
 
     def __init__(self, services: Services, options: Options) -> None:
         self._services = services
@@ -204,7 +204,7 @@ class Labs:
             self._private = None
 
     def place(self, host: str) -> Place | None:
-        """Return the environment of this host as of the last poll; None if no instance has the host."""
+        """Return the environment of this host as of the last poll; None if no environment has the host."""
         with self._lock:
             return self._places.get(host)
 

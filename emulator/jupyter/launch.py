@@ -28,7 +28,10 @@ def adopt_orphans() -> None:
 
 
 def end_descendants() -> None:
-    """Send SIGKILL to all processes below this one until there are none: a process may start another between a check and a kill."""
+    """Send SIGKILL to all processes below this one until there are none, in at most twenty rounds.
+
+    One round is not enough, because a process may start another between a check and a kill.
+    """
     psutil = importlib.import_module("psutil")  # ipykernel brings it
     me = psutil.Process()
     for _ in range(_ROUNDS):

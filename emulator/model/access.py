@@ -4,8 +4,9 @@ By default every caller may do everything. Only a caller whose bearer token is `
 of that account. So programs that send no token, or a token of their own, are not restricted, and a test can try calls
 of a stolen account.
 
-Allow policies of the project, buckets, topics, subscriptions and service accounts are checked. The only supported
-condition is the form that the deployment writes; a binding with any other condition grants nothing.
+Allow policies of the project, buckets, topics, subscriptions, secrets and service accounts are checked; for groups, the
+account's role in the group counts. The only supported condition is the form that the deployment writes; a binding with
+any other condition grants nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _FREE = {"testIamPermissions", "TestIamPermissions"}  # every caller may ask for
 
 
 class AccessModel:
-    """The project's policy and custom roles. `World.perform` calls `judge`, and `World.need` calls `require`."""
+    """The model of the project's policy and custom roles. `World.perform` calls `judge`, and `World.need` calls `require`."""
 
     def __init__(
         self,
@@ -196,7 +197,10 @@ class AccessModel:
     # --- the judgement
 
     def judge(self, account: str, spec: CallSpec, resource: str) -> None:
-        """Raise PERMISSION_DENIED unless the account may make this call. A call without a known permission is refused."""
+        """Raise PERMISSION_DENIED unless the account may make this call. A call without a known permission is refused.
+
+        Every account may call `testIamPermissions`.
+        """
         if spec.service == "cloudidentity":
             self._judge_group(account, spec, resource)
             return
@@ -261,7 +265,8 @@ class AccessModel:
     def _judge_group(self, account: str, spec: CallSpec, resource: str) -> None:
         """Raise PERMISSION_DENIED unless the account's role in the group allows the call (Cloud Identity, roles in a group).
 
-        Members may read the group and its members; managers and owners may change them.
+        Members may read the group and its members; managers and owners may change them. Every account may make reading
+        calls on `groups` as a whole.
         """
         roles = self._groups.roles_of(account, resource)
         if roles & _MANAGERS or (not spec.mutates and (roles or resource == "groups")):

@@ -35,7 +35,7 @@ class _Table:
 
 
 class BigQueryModel:
-    """The declared tables and views, and the jobs of the queries over them (as long as the process lives)."""
+    """The model of BigQuery's queries: declared tables and views, and the jobs of queries over them (as long as the process lives)."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -67,7 +67,10 @@ class _Job:
 
 
 class BigQueryJobs:
-    """The added jobs of all projects. The caller may list the jobs of the world's own project and of declared projects."""
+    """The model of BigQuery's job lists: the added jobs of all projects.
+
+    The caller may list the jobs of the world's own project and of declared projects.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -114,7 +117,10 @@ class BigQueryJobs:
     def listing(
         self, project: str, query: dict[str, str], *, states: Collection[str], principal: str
     ) -> dict[str, Any]:
-        """Answer `jobs.list`, newest first. `states` are in lower case; if empty, jobs in all states are listed."""
+        """Answer `jobs.list`, newest first: the jobs of `principal` or, with `allUsers`, of all users.
+
+        `states` are in lower case; if empty, jobs in all states are listed. With `parentJobId`, no job is listed.
+        """
         if project != self._world.project and project not in self._projects:
             text = f"Access Denied: Project {project}: User does not have bigquery.jobs.list permission in project {project}."
             raise ApiError("PERMISSION_DENIED", text, reason="accessDenied")

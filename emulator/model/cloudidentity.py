@@ -68,7 +68,7 @@ def _member_of(row: dict[str, Any]) -> str:
 
 
 class CloudIdentityModel:
-    """All groups of the customer; `iam` knows the project's service accounts."""
+    """The model of Cloud Identity: all groups of the customer. `iam` knows the project's service accounts."""
 
     def __init__(self, world: World, iam: IamModel) -> None:
         self._world = world
@@ -205,7 +205,7 @@ class CloudIdentityModel:
         return listed("memberships", items, size=size if size < 0 else count, token=token, scope=scope, key=_member_of)
 
     def check_transitive(self, parent: str, query: str) -> dict[str, Any]:
-        """Answer `groups.memberships.checkTransitiveMembership`. For False the answer is an empty object, as in all of Google's JSON."""
+        """Answer `groups.memberships.checkTransitiveMembership`. The answer False is an empty object: Google's JSON leaves out False."""
         group = self._find(parent)
         asked = _QUERY.fullmatch(query.strip())
         if asked is None:
@@ -262,7 +262,7 @@ class CloudIdentityModel:
         return self._member(name)
 
     def modify_roles(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `groups.memberships.modifyMembershipRoles`; the role MEMBER stays, and expiry is not modelled."""
+        """Answer `groups.memberships.modifyMembershipRoles`. The role MEMBER cannot be removed; an expiry of the membership is lost."""
         _only(body, {"addRoles", "removeRoles", "updateRolesParams"}, "request")
         row = self._member(name)
         add, remove = body.get("addRoles", []), body.get("removeRoles", [])
@@ -348,7 +348,7 @@ class CloudIdentityModel:
 
 
 def _roles(roles: Any) -> list[str]:
-    """Return the names of a membership's roles; raise 400 unless MEMBER is among them and no name is repeated."""
+    """Return the names of a membership's roles; raise 400 for unknown or repeated roles, without MEMBER, or with another role's expiry."""
     names = [each.get("name") if isinstance(each, dict) else None for each in roles] if isinstance(roles, list) else []
     if "MEMBER" not in names or any(name not in _ROLES for name in names) or len(set(names)) != len(names):
         raise _invalid("A membership has the role MEMBER, and OWNER or MANAGER beside it or not.")

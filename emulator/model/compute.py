@@ -41,7 +41,7 @@ _OUTPUT = (
 
 
 class ComputeModel:
-    """The disks, snapshots and operations of the project. `settle` applies all due changes of instances before a read."""
+    """The model of the project's disks, snapshots and operations. `settle` applies all due changes of instances before a read."""
 
     def __init__(self, world: World, disks: Disks, settle: Callable[[], datetime]) -> None:
         self.world = world

@@ -69,7 +69,7 @@ class ComputeOperation:
 
 
 class ComputeOperations:
-    """All operations by path."""
+    """The store of all operations of Compute Engine, by path."""
 
     def __init__(self) -> None:
         self._all: dict[str, ComputeOperation] = {}
@@ -100,7 +100,7 @@ class ComputeOperations:
         return operation
 
     def repeated(self, verb: str, request_id: str) -> ComputeOperation | None:
-        """Return the operation that the same request started before; None for a new request."""
+        """Return the operation that a request with the same verb and request id started before; None for a new request."""
         return self._all.get(self._by_request.get((verb, request_id.lower()), "")) if request_id else None
 
     def find(self, path: str) -> ComputeOperation:
@@ -111,7 +111,7 @@ class ComputeOperations:
         return found
 
     def end_badly(self, path: str, at: datetime, error: dict[str, Any]) -> None:
-        """Let the operation end at the time `at` with this error."""
+        """Let the operation end at the time `at` with this error; do nothing if there is no such operation."""
         found = self._all.get(path)
         if found is not None:
             found.ends, found.error, found.http_status = at, error, 400

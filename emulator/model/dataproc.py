@@ -71,7 +71,7 @@ class DataprocTimings:
 
 
 class DataprocModel:
-    """All clusters of the project by full name, and their operations. Tests may set `timings`.
+    """The model of all clusters of the project, by full name, and of their operations. Tests may set `timings`.
 
     If `gateway(full name, uuid)` is set, it returns the base (`scheme://host[:port]`) of a cluster's web pages,
     replacing Google's; only the Jupyter pages are then reported. `gateway` must not call back into the world.
@@ -107,7 +107,7 @@ class DataprocModel:
         }
 
     def load(self, state: Any) -> None:
-        """Restore the state from a result of `dump`. An older state has no session templates."""
+        """Restore the state from a result of `dump`. An older state may lack session templates, interactive sessions and jobs."""
         self._serial = state["serial"]
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
@@ -224,7 +224,7 @@ class DataprocModel:
         return self._find_operation(name).view(self._now())
 
     def list_operations(self, name: str, *, filter_: str = "", size: int = 0, token: str = "") -> dict[str, Any]:
-        """Answer `ListOperations` of `projects/P/regions/R/operations`, ordered by name."""
+        """Answer `ListOperations` of `projects/P/regions/R/operations`, ordered by name, with the operations of clusters only."""
         self._check(*_place_of(name))
         now = self._now()
         known = ("clusterName", "operationType", "status.state")

@@ -109,7 +109,8 @@ class Cluster:
     def deletion_moment(self) -> datetime | None:
         """Return the time at which its lifecycleConfig deletes the cluster; None for never.
 
-        Idle time counts from RUNNING or from the end of the last job, age from creation. The cluster is never deleted while it is CREATING.
+        Idle time counts from RUNNING or from the end of the last job, age from creation. A cluster with an error does
+        not count as idle. The cluster is never deleted while it is CREATING.
         """
         config, moments = self.body["config"].get("lifecycleConfig", {}), []
         idle = self._idle_from()

@@ -36,7 +36,10 @@ RUNNING = ("CREATING", "ACTIVE")
 
 @dataclass(slots=True)
 class Session:
-    """A session. It is CREATING until `active`, then ACTIVE, and TERMINATING from `ending` until `ended`. A deleted session is removed at `gone`."""
+    """A session. It is CREATING until `active`, then ACTIVE; TERMINATING from `ending` until `ended`, then TERMINATED.
+
+    A session that is terminated before `active` is never ACTIVE. A deleted session is removed at `gone`.
+    """
 
     name: str
     body: dict[str, Any]
@@ -96,7 +99,7 @@ class SessionOperation:
 
 
 class InteractiveSessions:
-    """All sessions of the project by full name, and their operations."""
+    """The model of all interactive sessions of the project, by full name, and of their operations."""
 
     def __init__(self, world: World) -> None:
         self.world = world

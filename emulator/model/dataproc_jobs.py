@@ -66,7 +66,7 @@ class Job:
 
 
 class ClusterJobs:
-    """All jobs of the project. The caller must look up and update the cluster itself."""
+    """The model of all jobs of the project. The caller must look up and update the cluster itself."""
 
     def __init__(self, world: World) -> None:
         self._world = world

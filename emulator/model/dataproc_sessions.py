@@ -33,7 +33,10 @@ _LEAST_TTL = timedelta(minutes=10)
 
 
 class SessionTemplates:
-    """All session templates of the project by full name. Calls on templates start no operation: a call's work is done when it returns."""
+    """The model of all session templates of the project, by full name.
+
+    Calls on templates start no operation: a call's work is done when it returns.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -105,7 +105,10 @@ class Draft:
 
 
 class Disks:
-    """All disks and snapshots by path (`projects/P/zones/Z/disks/D`, `projects/P/global/snapshots/S`), and Compute's operations."""
+    """The store of all disks and snapshots, by path, and of Compute Engine's operations.
+
+    Paths are `projects/P/zones/Z/disks/D` and `projects/P/global/snapshots/S`.
+    """
 
     def __init__(self) -> None:
         self.disks: dict[str, Disk] = {}
@@ -133,7 +136,7 @@ class Disks:
                 disk.labels, disk.size_gb = dict(instance.body["labels"]), int(asked["diskSizeGb"])
 
     def drop(self, instance: Instance, at: datetime) -> None:
-        """Delete both disks with their VM (`autoDelete` is true for both, as recorded); their content is lost."""
+        """Delete the boot disk and the data disk with their VM (`autoDelete` is true for both, as recorded); their content is lost."""
         for role in (BOOT, DATA):
             self._remove(disk_path(instance, role), at)
 
@@ -178,7 +181,10 @@ class Disks:
         self._leaving.add(snapshot.path)
 
     def freeze(self, disk: Disk, draft: Draft, operation: ComputeOperation, *, now: datetime) -> Snapshot:
-        """Return a new snapshot of the disk's present content. It becomes READY when its operation ends, or FAILED if the operation fails."""
+        """Return a new snapshot of the disk's present content. It becomes READY when its operation ends, or FAILED if the operation fails.
+
+        The operation also fails if the disk is deleted before its end.
+        """
         made = Snapshot(
             path=draft.path,
             gce_id=self._gce_id(draft.path),
@@ -251,9 +257,9 @@ class Disks:
         self.operations.load(state["operations"])
 
     def begin_anew(self, instances: list[Instance]) -> None:
-        """Create empty disks for these instances and no snapshots.
+        """Remove all disks and snapshots, and create empty disks for those of these instances that have a VM.
 
-        This is for a world that was saved before disks were modelled.
+        A world that is loaded begins so, because a world that was saved before disks were modelled has no disks.
         """
         self.disks, self.snapshots, self.operations = {}, {}, ComputeOperations()
         self._unfinished, self._leaving = set(), set()

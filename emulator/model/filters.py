@@ -1,7 +1,7 @@
 """The filters of lists, time series and subscriptions: one parser, and the comparisons of each service.
 
-either     = both { OR both }
-    both       = term { AND term }        Dataproc and Monitoring take a space for AND
+    either     = both { OR both }
+    both       = term { AND term }        every service except Pub/Sub takes a space for AND
     term       = [NOT] ( "(" either ")" | comparison )
 
 Each service has a parser of its own, which defines the comparisons. An invalid filter gives 400 INVALID_ARGUMENT.
@@ -52,7 +52,7 @@ class Parser:
             position = match.end()
 
     def parse(self) -> Predicate:
-        """Return the predicate of the whole filter. Raises `ApiError` (400), as do all methods that read tokens."""
+        """Return the predicate of the whole filter. Raise `ApiError` (400) for an invalid filter, as all methods that read tokens do."""
         predicate = self._either()
         if self._at < len(self._tokens):
             raise self.refuse(f"unexpected {self.peek()!r}")
@@ -176,7 +176,7 @@ class _Attributes(Parser):
 
 
 def message_filter(text: str) -> Predicate:
-    """Return the predicate on a message's attributes; an empty filter accepts all messages. Raises 400."""
+    """Return the predicate on a message's attributes; an empty filter accepts all messages. Raise 400 for an invalid filter."""
     if not text.strip():
         return lambda _attributes: True
     if len(text.encode()) > MAX_FILTER_BYTES:
@@ -242,7 +242,7 @@ class SeriesFilter(NamedTuple):
 
 
 def series_filter(text: str) -> SeriesFilter:
-    """Return the parsed filter of a time series query. Raises 400."""
+    """Return the parsed filter of a time series query. Raise 400 for an invalid filter, or if it does not name exactly one metric type."""
     if not text.strip():
         raise ApiError("INVALID_ARGUMENT", "Field filter is required and had no value.")
     parser = _Series(text)

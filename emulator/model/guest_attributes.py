@@ -20,7 +20,7 @@ _MOST_BYTES = 256 * 1024
 
 
 class GuestAttributes:
-    """The attributes by the VM's numeric id, then by `namespace/key`."""
+    """The model of guest attributes, stored by the VM's numeric id and by `namespace/key`."""
 
     def __init__(self, notebooks: NotebooksModel) -> None:
         self._notebooks = notebooks
@@ -39,7 +39,10 @@ class GuestAttributes:
         self._held = {vm: dict(held) for vm, held in (state or {}).items()}
 
     def read(self, project: str, zone: str, name: str, query: str) -> dict[str, Any]:
-        """Answer `instances.getGuestAttributes` for a namespace (`benchkeeper/`), a key (`benchkeeper/activity`) or all (empty)."""
+        """Answer `instances.getGuestAttributes` for a namespace (`benchkeeper/`), a key (`benchkeeper/activity`) or all (empty).
+
+        Raise 404 if there is no such attribute, or if guest attributes are switched off.
+        """
         instance = self._instance(project, zone, name)
         prefix = query.removeprefix("/")
         held = self._held.get(instance.gce_id, {})
@@ -62,7 +65,8 @@ class GuestAttributes:
     def write(self, project: str, zone: str, name: str, path: str, value: str) -> None:
         """Write an attribute as a process of the VM would.
 
-        Raises 403 if guest attributes are switched off, 404 for a VM that is not running.
+        Raise 403 if guest attributes are switched off, 404 for a VM that is not running, 400 for an invalid name or too
+        much content.
         """
         instance = self._instance(project, zone, name)
         namespace, _, key = path.partition("/")

@@ -60,7 +60,7 @@ class Account:
 
 
 class IamModel:
-    """All service accounts of the project. Tests may set `quota`, `read_lag` and `member_lag`."""
+    """The model of all service accounts of the project. Tests may set `quota`, `read_lag` and `member_lag`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -195,7 +195,10 @@ class IamModel:
         return {}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """Answer `serviceAccounts.delete`. The account is permanently deleted at once, and becomes a `deleted:` member in every policy."""
+        """Answer `serviceAccounts.delete`. The account is permanently deleted at once.
+
+        It becomes a `deleted:` member in the policies of accounts and in those in `further`.
+        """
         account = self._find(name, "delete")
         del self._living[account.email], self._accounts[account.unique_id]
         self._rename(ACCOUNT + account.email, tombstone(account.email, account.unique_id))

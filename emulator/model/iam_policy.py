@@ -93,8 +93,9 @@ class Policy:
 
 
 def read_policy(policy: Any, *, check_account: Callable[[str], None]) -> tuple[int, Bindings]:
-    """Return the version and the bindings of a new policy: bindings of one role are joined, members are unique and sorted, empty bindings are dropped.
+    """Return the version and the bindings of a new policy; raise 400 for an invalid policy.
 
+    Bindings of the same role and condition are joined, members are unique and sorted, and empty bindings are dropped.
     `check_account` raises an error for the address of a service account that cannot be a member.
     """
     if not isinstance(policy, dict) or set(policy) - _POLICY_FIELDS:

@@ -38,7 +38,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class LogEntries:
-    """The log entries, oldest first: the functions' output, and the entries given to `entries.write`."""
+    """A store of log entries, oldest first: the functions' output, and the entries given to `entries.write`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -70,7 +70,10 @@ class LogEntries:
             )
 
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `entries.write`. Only the form that the product uses is served: each entry names its log, and has a JSON payload."""
+        """Answer `entries.write`. Each entry needs a log name and a resource, its own or those of the request.
+
+        The request's `labels`, `partialSuccess` and `dryRun` are accepted and have no effect.
+        """
         unknown = sorted(set(body) - {"entries", "logName", "resource", "labels", "partialSuccess", "dryRun"})
         if unknown:
             text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'
@@ -114,7 +117,7 @@ class LogEntries:
         return {**raw, **known, "logName": name, **({"insertId": raw["insertId"]} if raw.get("insertId") else {})}
 
     def listing(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer `entries.list`. An organization's logs are always empty: nothing writes them."""
+        """Answer `entries.list` with all matching entries if a resource name is of this project, else with none."""
         unknown = sorted(set(body) - {"resourceNames", "projectIds", "filter", "orderBy", "pageSize", "pageToken"})
         if unknown:
             text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'

@@ -20,10 +20,10 @@ _OWN = ("_Required", "_Default")
 
 
 class Sinks:
-    """The sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`).
+    """A store of log sinks by full name (`projects/P/sinks/S`, `organizations/O/sinks/S`), with the API's methods.
 
-    Only `organization` is accepted as an organization; with None, no organization is. With `any_organization`, every organization
-    is accepted.
+    Only `organization` is accepted as an organization; with None, no organization is. With `any_organization`, every
+    organization is accepted.
     """
 
     def __init__(

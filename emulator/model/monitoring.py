@@ -124,7 +124,7 @@ class _Series:
 
 
 class MonitoringModel:
-    """The time series of the machines of the world's `NotebooksModel`. `lag` is the time until a point becomes visible.
+    """The model of the time series of the machines in the world's `NotebooksModel`. `lag` is the time until a point becomes visible.
 
     The default is 240 s, because the documentation of Google's metrics says of cpu/utilization "sampled every 60
     seconds, after sampling data is not visible for up to 240 seconds". So tests run with the worst case.
@@ -151,7 +151,7 @@ class MonitoringModel:
     def configure(self, body: dict[str, Any]) -> dict[str, Any]:
         """Set the mode of the proxy counter: `sparse` as on Google Cloud, `zeros` with points of 0 in quiet minutes, or `invisible`.
 
-        Raises `ApiError` (400) for any other body.
+        Raise `ApiError` (400) for any other body.
         """
         if set(body) != {"counter"} or body["counter"] not in COUNTER_MODES:
             raise ApiError("INVALID_ARGUMENT", f"`counter` is one of {COUNTER_MODES}, and there is no other switch")
@@ -340,7 +340,10 @@ def _number(body: dict[str, Any], key: str, *, at_most: float) -> float | None:
 
 
 def _counts(body: dict[str, Any], key: str) -> dict[str, int] | None:
-    """Return the counts by response code, None if the key is absent; a plain number counts responses with 200. Raises 400."""
+    """Return the counts by response code, None if the key is absent; a plain number counts responses with 200.
+
+    Raise 400 for an invalid code or count.
+    """
     said = body.get(key)
     if said is None:
         return None

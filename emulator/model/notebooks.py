@@ -59,7 +59,7 @@ class _Verb:
 
 
 class NotebooksModel:
-    """All instances of the project and their operations. Tests may set `timings`, `image` and `restore_from`."""
+    """The model of all instances of the project and of their operations. Tests may set `timings`, `image` and `restore_from`."""
 
     def __init__(self, world: World, disks: Disks, surroundings: Surroundings) -> None:
         self.world = world
@@ -144,7 +144,7 @@ class NotebooksModel:
     def create(
         self, parent: str, instance_id: str, body: Any, *, request_id: str = "", creator: str = ""
     ) -> dict[str, Any]:
-        """Answer `CreateInstance`: the instance is visible to get at once, and becomes ACTIVE after its operation is done."""
+        """Answer `CreateInstance`. A get shows the instance at once; it becomes ACTIVE after its operation is done, unless that fails."""
         zone = self._check_parent(parent)
         check_instance_id(instance_id)
         check_request_id(request_id)

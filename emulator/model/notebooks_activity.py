@@ -22,7 +22,7 @@ _OLD_VCPUS = 4  # of saved worlds of older versions, which do not say: the defau
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The activity from `since` until `until` (None: open). A measure that is None is not scripted."""
+    """A scripted activity from `since` until `until` (None: open). A measure that is None is not scripted."""
 
     since: datetime
     until: datetime | None

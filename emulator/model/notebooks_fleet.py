@@ -58,7 +58,7 @@ class Observed:
 
 
 class Fleet:
-    """All instances, their operations and machines, and the changes of their disks.
+    """The store of all instances, their operations and machines. It applies the changes of states and disks at their times.
 
     `gateway`, if set, is the suffix of JupyterLab's host names (`.notebooks.localhost:PORT`), replacing Google's host.
     """
@@ -104,7 +104,7 @@ class Fleet:
         self.machines[instance.gce_id] = Machine(instance.gce_id, instance.name)
 
     def plan(self, instance: Instance, steps: Iterable[tuple[datetime, str]], *, now: datetime) -> None:
-        """Plan these states for the instance, replacing an earlier plan. A step at `now` is taken at once."""
+        """Plan these states for the instance, replacing an earlier plan. A step that is due at `now` is taken at once."""
         instance.plan += 1
         for at, state in steps:
             if at <= now:
@@ -113,7 +113,7 @@ class Fleet:
                 self.agenda.add(at, "state", instance.name, plan=instance.plan, state=state)
 
     def run(self, operation: Operation, *, until: datetime, fault: dict[str, Any] | None = None) -> Operation:
-        """Let the operation end at `until`; with a scripted fault, it fails."""
+        """Let the operation end at `until`, and return it; with a scripted fault, it fails."""
         if fault is not None:
             operation.error = status_of(fault)
         self.agenda.add(until, "finish", operation.name)
@@ -150,7 +150,7 @@ class Fleet:
             machine.down(at)
 
     def remove(self, instance: Instance, at: datetime) -> None:
-        """Remove the instance and its disks. The history of its machine stays readable for a while."""
+        """Remove the instance and its disks. The history of its machine stays readable for at least six weeks."""
         self.machines[instance.gce_id].down(at)
         self.disks.drop(instance, at)
         del self.instances[instance.name]

@@ -212,7 +212,7 @@ def _gce_setup(name: str, instance: dict[str, Any], *, project_number: str, mark
 def fresh(
     name: str, instance: dict[str, Any], *, serial: int, now: datetime, creator: str, project_number: str, version: str
 ) -> Instance:
-    """Return a new instance in INITIALIZING from a checked create body. Raises `ApiError` 400 for a bad machine, network or subnet."""
+    """Return a new instance in INITIALIZING from a checked create body. Raise `ApiError` 400 for an invalid machine, network or subnet."""
     project = name.split("/")[1]
     mark = digest(name, serial)
     region = name.split("/")[3].rpartition("-")[0]

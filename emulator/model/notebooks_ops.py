@@ -88,7 +88,7 @@ class Event:
 
 
 class Agenda:
-    """The future events, ordered by time."""
+    """A queue of future events, ordered by time."""
 
     def __init__(self) -> None:
         self._heap: list[Event] = []
@@ -121,7 +121,7 @@ class Agenda:
 
 
 class Operations:
-    """All operations of the service by name."""
+    """The store of all operations of the service, by name."""
 
     def __init__(self) -> None:
         self._all: dict[str, Operation] = {}
@@ -143,7 +143,7 @@ class Operations:
         return operation
 
     def repeated(self, endpoint: str, target: str, request_id: str) -> Operation | None:
-        """Return the operation that the same request started before; None for a new request."""
+        """Return the operation that a call with this endpoint, target and request id started before; None for a new request."""
         return self._all.get(self._by_request.get((endpoint, target, request_id.lower()), "")) if request_id else None
 
     def check_free(self, target: str) -> None:
@@ -163,7 +163,7 @@ class Operations:
             del self._running[operation.target]
 
     def abandon(self, target: str, *, now: datetime) -> None:
-        """End the running operation on `target`, because the target is gone."""
+        """End the running operation on `target` with 404, because the target is gone; do nothing if no operation runs."""
         running = self._all.get(self._running.get(target, ""))
         if running is not None:
             gone = {"code": 5, "message": f"Resource '{target}' was not found"}

@@ -122,7 +122,7 @@ def _merge(current: dict[str, str], change: dict[str, str]) -> dict[str, str]:
 
 
 def changed_body(instance: Instance, asked: dict[str, Any], paths: list[str]) -> dict[str, Any]:
-    """Return the body of the instance after the update. Raises `ApiError` if the state or the rules forbid the change."""
+    """Return the body of the instance after the update. Raise `ApiError` if the state or the rules forbid the change."""
     _check_one_way(asked, paths)
     body = copy.deepcopy(instance.body)
     setup, wanted = body["gceSetup"], asked.get("gceSetup", {})

@@ -26,7 +26,8 @@ _FIELDS = {"projectId": "project_id", "snapshotId": "snapshot_id"}
 def restore_source(body: dict[str, Any], disks: Disks, *, project: str, now: datetime) -> Snapshot:
     """Return the snapshot that the body `{snapshot: {projectId, snapshotId}}` names by its name or numeric id.
 
-    Raises `ApiError`: 400 for an invalid body, 403 for another project, 404, or FAILED_PRECONDITION for an unusable snapshot.
+    Raise `ApiError`: 400 for an invalid body, 403 for another project, 404 for a missing snapshot, or
+    FAILED_PRECONDITION for an unusable snapshot.
     """
     asked = body.get("snapshot")
     if not isinstance(asked, dict):

@@ -169,7 +169,7 @@ def check_identity(instance: dict[str, Any], setup: dict[str, Any]) -> None:
 
 
 def check_create(instance: dict[str, Any]) -> None:
-    """Check a create body, as `notebooks_schema.parse` returns it, against all rules. Raises `ApiError` (400 or 403).
+    """Raise `ApiError` (400) unless a create body, as `notebooks_schema.parse` returns it, follows all rules.
 
     URLs are checked when they are built.
     """

@@ -196,7 +196,7 @@ def schema(message: str) -> Mapping[str, Field]:
 def parse(message: str, body: Any, *, at: str) -> dict[str, Any]:
     """Return the body in canonical form: camelCase, int64 as text, enum values by name, defaults (false, 0, "", null) left out.
 
-    `at` is the name of the request field with the body, such as `instance`, for the error texts. Raises `ApiError` 400
+    `at` is the name of the request field with the body, such as `instance`, for the error texts. Raise `ApiError` 400
     with all violations.
     """
     found = Violations()

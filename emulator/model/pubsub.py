@@ -66,10 +66,10 @@ class Subscription:
 
 
 class PubSubModel:
-    """All topics and subscriptions.
+    """The model of all topics and subscriptions.
 
-    When a message may have become deliverable, `changed` (a condition on the world's lock, for waiting pulls) is notified and
-    `on_change` is called, under the lock.
+    When a message may have become deliverable, `changed` (a condition on the world's lock, for waiting pulls) is
+    notified and `on_change` is called, under the lock.
     """
 
     def __init__(self, world: World) -> None:
@@ -251,7 +251,10 @@ class PubSubModel:
         self._announce()
 
     def take_back_late(self) -> None:
-        """End the leases whose ack deadline has passed, and discard messages past the retention."""
+        """End the leases whose ack deadline has passed, and discard messages past the retention.
+
+        A message of a push subscription that was never delivered is not discarded.
+        """
         now = self.world.clock.now()
         for subscription in list(self.subscriptions.values()):
             if self._take_back(subscription) or subscription.backlog.wake(now):

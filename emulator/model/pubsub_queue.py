@@ -108,7 +108,10 @@ class _Line:
 
 
 class Backlog:
-    """All unacknowledged messages of one subscription. Not thread-safe: it is used under the world's lock."""
+    """The messages of one subscription: those not yet acknowledged, and acknowledged ones that are retained for a seek.
+
+    Not thread-safe: it is used under the world's lock.
+    """
 
     def __init__(self, name: str, rules: Rules) -> None:
         self.rules = rules
@@ -276,9 +279,10 @@ class Backlog:
         return late
 
     def discard_old(self, now: datetime, *, untried_too: bool) -> int:
-        """Discard messages older than the retention that are not leased, and return how many.
+        """Discard unleased messages older than the retention, and return how many. Retained messages are discarded, too, but not counted.
 
-        With `untried_too`, messages that were never delivered are discarded as well.
+        Messages that were never delivered are only discarded with `untried_too`. A message with an ordering key is only
+        discarded if it is the first of its key, and no message of the key is leased.
         """
         horizon = now - self.rules.retention
         gone = 0
@@ -309,7 +313,7 @@ class Backlog:
     def next_deadline(self) -> float | None:
         """Return the real time at which the next lease may end; None if there is no lease.
 
-        If that lease was settled or extended, the time is too early.
+        If that lease was already settled or extended, no lease ends at the returned time.
         """
         return self._leases[0][0] if self._leases else None
 

@@ -103,7 +103,7 @@ class Attempt:
 
 
 class SchedulerModel:
-    """All jobs, by full name."""
+    """The model of all scheduled jobs, by full name."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -209,7 +209,7 @@ class SchedulerModel:
         return found
 
     def next_due(self) -> datetime | None:
-        """Return the virtual time at which the next attempt is due, or None."""
+        """Return the virtual time of the next planned attempt, or None if none is planned. Forced attempts do not count."""
         moments = [run.at for run in self._runs.values() if run.at is not None]
         return parse_rfc3339(min(moments)) if moments else None
 

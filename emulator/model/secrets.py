@@ -37,7 +37,7 @@ class _Secret:
 
 
 class SecretsModel:
-    """The secrets by full name, `projects/P/secrets/S`. A version is never changed."""
+    """The model of all secrets, by full name, `projects/P/secrets/S`. A version is never changed."""
 
     def __init__(self, world: World) -> None:
         self._world = world

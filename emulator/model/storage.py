@@ -39,7 +39,7 @@ class Source:
 
 
 class StorageModel:
-    """All buckets and objects. Every method is one atomic step of the service; `ApiError` is an error of the service."""
+    """The model of all buckets and objects. Every method is one atomic step of the service; `ApiError` is an error of the service."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -88,7 +88,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         replacing: bool = False,
     ) -> StoredObject:
-        """Patch the writable fields (a null in `metadata` deletes that key), or replace all writable fields with `replacing`."""
+        """Patch the writable fields, or replace all of them with `replacing`. In a patch, null deletes a field or a key of `metadata`."""
         bucket, old = self._find(bucket_name, name, generation, conditions)
         asked = writable(body, OBJECT_FIELDS, OBJECT_OUTPUT)
         kept: dict[str, Any] = {key: old.fields[key] for key in ("kmsKeyName", "storageClass") if key in old.fields}
@@ -177,7 +177,7 @@ class StorageModel:
         conditions: Preconditions = ANY,
         kms_key: str = "",
     ) -> StoredObject:
-        """Join 1 to 32 objects of one bucket; the result has a component count and no MD5. Raises 400 for another number."""
+        """Join 1 to 32 objects into one, with a component count and no MD5. Raise 400 for another number of sources."""
         bucket = self.buckets.get(bucket_name)
         check_object_name(name)
         if not sources:

@@ -25,7 +25,7 @@ _CONDITIONS_NEED_VERSION = 3
 
 
 class Buckets:
-    """All buckets by name. Names are unique over all projects, as in the real service."""
+    """The store of all buckets by name. Names are unique over all projects, as in the real service."""
 
     def __init__(self, world: World) -> None:
         self._world = world

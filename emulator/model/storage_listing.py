@@ -41,7 +41,7 @@ class ListQuery:
 
 @dataclass(slots=True)
 class Listing:
-    """A page; `token` is empty on the last page."""
+    """A page of a listing; `token` is empty on the last page."""
 
     items: list[StoredObject] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)

@@ -44,7 +44,7 @@ def not_modified() -> ApiError:
 
 
 class Versioned(Protocol):
-    """The two version numbers that preconditions compare."""
+    """An object or a bucket with the two version numbers that preconditions compare."""
 
     @property
     def generation(self) -> int:
@@ -65,7 +65,7 @@ class Preconditions:
     metageneration_not_match: int | None = None
 
     def check(self, found: Versioned | None, *, reading: bool = False) -> None:
-        """Raise 412 if a condition does not hold; for a read, NotMatch gives 304 instead."""
+        """Raise 412 if a condition does not hold. For a read, a NotMatch condition that does not hold raises 304 instead."""
         generation = 0 if found is None else found.generation
         metageneration = None if found is None else found.metageneration
         if self.generation_match is not None and generation != self.generation_match:
@@ -144,7 +144,10 @@ def check_declared(content: bytes, *, crc32c: str | None, md5: str | None) -> No
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`. Raises 400."""
+    """Return `matchGlob` as a regular expression: `*` and `?` stop at `/`, `**` does not, `[a-z]`, `[!x]` and `{a,b}`.
+
+    Raise 400 for an invalid glob.
+    """
     out, index, depth = "", 0, 0
     while index < len(glob):
         char = glob[index]

@@ -53,7 +53,7 @@ def refused(code: str, text: str) -> Status:
 
 
 class Surroundings:
-    """The declared parts of the project. The methods check a machine against them and against the hardware tables."""
+    """A register of the declared parts of the project. Its methods check a machine against them and against the hardware tables."""
 
     def __init__(self, world: World, knows_account: Callable[[str], bool]) -> None:
         self._world = world
@@ -69,10 +69,10 @@ class Surroundings:
         self._declared = {kind: set(state.get(kind, ())) for kind in _KINDS}
 
     def declare(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Add networks, subnetworks, images and service accounts that exist, in this project or another.
+        """Add networks, subnetworks, images and service accounts that exist, in this project or another. Return all declared parts.
 
-        Return all declared parts. `projects/P/global/images/*` means all images of a project. Raises `ApiError` (400) for an
-        unknown kind or an invalid name.
+        `projects/P/global/images/*` means all images of a project. Raise `ApiError` (400) for an unknown kind or an
+        invalid name.
         """
         for kind, names in body.items():
             form = _KINDS.get(kind)
@@ -160,7 +160,8 @@ class Surroundings:
     def path_problem(self, path: str, permission: str) -> Status | None:
         """Return the error for a network or subnetwork that cannot be used; None for a usable one.
 
-        The error for another project says that the path may exist but be hidden.
+        For another project, the error is that of a missing permission: the caller cannot tell a hidden network from a
+        missing one.
         """
         if path in self._declared["networks"] | self._declared["subnetworks"]:
             return None

@@ -17,7 +17,7 @@ _ROLE = r"^/v1/(?P<name>projects/[^/:]+/roles/[^/:]+)"
 
 
 def routes(model: AccessModel) -> list[Route]:
-    """Return the routes of both services."""
+    """Return the routes of the project's policy and of custom roles."""
 
     def get_policy(call: Call) -> Any:
         asked = call.json().get("options", {}).get("requestedPolicyVersion", 0)

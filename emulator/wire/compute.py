@@ -101,7 +101,7 @@ def routes(world: World, model: ComputeModel, surroundings: Surroundings) -> lis
 
 
 class _Calls:
-    """The handlers of the calls."""
+    """The handlers of Compute Engine's calls, which write the journal and give errors in that API's shape."""
 
     def __init__(self, world: World, model: ComputeModel) -> None:
         self._world = world

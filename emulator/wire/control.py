@@ -177,9 +177,9 @@ def _number(body: dict[str, Any], key: str, *, highest: float) -> float | None:
 
 
 def _checked_fault(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the fault's JSON without its counters. Raises `ApiError` for values of the wrong kind.
+    """Return the fault's JSON without its counters. Raise `ApiError` for values of the wrong kind, and for a fault without an effect.
 
-    `Fault.parse` refuses unknown fields.
+    Unknown fields are left to `Fault.parse`, which refuses them.
     """
     for key in ("times", "skip"):
         value = raw.get(key, 0)

@@ -76,7 +76,7 @@ def _camel(name: str) -> str:
 
 
 class DataprocGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. Operations are a service of several APIs: `operations_grpc.py` has them."""
+    """The gRPC handlers of Dataproc's calls, by path. Operations are a service of several APIs: `operations_grpc.py` has them."""
 
     def __init__(self, world: World, model: DataprocModel) -> None:
         self._world = world

@@ -25,7 +25,8 @@ def unary(
 ) -> grpc.RpcMethodHandler:
     """Return the handler of a call. For a request, `choose` returns the call's description, its resource and its work.
 
-    `request` and `answer` are protobuf classes. Fields that the answer's class does not know are left out, as gRPC does.
+    `request` and `answer` are protobuf classes. Fields that the answer's class does not know are left out, as gRPC
+    does. An `ApiError` of the work ends the call with its gRPC status.
     """
 
     def handle(message: Any, context: grpc.ServicerContext) -> Any:

@@ -46,7 +46,7 @@ class Call:
         return self.args.get(name, default)
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object, `{}` if the body is empty. Raise `ApiError` (400) with the reason."""
+        """Return the body as a JSON object, `{}` if the body is empty. Raise `ApiError` (400), with the reason, for any other body."""
         if not self.request.get_data().strip():
             return {}
         body = json_body(self.request)
@@ -74,8 +74,8 @@ class Route:
     """A route. `pattern` is a regular expression for the raw (still percent-encoded) path, with named groups.
 
     `resource` is a format over the groups for the journal, for example `{bucket}/{object}`, or a function of the call
-    if only the body names the resource. With `spec` None the handler runs without `World.perform`: the control API
-    does, and so do handlers that call `World.perform` themselves, because a call that waits must not hold the lock.
+    if only the body names the resource. With `spec` None, the handler runs without `World.perform`. This is for the
+    control API, and for handlers that call `World.perform` themselves.
     """
 
     method: str
@@ -95,7 +95,8 @@ def route(
 ) -> Route:
     """Return a `Route` from text; in `pattern`, `{name}` stands for one path segment and `{name=**}` for the rest.
 
-    Regular-expression characters in the fixed text are literal.
+    In a pattern that does not end with a name, a segment has no colon. Regular-expression characters in the fixed text
+    are literal.
     """
     return Route(method, _compiled(pattern), spec, handler, resource)
 
@@ -137,7 +138,7 @@ SYSTEM_PARAMETERS = frozenset(
 
 
 def read_query(call: Call, known: Iterable[str]) -> dict[str, str]:
-    """Return the request's own query parameters under their camelCase names. Raises `ApiError` (400) for unknown parameters."""
+    """Return the request's own query parameters under their camelCase names. Raise `ApiError` (400) for unknown parameters."""
     names = {name: name for name in known}
     names |= {"".join("_" + c.lower() if c.isupper() else c for c in name): name for name in known}
     found: dict[str, str] = {}
@@ -159,7 +160,7 @@ def wants_numbers(call: Call) -> bool:
 
 
 def read_int(query: dict[str, str], name: str) -> int:
-    """Return an int32 query parameter; 0 if it is absent. Raises `ApiError` (400) if it is not a number."""
+    """Return an int32 query parameter; 0 if it is absent. Raise `ApiError` (400) if it is not a number."""
     text = query.get(name, "0") or "0"
     try:
         return int(text)
@@ -222,7 +223,7 @@ def principal_of_header(header: str) -> str:
 
 
 def json_body(request: Request) -> Any:
-    """Return the body as JSON. Raises `ApiError` (400) for other content, or without a JSON Content-Type.
+    """Return the body as JSON. Raise `ApiError` (400) for other content, or without a JSON Content-Type.
 
     A web page's form can carry JSON, but cannot set that Content-Type.
     """
@@ -266,7 +267,7 @@ class HttpFront:
         return self.respond(Request(environ))(environ, start_response)
 
     def respond(self, request: Request) -> Response:
-        """Return the response to a request. Errors become responses, never exceptions. A header has the virtual time."""
+        """Return the response to a request, with the virtual time in a header. An `ApiError` becomes a response, too."""
         answer = self._answer(request)
         answer.headers[TIME_HEADER] = rfc3339(self.world.clock.now())
         return answer
@@ -281,7 +282,10 @@ class HttpFront:
             return json_response({}, 400)
 
     def dispatch(self, request: Request) -> Response:
-        """Return the response to a request that no web page sent. Raises `ApiError`, also if a `Judged` caller uses the control API."""
+        """Route a request to its handler and return the response. The caller has already refused requests of web pages.
+
+        Raise `ApiError` for a failed call, and if a `Judged` caller uses the control API.
+        """
         path = raw_path(request)
         found = self._found(request.method, path)
         if found is None:

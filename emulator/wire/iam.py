@@ -64,9 +64,10 @@ def _spec(method: str, permission: str) -> CallSpec:
 
 
 def _resource(world: World, path: str) -> Callable[[Call], str]:
-    """Return a function for the resource in the journal and the faults: the account or the list's parent.
+    """Return a function that names the resource of a call, for the journal and for faults.
 
-    The account is named with its project, even if the call has `-` in its place.
+    The resource is the account (also of a create) or, for a list, the project. An account is named with its project,
+    even if the call has `-` instead.
     """
 
     def of(call: Call) -> str:

@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"[A-Za-z_][\w]*|[(),/*]")
 def partial(answer: dict[str, Any], selector: str) -> dict[str, Any]:
     """Return the part of an answer that a selector names; without a selector, the whole answer.
 
-    Raises `ApiError` (400) for an invalid selector.
+    Raise `ApiError` (400) for an invalid selector.
     """
     if not selector:
         return answer

@@ -151,7 +151,7 @@ def _encoded(method: str, handler: Handler) -> Handler:
 
 
 def _resource(method: str) -> Callable[[Call], str]:
-    """Return a function for the resource in the journal and the faults: the instance, the operation, or the list's parent."""
+    """Return a function that names the resource of a call, for the journal and for faults: the instance, the operation, or a list's parent."""
 
     def of(call: Call) -> str:
         if method == "CreateInstance":

@@ -80,7 +80,7 @@ def _resource(name: str, asked: Json) -> str:
 
 
 class NotebooksGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. Other calls of the client are answered with UNIMPLEMENTED."""
+    """The gRPC handlers of the Notebooks API, by path. Other calls of the client are answered with UNIMPLEMENTED."""
 
     def __init__(self, world: World, model: NotebooksModel) -> None:
         self._world = world

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OperationsGrpc(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. The operation's name in the request tells its service."""
+    """The gRPC handlers of operations, by path. The operation's name in a request tells which service's operation is meant."""
 
     def __init__(self, world: World, dataproc: DataprocModel, notebooks: NotebooksModel) -> None:
         self._world = world

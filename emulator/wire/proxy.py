@@ -29,7 +29,7 @@ _HOP_BY_HOP = frozenset(
 
 
 class UpstreamError(Exception):
-    """The error of a server that does not listen, or closed the connection before it answered."""
+    """The error of a server that does not listen, or that closed the connection before a whole response head had arrived."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -83,8 +83,8 @@ def forward(
     """Return the response of the server to which `dial` connects.
 
     `drop` returns True for headers (in lower case) that are not forwarded. `set_headers` replace sent headers; an empty
-    value removes the header. Raises `UpstreamError` on a failure before any part of a response has arrived. After that,
-    the connection just ends.
+    value removes the header. Raise `UpstreamError` on a failure before the head of a response has arrived. A later
+    failure just ends the connection.
     """
     connection = _Connection(dial)
     try:

@@ -212,7 +212,7 @@ class PubSubRuntime:
     # ---- streaming pull
 
     def streaming_pull(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        """Serve a stream of messages. The first request names the subscription, later requests acknowledge messages."""
+        """Serve a stream of messages. The first request names the subscription; later ones acknowledge messages and set ack deadlines."""
         first = next(requests, None)
         if first is None:
             return
@@ -277,9 +277,9 @@ class _Stream:
             self._model.modify_ack_deadline(self._name, [ack_id], seconds)
 
     def responses(self, context: grpc.ServicerContext) -> Iterator[Any]:
-        """Yield batches of messages as they become ready, within the client's flow control.
+        """Yield batches of messages as they become ready, within the client's flow control, until the client disconnects.
 
-        Raises the error of the client's own stream, and UNAVAILABLE when the runtime stops.
+        Raise the error of the client's own stream, and UNAVAILABLE when the runtime stops.
         """
         lock, changed = self._runtime.world.lock, self._model.changed
         while True:
@@ -314,7 +314,7 @@ class _Stream:
 
 
 class _GrpcHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
-    """The lookup from a path to its handler. IAMPolicy is a service of many APIs, so only calls on Pub/Sub resources are handled here."""
+    """The gRPC handlers of Pub/Sub's calls, by path. IAMPolicy is a service of many APIs: only calls on Pub/Sub resources are handled here."""
 
     def __init__(self, runtime: PubSubRuntime) -> None:
         self._table: dict[str, Any] = {

@@ -193,7 +193,7 @@ class PushDispatcher:
         self.wake()
 
     def stop(self) -> None:
-        """Cancel pushes in flight and end the thread. After the state is loaded again, these messages are redelivered."""
+        """Cancel pushes in flight and end the thread. Their messages are redelivered once their leases end or a saved state is loaded."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
@@ -242,7 +242,7 @@ class PushDispatcher:
             task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, delivery: Delivery, push: dict[str, Any], deadline_s: float) -> None:
-        """Make a push and settle its message. If `stop` cancels the push, the lease stays and the attempt is not counted."""
+        """Make a push, record it in the journal, and settle its message. If `stop` cancels the push, only the lease stays."""
         name = delivery.subscription
         acked = False
         try:
@@ -321,5 +321,5 @@ def _payload(request: PushRequest) -> bytes:
 
 
 def with_headers(request: PushRequest, *, url: str, headers: dict[str, str], forgive: bool) -> PushRequest:
-    """Return `request` with another `url` and further `headers`."""
+    """Return `request` with another `url` and `forgive`, and with further `headers`."""
     return replace(request, url=url, headers={**request.headers, **headers}, forgive=forgive)

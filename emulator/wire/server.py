@@ -124,7 +124,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def _is_http2(connection: socket.socket) -> bool:
-    """Return True if the connection begins with HTTP/2's preface. Waits for as many bytes as the decision needs."""
+    """Return True if the connection begins with HTTP/2's preface. Wait only for as many bytes as the decision needs."""
     seen = connection.recv(len(_PREFACE), socket.MSG_PEEK)
     if seen and len(seen) < len(_PREFACE) and _PREFACE.startswith(seen):
         seen = connection.recv(len(_PREFACE), socket.MSG_PEEK | socket.MSG_WAITALL)

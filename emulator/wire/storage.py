@@ -128,7 +128,7 @@ def _upload_routes(uploads: Uploads) -> list[Route]:
 
 
 class _Api:
-    """The handlers; each runs under the world's lock."""
+    """The handlers of Cloud Storage's calls except uploads; each runs under the world's lock."""
 
     def __init__(self, world: World, model: StorageModel) -> None:
         self._world = world

@@ -20,7 +20,7 @@ _MAX_CALLS = 100
 
 
 def batch(call: Call, front: HttpFront) -> Response:
-    """Answer a batch: run its calls one after another on `front`. Raises `ApiError` (400) for a malformed or too long batch."""
+    """Answer a batch: run its calls one after another on `front`. Raise `ApiError` (400) for a malformed or too long batch."""
     head = f"Content-Type: {call.request.headers.get('Content-Type', '')}\r\n\r\n".encode()
     message = BytesParser().parsebytes(head + call.request.get_data())
     if not message.is_multipart():

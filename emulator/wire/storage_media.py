@@ -21,9 +21,9 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def media_response(call: Call, stored: StoredObject) -> Response:
-    """Return 200 with the content, or 206 with the requested range. Raises `ApiError` (416) for an impossible range.
+    """Return 200 with the content, or 206 with the requested range. Raise `ApiError` (416) for an impossible range.
 
-    If the content is unpacked, the range is ignored, as documented.
+    A gzip content that is sent unpacked is sent whole: the range is ignored, as documented.
     """
     content, fields = stored.content, stored.fields
     headers = _headers(stored)
@@ -68,7 +68,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    """Return `(start, end)`, end exclusive; None if no range or no valid range is requested. Raises 416 for an impossible range."""
+    """Return `(start, end)`, end exclusive; None if no range or no valid range is requested. Raise 416 for an impossible range."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def number(call: Call, name: str) -> int | None:
-    """Return a whole number from the query; None if it is absent. Raises `ApiError` (400) if it is not a number."""
+    """Return a whole number from the query; None if it is absent. Raise `ApiError` (400) if it is not a number."""
     raw = call.query(name)
     if not raw:
         return None
@@ -32,7 +32,7 @@ def number(call: Call, name: str) -> int | None:
 
 
 def flag(call: Call, name: str) -> bool:
-    """Return a boolean from the query; clients write `true`, `True` and `1`. Raises `ApiError` (400) for another text."""
+    """Return a boolean from the query; clients write `true`, `True` and `1`. Raise `ApiError` (400) for another text."""
     raw = call.query(name).lower()
     if raw not in {"", "true", "false", "1", "0"}:
         raise invalid(f"Invalid value for parameter '{name}': '{raw}'")

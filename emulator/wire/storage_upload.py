@@ -71,7 +71,10 @@ class Uploads:
                 raise invalid(f"Invalid upload type: '{kind}'")
 
     def resume(self, call: Call) -> Response:
-        """Answer `PUT /upload/...&upload_id=`: the next chunk, the last chunk, or a query for the number of stored bytes."""
+        """Answer `PUT /upload/...&upload_id=`: the next chunk, the last chunk, or a query for the number of stored bytes.
+
+        After the upload is complete, answer with the object.
+        """
         session = self._session(call)
         if session.done is not None:
             return json_response(object_json(call, session.done))

@@ -38,7 +38,7 @@ _LAST_WORDS_S = 5.0
 
 
 class PortInUseError(OSError):
-    """The error of a port that another process uses."""
+    """The error of a port that cannot be bound, usually because another process uses it."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Body(io.RawIOBase):
         return True
 
     def whole(self) -> bytes:
-        """Return the whole body at once. Raises `ConnectionError` if it ends early."""
+        """Return the whole body at once. Raise `ConnectionError` if it ends early."""
         if self._chunked or self._done:
             return self.read()
         self._before()
@@ -82,7 +82,7 @@ class Body(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read into `buffer` and return the number of bytes, 0 at the end of the body. One call never reads past the current chunk.
 
-        Raises `ConnectionError` if the body ends early.
+        Raise `ConnectionError` if the body ends early or a chunk has no size.
         """
         view = memoryview(buffer)
         if self._done or not view:
@@ -149,7 +149,7 @@ class _Headers(HTTPMessage):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A connection of HTTP/1.1 with keep-alive."""
+    """The handler of one HTTP/1.1 connection with keep-alive."""
 
     MessageClass = _Headers
     protocol_version = "HTTP/1.1"
@@ -165,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.close()
 
     def handle_one_request(self) -> None:
-        """Serve a request of the connection."""
+        """Serve the next request of the connection; without a valid request, or if the connection fails, close the connection."""
         try:
             self.raw_requestline = self.rfile.readline(_BLOCK + 1)
             if len(self.raw_requestline) > _BLOCK:
@@ -327,7 +327,10 @@ def _pump(source: io.BufferedIOBase, target: socket.socket) -> None:
 
 
 class StreamingServer(socketserver.ThreadingTCPServer):
-    """A server of `app` on one port of 127.0.0.1 (0 = a free one), with a thread for each connection. Raises `PortInUseError`."""
+    """A server of `app` on one port of 127.0.0.1 (0 = a free one), with a thread for each connection.
+
+    Raise `PortInUseError` if the port cannot be bound.
+    """
 
     allow_reuse_address = sys.platform != "win32"  # on Windows it would let two processes share the port
     daemon_threads = True

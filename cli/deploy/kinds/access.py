@@ -58,7 +58,10 @@ def full_role(target: Target, role: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """Yield a step for each binding on the project, the buckets and topics: from roles.yaml, and for data groups, publishers and roster writers."""
+    """Yield a step for each binding on the project, the buckets and topics: from roles.yaml, and for data groups, publishers and roster writers.
+
+    Yield also a note for each existing binding of roles.yaml whose condition (`when`) no longer holds.
+    """
     policies = _Policies(target)
     for grant in target.deployment.grants:
         if grant.on not in _ELSEWHERE:
@@ -244,8 +247,9 @@ def identity(target: Target) -> Iterator[Step]:
     """Yield a step for each member who may act as the account that the environments run as.
 
     With managed end-user credentials that account is an agent of Google's. The functions need the role to create an
-    instance, and the people of the profile's groups need it to open the instance. The role is bound on that account alone:
-    on the project, it would let every member act as any account.
+    instance, and the people of the profile's groups need it to open the instance. The role is bound on that account
+    alone: on the project, it would let every member act as any account. If the agent's policy cannot be read, yield
+    only a note.
     """
     catalog = target.deployment.settings.catalog
     groups = sorted(

@@ -20,7 +20,8 @@ _QUERY = "benchkeeper-query"
 def views(target: Target) -> Iterator[Step]:
     """Yield the steps for the dataset, the view and the access to them; none without an export.
 
-    If the export cannot be read, yield only a note that says why there is no view.
+    If the export cannot be read, yield only a note that says why there is no view. If the export's dataset does not let
+    the view read, add a note.
     """
     export = target.deployment.options.billing_export
     if export is None:
@@ -104,12 +105,15 @@ def _reads(dataset: Mapping[str, Any], email: str) -> bool:
 
 
 def _entries(email: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return the two equivalent forms of an entry: BigQuery accepts the role of IAM, and returns its own older name for that role."""
+    """Return the two equivalent forms of an entry that lets `email` read the dataset.
+
+    BigQuery accepts the role of IAM, and returns its own older name for that role.
+    """
     return {"role": "READER", "userByEmail": email}, {"role": "roles/bigquery.dataViewer", "userByEmail": email}
 
 
 def _let_in(target: Target, email: str) -> list[Call]:
-    """Return the call that adds an entry to the dataset's access list, unless the entry exists by now.
+    """Return the call that adds an entry for `email` to the dataset's access list, or no call if the entry exists by now.
 
     The list is read first, because it can only be written as a whole.
     """

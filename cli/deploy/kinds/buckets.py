@@ -112,7 +112,7 @@ def _same_rules(seen: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _key(target: Target) -> Iterator[Step]:
-    """Yield the step that lets Cloud Storage's own agent use the key."""
+    """Yield the step that lets Cloud Storage's own agent use the encryption key; none if no key is configured."""
     key = target.deployment.options.kms_key
     if key is None:
         return

@@ -60,7 +60,7 @@ def step(target: Target, name: str, wanted: Heard, found: Mapping[str, Any] | No
 def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | None:
     """Return the id of the subscription behind a function's trigger, as it was when the plan was made.
 
-    Return None if there was no trigger.
+    Return None if there was no trigger, or no subscription behind it.
     """
     listed = target.read(_EVENTARC, "eventarc", "triggers", "list", f"--location={target.region}", otherwise=[])
     return _subscription(function, listed)
@@ -69,8 +69,8 @@ def subscription_behind(target: Target, function: Mapping[str, Any]) -> str | No
 def missing(target: Target, name: str, wanted: Heard) -> list[Command | Call]:
     """Return the commands that correct the subscription.
 
-    The subscription is read again, because a redeployment may have made a new one. Raises `DeployError` if the function has
-    no trigger or the subscription is gone.
+    The subscription is read again, because a redeployment may have made a new one. Raise `DeployError` if the function
+    has no trigger or the subscription is gone.
     """
     function = target.gcloud.read("functions", "describe", name, "--v2", f"--region={target.region}")
     triggers = target.gcloud.read("eventarc", "triggers", "list", f"--location={target.region}") or []

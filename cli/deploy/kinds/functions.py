@@ -34,7 +34,8 @@ MOVED_FOR = timedelta(days=7)  # the time for which HR's topic keeps messages
 def functions(target: Target) -> Iterator[Step]:
     """Yield the steps of each function: the function, its caller, and its delivery or the users who may open it.
 
-    Also yield a note for each retention that this deployment shortens.
+    Also yield a note for each retention that this deployment shortens, or a note that the present retention is not
+    known.
     """
     listed = target.read(_FUNCTIONS, "functions", "list", "--v2", f"--regions={target.region}", otherwise=[])
     seen = {each["name"].rsplit("/", 1)[1]: each for each in listed}
@@ -157,7 +158,8 @@ def _command(target: Target, name: str, wanted: FunctionModel, found: Mapping[st
 def _deployed(target: Target, wanted: FunctionModel) -> dict[str, str]:
     """Return the variables with the deploying user and the time, for the function that proposes the files (ADR 19).
 
-    They change with each deployment, so they do not count as a difference. Other functions get no such variables.
+    They change with each deployment, so they do not count as a difference. Return {} for other functions, and if gcloud
+    names no account.
     """
     if wanted.entry_point != _PROPOSES or not target.deployer:
         return {}

@@ -60,7 +60,7 @@ def _is_on(service: Mapping[str, Any]) -> bool:
 
 
 def address(target: Target, name: str) -> str:
-    """Return the page's URL without a domain of its own: Cloud Run's deterministic URL."""
+    """Return Cloud Run's deterministic URL of the page, which works without a custom domain."""
     return f"https://{name}-{target.number}.{target.region}.run.app"
 
 

@@ -91,7 +91,7 @@ def _subscription_differences(wanted: SubscriptionModel, found: Mapping[str, Any
 def jobs(target: Target) -> Iterator[Step]:
     """Yield a step for each scheduled message.
 
-    These steps run last, so that no tick is sent before a function listens.
+    Each step waits for all functions and deliveries, so that no tick is sent before a function listens.
     """
     where = f"--location={target.region}"
     listed = target.read(_SCHEDULER, "scheduler", "jobs", "list", where, otherwise=[])

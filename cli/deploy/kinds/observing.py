@@ -26,7 +26,11 @@ _ALERT = "benchkeeper-alert"
 
 
 def sinks(target: Target) -> Iterator[Step]:
-    """Yield the steps of each sink: the sink, its right to publish to its topic, and the end of its right on the former topic."""
+    """Yield the steps of each sink: the sink, its right to publish to its topic, and the end of its right to publish to HR's topic.
+
+    In an earlier version, all sinks published to HR's topic. Without an organization, sinks of the organization get no
+    steps.
+    """
     seen = _seen_sinks(target)
     for name, wanted in target.deployment.sinks.items():
         where = scope_words(target, wanted.scope)
@@ -189,7 +193,7 @@ def _number(raw: float | str) -> float | None:
 
 
 def dashboard(target: Target) -> Iterator[Step]:
-    """Yield the one dashboard, found by its label."""
+    """Yield the step for Benchkeeper's dashboard, which is found by its label."""
     body = dict(target.deployment.dashboard)
     key, labels = "dashboard benchkeeper", {OURS: BENCHKEEPER, _BODY: digest(body)}
     found = _ours(target.read(_MONITORING, "monitoring", "dashboards", "list", otherwise=[]))
@@ -303,7 +307,10 @@ def _applied(target: Target, name: str, body: Mapping[str, Any]) -> list[Command
 
 
 def listed_by_label(target: Target, what: str) -> list[dict[str, Any]]:
-    """Return all resources with Benchkeeper's label, from all pages. `what` is the collection's name in the API, such as `alertPolicies`."""
+    """Return all resources with Benchkeeper's label, from all pages; none if Cloud Monitoring is off.
+
+    `what` is the collection's name in the API, such as `alertPolicies`.
+    """
     found: list[dict[str, Any]] = []
     page = ""
     while True:

@@ -17,8 +17,8 @@ ON = "cluster-accounts"  # the scope that such a grant of roles.yaml names
 def cluster_accounts(target: Target) -> tuple[str, ...]:
     """Return the accounts that master templates name, and the Compute default account if a template names none.
 
-    Only templates of profiles with personal authentication count. Clusters that run as a user's own account need no such grant:
-    `benchkeeper_accounts` covers them.
+    Only templates of profiles with personal authentication count. Clusters that run as a user's own account need no
+    such grant, because the custom role `benchkeeper_accounts` covers them.
     """
     catalog = target.deployment.settings.catalog
     masters = {
@@ -46,7 +46,10 @@ def _named(text: str) -> str:
 
 
 def grants(target: Target) -> Iterator[Step]:
-    """Yield a step for each grant on each account of `cluster_accounts`. On the project, a grant would let the functions act as any account."""
+    """Yield a step for each grant on each account of `cluster_accounts`; only a note for an account whose policy cannot be read.
+
+    A grant on the project instead would let the functions act as any account.
+    """
     wanted = [each for each in target.deployment.grants if each.on == ON]
     for email in cluster_accounts(target):
         try:
@@ -65,7 +68,10 @@ def grants(target: Target) -> Iterator[Step]:
 
 
 def policy_of(target: Target, email: str) -> Policy:
-    """Return the account's IAM policy. Raises `NotThereError`, and `NoAccessError` for an account of another project."""
+    """Return the account's IAM policy; {} while its service is off.
+
+    Raise `NotThereError` if the account is missing, and `NoAccessError` for an account of another project.
+    """
     # The Compute default account comes with the service: while the service is off, the account cannot be read.
     service = "compute.googleapis.com" if "compute.googleapis.com" in target.off else "iam.googleapis.com"
     policy: Policy = target.read(service, "iam", "service-accounts", "get-iam-policy", email, otherwise={})
