@@ -133,3 +133,4 @@ class ComputeOperations:
             self._all[operation.path] = operation
             if operation.request_id:
                 self._by_request[operation.verb, operation.request_id.lower()] = operation.path
+        self.latest = max((operation.ends for operation in self._all.values()), default=None)

@@ -111,6 +111,7 @@ class DataprocModel:
         self._serial = state["serial"]
         self._clusters = {row["name"]: cluster_of(row) for row in state["clusters"]}
         self._operations = {row["name"]: operation_of(row) for row in state["operations"]}
+        self._latest = max((operation.ends for operation in self._operations.values()), default=None)
         self.sessions.load(state.get("session_templates", {}))
         self.interactive.load(state.get("interactive_sessions", {}))
         self.jobs.load(state.get("jobs", []))
@@ -347,8 +348,7 @@ class DataprocModel:
             request_id,
         )
         fault = self.world.faults.take(f"dataproc.{_METHODS[kind]}", cluster.name, wanted="operation_error")
-        if fault is not None and fault.operation_error is not None:
-            told = fault.operation_error
+        if fault is not None and (told := fault.operation_error) is not None:
             operation.error = {"code": CODES[told["code"]][0], "message": told.get("message", "scripted fault")}
         self._operations[operation.name] = operation
         self._latest = ends if self._latest is None else max(ends, self._latest)

@@ -121,6 +121,7 @@ class InteractiveSessions:
         self._serial = state.get("serial", 0)
         self._sessions = {row["name"]: Session(**_with_times(row)) for row in state.get("sessions", [])}
         self.operations = {row["name"]: SessionOperation(**_with_times(row)) for row in state.get("operations", [])}
+        self.latest = max((operation.ends for operation in self.operations.values()), default=None)
 
     def create(
         self, parent: str, session_id: str, body: dict[str, Any], *, creator: str, request_id: str = ""

@@ -72,7 +72,8 @@ class LogEntries:
     def write(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer `entries.write`. Each entry needs a log name and a resource, its own or those of the request.
 
-        The request's `labels`, `partialSuccess` and `dryRun` are accepted and have no effect.
+        The request's `labels` are added to each entry, whose own take precedence. With `dryRun` nothing is stored.
+        `partialSuccess` has no effect.
         """
         unknown = sorted(set(body) - {"entries", "logName", "resource", "labels", "partialSuccess", "dryRun"})
         if unknown:
@@ -84,7 +85,8 @@ class LogEntries:
         with self._world.lock:
             now = rfc3339(self._world.clock.now())
             made = [self._written(raw, body, now) for raw in entries]
-            self._entries.extend(made)
+            if body.get("dryRun") is not True:
+                self._entries.extend(made)
         return {}
 
     def _written(self, raw: dict[str, Any], body: dict[str, Any], now: str) -> dict[str, Any]:
@@ -114,7 +116,14 @@ class LogEntries:
             "resource": resource,
             "receiveTimestamp": now,
         }
-        return {**raw, **known, "logName": name, **({"insertId": raw["insertId"]} if raw.get("insertId") else {})}
+        labels = {**body.get("labels", {}), **raw.get("labels", {})}
+        return {
+            **raw,
+            **known,
+            "logName": name,
+            **({"labels": labels} if labels else {}),
+            **({"insertId": raw["insertId"]} if raw.get("insertId") else {}),
+        }
 
     def listing(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer `entries.list` with all matching entries if a resource name is of this project, else with none."""

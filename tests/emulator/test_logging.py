@@ -54,7 +54,7 @@ def read(cloud: DataCloud, text: str = "", **more: Any) -> list[int]:
         ('NOT severity="INFO"', [1, 2, 3]),
         ("-severity=INFO", [1, 2, 3]),
         ('jsonPayload.message!="Finished a sweep"', [1, 2, 3]),
-        ('jsonPayload.message:"WAITS"', [1]),
+        ('jsonPayload.message:"HELD"', [1]),
         ('jsonPayload.message=~"^Pass failed"', [2]),
         ('jsonPayload.message!~"^Pass"', [0, 1, 3]),
         ("jsonPayload.acted>2", [0]),
@@ -125,3 +125,19 @@ def test_sinks_are_made_described_listed_and_deleted(cloud: DataCloud):
     cloud.cloud.world.load(cloud.cloud.world.save())
     cloud.call("DELETE", f"{parent}/people")
     cloud.refused("GET", f"{parent}/people", status=404)
+
+
+def test_an_entry_that_is_written_has_the_labels_of_the_request_below_its_own(cloud: DataCloud):
+    log = f"{PROJECT}/logs/mine"
+    body = {
+        "logName": log,
+        "resource": {"type": "global"},
+        "labels": {"a": "1", "b": "1"},
+        "entries": [{"textPayload": "x", "labels": {"b": "2"}}],
+    }
+    cloud.call("POST", "/v2/entries:write", {**body, "dryRun": True})
+    query = {"resourceNames": [PROJECT], "filter": f'logName="{log}"'}
+    assert cloud.call("POST", LIST, query) == {}
+    cloud.call("POST", "/v2/entries:write", body)
+    (entry,) = cloud.call("POST", LIST, query)["entries"]
+    assert entry["labels"] == {"a": "1", "b": "2"}

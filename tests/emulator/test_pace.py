@@ -66,6 +66,33 @@ def test_a_snapshot_counts_too(cloud: DataCloud):
     assert speed(cloud) == FAST
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "body"),
+    [
+        (f"/v2/{PROJECT}/locations/{ZONE}/instances", {"instanceId": "ben"}, {}),
+        (f"/v1/{PROJECT}/regions/us-central1/clusters", {}, {"clusterName": "ann"}),
+        (
+            f"/v1/{PROJECT}/locations/us-central1/sessions",
+            {"sessionId": "ann-1"},
+            {"jupyterSession": {"kernel": "PYTHON"}},
+        ),
+        ("snapshot", {}, {}),
+    ],
+)
+def test_an_operation_counts_after_a_restart_too(cloud: DataCloud, path, query, body):
+    cloud.instance("ann")
+    cloud.wait(3600)
+    if path == "snapshot":
+        cloud.insert("s1", "ann")
+    else:
+        cloud.call("POST", path, body, **query)
+    clock = VirtualClock(start=START, speed=1)
+    clock.begin_pacing()
+    again = DataCloud(EmbeddedCloud.build(clock=clock))
+    again.cloud.world.load(cloud.cloud.world.save())
+    assert speed(again) == FAST
+
+
 def test_a_speed_that_somebody_sets_stays(cloud: DataCloud):
     assert cloud.call("GET", "/_emulator/clock")["paced"] is True
     assert cloud.call("POST", "/_emulator/clock", {"speed": 7})["paced"] is False

@@ -163,9 +163,7 @@ def try_take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
     try:
         return take_up(user_key, deps)
     except BenchkeeperError as error:
-        deps.log.warning(
-            "Requests could not be read or accepted", user=user_key, reason=error.reason.value, detail=error.detail
-        )
+        deps.log.warning("Requests could not be read", user=user_key, reason=error.reason.value, detail=error.detail)
         return None
 
 
