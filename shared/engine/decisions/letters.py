@@ -48,7 +48,8 @@ def waiting_letter(digest: str, deps: Deps) -> LetterRow | None:
 def carry_out_letter(row: LetterRow, verdict: Verdict, by: str, deps: Deps) -> Became:
     """Replay or dismiss a dead letter. Safe to repeat: an event that was folded in before has no effect.
 
-    A replay that fails is noted on the dead letter, which keeps waiting; the page shows the new reason.
+    A replay that fails is noted on the dead letter, which keeps waiting. The new reason replaces the old one, unless the old reason is
+    exhausted deliveries and the message itself is usable: the sweep replays such dead letters.
     """
     if verdict is Verdict.REJECT:
         end_marks(row, deps)

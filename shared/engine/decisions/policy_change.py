@@ -106,7 +106,8 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
     `deployed` is the note of the last deployment of the policy's files. A policy that was in force before is proposed again only
     if it was deployed after the policy in force. A waiting proposal is judged again if the policy in force has changed
-    since. Raise an error if the object of the policy in force is missing, or if other processes keep changing it.
+    since. Raise an error if the object of the policy in force is missing while this policy has a proposal, or if other
+    processes keep changing the policy in force.
     """
     author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)
@@ -267,9 +268,10 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """Raise `RefusedError` if another list was approved than the present one, or if the guard in force requires more approvals.
+    """Raise `RefusedError` if another list was approved than the present one, or if no user other than the author approved.
 
-    The guard in force decides, so that a proposed guard cannot lower the number of approvals for itself.
+    An approval of the author alone is enough if the guard in force needs one approver. The proposed guard does not count, so that
+    no proposal can lower the number of approvals for itself.
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(

@@ -61,8 +61,9 @@ class MonthDraft(Protocol):
 
 
 class FleetIndex(Protocol):
-    """The stored fleet list of one moment, in one object, and the notes for users' own pages, in another object.
+    """The store of the lists that sweeps write for the pages.
 
+    It has the newest fleet list, the notes for users' own pages, and the metered lines of past months.
     The process caches reads: an unchanged object is not read again.
     """
 

@@ -71,8 +71,9 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class WaitingWish(Struct, frozen=True, kw_only=True):
-    """The object of a request below `wishes/`. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
+    """A stored request that is not yet carried out, as the listing of `wishes/` shows it.
 
+    `created_at` is its object's creation time by Cloud Storage's clock. `place` locates the object for the adapter.
     `name` is the object's own name, without the user's prefix. `shown` is the request as the listing gives it, for the page;
     None if the listing gives no readable request.
     """
@@ -106,7 +107,7 @@ class SignIn(Protocol):
 
 
 class Inbox(Protocol):
-    """The page's waiting requests. The page may create and read requests; only the process that carries out a request may remove it."""
+    """The store of the requests that wait to be carried out. The page may create and read requests; only the process that carries out a request may remove it."""
 
     def put(self, wish: Wish) -> None:
         """Create the request's object. Idempotent: the same request is created once. Nothing is ever overwritten."""
@@ -132,7 +133,7 @@ class Wake(Protocol):
 
 
 class DeadLetters(Protocol):
-    """The dead letters: messages that cannot succeed."""
+    """The dead-letter topic, and the store of dead letters: messages that could not be used."""
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
         """Put a message on the dead-letter topic."""

@@ -53,7 +53,7 @@ class Notebooks(Protocol):
         """Yield the pages of a listing of all zones."""
 
     def listing(self) -> NotebookListing:
-        """Return all instances of the project."""
+        """Return the project's instances in all zones that answered, and the names of the zones that did not."""
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
         """Return the operation with this name."""

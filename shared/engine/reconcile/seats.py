@@ -34,7 +34,10 @@ _STARTS = frozenset({WishKind.START, WishKind.START_CLUSTER})
 
 
 def used_up(record: UserRecord, deps: Deps, now: datetime) -> tuple[str, ...]:
-    """Return the groups of the user whose limit of this month is used up. Makes no call for a user without such a group."""
+    """Return the groups of the user whose limit of this month is used up. Makes no call for a group without a limit.
+
+    A group whose cost cannot be read is logged and left out.
+    """
     found = []
     for group in record.spec.paid_by:
         limit = deps.policy.catalog.budget_of(group)
@@ -86,8 +89,8 @@ _YOUNG = timedelta(hours=1)  # a seat is taken before the record says so; longer
 def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = True) -> UserRecord:
     """Return the record with the seats that the user has now, and with the limits for which the user waits, if any.
 
-    Makes no call if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be read, a user
-    without an environment waits, and the record of any other user is unchanged.
+    No seat is read if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be read, a
+    user without an environment waits, and the record of any other user is unchanged.
     """
     held = tuple(group for group in record.status.guard.seats if group in record.spec.limited_by)
     missing = record.missing_seats
@@ -195,7 +198,10 @@ class _Asking(Struct, frozen=True):
         return True
 
     def has_room(self, group: str, seats: Seats) -> bool:
-        """Return True if a seat is free for this user: there are more free seats than users who waited before."""
+        """Return True if the user may have a seat: there are more free seats than users who waited before this user.
+
+        A user who has a seat always may; so may each user of a group without a limit.
+        """
         room = self.deps.policy.catalog.room_of(group)
         if room is None or seats.of(self.key) is not None:
             return True
@@ -299,9 +305,10 @@ class SeatKeeper:
             self._waits[row.user_key] = frozenset(row.limits.wait.groups)
 
     def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
-        """Free the seats that no record names any more, claim the seats that records name but no user holds, and remove old notes.
+        """Free the seats that no record names, claim a seat for each record that names one it does not hold, and remove stale notes.
 
-        The records of `rowless` could not be read, so their seats stay.
+        A seat or note of the last hour stays, because it is stored before the record says so. The seats of `rowless` stay, because
+        the listing had no rows of these users. An error of one group is logged.
         """
         unknown = frozenset(rowless)
         for group, seats in self._seats.items():

@@ -39,7 +39,7 @@ def part_of(user_key: UserKey) -> int:
 
 
 def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Reconcile the users who are due, and fold in the page's requests whose wake-up was lost.
+    """Reconcile the users who are due, and fold in the page's requests and decisions that wait. With `dry_run`, only list these users.
 
     A quiet tick makes two listing calls, whatever the number of users.
     """
@@ -179,7 +179,10 @@ class _Work:
         return acted
 
     def share(self, living: list[DueClaim]) -> None:
-        """Work on one part after another, skipping parts that other sweeps have claimed. The part whose user is due longest comes first."""
+        """Work on one part after another until the sweep's deadline, skipping parts that other sweeps have claimed.
+
+        The part whose user is due longest comes first. If `AT_ONCE` other sweeps work already, leave all users to them.
+        """
         if len({claim.holder for claim in living}) >= AT_ONCE:
             self.leave(set(range(PARTS)))
             return
@@ -223,7 +226,10 @@ class _Work:
         return True, claim
 
     def _turn(self, part: int) -> None:
-        """List the due users of the part again, because another sweep may have handled them meanwhile, and work on them."""
+        """List the due users of the part again, because another sweep may have handled them meanwhile, and work on them.
+
+        If they cannot be listed, work on those of the earlier listing.
+        """
         try:
             self._listed = _look(self._deps, self._now)
         except BenchkeeperError as error:

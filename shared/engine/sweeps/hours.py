@@ -46,8 +46,9 @@ def start_ahead(
 ) -> dict[UserKey, datetime]:
     """Start the notebooks of users who are expected soon, each once a day. Return the start times by user.
 
-    `resting` has each user with a stopped notebook, and the user's profile. If a start finds no machine or no quota, all
-    other users wait for the next sweep.
+    `resting` has each user with a stopped notebook, and the user's profile, which must have working hours. At most `_MOST`
+    notebooks are started, ten at a time. After a ten in which a start found no machine or no quota, the other users wait for
+    the next sweep.
     """
     hours = hours_of(deps)
     waiting = []
@@ -86,7 +87,8 @@ def start_ahead(
 def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> UserRecord:
     """Return the record with a request to run the notebook.
 
-    Return the same object if the owner left, got another profile, or stopped the notebook today.
+    Return the same object if the owner left, the profile has no working hours, the notebook is not at rest, an administrator
+    stopped it, or the owner stopped it today.
     """
     open_at = hours.get(record.spec.profile or "")
     notebook, cause = record.status.notebook, record.spec.power_reason.cause

@@ -1,6 +1,6 @@
 """The erasure of personal data of users who no longer have resources.
 
-`benchkeeper erase` erases the data of one user, `sweep_drift` that of all users whose lifetime is over.
+`benchkeeper erase` erases the data of one user; `sweep_drift` erases the data whose lifetime is over, of all users.
 
 Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is unchanged since it was read, so that a crash
 leaves a record that is found again.
@@ -143,6 +143,7 @@ class Over:
 def keep_lifetimes(deps: Deps, found: Over, *, dry_run: bool) -> dict[str, float]:
     """Delete the dead letters and reduce the tombstones whose lifetime is over; return measures for the sweep's log line.
 
+    With `dry_run`, only count them. An unread dead letter stays, and is counted as overdue, unless all users whom it names are erased.
     A failure for one user does not stop the others: it is logged, and the next sweep tries again.
     """
     lifetime = deps.policy.personal_data

@@ -122,7 +122,10 @@ def all_records(deps: Deps) -> Iterator[tuple[UserRecord, ...]]:
 
 
 def gather(records: Iterable[Sequence[UserRecord]], period: Period, deps: Deps) -> Evidence:
-    """Return the evidence about these users in the period."""
+    """Return the evidence about these users.
+
+    The tables of decisions, changes and access are limited to the period. The other tables show the records as they are now.
+    """
     tables: dict[str, list[Sequence[Cell]]] = {name: [] for name in TABLES}
     count = 0
     for some in records:

@@ -108,7 +108,7 @@ class CostChange(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """A comparison of one month with another: the total change, and the ten largest changes of each group.
+    """A comparison of one month with another: the total change, and the largest changes by user, profile, cost centre, department and kind.
 
     `is_whole` is False while the later month is not over.
     """
