@@ -231,7 +231,7 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """The meaning of an answer, with the values that its row captured: plain names, never a URL or an address."""
+    """The meaning of an answer, with the values that the wording of a row found in it: plain names, never a URL or an address."""
 
     means: Meaning
     values: Mapping[str, str] = field(default_factory=dict)
@@ -241,7 +241,7 @@ def _admits(row: Row, said: Said) -> bool:
     """Return True if the answer has the status or code and the service of this row.
 
     The text of a 404 repeats the name of the missing resource, and that name may contain any words. So only rows that
-    name 404 match a 404.
+    name 404 or the answer's code match a 404.
     """
     if (row.services and said.service not in row.services) or (row.operations and said.status):
         return False
@@ -251,7 +251,7 @@ def _admits(row: Row, said: Said) -> bool:
 
 
 def find(said: Said) -> Found:
-    """Return the meaning of an answer by the table, with the values that the wording captured."""
+    """Return the meaning of an answer by the table, with the values that a row's wording finds in the answer's text."""
     rows = [row for row in TABLE if _admits(row, said)]
     rounds: Iterator[Iterable[Row]] = iter(
         (

@@ -43,8 +43,9 @@ class _Keys(Struct, frozen=True):
 
 
 class IapSignIn:
-    """The adapter of the port `SignIn`. Keys are fetched when first needed and cached as long as their answer allows, a day at most.
+    """The adapter of the port `SignIn`. Keys are fetched when first needed and fetched again when their answer's lifetime is over, a day at most.
 
+    If that fails, the old keys are used on.
     `audience` identifies this service; with "" no user can sign in. `canonical` turns a signed address into the form in
     the records, and raises `InvalidMessageError`. Thread-safe.
     """
@@ -65,7 +66,10 @@ class IapSignIn:
         self._source = _KeySource(clients, clock, log)
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
-        """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
+        """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` if there is no valid signed header or no audience.
+
+        Raise `CloudUnavailableError` if no keys could be fetched.
+        """
         token = self.assertion(headers)
         if not self._audience:
             self._log.error("Sign-in was refused: no audience is configured")
@@ -81,8 +85,8 @@ class IapSignIn:
 
         The page passes the present time. For a stored request, the caller passes the time at which Cloud Storage created its object: an
         assertion that expired later was valid then. Times are those of the cloud's clock, which the signer uses, too.
-        Raise `NotSignedInError` for an invalid assertion. Raise `InvalidSpecError` if no audience is configured: then the signer is
-        unknown, which differs from an invalid signature.
+        Raise `NotSignedInError` for an invalid assertion, and `CloudUnavailableError` if no keys could be fetched. Raise
+        `InvalidSpecError` if no audience is configured: then the signer is unknown, which differs from an invalid signature.
         """
         if not self._audience:
             raise InvalidSpecError(

@@ -3,8 +3,8 @@
 If this bucket refuses entries about users without a record, they are stored in the bucket of records (`shared.domain.record.kept_cuts`).
 
 The functions' accounts may create, read and list objects in the audit's bucket, but never delete, so nothing can be overwritten.
-Each call is sent once. After a refusal, or without an answer, no call is made for a while, so that a broken audit does
-not delay passes.
+A write is sent once, without retries. After a refused or unanswered write, `put` raises an error at once for half a minute, so
+that a broken audit does not delay passes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class StorageAudit:
         self._refused_at: datetime | None = None
 
     def put(self, name: str, content: bytes) -> bytes:
-        """Create the object with one call, and return its content. If it already exists, read it with a second call."""
+        """Create the object with one call, and return its content. If it already exists, read it with a second call.
+
+        Raise an error without a call if a write failed less than half a minute ago.
+        """
         self._check_rest()
         try:
             return self._put(name, content)

@@ -64,7 +64,10 @@ class PubSubDeadLetters:
             bucket.write(name, _content(letter), metadata=_row_metadata(letter.row), expected=0, what=what)
 
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
-        """Yield the rows by pages of a listing, limited by the times in the names; only dead letters of an earlier version are read."""
+        """Yield the rows by pages of two listings, of the present bucket and of the earlier one, limited by the times in the names.
+
+        A dead letter is read only if its metadata has no valid row, as in an earlier version. An unreadable one gets a row that says so.
+        """
         start = "" if since is None else _PREFIX + _second(since)
         end = "" if until is None else f"{_PREFIX}{_second(until)}~"  # sorts after all names of that second
         listings = [self._listed(bucket, start, end) for bucket in ("", self._bucket)]
