@@ -70,7 +70,10 @@ class CostView(Struct, frozen=True, kw_only=True):
 
 
 def short_cost(view: CostView) -> str:
-    """Return this month's cost in a few words for the line of facts: `4.90 EUR this month`, or `about 4.90 EUR …` for an estimate."""
+    """Return this month's cost in a few words: `4.90 EUR this month`, or `about 4.90 EUR …` for an estimate.
+
+    Without any amount, say that no price is configured or that nothing was spent.
+    """
     amount = view.billed if view.billed is not None else view.estimate
     if amount is None:
         return "no price configured" if view.has_run else "nothing spent this month"

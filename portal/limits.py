@@ -41,7 +41,7 @@ class Buckets:
 
 
 class Flights:
-    """The environments for which a click is being handled at this moment."""
+    """The set of environments for which a click is being handled at this moment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -64,7 +64,7 @@ STEPS = {
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that waits to take effect, as the page stored it. It is not verified yet."""
+    """A decision about a list, as the page shows it. A decision that waits to take effect is not verified yet."""
 
     by: str
     verdict: Verdict

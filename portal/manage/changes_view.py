@@ -1,7 +1,7 @@
 """The changes that wait for administrators, as pages and scripts show them: users, decisions, and the effect of either verdict.
 
-Each kind of change (users whose cuts wait, a configuration, questions about one user or group) is a pair of functions in
-`changes.KINDS` that return `Change`s.
+Each kind of change (users whose cuts wait, a configuration, a halted rollout, questions about one user or group) is a pair of
+functions in `changes.KINDS` that return `Change`s.
 
 This module makes no decision: the tick carries decisions out, after it has verified their assertions.
 """

@@ -92,7 +92,7 @@ def index() -> flask.Response:
 
 
 def _budgets() -> list[tuple[str, bool]]:
-    """Return the groups that have used 80 % of their month, and for each group True if the whole month is used up.
+    """Return the groups that have spent at least 80 % of their monthly limit, each with True if the limit is used up.
 
     This takes one call for each monthly limit. A group whose spending cannot be read is left out.
     """

@@ -273,7 +273,7 @@ class StorageSeats:
         self._spending: dict[str, tuple[float, Spending | None]] = {}
 
     def look(self, group: str) -> Seats:
-        """Return the seats by one listing; an object that is neither a seat nor a waiting user is left out."""
+        """Return the seats, the waiting users and the marks by one listing; any other object is left out."""
         return _seats(self._objects(f"{_FOLDER}{_digest(group)}/"))
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:

@@ -295,7 +295,7 @@ class StorageDecisions:
         return self._read(waiting.place)
 
     def read_list(self, digest: str) -> bytes | None:
-        """Return the list by one read; None if its content does not match the digest in its name."""
+        """Return the list by one read; None if there is none, or if its content does not match the digest in its name."""
         content = self._read(f"{_LISTS}{digest}.json")
         return content if content is not None and digest_of(content) == digest else None
 
