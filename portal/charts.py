@@ -110,7 +110,10 @@ class _Scale(Struct, frozen=True, kw_only=True):
 
 
 def nice_step(highest: float) -> float:
-    """Return a round distance between grid lines (1, 2 or 5 times a power of ten), at least 1, so that at most four steps fit."""
+    """Return a round distance between grid lines, with which at most four steps fit below `highest`.
+
+    The distance is 1, 2 or 5 times a power of ten, and at least 1.
+    """
     rough = highest / 4
     if rough <= 1:
         return 1.0

@@ -1,8 +1,8 @@
 """The adapter to dead letters: published to their topic with the reason, and stored as objects for operators.
 
 The objects are `dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata has the row that a listing shows. Objects of
-an earlier version are read, too: they are in the bucket of records, are named by the time of receipt instead of sending, have no
-metadata, and have the body as text.
+an earlier version are read, too. They are in the bucket of records, and are named by the time of receipt instead of sending. They have
+no metadata, and the body as text.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The hourly drift sweep proposes the files that its revision was deployed with (`
 (`impact_of_policy`). A change below the limits is put in force at once, by compare-and-set on the policy that it was judged by. A change
 above them waits: all decisions use the policy in force until an approval calls `put_in_force`, or a rejection calls `reject`.
 
-Every step may be repeated after a crash: a proposal that was not put in force is judged again, and an approved list without its policy
-is written again by the same approval.
+Every step may be repeated after a crash. A proposal that was not put in force is judged again. If an approved list was stored but its
+policy was not, the same approval writes both again.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
     `deployed` is the note of the last deployment of the policy's files. A policy that was in force before is proposed again only
     if it was deployed after the policy in force. A waiting proposal is judged again if the policy in force has changed
-    since. Raise an error if the object of the policy in force is missing while this policy has a proposal, or if other
-    processes keep changing the policy in force.
+    since. Raise an error if this policy has a proposal but no policy is in force. Raise `ConflictError` if other processes
+    keep changing the policy in force.
     """
     author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)

@@ -43,8 +43,8 @@ _TRIES = 8
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     """Fold one event into the record of its user; a cut may be about several records. Return an empty tuple if no user is concerned.
 
-    Raise `UnknownProfileError` for a profile that does not exist, `KeyCollisionError` for a key that belongs to another user, and
-    `ConflictError` if other processes keep changing a record; also what `targets` raises.
+    Raise `UnknownProfileError` for a profile that does not exist, and `KeyCollisionError` for a key that belongs to another user.
+    Raise `ConflictError` if other processes keep changing a record. Also raise what `targets` raises.
     """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)
@@ -59,7 +59,7 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records that a cut of a guest (a user of a domain that is not configured) is about; empty if no record has the address.
+    """Return the records that a guest's cut is about; empty if no record has the address. A guest's domain is not configured.
 
     A guest may have a record, for example if the domain was removed from the settings.
     """

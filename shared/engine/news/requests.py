@@ -138,8 +138,8 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
     """Fold a user's waiting requests into the record, in the order of creation. Return None if nothing waits or there is no record.
 
     Safe to repeat and to run concurrently. Raise an error while the inbox, the keys that verify signatures, or the
-    record cannot be read. While the group of administrators cannot be read, administrators' requests wait in their
-    order, and the error is raised after the user's own requests are folded.
+    record cannot be read. While a role's group cannot be read, administrators' requests wait in their order. The error
+    is raised after the user's own requests are folded.
     """
     waiting = deps.inbox.waiting(user_key)
     if not waiting:

@@ -39,9 +39,9 @@ class WaitingDecision(Struct, frozen=True, kw_only=True):
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """A claimed slot: `window` and `number` make its name, `holder` is the user with the claim, `at` is the time of the claim by Cloud Storage's clock.
+    """A claimed slot. `window` and `number` make its name, and `holder` is the user who claimed it.
 
-    `generation` is that of the object; the next claim of this slot must name it.
+    `at` is the time of the claim by Cloud Storage's clock. `generation` is that of the object; the next claim of this slot must name it.
     """
 
     window: str

@@ -1,8 +1,8 @@
 """The log lines on which alerts are based, logged before the record that causes them is written.
 
-`shared.engine.reconcile.audit.save` calls this. A process may end between two lines of code: if the line came after the
-write, a crash would lose the alert for good, because the next pass sees nothing new. So an alert is raised at least
-once, and a second time if the write was lost to another process or to a crash.
+`shared.engine.reconcile.audit.save` calls this. If the log line came after the write, a crash between the two would lose
+the alert for good, because the next pass sees nothing new. So an alert is raised at least once, and a second time if the
+write was lost to another process or to a crash.
 """
 
 from __future__ import annotations

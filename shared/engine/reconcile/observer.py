@@ -47,9 +47,9 @@ def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observ
 
     With `thorough`, the copies that the record lists as READY are read, too.
 
-    Normally costs at most two reads (the instance, and its operation or the templates) for a user with end-user
-    credentials whose environment is ready or being created. Other resources are read only if the record names them, or
-    for a leaver.
+    Normally costs at most two reads for a user with end-user credentials whose environment is ready or being created:
+    the instance, and its operation or the templates. Other resources are read only if the record names them, or for a
+    leaver.
     """
     notebook = _notebook(record, deps)
     clusters = _clusters(record, deps)

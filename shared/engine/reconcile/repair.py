@@ -2,7 +2,7 @@
 
 Passes and changes of records load a record by `load_mended`, so that a delivery, a sweep and the command line repair a damaged
 record. Only a mark of a dead letter does not. A record of a newer program is never touched. Statements made after the restored
-version are lost: the restoration is logged as an error with the time of that version, and the user's history names it.
+version are lost. So the restoration is logged as an error with the time of that version, which the user's history has, too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
     """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
-    With `if_missing` a missing object counts as damaged if the bucket has older versions of it; that costs one listing for a user
-    who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
+    With `if_missing`, a missing object counts as damaged if the bucket has older versions of it. That costs one listing for a
+    user who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
     program; both errors are logged here, for an alert. Raise `ConflictError` if the record stays damaged after several repairs.
     """
     try:

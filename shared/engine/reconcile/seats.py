@@ -1,13 +1,12 @@
 """The seats of limited groups (the policy limits how many members get an environment), and the monthly limits of groups.
 
-A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read;
-a seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
-listing: however many processes claim at the same time, and wherever a process dies, no more seats are given than there is
-room for. A repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond
+A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read.
+A seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
+listing. Even if many processes claim at the same time, or a process dies, no more seats are given than there is room for. A repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond
 the limit: no user loses an environment because of a limit.
 
 Once a monthly limit is used up, nothing new is created or started for the group's people until the next month. Running environments are
-not stopped. Each sweep that lists all people stores the present cost of each group, and starts are judged by it: so the limit may be
+not stopped. Each sweep that lists all people stores the present cost of each group, by which starts are judged. So the limit may be
 exceeded by the costs between two sweeps. While the sum of a limit cannot be read, the limit does not apply.
 """
 
@@ -180,7 +179,8 @@ class _Asking(Struct, frozen=True):
     def is_counted(self, group: str, seats: Seats, *, claims: bool) -> bool:
         """Return True if all members who had an environment when the limit was set have a seat. Each of them gets a seat in the next pass.
 
-        Read the rows of all records at each call until that is the case; a mark then saves the reads for this set of limited groups.
+        Until that is the case, each call lists the rows of all records. Then a mark is stored, so that later calls for the same set of
+        limited groups list nothing.
         """
         policy = self.deps.policy
         mark = hashlib.sha256(" ".join(sorted(each.group for each in policy.catalog.limited)).encode()).hexdigest()[:16]

@@ -87,8 +87,8 @@ def start_ahead(
 def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> UserRecord:
     """Return the record with a request to run the notebook.
 
-    Return the same object if the owner left, the profile has no working hours, the notebook is not at rest, an administrator
-    stopped it, or the owner stopped it today.
+    Return the same object if the owner left or the profile has no working hours. Also return it if the notebook is not at
+    rest, an administrator stopped it, or it was stopped by hand today.
     """
     open_at = hours.get(record.spec.profile or "")
     notebook, cause = record.status.notebook, record.spec.power_reason.cause

@@ -1,8 +1,8 @@
 """The idle sweep: examine the running instances that are due, and for each unused one warn its owner or stop it.
 
-Unknown activity keeps an instance running. If most instances within their working hours look idle at once, the evidence is
-probably wrong, so these stops wait until an administrator approves or the guard's patience is over. The patience may end
-because a stop can be undone, and an instance that is truly idle must not cost money forever. The notes of a sweep have its
+Unknown activity keeps an instance running, but not forever. If most instances within their working hours look idle at once, the
+evidence is probably wrong. These stops then wait until an administrator approves or the guard's patience is over. The patience
+may end because a stop can be undone, and an instance that is truly idle must not cost money forever. The notes of a sweep have its
 observations of the examined machines, and earlier observations of the others.
 """
 
@@ -183,8 +183,8 @@ def held_back(
 ) -> frozenset[UserKey]:
     """Return the users whose instances are idle but must not be stopped by this sweep.
 
-    `to_act` has the verdicts other than `Keep` on `running` machines. If stops reach the guard's limit for a group and would stop
-    most of the machines within their working hours, each of them waits for an approval or for the end of the guard's patience.
+    `to_act` has the verdicts other than `Keep` on `running` machines. Stops wait if they are at least `guard.group_from` and would
+    stop most of the machines within their working hours. Each then waits for an approval or for the end of the guard's patience.
     Outside of working hours, many idle machines are normal. The index of waiting users is also brought up to date, with one listing.
     """
     profiles = deps.policy.catalog.profiles

@@ -2,8 +2,8 @@
 
 `benchkeeper erase` erases the data of one user; `sweep_drift` erases the data whose lifetime is over, of all users.
 
-Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is unchanged since it was read, so that a crash
-leaves a record that is found again.
+Safe to repeat, because the data beside the record is erased first: a crash leaves a record that is found again. The record is reduced last,
+and only if it is unchanged since it was read.
 
 A dead letter past its lifetime is deleted if it was replayed, or if it names users and all of them are erased. Any other unread dead
 letter stays, however old: it may state the leave of a user who still has access. Such dead letters are counted and logged until they

@@ -3,9 +3,9 @@
 Each hour this sweep compares the lists of all people with the records, and states facts for which no message came.
 
 Only differences are stated, as events that `deliver_all` handles like the news of every message, so the guard against mass
-changes sees each of them. A wrong roster must not cut any user: `shared.domain.fleet.roster` decides when a reading is refused as a whole;
-absence counts only for people whom the same roster has listed before; each cut is confirmed by a second read; and a cut
-is dated to the start of the read, so that news which came during the read is newer. The state is written last: after a
+changes sees each of them. A wrong roster must not cut any user. `shared.domain.fleet.roster` decides when a reading is refused as a whole. Absence
+counts only for people whom the same roster has listed before, and each cut is confirmed by a second read. A cut is dated
+to the start of the read, so that news which came during the read is newer. The state is written last, so that after a
 crash the next reading finds the same differences.
 """
 
