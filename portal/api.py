@@ -20,7 +20,7 @@ blueprint = flask.Blueprint("api", __name__)
 
 @blueprint.get("/api/me")
 def me() -> flask.Response:
-    """Return the content of the user's page as JSON. Raises `NotEntitledError` for a user without an environment."""
+    """Return the content of the user's page as JSON. Raise `NotEntitledError` for a user without an environment."""
     record, waiting = my_page()
     if record is None or not is_entitled(record):
         raise NotEntitledError

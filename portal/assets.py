@@ -19,7 +19,7 @@ class Assets:
         }
 
     def url(self, name: str) -> str:
-        """Return `/assets/<name>?v=<digest>`. Raises `KeyError` if there is no such file."""
+        """Return `/assets/<name>?v=<digest>`. Raise `KeyError` if there is no such file."""
         return f"/assets/{name}?v={self._digests[name]}"
 
     def is_current(self, name: str, digest: str | None) -> bool:

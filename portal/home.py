@@ -162,7 +162,7 @@ def keep() -> flask.Response:
 def _keep_on(record: UserRecord) -> Asked:
     """Return the request for an extension until the moment that the form names.
 
-    Raises `RefusedError` if the page does not offer that moment.
+    Raise `RefusedError` if the page does not offer that moment.
     """
     code, present = flask.request.form.get("until", ""), visit()
     profile = current().deps.engine.policy.catalog.profiles.get(record.spec.profile or "")

@@ -33,7 +33,7 @@ def time_zone() -> flask.Response:
 
 @blueprint.post("/preferences/language")
 def language() -> flask.Response:
-    """Store the language in a cookie, and redirect to the page of the form. Raises `RefusedError` for an unknown language."""
+    """Store the language in a cookie, and redirect to the page of the form. Raise `RefusedError` for an unknown language."""
     chosen = flask.request.form.get("language", "")
     if chosen not in LANGUAGES:
         raise RefusedError(

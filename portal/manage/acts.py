@@ -265,7 +265,7 @@ def _asked(act: Act, record: UserRecord, template: str, copy: str) -> Said:
 
 
 def _reason(typed: str) -> str:
-    """Return the reason of an act: one short line without addresses, because it is logged. Raises `RefusedError` if it is unusable."""
+    """Return the reason of an act: one short line without addresses, because it is logged. Raise `RefusedError` if it is unusable."""
     text = " ".join(typed.split())
     if not text or len(text) > MAX_REASON or not text.isprintable():
         raise RefusedError(

@@ -54,7 +54,7 @@ def announce_many() -> flask.Response:
 def perform_announce() -> flask.Response:
     """Announce the list that was shown, and redirect to the list, where another administrator approves it.
 
-    Raises `RefusedError` if the list has changed since, or if the reader is on it.
+    Raise `RefusedError` if the list has changed since, or if the reader is on it.
     """
     rows, _ = _chosen(flask.request.form)
     if not rows or _digest(rows) != one_line(flask.request.form.get(_LIST, "")):

@@ -65,7 +65,7 @@ class NoFleetError(RetryableError):
 def fleet() -> FleetSnapshot:
     """Return all users as the last sweep saw them: one call to the cloud, whose response is empty if nothing changed.
 
-    Raises `NoFleetError`.
+    Raise `NoFleetError`.
     """
     return _found(current().deps.engine.fleet.fleet)
 
@@ -73,7 +73,7 @@ def fleet() -> FleetSnapshot:
 def figures_now() -> tuple[FleetSnapshot, Figures]:
     """Return the fleet index without its rows, and the figures of all users: one call to the cloud.
 
-    After an upgrade the index has no figures until a sweep writes them; until then the rows are read and counted. Raises
+    After an upgrade the index has no figures until a sweep writes them; until then the rows are read and counted. Raise
     `NoFleetError`.
     """
     about = _found(current().deps.engine.fleet.about)

@@ -126,7 +126,7 @@ def changes_now() -> tuple[list[Change], Seen]:
 def change_of(digest: str) -> tuple[Change, Seen]:
     """Return the change of a digest, and the state that was read for it. A digest that was never shown gives 404.
 
-    Raises `CloudUnavailableError` if the change may only be missing because the waiting users could not be read.
+    Raise `CloudUnavailableError` if the change may only be missing because the waiting users could not be read.
     """
     if not DIGEST.fullmatch(digest):
         raise NotFound
@@ -234,7 +234,7 @@ def decided(digest: str, verdict: Verdict) -> Said:
     """Create the decision object, which the tick carries out, and return the code of the message for the page.
 
     The decision names the stored list of this digest, even if other users wait by now. If the decision would have no effect, nothing
-    is created, and the message says why. Raises `RefusedError` if the reader may not decide.
+    is created, and the message says why. Raise `RefusedError` if the reader may not decide.
     """
     portal, (_, key) = current(), signed_in()
     with portal.flights.one(key, f"decision:{digest}") as first:

@@ -88,7 +88,7 @@ def api_announce() -> flask.Response:
 
 
 def announce(keys: Sequence[UserKey], until: datetime | None) -> str:
-    """Store the list with the reader's approval, and return its digest. Raises `RefusedError` for a moment that is not valid."""
+    """Store the list with the reader's approval, and return its digest. Raise `RefusedError` for a moment that is not valid."""
     until = _valid(until)
     _, key = signed_in()
     deps, present = current().deps.engine, visit()
@@ -109,7 +109,7 @@ def announce(keys: Sequence[UserKey], until: datetime | None) -> str:
 
 
 def _announced(sent: object) -> tuple[list[UserKey], datetime]:
-    """Return the user keys and the moment of an announcement. Raises `RefusedError`, which says what is valid."""
+    """Return the user keys and the moment of an announcement. Raise `RefusedError`, which says what is valid."""
     try:
         if not isinstance(sent, dict) or not isinstance(sent["people"], list) or not sent["people"]:
             raise ValueError("no list of people")

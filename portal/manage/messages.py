@@ -179,7 +179,7 @@ def message(letter: str) -> flask.Response:
 
 @blueprint.post("/manage/messages/<letter>/<verb>")
 def handle_message(letter: str, verb: str) -> flask.Response:
-    """Store the decision to replay or dismiss a message, and redirect to the list. Raises `RefusedError` if it is about the reader."""
+    """Store the decision to replay or dismiss a message, and redirect to the list. Raise `RefusedError` if it is about the reader."""
     chosen = next((each for each in Verb if each.value == verb), None)
     if chosen is None:
         raise NotFound

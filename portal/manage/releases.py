@@ -46,7 +46,7 @@ def ask_release(record: UserRecord) -> tuple[Said, str]:
 
 @blueprint.post("/api/releases")
 def api_release() -> flask.Response:
-    """Request the release of a user's hold, by a script. Raises `RefusedError` for an unknown user."""
+    """Request the release of a user's hold, by a script. Raise `RefusedError` for an unknown user."""
     sent = flask.request.get_json(silent=True)
     key = user_key_of(str(sent.get("user_key", ""))) if isinstance(sent, dict) else None
     stored = read_record(key) if key is not None else None
