@@ -65,7 +65,7 @@ TEXTS = {
 
 
 class Act(StrEnum):
-    """The act of a button's page. The value is the last word of its URL."""
+    """The act of an administrator on a list: approve or reject. The value is the last word of the URL of the act's page."""
 
     APPROVE = "approve"
     REJECT = "reject"

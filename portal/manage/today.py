@@ -38,7 +38,7 @@ _IN_A_BATCH = Notice.CUT_WAITS.value  # not shown among the needs, which have a 
 
 
 class Happened(Struct, frozen=True, kw_only=True):
-    """A line of the feed: a number, a text, and a link to the page about it."""
+    """A line of the feed, the list of the last week's events: a number, a text, and a link to the page about it."""
 
     count: int
     text: str

@@ -124,7 +124,7 @@ def _judged(verdict: Verdict | None, loc: Loc) -> Iterator[Finding]:
 def of_one_cluster(values: Any, loc: Loc, cluster: Any = None) -> Iterator[Finding]:
     """Yield a fault for each property or metadata value that refers to one particular old cluster.
 
-    Such a value names a person, a machine or a bucket.
+    Such a value names a person, a machine, a bucket or the cluster itself.
 
     `cluster` is the old cluster's name if the file still has it.
     """

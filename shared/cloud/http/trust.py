@@ -31,7 +31,7 @@ def hashed_folder() -> str | None:
 
 
 class Trust:
-    """The contexts of all secure connections, each made once."""
+    """A cache of the process's two TLS contexts, each made once, on first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,10 @@ class Trust:
         self._whole: ssl.SSLContext | None = None
 
     def first(self) -> ssl.SSLContext:
-        """Return the context to try first: the folder's, or the complete one if there is no folder or after `instead_of` was called."""
+        """Return the context to try first: the one with the system's folder of certificates.
+
+        Return the complete one if there is no such folder, or after `instead_of` was called.
+        """
         with self._lock:
             if self._first is None:
                 folder = hashed_folder()

@@ -145,7 +145,7 @@ class IapSignIn:
 
 
 class _KeySource:
-    """The public keys, from the network or from an earlier fetch."""
+    """A cache of Identity-Aware Proxy's public keys, which fetches them when needed."""
 
     def __init__(self, clients: Clients, clock: Clock, log: Log) -> None:
         self._clients = clients
@@ -206,7 +206,10 @@ def _age_s(answer: Answer) -> float:
 
 
 def _token_of(headers: Mapping[str, str]) -> str:
-    """Return the value of the single header; servers join two of the same name with a comma, which no token contains."""
+    """Return the value of the signed header. Raise `NotSignedInError` if it is missing, given twice, or no token.
+
+    Servers join two headers of the same name with a comma, which no token contains.
+    """
     found = [value for name, value in headers.items() if name.lower() == HEADER]
     if len(found) != 1 or not found[0]:
         _refuse("no signed header" if not any(found) else "several signed headers")

@@ -89,7 +89,7 @@ class StorageAudit:
         return there
 
     def get(self, name: str) -> bytes | None:
-        """Return the content with one read; None if there is no object."""
+        """Return the object's content by one read; None if there is no object."""
         found = self._bucket().get(name, what="read audit entry")
         return None if found is None else found.content
 
@@ -102,13 +102,13 @@ class StorageAudit:
             yield AuditObject(name=each.name, created_at=each.created_at, digest=each.metadata.get("sha256", ""))
 
     def keep(self, name: str, content: bytes) -> None:
-        """Create the object in the bucket of records by one call with a short timeout."""
+        """Store refused entries in the bucket of records, by one create-only write with a short timeout."""
         self._clients.quick_bucket(self._records).write(
             name, content, content_type="application/json", expected=0, what="keep audit entry"
         )
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the objects by pages of one listing, with one read for each object."""
+        """Yield the stored refused entries by pages of one listing, with one read for each object."""
         bucket = self._clients.bucket(self._records)
         for each in bucket.objects(prefix=KEPT, fields="name", what="list kept audit entries"):
             found = bucket.get(each.name, what="read kept audit entry")
@@ -116,11 +116,11 @@ class StorageAudit:
                 yield each.name, found.content
 
     def drop(self, name: str) -> None:
-        """Remove the object by one call."""
+        """Remove an object that `keep` made, by one call."""
         self._clients.bucket(self._records).delete(name, what="remove kept audit entry")
 
     def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
-        """Write the entry by one call of `entries.write`."""
+        """Write the digest of the day's manifest to the log by one call of `entries.write`."""
         entry = {
             "logName": self._log_name,
             "resource": {"type": "global"},

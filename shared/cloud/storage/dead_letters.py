@@ -135,7 +135,7 @@ class PubSubDeadLetters:
         self._note(row, {"replayed": at.astimezone(UTC).isoformat(), "outcome": _clean(outcome)[:_MAX_OUTCOME]})
 
     def note_marked(self, row: LetterRow) -> None:
-        """Note the marks by one change of the object's metadata."""
+        """Note that all users' records are marked, by one change of the object's metadata."""
         self._note(row, {"marks": _DONE})
 
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:

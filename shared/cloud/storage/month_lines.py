@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class StorageMonths:
-    """The reader and writer of months. Thread-safe: cached values are replaced, never changed."""
+    """The reader and writer of past months' metered lines. Thread-safe: cached values are replaced, never changed."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

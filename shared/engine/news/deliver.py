@@ -115,7 +115,8 @@ def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | N
 def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
     """Make a pass; a failure is logged and left to the tick.
 
-    With `if_missing`, a resource with that key changed, so a missing record may have existed before.
+    With `if_missing`, a missing record is restored if the bucket has older versions of it. A wake-up needs this, because a
+    resource of a user without a record has changed.
     """
     try:
         if if_missing and stored is None:

@@ -132,7 +132,7 @@ def _concerned(
 def role_of(email: UserEmail, deps: Deps) -> Role | None:
     """Return the first role in whose group the user is a direct member; None if there is none.
 
-    Raise `BenchkeeperError` if an earlier group could not be read: the role is then unknown, and an unknown role gives
-    no right.
+    The groups are read in the order of the roles. Raise `BenchkeeperError` if one cannot be read before a role is found:
+    the role is then unknown, and an unknown role gives no right.
     """
     return next((role for role, group in deps.roles.groups() if deps.groups.has(group, email)), None)

@@ -1,4 +1,4 @@
-"""The fold of news into records: one conditional write per record makes the intent durable."""
+"""The fold of news into records, called for each delivery. One conditional write for each record saves what is wanted."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _begun(target: Target, event: LifecycleEvent, deps: Deps) -> UserRecord:
 
 
 def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) -> None:
-    """Log that a sender uses one id for several statements; each of them counts."""
+    """Log a sender fault if the event's id was used for another statement before; both statements count."""
     for name, statement in statements_of(event):
         if any(kept.reuses_id_of(statement) for kept in before.facts.timelines.get(name, ())):
             deps.log.warning(

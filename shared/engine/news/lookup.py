@@ -127,7 +127,7 @@ def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
 
 
 def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
-    """Return the holders of an address whom the news is about, by its time.
+    """Return the holders of an address whom the news is about, by the time of the news.
 
     A leave that was published after the handover of the address is about the new holder. If its date lies before the handover, it is
     folded into both records; the old holder has no access any more.

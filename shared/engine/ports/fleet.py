@@ -105,7 +105,7 @@ class FleetIndex(Protocol):
 
 
 class Costs(Protocol):
-    """The cost of each user, by the labels on the bill."""
+    """The port that reads the cost of each user from the bill, by the labels of the resources."""
 
     def month(self, month: str) -> Mapping[UserKey, float] | None:
         """Return the cost of each user in a month (`2026-11`), in the bill's currency. Return None if no billing export is configured."""

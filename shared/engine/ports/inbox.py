@@ -50,7 +50,7 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A message that cannot succeed, with the reason and all data that a replay needs.
+    """A message that could not be used, with the reason and all data that a replay needs.
 
     `body` holds the received bytes, unchanged; it is shorter than `size` if the message was too large to be stored whole.
     `attributes` are all attributes of the message, including those that Benchkeeper added. `topic` is the id of the topic on which the message arrived; empty if unknown.
@@ -129,7 +129,7 @@ class Wake(Protocol):
     """The port that requests a pass over one user without waiting for it."""
 
     def __call__(self, user_key: UserKey) -> None:
-        """Request a pass soon. If the request fails, the tick makes the pass within a minute."""
+        """Request a pass soon. A failure is not an error: if the user has waiting requests, the tick makes the pass within a minute."""
 
 
 class DeadLetters(Protocol):

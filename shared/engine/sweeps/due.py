@@ -243,7 +243,7 @@ class _Work:
         self.over(keys, until_s=self._deps.clock.monotonic_s() + TURN.total_seconds())
 
     def leave(self, parts: set[int]) -> None:
-        """Count the users that other sweeps handle."""
+        """Count the users of these parts as left to other sweeps."""
         left = sum(part_of(key) in parts for key in self._listed.keys)
         if left:
             self._summary.found[_LEFT_TO_ANOTHER] += left

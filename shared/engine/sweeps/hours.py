@@ -36,7 +36,7 @@ def hours_of(deps: Deps) -> Mapping[str, Hours]:
 
 
 def may_start(row: RecordRow, hours: Mapping[str, Hours]) -> bool:
-    """Return True for a stopped notebook of a profile with working hours."""
+    """Return True for a notebook at rest whose owner is entitled and whose profile has working hours."""
     is_at_rest = row.power is Power.STOPPED and row.power_settled and not row.busy and row.reason in _AT_REST
     return is_at_rest and row.presence is Presence.PRESENT and (row.profile or "") in hours
 

@@ -222,7 +222,7 @@ def _waits(key: UserKey, known: WaitingPerson | None, deps: Deps, now: datetime)
 
 
 class Use:
-    """The notes of one sweep: its observations of the examined machines, and earlier observations of the others."""
+    """A collector of one sweep's notes: its observations of the examined machines, and earlier observations of the others."""
 
     def __init__(self, before: Notes, hours: Mapping[str, Hours]) -> None:
         self.before = before

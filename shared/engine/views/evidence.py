@@ -1,7 +1,6 @@
 """The tables of evidence for an auditor: about one user or all users, from the records and the audit.
 
-The access of each user at the end of a past day is one of the tables.
-
+`gather` makes the tables; `as_of` gives the access of each user at the end of a past day.
 The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an
 error, because evidence with a gap would look complete.
 """
