@@ -45,7 +45,7 @@ class _Keys(Struct, frozen=True):
 class IapSignIn:
     """The adapter of the port `SignIn`. Keys are fetched when first needed and fetched again when their answer's lifetime is over, a day at most.
 
-    If that fails, the old keys are used on.
+    If that fails, the old keys stay in use.
     `audience` identifies this service; with "" no user can sign in. `canonical` turns a signed address into the form in
     the records, and raises `InvalidMessageError`. Thread-safe.
     """

@@ -141,9 +141,9 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
 
 
 def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Carry out the decision about one user or group, if enough administrators agree.
+    """Carry out the decision about one user or group, if the votes decide it (`standing_of`).
 
-    Without enough votes nothing happens, unless the question is no longer open: then its decisions are removed.
+    Otherwise nothing happens, unless the question is no longer open: then its decisions are removed.
     """
     content, question = deps.decisions.read_list(digest), None
     if content is not None:
@@ -208,7 +208,7 @@ def _votes(given: Sequence[tuple[WaitingDecision, Decision]], concerned: frozens
 
 
 def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Put a waiting configuration in force or reject it, if enough administrators agree. After a crash in between, the next tick continues."""
+    """Put a waiting configuration in force or reject it, if the votes decide it (`standing_of`). After a crash in between, the next tick continues."""
     current = deps.policies.load()
     proposal = next((each for each in deps.policies.proposals() if each.decided_by == digest), None)
     if proposal is None and (current is None or _decided_by(current) != digest):
@@ -244,7 +244,10 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Continue a halted rollout, or roll it back, if enough administrators agree. If the deploying user is known, one other one is enough."""
+    """Continue a halted rollout, or roll it back, if the votes decide it (`standing_of`).
+
+    If the deploying user is known, one other administrator is enough.
+    """
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:

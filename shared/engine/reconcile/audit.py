@@ -49,7 +49,7 @@ def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
     """Write the record with the mails that are due, and return it as stored. Raise what `Records.save` raises.
 
     Lines that wait for the audit get the wanted state, and a record with such lines gets a pseudonym if it has none. Alerts
-    about the change are logged before the write.
+    about a change of an existing record are logged before the write.
     """
     record = with_mails_due(record, expected.record if expected is not None else None, deps)
     if expected is not None:

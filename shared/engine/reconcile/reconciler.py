@@ -1,7 +1,7 @@
 """The pass over one user, `reconcile`, which makes the cloud match the record.
 
 Requests, sweeps and messages change a user's resources through `reconcile`. The exceptions are `news.fail_closed`, for a
-leaver whose record cannot be used, and the sweep that removes template objects without a record.
+leaver whose record cannot be used, and `sweeps.lifetimes`, which erases what is left of a leaver.
 
 A pass publishes the mails that are due. The record is the outbox: a mail that no process claims is published again by a
 later pass.
