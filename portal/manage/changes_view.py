@@ -262,7 +262,7 @@ def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
 
 
 def addresses() -> Mapping[str, str]:
-    """Return the addresses by user key, as the last sweep saw them; empty if they cannot be read."""
+    """Return the addresses by user key, as the last sweep saw them; empty before the first sweep or if they cannot be read."""
     try:
         fleet = _engine().fleet.fleet()
     except BenchkeeperError as error:

@@ -154,7 +154,7 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
 
 def _settled(digest: str, current: PolicyInForce | None, deployed: Noted | None, deps: Deps) -> Proposed | None:
-    """Return the result if the policy is already settled; None if it must be judged."""
+    """Return the result for a policy that is in force, rejected, or superseded and not deployed again; None if it must be judged."""
     if current is not None and current.digest == digest:
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     if deps.policies.rejected(digest) is not None:

@@ -83,7 +83,7 @@ def _with_time_left(mail: Mail, now: datetime) -> Mail:
 
 
 def recipients_of(mail: Mail, record: UserRecord, ports: MailPorts, deps: Deps, now: datetime) -> tuple[str, ...]:
-    """Return the recipients: the user, or for a leaver the manager, else the configured addresses.
+    """Return the recipients: the user or, for a mail about a leaver, the manager or the configured addresses.
 
     A user whose address is not in a configured domain gets no mail, and the result is empty. A manager who is unknown, is in
     no configured domain, has left or is the leaver is replaced by the configured addresses.

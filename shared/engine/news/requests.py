@@ -85,9 +85,9 @@ def ask(
 ) -> Answer | None:
     """Store a request of `subject` about a user, unless it would change nothing. Return None if there is no record.
 
-    Raise `RefusedError`, which says what is allowed. The record is read, not written. Waiting requests already count: a second
-    click on Stop changes nothing, even before the first one was folded in. Waiting requests are listed before the record is read, so that a request folded in between is in the record
-    and never missed. When it is folded in, the request is judged again by the state at that time.
+    Raise `RefusedError`, which says what is allowed. The record is only read. Waiting requests already count, so a second click on
+    Stop changes nothing. They are listed before the record is read: one that is folded in between is then in the record, and none
+    is missed. When the request is folded in, it is judged again by the state at that time.
     """
     waiting = deps.inbox.waiting(user_key)
     stored = deps.records.load(user_key)

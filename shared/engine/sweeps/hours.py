@@ -48,7 +48,7 @@ def start_ahead(
 
     `resting` has each user with a stopped notebook, and the user's profile, which must have working hours. At most `_MOST`
     notebooks are started, ten at a time. After a ten in which a start found no machine or no quota, the other users wait for
-    the next sweep.
+    the next sweep. Users of a group whose monthly limit is used up are not started.
     """
     hours = hours_of(deps)
     waiting = []

@@ -165,7 +165,7 @@ class Reports:
         return machine.profile in self._profiles
 
     def failed(self, machine: Reporting) -> bool:
-        """Return True if the report could not be read: its content is then unknown."""
+        """Return True if the report could not be read, so that its content is unknown."""
         return machine.user_key in self._failed
 
     def read(self, machines: Iterable[Reporting]) -> None:

@@ -188,7 +188,7 @@ class _Groups:
         self._unpriced: set[tuple[str, str]] = set()
 
     def add(self, row: RecordRow, lines: Iterable[Line]) -> None:
-        """Add a user. The billed cost has no lines, so it is added to the user's present profile and payer."""
+        """Add a user; ignore one without use or cost. A bill has no lines, so it counts for the user's present profile and cost centre."""
         person = Sums(people=1)
         groups: dict[tuple[str, str], Sums] = {}
 
