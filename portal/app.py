@@ -53,8 +53,8 @@ def portal_of(deps: PortalDeps) -> Portal:
 class NoSuchField(Undefined):
     """The value of a name that a template uses but that does not exist. It is empty, as Jinja's own.
 
-    For a missing field of one of our own types, raise an error: no other tool checks templates, so a renamed field would leave a
-    blank on the page.
+    For a missing field of one of our own types, raise an error: no other tool checks templates, so a renamed field would
+    leave a blank on the page.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 class CostLine(Struct, frozen=True, kw_only=True):
     """The metered time of a machine, cluster, disk or snapshot this month, and its cost.
 
-    `hourly_cost` is the price of an hour of a machine or cluster; None if no price is configured. It is None for storage, too, which is
-    priced by GB and month. `estimate` is None without a price.
+    `hourly_cost` is the price of an hour of a machine or cluster; None if no price is configured. It is None for storage,
+    too, which is priced by GB and month. `estimate` is None without a price.
     """
 
     name: str

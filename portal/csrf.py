@@ -91,8 +91,8 @@ def _check_origin() -> None:
 def _is_own(origin: str) -> bool:
     """Return True if the origin is our own.
 
-    The front end may call us by another host name than the browser uses, so `X-Forwarded-Host` counts, too. No other site can set
-    that header or `Host`.
+    The front end may call us by another host name than the browser uses, so `X-Forwarded-Host` counts, too. No other site
+    can set that header or `Host`.
     """
     hosts = {flask.request.host, flask.request.headers.get("X-Forwarded-Host", flask.request.host)}
     return urlsplit(origin).netloc in hosts

@@ -1,7 +1,7 @@
 """The changes that wait for administrators, as pages and scripts show them: users, decisions, and the effect of either verdict.
 
-The kinds of change are users whose cuts wait, a configuration, a halted rollout, and questions about one user or group. Each kind is a
-pair of functions in `changes.KINDS` that return `Change`s.
+The kinds of change are users whose cuts wait, a configuration, a halted rollout, and questions about one user or group.
+Each kind is a pair of functions in `changes.KINDS` that return `Change`s.
 
 This module makes no decision: the tick carries decisions out, after it has verified their assertions.
 """

@@ -1,8 +1,9 @@
 """The recognition of simple data that a Dataproc message type certainly accepts, without protobuf. Protobuf checks all other data.
 
 The shipped templates and most others are plain: fields have their JSON names, and each value has the form that protobuf
-writes. Data is "not plain" if a value has another form, if a whole number is negative, or if there is a fault. Nor is data plain if
-the stored description of the message types (`types.fields`) lacks the type of a field. Such data may still be valid.
+writes. Data is "not plain" if a value has another form, if a whole number is negative, or if there is a fault. Nor is data
+plain if the stored description of the message types (`types.fields`) lacks the type of a field. Such data may still be
+valid.
 """
 
 from __future__ import annotations

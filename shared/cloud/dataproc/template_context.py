@@ -36,7 +36,8 @@ _OF_ONE_PERSON = {"dataproc:dataproc.exclusive.user", "dataproc:dataproc.persona
 class TemplateContext(Struct, frozen=True, kw_only=True):
     """The settings against which master templates are checked. `region` and `zones` are empty if unknown.
 
-    `has_subnet` is True if the settings name a subnetwork. `table` is the shipped table of Google Cloud's machine types and versions.
+    `has_subnet` is True if the settings name a subnetwork. `table` is the shipped table of Google Cloud's machine types and
+    versions.
     """
 
     table: Table

@@ -1,7 +1,7 @@
 """The clients for Google's services, each made once per process on first use, and the access tokens on Google Cloud.
 
-Buckets and plain REST share a transport; calls that must fail quickly have a second one. Official clients are used only for Dataproc's creates and for Pub/Sub, because
-their import costs a third of a second.
+Buckets and plain REST share a transport; calls that must fail quickly have a second one. Official clients are used only for
+Dataproc's creates and for Pub/Sub, because their import costs a third of a second.
 
 With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` checks that) all clients are anonymous and call that address.
 Without it they use Application Default Credentials, or the configured token, and Google's own addresses.
@@ -119,7 +119,8 @@ class CloudConfig(Struct, frozen=True, kw_only=True):
 class Clients:
     """The clients of a process, one object each.
 
-    Tests pass `mount` (a requests adapter) and `door` (a handler of the transport's requests), which answer calls without a socket.
+    Tests pass `mount` (a requests adapter) and `door` (a handler of the transport's requests), which answer calls without a
+    socket.
     """
 
     def __init__(

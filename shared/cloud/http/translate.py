@@ -1,7 +1,8 @@
 """The translation of Google's errors into `BenchkeeperError`s.
 
-`shared.cloud.http.words` has the table of Google's answers and finds the meaning of an answer; this module builds the error from it. The text
-for users is this product's own; from Google's answer it takes only names, such as a zone or a quota. Google's own text is only logged.
+`shared.cloud.http.words` has the table of Google's answers and finds the meaning of an answer; this module builds the error
+from it. The text for users is this product's own; from Google's answer it takes only names, such as a zone or a quota.
+Google's own text is only logged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The TLS contexts of a process: a quick one with the system's folder of certificates, and a complete one with all trusted certificates.
 
-Reading the bundle, one file with all certificates, takes 20 ms. A folder whose file names are hashes of subjects takes no time: OpenSSL
-opens only the one file that it needs. Debian and Ubuntu make folder and bundle from the same certificates (update-ca-certificates(8)).
+Reading the bundle, one file with all certificates, takes 20 ms. A folder whose file names are hashes of subjects takes no
+time: OpenSSL opens only the one file that it needs. Debian and Ubuntu make folder and bundle from the same certificates
+(update-ca-certificates(8)).
 """
 
 from __future__ import annotations

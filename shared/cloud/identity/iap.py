@@ -158,8 +158,8 @@ class _KeySource:
     def key(self, key_id: str) -> str | None:
         """Return the key with that id; None if there is none.
 
-        The keys are fetched again for an unknown id, because Google rotates them. They are fetched at most once a minute, because
-        any caller can send an invented id. Raise `CloudUnavailableError` if no keys could be fetched.
+        The keys are fetched again for an unknown id, because Google rotates them. They are fetched at most once a minute,
+        because any caller can send an invented id. Raise `CloudUnavailableError` if no keys could be fetched.
         """
         with self._lock:
             now = self._clock.monotonic_s()

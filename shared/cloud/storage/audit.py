@@ -2,9 +2,9 @@
 
 If this bucket refuses entries about users without a record, they are stored in the bucket of records (`shared.domain.record.kept_cuts`).
 
-The functions' accounts may create, read and list objects in the audit's bucket, but never delete, so nothing can be overwritten.
-A write is sent once, without retries. After a refused or unanswered write, `put` raises an error at once for half a minute, so
-that a broken audit does not delay passes.
+The functions' accounts may create, read and list objects in the audit's bucket, but never delete, so nothing can be
+overwritten. A write is sent once, without retries. After a refused or unanswered write, `put` raises an error at once for
+half a minute, so that a broken audit does not delay passes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The adapter to dead letters: published to their topic with the reason, and stored as objects for operators.
 
-The objects are `dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata has the row that a listing shows. Objects of
-an earlier version are read, too. They are in the bucket of records, and are named by the time of receipt instead of sending. They have
-no metadata, and the body as text.
+The objects are `dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata has the row that a listing shows.
+Objects of an earlier version are read, too. They are in the bucket of records, and are named by the time of receipt instead
+of sending. They have no metadata, and the body as text.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class PubSubDeadLetters:
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
         """Yield the rows by pages of two listings, of the present bucket and of the earlier one, limited by the times in the names.
 
-        A dead letter is read only if its metadata has no valid row, as in an earlier version. An unreadable one gets a row that says so.
+        A dead letter is read only if its metadata has no valid row, as in an earlier version. An unreadable one gets a row
+        that says so.
         """
         start = "" if since is None else _PREFIX + _second(since)
         end = "" if until is None else f"{_PREFIX}{_second(until)}~"  # sorts after all names of that second

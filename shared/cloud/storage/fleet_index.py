@@ -166,7 +166,8 @@ class _Draft:
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
         """Write the list by a look at the stored one and a conditional write, then everything but its rows as a second object.
 
-        A newer list is not overwritten. If another process writes at the same moment, try once more; if it does so again, its list stays.
+        A newer list is not overwritten. If another process writes at the same moment, try once more; if it does so again,
+        its list stays.
         """
         self._pack()
         rest = _END + encode(_about_json(about))[1:]

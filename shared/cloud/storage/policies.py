@@ -75,7 +75,8 @@ class StoragePolicies:
     def in_force(self, own: Policy) -> Policy:
         """Return the process's own policy with the content in force, cached for a minute; the own policy if none is in force yet.
 
-        If the policy cannot be read, or this program does not understand it, use the last good one, as the module's docstring says.
+        If the policy cannot be read, or this program does not understand it, use the last good one, as the module's
+        docstring says.
         """
         with self._lock:
             current = self._recent()

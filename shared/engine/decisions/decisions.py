@@ -291,8 +291,8 @@ def _decided_by(current: PolicyInForce) -> str:
 def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
     """Put an approved policy in force, and write a clearance for each user who loses access by it.
 
-    Return False if some records could not be written yet. Return True without a change if the policy's effect differs from the
-    approved list by now.
+    Return False if some records could not be written yet. Return True without a change if the policy's effect differs from
+    the approved list by now.
     """
     try:
         put = policy_change.put_in_force(

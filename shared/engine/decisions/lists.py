@@ -201,9 +201,9 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
 def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
     """Return the record with its present wanted state if the decision about `entry` still covers it; None otherwise.
 
-    An announced end of access and an idle stop are covered while the user is entitled, a creation while it waits. A cut must have
-    waited without a break since before the decision, for the same class of cause from the same source. A repeated statement with
-    a new id does not matter.
+    An announced end of access and an idle stop are covered while the user is entitled, a creation while it waits. A cut
+    must have waited without a break since before the decision, for the same class of cause from the same source. A repeated
+    statement with a new id does not matter.
     """
     now = deps.clock.now()
     current = with_wanted(record, deps.policy, now)

@@ -4,8 +4,8 @@ The hourly drift sweep proposes the files that its revision was deployed with (`
 (`impact_of_policy`). A change below the limits is put in force at once, by compare-and-set on the policy that it was judged by. A change
 above them waits: all decisions use the policy in force until an approval calls `put_in_force`, or a rejection calls `reject`.
 
-Every step may be repeated after a crash. A proposal that was not put in force is judged again. If an approved list was stored but its
-policy was not, the same approval writes both again.
+Every step may be repeated after a crash. A proposal that was not put in force is judged again. If an approved list was
+stored but its policy was not, the same approval writes both again.
 """
 
 from __future__ import annotations
@@ -270,8 +270,8 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
     """Raise `RefusedError` if another list was approved than the present one, or if no user other than the author approved.
 
-    An approval of the author alone is enough if the guard in force needs one approver. The proposed guard does not count, so that
-    no proposal can lower the number of approvals for itself.
+    An approval of the author alone is enough if the guard in force needs one approver. The proposed guard does not count,
+    so that no proposal can lower the number of approvals for itself.
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(

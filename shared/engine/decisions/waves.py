@@ -181,7 +181,8 @@ def _with_another_first(
 ) -> Rollout:
     """Return the rollout with another first user, so that a wave of one user can begin; `judged` if no other user is better.
 
-    A user whose notebook is stopped comes first. A user whose notebook runs is taken only if no user's change was counted so far.
+    A user whose notebook is stopped comes first. A user whose notebook runs is taken only if no user's change was counted
+    so far.
     """
     waiting = []
     for row in rows:

@@ -1,8 +1,9 @@
 """Dead letters: their attributes, their storage, their marks on records, their replay, and acknowledgements.
 
-The Cloud Functions write and store dead letters; the CLI and the sweeps replay them. A replay handles the message as a delivery does, with its
-own id and time. It is therefore safe by the rules of the facts: known news changes nothing, and newer news overrules older news. An operator
-acknowledges an unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
+The Cloud Functions write and store dead letters; the CLI and the sweeps replay them. A replay handles the message as a
+delivery does, with its own id and time. It is therefore safe by the rules of the facts: known news changes nothing, and
+newer news overrules older news. An operator acknowledges an unknown leaver or an undelivered mail, which is then no longer
+shown under "Needs attention".
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def attributes_for(
 ) -> dict[str, str]:
     """Return the attributes of a message for the dead-letter topic: the reason, the data for a replay, and the message's own attributes.
 
-    An attribute that would make the message look like one that Pub/Sub forwarded is left out, and so are attributes above Pub/Sub's
-    limit of 100. Benchkeeper's attributes replace attributes of the same names.
+    An attribute that would make the message look like one that Pub/Sub forwarded is left out, and so are attributes above
+    Pub/Sub's limit of 100. Benchkeeper's attributes replace attributes of the same names.
     """
     ours = {
         REASON: error.reason.value,
@@ -145,7 +146,8 @@ def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] |
 def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
     """Mark the records of all users whom the dead letter names. Return the number of changed records. Safe to repeat.
 
-    If every mark succeeded, note this on the dead letter; a failure is logged, and the sweep tries again. For `named`, see `keep`.
+    If every mark succeeded, note this on the dead letter; a failure is logged, and the sweep tries again. For `named`, see
+    `keep`.
     """
 
     def marked(record: UserRecord) -> UserRecord:

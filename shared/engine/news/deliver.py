@@ -34,10 +34,10 @@ def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) ->
     """Fold all news of a message, then reconcile each user once, so that two pieces about one user are judged together.
 
     A piece that cannot be used, or cannot be written now, does not stop the other pieces. Raise an error, after all other
-    work, if a piece could not be saved; the message is then delivered again. A pass that fails is only logged. Each changed record
-    has a time for a pass, so the tick makes the failed pass again. An error is also raised for an unusable record, after a
-    leaver's access was ended without the record. Without `passes_now` all passes are left to the tick; a sweep with news of
-    hundreds of users needs that.
+    work, if a piece could not be saved; the message is then delivered again. A pass that fails is only logged. Each changed
+    record has a time for a pass, so the tick makes the failed pass again. An error is also raised for an unusable record,
+    after a leaver's access was ended without the record. Without `passes_now` all passes are left to the tick; a sweep with
+    news of hundreds of users needs that.
     """
     passes: dict[UserKey, Stored | None] = {}
     users: dict[UserKey, None] = {}

@@ -1,8 +1,9 @@
 """The end of access for a leaver whose record cannot be used, decided only by the state of the cloud.
 
-Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read. Instances are
-only stopped and accounts only disabled; a stop and a disabling can be undone. Nothing is deleted, and the record is not written.
-`deliver` still raises the error of the record, so the message is delivered again and this runs again. Other news changes nothing.
+Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read.
+Instances are only stopped and accounts only disabled; a stop and a disabling can be undone. Nothing is deleted, and the
+record is not written. `deliver` still raises the error of the record, so the message is delivered again and this runs
+again. Other news changes nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The news about groups themselves (deleted, renamed, created), and the role that the groups in the settings give a user.
 
-News of groups is stored in one object, the group book (`policy/groups`); this module writes no user's record. The intake calls it, and
-decisions about waiting group changes do. A group change that takes access from more than one user waits until administrators decide
-(`shared.engine.decisions.questions`). Any other change is in force once it is stored.
+News of groups is stored in one object, the group book (`policy/groups`); this module writes no user's record. The intake
+calls it, and decisions about waiting group changes do. A group change that takes access from more than one user waits until
+administrators decide (`shared.engine.decisions.questions`). Any other change is in force once it is stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MOST_LOOKED_AT = 200
 def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserKey, ...]:
     """Store a message's news about groups in one write; return the users whose entitlement must be judged now. Safe to repeat.
 
-    For each event, at most `MOST_LOOKED_AT` users are returned. Raise `ConflictError` if other processes keep changing the group book.
+    For each event, at most `MOST_LOOKED_AT` users are returned. Raise `ConflictError` if other processes keep changing the
+    group book.
     """
     assigned = frozenset(each.group for each in deps.policy.catalog.assignments)
     for _ in range(_TRIES):
@@ -50,8 +51,8 @@ def _with_all(
 ) -> tuple[GroupBook, list[UserKey]]:
     """Return the book with all events, and the users who lose access by them or would if they were approved.
 
-    An event that takes access from more than one user waits in the book. Events about groups that entitle no user are not judged.
-    For each event, at most `MOST_LOOKED_AT` users are returned.
+    An event that takes access from more than one user waits in the book. Events about groups that entitle no user are not
+    judged. For each event, at most `MOST_LOOKED_AT` users are returned.
     """
     keys = {each.key for each in (*stored.events, *stored.others)}
     known = [each for each in events if each.key in keys]
@@ -95,7 +96,8 @@ def _concerned(
 ) -> list[UserKey]:
     """Return the users entitled by the old book and not by the new one; of all records, or of the given rows.
 
-    The candidates are found by their rows. Above `MOST_LOOKED_AT` candidates, return all of them without reading their records.
+    The candidates are found by their rows. Above `MOST_LOOKED_AT` candidates, return all of them without reading their
+    records.
     """
     now, catalog = deps.clock.now(), deps.policy.catalog
     lost_groups = {

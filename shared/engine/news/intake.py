@@ -43,8 +43,8 @@ _TRIES = 8
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     """Fold one event into the record of its user; a cut may be about several records. Return an empty tuple if no user is concerned.
 
-    Raise `UnknownProfileError` for a profile that does not exist, and `KeyCollisionError` for a key that belongs to another user.
-    Raise `ConflictError` if other processes keep changing a record. Also raise what `targets` raises.
+    Raise `UnknownProfileError` for a profile that does not exist, and `KeyCollisionError` for a key that belongs to another
+    user. Raise `ConflictError` if other processes keep changing a record. Also raise what `targets` raises.
     """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)
@@ -178,8 +178,8 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
 def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
     """Apply the event to the change of address that waits for this record's address, if there is one. Return the records it reached.
 
-    A cut is also folded into the record of the user who is to get the address. If both records have the same HR number by now,
-    the change is confirmed, unless both own resources.
+    A cut is also folded into the record of the user who is to get the address. If both records have the same HR number by
+    now, the change is confirmed, unless both own resources.
     """
     record = stored.record
     if record.claim is not None:

@@ -66,8 +66,8 @@ def collision(user_key: UserKey) -> KeyCollisionError:
 def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     """Return the records that news is about: one record for a grant; for a cut, every record under which the user may be known.
 
-    Raise `KeyCollisionError` if the only record under the key belongs to another user. Raise `UnsupportedMessageError` for an unknown
-    leaver of a domain that is not configured.
+    Raise `KeyCollisionError` if the only record under the key belongs to another user. Raise `UnsupportedMessageError` for
+    an unknown leaver of a domain that is not configured.
     """
     if not event.user:
         return _by_number(event, deps)

@@ -41,7 +41,8 @@ class WaitingDecision(Struct, frozen=True, kw_only=True):
 class Slot(Struct, frozen=True, kw_only=True):
     """A claimed slot. `window` and `number` make its name, and `holder` is the user who claimed it.
 
-    `at` is the time of the claim by Cloud Storage's clock. `generation` is that of the object; the next claim of this slot must name it.
+    `at` is the time of the claim by Cloud Storage's clock. `generation` is that of the object; the next claim of this slot
+    must name it.
     """
 
     window: str

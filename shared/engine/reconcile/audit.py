@@ -112,8 +112,8 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
     """Return a restored record with the end of its chain read from the audit, because entries were written after the restored version.
 
-    Return the same record if there are no such entries, or if the audit cannot be read. In the second case, the next copy finds
-    the newer objects, or the check of the chain reports a fork.
+    Return the same record if there are no such entries, or if the audit cannot be read. In the second case, the next copy
+    finds the newer objects, or the check of the chain reports a fork.
     """
     alias, now = record.status.audit.alias, deps.clock.now()
     if not alias:

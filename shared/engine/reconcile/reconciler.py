@@ -268,8 +268,8 @@ def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:
     """Return the record with the time of its earlier next attempt if the new time is nearly the same.
 
-    The due index has a hint for the earlier time, so no new hint is written. An earlier time that is over stays for a few minutes
-    if the user needs a pass at the next tick.
+    The due index has a hint for the earlier time, so no new hint is written. An earlier time that is over stays for a few
+    minutes if the user needs a pass at the next tick.
     """
     planned, wanted = before.status.next_attempt_at, after.status.next_attempt_at
     if planned is None or wanted is None or planned == wanted:

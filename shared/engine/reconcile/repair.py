@@ -1,8 +1,9 @@
 """The repair of damaged and deleted records: the newest readable version is restored, and the caller continues with it.
 
-Passes and changes of records load a record by `load_mended`, so that a delivery, a sweep and the command line repair a damaged
-record. Only a mark of a dead letter does not. A record of a newer program is never touched. Statements made after the restored
-version are lost. So the restoration is logged as an error with the time of that version, which the user's history has, too.
+Passes and changes of records load a record by `load_mended`, so that a delivery, a sweep and the command line repair a
+damaged record. Only a mark of a dead letter does not. A record of a newer program is never touched. Statements made after
+the restored version are lost. So the restoration is logged as an error with the time of that version, which the user's
+history has, too.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
     """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
-    With `if_missing`, a missing object counts as damaged if the bucket has older versions of it. That costs one listing for a
-    user who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
-    program; both errors are logged here, for an alert. Raise `ConflictError` if the record stays damaged after several repairs.
+    With `if_missing`, a missing object counts as damaged if the bucket has older versions of it. That costs one listing for
+    a user who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record
+    of a newer program; both errors are logged here, for an alert. Raise `ConflictError` if the record stays damaged after
+    several repairs.
     """
     try:
         return _load_mended(user_key, deps, if_missing=if_missing)
@@ -64,8 +66,9 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
 def mend(user_key: UserKey, deps: Deps) -> bool:
     """Restore the object of this key if it is damaged or gone. Return False if there never was an object, and True otherwise.
 
-    Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer program. Safe to repeat
-    and to run concurrently: the write is conditional, and the process that loses the race leaves the winner's object.
+    Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer program. Safe to
+    repeat and to run concurrently: the write is conditional, and the process that loses the race leaves the winner's
+    object.
     """
     found = deps.records.examine(user_key)
     match found:

@@ -1,8 +1,9 @@
 """The sweep of dead letters: replays of messages whose deliveries all failed, and marks that are missing on records.
 
-An exhausted delivery says nothing about the message: every attempt failed because of Google Cloud, a missing permission, or an
-unreadable record. So such dead letters are replayed, with a back-off stored on the dead letter, until they succeed or the message proves
-unusable. Those that state a leave come first, then the oldest. Called by the `tick` function after its sweep.
+An exhausted delivery says nothing about the message: every attempt failed because of Google Cloud, a missing permission, or
+an unreadable record. So such dead letters are replayed, with a back-off stored on the dead letter, until they succeed or
+the message proves unusable. Those that state a leave come first, then the oldest. Called by the `tick` function after its
+sweep.
 """
 
 from __future__ import annotations

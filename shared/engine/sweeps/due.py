@@ -1,8 +1,9 @@
 """The sweep of each minute: it reconciles users who are due, and folds in requests whose wake-up was lost.
 
-A sweep may last longer than a minute, so two sweeps may run at the same time. If many users are due, sweeps share them. A sweep
-claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if a
-claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of a dead sweep lapses.
+A sweep may last longer than a minute, so two sweeps may run at the same time. If many users are due, sweeps share them. A
+sweep claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only
+save work: if a claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of
+a dead sweep lapses.
 """
 
 from __future__ import annotations

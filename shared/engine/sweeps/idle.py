@@ -1,9 +1,9 @@
 """The idle sweep: examine the running instances that are due, and for each unused one warn its owner or stop it.
 
-Unknown activity keeps an instance running, but not forever. If most instances within their working hours look idle at once, the
-evidence is probably wrong. These stops then wait until an administrator approves or the guard's patience is over. The patience
-may end because a stop can be undone, and an instance that is truly idle must not cost money forever. The notes of a sweep have its
-observations of the examined machines, and earlier observations of the others.
+Unknown activity keeps an instance running, but not forever. If most instances within their working hours look idle at once,
+the evidence is probably wrong. These stops then wait until an administrator approves or the guard's patience is over. The
+patience may end because a stop can be undone, and an instance that is truly idle must not cost money forever. The notes of
+a sweep have its observations of the examined machines, and earlier observations of the others.
 """
 
 from __future__ import annotations
@@ -183,9 +183,10 @@ def held_back(
 ) -> frozenset[UserKey]:
     """Return the users whose instances are idle but must not be stopped by this sweep.
 
-    `to_act` has the verdicts other than `Keep` on `running` machines. Stops wait if they are at least `guard.group_from` and would
-    stop most of the machines within their working hours. Each then waits for an approval or for the end of the guard's patience.
-    Outside of working hours, many idle machines are normal. The index of waiting users is also brought up to date, with one listing.
+    `to_act` has the verdicts other than `Keep` on `running` machines. Stops wait if they are at least `guard.group_from`
+    and would stop most of the machines within their working hours. Each then waits for an approval or for the end of the
+    guard's patience. Outside of working hours, many idle machines are normal. The index of waiting users is also brought up
+    to date, with one listing.
     """
     profiles = deps.policy.catalog.profiles
     by_day = {m.user_key for m in running if m.profile not in profiles or not is_night(profiles[m.profile], now)}

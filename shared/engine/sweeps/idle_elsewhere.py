@@ -72,8 +72,8 @@ class _Lists:
 def look_elsewhere(asked: Sequence[Asked], deps: Deps, now: datetime) -> Mapping[UserKey, Elsewhere]:
     """Return the jobs elsewhere of each user.
 
-    This costs one read of each user's record, one listing for each BigQuery project, and one each of cluster jobs and sessions if
-    needed.
+    This costs one read of each user's record, one listing for each BigQuery project, and one each of cluster jobs and
+    sessions if needed.
     """
     lists = _Lists(deps)
     owners = deps.workers.run([partial(_owner, each.user_key, deps) for each in asked])

@@ -78,7 +78,8 @@ def _of_a_stranger(difference: Difference, reading: Reading, deps: Deps) -> Iter
 def _groups(facts: _Compared, deps: Deps, *, member: bool) -> Iterator[LifecycleEvent]:
     """Yield the events for groups that only the directory's list has (`member` is True), or that only the record has.
 
-    A group about which the record has newer news is left out. The absence of a person whom this roster never listed states nothing.
+    A group about which the record has newer news is left out. The absence of a person whom this roster never listed states
+    nothing.
     """
     now, book, reading = deps.clock.now(), deps.policy.book, facts.reading
     held = facts.record.facts.groups(now, book)

@@ -124,8 +124,8 @@ def for_each(
 ) -> None:
     """Run `work` for each key on a few threads; one user's failure is counted and does not stop the others.
 
-    No work is begun after the sweep's deadline, after `until_s` of the monotonic clock, or once the clock has jumped; the remaining
-    users are counted.
+    No work is begun after the sweep's deadline, after `until_s` of the monotonic clock, or once the clock has jumped; the
+    remaining users are counted.
     """
     end = summary.began_s + DEADLINE.total_seconds()
     end = end if until_s is None else min(end, until_s)

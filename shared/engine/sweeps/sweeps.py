@@ -68,9 +68,9 @@ MOST_LOST = 500  # records that one drift sweep tries to restore; the rest follo
 def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
     """Compare all records with all instances and template objects, by listings; reconcile those that differ, and count the rest.
 
-    With `proposes`, first propose the process's own files if they are not in force, as a deployed function does. The sweep also
-    stores the lists for the pages and does the hourly upkeep of seats, audit, session templates, waiting entries and lifetimes.
-    With `dry_run`, nothing is changed.
+    With `proposes`, first propose the process's own files if they are not in force, as a deployed function does. The sweep
+    also stores the lists for the pages and does the hourly upkeep of seats, audit, session templates, waiting entries and
+    lifetimes. With `dry_run`, nothing is changed.
     """
     summary = Summary(kind=Sweep.DRIFT, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
@@ -253,8 +253,9 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
     """Warn of and stop unused instances, and take the copies of files that are due. With `dry_run`, only judge.
 
-    Raise an error, before anything is stopped or copied, if no evidence could be read at all. Running instances whose address
-    changed, or whose JupyterLab does not answer, get a pass, too. Notebooks of users who are expected soon are started in advance.
+    Raise an error, before anything is stopped or copied, if no evidence could be read at all. Running instances whose
+    address changed, or whose JupyterLab does not answer, get a pass, too. Notebooks of users who are expected soon are
+    started in advance.
     """
     summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at

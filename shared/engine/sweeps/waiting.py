@@ -28,7 +28,8 @@ def keep_waiting(
 ) -> dict[str, float]:
     """Log one line for each batch, write missing entries, and remove those of users who no longer wait.
 
-    Return the sweep's measures. `rows` are the rows of users who wait by their records. With `dry_run`, the index is not changed.
+    Return the sweep's measures. `rows` are the rows of users who wait by their records. With `dry_run`, the index is not
+    changed.
 
     Makes one listing, and one read for each of at most 400 entries that are older than an hour; the choice differs each hour. If the index
     cannot be read, this is logged and there are no measures: an unread index must not count as empty.

@@ -213,7 +213,8 @@ def plain(value: Any) -> Any:
 def url_of(host_or_url: str) -> str:
     """Return the URL for a browser. A bare host, as the Notebooks API gives it, gets https; a host of this machine (`.localhost`) gets http.
 
-    Return "" for http to another machine and for anything but a plain web address, because the result becomes a link on a page.
+    Return "" for http to another machine and for anything but a plain web address, because the result becomes a link on a
+    page.
     """
     if not host_or_url:
         return ""
