@@ -51,9 +51,10 @@ def portal_of(deps: PortalDeps) -> Portal:
 
 
 class NoSuchField(Undefined):
-    """The value of a missing name in a template: empty, or an error for a missing field of our own types.
+    """The value of a name that a template uses but that does not exist. It is empty, as Jinja's own.
 
-    No other tool checks templates, so a renamed field would leave a blank on the page.
+    For a missing field of one of our own types, raise an error: no other tool checks templates, so a renamed field would
+    leave a blank on the page.
     """
 
     def __init__(

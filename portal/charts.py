@@ -58,7 +58,7 @@ def line_chart(
     gap: timedelta | None = None,
     day: Callable[[str], str] = str,
 ) -> Chart:
-    """Return a chart of lines over `times`, as steps.
+    """Return a chart of at most four lines over `times`, as steps. Further lines are left out.
 
     The times are ascending, one for each value of a line; `name` is unique on the page. `title` and `text` describe the
     chart to screen readers.
@@ -110,7 +110,10 @@ class _Scale(Struct, frozen=True, kw_only=True):
 
 
 def nice_step(highest: float) -> float:
-    """Return a round distance between grid lines (1, 2 or 5 times a power of ten), at least 1, so that at most four steps fit."""
+    """Return a round distance between grid lines, with which at most four steps fit below `highest`.
+
+    The distance is 1, 2 or 5 times a power of ten, and at least 1.
+    """
     rough = highest / 4
     if rough <= 1:
         return 1.0
@@ -162,7 +165,7 @@ def _drawn(line: Line, dash: str, points: Sequence[tuple[datetime, float]], scal
 
 
 def _spacing(times: Sequence[datetime], kept: Sequence[int]) -> timedelta:
-    """Return the time between two drawn points if counts between them were left out; zero if all are drawn."""
+    """Return the time by which drawn points are further apart than the counts, because some counts are left out; zero if all are drawn."""
     step = max((b - a for a, b in pairwise(kept)), default=1)
     gaps = sorted(b - a for a, b in pairwise(times))
     return (step - 1) * gaps[len(gaps) // 2] if gaps else timedelta(0)

@@ -23,8 +23,8 @@ _RUNNING = frozenset({MeterKind.NOTEBOOK, MeterKind.SPARK})
 class CostLine(Struct, frozen=True, kw_only=True):
     """The metered time of a machine, cluster, disk or snapshot this month, and its cost.
 
-    `hourly_cost` is the price of an hour of a machine or cluster; None if none is configured, and for storage, which is priced by GB and
-    month. `estimate` is None without a price.
+    `hourly_cost` is the price of an hour of a machine or cluster; None if no price is configured. It is None for storage,
+    too, which is priced by GB and month. `estimate` is None without a price.
     """
 
     name: str
@@ -70,7 +70,10 @@ class CostView(Struct, frozen=True, kw_only=True):
 
 
 def short_cost(view: CostView) -> str:
-    """Return this month's cost in a few words for the line of facts: `4.90 EUR this month`, or `about 4.90 EUR …` for an estimate."""
+    """Return this month's cost in a few words: `4.90 EUR this month`, or `about 4.90 EUR …` for an estimate.
+
+    Without any amount, say that no price is configured or that nothing was spent.
+    """
     amount = view.billed if view.billed is not None else view.estimate
     if amount is None:
         return "no price configured" if view.has_run else "nothing spent this month"

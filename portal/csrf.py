@@ -1,7 +1,7 @@
 """The protection against forged requests.
 
-Two things prove that a form of this page was sent: a token that is submitted twice, and the browser's own headers about
-the origin of the request.
+A form is accepted only with a token that is submitted twice. The browser's own headers about the origin of the request
+must not contradict.
 
 The token is in a cookie that no other site can set or read (`__Host-`, SameSite=Strict) and in each form; both must be
 equal. In addition, `Sec-Fetch-Site` and `Origin` are checked if the browser sends them. Because of SameSite=Strict, a
@@ -91,7 +91,8 @@ def _check_origin() -> None:
 def _is_own(origin: str) -> bool:
     """Return True if the origin is our own.
 
-    The front end may call us by another host name than the browser uses. No other site can set either of the two headers.
+    The front end may call us by another host name than the browser uses, so `X-Forwarded-Host` counts, too. No other site
+    can set that header or `Host`.
     """
     hosts = {flask.request.host, flask.request.headers.get("X-Forwarded-Host", flask.request.host)}
     return urlsplit(origin).netloc in hosts

@@ -38,10 +38,10 @@ class FilesView(Struct, frozen=True, kw_only=True):
     `saved_at` is the time of the newest daily copy, `kept` the number of daily copies, `keep` the number that the profile
     keeps (0: none).
 
-    `trouble` is the reason why the newest copy failed, "" if it did not. `undo` names the copy with the files from before the last restore, until
-    `undo_until`; `restored_of` is the time at which the files of that restore were saved. `what_stays` is the text about
-    the files that a restore leaves unchanged. `could_undo_until` is the last day, on the reader's calendar, on which a restore requested
-    now could be undone.
+    `trouble` is the reason why the newest copy failed, "" if it did not. `undo` names the copy with the files from before
+    the last restore, which can be undone until `undo_until`. `restored_of` is the time at which the files of that restore
+    were saved. `what_stays` is the text about the files that a restore leaves unchanged. `could_undo_until` is the last
+    day, on the reader's calendar, on which a restore requested now could be undone.
     """
 
     copies: tuple[CopyView, ...]

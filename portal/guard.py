@@ -1,4 +1,7 @@
-"""The guard before and after every route: identity, rate limit, forgery check and role; then headers and one log line."""
+"""The checks before every route, except static files, and the work after it.
+
+Before the route: identity, rate limit, forgery check and role. After it: headers, cookies and one log line.
+"""
 
 from __future__ import annotations
 

@@ -204,7 +204,8 @@ def spark_delete(template: str) -> flask.Response:
 def _ask(said: Said, asked: Asked | Callable[[UserRecord], Asked], template: str | None = None) -> flask.Response:
     """Store a request about the user's own environment, and wake the function that carries it out.
 
-    If the click changes nothing, or while an earlier click is handled, the page says so. Another user's template gives 404.
+    If the click changes nothing, or while an earlier click is handled, the page says so. A template that neither the user's
+    profile nor the user's record has gives 404.
     """
     record = my_record()
     if record is None or not is_entitled(record):

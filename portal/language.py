@@ -41,7 +41,7 @@ _SPOKEN = frozenset({"what", "why", "when", "length", "rest", "day", "role", "ot
 
 
 class Words:
-    """The texts of one language. Without entries every text stays as it is."""
+    """A translator from English into one language by the entries of `words.yaml`. Without entries every text stays as it is."""
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._entries = entries
@@ -54,13 +54,13 @@ class Words:
                 found.append((_pattern(english), other))
 
     def of_template(self, text: str) -> str:
-        """Return the translation of a template's text, whose names are written `%(name)s`."""
+        """Return the translation of a template's text, in which names are written `%(name)s`; the text itself if there is no entry."""
         english = _FORMAT.sub(r"{\1}", text).replace("%%", "%")
         other = self._entries.get(english)
         return text if other is None else _NAME.sub(r"%(\1)s", other.replace("%", "%%"))
 
     def plural(self, one: str, many: str, number: int) -> str:
-        """Return the translation for a number: English and German have the same plural rule."""
+        """Return the translation of `one` if the number is 1, else that of `many`. English and German share this plural rule."""
         return self.of_template(one if number == 1 else many)
 
     def short(self, text: str) -> str:
@@ -112,7 +112,10 @@ class Words:
         return self.short(value) if name in _SPOKEN else value
 
     def _parts(self, text: str) -> str:
-        """Return the text with its dates, or each of its words between commas, translated."""
+        """Return the text with each part of a comma-separated list translated if every part has an entry.
+
+        Otherwise translate only the dates in the text.
+        """
         if not self._entries:
             return text
         words = text.split(", ")

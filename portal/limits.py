@@ -1,7 +1,7 @@
 """The limits for one user: a token bucket for each user, and one action at a time for each environment.
 
-Buckets and flights live in the process, so an instance that is added under load has its own. The limits are not a quota:
-they prevent a browser that sends too many requests from affecting other users.
+The state of both limits is kept in the process, so an instance that is added under load has its own. The limits are not a
+quota: they prevent a browser that sends too many requests from affecting other users.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_KEPT = 10_000
 
 
 class Buckets:
-    """The token buckets, one for each key: `per_minute` in the long run, `burst` at once."""
+    """A rate limit with a token bucket for each user: `per_minute` requests in the long run, `burst` at once."""
 
     def __init__(self, clock: Clock, *, per_minute: float, burst: int) -> None:
         self._clock = clock
@@ -41,7 +41,7 @@ class Buckets:
 
 
 class Flights:
-    """The environments for which a click is being handled at this moment."""
+    """The set of environments for which a click is being handled at this moment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

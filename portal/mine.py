@@ -137,7 +137,7 @@ def mine(record: UserRecord, waiting: tuple[WaitingWish, ...]) -> Mine:
 
 
 def stops_at_of(user_key: UserKey) -> datetime | None:
-    """Return the time at which the user's notebook will be stopped if it stays unused; None if no sweep noted one."""
+    """Return the time at which the user's notebook will be stopped if it stays unused. Return None if no sweep noted a time, or if the notes cannot be read."""
     notes, _ = notes_of(user_key)
     return notes.idle_stops.get(user_key) if notes is not None else None
 

@@ -1,4 +1,4 @@
-"""The notebook's part of a user's page, made from the record alone. Pure: `now` and the sweeps' notes are arguments."""
+"""The notebook's part of a user's page, made from the record, the profile and the sweeps' notes. Pure, without reads."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ def extended_until(stops_at: datetime | None, kept: datetime | None, longest: ti
 
 
 def _may_extend(profile: Profile, kept: datetime | None, stops_at: datetime | None, now: datetime) -> bool:
-    """Return True if the button would postpone the stop by at least some minutes."""
+    """Return True if the button would extend the notebook: there is no extension yet, or a new one would end more than a minute later."""
     until = extended_until(stops_at, kept, profile.idle.max_keep_on, now)
     return kept is None or until - kept > _CLOCKS_DIFFER
 

@@ -139,7 +139,7 @@ def moment(when: datetime) -> Markup:
 
 
 def clock(when: datetime) -> Markup:
-    """Return `<time>` with only the moment on the reader's clock, for a line of facts."""
+    """Return `<time>` with the moment on the reader's clock, without the distance from now that `moment` adds."""
     present = visit()
     return Markup('<time datetime="{}">{}</time>').format(
         rfc3339(when), _time(moment_text(when, present.now(), present.zone))

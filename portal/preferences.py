@@ -47,7 +47,7 @@ def language() -> flask.Response:
 
 @blueprint.post("/preferences/consent")
 def consent() -> flask.Response:
-    """Store that Google's consent for the visitor's notebook is given.
+    """Store in a cookie that Google's consent for the visitor's notebook is given; do nothing if there is no notebook.
 
     Benchkeeper cannot check the consent, so the cookie only hides the hint.
     """

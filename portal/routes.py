@@ -51,7 +51,7 @@ class Param(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """The description of a method of a rule (as Flask writes it: `/spark/<template>/start`).
+    """The description of a route: an HTTP method of a URL rule in Flask's form, such as `/spark/<template>/start`.
 
     `name` is both the operation's id and the Flask endpoint. `media` is the type of a successful response, `schema` its JSON
     Schema if it is JSON. `takes` is the type of a POST's body: a form, or JSON from scripts. `answers` are the statuses with

@@ -40,10 +40,10 @@ WORDS = {
 class SparkView(Struct, frozen=True, kw_only=True):
     """The view of a template. `diagnosis` is the reason for the end of the last cluster.
 
-    `unused_for` is the time without a job after which a running cluster is deleted, `ends_at` the time at which it is
-    deleted in any case; None if the template does not state them, or if no cluster runs. If `offered` is False, the profile no
-    longer offers the template, and its cluster can only be deleted. `size_text` and `price_class` are "" if the
-    template does not state them.
+    `unused_for` is the time without a job after which a running cluster is deleted. `ends_at` is the time at which the
+    cluster is deleted in any case. Both are None if the template does not state them, or if no cluster runs. If `offered`
+    is False, the profile no longer offers the template, and its cluster can only be deleted. `size_text` and `price_class`
+    are "" if the template does not state them.
     """
 
     template: str

@@ -1,6 +1,7 @@
 """The script that makes docs/pictures/hub-*.png: screenshots of the hub page in Chromium, while the whole system runs on this machine.
 
-Run it from the project's root, where Chromium is installed (Debian: apt-get install chromium): .venv/bin/python docs/pictures/hub.py
+Chromium must be installed (Debian: apt-get install chromium). Run it from the project's root: .venv/bin/python
+docs/pictures/hub.py
 """
 
 from __future__ import annotations

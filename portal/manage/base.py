@@ -1,4 +1,4 @@
-"""The common parts of the manager's pages: the blueprint with its guard, the fleet as the last sweep saw it, the paging of tables."""
+"""The common parts of the manager's pages: the blueprint, the fleet as the last sweep saw it, the paging of tables."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ TEXTS = {
 
 
 class Act(StrEnum):
-    """The act of a button's page. The value is the last word of its URL."""
+    """The act of an administrator on a list: approve or reject. The value is the last word of the URL of the act's page."""
 
     APPROVE = "approve"
     REJECT = "reject"
@@ -106,9 +106,9 @@ def _attach(state: BlueprintSetupState) -> None:
 
 @blueprint.app_template_global()
 def changes_waiting() -> int:
-    """Return the number of waiting changes, as counted within the last minute.
+    """Return the number of waiting changes if a page counted them within the last minute, else 0.
 
-    No call is made, so every page can show it in its navigation.
+    No call is made, so every page can show the number in its navigation.
     """
     return lists().count(current().deps.engine.clock.monotonic_s())
 

@@ -72,7 +72,7 @@ def api_change(digest: str) -> flask.Response:
 
 @blueprint.post("/api/changes/<digest>/<verdict>")
 def api_decide(digest: str, verdict: str) -> flask.Response:
-    """Decide about a list. The script sends JSON with the header of our own (`portal.csrf.check_script`)."""
+    """Store a decision about a list; the tick carries it out. The script sends JSON with the header of our own (`portal.csrf.check_script`)."""
     wanted = VERDICTS[act_of(verdict)]
     said = decided(digest, wanted)
     return pages.json_answer({"digest": digest, "verdict": wanted.value, "outcome": said.value, "says": TEXTS[said]})

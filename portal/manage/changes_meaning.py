@@ -64,7 +64,7 @@ STEPS = {
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A decision that waits to take effect, as the page stored it. It is not verified yet."""
+    """A decision about a list, as the page shows it. A decision that waits to take effect is not verified yet."""
 
     by: str
     verdict: Verdict
@@ -109,9 +109,9 @@ class Change(Struct, frozen=True, kw_only=True):
     list. `cannot_approve` is the reason why the change cannot be approved by anyone. `needs_another` is True if a second
     administrator must approve, even if there is no objection for a long time.
 
-    `given` are the decisions about this list that were carried out, `bound_by` the carried out decisions about this or an
-    earlier list that bind users who still wait. `is_outdated` is True if another list replaced this one; `present` is the
-    digest of the list that waits now for the same reason, "" if no list does.
+    `given` are the decisions about this list that were carried out. `bound_by` are carried out decisions, about this or an
+    earlier list, that apply to users who still wait. `is_outdated` is True if another list replaced this one. `present` is
+    the digest of the list that waits now for the same reason, "" if no list does.
     """
 
     about: About

@@ -1,7 +1,7 @@
 """The changes that wait for administrators, as pages and scripts show them: users, decisions, and the effect of either verdict.
 
-Each kind of change (users whose cuts wait, a configuration, questions about one user or group) is a pair of functions in
-`changes.KINDS` that return `Change`s.
+The kinds of change are users whose cuts wait, a configuration, a halted rollout, and questions about one user or group.
+Each kind is a pair of functions in `changes.KINDS` that return `Change`s.
 
 This module makes no decision: the tick carries decisions out, after it has verified their assertions.
 """
@@ -239,7 +239,7 @@ def _engine() -> Deps:
 
 
 def own_keys() -> frozenset[UserKey]:
-    """Return the keys that the reader may have on a list: the key of the address, and the key of the record that it leads to."""
+    """Return the keys under which the reader may be on a list: the address's key, and the key of the record to which that key leads."""
     email, key = signed_in()
     try:
         stored = _engine().records.load(key)
@@ -262,7 +262,7 @@ def is_concerned(change: Change, keys: Iterable[UserKey]) -> bool:
 
 
 def addresses() -> Mapping[str, str]:
-    """Return the addresses by user key, as the last sweep saw them; empty if they cannot be read."""
+    """Return the addresses by user key, as the last sweep saw them; empty before the first sweep or if they cannot be read."""
     try:
         fleet = _engine().fleet.fleet()
     except BenchkeeperError as error:

@@ -70,10 +70,7 @@ class MonthLine(Struct, frozen=True, kw_only=True):
 
 @blueprint.get("/manage/costs")
 def costs() -> flask.Response:
-    """Show the page *Costs*. This takes four calls to the cloud.
-
-    They read the metered time of all users, the bill, the monthly sums, and the previous month.
-    """
+    """Show the page *Costs*: the metered time of all users, the bill, the monthly sums, and the comparison with the previous month."""
     seen = fleet()
     found, is_bill_unreadable = _month(seen)
     by = next((each for each in By if each.value == asked("by")), By.PERSON)
@@ -123,7 +120,7 @@ def months_of(seen: FleetSnapshot) -> tuple[MonthSum, ...]:
 
 
 def comparison_of(seen: FleetSnapshot, found: Month) -> Comparison | None:
-    """Return the comparison of the month with the previous month; None if the previous month is not stored."""
+    """Return the comparison of the month with the previous month; None if the previous month is not stored or cannot be read."""
     before = _past(seen, month_before(found.name))
     return None if before is None else compare(before, found, is_whole=found.name != month_of(seen.taken_at))
 
@@ -149,7 +146,7 @@ def _regrets(seen: FleetSnapshot) -> dict[str, int]:
 
 
 def month_of_fleet(seen: FleetSnapshot) -> tuple[Month, Notes | None, bool]:
-    """Return the sums of this month, the sweeps' notes, and True if the notes, which have the bill, could not be read: one call."""
+    """Return (the sums of this month, the sweeps' notes, True if the notes could not be read), by one call. The notes have the bill."""
     notes, unreadable = notes_now()
     catalog = current().deps.engine.policy.catalog
     return kept().get("month", (seen, catalog, notes), lambda: month(seen, catalog, notes)), notes, unreadable
@@ -182,7 +179,7 @@ def _past(seen: FleetSnapshot, name: str) -> Month | None:
 
 
 def notes_now() -> tuple[Notes | None, bool]:
-    """Return the last uses and costs that sweeps noted (or None), and True if they could not be read: one call."""
+    """Return (the last uses and costs that sweeps noted, True if they could not be read), by one call. Without notes, the first is None."""
     missing: list[bool] = []
     return _readable(current().deps.engine.fleet.notes_for_tables, None, "notes", missing), bool(missing)
 
@@ -297,7 +294,10 @@ def _months() -> Sheet:
 
 
 def _changes() -> Sheet:
-    """Return the change of the total from the previous month, then the ten largest changes for each grouping."""
+    """Return the change of the total from the previous month, then the ten largest changes for each grouping.
+
+    There are no rows if the previous month is not stored or cannot be read.
+    """
     seen = fleet()
     found, _ = _month(seen)
     compared = comparison_of(seen, found)

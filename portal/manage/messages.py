@@ -213,7 +213,7 @@ def _decide(digest: str, verdict: Verdict) -> None:
 
 
 def _row_of(digest: str) -> LetterRow:
-    """Return the message of a digest: by one to three listings. Raise 404 if it does not exist."""
+    """Return the message of a digest, by one to three listings. Raise 404 if there is no such message in them."""
     row = letter_named(digest, letters().rows) if DIGEST.fullmatch(digest) else None
     if row is None:
         raise NotFound

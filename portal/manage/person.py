@@ -1,4 +1,7 @@
-"""The page `/manage/people/<user_key>`, read live: head with status and acts; Summary, History, Access, Costs, Technical."""
+"""The page `/manage/people/<user_key>`, made from the record and the cloud as they are now.
+
+It has a head with status and acts, and the tabs Summary, History, Access, Costs and Technical.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ from shared.engine.views.person import address_view, observed_view, plan_view, u
 
 
 class Tab(StrEnum):
-    """A part of the page."""
+    """A tab of the page."""
 
     SUMMARY = "summary"
     HISTORY = "history"

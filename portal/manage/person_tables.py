@@ -207,7 +207,7 @@ def _snapshots(record: UserRecord) -> Rows:
 
 
 def _certificate(record: UserRecord) -> Rows:
-    """Yield a row for each access path; no rows for a person who has access."""
+    """Yield a row for each access path, such as the virtual machine; no rows if the person has no certificate."""
     found = certificate_of(record)
     for row in found.paths if found is not None else ():
         yield row.path, row.covers, row.result, row.says, row.cut_at, row.verified_at
@@ -216,7 +216,10 @@ def _certificate(record: UserRecord) -> Rows:
 def _offer(
     name: str, summary: str, columns: Columns, rows: Callable[[UserRecord], Rows], *params: Param
 ) -> Iterable[Route]:
-    """Offer a table of one user as files. Each file costs one read; the table of hours costs one more."""
+    """Offer a table of one user as files. Each file costs one read of the record; the table of hours costs one more.
+
+    The history since a day also costs one read for each audit object.
+    """
 
     def sheet(user_key: str) -> Sheet:
         record = record_of(user_key)

@@ -37,7 +37,7 @@ STEPS: Mapping[StepKind, tuple[str, str]] = {
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """A user on a list, with the effects of a configuration on the user, or the user's state in its rollout."""
+    """A user on a list, with the effects of a configuration on the user, or with the user's state in a rollout."""
 
     user_key: UserKey
     steps: tuple[StrEnum, ...]

@@ -1,11 +1,11 @@
 """The query for a part of the table of users, as the page's URL contains it.
 
 The URL never contains an address of a user, because browsers, proxies and logs keep URLs. So the search form is sent with POST
-and answered with 303 to a URL without addresses:
+and answered with 303 to a URL without addresses. An address is replaced by these rules:
 
 - A whole address becomes the user key that its user has. The user's address may have changed since the key was made.
-- A part with an @ is cut to the text before the @, or to the text after it if the @ comes first (`silva@exam` -> `silva`,
-  `@example.com` -> `example.com`).
+- Any other text with an @ is cut to the text before the @: `silva@exam` becomes `silva`. If the @ comes first, the text after it
+  remains: `@example.com` becomes `example.com`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 def query_of(args: Mapping[str, str], fleet: FleetSnapshot) -> Query:
-    """Return the query. Invalid parameters are ignored, so that a truncated URL still works."""
+    """Return the query in the parameters of a URL or form. Invalid parameters are ignored, so that a truncated URL still works."""
 
     def text(name: str) -> str:
         found = one_line(args.get(name, ""))

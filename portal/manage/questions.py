@@ -130,7 +130,7 @@ def question_of(digest: str, found: Seen) -> Change | None:
 
 
 def _of_people(found: Seen, look: _Look) -> Iterator[Question]:
-    """Yield the questions about the users whom the sweeps marked."""
+    """Yield the questions about the users whom the last sweep marked as having one, at most `_MOST` users."""
     figures = _figures()
     marked = figures.asked if figures is not None else ()
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:

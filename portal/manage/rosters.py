@@ -28,7 +28,7 @@ from shared.sheet import Value
 
 
 def refused_rosters() -> tuple[str, ...] | None:
-    """Return the titles of the rosters that are not used, or None if the reports could not be read; the rest of the page is still shown."""
+    """Return the titles of the rosters whose last reading is not used. Return None if the reports could not be read."""
     try:
         found = reports(current().deps.engine)
     except BenchkeeperError as error:

@@ -38,7 +38,7 @@ _IN_A_BATCH = Notice.CUT_WAITS.value  # not shown among the needs, which have a 
 
 
 class Happened(Struct, frozen=True, kw_only=True):
-    """A line of the feed: a number, a text, and a link to the page about it."""
+    """A line of the feed, the list of the last week's events: a number, a text, and a link to the page about it."""
 
     count: int
     text: str
@@ -92,7 +92,7 @@ def index() -> flask.Response:
 
 
 def _budgets() -> list[tuple[str, bool]]:
-    """Return the groups that have used 80 % of their month, and for each group True if the whole month is used up.
+    """Return the groups that have spent at least 80 % of their monthly limit, each with True if the limit is used up.
 
     This takes one call for each monthly limit. A group whose spending cannot be read is left out.
     """

@@ -64,7 +64,10 @@ def progress() -> Progress | None:
 
 
 def rollouts(found: Seen) -> list[Change]:
-    """Return a list with the halted rollout; an empty list if none is halted. A failed read is noted in `unread`."""
+    """Return a list with the halted rollout; an empty list if none is halted. A failed read of the policy is noted in `unread`.
+
+    Raise an error if the fleet index cannot be read, because it has the rollout's users.
+    """
     try:
         if current().deps.engine.policy.rollout is None:
             return []  # without a rollout nothing needs to be read
@@ -106,7 +109,10 @@ def _of(policy: PolicyInForce, rollout: Rollout, found: Seen) -> Change:
 
 
 def _rows(rollout: Rollout) -> list[Row]:
-    """Return the users whose turn has begun and not ended, according to the fleet index of the last sweep."""
+    """Return the users whose turn has begun and not ended, according to the fleet index of the last sweep.
+
+    Users who wait for a machine that Google does not have now are left out.
+    """
     fleet = current().deps.engine.fleet.fleet()
     found = [row for row in (fleet.rows if fleet is not None else ()) if _is_open(row, rollout)]
     return [Row(user_key=row.user_key, steps=(Standing.FAILED,)) for row in found]

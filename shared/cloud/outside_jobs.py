@@ -91,7 +91,7 @@ class RestOutsideJobs:
         return tuple(_cluster_job(raw) for raw in jobs if raw.get("status", {}).get("state") not in _OVER)
 
     def sessions(self) -> tuple[OutsideJob, ...]:
-        """Return the sessions of the region. The list cannot be filtered by creator (the client's `ListSessionsRequest`)."""
+        """Return the region's sessions that run or are being created. The list cannot be filtered by creator (the client's `ListSessionsRequest`)."""
         path = f"/v1/projects/{self._project}/locations/{self._region}/sessions"
         state = " OR ".join(f"state = {state}" for state in _RUNNING)
         pages = self._pages("dataproc", path, {"filter": state, "pageSize": _PAGE})

@@ -30,8 +30,8 @@ def publish(
 def publish_all(clients: Clients, *, project: str, topic: str, bodies: Iterable[bytes]) -> Iterator[str]:
     """Publish the messages, many at once, and yield their Pub/Sub ids in order. Raise a `BenchkeeperError` if that fails.
 
-    A message whose id was yielded is published. After an error, it is unknown which of the other messages were published,
-    so the caller sends all of these again with the same event ids.
+    A message whose id was yielded is published. After an error, any of the other messages may have been published or not.
+    So the caller sends all of these again with the same event ids.
     """
     under_way: deque[object] = deque()
     with translated(f"publish to {topic}"):

@@ -34,7 +34,7 @@ _MAPPING: Loc = ("config", "securityConfig", "identityConfig", "userServiceAccou
 
 
 def cluster_findings(data: Mapping[str, Any], context: TemplateContext) -> Iterator[Finding]:
-    """Yield all faults and notes of a master template of clusters."""
+    """Yield all faults and notes of a master template of clusters. For a file that describes something else, yield only that fault."""
     kind = other_kind(data)
     if kind is not None:
         yield kind
@@ -96,7 +96,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 
 
 def not_a_mapping(text: str) -> Finding | None:
-    """Return the finding about YAML that is not a mapping, or that has several documents; None if neither is the case."""
+    """Return the finding about YAML that is a list or has several documents; None if neither is the case."""
     if re.search(r"^---\s*$", text.strip().removeprefix("---"), re.MULTILINE):
         return Finding((), "the file has several documents", "Write each template to a separate file.")
     if re.match(r"(\s*#[^\n]*\n|\s)*[-\[]", text):

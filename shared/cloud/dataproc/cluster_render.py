@@ -35,7 +35,7 @@ from shared.domain.things.notebook import (
 def render(master: MasterTemplate, record: UserRecord, target: RenderTarget) -> bytes:
     """Return the user's cluster template as YAML (cluster-export form), valid for the Dataproc API.
 
-    Raise `InvalidSpecError` for an invalid master.
+    Raise `InvalidSpecError` for an invalid master, or one that stages files in Benchkeeper's bucket.
     """
     cluster = personal_cluster(master, record, target)
     return (plain_yaml(cluster) or _as_yaml(cluster)).encode()

@@ -82,7 +82,8 @@ class DataprocClusters:
         """Create the cluster and return the operation's name; "" if the cluster exists and is ours.
 
         The template is rendered again, so that the cluster has the content of the user's template object and the user's
-        present address.
+        present address. Raise `BusyError` while a cluster of that name is being deleted, and `NotOursError` for a cluster of
+        that name that is not ours.
         """
         from google.api_core.exceptions import Conflict
         from google.cloud.dataproc_v1 import Cluster as ClusterMessage
@@ -107,7 +108,7 @@ class DataprocClusters:
         return str(started.operation.name)
 
     def _there_already(self, user_key: UserKey, name: str) -> str:
-        """Return "" if the existing cluster is ours: the next pass observes the cluster, or tries again if it is gone.
+        """Return "" if the existing cluster is ours or is gone by now. The next pass observes the cluster, or tries again.
 
         Raise `BusyError` for a cluster being deleted, whose name is not free yet, and `NotOursError` for a cluster that
         is not ours.

@@ -47,7 +47,10 @@ class DataprocLiveSessions:
                 return tuple(found)
 
     def end(self, name: str) -> None:
-        """Terminate the session. If Dataproc refuses, as it may during creation, raise `BusyError` if the session still runs."""
+        """Terminate the session; a session that is missing, ending or ended is not an error.
+
+        Dataproc may refuse this during creation. Then raise `BusyError`, so that the next pass tries again.
+        """
         path = f"/v1/{self._parent}/sessions/{name}"
         try:
             self._clients.json("dataproc").call_or_none(

@@ -1,8 +1,9 @@
 """The recognition of simple data that a Dataproc message type certainly accepts, without protobuf. Protobuf checks all other data.
 
 The shipped templates and most others are plain: fields have their JSON names, and each value has the form that protobuf
-writes. Another form of a value, a negative number, a fault, or a type that the table does not describe makes the data
-"not plain". Such data may still be valid.
+writes. Data is "not plain" if a value has another form, if a whole number is negative, or if there is a fault. Nor is data
+plain if the stored description of the message types (`types.fields`) lacks the type of a field. Such data may still be
+valid.
 """
 
 from __future__ import annotations
@@ -133,7 +134,10 @@ def _moment(value: str, kind: str) -> str:
 
 
 def _number(value: Any, kind: str) -> int | float | str:
-    """Return the number as protobuf's JSON has it: an int64 as a text. Raise `_NotPlainError` for a negative or too large number."""
+    """Return the number as protobuf's JSON has it: an int64 as a text. Raise `_NotPlainError` for any number of which the form is not certain.
+
+    Such numbers are negative whole numbers, too large numbers, and a zero where a double is expected.
+    """
     if kind == "int64":
         if (type(value) is int and 0 <= value < 2**63) or (type(value) is str and _INT64.fullmatch(value)):
             return str(value)

@@ -1,6 +1,6 @@
 """The check of master templates of serverless sessions: their fields, the values, and the identity with which sessions run.
 
-Called with the whole configuration, and by the rendering, which has no settings: `context` is then None.
+Called by the check of the whole configuration, and by the rendering, which has no settings and passes no `context`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CLUSTERS_OWN = ("config", "clusterName", "virtualClusterConfig")
 
 
 def session_findings(data: Mapping[str, Any], context: TemplateContext | None = None) -> Iterator[Finding]:
-    """Yield all faults and notes of a master of sessions."""
+    """Yield all faults and notes of a master template of sessions. Without `context`, nothing is compared with the settings."""
     for key in SESSION_SET_HERE:
         if key in data:
             yield Finding(

@@ -22,7 +22,10 @@ _SIZED = "Valid: a type whose name contains the vCPUs, such as n2-standard-8 or 
 
 
 def check_sizes(profiles: Place, masters: Mapping[str, MasterTemplate], folder: Path) -> list[ConfigFault]:
-    """Return a fault for each offer that is too large (in profiles.yaml) and each offered template without a bound (in its own file)."""
+    """Return the faults: each offer that is too large (in profiles.yaml), and each setting that makes an offered template's size unknown or unlimited.
+
+    The fault of a setting names the template's own file.
+    """
     offers = [
         (name, index, template.strip())
         for name in profiles.section("profiles")
@@ -43,7 +46,7 @@ def check_sizes(profiles: Place, masters: Mapping[str, MasterTemplate], folder: 
 
 
 def _unbounded(master: MasterTemplate, folder: Path) -> list[ConfigFault]:
-    """Return a fault for each setting that leaves a template's size without a bound; none for invalid YAML, which `check_masters` reports."""
+    """Return a fault for each setting that makes a template's size unknown or unlimited; none for invalid YAML, which `check_masters` reports."""
     from shared.yaml_lines import YamlFaultError, load_yaml
 
     try:

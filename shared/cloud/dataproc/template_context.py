@@ -34,7 +34,11 @@ _OF_ONE_PERSON = {"dataproc:dataproc.exclusive.user", "dataproc:dataproc.persona
 
 
 class TemplateContext(Struct, frozen=True, kw_only=True):
-    """The region and zones of the settings (empty if unknown), a flag for a named subnetwork, and the shipped table."""
+    """The settings against which master templates are checked. `region` and `zones` are empty if unknown.
+
+    `has_subnet` is True if the settings name a subnetwork. `table` is the shipped table of Google Cloud's machine types and
+    versions.
+    """
 
     table: Table
     region: str = ""
@@ -79,7 +83,7 @@ def bucket_findings(said: Any, loc: Loc, context: TemplateContext) -> Iterator[F
 
 
 def machine_findings(config: Mapping[str, Any], loc: Loc, context: TemplateContext) -> Iterator[Finding]:
-    """Yield the faults of machine types, disk types and accelerators of all groups of a cluster."""
+    """Yield the faults and notes of machine types, disks and accelerators of all groups of a cluster."""
     zone = str(section_of(config, "gceClusterConfig").get("zoneUri") or "").rpartition("/")[2]
     zones = (zone,) if zone else context.zones
     workers = section_of(config, "workerConfig").get("machineTypeUri")
@@ -121,7 +125,7 @@ def _judged(verdict: Verdict | None, loc: Loc) -> Iterator[Finding]:
 def of_one_cluster(values: Any, loc: Loc, cluster: Any = None) -> Iterator[Finding]:
     """Yield a fault for each property or metadata value that refers to one particular old cluster.
 
-    Such a value names a person, a machine or a bucket.
+    Such a value names a person, a machine, a bucket or the cluster itself.
 
     `cluster` is the old cluster's name if the file still has it.
     """

@@ -4,9 +4,10 @@ The message types (`TYPES`) are stored beside this module, extracted from the cl
 
     python -m shared.cloud.dataproc.types
 
-after each upgrade of google-cloud-dataproc (a test compares). `FILE` is a file descriptor set, for protobuf; if it is missing, the client
-itself is imported. `FIELDS_FILE` has the same fields as plain JSON: with it, simple valid data is recognised without protobuf, whose
-import costs a cold start 20 ms (`shared.cloud.dataproc.plain_form`).
+after each upgrade of google-cloud-dataproc (a test compares). `FILE` is a file descriptor set, for protobuf; if it is
+missing, the client itself is imported. `FIELDS_FILE` has the same fields as plain JSON, by which
+`shared.cloud.dataproc.plain_form` recognises simple valid data without protobuf. The import of protobuf costs a cold start
+20 ms.
 """
 
 from __future__ import annotations
@@ -84,9 +85,9 @@ def fields() -> dict[str, Any]:
 def fields_of_types() -> dict[str, Any]:
     """Return the fields of all `TYPES` and of the messages in them, and the values of their enums, the default first.
 
-    `messages` maps a message's name and a field's JSON name to the field: `is` (a kind, or the name of a message or
-    enum; empty if not described), `many` (`list` or `map`), `one_of` (the group of which only one field may be given),
-    `kept` (True if a default value counts as given).
+    `messages` maps a message's name and a field's JSON name to the field. A field has `is`, a kind or the name of a message
+    or enum, empty if the type is not described. It may have `many` (`list` or `map`), `one_of` (the group of which only one
+    field may be given) and `kept` (True if a default value counts as given).
     """
     messages: dict[str, Any] = {}
     enums: dict[str, list[str]] = {}

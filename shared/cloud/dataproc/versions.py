@@ -1,4 +1,7 @@
-"""The check of the versions in a template, a cluster's image or a serverless runtime, against the shipped table."""
+"""The check of the version in a template (a cluster's image or a serverless runtime) against the versions that the shipped table lists.
+
+A version that is newer than the table's oldest and not listed gives only a note, because the table may be outdated.
+"""
 
 from __future__ import annotations
 

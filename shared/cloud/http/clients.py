@@ -1,10 +1,10 @@
 """The clients for Google's services, each made once per process on first use, and the access tokens on Google Cloud.
 
-Buckets and plain REST have one transport. Official clients are used only for Dataproc's creates and for Pub/Sub, because
-their import costs a third of a second.
+Buckets and plain REST share a transport; calls that must fail quickly have a second one. Official clients are used only for
+Dataproc's creates and for Pub/Sub, because their import costs a third of a second.
 
 With `api_endpoint` (the embedded cloud, loopback only: `shared.settings` checks that) all clients are anonymous and call that address.
-Without it they use Application Default Credentials and Google's own addresses. There is no other difference.
+Without it they use Application Default Credentials, or the configured token, and Google's own addresses.
 
 Tokens come from the metadata server, and are cached until shortly before they expire (Cloud Run documentation, Service identity, Fetch
 identity and access tokens). Outside of Google Cloud, `google.auth` finds the credentials, for example those of a user of the command
@@ -50,7 +50,7 @@ def is_on_google_cloud(environ: Mapping[str, str]) -> bool:
 
 
 class MetadataToken:
-    """The token of the account that the function runs as. One thread fetches a new token while the others wait."""
+    """A cache of the access token of the account that the function runs as. One thread fetches a new token while the others wait."""
 
     def __init__(self, transport: Transport, *, host: str = "") -> None:
         self._transport = transport
@@ -112,14 +112,15 @@ class CloudConfig(Struct, frozen=True, kw_only=True):
     token: str = ""
 
     def __repr__(self) -> str:
-        """Return the fields without the token, which is a secret."""
+        """Return a text with the project, the bucket and the address. The token is a secret and is left out."""
         return f"CloudConfig(project={self.project!r}, bucket={self.bucket!r}, api_endpoint={self.api_endpoint!r})"
 
 
 class Clients:
     """The clients of a process, one object each.
 
-    Tests pass `mount` (a requests adapter) and `door`, which answer calls without a socket.
+    Tests pass `mount` (a requests adapter) and `door` (a handler of the transport's requests), which answer calls without a
+    socket.
     """
 
     def __init__(

@@ -71,7 +71,8 @@ class EndpointClock:
     def now(self) -> datetime:
         """Return the current time, aware, in UTC.
 
-        Outside of `told_by_answers`, each call asks the embedded cloud, because its clock may have moved.
+        Within `told_by_answers`, return the time of the last answer, if there is one. Otherwise ask the embedded cloud by a
+        call, because its clock may have moved.
         """
         told = self._answered.last() if getattr(self._working, "on", False) else ""
         return parse_time(told or str(self._session.call("GET", "/_emulator/clock")["now"]))

@@ -1,4 +1,4 @@
-"""The JSON-over-HTTP session for adapters without a client of their own: authorised, with translated errors, each call sent once."""
+"""The JSON-over-HTTP session for adapters without a client of their own: authorised, with translated errors, without retries."""
 
 from __future__ import annotations
 

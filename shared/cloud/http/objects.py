@@ -79,7 +79,7 @@ _PAGES, _OBJECT = Decoder(_Page, strict=False), Decoder(Listed, strict=False)
 
 
 class Bucket:
-    """A bucket. `what` is the name of the call in an error's detail. A missing object is a result, never an error."""
+    """A bucket of Cloud Storage. `what` is the name of the call in an error's detail. A missing object is a result, never an error."""
 
     def __init__(self, transport: Transport, base: str, name: str) -> None:
         self._transport = transport

@@ -1,7 +1,8 @@
 """The translation of Google's errors into `BenchkeeperError`s.
 
-`shared.cloud.http.words` finds the meaning of an answer; this module builds the error from it. The text for users has this product's words
-and the names that the table captured. Google's own text is only logged.
+`shared.cloud.http.words` has the table of Google's answers and finds the meaning of an answer; this module builds the error
+from it. The text for users is this product's own; from Google's answer it takes only names, such as a zone or a quota.
+Google's own text is only logged.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ def scrub(text: str) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn each error of a Google call in the block into a `BenchkeeperError`. `what` names the call in the error's detail."""
+    """Turn each error of the transport or of Google's client libraries in the block into a `BenchkeeperError`; other errors pass unchanged.
+
+    `what` names the call in the error's detail.
+    """
     try:
         yield
     except Exception as error:

@@ -1,8 +1,8 @@
 """The HTTP transport to Google: requests with credentials over kept connections, with retries where a repeated request is harmless.
 
-The caller decides whether a call may be retried (`again`): never for a POST that would act twice. Google's
-documentation decides which answers are retried: 408, 429 and 5xx except 501, with growing pauses (Cloud Storage, Retry
-strategy). Redirects are not followed.
+The caller decides whether a call may be retried (`again`): never for a POST that would act twice. Calls without an answer
+are retried, and the answers 408, 429, 500, 502, 503 and 504, with growing pauses (Cloud Storage, Retry strategy). Redirects
+are not followed.
 
 Connections are kept between calls, over `http.client`; through a proxy over urllib3, which is imported only then. A kept connection is
 checked before use: a connection that was closed while a function was frozen is discarded. Answers are limited in size, compressed or
@@ -63,7 +63,7 @@ Door = Callable[[str, str, dict[str, str], bytes | None], Answer]
 
 
 class Connections:
-    """The kept connections by host, each used by one thread at a time.
+    """A pool of kept connections by host; a connection is used by one thread at a time.
 
     With `trust_env`, the proxy from the environment variables is used.
     """

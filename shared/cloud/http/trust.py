@@ -1,7 +1,8 @@
 """The TLS contexts of a process: a quick one with the system's folder of certificates, and a complete one with all trusted certificates.
 
-Reading all certificates takes 20 ms. A folder whose file names are hashes of subjects takes no time: OpenSSL opens only the one file
-that it needs. Debian and Ubuntu make folder and bundle from the same certificates (update-ca-certificates(8)).
+Reading the bundle, one file with all certificates, takes 20 ms. A folder whose file names are hashes of subjects takes no
+time: OpenSSL opens only the one file that it needs. Debian and Ubuntu make folder and bundle from the same certificates
+(update-ca-certificates(8)).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def hashed_folder() -> str | None:
 
 
 class Trust:
-    """The contexts of all secure connections, each made once."""
+    """A cache of the process's two TLS contexts, each made once, on first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +40,10 @@ class Trust:
         self._whole: ssl.SSLContext | None = None
 
     def first(self) -> ssl.SSLContext:
-        """Return the context to try first: the folder's, or the complete one if there is no folder or after `instead_of` was called."""
+        """Return the context to try first: the one with the system's folder of certificates.
+
+        Return the complete one if there is no such folder, or after `instead_of` was called.
+        """
         with self._lock:
             if self._first is None:
                 folder = hashed_folder()

@@ -61,7 +61,7 @@ class Meaning(StrEnum):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """A row of the table.
+    """A row of `TABLE`: the answers of Google that have one meaning.
 
     `when` restricts a row to HTTP statuses and google.rpc codes; a row without reasons and wording is found by status or
     code alone. `wording` is a regular expression that ignores case. Its named groups are values that a text for users
@@ -217,8 +217,9 @@ _NOT_FOUND = 404
 
 
 class Said(Struct, frozen=True, kw_only=True):
-    """An answer: `status` is the HTTP status (0 for an operation), `code` the google.rpc name, `text` the message and all texts of details.
+    """A parsed answer of Google. `status` is the HTTP status, 0 for an operation. `code` is the google.rpc name.
 
+    `text` has the message and all texts of details.
     `facts` has the metadata of the details by key.
     """
 
@@ -231,7 +232,7 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """The meaning of an answer, with the values that its row captured: plain names, never a URL or an address."""
+    """The meaning of an answer, with the values that the wording of a row found in it: plain names, never a URL or an address."""
 
     means: Meaning
     values: Mapping[str, str] = field(default_factory=dict)
@@ -241,7 +242,7 @@ def _admits(row: Row, said: Said) -> bool:
     """Return True if the answer has the status or code and the service of this row.
 
     The text of a 404 repeats the name of the missing resource, and that name may contain any words. So only rows that
-    name 404 match a 404.
+    name 404 or the answer's code match a 404.
     """
     if (row.services and said.service not in row.services) or (row.operations and said.status):
         return False
@@ -251,7 +252,7 @@ def _admits(row: Row, said: Said) -> bool:
 
 
 def find(said: Said) -> Found:
-    """Return the meaning of an answer by the table, with the values that the wording captured."""
+    """Return the meaning of an answer by the table, with the values that a row's wording finds in the answer's text."""
     rows = [row for row in TABLE if _admits(row, said)]
     rounds: Iterator[Iterable[Row]] = iter(
         (
@@ -300,7 +301,7 @@ def _pattern(wording: str) -> re.Pattern[str]:
 
 
 def _values(means: Meaning, rows: Iterable[Row], said: Said) -> Mapping[str, str]:
-    """Return the values that the first matching wording of this meaning captures, even if the answer was found by its reason."""
+    """Return the values that a wording of this meaning finds in the text, even if the answer was found by its reason."""
     for row in rows:
         if row.means is means and row.wording:
             for match in _pattern(row.wording).finditer(said.text):

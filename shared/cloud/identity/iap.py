@@ -43,8 +43,9 @@ class _Keys(Struct, frozen=True):
 
 
 class IapSignIn:
-    """The adapter of the port `SignIn`. Keys are fetched when first needed and cached as long as their answer allows, a day at most.
+    """The adapter of the port `SignIn`. Keys are fetched when first needed and fetched again when their answer's lifetime is over, a day at most.
 
+    If that fails, the old keys stay in use.
     `audience` identifies this service; with "" no user can sign in. `canonical` turns a signed address into the form in
     the records, and raises `InvalidMessageError`. Thread-safe.
     """
@@ -65,7 +66,10 @@ class IapSignIn:
         self._source = _KeySource(clients, clock, log)
 
     def identify(self, headers: Mapping[str, str]) -> UserEmail:
-        """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` otherwise."""
+        """Return the user for whom Identity-Aware Proxy signed. Raise `NotSignedInError` if there is no valid signed header or no audience.
+
+        Raise `CloudUnavailableError` if no keys could be fetched.
+        """
         token = self.assertion(headers)
         if not self._audience:
             self._log.error("Sign-in was refused: no audience is configured")
@@ -81,8 +85,8 @@ class IapSignIn:
 
         The page passes the present time. For a stored request, the caller passes the time at which Cloud Storage created its object: an
         assertion that expired later was valid then. Times are those of the cloud's clock, which the signer uses, too.
-        Raise `NotSignedInError` for an invalid assertion. Raise `InvalidSpecError` if no audience is configured: then the signer is
-        unknown, which differs from an invalid signature.
+        Raise `NotSignedInError` for an invalid assertion, and `CloudUnavailableError` if no keys could be fetched. Raise
+        `InvalidSpecError` if no audience is configured: then the signer is unknown, which differs from an invalid signature.
         """
         if not self._audience:
             raise InvalidSpecError(
@@ -141,7 +145,7 @@ class IapSignIn:
 
 
 class _KeySource:
-    """The public keys, from the network or from an earlier fetch."""
+    """A cache of Identity-Aware Proxy's public keys, which fetches them when needed."""
 
     def __init__(self, clients: Clients, clock: Clock, log: Log) -> None:
         self._clients = clients
@@ -154,8 +158,8 @@ class _KeySource:
     def key(self, key_id: str) -> str | None:
         """Return the key with that id; None if there is none.
 
-        The keys are fetched again for an unknown id, because Google rotates them, but at most once a minute, because any
-        caller can send an invented id.
+        The keys are fetched again for an unknown id, because Google rotates them. They are fetched at most once a minute,
+        because any caller can send an invented id. Raise `CloudUnavailableError` if no keys could be fetched.
         """
         with self._lock:
             now = self._clock.monotonic_s()
@@ -202,7 +206,10 @@ def _age_s(answer: Answer) -> float:
 
 
 def _token_of(headers: Mapping[str, str]) -> str:
-    """Return the value of the single header; servers join two of the same name with a comma, which no token contains."""
+    """Return the value of the signed header. Raise `NotSignedInError` if it is missing, given twice, or no token.
+
+    Servers join two headers of the same name with a comma, which no token contains.
+    """
     found = [value for name, value in headers.items() if name.lower() == HEADER]
     if len(found) != 1 or not found[0]:
         _refuse("no signed header" if not any(found) else "several signed headers")

@@ -1,8 +1,8 @@
 """The mail server, over SMTP verb by verb, so that each failure is classified.
 
-After a failure, a mail was certainly not accepted, or its acceptance is unknown. The acceptance is unknown only if the
-connection breaks between the end of the content and the server's answer. Google Cloud blocks port 25; 465 and 587 are open
-(docs/platform-facts.md).
+After a failure, a mail was certainly not accepted, or its acceptance is unknown. The acceptance is unknown if the
+connection breaks between the first byte of the content and the server's answer, and if the answer is not one that SMTP
+knows. Google Cloud blocks port 25; 465 and 587 are open (docs/platform-facts.md).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 If this bucket refuses entries about users without a record, they are stored in the bucket of records (`shared.domain.record.kept_cuts`).
 
-The functions' accounts may create, read and list objects in the audit's bucket, but never delete, so nothing can be overwritten.
-Each call is sent once. After a refusal, or without an answer, no call is made for a while, so that a broken audit does
-not delay passes.
+The functions' accounts may create, read and list objects in the audit's bucket, but never delete, so nothing can be
+overwritten. A write is sent once, without retries. After a refused or unanswered write, `put` raises an error at once for
+half a minute, so that a broken audit does not delay passes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class StorageAudit:
         self._refused_at: datetime | None = None
 
     def put(self, name: str, content: bytes) -> bytes:
-        """Create the object with one call, and return its content. If it already exists, read it with a second call."""
+        """Create the object with one call, and return its content. If it already exists, read it with a second call.
+
+        Raise an error without a call if a write failed less than half a minute ago.
+        """
         self._check_rest()
         try:
             return self._put(name, content)
@@ -86,7 +89,7 @@ class StorageAudit:
         return there
 
     def get(self, name: str) -> bytes | None:
-        """Return the content with one read; None if there is no object."""
+        """Return the object's content by one read; None if there is no object."""
         found = self._bucket().get(name, what="read audit entry")
         return None if found is None else found.content
 
@@ -99,13 +102,13 @@ class StorageAudit:
             yield AuditObject(name=each.name, created_at=each.created_at, digest=each.metadata.get("sha256", ""))
 
     def keep(self, name: str, content: bytes) -> None:
-        """Create the object in the bucket of records by one call with a short timeout."""
+        """Store refused entries in the bucket of records, by one create-only write with a short timeout."""
         self._clients.quick_bucket(self._records).write(
             name, content, content_type="application/json", expected=0, what="keep audit entry"
         )
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the objects by pages of one listing, with one read for each object."""
+        """Yield the stored refused entries by pages of one listing, with one read for each object."""
         bucket = self._clients.bucket(self._records)
         for each in bucket.objects(prefix=KEPT, fields="name", what="list kept audit entries"):
             found = bucket.get(each.name, what="read kept audit entry")
@@ -113,11 +116,11 @@ class StorageAudit:
                 yield each.name, found.content
 
     def drop(self, name: str) -> None:
-        """Remove the object by one call."""
+        """Remove an object that `keep` made, by one call."""
         self._clients.bucket(self._records).delete(name, what="remove kept audit entry")
 
     def log_manifest(self, day: str, digest: str, *, at: datetime) -> None:
-        """Write the entry by one call of `entries.write`."""
+        """Write the digest of the day's manifest to the log by one call of `entries.write`."""
         entry = {
             "logName": self._log_name,
             "resource": {"type": "global"},

@@ -1,8 +1,8 @@
 """The adapter to dead letters: published to their topic with the reason, and stored as objects for operators.
 
-The objects are `dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata has the row that a listing shows. Objects of
-an earlier version are read, too: they are in the bucket of records, are named by the time of receipt instead of sending, have no
-metadata, and have the body as text.
+The objects are `dead-letters/<sent>-<id>.json` in a bucket of their own; custom metadata has the row that a listing shows.
+Objects of an earlier version are read, too. They are in the bucket of records, and are named by the time of receipt instead
+of sending. They have no metadata, and the body as text.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ class PubSubDeadLetters:
             bucket.write(name, _content(letter), metadata=_row_metadata(letter.row), expected=0, what=what)
 
     def rows(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LetterRow]:
-        """Yield the rows by pages of a listing, limited by the times in the names; only dead letters of an earlier version are read."""
+        """Yield the rows by pages of two listings, of the present bucket and of the earlier one, limited by the times in the names.
+
+        A dead letter is read only if its metadata has no valid row, as in an earlier version. An unreadable one gets a row
+        that says so.
+        """
         start = "" if since is None else _PREFIX + _second(since)
         end = "" if until is None else f"{_PREFIX}{_second(until)}~"  # sorts after all names of that second
         listings = [self._listed(bucket, start, end) for bucket in ("", self._bucket)]
@@ -132,7 +136,7 @@ class PubSubDeadLetters:
         self._note(row, {"replayed": at.astimezone(UTC).isoformat(), "outcome": _clean(outcome)[:_MAX_OUTCOME]})
 
     def note_marked(self, row: LetterRow) -> None:
-        """Note the marks by one change of the object's metadata."""
+        """Note that all users' records are marked, by one change of the object's metadata."""
         self._note(row, {"marks": _DONE})
 
     def note_try(self, row: LetterRow, *, reason: str, detail: str) -> None:

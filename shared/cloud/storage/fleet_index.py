@@ -55,7 +55,7 @@ _PACKED_AT_ONCE = 200  # rows; few enough for the memory, enough for one call of
 
 
 class _Kept(Generic[T]):
-    """An object cached in the process by its generation. Thread-safe.
+    """A cache of one stored object in the process, by the object's generation. Thread-safe.
 
     While a thread reads a new value, other threads use the cached value. With `alone`, the cached value is dropped before
     the new one is parsed, so that two values are never in memory.
@@ -104,7 +104,8 @@ class _Kept(Generic[T]):
     def write(self, value: T, text: bytes) -> None:
         """Write `text`, the stored form of the value, unless the stored value is newer.
 
-        If another process writes at the same moment, its value stays, because it is equally good.
+        If another process wrote since the last read, read and write once more. If that write fails in the same way, the other
+        process's value stays, because it is equally good.
         """
         if self._is_newer(value) or self._written(value, text):
             return
@@ -163,7 +164,11 @@ class _Draft:
             self._texts, self._is_empty = [], False
 
     def write(self, about: FleetSnapshot, figures: Figures) -> None:
-        """Write the list with two calls, or four if another process writes at the same moment. A newer list is not overwritten."""
+        """Write the list by a look at the stored one and a conditional write, then everything but its rows as a second object.
+
+        A newer list is not overwritten. If another process writes at the same moment, try once more; if it does so again,
+        its list stays.
+        """
         self._pack()
         rest = _END + encode(_about_json(about))[1:]
         content = b"".join((*self._parts, self._gzip.compress(rest), self._gzip.flush()))
@@ -201,7 +206,10 @@ class StorageFleetIndex:
         return self._fleet.read()
 
     def about(self) -> FleetAbout | None:
-        """Return the list without rows by one call, None if there is none; two calls after an upgrade from a version without that object."""
+        """Return the list without rows by one call; None if there is none.
+
+        If an earlier version stored only the whole list, read that by a second call.
+        """
         found = self._about.read()
         if found is None and (whole := StorageFleetIndex(self._clients).fleet()) is not None:
             found = FleetAbout(replace(whole, rows=()), None)
@@ -253,7 +261,10 @@ class StorageFleetIndex:
         draft.write(fleet, figures_of(fleet))
 
     def write_notes(self, notes: Notes) -> None:
-        """Write the notes by one call; two more if another process wrote since the last read."""
+        """Write the notes by one conditional write, unless the stored notes are newer.
+
+        If another process wrote since the last read, read and write once more.
+        """
         text = encode(notes_json(notes))
         self._notes.write(PackedNotes(text), text)
 

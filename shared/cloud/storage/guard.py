@@ -65,7 +65,7 @@ class StorageGuard:
         return tuple(slot for _, slot in self._listed(f"{_SLOTS}{source or _NOBODY}/"))
 
     def all_slots(self) -> Iterator[tuple[str, Slot]]:
-        """Yield the slots by one listing."""
+        """Yield the slots of all sources, each with the source's folder, by one listing."""
         yield from self._listed(_SLOTS)
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, Slot]]:
@@ -142,7 +142,7 @@ class StorageGuard:
         self._keep(sizes)
 
     def note_waiting(self, waiting: WaitingPerson) -> None:
-        """Write the entry by one call. Idempotent."""
+        """Write the waiting user's entry by one call. Idempotent."""
         self._clients.bucket().write(
             _waiting_name(waiting.user_key, idle=waiting.cause is CutClass.IDLE),
             b"",
@@ -160,7 +160,7 @@ class StorageGuard:
         )
 
     def forget_waiting(self, user_key: UserKey, *, idle: bool = False) -> None:
-        """Delete the entry by one call."""
+        """Delete the user's entry by one call; a missing one is not an error."""
         self._clients.bucket().delete(_waiting_name(user_key, idle=idle), what=f"forget that {user_key} waits")
 
     def waiting(self) -> Iterator[WaitingPerson]:
@@ -171,7 +171,10 @@ class StorageGuard:
                 yield found
 
     def note_decided(self, decided: DecidedList) -> None:
-        """Write the note by one call, and remove notes that are too old to be shown: one listing, and one call for each."""
+        """Write a note of the decided list by one call, and remove notes that are too old to be shown.
+
+        The removal costs one listing, and one call for each old note.
+        """
         bucket = self._clients.bucket()
         votes = " ".join(f"{vote.by}/{vote.verdict.value}/{vote.at.isoformat()}" for vote in decided.votes)
         about = {"verdict": decided.verdict.value, "cause": decided.cause.value, "source": decided.source}
@@ -185,7 +188,7 @@ class StorageGuard:
             bucket.delete(old.name, what="forget an old decided list")
 
     def decided(self, *, since: datetime) -> tuple[DecidedList, ...]:
-        """Return the notes by one listing; an unreadable note is left out."""
+        """Return the lists decided since that time, by one listing; an unreadable note is left out."""
         listed = self._clients.bucket().objects(
             prefix=_DECIDED, start_offset=f"{_DECIDED}{_day(since)}", fields=_FIELDS, what="list decided lists"
         )
@@ -273,11 +276,11 @@ class StorageSeats:
         self._spending: dict[str, tuple[float, Spending | None]] = {}
 
     def look(self, group: str) -> Seats:
-        """Return the seats by one listing; an object that is neither a seat nor a waiting user is left out."""
+        """Return the seats, the waiting users and the marks by one listing; any other object is left out."""
         return _seats(self._objects(f"{_FOLDER}{_digest(group)}/"))
 
     def all(self, groups: tuple[str, ...]) -> Iterator[tuple[str, Seats]]:
-        """Yield the seats by one listing of all groups."""
+        """Yield (group, its seats) for each of these groups, by one listing of the seats of all groups."""
         listed = self._objects(_FOLDER)
         found = {key: _seats(each) for key, each in groupby(listed, lambda one: one.name.split("/")[2])}
         yield from ((group, found.get(_digest(group), Seats())) for group in groups)
@@ -287,7 +290,7 @@ class StorageSeats:
         return self._write(group, number, holder, 0 if expected is None else expected.generation)
 
     def free(self, group: str, seat: Seat) -> None:
-        """Free the seat by one conditional write."""
+        """Free the seat by one conditional write; a seat that changed since it was read stays as it is."""
         self._write(group, seat.number, UserKey(""), seat.generation)
 
     def _write(self, group: str, number: int, holder: UserKey, expected: int) -> int | None:
@@ -301,15 +304,15 @@ class StorageSeats:
         )
 
     def note_counted(self, group: str, mark: str) -> None:
-        """Write the mark by one call."""
+        """Store, by one call, the mark that all members who had an environment have a seat."""
         self._clients.bucket().write(
             f"{_FOLDER}{_digest(group)}/counted/{mark}", b"", content_type=_EMPTY, what="note that seats were counted"
         )
 
     def spending(self, group: str) -> Spending | None:
-        """Return the sum by one read of its object's metadata, cached for a minute.
+        """Return the group's cost by one read of its object's metadata, cached for a minute.
 
-        Return None if the sum is missing or damaged; the next sweep writes it again.
+        Return None if it is missing or damaged; the next sweep writes it again.
         """
         now, known = self._clock.monotonic_s(), self._spending.get(group)
         if known is not None and now - known[0] < _SEATS_KEEP_S:
@@ -320,7 +323,7 @@ class StorageSeats:
         return found
 
     def note_spending(self, group: str, spending: Spending) -> None:
-        """Write the sum by one call."""
+        """Write the group's cost by one call."""
         self._clients.bucket().write(
             f"{_FOLDER}{_digest(group)}/spending",
             b"",
@@ -336,7 +339,7 @@ class StorageSeats:
         self._spending[group] = self._clock.monotonic_s(), spending
 
     def wait(self, group: str, waiter: SeatWaiter) -> None:
-        """Write the note by one call."""
+        """Write a note that the user waits for a seat, by one call."""
         self._clients.bucket().write(
             f"{_FOLDER}{_digest(group)}/waiting/{waiter.holder}",
             b"",
@@ -346,7 +349,7 @@ class StorageSeats:
         )
 
     def wait_no_more(self, group: str, holder: UserKey) -> None:
-        """Delete the note by one call."""
+        """Delete the note that the user waits for a seat, by one call."""
         self._clients.bucket().delete(
             f"{_FOLDER}{_digest(group)}/waiting/{holder}", what=f"forget that {holder} waits for a seat"
         )

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class StorageMonths:
-    """The reader and writer of months. Thread-safe: cached values are replaced, never changed."""
+    """The reader and writer of past months' metered lines. Thread-safe: cached values are replaced, never changed."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -111,7 +111,7 @@ class StorageMonths:
 
 
 class MonthDraft:
-    """The lines of a month that is being stored, packed user by user, so that memory does not limit their number."""
+    """The adapter of the port `MonthDraft`: the object's bytes grow user by user, compressed, so that memory does not limit their number."""
 
     def __init__(self, clients: Clients, months: StorageMonths, month: str, taken_at: datetime) -> None:
         self._clients, self._months, self._month = clients, months, month

@@ -85,7 +85,7 @@ class PackedNotes:
         return self._for_tables
 
     def of(self, user_key: UserKey) -> Notes:
-        """Return the notes about one user, together with those that are about no particular user."""
+        """Return the notes about one user, without arrivals, together with the notes that are about no particular user."""
         cost = self._found("costs", user_key)
         costs: dict[UserKey, float] | None = {} if cost is None else {user_key: float(cost)}
         times = {name: self._found(name, user_key) for name in _NOTES_OF_TIMES}

@@ -73,7 +73,11 @@ class StoragePolicies:
         self._judged: tuple[Policy, PolicyInForce, Policy] | None = None
 
     def in_force(self, own: Policy) -> Policy:
-        """Return the process's own policy with the content in force, cached for a minute; the own policy if none is in force yet."""
+        """Return the process's own policy with the content in force, cached for a minute; the own policy if none is in force yet.
+
+        If the policy cannot be read, or this program does not understand it, use the last good one, as the module's
+        docstring says.
+        """
         with self._lock:
             current = self._recent()
             if current is None or (current.rollout is None and current.digest == self._digest_of(own)):
@@ -161,7 +165,7 @@ class StoragePolicies:
         return self._keep(_parsed(_CURRENT, lambda: in_force_from_json(raw, generation)))
 
     def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
-        """Write the policy by one conditional write."""
+        """Write the policy by one conditional write. Raise `ConflictError` if the object is not at the expected generation."""
         generation = self._write(
             _CURRENT, in_force_to_json(policy), expected=expected.generation if expected is not None else 0
         )
@@ -203,19 +207,19 @@ class StoragePolicies:
         self._write(f"{_APPROVED}{approved.digest}", approved_to_json(approved))
 
     def rejected(self, digest: str) -> Noted | None:
-        """Return the rejection by one read; None if there is none."""
+        """Return the note of the policy's rejection by one read; None if there is none."""
         return self._object(f"{_REJECTED}{digest}", noted_from_json)
 
     def reject(self, noted: Noted) -> None:
-        """Write the rejection by one unconditional write."""
+        """Write the note of a rejection by one unconditional write."""
         self._write(f"{_REJECTED}{noted.digest}", noted_to_json(noted))
 
     def deployed(self, digest: str) -> Noted | None:
-        """Return the deployment by one read; None if there is none."""
+        """Return the note of the files' last deployment by one read; None if there is none."""
         return self._object(f"{_DEPLOYED}{digest}", noted_from_json)
 
     def note_deployed(self, noted: Noted) -> None:
-        """Write the deployment by one unconditional write."""
+        """Write the note of a deployment by one unconditional write."""
         self._write(f"{_DEPLOYED}{noted.digest}", noted_to_json(noted))
 
     def _object(self, name: str, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
@@ -295,7 +299,7 @@ class StorageDecisions:
         return self._read(waiting.place)
 
     def read_list(self, digest: str) -> bytes | None:
-        """Return the list by one read; None if its content does not match the digest in its name."""
+        """Return the list by one read; None if there is none, or if its content does not match the digest in its name."""
         content = self._read(f"{_LISTS}{digest}.json")
         return content if content is not None and digest_of(content) == digest else None
 

@@ -89,7 +89,7 @@ class StorageRecords:
             return None, found.generation  # the codec raises the error for a damaged record
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
-        """Write the hint, then the record. A crash between the two leaves a stale hint, never a record for which no pass is due."""
+        """Write the hint, then the record. A crash between the two leaves a stale hint, never a record without its hint."""
         wake_up = record.status.next_attempt_at
         if wake_up is not None and (expected is None or expected.record.status.next_attempt_at != wake_up):
             self._put_hint(record.user_key, wake_up)
@@ -187,7 +187,7 @@ class StorageRecords:
         return (found.row for found in self.listed() if isinstance(found, ListedRow))
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """Yield rows and keys by pages of a listing. An object whose name is not ours is skipped."""
+        """Yield rows and keys by pages of a listing. Pointers are skipped, and so are objects that have no row and no record's name."""
         for listed in self._clients.bucket().objects(prefix=_RECORDS, fields="name,metadata", what="list objects"):
             name = listed.name.removeprefix(_RECORDS).removesuffix(".json")
             row = from_texts(UserKey(name), listed.metadata)

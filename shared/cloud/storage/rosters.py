@@ -66,7 +66,7 @@ class StorageRosters:
         self._clients.bucket().write(f"{_PREFIX}{kind.value}-allowed", encode(allowed), what="allow a roster")
 
     def drop(self, name: str, raw: bytes) -> None:
-        """Write the file by one call."""
+        """Write HR's file to the inbox by one call."""
         kind = "application/json" if name.endswith(".json") else "text/csv"
         self._clients.bucket(self._inbox).write(f"{DROPPED}{name}", raw, content_type=kind, what="drop a roster")
 

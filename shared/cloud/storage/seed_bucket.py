@@ -1,4 +1,4 @@
-"""The read-only access to the bucket of Google's Terraform example."""
+"""The read-only access to the bucket of Google's Terraform example, for `benchkeeper import seed`."""
 
 from __future__ import annotations
 

@@ -68,7 +68,10 @@ def try_take_up_decisions(deps: Deps) -> None:
 
 
 def take_up_decisions(deps: Deps) -> None:
-    """Judge all waiting decisions, list by list, and carry out the lists that are approved or rejected."""
+    """Judge all waiting decisions, list by list, and carry out the lists that are approved or rejected.
+
+    A list that fails is logged and left to the next tick; the other lists are still judged.
+    """
     found: dict[tuple[About, str], list[tuple[WaitingDecision, Decision]]] = {}
     for waiting in deps.decisions.waiting():
         decision = _read(waiting, deps)
@@ -138,7 +141,10 @@ def _one_list(about: About, digest: str, given: Sequence[tuple[WaitingDecision, 
 
 
 def _one_question(about: About, digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Carry out a decision about one user or group."""
+    """Carry out the decision about one user or group, if the votes decide it (`standing_of`).
+
+    Otherwise nothing happens, unless the question is no longer open: then its decisions are removed.
+    """
     content, question = deps.decisions.read_list(digest), None
     if content is not None:
         with contextlib.suppress(InvalidMessageError):
@@ -202,7 +208,7 @@ def _votes(given: Sequence[tuple[WaitingDecision, Decision]], concerned: frozens
 
 
 def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Carry out the decision about a waiting configuration; after a crash in between, the next tick continues."""
+    """Put a waiting configuration in force or reject it, if the votes decide it (`standing_of`). After a crash in between, the next tick continues."""
     current = deps.policies.load()
     proposal = next((each for each in deps.policies.proposals() if each.decided_by == digest), None)
     if proposal is None and (current is None or _decided_by(current) != digest):
@@ -238,7 +244,10 @@ def _one_policy(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], 
 
 
 def _one_rollout(digest: str, given: Sequence[tuple[WaitingDecision, Decision]], deps: Deps) -> None:
-    """Continue a halted rollout, or roll it back. If the deploying user is known, one other administrator is enough."""
+    """Continue a halted rollout, or roll it back, if the votes decide it (`standing_of`).
+
+    If the deploying user is known, one other administrator is enough.
+    """
     found = halted(deps)
     if found is None or found[1].decided_by != digest:
         for waiting, _ in given:
@@ -280,9 +289,10 @@ def _decided_by(current: PolicyInForce) -> str:
 
 
 def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
-    """Put the policy in force for the users of the list.
+    """Put an approved policy in force, and write a clearance for each user who loses access by it.
 
-    Return True if nothing is left to do, even if the change has become a different one.
+    Return False if some records could not be written yet. Return True without a change if the policy's effect differs from
+    the approved list by now.
     """
     try:
         put = policy_change.put_in_force(

@@ -1,7 +1,8 @@
 """The execution of an administrator's decision about one dead letter: replay it or dismiss it.
 
-Called by `shared.engine.decisions.decisions`. One administrator is enough: a replay states only what the message's own source may
-state, and a dismissed message is kept and can be replayed by the command line. An administrator whom the message names may do neither.
+Called by `shared.engine.decisions.decisions`. One administrator is enough, because a replay states only what the message's
+own source may state. A dismissed message is kept and can be replayed by the command line. An administrator whom the message
+names may do neither, unless the policy needs only one approver.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def waiting_letter(digest: str, deps: Deps) -> LetterRow | None:
 def carry_out_letter(row: LetterRow, verdict: Verdict, by: str, deps: Deps) -> Became:
     """Replay or dismiss a dead letter. Safe to repeat: an event that was folded in before has no effect.
 
-    A replay that fails is noted on the dead letter, which keeps waiting; the page shows the new reason.
+    A replay that fails is noted on the dead letter, which keeps waiting, with the new reason. But a dead letter of
+    exhausted deliveries keeps its reason, by which the sweep finds it, unless the message itself proved unusable.
     """
     if verdict is Verdict.REJECT:
         end_marks(row, deps)

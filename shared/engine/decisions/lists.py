@@ -88,7 +88,7 @@ def standing_of(
 
 
 def carried_out(batch: Batch, digest: str, standing: Standing, votes: Sequence[Vote], deps: Deps) -> bool:
-    """Write the decision to every record of the list, then note the decision for pages.
+    """Write the decision to every record of the list to which it still applies, then note the decision for pages.
 
     Return False, without a note, if some records could not be written yet.
     """
@@ -204,10 +204,11 @@ def _rejecting(decided: _Decided, deps: Deps) -> Callable[[Entry], Callable[[Use
 
 
 def _covered(record: UserRecord, entry: Entry, decided: _Decided, deps: Deps) -> UserRecord | None:
-    """Return the current record if the decision covers its waiting cut; None if the state changed meanwhile.
+    """Return the record with its present wanted state if the decision about `entry` still covers it; None otherwise.
 
-    The cut must have waited without a break since before the decision, for the same class of cause from the same source. A repeated
-    statement with a new id does not matter. A user who regained access meanwhile is not covered by the earlier decision.
+    An announced end of access and an idle stop are covered while the user is entitled, a creation while it waits. A cut
+    must have waited without a break since before the decision, for the same class of cause from the same source. A repeated
+    statement with a new id does not matter.
     """
     now = deps.clock.now()
     current = with_wanted(record, deps.policy, now)

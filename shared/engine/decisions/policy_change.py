@@ -4,8 +4,8 @@ The hourly drift sweep proposes the files that its revision was deployed with (`
 (`impact_of_policy`). A change below the limits is put in force at once, by compare-and-set on the policy that it was judged by. A change
 above them waits: all decisions use the policy in force until an approval calls `put_in_force`, or a rejection calls `reject`.
 
-Every step may be repeated after a crash: a proposal that was not put in force is judged again, and an approved list without its policy
-is written again by the same approval.
+Every step may be repeated after a crash. A proposal that was not put in force is judged again. If an approved list was
+stored but its policy was not, the same approval writes both again.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
     `deployed` is the note of the last deployment of the policy's files. A policy that was in force before is proposed again only
     if it was deployed after the policy in force. A waiting proposal is judged again if the policy in force has changed
-    since. Raise an error if the object of the policy in force is missing, or if other processes keep changing it.
+    since. Raise an error if this policy has a proposal but no policy is in force. Raise `ConflictError` if other processes
+    keep changing the policy in force.
     """
     author, deployed_at = (deployed.by, deployed.at) if deployed is not None else ("", None)
     content = content_of(own)
@@ -153,7 +154,7 @@ def propose(own: Policy, deps: Deps, *, deployed: Noted | None = None) -> Propos
 
 
 def _settled(digest: str, current: PolicyInForce | None, deployed: Noted | None, deps: Deps) -> Proposed | None:
-    """Return the result if the policy is already settled; None if it must be judged."""
+    """Return the result for a policy that is in force, rejected, or superseded and not deployed again; None if it must be judged."""
     if current is not None and current.digest == digest:
         return Proposed(outcome=Outcome.IN_FORCE, digest=digest)
     if deps.policies.rejected(digest) is not None:
@@ -269,9 +270,10 @@ def _agreed(approved: Impact, now: Impact) -> Impact:
 
 
 def _check_approval(proposal: Proposal, before: Policy, *, impact_digest: str, by: tuple[str, ...]) -> None:
-    """Raise `RefusedError` if another list was approved than the present one, or if the guard in force requires more approvals.
+    """Raise `RefusedError` if another list was approved than the present one, or if no user other than the author approved.
 
-    The guard in force decides, so that a proposed guard cannot lower the number of approvals for itself.
+    An approval of the author alone is enough if the guard in force needs one approver. The proposed guard does not count,
+    so that no proposal can lower the number of approvals for itself.
     """
     if impact_digest != proposal.impact.digest:
         raise _refused(

@@ -49,7 +49,7 @@ def impact_of_policy(
 ) -> Judged:
     """Return the impact of the proposed policy on all users, compared with the policy in force or with `before`.
 
-    Reads every record, unless only parts changed that concern later events. Changes nothing.
+    Reads every record, unless all changed parts affect only later events. Changes nothing.
     """
     before = deps.with_book(before) if before is not None else deps.policy
     after = deps.with_book(proposed)

@@ -122,7 +122,7 @@ def finish(question: Question, deps: Deps) -> None:
 
 
 def both_own(record: UserRecord, deps: Deps) -> bool:
-    """Return True if the user's record and the record of the new address both own resources: a rename cannot merge two environments."""
+    """Return True if the user's record and the record of the new address both own resources, so that a rename is impossible."""
     change = confirmed(record)
     if change is None or not owns_something(record):
         return False

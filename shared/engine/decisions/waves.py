@@ -179,7 +179,11 @@ def _sight(row: RecordRow, seen: Seen, unreachable: frozenset[str], policy: Poli
 def _with_another_first(
     rollout: Rollout, judged: Rollout, rows: Iterable[RecordRow], seen: Seen, policy: Policy
 ) -> Rollout:
-    """Return the rollout with another first user: a user whose notebook is stopped, or any user if the present first needs no change."""
+    """Return the rollout with another first user, so that a wave of one user can begin; `judged` if no other user is better.
+
+    A user whose notebook is stopped comes first. A user whose notebook runs is taken only if no user's change was counted
+    so far.
+    """
     waiting = []
     for row in rows:
         notebook = seen.get((row.zone or "", row.instance_id or ""))

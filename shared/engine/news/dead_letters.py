@@ -1,8 +1,9 @@
 """Dead letters: their attributes, their storage, their marks on records, their replay, and acknowledgements.
 
-The functions write and store dead letters; the CLI and the sweeps replay them. A replay takes the same path as a delivery, with the message's own id and time.
-It is therefore safe by the rules of the facts: known news changes nothing, and newer news overrules older news. An operator acknowledges an
-unknown leaver or an undelivered mail, which is then no longer shown under "Needs attention".
+The Cloud Functions write and store dead letters; the CLI and the sweeps replay them. A replay handles the message as a
+delivery does, with its own id and time. It is therefore safe by the rules of the facts: known news changes nothing, and
+newer news overrules older news. An operator acknowledges an unknown leaver or an undelivered mail, which is then no longer
+shown under "Needs attention".
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def attributes_for(
 ) -> dict[str, str]:
     """Return the attributes of a message for the dead-letter topic: the reason, the data for a replay, and the message's own attributes.
 
-    An attribute that would make the message look like one that Pub/Sub forwarded is left out. Benchkeeper's attributes replace
-    attributes of the same names.
+    An attribute that would make the message look like one that Pub/Sub forwarded is left out, and so are attributes above
+    Pub/Sub's limit of 100. Benchkeeper's attributes replace attributes of the same names.
     """
     ours = {
         REASON: error.reason.value,
@@ -134,8 +135,8 @@ def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] |
     Safe to repeat.
 
     Raise an error only while the dead letter is not stored. A failed mark stays pending on the dead letter, and the
-    sweep tries it again. `named` has the address for each key: a record is marked only if it has that address, never
-    for a key alone.
+    sweep tries it again. `named` has the users' addresses by key, if known. If `named` has an address for a key, the
+    record is marked only if the record has that address, too.
     """
     letter = replace(letter, row=replace(letter.row, marks_pending=bool(letter.row.users)))
     deps.dead_letters.store(letter)
@@ -143,9 +144,10 @@ def keep(letter: DeadLetter, deps: Deps, *, named: Mapping[UserKey, UserEmail] |
 
 
 def mark_people(row: LetterRow, deps: Deps, *, named: Mapping[UserKey, UserEmail] | None = None) -> int:
-    """Mark the records of all users whom the dead letter names, and note that this is done. Return the number of changed records.
+    """Mark the records of all users whom the dead letter names. Return the number of changed records. Safe to repeat.
 
-    Safe to repeat.
+    If every mark succeeded, note this on the dead letter; a failure is logged, and the sweep tries again. For `named`, see
+    `keep`.
     """
 
     def marked(record: UserRecord) -> UserRecord:
@@ -178,7 +180,7 @@ def _log_pending(row: LetterRow, reason: str, detail: str, deps: Deps) -> None:
 
 
 def _changed(user_key: UserKey, change: Callable[[UserRecord], UserRecord], deps: Deps) -> bool:
-    """Return True if there is a record and it was changed. No pass follows, because the wanted state is unchanged."""
+    """Change the user's record; return False if there is none or nothing changed. No pass is requested, because the wanted state is the same."""
     accepted = change_record(user_key, change, deps, wakes=False, mends=False)
     return accepted is not None and accepted.changed
 
@@ -364,7 +366,7 @@ def acknowledge(user_key: UserKey, deps: Deps, *, by: str) -> Accepted | None:
 def take_note(user_key: UserKey, deps: Deps, *, by: str) -> int | None:
     """Note that an operator has acknowledged undelivered mails. Return their number; None if there is no record.
 
-    A deletion that waited for such a warning continues. Safe to repeat.
+    A deletion that waited because its warning was not delivered may then continue. Safe to repeat.
     """
     noted = 0
 

@@ -34,10 +34,10 @@ def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) ->
     """Fold all news of a message, then reconcile each user once, so that two pieces about one user are judged together.
 
     A piece that cannot be used, or cannot be written now, does not stop the other pieces. Raise an error, after all other
-    work, if a piece could not be saved in a record; the message is then delivered again. A pass that fails later is logged and
-    left to the tick, which finds the wake-up that was saved with the news. An error is also raised for an unusable record, after a
-    leaver's access was ended without the record. Without `passes_now` all passes are left to the tick; a sweep with news of hundreds
-    of users needs that.
+    work, if a piece could not be saved; the message is then delivered again. A pass that fails is only logged. Each changed
+    record has a time for a pass, so the tick makes the failed pass again. An error is also raised for an unusable record,
+    after a leaver's access was ended without the record. Without `passes_now` all passes are left to the tick; a sweep with
+    news of hundreds of users needs that.
     """
     passes: dict[UserKey, Stored | None] = {}
     users: dict[UserKey, None] = {}
@@ -94,7 +94,7 @@ def _accepted(piece: Woken | LifecycleEvent, deps: Deps) -> list[tuple[UserKey, 
 
 
 def _may_be_renamed(piece: News, deps: Deps) -> bool:
-    """Return True for news of a group without an assignment, which may be the new address of an assigned group."""
+    """Return True for news of a membership in a group without an assignment: the group may be an assigned one with a new address."""
     return isinstance(piece, GroupChanged) and deps.policy.catalog.assignment_for(piece.group) is None
 
 
@@ -115,7 +115,8 @@ def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | N
 def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
     """Make a pass; a failure is logged and left to the tick.
 
-    With `if_missing`, a resource with that key changed, so a missing record may have existed before.
+    With `if_missing`, a missing record is restored if the bucket has older versions of it. A wake-up needs this, because a
+    resource of a user without a record has changed.
     """
     try:
         if if_missing and stored is None:

@@ -1,8 +1,9 @@
 """The end of access for a leaver whose record cannot be used, decided only by the state of the cloud.
 
-Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read. Instances are
-only stopped and accounts only disabled; a stop and a disabling can be undone. Nothing is deleted, and the record is not written. The
-message is delivered again, so this runs until the record can be used. Other news changes nothing.
+Called by `deliver` for news that states a leave, if a newer program wrote the record or no version of it can be read.
+Instances are only stopped and accounts only disabled; a stop and a disabling can be undone. Nothing is deleted, and the
+record is not written. `deliver` still raises the error of the record, so the message is delivered again and this runs
+again. Other news changes nothing.
 """
 
 from __future__ import annotations
@@ -202,7 +203,10 @@ def _enabled_accounts(keys: frozenset[UserKey], deps: Deps) -> tuple[list[_Call]
 
 
 def _known_as(address: str, deps: Deps) -> set[UserKey]:
-    """Return the keys of the users with this address in the fleet index. A user's key does not change with the address."""
+    """Return the keys of the users with this address in the fleet index; empty if the index is missing or cannot be read.
+
+    The keys may differ from the address's own key, because a user's key does not change with the address.
+    """
     try:
         fleet = deps.fleet.fleet()
     except BenchkeeperError:

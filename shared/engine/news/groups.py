@@ -1,8 +1,8 @@
 """The news about groups themselves (deleted, renamed, created), and the role that the groups in the settings give a user.
 
-News of a group is stored in one object beside the policy; no user's record is written. A user who loses access by a group change loses
-it as a planned change. A group change that takes access from more than one user waits until administrators decide
-(`shared.engine.decisions.questions`), and names the users concerned.
+News of groups is stored in one object, the group book (`policy/groups`); this module writes no user's record. The intake
+calls it, and decisions about waiting group changes do. A group change that takes access from more than one user waits until
+administrators decide (`shared.engine.decisions.questions`). Any other change is in force once it is stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MOST_LOOKED_AT = 200
 def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserKey, ...]:
     """Store a message's news about groups in one write; return the users whose entitlement must be judged now. Safe to repeat.
 
-    Raise `ConflictError` if other processes keep changing the group book.
+    For each event, at most `MOST_LOOKED_AT` users are returned. Raise `ConflictError` if other processes keep changing the
+    group book.
     """
     assigned = frozenset(each.group for each in deps.policy.catalog.assignments)
     for _ in range(_TRIES):
@@ -48,7 +49,11 @@ def accept_group_events(events: Sequence[GroupEvent], deps: Deps) -> tuple[UserK
 def _with_all(
     stored: GroupBook, events: Sequence[GroupEvent], assigned: frozenset[str], deps: Deps
 ) -> tuple[GroupBook, list[UserKey]]:
-    """Return the book with all events, and the users who lose access by them. Only events about entitling groups are judged."""
+    """Return the book with all events, and the users who lose access by them or would if they were approved.
+
+    An event that takes access from more than one user waits in the book. Events about groups that entitle no user are not
+    judged. For each event, at most `MOST_LOOKED_AT` users are returned.
+    """
     keys = {each.key for each in (*stored.events, *stored.others)}
     known = [each for each in events if each.key in keys]
     new = sorted((each for each in events if each.key not in keys), key=GroupEvent.order)
@@ -79,14 +84,21 @@ def _with_all(
 
 
 def concerned_by(event: GroupEvent, book: GroupBook, deps: Deps, rows: Iterable[RecordRow]) -> list[UserKey]:
-    """Return the users of these rows who lose access if a waiting event is approved."""
+    """Return the users of these rows who lose access if a waiting event is approved.
+
+    Above `MOST_LOOKED_AT` candidates, return all candidates without reading their records: some may keep access.
+    """
     return _concerned(book, book.decided(event, agreed=True), deps, rows)
 
 
 def _concerned(
     before: GroupBook, after: GroupBook, deps: Deps, rows: Iterable[RecordRow] | None = None
 ) -> list[UserKey]:
-    """Return the users entitled by the old book and not by the new one; of all records, or of the given rows."""
+    """Return the users entitled by the old book and not by the new one; of all records, or of the given rows.
+
+    The candidates are found by their rows. Above `MOST_LOOKED_AT` candidates, return all of them without reading their
+    records.
+    """
     now, catalog = deps.clock.now(), deps.policy.catalog
     lost_groups = {
         each.group
@@ -122,7 +134,7 @@ def _concerned(
 def role_of(email: UserEmail, deps: Deps) -> Role | None:
     """Return the first role in whose group the user is a direct member; None if there is none.
 
-    Raise `BenchkeeperError` if an earlier group could not be read: the role is then unknown, and an unknown role gives
-    no right.
+    The groups are read in the order of the roles. Raise `BenchkeeperError` if one cannot be read before a role is found:
+    the role is then unknown, and an unknown role gives no right.
     """
     return next((role for role, group in deps.roles.groups() if deps.groups.has(group, email)), None)

@@ -1,4 +1,4 @@
-"""The fold of news into records: one conditional write per record makes the intent durable."""
+"""The fold of news into records, called for each delivery. One conditional write for each record saves what is wanted."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _TRIES = 8
 def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
     """Fold one event into the record of its user; a cut may be about several records. Return an empty tuple if no user is concerned.
 
-    Raise `UnknownProfileError` for a profile that does not exist, `KeyCollisionError` for a key that belongs to another user, and
-    `ConflictError` if other processes keep changing a record.
+    Raise `UnknownProfileError` for a profile that does not exist, and `KeyCollisionError` for a key that belongs to another
+    user. Raise `ConflictError` if other processes keep changing a record. Also raise what `targets` raises.
     """
     if isinstance(event, Renamed):
         return _accept_renaming(event, deps)
@@ -59,7 +59,10 @@ def accept(event: LifecycleEvent, deps: Deps) -> tuple[Accepted, ...]:
 
 
 def _known_targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
-    """Return the records of a known guest, for example from a domain that was removed from the settings; empty for an unknown guest."""
+    """Return the records that a guest's cut is about; empty if no record has the address. A guest's domain is not configured.
+
+    A guest may have a record, for example if the domain was removed from the settings.
+    """
     forms = (event.user, *event.also_known_as)
     if any(find(form, deps) is not None for form in forms):
         return targets(event, deps)
@@ -113,7 +116,7 @@ def _begun(target: Target, event: LifecycleEvent, deps: Deps) -> UserRecord:
 
 
 def _report_reused_ids(before: UserRecord, event: LifecycleEvent, deps: Deps) -> None:
-    """Log that a sender uses one id for several statements; each of them counts."""
+    """Log a sender fault if the event's id was used for another statement before; both statements count."""
     for name, statement in statements_of(event):
         if any(kept.reuses_id_of(statement) for kept in before.facts.timelines.get(name, ())):
             deps.log.warning(
@@ -173,7 +176,11 @@ def _hand_over(record: UserRecord, event: LifecycleEvent, stored: Stored | None,
 
 
 def _concerned_too(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Accepted]:
-    """Fold the event into the record of the owner of a waiting change of address, or confirm the change. Return the changed records."""
+    """Apply the event to the change of address that waits for this record's address, if there is one. Return the records it reached.
+
+    A cut is also folded into the record of the user who is to get the address. If both records have the same HR number by
+    now, the change is confirmed, unless both own resources.
+    """
     record = stored.record
     if record.claim is not None:
         owner = load_mended(record.claim.owner, deps)
@@ -254,8 +261,9 @@ def _accept_renaming(event: Renamed, deps: Deps) -> tuple[Accepted, ...]:
     """Give the user's record the new address and make the other key a pointer to that record; or let the change wait for a confirmation.
 
     The record is written first, so that it has all statements made under the other address before the pointer replaces
-    the other record. If the other key has a record, the user's record is written even if its content is unchanged: if two simultaneous
-    renames would make each key a pointer to the other, one of the two writes then fails on the generation. The redelivery repairs a crash between the two writes.
+    the other record. If the other key has a record, the user's record is written even if it is unchanged. Of two simultaneous
+    renames that would make each key a pointer to the other, one then fails on the generation. The redelivery repairs a crash
+    between the two writes.
     """
     changed = False
     for _ in range(_TRIES):

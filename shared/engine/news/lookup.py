@@ -27,7 +27,10 @@ class KeyCollisionError(PoisonError):
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """A record that news is about. If `stored` is None, there is no record yet, and `email` is the address it will have."""
+    """A record that news is about. If `stored` is None, there is no record yet, and `email` is the address it will have.
+
+    `email` is empty for the record that keeps statements about a person number until a user has the number.
+    """
 
     user_key: UserKey
     email: UserEmail
@@ -35,7 +38,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 def find(email: UserEmail, deps: Deps, *, others: Iterable[UserEmail] = ()) -> Stored | None:
-    """Return the record of the address's current holder; None if there is no record under the address or its older forms."""
+    """Return the record of the address's current holder; None if there is no record under the address or a form in `others`."""
     for form in dict.fromkeys([email, *others]):
         stored = _load(form, deps)
         if stored is not None:
@@ -63,8 +66,8 @@ def collision(user_key: UserKey) -> KeyCollisionError:
 def targets(event: LifecycleEvent, deps: Deps) -> list[Target]:
     """Return the records that news is about: one record for a grant; for a cut, every record under which the user may be known.
 
-    Raise `KeyCollisionError` if the only record under the key belongs to another user, and `UnsupportedMessageError` for an unknown leaver
-    of a domain that is not configured.
+    Raise `KeyCollisionError` if the only record under the key belongs to another user. Raise `UnsupportedMessageError` for
+    an unknown leaver of a domain that is not configured.
     """
     if not event.user:
         return _by_number(event, deps)
@@ -118,13 +121,13 @@ def _first(event: LifecycleEvent, free: list[UserEmail], deps: Deps) -> Target:
 
 
 def is_foreign_cut(event: LifecycleEvent, deps: Deps) -> bool:
-    """Return True for the directory's cuts of guests: users of other domains, who never had access here."""
+    """Return True for a cut that the directory states about a guest: a user of a domain that is not configured."""
     domain = event.user.rpartition("@")[2]
     return is_cut(event) and event.source == DIRECTORY and not deps.policy.people.knows_domain(domain)
 
 
 def _meant(event: LifecycleEvent, stored: Stored, deps: Deps) -> list[Stored]:
-    """Return the holders of an address whom the news is about, by its time.
+    """Return the holders of an address whom the news is about, by the time of the news.
 
     A leave that was published after the handover of the address is about the new holder. If its date lies before the handover, it is
     folded into both records; the old holder has no access any more.
@@ -210,7 +213,7 @@ def _has_another(target: Target, person_id: str, deps: Deps) -> bool:
 
 
 def _check_number(event: LifecycleEvent, found: list[Target], deps: Deps) -> None:
-    """Log that a leaver's address and number belong to two different users; the address takes precedence."""
+    """Log a sender fault if a leaver's address and number belong to different users; the address takes precedence."""
     numbers = {
         number for target in found if target.stored is not None and (number := _number(target.stored.record, deps))
     }

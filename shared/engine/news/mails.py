@@ -3,8 +3,8 @@
 The function `notify` calls this.
 
 A mail is sent at most once: only by the process that claimed it, and a claim with an unknown outcome is never undone. A
-mail that was certainly not accepted is retried at growing intervals for a day. A warning for which a deletion waits is
-retried without a time limit.
+mail that was certainly not accepted, but might be later, is retried at growing intervals for a day. A warning for which a
+deletion waits is retried without a time limit.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ MANAGER = "manager"  # the attribute of HR that names the address of a user's ma
 def tell(user_key: UserKey, stage: Stage, episode: str, deps: Deps) -> str:
     """Send this mail if it is due, and return its outcome. Repeated calls send it at most once.
 
-    Raise what `Records.load` and `save` raise: the message is then delivered again. After the claim, sending raises no
-    error.
+    Raise what `Records.load` and `save` raise: the message is then delivered again. A mail that is not accepted raises no
+    error; it is logged and noted in the record.
     """
     if deps.mail is None:
         return "messages are switched off"
@@ -83,10 +83,10 @@ def _with_time_left(mail: Mail, now: datetime) -> Mail:
 
 
 def recipients_of(mail: Mail, record: UserRecord, ports: MailPorts, deps: Deps, now: datetime) -> tuple[str, ...]:
-    """Return the recipients: the user, or for a leaver the manager, else the configured addresses.
+    """Return the recipients: the user or, for a mail about a leaver, the manager or the configured addresses.
 
-    The address of a user or manager must be in one of the configured domains. A manager who has left, or who is the
-    leaver, is replaced by the configured addresses.
+    A user whose address is not in a configured domain gets no mail, and the result is empty. A manager who is unknown, is in
+    no configured domain, has left or is the leaver is replaced by the configured addresses.
     """
     people = deps.policy.people
     if mail.stage not in ABOUT_A_LEAVER:

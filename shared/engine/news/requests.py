@@ -1,4 +1,4 @@
-"""Users' requests: the page writes them as objects, and each pass over the user folds them in; the command line writes the record directly.
+"""Users' requests. The page writes them as objects, which are folded into the record later; the command line writes the record directly.
 
 The page calls `ask`, which changes no record. Each wake-up and the due sweep call `take_up`, so a lost wake-up costs a
 minute. Of the page's data, `take_up` trusts only the assertion that Identity-Aware Proxy signed. It folds each request exactly
@@ -83,11 +83,11 @@ class _Judged(Struct, frozen=True, kw_only=True):
 def ask(
     user_key: UserKey, asked: Asked, deps: Deps, *, subject: UserEmail, assertion: str, as_administrator: bool = False
 ) -> Answer | None:
-    """Store a request of `subject` about a user. Return None if there is no record. Raise `RefusedError`, which says what is allowed.
+    """Store a request of `subject` about a user, unless it would change nothing. Return None if there is no record.
 
-    The record is read, not written. Waiting requests already count: a second click on Stop changes nothing, even before the first
-    one was folded in. Waiting requests are listed before the record is read, so that a request folded in between is in the record
-    and never missed. When it is folded in, the request is judged again by the state at that time.
+    Raise `RefusedError`, which says what is allowed. The record is only read. Waiting requests already count, so a second click on
+    Stop changes nothing. They are listed before the record is read: one that is folded in between is then in the record, and none
+    is missed. When the request is folded in, it is judged again by the state at that time.
     """
     waiting = deps.inbox.waiting(user_key)
     stored = deps.records.load(user_key)
@@ -138,8 +138,8 @@ def take_up(user_key: UserKey, deps: Deps) -> Accepted | None:
     """Fold a user's waiting requests into the record, in the order of creation. Return None if nothing waits or there is no record.
 
     Safe to repeat and to run concurrently. Raise an error while the inbox, the keys that verify signatures, or the
-    record cannot be read. While the group of administrators cannot be read, administrators' requests wait in their
-    order, and the error is raised after the user's own requests are folded.
+    record cannot be read. While a role's group cannot be read, administrators' requests wait in their order. The error
+    is raised after the user's own requests are folded.
     """
     waiting = deps.inbox.waiting(user_key)
     if not waiting:
@@ -277,9 +277,9 @@ def is_about(record: UserRecord, subject: UserEmail | None) -> bool:
 
 
 def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], deps: Deps) -> Accepted | None:
-    """Fold all requests by one conditional write, then remove their objects. Return None if there is no record.
+    """Fold the requests by one conditional write, then remove their objects. Return None if there is no record.
 
-    After a crash between the write and the removal, the record has the ids of the folded requests.
+    Ignored requests are removed, too; those in `_Fold.left` stay. After a crash in between, the record has the ids of the folded requests.
     """
     fold = _Fold(judged, listed, deps)
     accepted = change_record(user_key, fold, deps, wakes=True)
@@ -297,7 +297,7 @@ def _folded(user_key: UserKey, judged: list[_Judged], listed: frozenset[str], de
 
 
 def _with_one(record: UserRecord, each: _Judged, fault: Fault | None, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record with one request folded in, or with the reason for its refusal. The history has a line in both cases."""
+    """Return the record with one request folded in, or with a history line about its refusal; unchanged if the request changes nothing."""
     asked, subject = each.asked, each.subject
     if asked is None or subject is None:
         raise AssertionError("a wish without a fault has a subject")
@@ -357,7 +357,7 @@ def drop_cluster(user_key: UserKey, template: str, deps: Deps, *, by: str) -> Ac
 
 
 def keep_on(user_key: UserKey, until: datetime | None, deps: Deps, *, by: str) -> Accepted | None:
-    """Postpone the idle stop until `until`; None resumes the normal idle stop. Raise `RefusedError` if `until` is too late."""
+    """Postpone the idle stop until `until`; None resumes the normal idle stop. Return None if there is no record. Raise `RefusedError` if `until` is too late."""
     kind = WishKind.KEEP_ON if until is not None else WishKind.END_KEEP_ON
     return _direct(user_key, Asked(kind=kind, until=until), deps, by=by)
 
@@ -365,7 +365,7 @@ def keep_on(user_key: UserKey, until: datetime | None, deps: Deps, *, by: str) -
 def ask_power(user_key: UserKey, power: Power, deps: Deps, *, by: str) -> Accepted | None:
     """Request that the notebook runs or is stopped. Return None if there is no record.
 
-    Raise `RefusedError` for a user without entitlement.
+    Raise `RefusedError` for a user without entitlement, and for a start if a group of the user has used up its monthly limit.
     """
     return _direct(user_key, Asked(kind=WishKind.START if power is Power.RUNNING else WishKind.STOP), deps, by=by)
 

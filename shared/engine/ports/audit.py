@@ -32,8 +32,9 @@ class LoggedDigest(Struct, frozen=True, kw_only=True):
 
 
 class Audit(Protocol):
-    """The audit's bucket, in which nothing is changed or deleted, and its log.
+    """The store of the audit: a bucket in which nothing is changed or deleted, and a log of the manifests' digests.
 
+    Entries that the bucket refuses can be kept in the bucket of records.
     Calls have short timeouts, because a slow or refused call must not delay a cut.
     """
 

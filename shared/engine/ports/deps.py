@@ -62,7 +62,7 @@ class Clock(Protocol):
 
 
 class Workers(Protocol):
-    """The port that runs independent jobs. Only this port starts threads, so that a simulator can control their order."""
+    """The port that runs independent jobs. The engine starts threads only by this port, so that a simulator can control their order."""
 
     def run(self, jobs: Sequence[Callable[[], T]], *, at_once: int = 8) -> list[T]:
         """Run all jobs, at most `at_once` at a time, and return their results in the order of the jobs.
@@ -72,7 +72,7 @@ class Workers(Protocol):
 
 
 class Log(Protocol):
-    """A structured log: constant messages and facts."""
+    """The port of the structured log: constant messages and facts."""
 
     def info(self, message: str, **facts: Any) -> None:
         """Log normal work."""

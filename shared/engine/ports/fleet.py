@@ -61,8 +61,9 @@ class MonthDraft(Protocol):
 
 
 class FleetIndex(Protocol):
-    """The stored fleet list of one moment, in one object, and the notes for users' own pages, in another object.
+    """The store of the lists that sweeps write for the pages.
 
+    It has the newest fleet list, the notes for users' own pages, and the metered lines of past months.
     The process caches reads: an unchanged object is not read again.
     """
 
@@ -104,7 +105,7 @@ class FleetIndex(Protocol):
 
 
 class Costs(Protocol):
-    """The cost of each user, by the labels on the bill."""
+    """The port that reads the cost of each user from the bill, by the labels of the resources."""
 
     def month(self, month: str) -> Mapping[UserKey, float] | None:
         """Return the cost of each user in a month (`2026-11`), in the bill's currency. Return None if no billing export is configured."""

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 class WaitingDecision(Struct, frozen=True, kw_only=True):
-    """The object of a decision. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
+    """A stored decision that is not yet carried out, as a listing shows it.
 
+    `created_at` is its object's creation time by Cloud Storage's clock. `place` locates the object for the adapter.
     `shown` is the page's note beside the decision, for display only: it is not verified, so no decision depends on it.
     """
 
@@ -38,9 +39,10 @@ class WaitingDecision(Struct, frozen=True, kw_only=True):
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """A claimed slot: `window` and `number` make its name, `holder` is the user with the claim, `at` is the time of the claim by Cloud Storage's clock.
+    """A claimed slot. `window` and `number` make its name, and `holder` is the user who claimed it.
 
-    `generation` is that of the object; the next claim of this slot must name it.
+    `at` is the time of the claim by Cloud Storage's clock. `generation` is that of the object; the next claim of this slot
+    must name it.
     """
 
     window: str
@@ -78,10 +80,10 @@ class FleetSizes(Struct, frozen=True, kw_only=True):
 
 
 class Guard(Protocol):
-    """The guard's stored state: slots (a limited number per window), users whose cuts wait, and the size of the fleet."""
+    """The store of the guard's state: slots (a limited number per window), users who wait, decided lists, and the size of the fleet."""
 
     def slots(self, source: str) -> tuple[Slot, ...]:
-        """Return all slots that were ever claimed for statements of this source, expired ones included, by one listing."""
+        """Return the slots claimed for statements of this source, by one listing. Expired slots are included until `free` removes them."""
 
     def slot(self, source: str, window: str, number: int) -> Slot | None:
         """Return the slot with this name; None if it was never claimed or was removed."""
@@ -118,7 +120,7 @@ class Guard(Protocol):
 
 
 class Policies(Protocol):
-    """The policy in force, and proposed policies: objects below `policy/` (`shared.domain.policy.policy_change`)."""
+    """The store of the policy in force and of proposed policies: objects below `policy/` (`shared.domain.policy.policy_change`)."""
 
     def in_force(self, own: Policy) -> Policy:
         """Return the policy to judge by: `own` with its content replaced by the content in force, or `own` if no policy is in force yet.
@@ -130,7 +132,10 @@ class Policies(Protocol):
         """Read the policy in force now; return None if there never was one."""
 
     def put(self, policy: PolicyInForce, *, expected: PolicyInForce | None) -> PolicyInForce:
-        """Put the policy in force if the policy in force is still `expected` (None: no policy is in force). Raise `ConflictError` otherwise."""
+        """Store `policy` as the policy in force and return it as stored. `expected` is the policy in force as it was read; None if there was none.
+
+        Raise `ConflictError` if another policy came into force since.
+        """
 
     def proposals(self) -> tuple[Proposal, ...]:
         """Return the proposals that are not in force, oldest first."""
@@ -164,7 +169,7 @@ class Policies(Protocol):
 
 
 class Decisions(Protocol):
-    """Decisions from the page about many users.
+    """The store of decisions about many users, which are made on the page.
 
     The page may create and read decisions; only the process that carries out a decision may remove it.
     """
@@ -229,7 +234,7 @@ class Seats(Struct, frozen=True, kw_only=True):
 
 
 class SeatStore(Protocol):
-    """The stored seats. Groups are named by their addresses. Every method may raise `BenchkeeperError`; any other exception is a bug."""
+    """The store of the seats of limited groups. Groups are named by their addresses. Every method may raise `BenchkeeperError`; any other exception is a bug."""
 
     def look(self, group: str) -> Seats:
         """Return the seats of a group and its waiting users, by one listing."""

@@ -50,7 +50,7 @@ class LetterRow(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A message that cannot succeed, with the reason and all data that a replay needs.
+    """A message that could not be used, with the reason and all data that a replay needs.
 
     `body` holds the received bytes, unchanged; it is shorter than `size` if the message was too large to be stored whole.
     `attributes` are all attributes of the message, including those that Benchkeeper added. `topic` is the id of the topic on which the message arrived; empty if unknown.
@@ -71,8 +71,9 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class WaitingWish(Struct, frozen=True, kw_only=True):
-    """The object of a request below `wishes/`. `created_at` is its creation time by Cloud Storage's clock. `place` locates the object for the adapter.
+    """A stored request that is not yet carried out, as the listing of `wishes/` shows it.
 
+    `created_at` is its object's creation time by Cloud Storage's clock. `place` locates the object for the adapter.
     `name` is the object's own name, without the user's prefix. `shown` is the request as the listing gives it, for the page;
     None if the listing gives no readable request.
     """
@@ -106,7 +107,7 @@ class SignIn(Protocol):
 
 
 class Inbox(Protocol):
-    """The page's waiting requests. The page may create and read requests; only the process that carries out a request may remove it."""
+    """The store of the requests that wait to be carried out. The page may create and read requests; only the process that carries out a request may remove it."""
 
     def put(self, wish: Wish) -> None:
         """Create the request's object. Idempotent: the same request is created once. Nothing is ever overwritten."""
@@ -128,11 +129,11 @@ class Wake(Protocol):
     """The port that requests a pass over one user without waiting for it."""
 
     def __call__(self, user_key: UserKey) -> None:
-        """Request a pass soon. If the request fails, the tick makes the pass within a minute."""
+        """Request a pass soon. A failure is not an error: if the user has waiting requests, the tick makes the pass within a minute."""
 
 
 class DeadLetters(Protocol):
-    """The dead letters: messages that cannot succeed."""
+    """The dead-letter topic, and the store of dead letters: messages that could not be used."""
 
     def publish(self, *, body: bytes, attributes: Mapping[str, str]) -> None:
         """Put a message on the dead-letter topic."""

@@ -45,14 +45,14 @@ class Letter(Struct, frozen=True, kw_only=True):
 
 
 class Notifications(Protocol):
-    """The topic `workbench-notifications`, on which each mail that is due is published as a CloudEvent."""
+    """The publisher to the topic `workbench-notifications`: each mail that is due is published as a CloudEvent."""
 
     def publish(self, record: UserRecord, mail: Mail) -> None:
         """Publish the mail. A mail may be published several times, but only one process claims and sends it."""
 
 
 class Words(Protocol):
-    """The texts of `config/messages/`."""
+    """The writer of mails from the texts of `config/messages/`."""
 
     def write(self, mail: Mail, record: UserRecord, recipients: Sequence[str], now: datetime) -> Letter:
         """Return the mail in the user's language and time zone. Raise `NotAcceptedError` if a text cannot be rendered."""

@@ -51,12 +51,13 @@ class DueClaim(Struct, frozen=True, kw_only=True):
 
 
 class Records(Protocol):
-    """The users' records, one per user, written conditionally, and the due index."""
+    """The store of the users' records, one per user, and of the due index. Records are written conditionally."""
 
     def load(self, user_key: UserKey) -> Stored | None:
-        """Return the record; None if there never was one. For a user's newer address, return the record of the user's first key.
+        """Return the record; None if there is none. For a user's newer address, return the record of the user's first key.
 
         So the record's `user_key` may differ from the argument; only the record's key names the user's resources.
+        Raise `DamagedRecordError` or `NewerRecordError` if the record cannot be used.
         """
 
     def save(self, record: UserRecord, *, expected: Stored | None) -> Stored:
@@ -85,7 +86,10 @@ class Records(Protocol):
         """Yield the rows of all records from one listing, without reading the records."""
 
     def listed(self) -> Iterator[ListedRow | UserKey]:
-        """Yield the rows of the same listing, and the keys of objects without a row: damaged ones, and pointers of earlier programs."""
+        """Yield the row of each record from one listing. For an object without a row, yield the key.
+
+        Damaged objects have no row, nor have pointers that earlier programs wrote.
+        """
 
     def due(self, until: datetime) -> Iterator[DueHint]:
         """Yield the hints up to `until`, oldest first."""
@@ -114,7 +118,7 @@ class StoredBook(Struct, frozen=True):
 
 
 class GroupBooks(Protocol):
-    """The news of the assigned groups: one object beside the policy, `policy/groups`."""
+    """The store of the group book, the news about all groups: one object, `policy/groups`."""
 
     def current(self, *, fresh: bool = False) -> GroupBook:
         """Return the book, cached for some minutes; with `fresh`, read it now."""

@@ -40,7 +40,7 @@ class NotebookListing(Struct, frozen=True):
 
 
 class Notebooks(Protocol):
-    """The Workbench instances.
+    """The port to the Workbench instances.
 
     A method that changes an instance does not wait for the end of the operation. It returns the started operation; None if nothing had
     to be done.
@@ -53,7 +53,7 @@ class Notebooks(Protocol):
         """Yield the pages of a listing of all zones."""
 
     def listing(self) -> NotebookListing:
-        """Return all instances of the project."""
+        """Return the project's instances in all zones that answered, and the names of the zones that did not."""
 
     def operation(self, ref: OperationRef) -> OperationSeen | Absent:
         """Return the operation with this name."""
@@ -93,7 +93,7 @@ class Notebooks(Protocol):
 
 
 class Accounts(Protocol):
-    """The users' own service accounts."""
+    """The port to the users' own service accounts."""
 
     def get(self, account_id: AccountId, user_key: UserKey) -> AccountSeen | Absent:
         """Return the account with its IAM policy."""
@@ -121,7 +121,7 @@ class Accounts(Protocol):
 
 
 class Groups(Protocol):
-    """The Google groups that carry data roles; their members are the users' service accounts."""
+    """The port to the Google groups that carry data roles; their members are the users' service accounts."""
 
     def has(self, group: str, member: str) -> bool:
         """Return True if `member` (an address) is a direct member."""
@@ -134,13 +134,16 @@ class Groups(Protocol):
 
 
 class Snapshots(Protocol):
-    """The snapshots of data disks, and their manifests."""
+    """The port to the snapshots of data disks, and to their manifests."""
 
     def get(self, name: str) -> SnapshotSeen | Absent:
         """Return the snapshot."""
 
     def create(self, name: str, source: InstanceRef, labels: Mapping[str, str]) -> None:
-        """Start a snapshot of the instance's data disk. Idempotent: succeeds if it exists. The snapshot is done once observed READY."""
+        """Start a snapshot of the instance's data disk. Idempotent: succeeds if it exists and is ours. Raise `NotOursError` if it is not ours.
+
+        The snapshot is done once it is observed READY.
+        """
 
     def delete(self, name: str) -> None:
         """Start to delete the snapshot; a missing one is not an error."""
@@ -159,7 +162,7 @@ class Snapshots(Protocol):
 
 
 class Clusters(Protocol):
-    """The users' Spark clusters."""
+    """The port to the users' Spark clusters."""
 
     def of(self, user_key: UserKey) -> tuple[Cluster, ...]:
         """Return all clusters with this user's label, in any state."""
@@ -181,7 +184,7 @@ class Clusters(Protocol):
 
 
 class SessionTemplates(Protocol):
-    """The templates of serverless Spark sessions, which belong to profiles."""
+    """The port to the templates of serverless Spark sessions, which belong to profiles."""
 
     def render(self, offer: SessionOffer) -> WantedSession:
         """Return the session template for an offer, rendered from the configuration. Raise `InvalidSpecError` if its master is invalid."""
@@ -203,7 +206,7 @@ class SessionTemplates(Protocol):
 
 
 class LiveSessions(Protocol):
-    """The running serverless Spark sessions."""
+    """The port to the running serverless Spark sessions."""
 
     def of(self, owner: SessionOwner) -> tuple[str, ...]:
         """Return the ids of this owner's sessions that run or are being created."""
@@ -213,7 +216,7 @@ class LiveSessions(Protocol):
 
 
 class Templates(Protocol):
-    """The users' rendered template objects."""
+    """The store of the users' rendered Spark templates."""
 
     def seen(self, user_key: UserKey) -> TemplatesSeen:
         """Return the template objects of one user."""
@@ -259,14 +262,14 @@ class ActivitySource(Protocol):
 
 
 class Reports(Protocol):
-    """The reports that VMs write about themselves. They are not trusted, because the VM's owner may write them."""
+    """The reader of the reports that VMs write about themselves. A report is not trusted, because the VM's owner may write it."""
 
     def of(self, ref: InstanceRef) -> Report | None:
         """Return the VM's last report; None if there is no report, or if it cannot be parsed."""
 
 
 class OutsideJobs(Protocol):
-    """The lists of all users' running jobs outside the instances.
+    """The reader of all users' running jobs outside the instances.
 
     Each call reads a whole list, and raises an error if it is incomplete.
     """

@@ -88,7 +88,7 @@ class RosterReport(Struct, frozen=True, kw_only=True):
 
 
 class Rosters(Protocol):
-    """The states of the rosters, and the reports for pages."""
+    """The store of the rosters' states, of operators' statements about their sizes, and of the reports for pages."""
 
     def load(self, kind: RosterKind) -> StoredRoster:
         """Return the state; an empty one before the first accepted reading."""

@@ -1,8 +1,8 @@
 """The log lines on which alerts are based, logged before the record that causes them is written.
 
-`shared.engine.reconcile.audit.save` calls this. A process may end between two lines of code: if the line came after the
-write, a crash would lose the alert for good, because the next pass sees nothing new. So an alert is raised at least
-once, and a second time if the write was lost to another process or to a crash.
+`shared.engine.reconcile.audit.save` calls this. If the log line came after the write, a crash between the two would lose
+the alert for good, because the next pass sees nothing new. So an alert is raised at least once, and a second time if the
+write was lost to another process or to a crash.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def log_alerts(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 
 
 def _log_needs(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log each condition that an administrator must fix."""
+    """Log each condition that an administrator must fix, unless `before` has the condition with the same reason.
+
+    `RECONCILED` is not logged, because it only sums up the other conditions.
+    """
     for condition in after.status.conditions:
         earlier = before.status.condition(condition.type)
         if condition.type is ConditionType.RECONCILED or condition.reason not in FOR_ADMINISTRATORS:
@@ -61,7 +64,7 @@ def _log_broken_promise(before: UserRecord, after: UserRecord, deps: Deps) -> No
 
 
 def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log each warning that an unused notebook will be put away (saved and deleted), and each notebook that was put away."""
+    """Log each new warning that the user's unused notebook will be saved and deleted, and that it was."""
     known, found = before.status.notebook.dormancy, after.status.notebook.dormancy
     if found is None:
         return
@@ -77,7 +80,7 @@ def _log_dormancy(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 
 
 def _log_failed_clusters(before: UserRecord, after: UserRecord, deps: Deps) -> None:
-    """Log each failed Spark cluster with the reason."""
+    """Log each Spark cluster whose request was removed with a diagnosis of the cluster's failure."""
     for wish in before.spec.clusters:
         known = after.status.cluster(wish.template)
         if after.spec.wish(wish.template) is None and known is not None and known.diagnosis:

@@ -2,8 +2,8 @@
 
 The record is the outbox, and each pass copies waiting lines to create-only objects.
 
-All code that writes records uses `save`. A pass copies lines in order, with one create. A line is copied once the
-outcome of its call is known; an outcome that is missing after `LAPSES` counts as unknown. If another
+All code that writes records uses `save`. A pass copies lines in order, with one create. A line about a call is copied
+once the outcome of the call is known; an outcome that is missing after `LAPSES` counts as unknown. If another
 process copied first, its object counts, and a later pass copies the remaining lines. A refused copy does not stop
 a pass: the lines stay in the record, and a later pass tries again.
 """
@@ -46,9 +46,10 @@ _TRIES = 6
 
 
 def save(record: UserRecord, expected: Stored | None, deps: Deps) -> Stored:
-    """Write the record with complete waiting lines, and with the mails that are due.
+    """Write the record with the mails that are due, and return it as stored. Raise what `Records.save` raises.
 
-    Raise what `Records.save` raises.
+    Lines that wait for the audit get the wanted state, and a record with such lines gets a pseudonym if it has none. Alerts
+    about a change of an existing record are logged before the write.
     """
     record = with_mails_due(record, expected.record if expected is not None else None, deps)
     if expected is not None:
@@ -77,8 +78,9 @@ def with_known(record: UserRecord, known: Mapping[str, StoryLine]) -> UserRecord
 
 
 def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Copy waiting lines to the audit. Return the record without them; if some are left, with a time for the next attempt.
+    """Copy waiting lines to the audit. Return the record in which the copied lines no longer wait.
 
+    If some lines still wait, the record has a time for the next attempt. A refused copy is logged, not raised.
     `saved` is the record as it was last written. Nothing is copied before that version has the user's pseudonym, because a
     crash would otherwise leave entries that no record links to a user.
     """
@@ -110,7 +112,8 @@ def copy_out(record: UserRecord, saved: UserRecord, deps: Deps, now: datetime) -
 def with_end_found(record: UserRecord, since: datetime, deps: Deps) -> UserRecord:
     """Return a restored record with the end of its chain read from the audit, because entries were written after the restored version.
 
-    Return the same record if the audit cannot be read. The next copy then finds the newer objects, or the check of the chain reports a fork.
+    Return the same record if there are no such entries, or if the audit cannot be read. In the second case, the next copy
+    finds the newer objects, or the check of the chain reports a fork.
     """
     alias, now = record.status.audit.alias, deps.clock.now()
     if not alias:
@@ -147,8 +150,8 @@ def note_cuts(cuts: Mapping[str, Iterable[CutCall]], because: str, deps: Deps) -
     Each user and day has a separate chain, found by one listing.
 
     The keys of `cuts` are the users' keys, or the pseudonym of an erased user. Entries that the audit refuses are stored beside the
-    records, and the hourly sweep writes them (`copy_kept_cuts`). If storing them fails, too, only the log has the
-    calls, because the cut must not wait.
+    records, and the hourly sweep writes them (`copy_kept_cuts`). If storing them fails, too, the entries are lost and
+    only their number is logged, because the cut must not wait.
     """
     now = deps.clock.now()
     for key, calls in cuts.items():
@@ -237,7 +240,10 @@ def _note_cut(cuts: KeptCuts, deps: Deps, now: datetime) -> None:
 
 
 def _settled(waiting: tuple[StoryLine, ...], now: datetime) -> Iterator[StoryLine]:
-    """Yield the first lines, up to a call that may still be under way."""
+    """Yield the waiting lines before the first call that may still be under way.
+
+    A call without an outcome after `LAPSES` is yielded with the outcome unknown.
+    """
     for line in waiting:
         if not line.is_under_way or line.call is None:
             yield line

@@ -68,7 +68,8 @@ def change_record(
     """Write a change of one user's record; return None if there is no record.
 
     `change` returns the same object for no change, and is called again if another process wrote meanwhile. With `wakes`, a
-    pass follows soon. With `mends`, a damaged record is repaired first. Raise `ConflictError` after several lost writes.
+    pass follows soon; also if the changed record has lines that are not yet in the audit. With `mends`, a damaged record is
+    repaired first. Raise `ConflictError` after several lost writes.
     """
     for _ in range(_TRIES):
         stored = load_mended(user_key, deps) if mends else deps.records.load(user_key)

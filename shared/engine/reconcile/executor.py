@@ -1,4 +1,4 @@
-"""The execution of a plan: the only code that changes resources in the cloud. A failed action is a result, not an exception."""
+"""The execution of a plan's actions, called by each pass. A failed action is a result, not an exception."""
 
 from __future__ import annotations
 

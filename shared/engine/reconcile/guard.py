@@ -80,11 +80,11 @@ def windows_of(record: UserRecord, guard: GuardSettings, sizes: FleetSizes) -> t
 
 
 def with_room(record: UserRecord, deps: Deps, now: datetime) -> UserRecord:
-    """Return the record with a clearance if its waiting cut may happen now.
+    """Return the record with a clearance if its waiting cut may happen now. A user with nothing to lose needs no slot.
 
     If the guard's patience is over, return the record with the reversible part of the cut allowed. Otherwise return the same object.
-
-    Claims slots. Safe to repeat after a crash: a user who holds a slot finds it again.
+    Claims slots. Safe to repeat after a crash: a user who holds a slot finds it again. Raise the error of a slot that cannot be
+    read or claimed while the wait is younger than ten minutes; later, log it.
     """
     return _judged(record, deps, now, claims=True)
 
@@ -240,10 +240,11 @@ def tidy_slots(deps: Deps, now: datetime) -> int:
 
 
 def check_room(action: Action, record: UserRecord, deps: Deps) -> None:
-    """Raise `GuardWaitsError` while too many environments are being created, or too many resources of leavers are being deleted.
+    """Claim slots for a creation or deletion that the guard limits. Raise `GuardWaitsError` if there is no free slot.
 
-    Deletions of unused notebooks that are put away have a limit of their own. Creating a replacement and deleting the replaced instance
-    are not counted.
+    The limits are for new environments, for instances and snapshots of leavers, and for unused notebooks that are saved and deleted.
+    Creating a replacement and deleting the replaced instance are not counted. Also raise `GuardWaitsError` for a creation that
+    an administrator rejected; an approved creation needs no slot. Do nothing if the policy switches the guard off.
     """
     guard, now, own = deps.policy.guard, deps.clock.now(), record.status.notebook.instance_id
     if not deps.policy.cuts_wait:
@@ -304,7 +305,8 @@ def _windows(name: str, room: int, guard: GuardSettings) -> tuple[Window, ...]:
 def with_listing(record: UserRecord, deps: Deps) -> UserRecord:
     """Return the record after its entry in the index of waiting users was brought up to date, so that each wait is visible.
 
-    The index is written first. The record stores a digest of the entry, so a crash between the two writes only repeats the first.
+    The index is written before the record. The record stores a digest of the entry, so after a crash between the two writes, the
+    entry is only written again. If the entry cannot be written, log that; the next pass tries again.
     """
     entry = entry_of(record)
     told = "" if entry is None else hashlib.sha256(repr(entry).encode()).hexdigest()[:16]

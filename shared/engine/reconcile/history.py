@@ -1,6 +1,6 @@
-"""The lines of a user's history.
+"""The lines of a user's history, for the intake and for passes.
 
-This module writes a line for each message and request, each call to the cloud with its outcome, and each changed condition.
+This module makes the lines about messages, holds, calls to the cloud with their outcomes, and changed conditions.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def with_hold_told(before: UserRecord, after: UserRecord, by: str, now: datetime
 def with_intents(
     base: UserRecord, plan: Plan, seen: Observed, now: datetime, *, over: int, policy: str
 ) -> tuple[UserRecord, tuple[StoryLine, ...]]:
-    """Return the record with a line for each call that is to be made, and these lines. The record is saved before the first call.
+    """Return the record with a line for each call that is to be made, and these lines. The caller saves the record before the first call.
 
     `over` is the generation of the record that this record is written over: together with the number of the call, it
     forms the call's id. `policy` is the digest of the policy in force.
@@ -177,8 +177,10 @@ def with_chronicle(
     intents: Sequence[StoryLine] = (),
     done_at: datetime | None = None,
 ) -> UserRecord:
-    """Return the record after a pass with lines about its calls and changed conditions; unchanged if there are none.
+    """Return the record after a pass with new lines in its history; unchanged if there are none.
 
+    The lines are about the pass's calls, ended Spark clusters, changed conditions, and verified removal of a leaver's access.
+    If there are none of these, a change of access gets a line.
     `intents` are the lines of the calls in the record that was saved before the calls; these lines get the outcomes.
     """
     calls = [_call(action, outcome, plan, now) for action, outcome in outcomes]

@@ -1,4 +1,7 @@
-"""The observation of everything that one user's plan depends on. Nothing is changed; a failed read gives `Unreadable`, never `Absent`."""
+"""The observation of everything that one user's plan depends on, for passes and previews. Nothing is changed.
+
+A failed read gives `Unreadable` or leaves a value unknown; it never gives `Absent`.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,8 @@ def observe(record: UserRecord, deps: Deps, *, thorough: bool = False) -> Observ
 
     With `thorough`, the copies that the record lists as READY are read, too.
 
-    Costs at most two reads (the instance, and its operation or the templates) for a user with end-user credentials
-    whose environment is ready or being created. Other resources are read only if the record names them, or for a
+    Normally costs at most two reads for a user with end-user credentials whose environment is ready or being created:
+    the instance, and its operation or the templates. Other resources are read only if the record names them, or for a
     leaver.
     """
     notebook = _notebook(record, deps)
@@ -181,7 +184,10 @@ def _operation(record: UserRecord, notebook: NotebookSight, deps: Deps) -> Opera
 
 
 def _restoring(asked: Restoring, ref: InstanceRef, deps: Deps) -> OperationSight:
-    """Return the restore operation that may have been started before a crash: a second restore would undo the user's later work."""
+    """Return the restore operation that may have been started before a crash; `NotLooked` if there is none.
+
+    The pass needs it because a second restore would undo the user's later work.
+    """
     found = deps.notebooks.latest_operation(ref)
     if found is None or not may_be_restore(found, asked):
         return NotLooked()
@@ -215,7 +221,7 @@ def _templates(record: UserRecord, deps: Deps) -> TemplatesSeen | Unreadable | N
 
 
 def _waits_for_the_cloud(record: UserRecord) -> bool:
-    """Return True while a pass only polls an operation: the templates were in order when the operation began."""
+    """Return True if this pass only polls an operation. The templates need no listing then, because they are known to be in order."""
     status = record.status
     ready = status.condition(ConditionType.TEMPLATES_READY)
     return (

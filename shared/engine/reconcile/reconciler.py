@@ -1,6 +1,7 @@
 """The pass over one user, `reconcile`, which makes the cloud match the record.
 
-Page, CLI, sweeps and messages change a user's resources only through `reconcile`.
+Requests, sweeps and messages change a user's resources through `reconcile`. The exceptions are `news.fail_closed`, for a
+leaver whose record cannot be used, and `sweeps.lifetimes`, which erases what is left of a leaver.
 
 A pass publishes the mails that are due. The record is the outbox: a mail that no process claims is published again by a
 later pass.
@@ -39,7 +40,10 @@ from shared.engine.reconcile.seats import give_back, with_seats
 
 
 def publish_due(record: UserRecord, before: UserRecord, deps: Deps) -> None:
-    """Publish the mails of a saved record that are due. After a failure, the remaining mails wait for a later pass."""
+    """Publish the mails of a saved record that are due, unless messages are switched off.
+
+    After a failure, the remaining mails wait for a later pass.
+    """
     if deps.mail is None or not deps.base_policy.tells:
         return
     for mail in to_publish(record, before, deps.clock.now()):
@@ -95,9 +99,10 @@ def preview(user_key: UserKey, deps: Deps) -> Preview | None:
 def reconcile(user_key: UserKey, deps: Deps, *, stored: Stored | None = None, thorough: bool = False) -> Result | None:
     """Make one pass for one user: observe, plan, carry out, save. Return None if there is no record.
 
-    Use `thorough` after a listing showed a difference: then all resources are read. `stored` avoids the first read if
-    the caller has just written the record. If another process writes in between, the pass is repeated on the newer
-    record: every action is safe to repeat. Raise `ConflictError` if that happens several times in a row.
+    Use `thorough` after a listing showed a difference: then the snapshots that the record lists as READY are read, too.
+    `stored` avoids the first read if the caller has just written the record. If another process writes in between, the
+    pass is repeated on the newer record, because every action is safe to repeat. Raise `ConflictError` if that happens
+    several times in a row.
     """
     known: dict[str, StoryLine] = {}
     for _ in range(_TRIES):
@@ -200,7 +205,7 @@ def _is_written_first(plan: Plan, stored: Stored) -> bool:
 
 
 def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: Deps, now: datetime) -> None:
-    """Log the two events on which metrics are based, each once: a failed operation, and the wanted state reached after news."""
+    """Log a failed operation, and log once that the wanted state was reached after news. Metrics are based on these lines."""
     operation = seen.operation
     if (
         isinstance(operation, OperationSeen)
@@ -231,7 +236,7 @@ def _log_progress(before: UserRecord, seen: Observed, after: UserRecord, deps: D
 
 
 def _log_uncut(after: UserRecord, deps: Deps) -> None:
-    """Log each pass that leaves a leaver's access uncut. An alert policy counts these lines."""
+    """Log each condition by which a leaver's access is not cut. Each pass logs it again; an alert policy counts these lines."""
     for condition in after.status.conditions:
         if condition.reason is Reason.ACCESS_NOT_CUT and condition.type is not ConditionType.RECONCILED:
             deps.log.error("Access was not cut", user=after.user_key, profile=after.spec.profile or "")
@@ -267,7 +272,11 @@ def _log_gone(before: UserRecord, after: UserRecord, deps: Deps) -> None:
 
 
 def _keep_wake_up(after: UserRecord, before: UserRecord, now: datetime) -> UserRecord:
-    """Return the record with its previously planned wake-up if the new time is nearly the same, because that hint exists already."""
+    """Return the record with the time of its earlier next attempt if the new time is nearly the same.
+
+    The due index has a hint for the earlier time, so no new hint is written. An earlier time that is over stays for a few
+    minutes if the user needs a pass at the next tick.
+    """
     planned, wanted = before.status.next_attempt_at, after.status.next_attempt_at
     if planned is None or wanted is None or planned == wanted:
         return after

@@ -1,8 +1,9 @@
-"""The repair of damaged and deleted records: the newest readable version is restored before the ordinary path continues.
+"""The repair of damaged and deleted records: the newest readable version is restored, and the caller continues with it.
 
-Every writer of the engine loads a record by `load_mended`, so that a delivery, a sweep and the command line repair what they
-find. A record of a newer program is never touched. Statements made after the restored version are lost: this is logged as an error
-with the time of that version, and the user's history says so.
+Passes and changes of records load a record by `load_mended`, so that a delivery, a sweep and the command line repair a
+damaged record. Only a mark of a dead letter does not. A record of a newer program is never touched. Statements made after
+the restored version are lost. So the restoration is logged as an error with the time of that version, which the user's
+history has, too.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _SOON = timedelta(seconds=60)  # until a pass checks the restored record, if thi
 def load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool = False) -> Stored | None:
     """Return the record, None if there is none, as `Records.load` does, after repairing a damaged object on the way.
 
-    With `if_missing` a missing object counts as damaged if the bucket has older versions of it; that costs one listing for a user
-    who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer
-    program. Each of these errors is logged here, for an alert.
+    With `if_missing`, a missing object counts as damaged if the bucket has older versions of it. That costs one listing for
+    a user who never had a record. Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record
+    of a newer program; both errors are logged here, for an alert. Raise `ConflictError` if the record stays damaged after
+    several repairs.
     """
     try:
         return _load_mended(user_key, deps, if_missing=if_missing)
@@ -62,10 +64,11 @@ def _load_mended(user_key: UserKey, deps: Deps, *, if_missing: bool) -> Stored |
 
 
 def mend(user_key: UserKey, deps: Deps) -> bool:
-    """Restore the object of this key if it is damaged or gone. Return False if there never was an object.
+    """Restore the object of this key if it is damaged or gone. Return False if there never was an object, and True otherwise.
 
-    Raise `DamagedRecordError` if no version can be read. Safe to repeat and to run concurrently: the write is conditional, and the
-    process that loses the race finds the winner's object.
+    Raise `DamagedRecordError` if no version can be read, and `NewerRecordError` for a record of a newer program. Safe to
+    repeat and to run concurrently: the write is conditional, and the process that loses the race leaves the winner's
+    object.
     """
     found = deps.records.examine(user_key)
     match found:
@@ -128,7 +131,11 @@ def no_version(user_key: UserKey, found: Unrecoverable) -> DamagedRecordError:
 
 
 def find_damage(user_key: UserKey, deps: Deps) -> NeverWritten | Intact | Recoverable:
-    """Return the object that `load_mended` would restore, without restoring it. Raise the same errors."""
+    """Return the version that `load_mended` would restore, without restoring it; `Intact` if the record can be read.
+
+    A missing object counts as damaged if the bucket has older versions of it; without any, return `NeverWritten`. Raise
+    `DamagedRecordError` and `NewerRecordError` as `load_mended` does.
+    """
     try:
         if deps.records.load(user_key) is not None:
             return Intact()

@@ -1,14 +1,15 @@
 """The seats of limited groups (the policy limits how many members get an environment), and the monthly limits of groups.
 
-A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read;
-a seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
-listing: however many processes claim at the same time, and wherever a process dies, no more seats are given than there is
-room for. A repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond
-the limit: no user loses an environment because of a limit.
+A seat is an object with a fixed name. Every claim takes the lowest free number, and names the generation that was read. A
+seat that is given back stays as an object without a holder. So a claim succeeds only if no other claim did since the
+listing. Even if many processes claim at the same time, or a process dies, no more seats are given than there is room for. A
+repeated claim finds its own seat. A user who already has an environment always takes a seat, even beyond the limit: no user
+loses an environment because of a limit.
 
-Once a monthly limit is used up, nothing new is created or started for the group's people until the next month. Running environments are
-not stopped. Each sweep that lists all people stores the present cost of each group, and starts are judged by it: so the limit may be
-exceeded by the costs between two sweeps. While the sum of a limit cannot be read, the limit does not apply.
+Once a monthly limit is used up, nothing new is created or started for the group's people until the next month. Running
+environments are not stopped. Each sweep that lists all people stores the present cost of each group, by which starts are
+judged. So the limit may be exceeded by the costs between two sweeps. While the sum of a limit cannot be read, the limit
+does not apply.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ _STARTS = frozenset({WishKind.START, WishKind.START_CLUSTER})
 
 
 def used_up(record: UserRecord, deps: Deps, now: datetime) -> tuple[str, ...]:
-    """Return the groups of the user whose limit of this month is used up. Makes no call for a user without such a group."""
+    """Return the groups of the user whose limit of this month is used up. Makes no call for a group without a limit.
+
+    A group whose cost cannot be read is logged and left out.
+    """
     found = []
     for group in record.spec.paid_by:
         limit = deps.policy.catalog.budget_of(group)
@@ -86,8 +90,8 @@ _YOUNG = timedelta(hours=1)  # a seat is taken before the record says so; longer
 def with_seats(record: UserRecord, deps: Deps, now: datetime, *, claims: bool = True) -> UserRecord:
     """Return the record with the seats that the user has now, and with the limits for which the user waits, if any.
 
-    Makes no call if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be read, a user
-    without an environment waits, and the record of any other user is unchanged.
+    No seat is read if the user has all seats. Without `claims`, for a preview, nothing is claimed. If the seats cannot be
+    read, a user without an environment waits, and the record of any other user is unchanged.
     """
     held = tuple(group for group in record.status.guard.seats if group in record.spec.limited_by)
     missing = record.missing_seats
@@ -179,7 +183,8 @@ class _Asking(Struct, frozen=True):
     def is_counted(self, group: str, seats: Seats, *, claims: bool) -> bool:
         """Return True if all members who had an environment when the limit was set have a seat. Each of them gets a seat in the next pass.
 
-        Read the rows of all records at each call until that is the case; a mark then saves the reads for this set of limited groups.
+        Until that is the case, each call lists the rows of all records. Then a mark is stored, so that later calls for the
+        same set of limited groups list nothing.
         """
         policy = self.deps.policy
         mark = hashlib.sha256(" ".join(sorted(each.group for each in policy.catalog.limited)).encode()).hexdigest()[:16]
@@ -197,7 +202,10 @@ class _Asking(Struct, frozen=True):
         return True
 
     def has_room(self, group: str, seats: Seats) -> bool:
-        """Return True if a seat is free for this user: there are more free seats than users who waited before."""
+        """Return True if the user may have a seat: there are more free seats than users who waited before this user.
+
+        A user who has a seat always may; so may each user of a group without a limit.
+        """
         room = self.deps.policy.catalog.room_of(group)
         if room is None or seats.of(self.key) is not None:
             return True
@@ -301,9 +309,10 @@ class SeatKeeper:
             self._waits[row.user_key] = frozenset(row.limits.wait.groups)
 
     def keep(self, now: datetime, rowless: Collection[UserKey]) -> None:
-        """Free the seats that no record names any more, claim the seats that records name but no user holds, and remove old notes.
+        """Free the seats that no record names, claim a seat for each record that names one it does not hold, and remove stale notes.
 
-        The records of `rowless` could not be read, so their seats stay.
+        A seat or note of the last hour stays, because it is stored before the record says so. The seats of `rowless` stay,
+        because the listing had no rows of these users. An error of one group is logged.
         """
         unknown = frozenset(rowless)
         for group, seats in self._seats.items():

@@ -21,7 +21,7 @@ _ONE_IN = 100
 
 
 class Copies:
-    """The users whose files are to be copied now, collected row by row."""
+    """A collector of the users whose files are to be copied now, fed row by row."""
 
     def __init__(self, policy: Policy, now: datetime) -> None:
         self._wanting = {name for name, profile in policy.catalog.profiles.items() if profile.snapshots is not None}

@@ -1,8 +1,9 @@
 """The sweep of dead letters: replays of messages whose deliveries all failed, and marks that are missing on records.
 
-An exhausted delivery says nothing about the message: every attempt failed because of Google Cloud, a missing permission, or an
-unreadable record. So such dead letters are replayed without end, with a back-off stored on the dead letter. Those that state a leave
-come first, then the oldest. Called by the `tick` function after its sweep.
+An exhausted delivery says nothing about the message: every attempt failed because of Google Cloud, a missing permission, or
+an unreadable record. So such dead letters are replayed, with a back-off stored on the dead letter, until they succeed or
+the message proves unusable. Those that state a leave come first, then the oldest. Called by the `tick` function after its
+sweep.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class LettersSwept(Struct):
 
 
 def sweep_letters(parse: Parse, deps: Deps) -> LettersSwept:
-    """Replay the exhausted dead letters that are due, and write the missing marks. Safe to repeat and to run concurrently."""
+    """Replay the exhausted dead letters that are due, and write the missing marks. Safe to repeat and to run concurrently.
+
+    One sweep replays and marks at most `MOST` dead letters each, and begins no replay after its deadline.
+    """
     done = LettersSwept()
     started, now = deps.clock.monotonic_s(), deps.clock.now()
     rows = [row for row in deps.dead_letters.rows() if row.replayed_at is None]

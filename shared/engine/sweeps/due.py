@@ -1,8 +1,9 @@
 """The sweep of each minute: it reconciles users who are due, and folds in requests whose wake-up was lost.
 
-A sweep may last longer than a minute, so two sweeps may run at the same time. If many users are due, sweeps share them: a sweep
-claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only save work: if a
-claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of a dead sweep lapses.
+A sweep may last longer than a minute, so two sweeps may run at the same time. If many users are due, sweeps share them. A
+sweep claims a part of the users, lists the due users of that part again, works on them, and releases the claim. Claims only
+save work: if a claim cannot be written, the sweep works on the part anyway, because a pass may be made twice. The claim of
+a dead sweep lapses.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def part_of(user_key: UserKey) -> int:
 
 
 def sweep_due(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Reconcile the users who are due, and fold in the page's requests whose wake-up was lost.
+    """Reconcile the users who are due, and fold in the page's requests and decisions that wait. With `dry_run`, only list these users.
 
     A quiet tick makes two listing calls, whatever the number of users.
     """
@@ -179,7 +180,10 @@ class _Work:
         return acted
 
     def share(self, living: list[DueClaim]) -> None:
-        """Work on one part after another, skipping parts that other sweeps have claimed. The part whose user is due longest comes first."""
+        """Work on one part after another until the sweep's deadline, skipping parts that other sweeps have claimed.
+
+        The part whose user is due longest comes first. If `AT_ONCE` other sweeps work already, leave all users to them.
+        """
         if len({claim.holder for claim in living}) >= AT_ONCE:
             self.leave(set(range(PARTS)))
             return
@@ -223,7 +227,10 @@ class _Work:
         return True, claim
 
     def _turn(self, part: int) -> None:
-        """List the due users of the part again, because another sweep may have handled them meanwhile, and work on them."""
+        """List the due users of the part again, because another sweep may have handled them meanwhile, and work on them.
+
+        If they cannot be listed, work on those of the earlier listing.
+        """
         try:
             self._listed = _look(self._deps, self._now)
         except BenchkeeperError as error:
@@ -237,7 +244,7 @@ class _Work:
         self.over(keys, until_s=self._deps.clock.monotonic_s() + TURN.total_seconds())
 
     def leave(self, parts: set[int]) -> None:
-        """Count the users that other sweeps handle."""
+        """Count the users of these parts as left to other sweeps."""
         left = sum(part_of(key) in parts for key in self._listed.keys)
         if left:
             self._summary.found[_LEFT_TO_ANOTHER] += left

@@ -69,7 +69,10 @@ class FleetKeeper:
         self._spending.add(listed.row)
 
     def keep(self, *, strays: tuple[Stray, ...] | None = None, blind: frozenset[UserKey] | None = None) -> None:
-        """Write the fleet list. An argument of None was not observed, so the earlier value stays."""
+        """Write the fleet's sizes, the fleet list, the cost of each group with a monthly limit, and the lines of the last month if they are due.
+
+        An argument of None was not observed, so the earlier value stays. A failure is only logged.
+        """
         _kept(lambda: self._write(strays, blind), "fleet", self._deps)
         keep_spending(self._spending.spending(), self._deps)
         if self._month is not None:
@@ -96,9 +99,9 @@ class FleetKeeper:
 
 
 def keep_use(deps: Deps, now: datetime, seen: Notes) -> None:
-    """Store the observations of an idle sweep: the times of planned stops, the last uses, and the examined users.
+    """Store the observations of an idle sweep in the notes for the pages, for example the times of planned stops and the last uses.
 
-    Costs are not changed.
+    The costs in the notes are not changed. A failure is only logged.
     """
 
     def keep() -> None:

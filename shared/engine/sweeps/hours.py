@@ -36,7 +36,7 @@ def hours_of(deps: Deps) -> Mapping[str, Hours]:
 
 
 def may_start(row: RecordRow, hours: Mapping[str, Hours]) -> bool:
-    """Return True for a stopped notebook of a profile with working hours."""
+    """Return True for a notebook at rest whose owner is entitled and whose profile has working hours."""
     is_at_rest = row.power is Power.STOPPED and row.power_settled and not row.busy and row.reason in _AT_REST
     return is_at_rest and row.presence is Presence.PRESENT and (row.profile or "") in hours
 
@@ -46,8 +46,9 @@ def start_ahead(
 ) -> dict[UserKey, datetime]:
     """Start the notebooks of users who are expected soon, each once a day. Return the start times by user.
 
-    `resting` has each user with a stopped notebook, and the user's profile. If a start finds no machine or no quota, all
-    other users wait for the next sweep.
+    `resting` has each user with a stopped notebook, and the user's profile, which must have working hours. At most `_MOST`
+    notebooks are started, ten at a time. After a ten in which a start found no machine or no quota, the other users wait for
+    the next sweep. Users of a group whose monthly limit is used up are not started.
     """
     hours = hours_of(deps)
     waiting = []
@@ -86,7 +87,8 @@ def start_ahead(
 def _ahead(record: UserRecord, hours: Mapping[str, Hours], now: datetime) -> UserRecord:
     """Return the record with a request to run the notebook.
 
-    Return the same object if the owner left, got another profile, or stopped the notebook today.
+    Return the same object if the owner left or the profile has no working hours. Also return it if the notebook is not at
+    rest, an administrator stopped it, or it was stopped by hand today.
     """
     open_at = hours.get(record.spec.profile or "")
     notebook, cause = record.status.notebook, record.spec.power_reason.cause

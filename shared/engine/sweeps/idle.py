@@ -1,9 +1,9 @@
 """The idle sweep: examine the running instances that are due, and for each unused one warn its owner or stop it.
 
-Unknown activity keeps an instance running. If most running instances look idle at once, the evidence is probably wrong:
-no instance is stopped until an administrator approves or the guard's patience is over. A stop can be undone, and an
-instance that is truly idle must not cost money forever. The notes of a sweep have its observations of the examined
-machines, and earlier observations of the others.
+Unknown activity keeps an instance running, but not forever. If most instances within their working hours look idle at once,
+the evidence is probably wrong. These stops then wait until an administrator approves or the guard's patience is over. The
+patience may end because a stop can be undone, and an instance that is truly idle must not cost money forever. The notes of
+a sweep have its observations of the examined machines, and earlier observations of the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from shared.engine.sweeps.idle_look import Judged, Machine, is_night, judge, mac
 
 
 def act_on(judged: Judged, deps: Deps) -> bool:
-    """Carry out one verdict. Return True if a call changed a resource in the cloud."""
+    """Carry out one verdict. Return True if it led to a pass whose plan had actions."""
     match judged.verdict:
         case Keep():
             return False
@@ -83,7 +83,7 @@ def _note_warning(user_key: UserKey, verdict: Warn, deps: Deps) -> None:
 
 
 def examine(user_key: UserKey, deps: Deps) -> dict[str, Any] | None:
-    """Return the evidence and the verdict about one user's notebook in words; None if the notebook does not run."""
+    """Return the evidence and the verdict about one user's notebook in words; None if no notebook of a configured profile runs."""
     stored = deps.records.load(user_key)
     if stored is None:
         return None
@@ -183,9 +183,10 @@ def held_back(
 ) -> frozenset[UserKey]:
     """Return the users whose instances are idle but must not be stopped by this sweep.
 
-    `to_act` has the verdicts other than `Keep` on `running` machines. Stops wait if they would stop most of the machines that are
-    within their working hours; outside of these, many idle machines are normal. The index of waiting users is also brought up to date,
-    with one listing.
+    `to_act` has the verdicts other than `Keep` on `running` machines. Stops wait if they are at least `guard.group_from`
+    and would stop most of the machines within their working hours. Each then waits for an approval or for the end of the
+    guard's patience. Outside of working hours, many idle machines are normal. The index of waiting users is also brought up
+    to date, with one listing.
     """
     profiles = deps.policy.catalog.profiles
     by_day = {m.user_key for m in running if m.profile not in profiles or not is_night(profiles[m.profile], now)}
@@ -222,7 +223,7 @@ def _waits(key: UserKey, known: WaitingPerson | None, deps: Deps, now: datetime)
 
 
 class Use:
-    """The notes of one sweep: its observations of the examined machines, and earlier observations of the others."""
+    """A collector of one sweep's notes: its observations of the examined machines, and earlier observations of the others."""
 
     def __init__(self, before: Notes, hours: Mapping[str, Hours]) -> None:
         self.before = before

@@ -72,7 +72,8 @@ class _Lists:
 def look_elsewhere(asked: Sequence[Asked], deps: Deps, now: datetime) -> Mapping[UserKey, Elsewhere]:
     """Return the jobs elsewhere of each user.
 
-    This costs one listing for each BigQuery project, and one each of cluster jobs and sessions if needed.
+    This costs one read of each user's record, one listing for each BigQuery project, and one each of cluster jobs and
+    sessions if needed.
     """
     lists = _Lists(deps)
     owners = deps.workers.run([partial(_owner, each.user_key, deps) for each in asked])
@@ -148,7 +149,7 @@ class Reporting(Protocol):
 
 
 class Reports:
-    """The reports read by one sweep, and the memory that earlier sweeps kept of reports. `unread` counts the reads that failed, by reason."""
+    """A reader of the machines' own reports for one sweep, with what earlier sweeps remembered of reports. `unread` counts failed reads by reason."""
 
     def __init__(self, notes: Notes, policies: Mapping[str, IdlePolicy], deps: Deps, now: datetime) -> None:
         self._deps, self._now, self._policies, self._notes = deps, now, policies, notes
@@ -164,7 +165,7 @@ class Reports:
         return machine.profile in self._profiles
 
     def failed(self, machine: Reporting) -> bool:
-        """Return True if the report could not be read: its content is then unknown."""
+        """Return True if the report could not be read, so that its content is unknown."""
         return machine.user_key in self._failed
 
     def read(self, machines: Iterable[Reporting]) -> None:
@@ -213,7 +214,7 @@ class Reports:
     ) -> tuple[Activity, IdleVerdict]:
         """Return the evidence completed by the reports, and the verdict on it.
 
-        Reports can only keep an instance running, for `max_busy`.
+        A report can only keep an instance running, for at most `max_busy`.
 
         A machine whose report could not be read is blind at least since `begin`.
         """

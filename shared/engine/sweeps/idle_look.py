@@ -148,6 +148,7 @@ def running_machines(records: Iterable[RecordRow], deps: Deps) -> list[Machine]:
 def due(running: Iterable[Machine], notes: Notes, deps: Deps, now: datetime) -> list[Machine]:
     """Return the machines to examine now: each once an hour, and in each sweep those that could be idle or were never observed.
 
+    A machine that its user extended is examined only once an hour until the extension's end is near.
     Cloud Monitoring bills each time series that it returns (docs/operations.md), so the others are not queried.
     """
     policies = _policies(deps, now)

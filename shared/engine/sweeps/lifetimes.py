@@ -1,9 +1,9 @@
 """The erasure of personal data of users who no longer have resources.
 
-`benchkeeper erase` erases the data of one user, `sweep_drift` that of all users whose lifetime is over.
+`benchkeeper erase` erases the data of one user; `sweep_drift` erases the data whose lifetime is over, of all users.
 
-Safe to repeat: the data beside the record is erased first. The record is reduced last, and only if it is unchanged since it was read, so that a crash
-leaves a record that is found again.
+Safe to repeat, because the data beside the record is erased first: a crash leaves a record that is found again. The record
+is reduced last, and only if it is unchanged since it was read.
 
 A dead letter past its lifetime is deleted if it was replayed, or if it names users and all of them are erased. Any other unread dead
 letter stays, however old: it may state the leave of a user who still has access. Such dead letters are counted and logged until they
@@ -143,7 +143,8 @@ class Over:
 def keep_lifetimes(deps: Deps, found: Over, *, dry_run: bool) -> dict[str, float]:
     """Delete the dead letters and reduce the tombstones whose lifetime is over; return measures for the sweep's log line.
 
-    A failure for one user does not stop the others: it is logged, and the next sweep tries again.
+    With `dry_run`, only count them. An unread dead letter stays, and is counted as overdue, unless all users whom it names
+    are erased. A failure for one user does not stop the others: it is logged, and the next sweep tries again.
     """
     lifetime = deps.policy.personal_data
     removed = overdue = 0

@@ -1,4 +1,4 @@
-"""The daily manifests of the audit: for each day that is over, the list of its objects with their SHA-256, and the digest in the log.
+"""The daily manifests of the audit. A manifest lists the objects of a day that is over, with their SHA-256; its own digest is in the log.
 
 The drift sweep calls this each hour. A manifest is created once. While it is the newest, its digest is written to the
 log repeatedly with the same id and time. So a lost write is repeated, and a query still shows one entry.

@@ -2,11 +2,11 @@
 
 Each hour this sweep compares the lists of all people with the records, and states facts for which no message came.
 
-Only differences are stated, by the same path as every message (`deliver_all`), so the guard against mass changes sees
-each of them. A wrong roster must not cut any user: `shared.domain.fleet.roster` decides when a reading is refused as a whole;
-absence counts only for people whom the same roster has listed before; each cut is confirmed by a second read; and a cut
-is dated to the start of the read, so that news which came during the read is newer. The state is written last: after a
-crash the next reading finds the same differences.
+Only differences are stated, as events that `deliver_all` handles like the news of every message, so the guard against mass
+changes sees each of them. A wrong roster must not cut any user. `shared.domain.fleet.roster` decides when a reading is
+refused as a whole. Absence counts only for people whom the same roster has listed before, and each cut is confirmed by a
+second read. A cut is dated to the start of the read, so that news which came during the read is newer. The state is written
+last, so that after a crash the next reading finds the same differences.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class _Run(Struct):
 def sweep_roster(deps: Deps, *, dry_run: bool = False, asked_at: datetime | None = None) -> Summary:
     """Read each roster, state the differences, and store the report for the pages. Without a roster in the settings, do nothing.
 
-    A roster whose last read began after `asked_at` is not read again: hundreds of groups that change at once need one reading.
+    With `dry_run`, nothing is stated or stored. A roster that cannot be read or is refused is reported, and the other one
+    is still read. A roster whose last read began after `asked_at` is not read again: hundreds of groups that change at once
+    need one reading.
     """
     summary = Summary(kind=Sweep.ROSTER, began_s=deps.clock.monotonic_s(), clock=ClockWatch.begin(deps.clock))
     lost = 0

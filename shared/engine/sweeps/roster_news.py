@@ -20,7 +20,7 @@ from shared.engine.ports.deps import Deps
 
 
 class Found(Struct):
-    """A difference that the record confirms: the events to state, grants before cuts."""
+    """A difference between a roster and the records, with the events to state, grants before cuts. A difference without events is only reported."""
 
     key: UserKey
     events: tuple[LifecycleEvent, ...]
@@ -38,7 +38,7 @@ class Found(Struct):
 
 
 def confirmed(key: UserKey, difference: Difference, reading: Reading, state: RosterState, deps: Deps) -> Found | None:
-    """Read the person's record, and return the facts that must be stated; None if the record agrees with the roster."""
+    """Read the person's record, and return the difference to state; None if the record agrees with the roster or has newer news."""
     stored = find(difference.email, deps)
     if stored is None:
         events = tuple(_of_a_stranger(difference, reading, deps))
@@ -76,7 +76,11 @@ def _of_a_stranger(difference: Difference, reading: Reading, deps: Deps) -> Iter
 
 
 def _groups(facts: _Compared, deps: Deps, *, member: bool) -> Iterator[LifecycleEvent]:
-    """Yield the memberships that only the directory's list has (`member` is True), or that only the record has."""
+    """Yield the events for groups that only the directory's list has (`member` is True), or that only the record has.
+
+    A group about which the record has newer news is left out. The absence of a person whom this roster never listed states
+    nothing.
+    """
     now, book, reading = deps.clock.now(), deps.policy.book, facts.reading
     held = facts.record.facts.groups(now, book)
     identities = {book.identity(group, statement.occurred_at): statement for group, statement in held.items()}
@@ -94,7 +98,7 @@ def _groups(facts: _Compared, deps: Deps, *, member: bool) -> Iterator[Lifecycle
 
 
 def _employment(facts: _Compared, deps: Deps) -> Found | None:
-    """Return the difference between HR's list and the record; None if they agree."""
+    """Return the difference between HR's list and the record; None if they agree, the record has newer news, or the person was never listed."""
     record, reading, now = facts.record, facts.reading, deps.clock.now()
     found = partial(Found, key=record.user_key)
     employment = record.facts.employment(now)

@@ -1,7 +1,7 @@
 """The common parts of all sweeps: the summary, a check of the clock, and a loop over many users.
 
 The loop isolates each failure, and begins no work after the sweep's deadline. Deletions and ends of access depend on the
-time, so a sweep must not act on a wrong clock: it compares its clock with the publish time of the tick, which Pub/Sub
+time, so a sweep must not act on a wrong clock. The clock is compared with the publish time of the tick, which Pub/Sub
 sets. A tick that was delivered late looks like a clock that is ahead; the sweep skips that tick, and the
 next tick does its work.
 """
@@ -124,7 +124,8 @@ def for_each(
 ) -> None:
     """Run `work` for each key on a few threads; one user's failure is counted and does not stop the others.
 
-    No work is begun after the sweep's deadline or after `until_s` of the monotonic clock; the remaining users are counted.
+    No work is begun after the sweep's deadline, after `until_s` of the monotonic clock, or once the clock has jumped; the
+    remaining users are counted.
     """
     end = summary.began_s + DEADLINE.total_seconds()
     end = end if until_s is None else min(end, until_s)

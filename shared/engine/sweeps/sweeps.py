@@ -1,7 +1,7 @@
-"""The scheduled sweeps: `due` each minute (`due_sweep`), `idle` every ten minutes, `drift` hourly.
+"""The scheduled sweeps `idle`, every ten minutes, and `drift`, hourly; and `sweep`, which runs a sweep of any kind.
 
-Each sweep lists once, decides by pure functions, isolates each user's failure, stops before its deadline and logs one
-summary. Users whom a sweep did not reach in time are still due and come first in the next sweep.
+The `tick` function and the command line call `sweep`. Each sweep decides by pure functions, isolates each user's failure,
+begins no pass after its deadline and logs one summary. Users whom a sweep did not reach in time are left to the next sweep.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ MOST_LOST = 500  # records that one drift sweep tries to restore; the rest follo
 def sweep_drift(deps: Deps, *, dry_run: bool = False, proposes: bool = True) -> Summary:
     """Compare all records with all instances and template objects, by listings; reconcile those that differ, and count the rest.
 
-    With `proposes`, first propose the process's own files if they are not in force, as a deployed function does.
+    With `proposes`, first propose the process's own files if they are not in force, as a deployed function does. The sweep
+    also stores the lists for the pages and does the hourly upkeep of seats, audit, session templates, waiting entries and
+    lifetimes. With `dry_run`, nothing is changed.
     """
     summary = Summary(kind=Sweep.DRIFT, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at
@@ -249,9 +251,11 @@ def _acted(key: UserKey, deps: Deps) -> bool:
 
 
 def sweep_idle(deps: Deps, *, dry_run: bool = False) -> Summary:
-    """Stop the unused instances, and take copies of the files that are due. If no evidence can be read, no instance is judged.
+    """Warn of and stop unused instances, and take the copies of files that are due. With `dry_run`, only judge.
 
-    The listing also shows running instances whose address changed, or whose JupyterLab does not answer: those get a pass.
+    Raise an error, before anything is stopped or copied, if no evidence could be read at all. Running instances whose
+    address changed, or whose JupyterLab does not answer, get a pass, too. Notebooks of users who are expected soon are
+    started in advance.
     """
     summary = Summary(kind=Sweep.IDLE, began_s=deps.clock.monotonic_s(), clock=(watch := ClockWatch.begin(deps.clock)))
     now = watch.started_at

@@ -1,4 +1,7 @@
-"""The hourly check of the index of users whose cuts wait. It logs each batch, returns two measures, and removes outdated entries."""
+"""The hourly check of the index of waiting users, called by the drift sweep.
+
+It logs each batch, writes missing entries, and removes outdated ones.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ def keep_waiting(
 ) -> dict[str, float]:
     """Log one line for each batch, write missing entries, and remove those of users who no longer wait.
 
-    Return the sweep's measures. `rows` are the rows of users who wait by their records.
+    Return the sweep's measures. `rows` are the rows of users who wait by their records. With `dry_run`, the index is not
+    changed.
 
     Makes one listing, and one read for each of at most 400 entries that are older than an hour; the choice differs each hour. If the index
     cannot be read, this is logged and there are no measures: an unread index must not count as empty.
@@ -78,7 +82,7 @@ def _missing(waiting: Iterable[WaitingPerson], rows: Iterable[RecordRow], deps: 
 
 
 def _over(waiting: list[WaitingPerson], deps: Deps, now: datetime) -> frozenset[UserKey]:
-    """Return the users who no longer wait, among the entries chosen for this hour."""
+    """Remove the entries of users who no longer wait, among the entries chosen for this hour, and return these users."""
 
     def turn(person: WaitingPerson) -> str:
         return hashlib.sha256(f"{now:%Y%m%d%H}|{person.user_key}".encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 Called by the command line and the page. The check (`benchkeeper audit verify`) covers every chain, every manifest, the digests in the
 log, and the ends of the chains in the records. An entry that was altered, removed or added is found by its neighbours in the chain, by
-the day's manifest, or by the record; a manifest that was altered is found by the log.
+the day's manifest, or by the record. A manifest that was altered is found by the log.
 """
 
 from __future__ import annotations

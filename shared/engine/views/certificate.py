@@ -1,6 +1,7 @@
-"""The certificate of a leaver.
+"""The certificate that a leaver has no access left, for the page, the command line and evidence.
 
-It has the times of each path's cut and of the cloud's confirmation, and the limits of the certificate.
+For each access path, such as the virtual machine or the Spark clusters, it has the time of the cut and the time at which the
+cloud confirmed it. It also says what it does not cover.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ NOT_COVERED = (
 
 
 class PathView(Struct, frozen=True, kw_only=True):
-    """A line of a certificate. `result` is "verified" or "not verified", `says` explains the result."""
+    """A line of a certificate, about one access path. `result` is "verified" or "not verified", `says` explains the result."""
 
     path: str
     covers: str
@@ -51,7 +52,7 @@ class PathView(Struct, frozen=True, kw_only=True):
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """A certificate. `complete` is True if all eight paths are verified. `note` is the reason why nothing can be verified yet, else ""."""
+    """A leaver's certificate. `complete` is True if all eight access paths are verified. `note` is the reason why nothing can be verified yet, else ""."""
 
     complete: bool
     since: datetime | None
@@ -61,7 +62,10 @@ class Certificate(Struct, frozen=True, kw_only=True):
 
 
 def certificate_of(record: UserRecord) -> Certificate | None:
-    """Return the certificate of a leaver; None for a user who has access, and for a leaver whose data was erased."""
+    """Return the certificate of a leaver, or of a user whose end of access waits for an approval.
+
+    Return None for any other user who has access, and for a leaver whose data was erased.
+    """
     leaving = record.status.leaving
     waits = record.status.guard.waiting_cut
     if not record.email or (record.spec.presence is Presence.PRESENT and waits is None):

@@ -123,7 +123,7 @@ def month(fleet: FleetSnapshot, catalog: Catalog, notes: Notes | None) -> Month:
 
 
 class RowCosts:
-    """This month's cost of single users: the same figures as in `month`, without the sums of all users.
+    """A function that returns a user's cost of this month by the same rules as `month`.
 
     Results are cached, so that a table can be sorted by them.
     """
@@ -176,7 +176,7 @@ def _stranger(key: UserKey, fleet: FleetSnapshot) -> RecordRow | None:
 
 
 class _Groups:
-    """The sums of a month while users are added."""
+    """A collector of users and their metered lines, which gives the sums of a month."""
 
     def __init__(self, catalog: Catalog, bill: Mapping[UserKey, float] | None) -> None:
         self._catalog, self._bill = catalog, bill
@@ -188,7 +188,7 @@ class _Groups:
         self._unpriced: set[tuple[str, str]] = set()
 
     def add(self, row: RecordRow, lines: Iterable[Line]) -> None:
-        """Add a user. The billed cost has no lines, so it is added to the user's present profile and payer."""
+        """Add a user; ignore one without use or cost. A bill has no lines, so it counts for the user's present profile and cost centre."""
         person = Sums(people=1)
         groups: dict[tuple[str, str], Sums] = {}
 

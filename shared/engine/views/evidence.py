@@ -1,7 +1,6 @@
 """The tables of evidence for an auditor: about one user or all users, from the records and the audit.
 
-The access of each user at the end of a past day is one of the tables.
-
+`gather` makes the tables; `as_of` gives the access of each user at the end of a past day.
 The population is counted from the records. A page of a listing, a record or an audit object that cannot be read is an
 error, because evidence with a gap would look complete.
 """
@@ -122,7 +121,10 @@ def all_records(deps: Deps) -> Iterator[tuple[UserRecord, ...]]:
 
 
 def gather(records: Iterable[Sequence[UserRecord]], period: Period, deps: Deps) -> Evidence:
-    """Return the evidence about these users in the period."""
+    """Return the evidence about these users.
+
+    The tables of decisions, changes and access are limited to the period. The other tables show the records as they are now.
+    """
     tables: dict[str, list[Sequence[Cell]]] = {name: [] for name in TABLES}
     count = 0
     for some in records:

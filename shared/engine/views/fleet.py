@@ -69,7 +69,10 @@ class Extra(Struct, frozen=True, kw_only=True):
     retention: timedelta | None = None
 
     def until(self, row: RecordRow) -> datetime | None:
-        """Return the end of the user's access, or for a leaver that of the data; None for no end, and while the data is on hold."""
+        """Return the end of the user's access, or for a leaver the end of the data.
+
+        Return None if there is no end, while the data is on hold, if the end is unknown, and if the data is gone.
+        """
         if row.presence is Presence.PRESENT:
             return row.access_until
         if row.on_hold or row.absent_since is None or self.retention is None or standing(row) is Standing.GONE:

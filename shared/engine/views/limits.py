@@ -21,7 +21,7 @@ SWEEPS_EVERY = timedelta(
 
 
 class LimitUse(Struct, frozen=True, kw_only=True):
-    """A group with a limit: `used` of `room` notebooks, and the number of users who wait for a place.
+    """A group with a limit: `used` of `room` notebooks, and the number of users who wait for a place or for the next month's budget.
 
     The first of these users has waited since `waiting_since`. `room` is None if the number of notebooks is not limited.
     `used` may exceed `room`, because no user loses a notebook to a limit. `budget` is the monthly limit of the cost of
@@ -67,7 +67,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
 
 def limits_used(rows: Iterable[RecordRow], catalog: Catalog, at: datetime) -> tuple[LimitUse, ...]:
-    """Return all limited groups in the order of the configuration."""
+    """Return the groups with a limit of notebooks or of costs, each with the used part, in the order of the configuration."""
     groups = [a.group for a in catalog.assignments if a in catalog.limited or a in catalog.budgeted]
     used, waits = dict.fromkeys(groups, 0), {group: list[datetime]() for group in groups}
     count = SpendingCount(catalog, at)

@@ -88,8 +88,8 @@ class CostChange(Struct, frozen=True, kw_only=True):
     """The change of one user, profile, cost centre, department or kind from one month to another.
 
     `label` is the name (for a user the address, or the key if there is no address), `key` is the user's key, else the label.
-    `before` and `after` are the amounts of the two months, `a_day` the change of the amount per day, which is a fair
-    comparison with a month that is not over. `hours` is the change of running hours per day, `storage_a_day` the part
+    `before` and `after` are the amounts of the two months. `a_day` is the change of the amount per day, which is a fair
+    comparison if the later month is not over. `hours` is the change of running hours per day, `storage_a_day` the part
     of `a_day` that is storage.
     """
 
@@ -108,7 +108,7 @@ class CostChange(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """A comparison of one month with another: the total change, and the ten largest changes of each group.
+    """A comparison of one month with another: the total change, and the largest changes by user, profile, cost centre, department and kind.
 
     `is_whole` is False while the later month is not over.
     """

@@ -176,7 +176,7 @@ def fleet(deps: Deps) -> Iterator[dict[str, Any]]:
 
 
 def last_uses(deps: Deps) -> Mapping[UserKey, datetime]:
-    """Return the last sign of use by user; empty if the sweeps' notes cannot be read: the last use is then unknown."""
+    """Return the last sign of use by user, from the notes of the idle sweeps; empty if there are no notes or they cannot be read."""
     try:
         notes = deps.fleet.notes()
     except BenchkeeperError as error:
@@ -186,7 +186,7 @@ def last_uses(deps: Deps) -> Mapping[UserKey, datetime]:
 
 
 def row_view(row: RecordRow) -> dict[str, Any]:
-    """Return a row as JSON."""
+    """Return a row as a JSON object, with the notebook's state and URL added."""
     raw: dict[str, Any] = plain(to_dict(row))
     raw["state"] = row.reason
     raw["url"] = url_of(row.proxy_uri)
@@ -213,7 +213,8 @@ def plain(value: Any) -> Any:
 def url_of(host_or_url: str) -> str:
     """Return the URL for a browser. A bare host, as the Notebooks API gives it, gets https; a host of this machine (`.localhost`) gets http.
 
-    Return "" for anything but a plain web address, because the result becomes a link on a page.
+    Return "" for http to another machine and for anything but a plain web address, because the result becomes a link on a
+    page.
     """
     if not host_or_url:
         return ""
