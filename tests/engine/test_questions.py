@@ -568,6 +568,38 @@ def replace_waits(hub: Hub) -> GroupEvent:
     )
 
 
+class FlakyRecords:
+    """The records, of which one read fails: the `fails_at`th."""
+
+    def __init__(self, records, fails_at: int) -> None:
+        self._records, self._left = records, fails_at
+
+    def __getattr__(self, name: str):
+        return getattr(self._records, name)
+
+    def load(self, key):
+        self._left -= 1
+        if self._left == 0:
+            raise CloudUnavailableError(user_message="Not now.", detail="scripted")
+        return self._records.load(key)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 5))
+def test_the_only_member_of_a_group_that_is_gone_is_cut_though_a_read_fails(hub, fails_at):
+    (person,) = group_of(hub, 1)
+    hub.bench.advance(minutes=1)
+    event = GroupEvent(
+        kind=GroupEventKind.DELETED, group=ANALYSTS, occurred_at=hub.bench.now, event_id="g-1", source=DIRECTORY
+    )
+    flaky = replace(hub.bench.deps, records=FlakyRecords(hub.bench.deps.records, fails_at))
+    try:
+        deliver(event, flaky)
+    except CloudUnavailableError:
+        deliver(event, hub.bench.deps)  # Pub/Sub brings it again
+    ticks(hub, 2)
+    assert person.record.spec.presence is Presence.ABSENT
+
+
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_word_about_a_group_of_which_nothing_is_known_any_more_changes_nothing(hub, verdict):
     people = group_of(hub)

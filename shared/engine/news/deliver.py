@@ -5,13 +5,19 @@ If a reconciliation fails after the news is saved in the records, the next tick 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
 from shared.domain.people.events import GroupChanged, LifecycleEvent, News, Woken
 from shared.domain.people.groups import GroupEvent
-from shared.domain.things.errors import BenchkeeperError, DamagedRecordError, NewerRecordError, PoisonError
+from shared.domain.things.errors import (
+    BenchkeeperError,
+    DamagedRecordError,
+    NewerRecordError,
+    PoisonError,
+    RetryableError,
+)
 from shared.domain.things.identity import UserKey
 from shared.engine.news.fail_closed import fail_closed
 from shared.engine.news.groups import accept_group_events
@@ -34,8 +40,9 @@ def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) ->
     """Fold all news of a message, then reconcile each user once, so that two pieces about one user are judged together.
 
     A piece that cannot be used, or cannot be written now, does not stop the other pieces. Raise an error, after all other
-    work, if a piece could not be saved; the message is then delivered again. A pass that fails is only logged. Each changed
-    record has a time for a pass, so the tick makes the failed pass again. An error is also raised for an unusable record,
+    work, if a piece could not be saved; the message is then delivered again. A pass that fails is only logged, because each
+    changed record has a time for a pass, and the tick makes the failed pass again. News of a group changes no record: if a
+    pass after it fails for now, the error is raised. An error is also raised for an unusable record,
     after a leaver's access was ended without the record. Without `passes_now` all passes are left to the tick; a sweep with
     news of hundreds of users needs that.
     """
@@ -51,6 +58,7 @@ def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) ->
             deps.books.current(fresh=True)
     except Exception as error:  # noqa: BLE001 - raised below, after the rest of the message
         failed = error
+    judged_by_group = frozenset(passes)
     users |= dict.fromkeys(passes)
     for piece in news:
         if isinstance(piece, GroupEvent):
@@ -65,8 +73,9 @@ def deliver_all(news: Sequence[News], deps: Deps, *, passes_now: bool = True) ->
         except Exception as error:  # noqa: BLE001 - raised below, after the rest of the message
             failed = failed or error
     woken = {piece.user_key for piece in news if isinstance(piece, Woken)}
-    for key, stored in passes.items() if passes_now else ():
-        _try_pass(key, deps, stored=stored, if_missing=key in woken)
+    if passes_now:
+        after_group = _make_passes(passes, deps, woken=woken, by_group=judged_by_group)
+        failed = failed or after_group
     if failed is not None:
         raise failed
     return Delivered(users=tuple(users), refused=tuple(refused))
@@ -112,8 +121,23 @@ def _folded(piece: LifecycleEvent, deps: Deps) -> list[tuple[UserKey, Stored | N
     return found
 
 
-def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> None:
-    """Make a pass; a failure is logged and left to the tick.
+def _make_passes(
+    passes: Mapping[UserKey, Stored | None], deps: Deps, *, woken: Collection[UserKey], by_group: Collection[UserKey]
+) -> RetryableError | None:
+    """Make a pass for each user. Return the first retryable failure of a pass that news of a group called for.
+
+    News of a group writes no record, so no tick knows of such a user: the message must come again, and is judged again.
+    """
+    found: RetryableError | None = None
+    for key, stored in passes.items():
+        error = _try_pass(key, deps, stored=stored, if_missing=key in woken)
+        if found is None and key in by_group and isinstance(error, RetryableError):
+            found = error
+    return found
+
+
+def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missing: bool) -> BenchkeeperError | None:
+    """Make a pass. Log a failure and leave it to the tick; return it if its kind is known.
 
     With `if_missing`, a missing record is restored if the bucket has older versions of it. A wake-up needs this, because a
     resource of a user without a record has changed.
@@ -122,9 +146,11 @@ def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missin
         if if_missing and stored is None:
             stored = load_mended(user_key, deps, if_missing=True)
             if stored is None:
-                return
+                return None
         reconcile(user_key, deps, stored=stored)
     except BenchkeeperError as error:
         deps.log.warning("Pass after a message failed", user=user_key, reason=error.reason.value, detail=error.detail)
+        return error
     except Exception as error:  # noqa: BLE001 - the intent is saved: the tick owns the retry, not Pub/Sub
         deps.log.error("Pass after a message failed", user=user_key, reason="Unexpected", detail=repr(error))
+    return None
