@@ -58,8 +58,8 @@ def jobs_of(
 ) -> tuple[str, ...]:
     """Return the names of the jobs that keep the owner's instance running, sorted.
 
-    A job that was submitted before the start of the instance (`started_at`) does not need the instance. A job that has run
-    for `max_busy` does not count, because the job may hang.
+    A job that was submitted before the start of the instance (`started_at`) does not need the instance. A job that began
+    `max_busy` ago or earlier does not count, because the job may hang; a job without any known time counts.
     """
 
     def counts(job: OutsideJob) -> bool:

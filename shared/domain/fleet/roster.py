@@ -108,7 +108,8 @@ class RosterState(Struct, frozen=True, kw_only=True):
     def smallest(self, now: datetime) -> int:
         """Return the smallest number of people with which a reading is accepted at `now` without an operator.
 
-        A reading with one person less is always accepted, even for a team of five.
+        The number is nine tenths of the largest count of the last week, but at least one below that count, even for a team
+        of five.
         """
         since = (now - WEEK).date().isoformat()
         highest = max([self.count, *(peak.count for peak in self.peaks if peak.day >= since)])
@@ -130,9 +131,9 @@ class Allowed(Struct, frozen=True, kw_only=True):
 def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowed | None = None) -> Refusal | None:
     """Return the reason why the whole reading must not be used; None if the reading may be used.
 
-    This function never returns `MANY_GONE`. The caller refuses HR's file with that reason if the file would cut more people than the
-    guard allows in an hour: such a file is probably wrong, and no other source can confirm it. For groups, the directory
-    is queried about each person once more.
+    The function finds the reasons `EMPTY`, `OLDER`, `STALE` and `SHRUNK`; the caller finds the others. The caller uses
+    `MANY_GONE` if HR's file would cut more people than the guard allows in an hour: such a file is probably wrong, and no
+    other source can confirm it. For groups, the directory is queried about each person once more.
     """
     if not reading.people:
         return Refusal.EMPTY

@@ -54,7 +54,10 @@ class _Shape(NamedTuple):
 
 
 class SeenNotebook(ObservedNotebook, frozen=True, kw_only=True):
-    """An instance of a listing. Instances with the same `shape` differ at most in the user's label, owner, service account and VM."""
+    """An instance of a listing.
+
+    Instances with the same `shape` differ at most in the id, the user's label, the owner, the service account and the VM.
+    """
 
     shape: object
 

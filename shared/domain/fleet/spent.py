@@ -130,7 +130,7 @@ class MonthTotal(Struct, frozen=True, kw_only=True):
 def added_up(lines: Iterable[Line]) -> tuple[Line, ...]:
     """Return the lines of many users, added up so that seconds and money stay exact.
 
-    Lines without a price stay separate, so that they can be priced later.
+    Lines without a price are added up apart from the others and by type of disk, so that they can be priced later.
     """
 
     def key(line: Line) -> object:

@@ -95,7 +95,10 @@ def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
 
 
 def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:
-    """Return the old record with all facts of the new holder, if HR's person number is the same for both; None otherwise."""
+    """Return the old record with all facts of the new holder, if both are one user.
+
+    Return None if HR's person number is unknown or not the same for both, or if `new` does not name `old` as its predecessor.
+    """
     number = old.facts.person_id(now)
     if not number or new.facts.person_id(now) != number or new.predecessor != old.user_key:
         return None

@@ -53,7 +53,10 @@ def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, b
 
 
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for a leaver's stopped instance: its files are saved, and it is deleted after the retention."""
+    """Return the step for a leaver's stopped instance: its files are saved, and it is deleted after the retention.
+
+    It is not deleted while there is a hold, while the account is suspended, or before an administrator decided about the cut.
+    """
     record = _with_source(record.with_status(power_settled=True), notebook, scene)
     is_elsewhere = _is_elsewhere(record, notebook)
     saving = kept_elsewhere(record, notebook, scene) if is_elsewhere else save_data(record, notebook, scene)

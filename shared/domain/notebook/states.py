@@ -157,7 +157,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 
 
 def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for an ACTIVE instance, which is ready if it has an address and JupyterLab is not down."""
+    """Return the step for an ACTIVE instance, which is ready only if it has an address and JupyterLab is not down."""
     step = _running(record, notebook, scene)
     now, answers = scene.now, notebook.answers(scene.now)
     since = None if answers else step.record.status.notebook.unwell_since or now
@@ -246,7 +246,7 @@ def _with_planned(
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return the differences that need a stop. There are none after a refusal, and no second replacement meanwhile."""
+    """Return the differences that need a stop: none if the cloud refused exactly these, no replacement beside a predecessor."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)

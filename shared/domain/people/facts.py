@@ -285,8 +285,8 @@ class Facts(Struct, frozen=True):
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
         """Return facts with only the statements that end access, now or later, and are not overruled.
 
-        These are leaves, blocks, states of the account, and removals from groups by the directory. If `groups_since` is given,
-        only removals stated at that time or later are returned.
+        These are leaves, states of the account, and removals from groups by the directory. All statements about a block are
+        included, even if it was lifted. If `groups_since` is given, only removals stated at that time or later are returned.
         """
         since = groups_since if groups_since is not None else BEFORE_EVERYTHING
         found: dict[str, Timeline] = {}

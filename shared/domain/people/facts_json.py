@@ -46,7 +46,7 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
 
 
 def from_json(raw: object, forgotten: Iterable[object] = ()) -> Facts:
-    """Return the facts that `to_json` wrote, with the given digests of forgotten statements. Raise ValueError for other input."""
+    """Return the facts that `to_json` wrote, with the given digests of forgotten statements. Raise `ValueError` for other input."""
     return Facts(MappingProxyType(convert(raw, TIMELINES)), tuple(map(str, forgotten)))
 
 

@@ -3,9 +3,9 @@
 The proof has, for each of the eight paths by which a leaver could still have access, the time of the cut and the time at
 which the cloud confirmed it.
 
-A mail is sent once for each user, stage and episode. The decision to send and the claim are written with the record, under its
-generation match, so neither a redelivery nor a crash sends a mail twice (docs/adr/0040). The function `notify` writes the
-text of a mail.
+A mail is sent at most once for each user, stage and episode. The decision to send and the claim are written with the record,
+under its generation match, so neither a redelivery nor a crash sends a mail twice (docs/adr/0040). The function `notify`
+writes the text of a mail.
 
 The lines of the history that wait are the outbox of the audit (`shared.domain.record.audit`).
 """
@@ -102,7 +102,10 @@ WARNED_BEFORE = (14, 3, 1)  # days
 
 
 class MailState(StrEnum):
-    """The state of a mail. All but DUE and CLAIMED are final, except that an operator may acknowledge a failure."""
+    """The state of a mail. A LAPSED mail is DUE again once it is true again, and an operator may acknowledge UNSURE and FAILED.
+
+    SENT, BEFORE and NOTED are final.
+    """
 
     DUE = "Due"  # to be sent
     CLAIMED = "Claimed"  # a function began to send it; it is never sent by another one
