@@ -1,9 +1,9 @@
 """The parser of the neutral schema `workbench.lifecycle/v1` into events. A leaver is parsed leniently, every other message strictly.
 
 A message that plainly states a leave ends the user's access, even if other parts of the message are faulty. The faulty parts
-are reported. So no leave is lost.
-Fields: schema, event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time,
-access_until, attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
+are reported. If the user cannot be read, the message becomes a dead letter with a reason of its own. Fields: schema,
+event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time, access_until,
+attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Leaver(Reader):
     def parsed(self) -> Parsed:
         """Return the leave, and one fault that lists all other faults of the message.
 
-        Raise `InvalidMessageError` if the message names no user by address or number.
+        Raise `InvalidMessageError` if the message names no user by address or number, and `UnsupportedMessageError` if the
+        source may not state employment.
         """
         allowed(self.rules, May.EMPLOYMENT)
         self.faults += [f"the key '{key[:60]}' occurs twice" for key in sorted(self.twice)]

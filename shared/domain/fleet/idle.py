@@ -109,14 +109,14 @@ class Activity(Struct, frozen=True):
 
     `observed_at` is the time of the last successful read of `kernels`, `terminals`, `sessions` and `server_last_activity`.
     `blind_since` is the time since which a source that a stop needs (kernels, or the metric that replaces them) has been
-    refused or silent. If it is None, the rule uses the latest time of the start, of `observed_at` and of these samples: CPU,
-    requests, GPU. `cpu` is the use of the whole machine in cores, because JupyterLab's child processes do not include a
-    process started with `nohup`. `transfers` are bytes per second over the network or to the disk; empty if a stop does not
-    need them. `gpu` is empty for a machine without a GPU. `requests` has no samples for times without requests; `silence`
-    says if a missing sample means no requests. `outside_jobs` are the names of running jobs elsewhere (Spark, BigQuery) that
-    need this server. `jobs_seen_at` is the time at which an earlier sweep saw such a job. `reported_at` is the time of the
-    last work in the VM's own reports, as far as these count (`shared.domain.fleet.report`). `report_unread` is True if the
-    report could not be read now. `connections` and `sessions` are only displayed: an open tab is not work.
+    refused or silent. If it is None, the rule uses the latest of `started_at`, `observed_at` and the newest samples of
+    `cpu`, `requests` and `gpu`. `cpu` is the use of the whole machine in cores, because JupyterLab's child processes do not
+    include a process started with `nohup`. `transfers` are bytes per second over the network or to the disk; empty if a stop
+    does not need them. `gpu` is empty for a machine without a GPU. `requests` has no samples for times without requests;
+    `silence` says if a missing sample means no requests. `outside_jobs` are the names of running jobs elsewhere (Spark,
+    BigQuery) that need this server. `jobs_seen_at` is the time at which an earlier sweep saw such a job. `reported_at` is
+    the time of the last work in the VM's own reports, as far as these count (`shared.domain.fleet.report`). `report_unread`
+    is True if the report could not be read now. `connections` and `sessions` are only displayed: an open tab is not work.
     """
 
     started_at: datetime | None = None

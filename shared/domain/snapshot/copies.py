@@ -1,7 +1,7 @@
 """The step for the copies of an entitled user's files: requested copies are taken, and old ones are deleted.
 
-The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes the requested copies, and never
-requests a copy itself. For a leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
+The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes the requested copies, and
+never requests a copy itself. A leaver's copies are kept until the retention is over (`shared.domain.snapshot.step`).
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
     """Return the record with missing snapshots marked as lost, and without snapshots that never had data.
 
-    A sweep then need not examine these snapshots again.
+    A sweep then need not examine these snapshots again. The copies of an entitled user are left as they are.
     """
     for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):

@@ -1,7 +1,7 @@
 """A user's identity, and the names of the user's resources. The names are computed from the address, with a hash of the address.
 
 `UserEmail` is the normalised address. `UserKey` stands for the address in labels, logs and object names. `InstanceId` is the
-id of the Workbench instance. Names are computed once and then stored in the record; no later code computes them again.
+id of the Workbench instance. The names of resources are computed once and then stored in the record.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class Unreadable(Struct, frozen=True):
 
 
 class NotLooked(Struct, frozen=True):
-    """The absence of an observation: the resource was not read, because the record shows that it cannot exist yet."""
+    """The absence of an observation: the pass did not read the resource, for example because the record names none."""
 
 
 NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
