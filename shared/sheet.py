@@ -1,9 +1,9 @@
 """The CSV writer for the page's downloads and the command line.
 
-A spreadsheet runs a cell that begins like a formula, and splits a file at the separator of its own locale. With a semicolon, `x;=1`
-becomes two cells, and the second cell is a formula. So an apostrophe is inserted at each place where some spreadsheet could
-begin a cell with a formula. Values of a Python number type are written unchanged, even negative ones; a text that looks like
-a number is treated as text. The module uses only the standard library.
+A spreadsheet runs a cell that begins like a formula, and splits a file at the separator of its own locale. With a semicolon,
+`x;=1` becomes two cells, and the second cell is a formula. So an apostrophe is inserted at each place where some spreadsheet
+could begin a cell with a formula. Values of a Python number type are written unchanged, even negative ones; a text that
+looks like a number is treated as text.
 """
 
 from __future__ import annotations

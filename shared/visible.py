@@ -1,8 +1,8 @@
 """The escaping of text from outside: characters that control a terminal or are invisible are replaced by escapes.
 
-A message, a group's name or an API error can carry a control sequence (ESC, the C1 controls), a direction override that shows `gpj.exe`
-for `exe.jpg`, or letters without a width. The command line (`cli/output.py`) and the CSV writer (`shared/sheet.py`) pass all their text
-through this module. Standard library only.
+A message, a group's name or an API error can carry a control sequence (ESC, the C1 controls), a direction override that
+shows `gpj.exe` for `exe.jpg`, or letters without a width. The command line (`cli/output.py`, `cli/history.py`) passes text
+from outside through this module.
 """
 
 from __future__ import annotations

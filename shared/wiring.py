@@ -1,4 +1,7 @@
-"""The composition root, which builds the engine's dependencies from the settings and the adapters, once per process."""
+"""The composition root, which builds the engine's dependencies from the settings and the adapters.
+
+The entry points call `process_deps`, which keeps the dependencies for the life of the process.
+"""
 
 from __future__ import annotations
 
@@ -204,10 +207,10 @@ def _render_target(policy: Policy, bucket: str, parsed: Callable[[str], Any]) ->
 
 
 def process_deps(component: str) -> tuple[Settings, Deps]:
-    """Return the settings and dependencies of this process, built on first use and cached. Thread-safe.
+    """Return the settings and dependencies of a component in this process, built on first use and cached. Thread-safe.
 
-    A broken configuration raises `ConfigError` at the first delivery. Pub/Sub retries that delivery, so a new revision with a fixed
-    configuration loses nothing.
+    Raise `ConfigError` for a broken configuration, at each delivery. Pub/Sub retries that delivery, so a new revision with a
+    fixed configuration loses nothing.
     """
     with _LOCK:
         if component not in _CACHED:

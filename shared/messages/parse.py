@@ -44,7 +44,11 @@ _FIRST, _NEXT = re.compile(r"\s*\[\s*"), re.compile(r"\s*,?\s*")  # before the e
 
 
 def parse_message(message: Message, rules: Rules) -> Parsed:
-    """Return the content of a message; empty if the message is about no user. Raise `PoisonError` if no part is usable."""
+    """Return the content of a message: its events, and a fault for each part that could not be used.
+
+    The result is empty if the message is about no user, or reports an action that was refused. Raise `PoisonError` if the
+    whole message is unusable.
+    """
     check_data(message, HARD_LIMIT)
     try:
         found = read_json(message.data)
@@ -213,8 +217,8 @@ def _value(body: bytes) -> Any:
 def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
     """Return one part for each user in a batch, so that a failure for one user does not affect other users.
 
-    A batch about one user is parsed at once. Raise `InvalidMessageError` for an empty batch, and for a batch of more than
-    `_MAX_PARTS` elements.
+    An element that names no user becomes a part of its own. A batch about one user is parsed at once. Raise
+    `InvalidMessageError` for an empty batch, and for a batch of more than `_MAX_PARTS` elements.
     """
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(

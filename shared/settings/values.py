@@ -65,12 +65,13 @@ class MailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's settings. `api_endpoint` is set for the embedded cloud only.
 
-    `sources` are by name. Until `move_logs_until`, log entries on HR's topic are moved to the directory's topic; a deployment sets
-    this time when it redirects the log sink of an older installation. `iap_audience` is the audience that the signed header of
-    a page or a request must have; the deployment sets it. `named_inbox`, `named_letters` and `named_audit` are the buckets
-    named in the files, None for derived names. `deployed_at` and `deployed_by` are the time and the account of the deployment
-    of these files, if known. Running jobs in `bigquery_projects` keep a notebook running. `roster_groups` and
-    `roster_employees` are True if that roster is read each hour. `messages` is None if users get no messages.
+    `sources` are by name. Until `move_logs_until`, log entries on the topic of a source that may not send them are moved to
+    the directory's topic; a deployment sets this time when it redirects the log sink of an older installation.
+    `iap_audience` is the audience that the signed header of a page or a request must have; the deployment sets it.
+    `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, None for derived names.
+    `deployed_at` and `deployed_by` are the time and the account of the deployment of these files, if known. Running jobs in
+    `bigquery_projects` keep a notebook running. `roster_groups` and `roster_employees` are True if that roster is read each
+    hour. `messages` is None if users get no messages.
     """
 
     env: str
