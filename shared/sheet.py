@@ -36,7 +36,7 @@ def csv_lines(rows: Iterable[Sequence[object]], *, end: str = "\r\n") -> str:
 
 
 def cell(value: object) -> str:
-    """Return the text of a cell: booleans in lower case, times in UTC, numbers unchanged, texts made safe by `safe_text`."""
+    """Return the text of a cell: None is empty, booleans in lower case, times in UTC, numbers unchanged, texts by `safe_text`."""
     match value:
         case None:
             return ""

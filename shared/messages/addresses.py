@@ -243,7 +243,7 @@ def canonical_domain(domain: str) -> str:
 
 
 def ascii_domain(domain: str) -> str:
-    """Return the domain in ASCII (by IDNA 2008 for other labels). Raise `InvalidMessageError` if it cannot be a host name."""
+    """Return the domain in ASCII; other letters are encoded by IDNA 2008. Raise `InvalidMessageError` if it is no host name."""
     name = domain
     if not domain.isascii() or "xn--" in domain:
         import idna  # noqa: PLC0415 - see above

@@ -189,7 +189,7 @@ class _Reading:
             )  # fmt: skip
 
     def membership(self, raw: object, group: str, event_id: str, *, member: bool) -> Iterator[LifecycleEvent]:
-        """Yield the change of one membership; nothing if the member is not a user."""
+        """Yield the change of one membership; nothing for a service account."""
         allowed(self.rules, May.GROUPS)
         for user, others in self._people(raw, is_cut=not member):
             yield GroupChanged(
@@ -357,7 +357,7 @@ def _check_domain(user: UserEmail, source: Source) -> None:
 
 
 def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message) -> Iterator[Woken]:
-    """Yield a wake-up if the entry is the end of an operation on one of our instances. Any source may send wake-ups."""
+    """Yield a wake if the entry is the end of an operation on one of our instances. Any source may send wakes."""
     operation = entry.get("operation")
     if not (isinstance(operation, dict) and operation.get("last")):
         return

@@ -1,4 +1,4 @@
-"""The parser of untrusted bytes into events, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
+"""The parser of untrusted bytes into events, for all shapes of incoming messages: the neutral schema, log entries, wakes, ticks.
 
 The content shows the shape, and the topic the source (`Rules.source`). A message that cannot be understood raises
 `InvalidMessageError`, and an understood but unsupported message `UnsupportedMessageError`. Both become dead letters with the
@@ -275,7 +275,7 @@ def _no_element(element: Any) -> Parsed:
 
 
 def wake_message(user_key: UserKey) -> bytes:
-    """Return the bytes of a wake-up, which requests a pass for this user now. The message has no address."""
+    """Return the bytes of a wake, which requests a pass for this user now. The message has no address."""
     return json.dumps({"schema": WAKE_SCHEMA, "user_key": user_key}).encode()
 
 

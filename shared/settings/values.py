@@ -145,7 +145,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def topic_wake(self) -> str:
-        """Return the id of the topic for wake-ups, which state no facts."""
+        """Return the id of the topic for wakes, which state no facts."""
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
@@ -198,7 +198,7 @@ def one_of(*values: object) -> Meta:
 
 
 def read_duration(raw: Any) -> timedelta:
-    """Return the duration of a text such as `30d`. Raise `ValueError` for any other text."""
+    """Return the duration of a text such as `30d`. Raise `ValueError` for any other text, and for more than 3650 days."""
     match = _DURATION.match(str(raw))
     if match is None:
         raise ValueError(f"'{raw}' is not a duration; write a number and a unit: 90s, 30m, 3h or 30d")

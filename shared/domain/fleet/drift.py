@@ -95,7 +95,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 
 
 def _hour_of(user_key: UserKey) -> int:
-    """Return the hour (UTC) of the daily check of a user's account: no listing shows who may act as the account."""
+    """Return the hour (UTC) at which a user's account is checked each day, because no listing shows who may act as it."""
     return hashlib.sha256(user_key.encode()).digest()[0] % 24
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OutsideJob(Struct, frozen=True, kw_only=True):
-    """A running job. One of `addresses` (canonical), the user key of a label, or the name of the cluster identifies its owner.
+    """A running job. Its owner is found by one of `addresses` (canonical), by `user_key` (from a label), or by `cluster`.
 
     `name` is for display. `created_at` is the time at which the job was submitted, and `running_since` the time at which the
     job began to run; each is None if unknown.

@@ -27,7 +27,7 @@ from shared.domain.things.notebook import (
 
 
 class Seen(Protocol):
-    """The port of a lookup of listed instances by (zone, instance id)."""
+    """The port for looking up listed instances by zone and instance id."""
 
     def get(self, key: tuple[str, str], /) -> ObservedNotebook | None:
         """Return the instance; None if the listing has none under this key."""

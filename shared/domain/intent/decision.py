@@ -38,7 +38,7 @@ class About(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The answer that was clicked."""
+    """The administrator's answer in a decision."""
 
     APPROVE = "APPROVE"
     REJECT = "REJECT"

@@ -161,7 +161,7 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
     """Return the waiting cut. Another reason of the same kind does not restart the wait, because the cut is due in any case.
 
-    If only one of two cuts has a limited wait, the wait starts again.
+    If only one of the two cuts, `known` and `cut`, has a limited wait, the wait starts again.
     """
     if known is None or (known.cause in IMPATIENT) is not (cut.cause in IMPATIENT):
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)

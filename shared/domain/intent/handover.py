@@ -90,7 +90,7 @@ def _first(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
-    """Return the new holder's record, whose resources stay, with the facts of `joined`: both holders are one user."""
+    """Return the new holder's record with the facts of `joined`, because both holders are one user. Its resources stay."""
     return replace(new, facts=joined.facts, predecessor=None)
 
 

@@ -58,7 +58,7 @@ _NAMELESS = "erased-"
 
 
 def is_over(since: datetime, lifetime: timedelta, now: datetime) -> bool:
-    """Return True if the lifetime of an item from `since` is over."""
+    """Return True if the lifetime of an item that dates from `since` is over."""
     return since + lifetime <= now
 
 

@@ -1,4 +1,4 @@
-"""The step from facts to the wanted state: the only place where a record's `spec` is derived. Pure.
+"""The step from facts to the wanted state: the only place where a record's `spec` is derived from facts. Pure.
 
 The wanted state names the limited groups that count the user. A limited group has a number of seats: places for members who
 have an environment at the same time. `shared.engine.reconcile.seats` claims a seat.

@@ -4,8 +4,8 @@ The page writes requests. The lifecycle function and the sweep read them, verify
 request contains the assertion that Identity-Aware Proxy signed. The page's own account writes the object, so only the
 signature proves who the subject is.
 
-The changes of a record by a request of the user, or of an administrator for the user, are pure, and the same for the
-page and the command line.
+The functions that change a record by a request of the user, or of an administrator for the user, are pure. The page and the
+command line share them.
 """
 
 from __future__ import annotations

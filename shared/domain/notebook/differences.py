@@ -200,7 +200,7 @@ def size_of(disk: str) -> int:
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
     """Return the differences in properties that can only be set at creation.
 
-    An instance that was created from the wanted value is never replaced, even if another value is read now. Otherwise the
+    A property that was created with the wanted value causes no replacement, even if another value is read now. Otherwise the
     replacements would never end.
     """
     found = []

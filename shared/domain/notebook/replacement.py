@@ -164,7 +164,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 def former_step(
     record: UserRecord, scene: Scene, looked_at: Former | None
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
-    """Return the record, the actions on the predecessor, the time until the next pass (None: nothing is pending), and the reasons.
+    """Return the record, the actions on the predecessor, the time until its next pass (None: it needs none), and the reasons.
 
     `looked_at` is the predecessor that was observed. The record may name another, because this plan can make another
     instance the predecessor.

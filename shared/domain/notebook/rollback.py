@@ -120,8 +120,7 @@ def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tup
     """Return the record and the step if the snapshot to restore is missing.
 
     If the disk was not changed yet, the restore ends and the step is None. Otherwise the restore goes on with the other
-    snapshot: the requested copy, or the files from before. If that snapshot is missing, too, the step asks for an
-    administrator.
+    snapshot: the requested copy, or the files from before. If that snapshot is not READY, the step asks for an administrator.
     """
     if not rollback.is_hurt:
         return _ended(record, RestoreEnd.COPY_GONE, scene.now), None
@@ -271,7 +270,11 @@ def after_refused_save(record: UserRecord, error: BenchkeeperError, now: datetim
 
 
 def after_refused_restore(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record after the cloud refused the request to restore. The request changed nothing."""
+    """Return the record after the cloud refused the request to restore, which changed nothing.
+
+    After a permanent refusal or the third failure, the restore ends. If an earlier attempt may have damaged the disk, the
+    files from before are restored instead.
+    """
     rollback = record.status.data.rollback
     if rollback is None:
         return record

@@ -1,4 +1,4 @@
-"""The planning step for an instance that exists and carries our labels. Its state is compared with the wanted state."""
+"""The planning step for an instance that exists and is ours. Its state is compared with the wanted state."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return the record with the instance's uid and zone, and with notes on saved files that fit the observed state."""
+    """Return the record with the instance's uid and zone, and without notes on saved files that the observation disproves."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
         # save its record.

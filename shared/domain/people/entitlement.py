@@ -124,7 +124,7 @@ def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
 
 
 def ref_of(*parts: str) -> str:
-    """Return 16 hex digits that identify a reason for which access ends."""
+    """Return 16 hex digits that identify the parts, for example those of a reason for which access ends."""
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 

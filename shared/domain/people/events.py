@@ -148,7 +148,7 @@ class Renamed(_News, frozen=True, kw_only=True):
 
 
 class Woken(Struct, frozen=True, kw_only=True):
-    """A wake: it states no fact, but requests a pass because something happened to this user's instance."""
+    """A wake: it states no fact, but requests a pass, because the user's instance changed or the page stored a request."""
 
     event_id: str
     user_key: UserKey

@@ -181,7 +181,7 @@ class Facts(Struct, frozen=True):
         return Facts(MappingProxyType({BLOCKED: known} if known else {}))
 
     def person_id(self, now: datetime) -> str:
-        """Return HR's number for the user; empty if it was never stated."""
+        """Return HR's number for the user; empty if no statement of it is in effect at `now`."""
         said = self.at(PERSON_ID, now)
         return said.value if said is not None and isinstance(said.value, str) else ""
 

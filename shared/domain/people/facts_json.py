@@ -16,7 +16,7 @@ from shared.domain.people.statements import (
 
 
 def to_json(facts: Facts) -> dict[str, object]:
-    """Return all timelines in JSON types, for the record. Fields of earlier versions keep their form."""
+    """Return all timelines in JSON types, for the record. Fields that later versions added are left out if they are empty."""
     return {name: [_statement_to_json(s) for s in timeline] for name, timeline in sorted(facts.timelines.items())}
 
 

@@ -142,7 +142,7 @@ def sealed(record: UserRecord, alias: str) -> UserRecord:
 
 
 class Scrub:
-    """A function that replaces the user's address and key by the pseudonym, and other addresses except `kept` by `<address>`."""
+    """A callable that replaces the user's addresses and key by the pseudonym, and others, except `kept`, by `<address>`."""
 
     def __init__(self, record: UserRecord, kept: frozenset[str]) -> None:
         self._alias = record.status.audit.alias

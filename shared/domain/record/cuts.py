@@ -76,7 +76,7 @@ class Clearance(Struct, frozen=True, kw_only=True):
 
 
 class KeptIn(Struct, frozen=True, kw_only=True):
-    """A decision that the cut, creation or idle stop `ref` is a mistake: by the operators with the keys `by`, about a list."""
+    """A decision that the cut, creation or idle stop `ref` is a mistake. `by` are operators' keys, `digest` is the list's."""
 
     ref: str
     by: str

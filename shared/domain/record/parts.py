@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 
 class LeavingPath(StrEnum):
-    """A path by which a user has access, in the order of a certificate of leaving."""
+    """A path by which a user may have access. A proof of leaving lists the paths in this order."""
 
     PROXY = "proxy-session"
     VM = "vm"
@@ -43,10 +43,10 @@ class PathState(StrEnum):
 
 
 class PathCut(Struct, frozen=True, kw_only=True):
-    """The state of a path.
+    """The state of a path by which a leaver could have access.
 
     `cut_at` is the time at which the end of the path was requested, or first observed. `gone_at` is the time at which the
-    cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be observed, else "".
+    end was confirmed. `reason` says why the path is not gone or could not be observed, "" if no reason is known.
     """
 
     path: LeavingPath
@@ -57,7 +57,7 @@ class PathCut(Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Return True if a read of the cloud after the cut confirmed that the path is gone."""
+        """Return True if it was confirmed that the path is gone, or that there never was one."""
         return self.gone_at is not None
 
 

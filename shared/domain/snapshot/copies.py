@@ -43,7 +43,8 @@ def to_look_at(
 ) -> tuple[str, ...]:
     """Return the names of the snapshots that a pass must read. A copy that is in order and not needed is not read.
 
-    All snapshots are read for a leaver, without an instance, during a copy or a restore, and with `thorough`.
+    All snapshots are read for a leaver, if the instance is absent, while files are copied, saved or restored, and if
+    `thorough`.
     """
     data = record.status.data
     if (

@@ -87,7 +87,7 @@ def save_data(
 
 
 def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Return the progress of saving files that only a snapshot of an earlier instance has: its manifest must be written."""
+    """Return the progress of saving files that only a snapshot of an earlier instance has: done once its manifest is written."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     if snapshot is None or not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
