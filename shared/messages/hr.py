@@ -1,7 +1,7 @@
 """The parser of the neutral schema `workbench.lifecycle/v1` into events. A leaver is parsed leniently, every other message strictly.
 
 A message that plainly states a leave ends the user's access, even if other parts of the message are faulty. The faulty parts
-are reported. If the user cannot be read, the message becomes a dead letter with a reason of its own. Fields: schema,
+are reported. A leaver that cannot be used becomes a dead letter with the reason `LEAVER_NOT_UNDERSTOOD`. Fields: schema,
 event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time, access_until,
 attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
 """

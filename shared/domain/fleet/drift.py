@@ -59,7 +59,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """Return the instance's differences whose turn has come, cached by user; None if there are none to compare."""
+        """Return the instance's differences whose turn has come, cached by user; None if there is nothing to compare."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -245,7 +245,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return all differences, in turn or not; None if the row names no instance, or the configuration lacks its profile."""
+    """Return all differences, even before their turn; None if the row names no instance, or the configuration lacks its profile."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None

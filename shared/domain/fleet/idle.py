@@ -262,7 +262,7 @@ def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime 
 
 
 def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, since: datetime) -> IdleVerdict:
-    """Return the verdict if nothing happened since `since`: a warning, unless `warn_idle` is zero; a stop once both times are over."""
+    """Return the verdict after inactivity since `since`: warn, keep, and stop once `idle_timeout` and `warn_idle` have passed."""
     detail = f"nothing since {since.isoformat()}"
     warned = activity.warned_at
     if policy.warn_idle and (warned is None or warned <= since):

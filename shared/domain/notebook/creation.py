@@ -85,9 +85,9 @@ def held(record: UserRecord, scene: Scene) -> Step | None:
 def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
     """Return the wait after a failed create, start, restore or change.
 
-    The wait grows with each attempt from seconds to half an hour after a transient failure, and from half an hour to hours
-    or a day if an administrator must act. After a lack of capacity it is at least `policy.capacity_retry`, and an hour or a
-    day for any other permanent error. A growing wait gets up to a quarter more, so that users are spread.
+    After a transient failure the wait grows with each attempt, from seconds to half an hour. If an administrator must act,
+    it is half an hour to a day. After a lack of capacity it is at least `policy.capacity_retry`. A growing wait gets up to a
+    quarter more, so that users are spread.
     """
     attempts, spread_by = record.status.attempts, record.user_key
     match error:

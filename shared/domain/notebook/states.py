@@ -246,7 +246,7 @@ def _with_planned(
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return the differences that need a stop: none if the cloud refused exactly these, no replacement beside a predecessor."""
+    """Return the differences that need a stop; none if the cloud refused them. With a predecessor, no replacement is returned."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)

@@ -108,8 +108,8 @@ def with_turn_ended(
 ) -> UserRecord:
     """Return the record with the end of the user's turn, if the change has worked.
 
-    A change has worked if no difference that needs a stop is left, no predecessor or restore is left, and the notebook is
-    healthy and ACTIVE, or is wanted to be stopped. The turn does not end if the cloud refused the change.
+    A change has worked if three things hold. No difference that needs a stop is left. No predecessor and no restore is left.
+    The notebook is healthy, and is ACTIVE or should be stopped. The turn does not end if the cloud refused the change.
     """
     status, turn = record.status, record.status.notebook.turn
     if turn is None or turn.ended_at is not None or turn.refused:

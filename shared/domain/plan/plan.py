@@ -172,9 +172,9 @@ class Action(Struct, frozen=True):
     """A change to request from the cloud. A new kind of action needs a subclass, and a call in `shared.engine.reconcile.executor`.
 
     `condition` is the condition that reports the action's failure. `target` is the attribute path to the name of the changed
-    resource. `activity` is for the audit. If `written_first` is True, the record is saved before the request is sent,
-    because the action cannot be undone or repeated, or because only the record has the name of the new resource. If
-    `is_routine` is True, the action happens every day, so its success is not a line of the history.
+    resource. `activity` is for the audit. If `written_first` is True, the record is saved before the request is sent. Such an
+    action cannot be undone or repeated, or only the record has the name of the new resource. If `is_routine` is True, the
+    action happens every day, so its success is not a line of the history.
     """
 
     condition: ClassVar[ConditionType]

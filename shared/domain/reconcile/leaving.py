@@ -1,9 +1,9 @@
 """The update of a leaver's proof of leaving after each pass: which ways to access are proven closed, and since when. Pure.
 
 The ways (`LeavingPath`) are the notebook's proxy, the VM, the account and its bindings, clusters, sessions, templates and
-the page. A way counts as closed only if the cloud was observed and nothing was found; for the page, the stored record must
-say so. The call that closed a way is no evidence, and a failed read proves nothing. A way that is open again does not count
-as closed.
+the page. A way counts as closed if an observation of the cloud shows that, or if the record shows that the user never had it.
+For the page, the stored record must show that access has ended. The call that closed a way is no evidence, and a failed read
+proves nothing. A way that is open again does not count as closed.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ LAG = timedelta(minutes=10)
 def may_come(known: ClusterStatus, scene: Scene) -> bool:
     """Return True while a requested cluster may still appear although it was not observed.
 
-    Its create is still running, its operation could not be read (unknown does not mean finished), or the request is not older
-    than ten minutes and is not known to have failed.
+    This holds while the create is still running, and while its operation could not be read, because unknown does not mean
+    finished. It also holds for ten minutes after the request, unless the create is known to have failed.
     """
     if known.asked_at is None or known.seen_running_at is not None or known.deleting:
         return False

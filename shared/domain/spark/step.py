@@ -242,7 +242,7 @@ def _is_held(look: _Look) -> bool:
 
 
 def _failed(look: _Look, *, wanted: bool) -> _Did:
-    """Return the result for a failed cluster: removed once its error is read, and requested again only in another zone."""
+    """Return the result for a failed cluster. It is removed once its error is read; only another zone is tried after that."""
     if not wanted or look.known.deleting:
         return _delete(look, "It failed and is removed.")
     error = _operation_error(look) or (look.seen.error if look.seen is not None else None)
