@@ -34,7 +34,7 @@ def visible(text: str) -> str:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return the value as JSON with readable letters and escaped control characters. Parsing gives the same value."""
+    """Return the value as JSON, with escapes only for control and invisible characters. Parsing gives the same value."""
     return _IN_LINES.sub(_json_escape, json.dumps(value, indent=indent, ensure_ascii=False))
 
 

@@ -139,8 +139,8 @@ class Leaver(Reader):
     def _occurred(self) -> tuple[datetime, datetime | None]:
         """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
 
-        A date without a time, or a midnight, states a day and not a moment. For a day, and for a time that cannot be read, the
-        returned time is the publish time.
+        A date without a time, or a midnight, states a day and not a moment. For a day that is not in the future, and for a
+        time that cannot be read, the returned time is the publish time.
         """
         raw = self.body.get("occurred_at")
         if raw is None:

@@ -286,7 +286,7 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
 
 
 def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> list[ConfigFault]:
-    """Return a fault unless the endpoint is on this machine: credentials must not go to another machine in clear text."""
+    """Return a fault if an endpoint is not on this machine, because credentials must not be sent in clear text elsewhere."""
     if not endpoint:
         return []
     try:

@@ -182,7 +182,7 @@ def was_taken(record: UserRecord, wish_id: str) -> bool:
 def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], now: datetime) -> UserRecord:
     """Return the record that also remembers these requests.
 
-    A request is remembered while its object is listed, and for an hour: by then, no function holds an older listing.
+    A request is remembered while its object is listed, and for an hour, because by then no function has an older listing.
     """
     kept = [each for each in record.status.inbox.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
     new = [TakenWish(wish_id=wish_id, at=now) for wish_id in wish_ids]

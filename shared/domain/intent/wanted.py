@@ -50,7 +50,8 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
 def paid_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the groups with a monthly limit that pay for a user.
 
-    For a leaver, return the groups that paid before, because the leaver's costs count in that month.
+    For a leaver, return the groups that paid before, because the leaver's costs count in that month. The same holds for a
+    user whose cut waits, or was a mistake.
     """
     budgeted = policy.catalog.budgeted
     if not budgeted:
@@ -316,7 +317,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
     """Return the time at which entitlement ended.
 
-    If a suspended user leaves, the time starts anew, so the user's data gets the whole retention.
+    If a suspension turns into another end of access, the time starts anew, so the user's data gets the whole retention.
     """
     if old.presence is Presence.PRESENT or old.absent_since is None:
         return now

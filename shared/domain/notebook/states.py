@@ -237,7 +237,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
 def _with_planned(
     record: UserRecord, pending: tuple[Difference, ...], profile: Profile | None, scene: Scene
 ) -> UserRecord:
-    """Return the record with the change that waits for a stop of the notebook, for the user's information."""
+    """Return the record with the change that waits for a stop, for a mail to the user; without one if no mails are sent."""
     planned = None
     if pending and profile is not None and scene.policy.tells:
         replaces = any(item.change is Change.REPLACE for item in pending)

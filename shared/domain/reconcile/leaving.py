@@ -80,7 +80,7 @@ def is_verified_gone(record: UserRecord) -> bool:
 
 
 def _since(loaded: UserRecord, after: UserRecord, now: datetime) -> datetime:
-    """Return the time of the message that ended access. A `waiting_since` from before, of a joiner, is not used."""
+    """Return the time of the message that ended access. The `waiting_since` of an earlier joiner is not used."""
     waits = loaded if loaded.spec.presence is Presence.ABSENT else after
     return waits.status.waiting_since or after.spec.absent_since or now
 

@@ -186,7 +186,8 @@ class PlannedChange(Struct, frozen=True, kw_only=True):
 class MailStatus(Struct, frozen=True, kw_only=True):
     """The mails of a user, oldest first.
 
-    `mails_since` is the time at which messages were switched on for the user, None if they never were.
+    `mails_since` is the time at which messages were switched on for the user. It is None before that, and after a repair put
+    an older version of the record back.
 
     `change` is a change of the notebook that waits, with the time at which it is planned.
     """

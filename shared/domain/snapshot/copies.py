@@ -172,7 +172,8 @@ def _protected(record: UserRecord, now: datetime) -> set[str]:
 def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str]:
     """Return the names of the copies that are no longer needed, with the reason in words.
 
-    Return no copies if there is a hold, for a leaver, and if the profile is unknown.
+    Return no copies if there is a hold, for a leaver, and if the profile is unknown. Copies that a restore or its undo needs
+    are left out.
     """
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     if record.hold is not None or record.spec.presence is Presence.ABSENT or profile is None:
