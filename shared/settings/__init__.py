@@ -59,7 +59,7 @@ class Files(Struct, frozen=True, kw_only=True):
 
 
 def config_dir_from(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of the configuration: `BENCHKEEPER_CONFIG_DIR`, or else `config/` beside this package."""
+    """Return the folder of the configuration: `BENCHKEEPER_CONFIG_DIR`, or else `config/` beside the package `shared`."""
     env = os.environ if environ is None else environ
     return Path(env.get(ENV_CONFIG) or Path(__file__).resolve().parents[2] / "config")
 

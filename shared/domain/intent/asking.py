@@ -108,7 +108,7 @@ MAX_TAKEN = 200
 def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime, *, by_person: bool) -> UserRecord:
     """Return the record with the request applied; the same object if the request changes nothing.
 
-    Raise `RefusedError` if the request is not allowed; the error says what is allowed. LOOK_AGAIN does not change the wanted
+    Raise `RefusedError` if the request is not allowed; the error's text tells why. LOOK_AGAIN does not change the wanted
     state, because a pass follows every request anyway.
     """
     match asked.kind:

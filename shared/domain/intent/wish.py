@@ -1,8 +1,8 @@
-"""A request (`Wish`), made by a user's click on the page: an object that the page may create but never change (R20).
+"""A request (`Wish`), made by a user's click on the page: an object that the page may create but never change.
 
-The page writes requests. The lifecycle function and the sweep read them, verify who asked, and change the record. The
-request contains the assertion that Identity-Aware Proxy signed. The page's own account writes the object, so only the
-signature proves who the subject is.
+That is rule R20 of docs/architecture.md. The page writes requests. The lifecycle function and the sweep read them, verify
+who asked, and change the record. The request contains the assertion that Identity-Aware Proxy signed. The page's own account
+writes the object, so only the signature proves who the subject is.
 
 The functions that change a record by a request of the user, or of an administrator for the user, are pure. The page and the
 command line share them.

@@ -1,7 +1,7 @@
 """The instance of a user who is not entitled: stopped at once, files saved, kept for the retention, then deleted.
 
-The order follows R9: access ends first, and data is deleted last. The steps that end access in other ways (account,
-templates, clusters) are planned separately, so that a failure in one step does not block another.
+The order follows rule R9 of docs/architecture.md: access ends first, and data is deleted last. The steps that end access in
+other ways (account, templates, clusters) are planned separately, so that a failure in one step does not block another.
 """
 
 from __future__ import annotations
