@@ -16,7 +16,7 @@ ROOT = _HERE if (_HERE / "main.py").exists() else _HERE.parent  # in a wheel; in
 
 
 def run() -> None:
-    """Run the command line. A Ctrl-C during the import of the command line prints "Aborted!" and gives exit code 1, too."""
+    """Run the command line. If Ctrl-C is pressed while it is imported, print "Aborted!" and exit with code 1."""
     sys.path.insert(0, str(ROOT))
     try:
         from cli.main import main  # noqa: PLC0415 - it can be found from here on

@@ -104,7 +104,7 @@ class Delivery(Struct):
     def dead_letter(self, error: BenchkeeperError, body: bytes, part: str) -> None:
         """Publish an unusable part of the message as a dead letter of its own.
 
-        If the roster of groups has the same information (`RosterTellsError`), request a roster sweep instead.
+        For a `RosterTellsError`, request a roster sweep instead, if the roster of groups is switched on.
         """
         message = self.message
         alone = Message(
@@ -136,10 +136,11 @@ class Delivery(Struct):
 
 @contextmanager
 def handling(event: CloudEvent, component: str) -> Iterator[Delivery]:
-    """Yield the delivery of an event, turn an error of the body into a dead letter or a nack, and log one canonical line.
+    """Yield the delivery of an event, turn an error of the `with` block into a dead letter or a nack, and log one line.
 
-    A `PoisonError` is not raised again: the message is acked, unless the dead letter cannot be published. Every other exception
-    is raised again, which nacks the message.
+    A `PoisonError` is not raised again: the message is acked, unless the dead letter cannot be published. For a
+    `RosterTellsError`, a roster sweep is requested instead of a dead letter, if the roster of groups is switched on. Every
+    other exception is raised again, which nacks the message.
     """
     settings, deps = process_deps(component)
     started = deps.clock.monotonic_s()

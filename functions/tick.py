@@ -24,9 +24,9 @@ from shared.messages.parse import parse_tick
 def tick(event: CloudEvent) -> None:
     """Run the sweep that the message requests. After an idle or drift sweep, also sweep the dead letters.
 
-    If a sweep fails, for example because the records cannot be listed, the failure is logged and the message is acked: the next
-    tick repeats the work, and a redelivery would only add load. If the function's clock differs too much from the message's
-    publish time, no sweep runs.
+    If a sweep fails with a `BenchkeeperError`, for example because the records cannot be listed, the failure is logged and
+    the message is acked: the next tick repeats the work, and a redelivery would only add load. If the function's clock
+    differs too much from the message's publish time, no sweep runs.
     """
     with handling(event, "tick") as delivery:
         kind = parse_tick(delivery.message)

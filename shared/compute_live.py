@@ -118,15 +118,15 @@ class LiveTable(Table, frozen=True, kw_only=True, dict=True):
         return self._one(f"projects/{project}/global/images/family/{family}", what, super().image(project, family))
 
     def image_name(self, project: str, name: str) -> Verdict | None:
-        """Return the verdict on an image, None without an answer. The project that owns the image is queried."""
+        """Return the verdict on an image; None if it exists, or without an answer. The project that owns the image is queried."""
         return self._one(f"projects/{project}/global/images/{name}", f"image '{name}' in {project}", None)
 
     def network(self, name: str) -> Verdict | None:
-        """Return the verdict on a network, None without an answer. The project that owns the network is queried."""
+        """Return the verdict on a network; None if it exists, or without an answer. The network's own project is queried."""
         return self._one(name, f"network '{name}'", None)
 
     def subnet(self, name: str) -> Verdict | None:
-        """Return the verdict on a subnetwork, None without an answer. The project that owns the subnetwork is queried."""
+        """Return the verdict on a subnetwork; None if it exists, or without an answer. The subnetwork's own project is queried."""
         return self._one(name, f"subnetwork '{name}'", None)
 
     def _one(self, path: str, what: str, by_table: Verdict | None) -> Verdict | None:

@@ -162,7 +162,7 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         )
 
     def _nearest_size(self, name: str, of_family: list[str]) -> str:
-        """Return the hint for an unlisted type of a listed family: the next larger size of the same shape, or the nearest name."""
+        """Return the hint for an unlisted type of a listed family: the next larger or largest size, or the nearest name."""
         match = _STEM.fullmatch(name)
         if match is not None:
             sizes = {

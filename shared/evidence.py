@@ -113,9 +113,9 @@ def read_package(path: Path) -> dict[str, bytes]:
 
 
 def faults_of(files: Mapping[str, bytes], *, digest: str = "") -> list[str]:
-    """Return the faults of a package; empty if nothing was altered, removed or added.
+    """Return the faults of a package; empty if it has exactly the files that its manifest lists.
 
-    `digest` is the manifest's digest, if known.
+    `digest` is the manifest's digest from another place. Only this digest reveals that the whole package was replaced.
     """
     if MANIFEST not in files or DIGEST not in files:
         return [f"{name} is missing" for name in (MANIFEST, DIGEST) if name not in files]

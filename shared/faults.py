@@ -16,7 +16,7 @@ class ConfigFault(Struct, frozen=True):
     """A fault in a configuration file: its place, the problem and what to do.
 
     `line` counts from 1; 0 means the whole file. `field` is the dotted path of the key. A note (`is_note`) does not make the
-    file invalid: it is about a value that Benchkeeper ignores or adds, or that the shipped table cannot judge.
+    file invalid: it is for example about a value that Benchkeeper ignores or adds, or that the shipped table cannot judge.
     """
 
     file: str

@@ -1,7 +1,7 @@
 """The factories of the adapters that most Cloud Function instances never use.
 
 A factory imports the module of its adapter only when the factory is called, which keeps cold starts short (docs/adr/0047).
-`shared.wiring` calls a factory when the engine first uses the adapter.
+`shared.wiring` calls most factories only when the engine first uses the adapter.
 """
 
 from __future__ import annotations

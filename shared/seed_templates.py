@@ -163,7 +163,7 @@ def _without_marks(value: Any, bucket: str, where: str, notes: list[str]) -> Any
 
 
 def is_as_made(text: str, masters: Mapping[str, str], user: str, bucket: str) -> bool:
-    """Return True if the text is exactly a copy that the example's shell script made from one of the masters for this user."""
+    """Return True if the text is a copy that the example's script made of a master for this user, apart from line ends."""
     return any(
         _plain(master.replace(USER_MARK, user).replace(BUCKET_MARK, bucket)) == _plain(text)
         for master in masters.values()

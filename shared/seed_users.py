@@ -96,7 +96,7 @@ def _entries(file: str, text: str) -> Iterator[tuple[int, str]]:
 
 
 def _from_csv(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the entries of the address column: the column with a known heading, or else the only column with an @.
+    """Yield the entries of the address column: the one with a known heading, the only one with an @, or the only column.
 
     Raise `_FaultError` for text that is not CSV, or without such a column.
     """

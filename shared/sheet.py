@@ -1,9 +1,9 @@
 """The CSV writer for the page's downloads and the command line.
 
-A spreadsheet runs a cell that begins like a formula, and splits a file at the separator of its own locale. With a semicolon, `x;=1`
-becomes two cells, and the second cell is a formula. So an apostrophe is inserted at each place where some spreadsheet could
-begin a cell with a formula. Values of a Python number type are written unchanged, even negative ones; a text that looks like
-a number is treated as text. The module uses only the standard library.
+A spreadsheet runs a cell that begins like a formula, and splits a file at the separator of its own locale. With a semicolon,
+`x;=1` becomes two cells, and the second cell is a formula. So an apostrophe is inserted at each place where some spreadsheet
+could begin a cell with a formula. Values of a Python number type are written unchanged, even negative ones; a text that
+looks like a number is treated as text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def csv_lines(rows: Iterable[Sequence[object]], *, end: str = "\r\n") -> str:
 
 
 def cell(value: object) -> str:
-    """Return the text of a cell: booleans in lower case, times in UTC, numbers unchanged, texts made safe by `safe_text`."""
+    """Return the text of a cell: None is empty, booleans in lower case, times in UTC, numbers unchanged, texts by `safe_text`."""
     match value:
         case None:
             return ""

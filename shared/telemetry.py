@@ -1,8 +1,8 @@
 """Structured logs: one JSON object per line, in the shape that Cloud Logging parses from a function's standard output.
 
-`severity`, `message`, `time`, `logging.googleapis.com/trace` and `/labels` are the special fields; the rest becomes
-jsonPayload. The shape equals google-cloud-logging's StructuredLogHandler (a test compares the two); that handler itself is not
-imported here, because it costs two thirds of a second at every cold start.
+`severity`, `message`, `logging.googleapis.com/trace` and `logging.googleapis.com/labels` are the special fields; the rest
+becomes jsonPayload. The shape equals google-cloud-logging's StructuredLogHandler (a test compares the two); that handler
+itself is not imported here, because it costs two thirds of a second at every cold start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WRITE = threading.Lock()
 
 @contextmanager
 def trace(header: str | None, project: str) -> Iterator[None]:
-    """Add the trace of a `traceparent` (W3C) or `X-Cloud-Trace-Context` header to all log lines inside the block."""
+    """Add the trace of a `traceparent` (W3C) or `X-Cloud-Trace-Context` header, if valid, to all log lines inside the block."""
     token = _TRACE.set(_trace_name(header or "", project))
     try:
         yield

@@ -1,8 +1,8 @@
 """The escaping of text from outside: characters that control a terminal or are invisible are replaced by escapes.
 
-A message, a group's name or an API error can carry a control sequence (ESC, the C1 controls), a direction override that shows `gpj.exe`
-for `exe.jpg`, or letters without a width. The command line (`cli/output.py`) and the CSV writer (`shared/sheet.py`) pass all their text
-through this module. Standard library only.
+A message, a group's name or an API error can carry a control sequence (ESC, the C1 controls), a direction override that
+shows `gpj.exe` for `exe.jpg`, or letters without a width. The command line (`cli/output.py`, `cli/history.py`) passes text
+from outside through this module.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def visible(text: str) -> str:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return the value as JSON with readable letters and escaped control characters. Parsing gives the same value."""
+    """Return the value as JSON, with escapes only for control and invisible characters. Parsing gives the same value."""
     return _IN_LINES.sub(_json_escape, json.dumps(value, indent=indent, ensure_ascii=False))
 
 

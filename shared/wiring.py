@@ -1,4 +1,7 @@
-"""The composition root, which builds the engine's dependencies from the settings and the adapters, once per process."""
+"""The composition root, which builds the engine's dependencies from the settings and the adapters.
+
+The entry points call `process_deps`, which keeps the dependencies for the life of the process.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +157,7 @@ def _relay(clients: Clients, project: str, topic: str, body: bytes, attributes: 
 
 
 def waker(settings: Settings, clients: Clients, log: Log) -> Wake:
-    """Return a function that publishes a wake-up for a user. If publishing fails, it logs that, and the tick makes the pass."""
+    """Return a function that publishes a wake for a user. If publishing fails, it logs that, and the tick makes the pass."""
 
     def wake(user_key: UserKey) -> None:
         try:
@@ -179,7 +182,10 @@ def sign_in(settings: Settings, clients: Clients, *, clock: Clock, log: Log) -> 
 
 
 def _canonical(people: People, raw: object) -> UserEmail:
-    """Return the canonical form of an address, as in records. Raise `InvalidMessageError` for any other text."""
+    """Return the canonical form of an address, or the form of an address that only earlier versions accepted.
+
+    Raise `InvalidMessageError` for any other text.
+    """
     try:
         return parse_address(raw, people)
     except InvalidMessageError:  # an address that earlier versions accepted; today it gets nothing new
@@ -204,10 +210,10 @@ def _render_target(policy: Policy, bucket: str, parsed: Callable[[str], Any]) ->
 
 
 def process_deps(component: str) -> tuple[Settings, Deps]:
-    """Return the settings and dependencies of this process, built on first use and cached. Thread-safe.
+    """Return the settings and dependencies of a component in this process, built on first use and cached. Thread-safe.
 
-    A broken configuration raises `ConfigError` at the first delivery. Pub/Sub retries that delivery, so a new revision with a fixed
-    configuration loses nothing.
+    Raise `ConfigError` for a broken configuration, at each call. Pub/Sub then delivers the message again, so a new revision
+    with a fixed configuration loses nothing.
     """
     with _LOCK:
         if component not in _CACHED:

@@ -14,7 +14,7 @@ _MOST_NODES = 20_000
 
 
 class YamlFaultError(Exception):
-    """The error of a text that is not a YAML mapping, or that has a duplicate key."""
+    """The error of a text that is not a YAML mapping, has a duplicate key, or has too many keys and items."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)

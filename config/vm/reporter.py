@@ -146,7 +146,10 @@ def send(metadata, found):
 
 
 def call(host, verb, path, body=None, headers=None):
-    """Return the body of a successful answer. Raise ValueError for any other answer, and for an answer that is too large."""
+    """Return the body of a successful answer.
+
+    Raise ValueError for any other answer and for one that is too large; OSError or HTTPException if the call fails.
+    """
     connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
     try:
         connection.request(verb, path, body=body, headers=headers or {})
@@ -162,7 +165,10 @@ def call(host, verb, path, body=None, headers=None):
 
 
 def ask(jupyter, what):
-    """Return a list of Jupyter's API. `no_track_activity` keeps the request from counting as use of the notebook."""
+    """Return the list of objects that Jupyter's API has under the name `what`. Raise ValueError for any other content.
+
+    `no_track_activity` keeps the request from counting as use of the notebook.
+    """
     host, _, base = jupyter.partition("/")
     found = json.loads(call(host, "GET", f"{'/' + base if base else ''}/api/{what}?no_track_activity=1"))
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
@@ -171,7 +177,10 @@ def ask(jupyter, what):
 
 
 def kernels(jupyter):
-    """Return the numbers of busy and idle kernels, and the seconds since the latest activity of any kernel."""
+    """Return the numbers of busy and idle kernels, and the seconds since the latest activity of any kernel, if known.
+
+    A kernel in an unknown state counts as busy.
+    """
     found = ask(jupyter, "kernels")
     busy = sum(1 for each in found if each.get("execution_state") in ("busy", "unknown"))
     told = {"busy": busy, "idle": len(found) - busy}
@@ -180,7 +189,7 @@ def kernels(jupyter):
 
 
 def terminals(jupyter):
-    """Return the number of terminals, and the seconds since the latest input or output of any terminal."""
+    """Return the number of terminals, and the seconds since the latest activity of any terminal, if known."""
     found = ask(jupyter, "terminals")
     age = youngest(found)
     return {"count": len(found)} if age is None else {"count": len(found), "age": age}
@@ -189,8 +198,8 @@ def terminals(jupyter):
 def youngest(found):
     """Return the seconds since the latest `last_activity`; None if there is none.
 
-    The result is an age and not a time, so that a wrong clock does no harm. A time in the future was written before the clock
-    was set back, so such a time is ignored.
+    The result is an age and not a time, so that a wrong clock does no harm. A time more than a minute in the future was
+    written before the clock was set back, so such a time is ignored.
     """
     now, ages = datetime.now(timezone.utc), []
     for each in found:
@@ -225,7 +234,7 @@ def uptime(proc):
 
 
 def cores(proc, run):
-    """Return the average number of CPU cores in use since the previous report; None for the first report of a boot."""
+    """Return the average number of CPU cores in use since the previous report; None if that report stored no usable value."""
     words = [int(word) for word in text_of(proc, "stat").splitlines()[0].split()[1:9]]
     busy = (sum(words) - words[3] - words[4]) / os.sysconf("SC_CLK_TCK")  # without idle and iowait
     now, path = uptime(proc), os.path.join(run, "benchkeeper", "cpu")
@@ -266,7 +275,10 @@ def gpu():
 
 
 def spark_applications():
-    """Return the number of Spark applications on this machine. Each serves its page on the next free port from 4040 on."""
+    """Return the number of running Spark applications that serve their pages on the ports from 4040 to 4044.
+
+    An application takes the next free port from 4040 on, so the search ends at the first port that nobody serves.
+    """
     running = 0
     for port in range(4040, 4045):
         try:

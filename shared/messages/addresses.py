@@ -85,8 +85,9 @@ def other_forms(raw: object, email: UserEmail) -> tuple[UserEmail, ...]:
 def forms_of_cut(raw: object, people: People) -> tuple[UserEmail, ...]:
     """Return every form under which a leaver's address may be known, the most likely first.
 
-    Raise `InvalidMessageError` if no form can be read. The text is parsed leniently: a leaver must not keep access because of a
-    display name, `mailto:`, invisible or full-width characters, an alias domain or a plus tag.
+    Raise `InvalidMessageError` if no form can be read, or if a display name holds another address. The text is parsed
+    leniently: a leaver must not keep access because of a display name, `mailto:`, invisible or full-width characters, an
+    alias domain or a plus tag.
     """
     found = dict.fromkeys(_plausible(raw, people))
     if not found:
@@ -242,7 +243,7 @@ def canonical_domain(domain: str) -> str:
 
 
 def ascii_domain(domain: str) -> str:
-    """Return the domain in ASCII (by IDNA 2008 for other labels). Raise `InvalidMessageError` if it cannot be a host name."""
+    """Return the domain in ASCII; other letters are encoded by IDNA 2008. Raise `InvalidMessageError` if it is no host name."""
     name = domain
     if not domain.isascii() or "xn--" in domain:
         import idna  # noqa: PLC0415 - see above

@@ -1,7 +1,8 @@
 """The parser of Google's log entries into events: Workspace admin log, login log, Cloud Identity group log, Notebooks audit log.
 
 An unreadable event of an entry becomes a fault and does not stop the other events. An entry about an action that was refused
-or failed gives no events. Only entries of the configured organization are trusted.
+or failed gives no events. Only entries of the configured organization are trusted. The Notebooks audit log is an exception:
+its entries come from the project, and only wake a user.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _GROUP = {
 
 
 def parse_entry(entry: dict[str, Any], message: Message, rules: Rules) -> Parsed:
-    """Return the events and the faults of a log entry; neither for a refused action.
+    """Return the events and the faults of a log entry; neither for a refused action, except a wake of the Notebooks audit log.
 
     Raise `PoisonError` if the whole entry is unusable.
     """
@@ -188,7 +189,7 @@ class _Reading:
             )  # fmt: skip
 
     def membership(self, raw: object, group: str, event_id: str, *, member: bool) -> Iterator[LifecycleEvent]:
-        """Yield the change of one membership; nothing if the member is not a user."""
+        """Yield the change of one membership; nothing for a service account."""
         allowed(self.rules, May.GROUPS)
         for user, others in self._people(raw, is_cut=not member):
             yield GroupChanged(
@@ -249,7 +250,7 @@ class _Reading:
         return self.rules.source
 
     def cloud_identity(self, payload: dict[str, Any]) -> Parsed:
-        """Return the events of a group log entry; none if the role MEMBER did not change, or if the member is not a user.
+        """Return the events of a group log entry; none if the role MEMBER did not change, or for a service account or a domain.
 
         The roles OWNER and MANAGER can change without the membership. Raise `RosterTellsError` for a group in a group, and
         `InvalidMessageError` or `UnsupportedMessageError` for any other unusable entry.
@@ -356,7 +357,7 @@ def _check_domain(user: UserEmail, source: Source) -> None:
 
 
 def _notebooks(entry: dict[str, Any], payload: dict[str, Any], message: Message) -> Iterator[Woken]:
-    """Yield a wake-up if the entry is the end of an operation on one of our instances. Any source may send wake-ups."""
+    """Yield a wake if the entry is the end of an operation on one of our instances. Any source may send wakes."""
     operation = entry.get("operation")
     if not (isinstance(operation, dict) and operation.get("last")):
         return

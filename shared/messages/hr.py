@@ -1,9 +1,9 @@
 """The parser of the neutral schema `workbench.lifecycle/v1` into events. A leaver is parsed leniently, every other message strictly.
 
 A message that plainly states a leave ends the user's access, even if other parts of the message are faulty. The faulty parts
-are reported. So no leave is lost.
-Fields: schema, event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time,
-access_until, attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
+are reported. A leaver that cannot be used becomes a dead letter with the reason `LEAVER_NOT_UNDERSTOOD`. Fields: schema,
+event_id, type (joiner, mover, leaver, leave_cancelled, renamed), user, person_id, occurred_at, effective_time, access_until,
+attributes (groups, add_groups, remove_groups, profile, cost_center, any others), reason, new_user, account, by.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Leaver(Reader):
     def parsed(self) -> Parsed:
         """Return the leave, and one fault that lists all other faults of the message.
 
-        Raise `InvalidMessageError` if the message names no user by address or number.
+        Raise `InvalidMessageError` if the message names no user by address or number, and `UnsupportedMessageError` if the
+        source may not state employment.
         """
         allowed(self.rules, May.EMPLOYMENT)
         self.faults += [f"the key '{key[:60]}' occurs twice" for key in sorted(self.twice)]
@@ -138,8 +139,8 @@ class Leaver(Reader):
     def _occurred(self) -> tuple[datetime, datetime | None]:
         """Return the time at which the leave was stated, and the beginning of the stated day if only a day was stated.
 
-        A date without a time, or a midnight, states a day and not a moment. For a day, and for a time that cannot be read, the
-        returned time is the publish time.
+        A date without a time, or a midnight, states a day and not a moment. For a day that is not in the future, and for a
+        time that cannot be read, the returned time is the publish time.
         """
         raw = self.body.get("occurred_at")
         if raw is None:

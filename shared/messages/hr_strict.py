@@ -83,7 +83,7 @@ class Reader(Struct):
         return text
 
     def person_id(self) -> str:
-        """Return HR's number of the user, written as a text or a whole number."""
+        """Return HR's number of the user as text, "" if it is missing. A whole number is accepted, too."""
         raw = self.field("person_id")
         if isinstance(raw, int) and not isinstance(raw, bool):
             return str(raw)

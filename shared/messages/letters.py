@@ -25,8 +25,8 @@ def parse_letter(
 ) -> tuple[News, ...]:
     """Return the events in a dead letter, parsed by the rules of its source, with the message's own id and time.
 
-    `replay_as` is the name of the source if the message does not name one. Raise `PoisonError` if the message still cannot be
-    used, or if its source is unknown.
+    If `replay_as` names a source, its rules are used instead. Raise `PoisonError` if the message still cannot be used, if its
+    source is unknown, or if it is a tick or a batch.
     """
     message = Message(
         data=letter.body,
@@ -62,7 +62,8 @@ def parse_letter(
 def source_of_letter(letter: DeadLetter, sources: Mapping[str, Source]) -> Source | None:
     """Return the source of the dead letter's message, by its topic or subscription; None if the source is unknown.
 
-    A dead letter that Pub/Sub forwarded has only a subscription, whose name contains the name of the function.
+    A dead letter that Pub/Sub forwarded has only a subscription, whose name contains the name of the function or of the
+    topic.
     """
     if letter.topic:
         return source_of_topic(letter.topic, sources.values())

@@ -139,7 +139,7 @@ def plain(text: str) -> str:
 
 
 def said(name: str, value: str, zone: tzinfo, language: str) -> str:
-    """Return a fact as text: a time in that zone to the minute, any other value unchanged."""
+    """Return a fact as text: a time in that zone, rounded to the minute; any other value unchanged."""
     if name not in TIMES or not value:
         return value
     at = datetime.fromisoformat(value) + timedelta(seconds=30)
@@ -170,7 +170,7 @@ def _rendered(folder: Path, language: str, stage: Stage, names: Mapping[str, str
 
 
 def words_faults(folder: Path, language: str) -> Iterator[ConfigFault]:
-    """Yield a fault for each text that is missing, cannot be rendered, names an unknown value, or has no subject."""
+    """Yield a fault for each text that is missing or empty, cannot be rendered, names an unknown value, or has no subject."""
     if not (folder / language).is_dir():
         yield ConfigFault(
             str(folder / language),

@@ -197,7 +197,7 @@ def _or_none(read: Callable[[str], float]) -> Callable[[str], float | None]:
 def json_object(message: Message, max_bytes: int) -> dict[str, Any]:
     """Return the JSON object of a message.
 
-    Raise `InvalidMessageError` for other JSON, duplicate keys, no data, and more than `max_bytes` bytes.
+    Raise `InvalidMessageError` for other JSON or invalid JSON, duplicate keys, no data, and more than `max_bytes` bytes.
     """
     check_data(message, max_bytes)
     found = read_json(message.data)

@@ -52,7 +52,7 @@ def notification(record: UserRecord, mail: Mail, *, project: str) -> bytes:
 
 
 def parse_notification(message: Message) -> DueMail:
-    """Return the identity of the due mail. Raise `InvalidMessageError` for anything but such a CloudEvent."""
+    """Return the identity of the due mail. Raise `InvalidMessageError` for anything but a CloudEvent of type `TYPE` with it."""
     body = json_object(message, _MAX_BYTES)
     data = body.get("data")
     if body.get("type") != TYPE or not isinstance(data, dict):

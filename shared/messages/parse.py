@@ -1,4 +1,4 @@
-"""The parser of untrusted bytes into events, for all shapes of incoming messages: the neutral schema, log entries, wake-ups, ticks.
+"""The parser of untrusted bytes into events, for all shapes of incoming messages: the neutral schema, log entries, wakes, ticks.
 
 The content shows the shape, and the topic the source (`Rules.source`). A message that cannot be understood raises
 `InvalidMessageError`, and an understood but unsupported message `UnsupportedMessageError`. Both become dead letters with the
@@ -44,7 +44,11 @@ _FIRST, _NEXT = re.compile(r"\s*\[\s*"), re.compile(r"\s*,?\s*")  # before the e
 
 
 def parse_message(message: Message, rules: Rules) -> Parsed:
-    """Return the content of a message; empty if the message is about no user. Raise `PoisonError` if no part is usable."""
+    """Return the content of a message: its events, and a fault for each part that could not be used.
+
+    The result is empty if the message is about no user, or reports an action that was refused. Raise `PoisonError` if the
+    whole message is unusable.
+    """
     check_data(message, HARD_LIMIT)
     try:
         found = read_json(message.data)
@@ -213,8 +217,8 @@ def _value(body: bytes) -> Any:
 def _batch(bodies: list[bytes], message: Message, rules: Rules) -> Parsed:
     """Return one part for each user in a batch, so that a failure for one user does not affect other users.
 
-    A batch about one user is parsed at once. Raise `InvalidMessageError` for an empty batch, and for a batch of more than
-    `_MAX_PARTS` elements.
+    An element that names no user becomes a part of its own. A batch about one user is parsed at once. Raise
+    `InvalidMessageError` for an empty batch, and for a batch of more than `_MAX_PARTS` elements.
     """
     if len(bodies) > _MAX_PARTS:
         raise InvalidMessageError(
@@ -271,7 +275,7 @@ def _no_element(element: Any) -> Parsed:
 
 
 def wake_message(user_key: UserKey) -> bytes:
-    """Return the bytes of a wake-up, which requests a pass for this user now. The message has no address."""
+    """Return the bytes of a wake, which requests a pass for this user now. The message has no address."""
     return json.dumps({"schema": WAKE_SCHEMA, "user_key": user_key}).encode()
 
 

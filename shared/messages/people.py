@@ -32,7 +32,7 @@ _MOST = 50  # users of one message; a log entry may carry hundreds of events
 def people_named(message: Message, source: Source, people: People) -> dict[UserKey, UserEmail]:
     """Return the addresses of at most 50 users named in a message, by user key, in the order of the message.
 
-    For a wake-up, the address is "".
+    For a wake, the address is "".
     """
     found: dict[UserKey, UserEmail] = {}
     try:

@@ -123,7 +123,7 @@ BY_NAME = {event.name: event for event in EVENTS}
 
 
 def render_people_filter(organization: str) -> str:
-    """Return the filter of the organization's sink: exactly the events that state a fact, each in its log."""
+    """Return the filter of the organization's sink: the exported events, each in its log, and changed memberships of groups."""
     parts = [_in_log(organization, log) for log in (ACTIVITY, DATA_ACCESS)]
     return "(" + ")\nOR (".join(parts) + ")"
 

@@ -33,7 +33,7 @@ _MOST = 400  # values that are read
 
 
 def looks_like_a_leaver(body: Any) -> bool:
-    """Return True if a field that names a kind of event has a word for leaving, or if `active` is false (SCIM)."""
+    """Return True if a field that names a kind of event has a word for leaving, or if `active` is false or patched (SCIM)."""
     for key, value in _pairs(body):
         if key in _WORDS and isinstance(value, str) and _LEAVES.search(value):
             return True
@@ -66,7 +66,10 @@ def texts_about_people(body: Any) -> Iterator[str]:
 
 
 def _pairs(body: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each simple value with its key in lower case, in the order of the message. At most `_MOST` values are read."""
+    """Yield each simple value with its key in lower case, in the order of the message.
+
+    At most `_MOST` values are read, and none about the person who acted.
+    """
     left = _MOST
     open_: list[tuple[str, Any]] = [("", body)]
     while open_ and left > 0:

@@ -1,8 +1,8 @@
-"""The settings, `Settings`, read from config/*.yaml and the environment. No other module reads the environment.
+"""The settings, `Settings`, read from config/*.yaml and the environment variables `BENCHKEEPER_…`.
 
 All faults of all files are found at once, each with file, line, field and the nearest valid key (`load_settings` raises
 `ConfigError` with the whole list). No call to Google is made here: the templates' own fields are checked by
-`shared.cloud.dataproc.masters`, and `shared.wiring` joins both lists.
+`shared.cloud.dataproc.masters`, and `shared.checking` joins both lists.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Files(Struct, frozen=True, kw_only=True):
 
 
 def config_dir_from(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the folder of the configuration: `BENCHKEEPER_CONFIG_DIR`, or else `config/` beside this package."""
+    """Return the folder of the configuration: `BENCHKEEPER_CONFIG_DIR`, or else `config/` beside the package `shared`."""
     env = os.environ if environ is None else environ
     return Path(env.get(ENV_CONFIG) or Path(__file__).resolve().parents[2] / "config")
 
@@ -265,7 +265,10 @@ def _known_envs(folder: Path) -> str:
 
 
 def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTemplate]:
-    """Return the master templates of a folder by name. Add a fault to `faults` for each file that cannot be read."""
+    """Return the master templates of a folder by name.
+
+    Add a fault to `faults` for each file that cannot be read or whose name is not allowed, and for a missing folder.
+    """
     if not folder.is_dir():
         faults.append(ConfigFault(str(folder), 0, "", "the folder does not exist", "Create it; it may be empty."))
         return {}
@@ -283,7 +286,7 @@ def read_masters(folder: Path, faults: list[ConfigFault]) -> dict[str, MasterTem
 
 
 def _endpoint_faults(endpoint: Any, path: Path, *, from_environment: bool) -> list[ConfigFault]:
-    """Return a fault unless the endpoint is on this machine: credentials must not go to another machine in clear text."""
+    """Return a fault if an endpoint is not on this machine, because credentials must not be sent in clear text elsewhere."""
     if not endpoint:
         return []
     try:

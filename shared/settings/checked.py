@@ -41,7 +41,7 @@ def file_of(folder: Path, env: str) -> Path:
 
 
 def digest_of(folder: Path, env: str) -> str:
-    """Return a digest of all files of the configuration and of the code that reads them."""
+    """Return a digest of the files from which the settings come, and of the code that reads them."""
     paths = [folder / f"settings.{env}.yaml", folder / "profiles.yaml"]
     paths += [path for path in (folder / "sources.yaml",) if path.exists()]
     paths += [*sorted((folder / "templates").glob("*.yaml"))]
@@ -75,7 +75,7 @@ def write(settings: Settings) -> Path:
 
 
 def read(folder: Path, env: str) -> Settings | None:
-    """Return the stored settings; None if there are none, or if a file has changed since.
+    """Return the stored settings; None if there are none, if they cannot be read, or if a file has changed since.
 
     Settings that come only from environment variables have their default values.
     """

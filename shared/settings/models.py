@@ -35,10 +35,10 @@ class TopicsFile(Strict, frozen=True, kw_only=True):
 
 
 class RetentionFile(Strict, frozen=True, kw_only=True):
-    """The times for which data is kept after a user has left; all count from that moment.
+    """The times for which data is kept. `instance` and `snapshot` are those of a leaver's instance and saved files.
 
-    `personal_data` is the time for which dead letters, and records of users without resources, are kept. A time of less than a
-    week is refused unless `allow_short` confirms it, because a mistake here deletes users' files.
+    `personal_data` is the time for which dead letters, and records of users without resources, are kept. A time of less than
+    a week is refused unless `allow_short` confirms it, because a mistake here deletes users' files.
     """
 
     allow_short: bool = False
@@ -119,7 +119,7 @@ class LimitsFile(Strict, frozen=True, kw_only=True):
 
 
 class DeploymentFile(Strict, frozen=True, kw_only=True):
-    """The additional settings of a deployment to Google Cloud. The functions do not read them."""
+    """The settings of a deployment to Google Cloud. The functions use only `organization` and `billing_export`."""
 
     organization: Annotated[str, Meta(pattern=r"^\d{6,20}$", examples=["123456789012"])] | None = None
     billing_export: (

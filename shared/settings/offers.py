@@ -1,6 +1,6 @@
 """The check of values of Compute Engine in a configuration: zones, network, machine types, disks, accelerators and images.
 
-The values are compared with the shipped table, or the project itself is queried (`shared.compute_live`). `shared.wiring.check_all`
+The values are compared with the shipped table, or the project itself is queried (`shared.compute_live`). `shared.checking`
 calls this module; the functions do not.
 """
 

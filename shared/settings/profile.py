@@ -65,7 +65,7 @@ def _zone(value: str) -> str:
 
 
 class WindowFile(Strict, frozen=True, kw_only=True):
-    """A time of the week in which a running environment may be stopped for a change."""
+    """The settings of a maintenance window: the time of the week in which a running environment may be stopped for a change."""
 
     days: Annotated[tuple[Annotated[str, one_of(*_DAYS)], ...], check(_once, min_length=1, max_length=7)]
     start: Annotated[
@@ -97,8 +97,8 @@ _CLOCK_TIME = Meta(
 class HoursFile(Strict, frozen=True, kw_only=True):
     """The working hours of a profile.
 
-    Outside the working hours an unused environment is stopped after an hour. Notebooks of users who come on most days are
-    started in advance.
+    Outside the working hours an unused environment is stopped after an hour at the latest. Notebooks of users who come on
+    most days are started in advance.
     """
 
     days: Annotated[tuple[Annotated[str, one_of(*_DAYS)], ...], check(_once, min_length=1, max_length=7)]
@@ -206,7 +206,7 @@ class SparkFile(Strict, frozen=True, kw_only=True):
 
 
 class ProfileFile(Strict, frozen=True, kw_only=True):
-    """A kind of environment."""
+    """The settings of a profile, a kind of environment."""
 
     REFUSED: ClassVar[Mapping[str, str]] = {
         "service_account": "a service account shared by users is refused: code would read data as the account, not as the person. "

@@ -1,4 +1,4 @@
-"""The JSON Schema of a configuration file, for editors. Only a test calls this module, to compare config/schema/ with the result."""
+"""The JSON Schema of a configuration file, for editors. Only tests call this module: config/schema/ has its results."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Names = Annotated[tuple[str, ...] | None, Meta(extra={"words": {"all": None}}, e
 
 
 class SourceFile(Strict, frozen=True, kw_only=True):
-    """A source of messages: its topic and the kinds of facts that it may state."""
+    """The settings of a source of messages: its topic and the kinds of facts that it may state."""
 
     topic: TopicId
     shapes: frozenset[Shape] = frozenset()

@@ -65,12 +65,13 @@ class MailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's settings. `api_endpoint` is set for the embedded cloud only.
 
-    `sources` are by name. Until `move_logs_until`, log entries on HR's topic are moved to the directory's topic; a deployment sets
-    this time when it redirects the log sink of an older installation. `iap_audience` is the audience that the signed header of
-    a page or a request must have; the deployment sets it. `named_inbox`, `named_letters` and `named_audit` are the buckets
-    named in the files, None for derived names. `deployed_at` and `deployed_by` are the time and the account of the deployment
-    of these files, if known. Running jobs in `bigquery_projects` keep a notebook running. `roster_groups` and
-    `roster_employees` are True if that roster is read each hour. `messages` is None if users get no messages.
+    `sources` are by name. Until `move_logs_until`, log entries on the topic of a source that may not send them are moved to
+    the directory's topic; a deployment sets this time when it redirects the log sink of an older installation.
+    `iap_audience` is the audience that the signed header of a page or a request must have; the deployment sets it.
+    `named_inbox`, `named_letters` and `named_audit` are the buckets named in the files, None for derived names.
+    `deployed_at` and `deployed_by` are the time and the account of the deployment of these files, if known. Running jobs in
+    `bigquery_projects` keep a notebook running. `roster_groups` and `roster_employees` are True if that roster is read each
+    hour. `messages` is None if users get no messages.
     """
 
     env: str
@@ -144,7 +145,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def topic_wake(self) -> str:
-        """Return the id of the topic for wake-ups, which state no facts."""
+        """Return the id of the topic for wakes, which state no facts."""
         return self.sources[WAKE].topic
 
     def policy(self) -> Policy:
@@ -197,7 +198,7 @@ def one_of(*values: object) -> Meta:
 
 
 def read_duration(raw: Any) -> timedelta:
-    """Return the duration of a text such as `30d`. Raise `ValueError` for any other text."""
+    """Return the duration of a text such as `30d`. Raise `ValueError` for any other text, and for more than 3650 days."""
     match = _DURATION.match(str(raw))
     if match is None:
         raise ValueError(f"'{raw}' is not a duration; write a number and a unit: 90s, 30m, 3h or 30d")

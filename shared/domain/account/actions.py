@@ -50,7 +50,7 @@ class EnableAccount(Action, frozen=True, kw_only=True):
 
 
 class DisableAccount(Action, frozen=True, kw_only=True):
-    """The action that disables the account at once, also for holders of its tokens."""
+    """The action that disables the account, so that even tokens that were issued before stop working."""
 
     condition = ConditionType.IDENTITY_READY
     target = "account_id"

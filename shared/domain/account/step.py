@@ -47,7 +47,10 @@ def wants_account(record: UserRecord, policy: Policy) -> bool:
 
 
 def identity_step(record: UserRecord, scene: Scene) -> IdentityStep:
-    """Return the step that creates, shares, corrects or removes the user's own service account."""
+    """Return the step that creates, shares, corrects, keeps or removes the user's own service account.
+
+    The step is None if the record names no account, or if accounts were not observed.
+    """
     account_id = record.status.account.account_id
     if account_id is None:
         return IdentityStep(None, ready=not wants_account(record, scene.policy))
@@ -131,9 +134,11 @@ def _wanted(record: UserRecord, account_id: AccountId, account: Absent | Account
 def _groups(
     record: UserRecord, account_id: AccountId, account: AccountSeen, scene: Scene
 ) -> tuple[UserRecord, list[Action]]:
-    """Return the record and the actions that put the account into the profile's group and take it out of all other groups.
+    """Return the record and the actions that correct the account's memberships in the groups that the record names.
 
-    If a membership could not be read, the change is requested anyway: a repeated change does no harm.
+    The account joins the profile's group and leaves the other groups. The returned record names only groups that the account
+    joins, leaves or stays in. If a membership could not be read, the change is requested anyway: a repeated change does no
+    harm.
     """
     profile = scene.policy.catalog.profiles.get(record.spec.profile or "")
     wanted = profile.data_group if profile is not None and wants_account(record, scene.policy) else None
@@ -210,7 +215,12 @@ def _unwanted(record: UserRecord, account_id: AccountId, account: Absent | Accou
 
 
 def _may_go(record: UserRecord, scene: Scene) -> bool:
-    """Return True if the account may be deleted: there is no hold, and no instance, predecessor or snapshot is left."""
+    """Return True if the account may be deleted.
+
+    A hold, an undecided question about the user, a snapshot or a predecessor forbids that. So does an instance or a running
+    operation if the user is absent from the wanted state; otherwise the caller has made sure that nothing runs as the
+    account.
+    """
     if (
         record.hold is not None
         or record.is_undecided

@@ -1,4 +1,4 @@
-"""The choice of records that need a pass, from listings alone. In doubt a record is chosen: an unneeded pass changes nothing."""
+"""The drift sweep's decisions from rows and listings alone: which records need a pass, which resources are orphans. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     _compared: dict[str, Differences | None] = field(default_factory=dict)
 
     def differences(self, row: RecordRow, policy: Policy) -> Differences | None:
-        """Return the differences of the row's instance; None without an instance or a profile. The result is cached."""
+        """Return the instance's differences whose turn has come, cached by user; None if there is nothing to compare."""
         if row.user_key not in self._compared:
             seen = self.notebook
             known = self.comparisons or Comparisons()
@@ -68,7 +68,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> str | None:
-    """Return the reason why this record needs a pass, in words; None if the listings show no such reason."""
+    """Return the reason why this record needs a pass, in words; None if there is none, or if the tick follows work under way."""
     if not row.settled:
         return "the wanted state was not checked yet"
     if row.next_attempt_at is not None and row.next_attempt_at <= now - LOST_AFTER:
@@ -95,7 +95,7 @@ def why_pass(row: RecordRow, listed: Listed, policy: Policy, now: datetime) -> s
 
 
 def _hour_of(user_key: UserKey) -> int:
-    """Return the hour (UTC) of the daily check of a user's account: no listing shows who may act as the account."""
+    """Return the hour (UTC) at which a user's account is checked each day, because no listing shows who may act as it."""
     return hashlib.sha256(user_key.encode()).digest()[0] % 24
 
 
@@ -133,14 +133,14 @@ def _why_notebook(row: RecordRow, listed: Listed, policy: Policy, now: datetime)
 
 
 def _is_to_be_dated(row: RecordRow, profile: Profile) -> bool:
-    """Return True for a stopped notebook without a next pass whose profile has a dormancy limit: a pass must plan its warnings."""
+    """Return True if a pass must plan the dormancy warnings of a stopped notebook without hold, predecessor and next pass."""
     is_at_rest = row.power is Power.STOPPED and row.power_settled and row.reason in {Reason.STOPPED, Reason.IDLE}
     is_free = row.next_attempt_at is None and not row.on_hold and row.former is None
     return profile.idle.dormant_after is not None and is_at_rest and is_free
 
 
 def _why_gone(row: RecordRow, listed: Listed) -> str | None:
-    """Return the reason for a pass if the listing has no instance; None for a dormant notebook with all its snapshots."""
+    """Return the reason for a pass if the listing has no instance; None for a dormant notebook whose snapshots are not gone."""
     if row.reason != Reason.DORMANT or row.power is not Power.STOPPED:
         return "the instance is gone"
     lost = listed.snapshots is not None and not listed.snapshots.issuperset(row.snapshots)
@@ -159,9 +159,9 @@ def _why_leaver(row: RecordRow, listed: Listed) -> str | None:
 
 
 def is_to_verify(row: RecordRow, policy: Policy) -> bool:
-    """Return True if the user's turn in a rollout has begun, and the changed notebook was not observed to work yet.
+    """Return True if the user's turn in a rollout has begun and has not ended: a pass must verify the changed notebook.
 
-    A turn of an earlier rollout counts, too, so that a pass removes that turn.
+    A turn of a rollout that is done does not count. A turn of an earlier rollout counts, so that a pass removes the turn.
     """
     rollout, turn = policy.rollout, row.turn
     if turn is None or turn.ended_at is not None:
@@ -170,7 +170,7 @@ def is_to_verify(row: RecordRow, policy: Policy) -> bool:
 
 
 def why_waits(row: RecordRow, listed: Listed, policy: Policy) -> str | None:
-    """Return the wait of a change that will stop the environment, in words; None if no such change waits."""
+    """Return a text about a change that waits for its turn in a rollout or for a stop of the instance; None if none waits."""
     seen = listed.notebook
     if row.presence is Presence.ABSENT or seen is None:
         return None
@@ -201,16 +201,17 @@ def _how(differences: Differences) -> str:
 
 
 def differences_of(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return the differences whose turn has come; None if the configuration no longer has the profile."""
+    """Return the differences whose turn has come; None if the row names no instance, or the configuration lacks its profile."""
     return Comparisons().of(row, seen, policy)
 
 
 class Comparisons:
     """A cache of comparisons: notebooks that are alike are compared once.
 
-    Two notebooks are alike, and have the same differences, if three things hold. Both have the same shape (`SeenNotebook`) and
-    service account. Both rows have the same profile, cost centre and origin. Both have the right user label and owner. A
-    notebook of a user with a personal service account is compared for that user alone.
+    Two notebooks are alike, and have the same differences, if three things hold. Both have the same shape (`SeenNotebook`)
+    and service account. Both rows have the same profile, cost centre and `built_from`. Both have the right user label and
+    owner. Other notebooks are compared one by one, and so is each notebook of a user with a personal service account. At
+    most 4096 results are kept.
     """
 
     def __init__(self) -> None:
@@ -218,7 +219,7 @@ class Comparisons:
         self._kept: list[object] = []  # kept alive, so that no other object gets the same `id()`
 
     def of(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-        """Return the differences whose turn has come, as `differences_of` does; None if the configuration no longer has the profile."""
+        """Return the differences whose turn has come; None if the row names no instance, or the configuration lacks its profile."""
         return in_turn(lambda one: self._by(row, seen, one), policy, row.user_key, row.turn)
 
     def _by(self, row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
@@ -244,7 +245,7 @@ class Comparisons:
 
 
 def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy) -> Differences | None:
-    """Return all differences, including those whose turn has not come; None if the configuration no longer has the profile."""
+    """Return all differences, even before their turn; None if the row names no instance, or the configuration lacks its profile."""
     profile = policy.catalog.profiles.get(row.profile or "")
     if profile is None or row.instance_id is None:
         return None
@@ -261,7 +262,7 @@ def notebook_differences(row: RecordRow, seen: ObservedNotebook, policy: Policy)
 
 
 class Stray(Struct, frozen=True, kw_only=True):
-    """An orphan: a resource that no record names, or an instance without our labels. It is reported, never deleted."""
+    """An orphan: a labelled resource that no record names, or an instance with our name but without our labels."""
 
     name: str
     zone: str
@@ -271,8 +272,8 @@ class Stray(Struct, frozen=True, kw_only=True):
 class StrayCheck:
     """The search for orphans, by comparison of the listings with the rows.
 
-    Orphans are: instances with our labels that no record names, instances with our name but without our labels, and snapshots
-    with our labels that no record names. A predecessor that a record names is not an orphan.
+    Orphans are instances and snapshots with our labels that no record names. A labelled predecessor that a record names is
+    not an orphan. An instance with the name of a user's instance but without our labels is an orphan if that user has a row.
     """
 
     def __init__(
@@ -296,7 +297,7 @@ class StrayCheck:
                 self._without_row.add(key)
 
     def add(self, row: RecordRow) -> None:
-        """Compare a row with the listings, and note as orphans all resources of the user that the row does not name."""
+        """Note as orphans the user's labelled resources that the row does not name, and the user's instances without our labels."""
         key = row.user_key
         for ref in self._labelled.pop(key, ()):
             if (ref.zone, ref.instance_id) not in {(row.zone, row.instance_id), row.former}:
@@ -341,13 +342,13 @@ class Count(Struct, frozen=True, kw_only=True):
 
 
 class Census:
-    """A counter of environments by profile and state: the instance's state, MISSING, or UNREACHABLE for a silent zone."""
+    """A counter of environments by profile and state: the instance's state, UNREACHABLE if its zone did not answer, or MISSING."""
 
     def __init__(self) -> None:
         self._found: Counter[tuple[str, str]] = Counter()
 
     def add(self, row: RecordRow, seen: ObservedNotebook | None, unreachable: frozenset[str]) -> None:
-        """Count one environment; a tombstone without an instance does not count."""
+        """Count one environment. A user who is entitled to none does not count if the zone answered and has no instance."""
         if seen is not None:
             state = seen.state.value
         elif row.zone in unreachable:
@@ -372,7 +373,7 @@ class Census:
 
 
 class LongestWaits:
-    """The longest current waits, each from the message that caused it; zero if no user waits. A wait for a limit is not counted."""
+    """A counter that finds the longest current waits, each since the message that caused it. Waits for a limit do not count."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -386,10 +387,10 @@ class LongestWaits:
 
     @property
     def ready(self) -> timedelta:
-        """Return the longest wait for an environment."""
+        """Return the longest wait for an environment; zero if no user waits."""
         return self._longest[Presence.PRESENT]
 
     @property
     def stopped(self) -> timedelta:
-        """Return the longest wait for the end of an environment."""
+        """Return the longest wait for the end of an environment; zero if no user waits."""
         return self._longest[Presence.ABSENT]

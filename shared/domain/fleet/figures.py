@@ -60,9 +60,9 @@ class SoldOut(Struct, frozen=True, kw_only=True):
 class Today(Struct, frozen=True, kw_only=True):
     """The figures at the top of the manager's page.
 
-    `access` counts the users with access. `leavers` counts the leavers whose data is kept until its retention ends, and
+    `access` counts the users with access. `leavers` counts the users without access whose environment is not gone yet, and
     `unproved` those among them whose end of access is not verified yet. `left` counts by day (`2026-11-29`, UTC) the users
-    whose access ended in the last week. `spent` are the metered lines of this month, added up.
+    whose access ended in the last week; unknown leavers are left out. `spent` are the metered lines of this month, added up.
     """
 
     access: int = 0
@@ -134,8 +134,8 @@ class FigureCount:
     def figures(self, blind: AbstractSet[UserKey] | None = None) -> Figures:
         """Return all figures.
 
-        `blind` are the users without activity data in this sweep; all are entitled and among the rows. If `blind` is None,
-        the users that were given to the constructor are used.
+        `blind` are the users without activity data in this sweep; all must be entitled and among the counted rows. If
+        `blind` is None, the users that were given to the constructor are used, as far as they are entitled and counted.
         """
         unseen = self._blind_people if blind is None else len(blind - self._needing)
         needs = self._needs + Counter({_BLIND: unseen})

@@ -117,7 +117,7 @@ def needs_person(row: RecordRow, blind: frozenset[UserKey], at: datetime | None 
     """Return the reason why the row needs attention; None if it needs none.
 
     The result is the name of a reason or notice, `NewsNotUnderstood`, `Blind` or `UnknownLeaver`. A hold needs no
-    attention. `at` is the present moment for reasons that are shown for a limited time.
+    attention. An unknown leaver needs attention for a limited time up to `at`; if `at` is None, without a limit.
     """
     if row.unknown_since is not None and (at is None or at - row.unknown_since < SHOWN_FOR):
         return Reason.UNKNOWN_LEAVER.value

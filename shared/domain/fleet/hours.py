@@ -37,7 +37,7 @@ def day_of(hours: Hours, moment: datetime) -> date:
 
 
 def arrival_of(requests: Iterable[Sample], hours: Hours, now: datetime) -> datetime | None:
-    """Return the time at which the owner came today: the first request within the working hours or shortly before.
+    """Return the time at which the owner came today: the first request within the working hours or three hours before them.
 
     Return None if the owner did not come.
 
@@ -50,7 +50,7 @@ def arrival_of(requests: Iterable[Sample], hours: Hours, now: datetime) -> datet
 
 
 def with_arrival(known: tuple[datetime, ...], at: datetime, hours: Hours) -> tuple[datetime, ...]:
-    """Return the arrivals with the new one: only the first of each day, and only the last ten days."""
+    """Return the arrivals with the new one: only the first of each day, and only the last ten days with an arrival."""
     by_day = {day_of(hours, each): each for each in sorted([*known, at], reverse=True)}
     return tuple(sorted(by_day.values()))[-_KEPT:]
 
@@ -80,8 +80,9 @@ def expected(known: tuple[datetime, ...], hours: Hours, now: datetime) -> dateti
 def starts_now(waiting: Sequence[tuple[datetime, UserKey]], now: datetime, most: int) -> list[UserKey]:
     """Return at most `most` users whose notebook should be started now, the soonest expected first.
 
-    `waiting` has pairs of expected time and user. Each notebook is started as late as possible, but at most `most` notebooks
-    in ten minutes: if many users come at the same time, some notebooks start earlier.
+    `waiting` has pairs of expected time and user. A user counts from two hours before the expected time until half an hour
+    after it. Each notebook is started as late as possible, but at most `most` notebooks in ten minutes. So if many users
+    come at the same time, some notebooks start earlier.
     """
     due = sorted(each for each in waiting if now - _LATE <= each[0] <= now + _LONGEST_LEAD)
     places: dict[int, int] = {}

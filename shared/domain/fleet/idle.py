@@ -89,7 +89,7 @@ class Kernel(Struct, frozen=True):
 
 
 class Terminal(Struct, frozen=True):
-    """A terminal. Output updates `last_activity`, and no other time stamp, even if no browser tab shows the terminal."""
+    """A terminal. Output updates only its `last_activity`, even if no browser tab shows the terminal."""
 
     last_activity: datetime | None = None
 
@@ -109,14 +109,14 @@ class Activity(Struct, frozen=True):
 
     `observed_at` is the time of the last successful read of `kernels`, `terminals`, `sessions` and `server_last_activity`.
     `blind_since` is the time since which a source that a stop needs (kernels, or the metric that replaces them) has been
-    refused or silent. The caller sets `blind_since`; if it is None, the last successful read of any source is used instead.
-    `cpu` is the use of the whole machine in cores, because JupyterLab's child processes do not include a process started with
-    `nohup`. `transfers` are bytes per second over the network or to the disk; empty if a stop does not need them. `gpu` is
-    empty for a machine without a GPU. `requests` has no samples for times without requests; `silence` says if a missing
-    sample means no requests. `outside_jobs` are the names of running jobs elsewhere (Spark, BigQuery) that need this server.
-    `jobs_seen_at` is the time at which an earlier sweep saw such a job. `reported_at` is the time of the last work in the
-    VM's own reports, as far as these count (`shared.domain.fleet.report`). `report_unread` is True if the report could not
-    be read now. `connections` and `sessions` are only displayed: an open tab is not work.
+    refused or silent. If it is None, the rule uses the latest of `started_at`, `observed_at` and the newest samples of
+    `cpu`, `requests` and `gpu`. `cpu` is the use of the whole machine in cores, because JupyterLab's child processes do not
+    include a process started with `nohup`. `transfers` are bytes per second over the network or to the disk; empty if a stop
+    does not need them. `gpu` is empty for a machine without a GPU. `requests` has no samples for times without requests;
+    `silence` says if a missing sample means no requests. `outside_jobs` are the names of running jobs elsewhere (Spark,
+    BigQuery) that need this server. `jobs_seen_at` is the time at which an earlier sweep saw such a job. `reported_at` is
+    the time of the last work in the VM's own reports, as far as these count (`shared.domain.fleet.report`). `report_unread`
+    is True if the report could not be read now. `connections` and `sessions` are only displayed: an open tab is not work.
     """
 
     started_at: datetime | None = None
@@ -140,7 +140,7 @@ class Activity(Struct, frozen=True):
 
 
 class IdlePolicy(Struct, frozen=True):
-    """The limits by which an instance counts as idle. Raises `ValueError` for limits that contradict each other.
+    """The limits by which an instance counts as idle. Raise `ValueError` for limits that are too small or contradict each other.
 
     `idle_timeout` is the time without activity after which an instance is stopped. A machine counts as busy from the values
     `cores_busy_at`, `transfer_busy_at` (bytes per second) and `gpu_busy_at` (share of 1) on. `warn_idle` is the time between
@@ -209,7 +209,7 @@ def judge_idle(activity: Activity, policy: IdlePolicy, now: datetime) -> IdleVer
     """Return the verdict: keep, warn or stop.
 
     Any recent sign of work keeps the instance running, even if all other values are old. The instance is stopped for
-    idleness only on evidence without gaps.
+    idleness only on evidence without gaps. A blind instance is stopped after `max_blind` and a warning.
     """
     if activity.started_at is not None and now - activity.started_at < policy.grace:
         return Keep(Reason.STARTED_RECENTLY, f"started at {activity.started_at.isoformat()}")
@@ -262,7 +262,7 @@ def last_use(activity: Activity, policy: IdlePolicy, now: datetime) -> datetime 
 
 
 def _judge_unused(activity: Activity, policy: IdlePolicy, now: datetime, *, since: datetime) -> IdleVerdict:
-    """Return the verdict if nothing happened since `since`: first a warning, and a stop `warn_idle` after the warning."""
+    """Return the verdict after inactivity since `since`: warn, keep, and stop once `idle_timeout` and `warn_idle` have passed."""
     detail = f"nothing since {since.isoformat()}"
     warned = activity.warned_at
     if policy.warn_idle and (warned is None or warned <= since):
@@ -297,7 +297,7 @@ def _sees_jupyter(activity: Activity, policy: IdlePolicy, now: datetime) -> bool
 def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | None:
     """Return a verdict to keep for work that leaves no time stamp: a job elsewhere, a silent cell.
 
-    Return None if there is no such work.
+    Return None if there is no such work, or if only kernels could show it and they were not read recently.
     """
     if activity.outside_jobs:
         return Keep(Reason.OUTSIDE_JOB, ", ".join(activity.outside_jobs))
@@ -313,7 +313,7 @@ def _work_now(activity: Activity, policy: IdlePolicy, now: datetime) -> Keep | N
 
 
 def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tuple[datetime, Reason]]:
-    """Yield every known moment of activity with its kind."""
+    """Yield every known moment of activity with its kind. Requests count only if Jupyter was not read recently."""
     if activity.started_at is not None:
         yield activity.started_at, Reason.STARTED_RECENTLY
     for kernel in activity.kernels or ():
@@ -339,7 +339,7 @@ def _signs(activity: Activity, policy: IdlePolicy, now: datetime) -> Iterable[tu
 
 
 def _missing(activity: Activity, policy: IdlePolicy, now: datetime, last: datetime | None) -> list[str]:
-    """Return the names of the sources without sufficient data since `last`, the last sign of work; empty if none is missing."""
+    """Return the sources that lack data since the last sign of work (`last`) or, if that is shorter, within `idle_timeout`."""
     begin = max(now - policy.idle_timeout, last) if last is not None else now - policy.idle_timeout
     missing = []
     if not _covers(activity.cpu, policy, begin, now):
@@ -394,7 +394,7 @@ def _judge_blind(
 
 
 def _last_seen(activity: Activity) -> datetime | None:
-    """Return the time at which any source was last read successfully, or the start of the machine; None if unknown."""
+    """Return the latest of the start, Jupyter's last read, and the newest samples of CPU, requests and GPU; None if unknown."""
     seen = [activity.started_at, activity.observed_at]
     seen += [samples[-1].at for samples in (activity.cpu, activity.requests, activity.gpu) if samples]
     return max((moment for moment in seen if moment is not None), default=None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OutsideJob(Struct, frozen=True, kw_only=True):
-    """A running job. One of `addresses` (canonical), the user key of a label, or the name of the cluster identifies its owner.
+    """A running job. Its owner is found by one of `addresses` (canonical), by `user_key` (from a label), or by `cluster`.
 
     `name` is for display. `created_at` is the time at which the job was submitted, and `running_since` the time at which the
     job began to run; each is None if unknown.
@@ -58,8 +58,8 @@ def jobs_of(
 ) -> tuple[str, ...]:
     """Return the names of the jobs that keep the owner's instance running, sorted.
 
-    A job that was submitted before the start of the instance (`started_at`) does not need the instance. A job that has run
-    for `max_busy` does not count, because the job may hang.
+    A job that was submitted before the start of the instance (`started_at`) does not need the instance. A job that began
+    `max_busy` ago or earlier does not count, because the job may hang; a job without any known time counts.
     """
 
     def counts(job: OutsideJob) -> bool:

@@ -86,7 +86,7 @@ class Peak(Struct, frozen=True):
 
 
 class RosterState(Struct, frozen=True, kw_only=True):
-    """The state of a roster: the time of the last accepted reading, and all people whom the roster has listed.
+    """The state of a roster: the time of the last accepted reading, and all users with a record whom the roster has listed.
 
     `known` maps a person's key to the groups that were listed last, as positions in `groups`. The tuple is empty for a person
     who was listed earlier and is not listed now. `count` and `version` belong to the last accepted reading. `peaks` are the
@@ -108,7 +108,8 @@ class RosterState(Struct, frozen=True, kw_only=True):
     def smallest(self, now: datetime) -> int:
         """Return the smallest number of people with which a reading is accepted at `now` without an operator.
 
-        A reading with one person less is always accepted, even for a team of five.
+        The number is nine tenths of the largest count of the last week, rounded up. It is lower than that count in any case,
+        so that one missing person is not too many, even in a team of five.
         """
         since = (now - WEEK).date().isoformat()
         highest = max([self.count, *(peak.count for peak in self.peaks if peak.day >= since)])
@@ -130,9 +131,9 @@ class Allowed(Struct, frozen=True, kw_only=True):
 def refusal(reading: Reading, state: RosterState, now: datetime, allowed: Allowed | None = None) -> Refusal | None:
     """Return the reason why the whole reading must not be used; None if the reading may be used.
 
-    This function never returns `MANY_GONE`. The caller refuses HR's file with that reason if the file would cut more people than the
-    guard allows in an hour: such a file is probably wrong, and no other source can confirm it. For groups, the directory
-    is queried about each person once more.
+    The function finds the reasons `EMPTY`, `OLDER`, `STALE` and `SHRUNK`; the caller finds the others. The caller uses
+    `MANY_GONE` if HR's file would cut more people than the guard allows in an hour: such a file is probably wrong, and no
+    other source can confirm it. For groups, the directory is queried about each person once more.
     """
     if not reading.people:
         return Refusal.EMPTY

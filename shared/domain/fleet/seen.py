@@ -27,7 +27,7 @@ from shared.domain.things.notebook import (
 
 
 class Seen(Protocol):
-    """The port of a lookup of listed instances by (zone, instance id)."""
+    """The port for looking up listed instances by zone and instance id."""
 
     def get(self, key: tuple[str, str], /) -> ObservedNotebook | None:
         """Return the instance; None if the listing has none under this key."""
@@ -54,7 +54,10 @@ class _Shape(NamedTuple):
 
 
 class SeenNotebook(ObservedNotebook, frozen=True, kw_only=True):
-    """An instance of a listing. Instances with the same `shape` differ at most in the user's label, owner, service account and VM."""
+    """An instance of a listing.
+
+    Instances with the same `shape` differ at most in the id, the user's label, the owner, the service account and the VM.
+    """
 
     shape: object
 

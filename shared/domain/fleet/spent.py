@@ -49,7 +49,7 @@ def lines_of_row(row: RecordRow, at: datetime) -> tuple[Line, ...]:
 
 
 def lines_of_record(record: UserRecord, at: datetime) -> tuple[Line, ...]:
-    """Return all metered lines of a record, up to `at`. Without any, return estimates from this month's hours."""
+    """Return all metered lines of a record, up to `at`; if there are none, lines estimated from this month's hours."""
     status = record.status
     return _lines(status.meter, status.usage, record.spec.profile or "", record.cost_center, at)
 
@@ -130,7 +130,7 @@ class MonthTotal(Struct, frozen=True, kw_only=True):
 def added_up(lines: Iterable[Line]) -> tuple[Line, ...]:
     """Return the lines of many users, added up so that seconds and money stay exact.
 
-    Lines without a price stay separate, so that they can be priced later.
+    Lines without a price are added up apart from the others and by type of disk, so that they can be priced later.
     """
 
     def key(line: Line) -> object:
@@ -172,7 +172,7 @@ class Spending(Struct, frozen=True, kw_only=True):
     hourly: Fraction
 
     def is_used_up(self, limit: float, now: datetime) -> bool:
-        """Return True if the limit of the month of `now` is reached."""
+        """Return True if this is the spending of the month of `now`, and has reached the limit."""
         return self.month == month_of(now) and self.spent >= Fraction(str(limit))
 
     def is_near(self, limit: float) -> bool:

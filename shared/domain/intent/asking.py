@@ -108,7 +108,7 @@ MAX_TAKEN = 200
 def with_asked(record: UserRecord, asked: Asked, catalog: Catalog, now: datetime, *, by_person: bool) -> UserRecord:
     """Return the record with the request applied; the same object if the request changes nothing.
 
-    Raise `RefusedError` if the request is not allowed; the error says what is allowed. LOOK_AGAIN does not change the wanted
+    Raise `RefusedError` if the request is not allowed; the error's text tells why. LOOK_AGAIN does not change the wanted
     state, because a pass follows every request anyway.
     """
     match asked.kind:
@@ -182,7 +182,7 @@ def was_taken(record: UserRecord, wish_id: str) -> bool:
 def with_taken(record: UserRecord, wish_ids: list[str], listed: frozenset[str], now: datetime) -> UserRecord:
     """Return the record that also remembers these requests.
 
-    A request is remembered while its object is listed, and for an hour: by then, no function holds an older listing.
+    A request is remembered while its object is listed, and for an hour, because by then no function has an older listing.
     """
     kept = [each for each in record.status.inbox.taken_wishes if each.wish_id in listed or now - each.at < REMEMBERED]
     new = [TakenWish(wish_id=wish_id, at=now) for wish_id in wish_ids]

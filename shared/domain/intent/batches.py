@@ -53,9 +53,10 @@ class WaitingPerson(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """All users whose cuts wait for the same kind of reason from the same source.
+    """A list of users: all whose cuts wait for the same kind of reason from the same source, or an announced list.
 
-    `entries` are sorted by user key. `since` is the time at which the first of these cuts began to wait.
+    `entries` are sorted by user key. `since` is the time at which the first of these cuts began to wait; it is 1970 for an
+    announced list, and for a list that was read from bytes.
     """
 
     cause: CutClass
@@ -82,7 +83,7 @@ def announced(people: Iterable[UserKey], until: datetime) -> Batch:
 
 
 def announced_until(ref: str) -> datetime | None:
-    """Return the time until which an announced user may lose access, read from an entry's `ref`; None for entries of other lists."""
+    """Return the time until which an announced user may lose access, read from an entry's `ref`; None for any other `ref`."""
     if not ref.startswith(_UNTIL):
         return None
     try:
@@ -132,7 +133,10 @@ def to_json(batch: Batch) -> bytes:
 
 
 def from_json(raw: bytes) -> Batch:
-    """Return the list that `to_json` wrote. Raise `InvalidMessageError` for anything else, because the bytes are not trusted."""
+    """Return the list that `to_json` wrote; its `since` is 1970, because the bytes do not contain that time.
+
+    Raise `InvalidMessageError` for anything else, because the bytes are not trusted.
+    """
     try:
         found: Any = json.loads(raw)
         if found["version"] != VERSION or len(found["entries"]) > MAX_ENTRIES:

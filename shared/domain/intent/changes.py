@@ -47,8 +47,8 @@ def kind_of(before: UserRecord | None, after: UserRecord, event: LifecycleEvent,
 def says_something_new(before: UserRecord, after: UserRecord, event: LifecycleEvent, now: datetime) -> bool:
     """Return True if the event changes what the facts of the record say, now or later.
 
-    A statement with a new id that only repeats a valid statement is not new. A statement made while another statement is
-    still to take effect is new, because it may replace the other statement.
+    A statement with a new id that only repeats a valid statement is not new. If this or another statement is still to take
+    effect, a statement is new unless a known one has the same value and takes effect at the same time.
     """
     if isinstance(event, Renamed):
         return (before.email, before.rename, before.claim) != (after.email, after.rename, after.claim)

@@ -1,7 +1,8 @@
-"""A decision that an administrator made on the page: an object that the page may create but never change (R20).
+"""A decision that an administrator made on the page: an object that the page may create but never change.
 
-The page writes the decision with the assertion that Identity-Aware Proxy signed. The tick reads the decision, verifies who
-decided, and acts. A decision names the digest of a frozen list, so it does not cover changes after the list was frozen.
+That is rule R20 of docs/architecture.md. The page writes the decision with the assertion that Identity-Aware Proxy signed.
+The tick reads the decision, verifies who decided, and acts. A decision names the digest of a frozen list, so it does not
+cover changes after the list was frozen.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class About(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The answer that was clicked."""
+    """The administrator's answer in a decision."""
 
     APPROVE = "APPROVE"
     REJECT = "REJECT"

@@ -147,7 +147,10 @@ def _is_kept(record: UserRecord, policy: Policy, now: datetime) -> bool:
 
 
 def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
-    """Return the record with one more cut marked as a mistake; the same object if the record knows that mark."""
+    """Return the record with one more cut marked as a mistake; the same object if the record knows that mark.
+
+    A mark replaces an earlier mark with the same `ref`. Only the last ten marks stay.
+    """
     known = record.status.guard.kept_in
     if any((each.ref, each.digest) == (kept.ref, kept.digest) for each in known):
         return record
@@ -158,7 +161,7 @@ def with_kept_in(record: UserRecord, kept: KeptIn) -> UserRecord:
 def _waiting(known: WaitingCut | None, cut: Cut, now: datetime) -> WaitingCut:
     """Return the waiting cut. Another reason of the same kind does not restart the wait, because the cut is due in any case.
 
-    If only one of two cuts has a limited wait, the wait starts again.
+    If only one of the two cuts, `known` and `cut`, has a limited wait, the wait starts again.
     """
     if known is None or (known.cause in IMPATIENT) is not (cut.cause in IMPATIENT):
         return WaitingCut(ref=cut.ref, cause=cut.cause, source=cut.source, since=now)
@@ -183,12 +186,12 @@ def with_urgency(record: UserRecord, event: LifecycleEvent) -> UserRecord:
 
 
 def without_waiting(record: UserRecord) -> UserRecord:
-    """Return the record without its waiting cut, because no fact ends the user's access now."""
+    """Return the record without its waiting cut. Call if no fact ends the user's access now."""
     return record if record.status.guard.waiting_cut is None else record.with_status(waiting_cut=None)
 
 
 def with_wait_told(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record with a line of the history about its waiting cut.
+    """Return the record with a line of the history about its waiting cut; the same object if no cut waits.
 
     A wait for the creation of an environment gets no line here, because a condition reports that wait.
     """
@@ -257,7 +260,7 @@ def steps_of(record: UserRecord) -> tuple[StepKind, ...]:
 
 
 def cleared(record: UserRecord, *, by: str, now: datetime) -> UserRecord:
-    """Return the record with a clearance for its waiting cut in this pass."""
+    """Return the record with a clearance for its waiting cut, valid for one hour; the same object if no cut waits."""
     waiting = record.status.guard.waiting_cut
     if waiting is None:
         return record

@@ -90,12 +90,15 @@ def _first(record: UserRecord, now: datetime) -> UserRecord:
 
 
 def with_earlier_holder(new: UserRecord, joined: UserRecord) -> UserRecord:
-    """Return the new holder's record, whose resources stay, with the facts of `joined`: both holders are one user."""
+    """Return the new holder's record with the facts of `joined`, because both holders are one user. Its resources stay."""
     return replace(new, facts=joined.facts, predecessor=None)
 
 
 def joined_again(old: UserRecord, new: UserRecord, now: datetime) -> UserRecord | None:
-    """Return the old record with all facts of the new holder, if HR's person number is the same for both; None otherwise."""
+    """Return the old record with all facts of the new holder, if both are one user.
+
+    Return None if HR's person number is unknown or not the same for both, or if `new` does not name `old` as its predecessor.
+    """
     number = old.facts.person_id(now)
     if not number or new.facts.person_id(now) != number or new.predecessor != old.user_key:
         return None

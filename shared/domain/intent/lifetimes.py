@@ -1,9 +1,9 @@
 """The lifetime of a user's data once the user has no resources any more: `retention.personal_data`. Pure.
 
-Statements that end access must be stored for longer (R7), because a late joiner message would otherwise give access
-again. So a record is not deleted but *reduced* to its key and to the statements that end access. Each statement
-keeps its time and loses its id, because the sender chose the id. Address, history, profile, cost centre and all statements
-that give access are removed.
+Statements that end access must be stored for longer (rule R7 of docs/architecture.md), because a late joiner message would
+otherwise give access again. So a record is not deleted but *reduced* to its key and to the statements that end access. Each
+statement keeps its time and loses its id, because the sender chose the id. Address, history, profile, cost centre and all
+statements that give access are removed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _NAMELESS = "erased-"
 
 
 def is_over(since: datetime, lifetime: timedelta, now: datetime) -> bool:
-    """Return True if the lifetime of an item from `since` is over."""
+    """Return True if the lifetime of an item that dates from `since` is over."""
     return since + lifetime <= now
 
 
@@ -81,7 +81,7 @@ def may_be_over(row: RecordRow, lifetime: timedelta, now: datetime) -> bool:
 def why_kept(record: UserRecord, seen: Observed, now: datetime) -> Kept | None:
     """Return the reason why the user's data must not be erased now, or None if the data may be erased.
 
-    An unreadable resource is such a reason: unknown is not absent (R4).
+    An unreadable resource is such a reason: unknown is not absent (rule R4 of docs/architecture.md).
     """
     if record.spec.presence is Presence.PRESENT:
         return Kept.ENTITLED

@@ -35,8 +35,9 @@ _REF = late(lambda: re.compile(r"[0-9a-f]{16}"))
 class Question(Struct, frozen=True, kw_only=True):
     """A question that waits for an answer. `people` are the users concerned; they may not answer the question.
 
-    For a changed address: the user whose record keeps everything, then the key of the new address. For a new account: the earlier
-    holder, then the present one. For a group: all users who would lose access, sorted.
+    For a changed address: the user whose record keeps everything, then the key of the new address. For a new account: the
+    earlier holder, then the present one. For a release: the user on hold. For a group: all users who would lose access,
+    sorted.
     """
 
     about: About

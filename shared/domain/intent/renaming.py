@@ -5,9 +5,9 @@ other address becomes a pointer to the record. All messages about the user there
 that a message names and every order of renames. Even a rename that is older than the present address states that both
 addresses belong to one user.
 
-A change that no source with authority confirms waits if the user owns anything. The record keeps its address and
-remembers the new one, and a new user under the new address gets nothing for a day. Meanwhile a cut under either address
-cuts the owner, whenever the cut arrives.
+A change waits if no source with authority confirms it, the user owns anything, and the address is new to the user. The
+record keeps its address and remembers the new one, and a new user under the new address gets nothing for a day. Meanwhile a
+cut under either address cuts the owner, whenever the cut arrives.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Renaming(Struct, frozen=True, kw_only=True):
 def must_wait(event: Renamed, old: UserRecord | None, new: UserRecord | None, now: datetime) -> bool:
     """Return True if the change still needs a confirmation.
 
-    The directory, an operator or an equal person number can confirm it.
+    The directory, an operator or an equal person number can confirm it. No confirmation is needed if the user of the old
+    address owns nothing, or had the new address before.
     """
     if event.confirmed or old is None or not owns_something(old):
         return False
@@ -226,8 +227,8 @@ def confirmed(record: UserRecord) -> Renamed | None:
 def led_again(record: UserRecord, other: UserKey) -> Renamed | None:
     """Return an earlier change as an event, so that the key `other` leads to the record again.
 
-    Return None if `other` is not the key of an address of this record. The event is dated before all others, so it changes
-    nothing but a pointer that a crash left out.
+    Return None if `other` is not the key of an address of this record, or if the record has no address with another key. The
+    event is dated before all others, so it changes nothing but a pointer that a crash left out.
     """
     addresses = (record.email, *record.former_emails)
     given = next((each for each in addresses if user_key_for(each) == other), None)

@@ -51,7 +51,7 @@ def offered_text(record: UserRecord) -> str:
 def with_restore(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime) -> UserRecord:
     """Return the record with a request to restore a copy; the same object while exactly that restore is under way.
 
-    Raise `RefusedError` for a copy that does not exist, and while another copy is being restored.
+    Raise `RefusedError` if the user is not entitled, if the copy does not exist, or while another copy is being restored.
     """
     entitled(record, catalog)
     under_way = pending(record)
@@ -74,7 +74,8 @@ def with_restore(record: UserRecord, snapshot: str, catalog: Catalog, now: datet
 def with_undo(record: UserRecord, snapshot: str, catalog: Catalog, now: datetime) -> UserRecord:
     """Return the record with a request to undo the last restore; the same object while exactly this undo is under way.
 
-    Raise `RefusedError` if the files from before the last restore are gone, or if the request is about an earlier restore.
+    Raise `RefusedError` if the files from before the last restore are gone, if the request is about an earlier restore, or
+    for any reason of `with_restore`.
     """
     under_way, last = pending(record), undoable(record, now)
     is_same = under_way is not None and under_way.snapshot == snapshot

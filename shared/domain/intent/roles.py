@@ -14,7 +14,7 @@ from shared.domain.intent.wish import WishKind
 
 
 class Role(StrEnum):
-    """A role, the most powerful first. A user in several groups has the first of their roles."""
+    """The roles, the most powerful first. A user in the groups of several roles has the first of these roles."""
 
     OWNER = "owner"
     OPERATOR = "operator"

@@ -1,4 +1,4 @@
-"""The step from facts to the wanted state: the only place where a record's `spec` is derived. Pure.
+"""The step from facts to the wanted state: the only place where a record's `spec` is derived from facts. Pure.
 
 The wanted state names the limited groups that count the user. A limited group has a number of seats: places for members who
 have an environment at the same time. `shared.engine.reconcile.seats` claims a seat.
@@ -50,7 +50,8 @@ def limited_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetim
 def paid_by(old: Spec, spec: Spec, facts: Facts, policy: Policy, now: datetime) -> tuple[str, ...]:
     """Return the groups with a monthly limit that pay for a user.
 
-    For a leaver, return the groups that paid before, because the leaver's costs count in that month.
+    For a leaver, return the groups that paid before, because the leaver's costs count in that month. The same holds for a
+    user whose cut waits, or was a mistake.
     """
     budgeted = policy.catalog.budgeted
     if not budgeted:
@@ -75,9 +76,9 @@ def next_seat_look(record: UserRecord, now: datetime) -> datetime | None:
 
 
 def with_limits(old: UserRecord, spec: Spec, policy: Policy, now: datetime) -> Spec:
-    """Return the wanted state with the limited groups that count the user.
+    """Return the wanted state with the limited groups that count the user, and with the groups that pay for the user.
 
-    The groups of a user who was stopped without a decision do not change.
+    The limited groups of a user who was stopped without a decision do not change.
     """
     catalog = policy.catalog
     if not catalog.limited and not catalog.budgeted and not old.spec.limited_by and not old.spec.paid_by:
@@ -118,8 +119,8 @@ def with_event(
 ) -> UserRecord:
     """Return the record with the statements of the event; the same object if the statements add nothing new.
 
-    The event also removes a mark that a dead letter left. `entitling` are the addresses of groups that entitle. If there are
-    too many facts, the facts about other groups are dropped.
+    A new statement also ends the mark that a dead letter left. `entitling` are the addresses of groups that entitle. If there
+    are too many facts about groups, the facts about other groups are dropped first.
     """
     facts = record.facts
     for name, statement in statements_of(event):
@@ -139,8 +140,9 @@ def with_event(
 def with_wanted(record: UserRecord, policy: Policy, now: datetime) -> UserRecord:
     """Return the record with its spec derived from its facts at `now`. The content is the same if nothing changed.
 
-    The wanted state does not change if the configuration no longer has the requested profile, because that is a mistake in
-    the configuration. The wanted state also does not change while a cut waits (`shared.domain.intent.guard`).
+    The wanted state of an entitled user does not change if the configuration no longer has the requested profile, because
+    that is a mistake in the configuration. While a cut waits, the user keeps access (`shared.domain.intent.guard`), unless
+    the guard's patience is over.
     """
     judged = _entitlement(record, policy, now)
     is_lost = judged.unknown_profile is not None and record.spec.presence is Presence.PRESENT
@@ -239,7 +241,8 @@ def _guard_notices(record: UserRecord) -> set[Notice]:
 def _with_account(status: Status, user_key: UserKey, profile_name: str | None, policy: Policy) -> Status:
     """Return the status with the names of the account and of the group that gives the account its data roles.
 
-    Both names are recorded before any request to the cloud, so that both can be removed later.
+    Both names are recorded before any request to the cloud, so that both can be removed later. The status does not change if
+    the profile needs no account.
     """
     profile = policy.catalog.profiles.get(profile_name or "")
     if profile is None or not profile.needs_account:
@@ -254,8 +257,8 @@ def _with_account(status: Status, user_key: UserKey, profile_name: str | None, p
 def _news_time(facts: Facts, now: datetime) -> datetime:
     """Return the time since which the user waits for a change of presence.
 
-    If the statement is older than a day, it was imported or repeated, or the assignments changed; the wait then begins
-    now.
+    This is the time of the newest statement. If that statement is older than a day, it was imported or repeated, or the
+    assignments changed; the wait then begins now.
     """
     newest = facts.newest(now)
     return newest if newest is not None and now - _NEWS_AGE <= newest <= now else now
@@ -314,7 +317,7 @@ def _spec(old: Spec, entitlement: Entitlement, now: datetime) -> Spec:
 def _absent_since(old: Spec, entitlement: Entitlement, now: datetime) -> datetime:
     """Return the time at which entitlement ended.
 
-    If a suspended user leaves, the time starts anew, so the user's data gets the whole retention.
+    If a suspension turns into another end of access, the time starts anew, so the user's data gets the whole retention.
     """
     if old.presence is Presence.PRESENT or old.absent_since is None:
         return now

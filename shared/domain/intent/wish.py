@@ -1,11 +1,11 @@
-"""A request (`Wish`), made by a user's click on the page: an object that the page may create but never change (R20).
+"""A request (`Wish`), made by a user's click on the page: an object that the page may create but never change.
 
-The page writes requests. The lifecycle function and the sweep read them, verify who asked, and change the record. The
-request contains the assertion that Identity-Aware Proxy signed. The page's own account writes the object, so only the
-signature proves who the subject is.
+That is rule R20 of docs/architecture.md. The page writes requests. The lifecycle function and the sweep read them, verify
+who asked, and change the record. The request contains the assertion that Identity-Aware Proxy signed. The page's own account
+writes the object, so only the signature proves who the subject is.
 
-The changes of a record by a request of the user, or of an administrator for the user, are pure, and the same for the
-page and the command line.
+The functions that change a record by a request of the user, or of an administrator for the user, are pure. The page and the
+command line share them.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def with_wish(record: UserRecord, template: str, catalog: Catalog, now: datetime
     """Return the record with a request for a cluster of `template`; the same object while such a cluster is being created.
 
     A request for a running cluster is renewed, so that a cluster that ended unobserved is created again. Raise `RefusedError`
-    if the profile does not offer the template, or if the user has too many clusters.
+    if the user is not entitled, if the profile does not offer the template, or if the user has too many clusters.
     """
     profile = entitled(record, catalog)
     if template not in profile.templates:
@@ -284,7 +284,8 @@ def without_wish(record: UserRecord, template: str) -> UserRecord:
 def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, now: datetime) -> UserRecord:
     """Return the record that forbids an idle stop before `until`; the same object if nothing changes.
 
-    None resumes the normal idle shutdown. Raise `RefusedError` for a time that is over or too far ahead.
+    If `until` is None, the normal idle shutdown applies again. Raise `RefusedError` if the user is not entitled, or if the
+    time is over or too far ahead.
     """
     profile = entitled(record, catalog)
     if until is not None:
@@ -308,7 +309,7 @@ def with_keep_on(record: UserRecord, until: datetime | None, catalog: Catalog, n
 def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason: PowerReason) -> UserRecord:
     """Return the record with a requested power state; the same object if that state is reached or under way.
 
-    Raise `RefusedError` for a user who is not entitled.
+    Raise `RefusedError` if the user is not entitled, or if the configuration does not have the user's profile.
     """
     entitled(record, catalog)
     if record.spec.power is power and (not record.status.notebook.power_settled or _is_reached(record, power)):
@@ -323,8 +324,8 @@ def with_asked_power(record: UserRecord, power: Power, catalog: Catalog, reason:
 def with_restart(record: UserRecord, catalog: Catalog, now: datetime) -> UserRecord:
     """Return the record with a request to restart the running notebook.
 
-    Return the same object while a requested restart is pending. Raise `RefusedError` for a notebook that does not run, and for a user who
-    is not entitled.
+    Return the same object while a restart that was requested in the last ten minutes is pending. Raise `RefusedError` if the
+    notebook does not run, or if the user is not entitled.
     """
     entitled(record, catalog)
     ready = record.status.condition(ConditionType.NOTEBOOK_READY)

@@ -29,7 +29,7 @@ from shared.domain.things.notebook import NotebookSpec, runs_as, spec_for
 
 
 def spec_of(record: UserRecord, policy: Policy) -> NotebookSpec | None:
-    """Return the instance that the user should have; None if the profile is missing in the configuration."""
+    """Return the instance that the user should have; None if the configuration lacks the profile, or no instance is named."""
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     instance_id = record.status.notebook.instance_id
     if profile is None or instance_id is None:
@@ -85,8 +85,9 @@ def held(record: UserRecord, scene: Scene) -> Step | None:
 def wait_after(record: UserRecord, error: BenchkeeperError, policy: Policy) -> timedelta:
     """Return the wait after a failed create, start, restore or change.
 
-    The wait is seconds to half an hour for a transient failure, and half an hour to a day for a failure that may need an
-    administrator. A quarter may be added, so that users are spread.
+    After a transient failure the wait grows with each attempt, from seconds to half an hour. If an administrator must act,
+    it is half an hour to a day. After a lack of capacity it is at least `policy.capacity_retry`. A growing wait gets up to a
+    quarter more, so that users are spread.
     """
     attempts, spread_by = record.status.attempts, record.user_key
     match error:
@@ -116,7 +117,10 @@ def _is_zonal(error: BenchkeeperError) -> bool:
 def after_failed_create(
     record: UserRecord, error: BenchkeeperError, zone: str, policy: Policy, now: datetime
 ) -> UserRecord:
-    """Return the record after a failed create in this zone: the zone is noted, or the time of the next attempt is set."""
+    """Return the record after a failed create in this zone.
+
+    The zone is noted if another zone could succeed. The time of the next attempt is set unless another zone is tried at once.
+    """
     notebook = record.status.notebook
     if isinstance(error, StockoutError):
         record = record.with_status(offered_zones=error.zones)
@@ -181,7 +185,8 @@ def zones_left(record: UserRecord, policy: Policy) -> list[str]:
 def create_step(record: UserRecord, scene: Scene, because: tuple[str, ...]) -> Step:
     """Return a step that creates the record's instance, in its zone or in the next zone.
 
-    The step waits if a prerequisite is missing.
+    The step only waits if an earlier failure forbids an attempt now, if the user's own account is not ready, or if the
+    configuration does not have the profile.
     """
     policy = scene.policy
     waiting = held(record, scene)

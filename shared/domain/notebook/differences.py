@@ -2,7 +2,7 @@
 
 Only fields that we own count: Google writes dozens of labels and metadata keys of its own.
 docs/platform-facts.md#27-what-a-patch-may-change lists the fields that can be patched always, only while stopped, or
-never. Two changes happen in place, without a stop or a replacement: a restart that the user requested, and larger disks.
+never. The module also plans two changes without a patch, a stop or a replacement: a requested restart, and larger disks.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class Differences(Struct, frozen=True, kw_only=True):
-    """All differences. `patch` can be sent in any state, `patch_at_rest` needs a stopped instance.
+    """The differences of an instance from its wanted spec, and the patches that remove them.
+
+    `patch` can be sent in any state, `patch_at_rest` needs a stopped instance.
 
     `held` are the differences that wait for the user's turn in a rollout; `items` and the patches do not contain them.
     """
@@ -198,7 +200,7 @@ def size_of(disk: str) -> int:
 def _immutable(seen: ObservedNotebook, spec: NotebookSpec, built_from: Mapping[str, str]) -> list[Difference]:
     """Return the differences in properties that can only be set at creation.
 
-    An instance that was created from the wanted value is never replaced, even if another value is read now. Otherwise the
+    A property that was created with the wanted value causes no replacement, even if another value is read now. Otherwise the
     replacements would never end.
     """
     found = []

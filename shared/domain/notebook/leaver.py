@@ -1,7 +1,7 @@
 """The instance of a user who is not entitled: stopped at once, files saved, kept for the retention, then deleted.
 
-The order follows R9: access ends first, and data is deleted last. The steps that end access in other ways (account,
-templates, clusters) are planned separately, so that a failure in one step does not block another.
+The order follows rule R9 of docs/architecture.md: access ends first, and data is deleted last. The steps that end access in
+other ways (account, templates, clusters) are planned separately, so that a failure in one step does not block another.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def delete(record: UserRecord, ref: InstanceRef, reason: Reason, message: str, b
 
 
 def retained(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for a leaver's stopped instance: its files are saved, and it is deleted after the retention."""
+    """Return the step for a leaver's stopped instance: its files are saved, and it is deleted after the retention.
+
+    It is not deleted while there is a hold, while the account is suspended, or before an administrator decided about the cut.
+    """
     record = _with_source(record.with_status(power_settled=True), notebook, scene)
     is_elsewhere = _is_elsewhere(record, notebook)
     saving = kept_elsewhere(record, notebook, scene) if is_elsewhere else save_data(record, notebook, scene)

@@ -1,9 +1,9 @@
 """The move of a user's files to another instance.
 
-A move is needed if a user returns after the retention, or if a patch cannot make a change. A replacement has these steps: stop
-the instance, save its files, create an instance under the next name, restore the files, verify that the new instance was
-ACTIVE with the files, and delete the predecessor. The user never has two running instances, and the predecessor is kept
-until the new instance has all files.
+A move is needed if a new instance must get saved files, for example after the retention, or if a patch cannot make a change.
+A replacement has these steps: stop the instance, save its files, create an instance under the next name, restore the files,
+observe the new instance ACTIVE or stopped as wanted, and delete the predecessor. Benchkeeper never starts both instances, and
+it keeps the predecessor until the new instance has all files.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def is_to_restore(record: UserRecord, notebook: ObservedNotebook) -> bool:
 def may_be_restore(operation: OperationRef, asked: Restoring) -> bool:
     """Return True for an operation that may be the requested restore.
 
-    The API does not document the verb of a restore. So all operations count except those with another known verb, and those
-    that started before the request.
+    The API does not document the verb of a restore. So all operations count except creations, deletions, starts and stops,
+    and except those that started more than 30 seconds before the request.
     """
     return operation.verb not in _OTHERS and operation.started_at >= asked.asked_at - _SKEW
 
 
 def restore_step(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step | None:
-    """Return a step that restores the files onto an instance that is ACTIVE or stopped.
+    """Return a step that restores the files onto an instance that is ACTIVE or stopped, or that waits for the restore.
 
     Return None if nothing is left to restore.
     """
@@ -93,7 +93,8 @@ def _waiting(record: UserRecord, wait: timedelta) -> Step:
 def replace_step(record: UserRecord, notebook: ObservedNotebook, wanted: tuple[Difference, ...], scene: Scene) -> Step:
     """Return the step that saves the files of a stopped instance or, once the files are saved, creates the replacement.
 
-    The replacement gets the next name.
+    The replacement gets the next name. The step only waits if an earlier failure forbids an attempt now, or if the user's own
+    account is not ready.
     """
     wait = held(record, scene)
     if wait is not None:
@@ -163,7 +164,7 @@ def go_back(record: UserRecord, remnant: ObservedNotebook | None) -> UserRecord:
 def former_step(
     record: UserRecord, scene: Scene, looked_at: Former | None
 ) -> tuple[UserRecord, tuple[Action, ...], timedelta | None, tuple[str, ...]]:
-    """Return the record, the actions on the predecessor, the time until the next pass (None: nothing is pending), and the reasons.
+    """Return the record, the actions on the predecessor, the time until its next pass (None: it needs none), and the reasons.
 
     `looked_at` is the predecessor that was observed. The record may name another, because this plan can make another
     instance the predecessor.

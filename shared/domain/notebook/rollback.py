@@ -1,9 +1,9 @@
 """The restore that a user requested: the files of a copy replace the present ones on the same instance.
 
 The machine is stopped, so that nothing is written meanwhile. The present files are saved in a snapshot. Once this snapshot
-is READY, the data disk is restored. So neither the present files nor the files of the copy can be lost: until the end, each
-of them is on the disk or in a READY snapshot. `restoring` is set before the restore is sent, as in
-`shared.domain.notebook.replacement`; `Rollback` names the snapshot to restore.
+is READY, the data disk is restored. So a failed restore loses neither the present files nor the files of the copy: until the
+end, both are on the disk or in a READY snapshot, unless somebody deletes a snapshot. `restoring` is set before the restore
+is sent, as in `shared.domain.notebook.replacement`; `Rollback` names the snapshot to restore.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _is_ready(sight: SnapshotSight) -> bool:
 def _begun(record: UserRecord, notebook: ObservedNotebook, now: datetime) -> UserRecord:
     """Return the record with the restore that its user requests now.
 
-    A restore that may have been sent is not replaced by another before it ends.
+    A restore that may have been sent to this instance is not replaced by another before it ends.
     """
     data, wish = record.status.data, record.spec.restore
     rollback = data.rollback
@@ -120,8 +120,7 @@ def _without_target(record: UserRecord, rollback: Rollback, scene: Scene) -> tup
     """Return the record and the step if the snapshot to restore is missing.
 
     If the disk was not changed yet, the restore ends and the step is None. Otherwise the restore goes on with the other
-    snapshot: the requested copy, or the files from before. If that snapshot is missing, too, the step asks for an
-    administrator.
+    snapshot: the requested copy, or the files from before. If that snapshot is not READY, the step asks for an administrator.
     """
     if not rollback.is_hurt:
         return _ended(record, RestoreEnd.COPY_GONE, scene.now), None
@@ -173,8 +172,8 @@ def _restore(
 ) -> tuple[UserRecord, Step | None]:
     """Return the record and the step that waits, stops the machine, or sends the restore.
 
-    The restore is sent once both snapshots are READY. If an earlier restore may have damaged the disk, only the snapshot to
-    restore must be READY.
+    The restore is sent once both snapshots are READY. If an earlier restore was sent or may have damaged the disk, only the
+    snapshot to restore must be READY.
     """
     kept, target = _sight(rollback.before, scene), _sight(rollback.target, scene)
     if isinstance(kept, Unreadable):
@@ -271,7 +270,11 @@ def after_refused_save(record: UserRecord, error: BenchkeeperError, now: datetim
 
 
 def after_refused_restore(record: UserRecord, error: BenchkeeperError, now: datetime) -> UserRecord:
-    """Return the record after the cloud refused the request to restore. The request changed nothing."""
+    """Return the record after the cloud refused the request to restore, which changed nothing.
+
+    After a permanent refusal or the third failure, the restore ends. If an earlier attempt may have damaged the disk, the
+    files from before are restored instead.
+    """
     rollback = record.status.data.rollback
     if rollback is None:
         return record
@@ -297,7 +300,7 @@ def after_failed_restore(record: UserRecord, error: BenchkeeperError) -> tuple[U
 
 
 def failed_note(record: UserRecord, now: datetime) -> str:
-    """Return a text that says why the last restore failed; "" if it succeeded, or ended more than a day ago."""
+    """Return a text that says why the last restore failed; "" if none failed, or if it ended at least a day ago."""
     last = record.status.data.restored
     if last is None or last.is_done or now - last.ended_at >= _TOLD_FOR:
         return ""

@@ -1,4 +1,4 @@
-"""The planning step for an instance that exists and carries our labels. Its state is compared with the wanted state."""
+"""The planning step for an instance that exists and is ours. Its state is compared with the wanted state."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _left(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
 
 
 def _seen(record: UserRecord, notebook: ObservedNotebook) -> UserRecord:
-    """Return the record with the instance's uid and zone, and with notes on saved files that fit the observed state."""
+    """Return the record with the instance's uid and zone, and without notes on saved files that the observation disproves."""
     if record.status.notebook.instance_uid != notebook.uid and not record.status.data.saved_in:
         # First observation, so the disk is new: saved files must be restored, even if the pass that created the instance could not
         # save its record.
@@ -157,7 +157,7 @@ def _in_transition(record: UserRecord, notebook: ObservedNotebook, scene: Scene)
 
 
 def _active(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Step:
-    """Return the step for an ACTIVE instance, which is ready if it has an address and JupyterLab is not down."""
+    """Return the step for an ACTIVE instance, which is ready only if it has an address and JupyterLab is not down."""
     step = _running(record, notebook, scene)
     now, answers = scene.now, notebook.answers(scene.now)
     since = None if answers else step.record.status.notebook.unwell_since or now
@@ -237,7 +237,7 @@ def _running(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> St
 def _with_planned(
     record: UserRecord, pending: tuple[Difference, ...], profile: Profile | None, scene: Scene
 ) -> UserRecord:
-    """Return the record with the change that waits for a stop of the notebook, for the user's information."""
+    """Return the record with the change that waits for a stop, for a mail to the user; without one if no mails are sent."""
     planned = None
     if pending and profile is not None and scene.policy.tells:
         replaces = any(item.change is Change.REPLACE for item in pending)
@@ -246,7 +246,7 @@ def _with_planned(
 
 
 def _pending(record: UserRecord, differences: Differences) -> tuple[Difference, ...]:
-    """Return the differences that need a stop. There are none after a refusal, and no second replacement meanwhile."""
+    """Return the differences that need a stop; none if the cloud refused them. With a predecessor, no replacement is returned."""
     if is_refused(differences.disruptive, record.status.notebook.refused):
         return ()
     return differences.disruptive if record.status.notebook.former is None else differences.of(Change.RESTART)

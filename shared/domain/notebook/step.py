@@ -95,8 +95,7 @@ def _step(record: UserRecord, scene: Scene) -> Step:
 def _of_this_instance(record: UserRecord, notebook: Absent | ObservedNotebook) -> UserRecord:
     """Return the record without the properties of an earlier instance of the same name.
 
-    No pass may have saved an observation without an instance: the pass that created the new instance may have failed to save
-    the record.
+    The record may still have these properties, because the pass that created the new instance may have failed to save it.
     """
     if isinstance(notebook, Absent) or record.status.notebook.instance_uid in {"", notebook.uid}:
         return record

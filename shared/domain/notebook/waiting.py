@@ -108,7 +108,8 @@ def with_turn_ended(
 ) -> UserRecord:
     """Return the record with the end of the user's turn, if the change has worked.
 
-    A change has worked if no part of it is left and the notebook is healthy.
+    A change has worked if three things hold. No difference that needs a stop is left. No predecessor and no restore is left.
+    The notebook is healthy, and is ACTIVE or should be stopped. The turn does not end if the cloud refused the change.
     """
     status, turn = record.status, record.status.notebook.turn
     if turn is None or turn.ended_at is not None or turn.refused:
@@ -164,7 +165,7 @@ def _opened(window: Window, now: datetime) -> datetime | None:
 
 
 def _openings(window: Window, now: datetime) -> list[datetime]:
-    """Return the openings around `now`: from yesterday, because a window may still be open, to the same day of the next week."""
+    """Return the openings around `now`: from yesterday, because a window may still be open, until eight days from today."""
     today = now.astimezone(window.zone).date()
     days = [today + timedelta(days=offset) for offset in range(-1, 9)]
     return [
@@ -182,7 +183,8 @@ _CUT_WITHIN = timedelta(minutes=15)  # a stop takes a minute or two, and a creat
 def watched(step: Step, scene: Scene) -> Step:
     """Return the step, with the time since which the notebook has been in transition noted in the step's record.
 
-    If the transition takes too long, the step asks for an administrator.
+    If the transition takes too long, the step asks for an administrator; for an entitled user only if it has no actions
+    itself. The step of an instance that is not ours does not change.
     """
     record, notebook = step.record, scene.seen.notebook
     leaves = record.spec.presence is Presence.ABSENT
@@ -261,7 +263,7 @@ _BRINGS = (CreateInstance, StartInstance, UpdateInstance, RestoreData)
 def held_for_seat(step: Step, record: UserRecord, policy: Policy, now: datetime) -> Step:
     """Return the notebook's step, or a waiting step if the notebook has no seat yet.
 
-    `record` is the record before the step.
+    Only a step that creates, starts, updates or restores needs a seat. `record` is the record before the step.
     """
     if not record.asks_for_seats or (not record.missing_seats and record.status.guard.seat_wait is None):
         return step

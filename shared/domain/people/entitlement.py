@@ -89,9 +89,9 @@ def judge_entitlement(
     """Return the entitlement that the facts give at `now`.
 
     A statement that ends access (a block, a leave, the end of access, an unusable account) decides first. Then a requested
-    profile decides. Otherwise the user's group with the highest priority decides (ties by name). Without such a group, the
-    user is entitled to nothing. `mistakes` are the `ref`s of ends of access that an operator marked as mistakes; these ends
-    are ignored.
+    profile decides; a request for the default profile decides only if no group entitles. Otherwise the user's group with the
+    highest priority decides (ties by name). Without such a group, the user is entitled to nothing. `mistakes` are the `ref`s
+    of ends of access that an operator marked as mistakes; these ends are ignored.
     """
     for ended in _ends_of_access(facts, now):
         if ended.ref not in mistakes:
@@ -124,7 +124,7 @@ def _ends_of_access(facts: Facts, now: datetime) -> Iterator[Entitlement]:
 
 
 def ref_of(*parts: str) -> str:
-    """Return 16 hex digits that identify a reason for which access ends."""
+    """Return 16 hex digits that identify the parts, for example those of a reason for which access ends."""
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
@@ -154,7 +154,8 @@ def _which(statement: Statement) -> str:
 def _request(facts: Facts, now: datetime) -> Statement | None:
     """Return the statement that decides the requested profile; None if no profile is requested.
 
-    A joiner without a profile and without groups requests the default profile, unless there is another request.
+    A joiner without a profile and without groups requests the default profile, unless there is another request. A request by
+    hand from before the user left and was hired again does not count.
     """
     request = facts.at(REQUEST, now)
     left = facts.returned_from(now)

@@ -148,7 +148,7 @@ class Renamed(_News, frozen=True, kw_only=True):
 
 
 class Woken(Struct, frozen=True, kw_only=True):
-    """A wake: it states no fact, but requests a pass because something happened to this user's instance."""
+    """A wake: it states no fact, but requests a pass, because the user's instance changed or the page stored a request."""
 
     event_id: str
     user_key: UserKey
@@ -161,9 +161,9 @@ News = LifecycleEvent | Woken | GroupEvent
 
 
 def is_cut(event: LifecycleEvent) -> bool:
-    """Return True if the event ends access: a leave, a removed membership, or an account that becomes unusable.
+    """Return True for a leave, one removed membership, or an account that becomes unusable; False for every `Moved`.
 
-    Such a message is read leniently and never refused for its address.
+    A message of such an event is read leniently and never refused for its address.
     """
     match event:
         case Left():

@@ -181,7 +181,7 @@ class Facts(Struct, frozen=True):
         return Facts(MappingProxyType({BLOCKED: known} if known else {}))
 
     def person_id(self, now: datetime) -> str:
-        """Return HR's number for the user; empty if it was never stated."""
+        """Return HR's number for the user; empty if no statement of it is in effect at `now`."""
         said = self.at(PERSON_ID, now)
         return said.value if said is not None and isinstance(said.value, str) else ""
 
@@ -285,8 +285,8 @@ class Facts(Struct, frozen=True):
     def cuts(self, *, groups_since: datetime | None = None) -> Facts:
         """Return facts with only the statements that end access, now or later, and are not overruled.
 
-        These are leaves, blocks, states of the account, and removals from groups by the directory. If `groups_since` is given,
-        only removals stated at that time or later are returned.
+        These are leaves, states of the account, and removals from groups by the directory. All statements about a block are
+        included, even if it was lifted. If `groups_since` is given, only removals stated at that time or later are returned.
         """
         since = groups_since if groups_since is not None else BEFORE_EVERYTHING
         found: dict[str, Timeline] = {}

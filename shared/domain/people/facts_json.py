@@ -16,7 +16,7 @@ from shared.domain.people.statements import (
 
 
 def to_json(facts: Facts) -> dict[str, object]:
-    """Return all timelines in JSON types, for the record. Fields of earlier versions keep their form."""
+    """Return all timelines in JSON types, for the record. Fields that later versions added are left out if they are empty."""
     return {name: [_statement_to_json(s) for s in timeline] for name, timeline in sorted(facts.timelines.items())}
 
 
@@ -46,7 +46,7 @@ def _statement_to_json(s: Statement) -> dict[str, object]:
 
 
 def from_json(raw: object, forgotten: Iterable[object] = ()) -> Facts:
-    """Return the facts that `to_json` wrote, with the given digests of forgotten statements. Raise ValueError for other input."""
+    """Return the facts that `to_json` wrote, with the given digests of forgotten statements. Raise `ValueError` for other input."""
     return Facts(MappingProxyType(convert(raw, TIMELINES)), tuple(map(str, forgotten)))
 
 

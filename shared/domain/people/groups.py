@@ -76,7 +76,7 @@ class GroupBook(Struct, frozen=True):
     def with_events(self, events: Iterable[GroupEvent], assigned: frozenset[str]) -> GroupBook:
         """Return the book with more events, sorted into those of groups that entitle and others.
 
-        A known event is not changed.
+        A known event is not changed. If there are too many events, the oldest are dropped, deletions last.
         """
         together = {each.key: each for each in (*events, *self.events, *self.others)}
         ordered = sorted(together.values(), key=GroupEvent.order)
@@ -86,7 +86,7 @@ class GroupBook(Struct, frozen=True):
         return GroupBook(_bounded(counting), _bounded_others(others))
 
     def sorted_for(self, assigned: frozenset[str]) -> GroupBook:
-        """Return the book with its events sorted for the groups that are assigned now, because the configuration may have changed."""
+        """Return the book for the groups that are assigned now; the same object if none of `others` is about such a group."""
         reached = self.reached(assigned)
         if not any(each.addresses & reached for each in self.others):
             return self
@@ -174,7 +174,8 @@ def _reached(events: Iterable[GroupEvent], assigned: frozenset[str]) -> frozense
 def _bounded(ordered: list[GroupEvent]) -> tuple[GroupEvent, ...]:
     """Return the events without the oldest changes of address, if there are too many.
 
-    A change to an address that was deleted later is kept, because it identifies the deleted group.
+    A change to an address that was deleted later is kept, because it identifies the deleted group. At most `MAX_LASTING`
+    events are returned, the newest.
     """
     surplus = len(ordered) - MAX_EVENTS
     if surplus <= 0:

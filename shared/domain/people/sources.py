@@ -1,4 +1,4 @@
-"""The sources of messages, and the facts that each may state (R13).
+"""The sources of messages, and the facts that each may state (rule R13 of docs/architecture.md).
 
 A source is known by the topic of a message, never by its content.
 """

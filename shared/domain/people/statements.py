@@ -142,11 +142,12 @@ def _decides(timeline: Timeline, horizon: datetime) -> Statement | None:
 
 
 def fold_briefly(timeline: Timeline, statement: Statement, horizon: datetime = BEFORE_EVERYTHING) -> Timeline:
-    """Return the result of `fold`, reduced to the last three statements and those that decide at the horizon and now.
+    """Return the result of `fold`, reduced to the last three statements and those that decide at the horizon and at the end.
 
-    A statement with a future date is always among the last: a newer statement made before that date would have replaced it. A
-    dropped statement no longer prevents older ones from taking effect. That matters only for an older statement that arrives
-    later than three newer ones.
+    The end is the time at which the newest statement was made. Lists of groups that were made at the same moment stay
+    together. Nothing is dropped without a horizon. A statement with a future date is always among the last: a newer
+    statement made before that date would have replaced it. A dropped statement no longer prevents older ones from taking
+    effect. That matters only for an older statement that arrives later than three newer ones.
     """
     folded = fold(timeline, statement, horizon)
     if len(folded) <= MOST_LAST or horizon == BEFORE_EVERYTHING:  # without a horizon, any moment may be asked about

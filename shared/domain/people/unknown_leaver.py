@@ -17,7 +17,7 @@ SHOWN_FOR = timedelta(days=30)
 
 
 def states_only_a_leave(facts: Facts) -> bool:
-    """Return True if the facts state a leave or an unusable account, and no statement in them gives access."""
+    """Return True if the facts state a leave or an unusable account, and apart from that only removals from groups."""
     timelines = facts.timelines
     ends = {EMPLOYMENT, ACCOUNT, *ACCOUNT_STATES}
     if not ends & timelines.keys():

@@ -18,7 +18,7 @@ _LEAST_PATIENCE = timedelta(minutes=15)
 class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of the guard against mass changes, counted in users.
 
-    In any hour at most `per_hour` users lose access, or `share` of the fleet if that is more, and never more than
+    Without an approval at most `per_hour` users lose access in any hour, or `share` of the fleet if that is more, but at most
     `most`. Of the users who share a group or a profile, at most `group_share` lose access if the group has `group_from`
     members or more. A day's limit is `day_factor` times an hour's. `urgent` is a separate window for leaves that a
     source calls urgent. `creations` is the number of environments that may be created in an hour. If a leaver waits
@@ -111,7 +111,7 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return max(1, int(group_size * self.group_share))
 
     def is_looser_than(self, other: GuardSettings) -> bool:
-        """Return True if these settings allow a change that `other` would hold back."""
+        """Return True if at least one of these settings is looser than in `other`."""
         rising = ("per_hour", "share", "most", "group_share", "group_from", "day_factor", "creations", "urgent")
         return (
             any(getattr(self, name) > getattr(other, name) for name in rising)

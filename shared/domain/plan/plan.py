@@ -171,9 +171,9 @@ class Activity(IntEnum):
 class Action(Struct, frozen=True):
     """A change to request from the cloud. A new kind of action needs a subclass, and a call in `shared.engine.reconcile.executor`.
 
-    `condition` is the condition that reports the action's failure. `target` is the attribute path to the name of the
-    changed resource. `activity` is for the audit. If `written_first` is True, the record is saved before the request is
-    sent: the action cannot be undone, or only the record has the name of the new resource. If `is_routine` is True, the
+    `condition` is the condition that reports the action's failure. `target` is the attribute path to the name of the changed
+    resource. `activity` is for the audit. If `written_first` is True, the record is saved before the request is sent. Such an
+    action cannot be undone or repeated, or only the record has the name of the new resource. If `is_routine` is True, the
     action happens every day, so its success is not a line of the history.
     """
 
@@ -203,8 +203,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `actions` are in order, `because` has the reasons, and `record` is the record after the actions have been started.
 
-    `requeue_at` is the time of the next pass: the earliest of `waits` and of the next fact that takes effect. It is None if
-    nothing is pending. `waits` has the time for each half of the plan, by the condition of that half.
+    `requeue_at` is the time of the next pass: the earliest of `waits`, of the next fact that takes effect, and of the next
+    check for room, for a seat or for the settled power. It is None if nothing is pending. `waits` has the time for each half
+    of the plan that waits, by the condition of that half.
     """
 
     record: UserRecord

@@ -109,7 +109,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def patience(record: UserRecord, error: BenchkeeperError, otherwise: timedelta) -> timedelta:
-    """Return the wait before a failed read is repeated: at least `otherwise` if the error is not retryable."""
+    """Return the wait before a failed read is repeated: at least the time that the error states, or else `otherwise`."""
     at_least = error.retry_after if isinstance(error, RetryableError) else otherwise
     return backoff(record.status.attempts + 1, at_least=at_least, spread_by=record.user_key)
 

@@ -163,8 +163,8 @@ def effect_of(
 ) -> Effect | None:
     """Return the effect of a changed policy or of a message on one user. Return None if there is no effect.
 
-    `told` is the record after the message, None for a change of policy. Without `seen`, the instance is assumed to be as
-    the record says that it was built.
+    `told` is the record after the message, None for a change of policy. Without `seen`, the instance is assumed to be as the
+    policy in force wants it, with the immutable properties that the record remembers.
     """
     # A waiting cut counts as a cut: the effect is what the policy gives, whether there is room for it now or not.
     old = with_wanted(record, replace(before, cuts_wait=False), now)

@@ -119,7 +119,7 @@ def to_json(impact: Impact) -> list[dict[str, Any]]:
 
 
 def from_json(raw: Iterable[Mapping[str, Any]]) -> Impact:
-    """Return the impact that `to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
+    """Return the impact that `to_json` wrote. Raise `LookupError`, `TypeError` or `ValueError` for anything else."""
     return impact_of(
         Effect(
             user_key=UserKey(each["user"]),

@@ -129,7 +129,7 @@ def in_force_to_json(policy: PolicyInForce) -> dict[str, Any]:
 
 
 def in_force_from_json(raw: Mapping[str, Any], generation: int) -> PolicyInForce:
-    """Return the policy that `in_force_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
+    """Return the policy that `in_force_to_json` wrote. Raise `LookupError`, `TypeError` or `ValueError` for anything else."""
     return PolicyInForce(
         digest=_digest(raw),
         content=raw["content"],
@@ -162,7 +162,7 @@ def proposal_to_json(proposal: Proposal) -> dict[str, Any]:
 
 
 def proposal_from_json(raw: Mapping[str, Any]) -> Proposal:
-    """Return the proposal that `proposal_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
+    """Return the proposal that `proposal_to_json` wrote. Raise `LookupError`, `TypeError` or `ValueError` for anything else."""
     return Proposal(
         digest=_digest(raw),
         content=raw["content"],
@@ -191,7 +191,7 @@ def approved_to_json(approved: Approved) -> dict[str, Any]:
 
 
 def approved_from_json(raw: Mapping[str, Any]) -> Approved:
-    """Return the approval that `approved_to_json` wrote. Raise KeyError, TypeError or ValueError for anything else."""
+    """Return the approval that `approved_to_json` wrote. Raise `LookupError`, `TypeError` or `ValueError` for anything else."""
     return Approved(
         digest=str(raw["digest"]),
         impact=_impact(raw),

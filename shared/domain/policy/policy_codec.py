@@ -86,8 +86,8 @@ def policy_digest(policy: Policy) -> str:
 def with_content(own: Policy, content: Mapping[str, Any]) -> Policy:
     """Return the process's own policy with the given content.
 
-    Raise `UnknownContentError` if this program does not understand the content. A source that only the content has gets no
-    topic of this deployment, so no message arrives for that source.
+    Raise `UnknownContentError` if this program does not understand the content. A source that is in the content but not in
+    this deployment gets an empty topic, so it receives no messages.
     """
     try:
         known = content_of(own)
@@ -137,7 +137,9 @@ def plain(value: object) -> float | str | list[int]:
 
 
 def read_plain(raw: object, kind: type[T]) -> T:
-    """Return the typed value that `plain` converted. Raise `ValueError` for any other input, and for an unknown key.
+    """Return plain values, as `plain` made them, as a value of type `kind`.
+
+    Raise `ValueError` or `TypeError` for any other input, and `ValueError` for an unknown key.
 
     A value outside the bounds of its type is accepted, because an earlier release with other bounds may have written
     it.
@@ -191,9 +193,10 @@ _MANY: Mapping[type, Callable[[Any], Any]] = {
 
 
 def read_unbounded(raw: object, kind: type[T], hook: Callable[[type, Any], Any]) -> T:
-    """Return the typed value; `hook` converts the types that msgspec does not know.
+    """Return plain values as a value of type `kind`, without a check of its bounds (`Meta`).
 
-    Raise `ValueError` or `TypeError` for invalid plain values.
+    Types are checked, and unknown keys refused. `hook` converts the types that msgspec does not know. Raise `ValueError` or
+    `TypeError` for values of other types.
     """
     found: T = _read(raw, inspect.type_info(kind), hook)
     return found

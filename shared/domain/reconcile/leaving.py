@@ -1,7 +1,9 @@
-"""The update of a leaver's proof of leaving after a pass, from the requested cuts and the observed results. Pure.
+"""The update of a leaver's proof of leaving after each pass: which ways to access are proven closed, and since when. Pure.
 
-A path counts as gone only if this pass observed the cloud and found nothing. The call that cut the path is no evidence.
-A failed read proves nothing. A path that reappears does not count as gone any more.
+The ways (`LeavingPath`) are the notebook's proxy, the VM, the account and its bindings, clusters, sessions, templates and
+the page. A way counts as closed if an observation of the cloud shows that, or if the record shows that the user never had it.
+For the page, the stored record must show that access has ended. The call that closed a way is no evidence, and a failed read
+proves nothing. A way that is open again does not count as closed.
 """
 
 from __future__ import annotations
@@ -46,9 +48,10 @@ def with_leaving(
     *,
     poll: timedelta,
 ) -> UserRecord:
-    """Return the record after a pass with its proof of leaving. The record of an entitled user has no proof.
+    """Return the record after a pass with its proof of leaving; without a proof if the user is entitled.
 
-    `loaded` is the record as the pass read it. While a path was cut but not yet verified, the next pass comes after `poll`.
+    `loaded` is the record as the pass read it. While a way was closed without an error but is not verified yet, the next pass
+    comes after `poll` at the latest. A record without an address does not change.
     """
     known = after.status.leaving
     if not after.email:
@@ -72,12 +75,12 @@ def with_leaving(
 
 
 def is_verified_gone(record: UserRecord) -> bool:
-    """Return True if the certificate is complete. After that, passes make no further observations for the certificate."""
+    """Return True if the proof of leaving is complete: each way to access was verified as closed."""
     return record.status.leaving is not None and record.status.leaving.complete_at is not None
 
 
 def _since(loaded: UserRecord, after: UserRecord, now: datetime) -> datetime:
-    """Return the time of the message that ended access. A `waiting_since` from before, of a joiner, is not used."""
+    """Return the time of the message that ended access. The `waiting_since` of an earlier joiner is not used."""
     waits = loaded if loaded.spec.presence is Presence.ABSENT else after
     return waits.status.waiting_since or after.spec.absent_since or now
 

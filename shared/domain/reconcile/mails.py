@@ -53,7 +53,7 @@ def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, no
     """Return the record with the mails that are due now, and with the time of the next check for mails.
 
     `before` is the record as it was last written, None for a new record. Mails about the time before messages were switched
-    on are never sent. If messages are switched off, the record does not change.
+    on are never sent, except warnings. If messages are switched off, the record does not change.
     """
     if not policy.tells:
         return record
@@ -76,7 +76,10 @@ def with_mails(record: UserRecord, before: UserRecord | None, policy: Policy, no
 
 
 def wanted_mails(record: UserRecord, policy: Policy, now: datetime) -> Iterator[Wanted]:
-    """Yield the mails that the record's state requires, sent or not; none for a record without an address."""
+    """Yield the mails that the record's state requires, sent or not.
+
+    There are none for a record without an address, or while an administrator must decide about the end of access.
+    """
     if not record.email:
         return
     if record.spec.presence is Presence.PRESENT:

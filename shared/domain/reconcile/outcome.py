@@ -146,7 +146,7 @@ def _with_refused_cluster(
 ) -> UserRecord:
     """Return the record after the cloud refused to create a cluster.
 
-    The cluster is tried in another zone or at another time, or the request ends with the cloud's message.
+    The cluster is tried in another zone or at another time, or the request ends with a diagnosis for the user.
     """
     known = record.status.cluster(action.template)
     if known is None:

@@ -2,8 +2,8 @@
 
 Pure.
 
-The notebook, the user's account, saved files, clusters, sessions and templates are planned separately, so that a
-failure of one never blocks another: a leaver's access ends even if the instance cannot be read.
+The notebook, the user's account, saved files, clusters, sessions and templates are planned separately. So a leaver's access
+ends by the other ways even if the instance cannot be read. Creates and starts wait until the account is ready.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def access_of(record: UserRecord) -> dict[str, str]:
 
 
 def sealed(record: UserRecord, alias: str) -> UserRecord:
-    """Return the record for saving: waiting lines get the wanted state, and a record without a pseudonym gets `alias`."""
+    """Return the record for saving. If lines wait, they get the wanted state, and a record without a pseudonym gets `alias`."""
     story = record.status.story
     if not any(line.waits for line in story):
         return record
@@ -142,7 +142,7 @@ def sealed(record: UserRecord, alias: str) -> UserRecord:
 
 
 class Scrub:
-    """A function that replaces the user's address and key by the pseudonym, and other addresses except `kept` by `<address>`."""
+    """A callable that replaces the user's addresses and key by the pseudonym, and others, except `kept`, by `<address>`."""
 
     def __init__(self, record: UserRecord, kept: frozenset[str]) -> None:
         self._alias = record.status.audit.alias
@@ -153,7 +153,7 @@ class Scrub:
         self._names = (account_id_for(key).removeprefix("nb-"), key, key.rpartition("-")[2])
 
     def __call__(self, text: str) -> str:
-        """Return the text without the user's address and key, and without addresses of other people."""
+        """Return the text without the user's addresses and key, and without other addresses except the kept ones."""
         for address in self._own:
             if text.isascii() and address.isascii() and address not in text.lower():
                 continue  # most texts; an expression for each person's address takes longer than the rest of an entry

@@ -28,7 +28,7 @@ IMPATIENT = frozenset({CutClass.EMPLOYMENT, CutClass.ACCOUNT})
 
 
 class StepKind(StrEnum):
-    """The effect of a cut on a user. Approvals are bound to these values, so the values never change."""
+    """The effect of a cut, or of a guarded creation, on a user. Approvals are bound to these values, so the values never change."""
 
     STOP = "Stop"  # the notebook is stopped, and deleted once its retention is over
     REVOKE = "Revoke"  # the user's own service account is disabled
@@ -37,7 +37,7 @@ class StepKind(StrEnum):
 
 
 class WaitingCut(Struct, frozen=True, kw_only=True):
-    """A cut for which the limits left no room. It waits for room, for an approval, or for the end of the guard's patience.
+    """A cut that waits for room under the limits, for an approval, or for the end of the guard's patience.
 
     `ref` identifies the reason for the end of access (`shared.domain.intent.guard.cut_of`), and `source` is the source that
     stated the reason. `since` is the time at which the wait began. From `undoable_at` on, the reversible part is done, and
@@ -65,9 +65,9 @@ class SeatWait(Struct, frozen=True, kw_only=True):
 
 
 class Clearance(Struct, frozen=True, kw_only=True):
-    """A permission for a cut, valid before `until`.
+    """A permission for a cut, a creation or an idle stop, valid before `until`.
 
-    `ref` is the permitted cut, "" for any cut; `by` is "slot", or the digest of the approved list.
+    `ref` identifies what is permitted, "" for any cut; `by` is "slot", or the digest of the approved list.
     """
 
     ref: str
@@ -76,7 +76,7 @@ class Clearance(Struct, frozen=True, kw_only=True):
 
 
 class KeptIn(Struct, frozen=True, kw_only=True):
-    """An operator's decision that the cut `ref` is a mistake. `by` are the operators' keys, and `digest` identifies the list."""
+    """A decision that the cut, creation or idle stop `ref` is a mistake. `by` are operators' keys, `digest` is the list's."""
 
     ref: str
     by: str

@@ -41,13 +41,13 @@ def with_letter(
 
 
 def with_later_news(record: UserRecord, now: datetime) -> UserRecord:
-    """Return the record without its mark, because a later message about the user was used. The dead letter itself stays."""
+    """Return the record with its mark ended by a later message that was used; the same object if there is no mark to end."""
     text = f"Later news was used. Dead letter {record.status.inbox.last_letter_id}, sent before it, was not."
     return _ended(record, text, now)
 
 
 def with_letter_used(record: UserRecord, letter_id: str, now: datetime) -> UserRecord:
-    """Return the record after this dead letter was replayed; the same object if the mark names another dead letter."""
+    """Return the record with its mark ended by the replay of this dead letter; the same object if no open mark names it."""
     if record.status.inbox.last_letter_id != letter_id:
         return record
     return _ended(record, f"Dead letter {letter_id} was replayed.", now)

@@ -3,9 +3,9 @@
 The proof has, for each of the eight paths by which a leaver could still have access, the time of the cut and the time at
 which the cloud confirmed it.
 
-A mail is sent once for each user, stage and episode. The decision to send and the claim are written with the record, under its
-generation match, so neither a redelivery nor a crash sends a mail twice (docs/adr/0040). The function `notify` writes the
-text of a mail.
+A mail is sent at most once for each user, stage and episode. The decision to send and the claim are written with the record,
+under its generation match, so neither a redelivery nor a crash sends a mail twice (docs/adr/0040). The function `notify`
+writes the text of a mail.
 
 The lines of the history that wait are the outbox of the audit (`shared.domain.record.audit`).
 """
@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 
 class LeavingPath(StrEnum):
-    """A path by which a user has access, in the order of a certificate of leaving."""
+    """A path by which a user may have access. A proof of leaving lists the paths in this order."""
 
     PROXY = "proxy-session"
     VM = "vm"
@@ -43,10 +43,10 @@ class PathState(StrEnum):
 
 
 class PathCut(Struct, frozen=True, kw_only=True):
-    """The state of a path.
+    """The state of a path by which a leaver could have access.
 
     `cut_at` is the time at which the end of the path was requested, or first observed. `gone_at` is the time at which the
-    cloud confirmed the end. `reason` is the reason of the error if the path is not gone or could not be observed, else "".
+    end was confirmed. `reason` says why the path is not gone or could not be observed, "" if no reason is known.
     """
 
     path: LeavingPath
@@ -57,7 +57,7 @@ class PathCut(Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Return True if a read of the cloud after the cut confirmed that the path is gone."""
+        """Return True if it was confirmed that the path is gone, or that there never was one."""
         return self.gone_at is not None
 
 
@@ -102,7 +102,10 @@ WARNED_BEFORE = (14, 3, 1)  # days
 
 
 class MailState(StrEnum):
-    """The state of a mail. All but DUE and CLAIMED are final, except that an operator may acknowledge a failure."""
+    """The state of a mail. A LAPSED mail is DUE again once it is true again, and an operator may acknowledge UNSURE and FAILED.
+
+    SENT, BEFORE and NOTED are final.
+    """
 
     DUE = "Due"  # to be sent
     CLAIMED = "Claimed"  # a function began to send it; it is never sent by another one
@@ -183,7 +186,8 @@ class PlannedChange(Struct, frozen=True, kw_only=True):
 class MailStatus(Struct, frozen=True, kw_only=True):
     """The mails of a user, oldest first.
 
-    `mails_since` is the time at which messages were switched on for the user, None if they never were.
+    `mails_since` is the time at which messages were switched on for the user. It is None before that, and after a repair put
+    an older version of the record back.
 
     `change` is a change of the notebook that waits, with the time at which it is planned.
     """

@@ -187,7 +187,7 @@ class UserRecord(Struct, frozen=True, kw_only=True):
         """Return True if the address is or was this user's. Two addresses may have the same key, but a record has one user.
 
         Any address counts as known for an erased record, which has no address, and for a record of an earlier version whose
-        address changed, which has no former addresses.
+        address changed, which has no former addresses. A record that only keeps messages about a person number knows none.
         """
         if not self.email:
             return not self.waits_for_number
@@ -229,17 +229,18 @@ class LimitRow(Struct, frozen=True, kw_only=True):
 class RecordRow(Struct, frozen=True, kw_only=True, gc=False):
     """The part of a record that a listing shows without reading the record (the object's custom metadata).
 
-    `former` is the zone and the instance id of a predecessor. `snapshots` are the names of snapshots that are not known to be
-    lost, and `copies` the names of the snapshots that the user may restore; a copy with the present content of the disk is in
-    both. `copy_from` is the earliest time of the next copy, None if no copy is needed. `clusters` are the states of Spark
-    clusters by template, "" before the first observation. `audit` is the end of the user's chain of audit entries,
-    "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is the user's meter as a text
-    (`shared.domain.things.meter`), "" before the first line. `marked` is True if a message about the user could not be used.
-    `unknown_since` is set for an unknown leaver, until an operator acknowledges the leaver. `access_until` is the end of
-    access by the newest statement, None for no end. `proved_at` is the time at which the last path of a leaver was verified
-    to be cut, None before. `sold_out` are the zones that had no machine for a waiting user, and `sold_out_since` is the start
-    of that wait. `reason` and `summary` are the reason and message of the condition NOTEBOOK_READY. `busy` is True while an
-    operation is under way. `settled` is True if a whole pass saw the latest wanted state.
+    `former` is the zone and the instance id of a predecessor. `snapshots` are the names of snapshots that are not known to
+    be lost, without copies. `copies` are the names of the copies; a leaver's lost copies are left out. A copy with the
+    present content of the disk is in both. `copy_from` is the earliest time of the next copy, None if no copy is needed.
+    `clusters` are the states of Spark clusters by template, "" before the first observation. `audit` is the end of the
+    user's chain of audit entries, "<pseudonym> <number> <digest>"; no other object may link these to the user. `meter` is
+    the user's meter as a text (`shared.domain.things.meter`), "" before the first line. `marked` is True if a message about
+    the user could not be used. `unknown_since` is set for an unknown leaver, until an operator acknowledges the leaver.
+    `access_until` is the end of access by the newest statement, None for no end. `proved_at` is the time at which the last
+    path of a leaver was verified to be cut, None before. `sold_out` are the zones that had no machine for a waiting user,
+    and `sold_out_since` is the start of that wait. `reason` and `summary` are the reason and message of the condition
+    NOTEBOOK_READY. `busy` is True while an operation is under way. `settled` is True if a whole pass saw the latest wanted
+    state.
     """
 
     user_key: UserKey
@@ -377,7 +378,7 @@ def _is_marked(record: UserRecord) -> bool:
 
 
 def _sold_out(record: UserRecord) -> tuple[str, ...]:
-    """Return the zones that had no machine for an entitled user who waits: all failed zones, and the notebook's own zone."""
+    """Return the zones that failed for an entitled user who waits, with the notebook's own zone if it has no machine."""
     notebook, ready = record.status.notebook, record.status.condition(ConditionType.NOTEBOOK_READY)
     if record.spec.presence is Presence.ABSENT or ready is None or ready.status is ConditionStatus.TRUE:
         return ()

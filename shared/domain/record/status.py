@@ -38,7 +38,7 @@ class ConditionType(StrEnum):
 
 
 class ConditionStatus(StrEnum):
-    """The status of a condition, with the three values of Kubernetes. It is UNKNOWN if the aspect could not be read."""
+    """The status of a condition, with the three values of Kubernetes. UNKNOWN: the wanted or the present state is not known."""
 
     TRUE = "True"
     FALSE = "False"
@@ -56,7 +56,7 @@ class Condition(Struct, frozen=True, kw_only=True):
 
 
 class Notice(StrEnum):
-    """A notice about a user for managers, computed from the facts at each pass."""
+    """A notice about a user for managers, computed from the record whenever its wanted state is derived."""
 
     STILL_LISTED = "StillListed"  # HR's feed repeats a user whose leave is still valid
     TIE_WENT_TO_LEAVER = "TieWentToLeaver"  # joiner and leaver were stated for the same moment
@@ -276,10 +276,10 @@ class AccountStatus(Struct, frozen=True, kw_only=True):
 class GuardStatus(Struct, frozen=True, kw_only=True):
     """The state of the guard against mass changes for this user.
 
-    `waiting_cut` is a cut for which the limits left no room, `clearance` permits a cut, and `kept_in` are cuts that were marked as
-    mistakes. `waiting_listed` is the user's entry in the index of waiting users, and `urgent` the `ref` of a leave that must not
-    wait; each is "" for none. `seats` are the limited groups in which the user has a seat. `asks_seat` is True if nothing is
-    created before the user has all seats.
+    `waiting_cut` is a cut that waits, `clearance` permits a cut, a creation or an idle stop, and `kept_in` are those marked
+    as mistakes. `waiting_listed` is the user's entry in the index of waiting users, and `urgent` the `ref` of a leave that
+    must not wait; each is "" for none. `seats` are the limited groups in which the user has a seat. `asks_seat` is True if
+    nothing is created before the user has all seats.
     """
 
     waiting_cut: WaitingCut | None = None
@@ -309,13 +309,13 @@ class InboxStatus(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """The state that cannot be read back from the cloud, in one part for each subject.
 
-    `generation` counts changes of the wanted state; `observed_generation` is the last generation that a whole pass saw. `attempts`
-    counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is the time of the
-    message whose effect is pending: a joiner's notebook is ready, or a leaver's is stopped. `ready_took_s` is the duration of the
-    last joining in seconds, and `ready_at` its end. `clusters` are the user's known Spark clusters, by template. `usage` has this
-    month's running time of the notebook (`shared.domain.things.power.NOTEBOOK`) and of each template's clusters. `meter` has the
-    metered lines. `leaving` is the proof that a leaver has no access left, None for an entitled user. `story` is the latest
-    history, oldest first. `notices` are for managers.
+    `generation` counts changes of the wanted state; `observed_generation` is the last generation that a whole pass saw.
+    `attempts` counts failures in a row. `tries` counts started operations, and is part of request ids. `waiting_since` is
+    the time of a message until its effect is reached: a joiner's notebook is ready, or a leaver's is stopped. `ready_took_s`
+    is the duration of the last joining in seconds, and `ready_at` its end. `clusters` are the user's known Spark clusters,
+    by template. `usage` has this month's running time of the notebook (`shared.domain.things.power.NOTEBOOK`) and of each
+    template's clusters. `meter` has the metered lines. `leaving` is the proof that a leaver has no access left, None for an
+    entitled user. `story` is the latest history, oldest first. `notices` are for managers.
 
     Field names are unique over all parts, because a record's JSON has the fields of all parts in one mapping.
     """

@@ -2,9 +2,9 @@
 
 Pure.
 
-A `Rollout` is part of the policy in force. Before a user's turn, a notebook that matches an earlier policy is not changed; all
-other differences are corrected as usual. The drift sweep counts (`counts_of`), judges (`judge`) and opens the next wave
-(`shared.engine.decisions.waves`).
+A `Rollout` is part of the policy in force. Before a user's turn, a notebook that matches an earlier policy is not stopped
+for a change; differences that need no stop are corrected as usual. The drift sweep counts (`counts_of`), judges (`judge`)
+and opens the next wave (`shared.engine.decisions.waves`).
 
 A hash of the user key decides the wave of a user. The object therefore stays small, and no user is always the first.
 """
@@ -231,9 +231,10 @@ def counts_of(standings: Iterable[Standing]) -> Counts:
 def judge(rollout: Rollout, counts: Counts, now: datetime) -> Rollout:
     """Return the rollout with the new counts: halted, in its next wave, done, or otherwise unchanged.
 
-    The rollout halts if more than 2 % of the begun changes have failed; in the first wave, if any has failed. The next wave opens
-    if at least half of the users whose turn has come are verified and at most a tenth of the begun changes are under way. A
-    user who works for days therefore does not block the rollout.
+    Only an open rollout can change. The rollout halts if more than 2 % of the begun changes have failed; in the first wave,
+    if any has failed. The next wave opens if at least half of the users whose turn has come are verified and at most a tenth
+    of the begun changes are under way. A user who works for days therefore does not block the next wave. The rollout is done
+    once all users are verified in the last wave.
     """
     rollout = replace(rollout, counts=counts)
     if rollout.state is not RolloutState.OPEN:

@@ -26,7 +26,7 @@ class CreateSnapshot(Action, frozen=True, kw_only=True):
 
 
 class DeleteSnapshot(Action, frozen=True, kw_only=True):
-    """The action that deletes a snapshot. The time of the deletion is then written into the manifest."""
+    """The action that deletes a snapshot. If the snapshot has a manifest, the time of the deletion is then written into it."""
 
     condition = ConditionType.DATA_SAVED
     target = "name"

@@ -1,7 +1,7 @@
 """The step for the copies of an entitled user's files: requested copies are taken, and old ones are deleted.
 
-The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes the requested copies, and never
-requests a copy itself. For a leaver all snapshots are kept until the retention is over (`shared.domain.snapshot.step`).
+The idle sweep requests copies (`with_copy_asked`), a limited number in each sweep. A pass takes the requested copies, and
+never requests a copy itself. A leaver's copies are kept until the retention is over (`shared.domain.snapshot.step`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def to_look_at(
 ) -> tuple[str, ...]:
     """Return the names of the snapshots that a pass must read. A copy that is in order and not needed is not read.
 
-    All snapshots are read for a leaver, without an instance, during a copy or a restore, and with `thorough`.
+    All snapshots are read for a leaver, if the instance is absent, while files are copied, saved or restored, and if
+    `thorough`.
     """
     data = record.status.data
     if (
@@ -171,7 +172,8 @@ def _protected(record: UserRecord, now: datetime) -> set[str]:
 def _over(record: UserRecord, policy: Policy, now: datetime) -> Mapping[str, str]:
     """Return the names of the copies that are no longer needed, with the reason in words.
 
-    Return no copies if there is a hold, for a leaver, and if the profile is unknown.
+    Return no copies if there is a hold, for a leaver, and if the profile is unknown. Copies that a restore or its undo needs
+    are left out.
     """
     profile = policy.catalog.profiles.get(record.spec.profile or "")
     if record.hold is not None or record.spec.presence is Presence.ABSENT or profile is None:

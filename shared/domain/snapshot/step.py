@@ -87,7 +87,7 @@ def save_data(
 
 
 def kept_elsewhere(record: UserRecord, notebook: ObservedNotebook, scene: Scene) -> Saving:
-    """Return the progress of saving files that only a snapshot of an earlier instance has: its manifest must be written."""
+    """Return the progress of saving files that only a snapshot of an earlier instance has: done once its manifest is written."""
     snapshot = record.status.snapshot(record.status.data.saved_in)
     sight = scene.seen.snapshots.get(record.status.data.saved_in)
     if snapshot is None or not isinstance(sight, SnapshotSeen) or sight.state is not SnapshotState.READY:
@@ -253,7 +253,7 @@ def keeping_step(record: UserRecord, scene: Scene) -> Step:
 def _with_losses(record: UserRecord, scene: Scene) -> UserRecord:
     """Return the record with missing snapshots marked as lost, and without snapshots that never had data.
 
-    A sweep then need not examine these snapshots again.
+    A sweep then need not examine these snapshots again. The copies of an entitled user are left as they are.
     """
     for snapshot in record.status.data.snapshots:
         if not isinstance(scene.seen.snapshots.get(snapshot.name), Absent):

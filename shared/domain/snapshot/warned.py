@@ -1,6 +1,6 @@
 """The warning before a leaver's files are deleted.
 
-If messages are switched on, nothing is deleted before a warning was delivered.
+If messages are switched on, nothing is deleted before a warning was sent, or an operator acknowledged that it failed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The steps for a leaver's Spark clusters and serverless interactive sessions. Pure.
 
-All clusters are deleted, including those that the list does not show yet; a hold keeps them. All sessions are ended, and
+All clusters are deleted, including those that the list does not show yet. A hold keeps them, and so does a missing decision
+about the end of access. All sessions are ended, and
 the search is repeated until none is left.
 
-The product does not request sessions: a user who may use a session template starts a session from a notebook or with gcloud, with the
-user's own identity. Sessions are therefore listed only once the user leaves. Ending a session keeps its history in Dataproc and
-destroys no data, so sessions are ended even during a hold.
+The product does not request sessions: a user who may use a session template starts a session from a notebook or with gcloud,
+with the user's own identity. Sessions are therefore listed only once the user leaves. Ending a session keeps its history in
+Dataproc and destroys no data, so sessions are ended even during a hold.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ LAG = timedelta(minutes=10)
 def may_come(known: ClusterStatus, scene: Scene) -> bool:
     """Return True while a requested cluster may still appear although it was not observed.
 
-    Its create is still running, or its operation could not be read: unknown does not mean finished.
+    This holds while the create is still running, and while its operation could not be read, because unknown does not mean
+    finished. It also holds for ten minutes after the request, unless the create is known to have failed.
     """
     if known.asked_at is None or known.seen_running_at is not None or known.deleting:
         return False

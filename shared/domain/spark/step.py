@@ -1,7 +1,7 @@
 """The Spark half of a plan: requested clusters are created, all other clusters of the user are deleted.
 
-A template has one cluster, with one name, so there are never two at a time. A cluster that Dataproc ended (idle, too old) is
-not created again. A failed cluster is removed, and Dataproc's message is kept for the user. A leaver loses all clusters.
+A template has one cluster name, so a user never has two clusters of a template. A cluster that Dataproc ended (idle, too old)
+is not created before a new request. A failed cluster is removed, and its error kept for the user. A hold keeps used clusters.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def _is_held(look: _Look) -> bool:
 
 
 def _failed(look: _Look, *, wanted: bool) -> _Did:
-    """Return the result for a failed cluster: it is removed first. The request stays only while another zone may work."""
+    """Return the result for a failed cluster. It is removed once its error is read; only another zone is tried after that."""
     if not wanted or look.known.deleting:
         return _delete(look, "It failed and is removed.")
     error = _operation_error(look) or (look.seen.error if look.seen is not None else None)

@@ -153,8 +153,8 @@ def plan_sessions(
 ) -> tuple[SessionAction, ...]:
     """Return the actions, with reasons, that turn the templates `seen` into the templates `wanted`; empty if they are equal.
 
-    Only templates with our labels are updated or removed. `unknown` are wanted ids that cannot be rendered now, because
-    their master is invalid. Existing templates with these ids stay.
+    Only templates with our labels are updated, and only those whose digest belongs to their name are removed. `unknown` are
+    wanted ids that cannot be rendered now, because their master is invalid. Existing templates with these ids stay.
     """
     by_id = {each.session_id: each for each in seen}
     asked = {each.session_id: each for each in wanted}

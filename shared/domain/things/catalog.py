@@ -125,7 +125,7 @@ class IdleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def workbench_timer(self) -> timedelta:
         """Return the time for Workbench's own idle timer.
 
-        Workbench's timer observes only kernels, so it is a fallback that acts later than the idle rule.
+        Workbench's timer observes only kernels, so it is a fallback that acts no sooner than the idle rule.
         """
         return min(max(3 * self.timeout, self.timeout + self.max_keep_on), _WORKBENCH_TIMER[1])
 
@@ -351,7 +351,7 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return self.environments.get(template) or Environment(title=template)
 
     def profile(self, name: str) -> Profile:
-        """Return the profile of that name. Raise `UnknownProfileError`, which names the existing profiles."""
+        """Return the profile of that name. Raise `UnknownProfileError`, which names the existing profiles, if there is none."""
         try:
             return self.profiles[name]
         except KeyError:

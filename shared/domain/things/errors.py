@@ -2,8 +2,8 @@
 
 `user_message` is for the user (page, CLI), `reason` for metrics and conditions (a closed list), `detail` for the log.
 Retryable means that the same call may succeed later; `retry_after` says when to try again. Permanent means that the
-call fails until a person changes something. Adapters and entry points raise these errors; only `engine` and
-`functions/_delivery.py` handle them.
+call fails until a person changes something. Every layer may raise these errors. `engine` plans around them;
+`functions/_delivery.py`, the page and the command line handle the others.
 """
 
 from __future__ import annotations
@@ -131,14 +131,14 @@ class CloudUnavailableError(RetryableError):
 
 
 class RateLimitedError(RetryableError):
-    """A rate-limited request: 429 without a quota on resources."""
+    """The error for a rate-limited request: 429 without a quota on resources."""
 
     reason = Reason.RATE_LIMITED
     default_retry_after = timedelta(seconds=60)
 
 
 class QuotaExhaustedError(RetryableError):
-    """An exhausted resource quota of the region or project; another zone does not help.
+    """The error for an exhausted resource quota of the region or project; another zone does not help.
 
     `quota` is a text with the quota and its limit, "" if Google does not name them. `is_zero` is True if the limit is 0, so
     that no request succeeds before Google raises the limit.
@@ -154,7 +154,7 @@ class QuotaExhaustedError(RetryableError):
 
 
 class StockoutError(RetryableError):
-    """A lack of machines of this type in a zone; another zone may have some. `zones` are those that Google names as available."""
+    """The error for a zone without machines of this type. `zones` are the zones that Google names as available."""
 
     reason = Reason.STOCKOUT
     default_retry_after = timedelta(seconds=5)
@@ -165,21 +165,21 @@ class StockoutError(RetryableError):
 
 
 class ConflictError(RetryableError):
-    """A write that failed because another process wrote first (412). The caller reads and plans again."""
+    """The error for a write that failed because another process wrote first (412). The caller reads and plans again."""
 
     reason = Reason.CONFLICT
     default_retry_after = timedelta(seconds=1)
 
 
 class BusyError(RetryableError):
-    """An operation that is under way on this instance and blocks another operation (409 unable to queue)."""
+    """The error for a call that another operation on this instance blocks (409 unable to queue)."""
 
     reason = Reason.BUSY
     default_retry_after = timedelta(seconds=30)
 
 
 class OperationFailedError(RetryableError):
-    """A long-running operation that ended with an error without a more specific class."""
+    """The error of a long-running operation that failed, if no other class fits."""
 
     reason = Reason.OPERATION_FAILED
     default_retry_after = timedelta(minutes=2)
@@ -196,7 +196,7 @@ class UnknownAnswerError(RetryableError):
 
 
 class GuardWaitsError(RetryableError):
-    """A call that the guard holds back, because the limit of users for this hour is reached."""
+    """The error for a call that the guard holds back, because the limit of users for this hour is reached."""
 
     reason = Reason.GUARD_WAITS
     default_retry_after = timedelta(minutes=15)
@@ -209,33 +209,33 @@ class PermanentError(BenchkeeperError):
 
 
 class PoisonError(PermanentError):
-    """A message that can never succeed, so it goes to the dead-letter topic. After any other failure, the message is delivered again."""
+    """The error for a message that can never succeed, so that it becomes a dead letter and is not delivered again."""
 
 
 class InvalidMessageError(PoisonError):
-    """A message that can never be understood."""
+    """The error for a message, or a stored object, that cannot be understood."""
 
     reason = Reason.INVALID_MESSAGE
 
 
 class UnsupportedMessageError(PoisonError):
-    """A well-formed, known message that this version does not act on."""
+    """The error for a well-formed, known message that this version does not act on."""
 
     reason = Reason.UNSUPPORTED_MESSAGE
 
 
 class RosterTellsError(UnsupportedMessageError):
-    """A message about a group that names no user. Only the list of the group's members shows which users it is about."""
+    """The error for a message about a group that names no user. Only the list of the group's members names these users."""
 
 
 class UnknownProfileError(PoisonError):
-    """A request for a profile that the configuration does not have."""
+    """The error for a profile that the configuration does not have."""
 
     reason = Reason.UNKNOWN_PROFILE
 
 
 class InvalidSpecError(PermanentError):
-    """A request that the cloud refuses as invalid: a wrong configuration.
+    """The error for a request that the cloud refuses as invalid, because of a wrong configuration.
 
     `only_here` is True if the value may be valid in another zone. `names_account` is True if the request names an account
     that Google does not know, or does not know yet.
@@ -268,7 +268,7 @@ class SetUpError(PermanentError):
 
 
 class DamagedRecordError(PermanentError):
-    """An object of a user key that cannot be read; an older version of the object may be put back.
+    """The error for a damaged object of a user key. An older version of the object may be put back.
 
     `user_key` is the key of that object. It differs from the requested key if a pointer led to the object.
     """
@@ -281,7 +281,7 @@ class DamagedRecordError(PermanentError):
 
 
 class NewerRecordError(PermanentError):
-    """A record of a newer program: this program must not rewrite it. `user_key` is the key of its object."""
+    """The error for a record of a newer program, which this program must not rewrite. `user_key` is the key of its object."""
 
     reason = Reason.WRITTEN_BY_NEWER
 
@@ -291,25 +291,25 @@ class NewerRecordError(PermanentError):
 
 
 class NotOursError(PermanentError):
-    """A resource that has our name but does not carry our label: it is never changed."""
+    """The error for a resource that has our name but does not carry our label. Such a resource is never changed."""
 
     reason = Reason.NOT_OURS
 
 
 class NotSignedInError(PermanentError):
-    """A request for a page that did not come through Identity-Aware Proxy, or whose token is not valid."""
+    """The error for a request that did not come through Identity-Aware Proxy, or whose token is not valid."""
 
     reason = Reason.NOT_SIGNED_IN
 
 
 class RefusedError(PermanentError):
-    """A request that the user's profile, or the present state, does not allow; the text says what is allowed."""
+    """The error for a request that the user's rights, profile or present state do not allow. The text tells the user why."""
 
     reason = Reason.REFUSED
 
 
 class AccessDeniedError(PermanentError):
-    """A missing permission (403), or missing or invalid credentials. `is_forbidden` is True if the credentials were valid."""
+    """The error for a missing permission (`is_forbidden`, 403), or for missing or invalid credentials."""
 
     reason = Reason.ACCESS_DENIED
 

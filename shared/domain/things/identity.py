@@ -1,7 +1,7 @@
 """A user's identity, and the names of the user's resources. The names are computed from the address, with a hash of the address.
 
 `UserEmail` is the normalised address. `UserKey` stands for the address in labels, logs and object names. `InstanceId` is the
-id of the Workbench instance. Names are computed once and then stored in the record; no later code computes them again.
+id of the Workbench instance. The names of resources are computed once and then stored in the record.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _readable(email: UserEmail) -> str:
 
 @lru_cache(maxsize=1024)  # profiles and cost centres: few values, needed for every environment
 def label_value(text: str) -> str:
-    """Return `text` as a Google Cloud label value: `[a-z0-9_-]{0,63}`; other characters become dashes."""
+    """Return `text` as a Google Cloud label value, `[a-z0-9_-]{0,63}`. Accents are dropped; other runs become one dash."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:63].rstrip("-")
 

@@ -178,7 +178,7 @@ class Unreadable(Struct, frozen=True):
 
 
 class NotLooked(Struct, frozen=True):
-    """The absence of an observation: the resource was not read, because the record shows that it cannot exist yet."""
+    """The absence of an observation: the pass did not read the resource, for example because the record names none."""
 
 
 NotebookSight = Absent | ObservedNotebook | Unreadable | NotLooked
@@ -194,7 +194,7 @@ def labels_for(profile: Profile, user_key: UserKey, cost_center: str) -> dict[st
 
 
 def metadata_for(profile: Profile) -> dict[str, str]:
-    """Return the metadata that we own: the profile's, the time of the VM's own idle timer, and the reporter's script."""
+    """Return the metadata that we own: the profile's, the time of the VM's own idle timer, and a reporter's script, if any."""
     timer = {IDLE_TIMEOUT_KEY: str(int(profile.idle.workbench_timer.total_seconds()))}
     script = (
         {_SCRIPT_KEY: profile.reporter, _SCRIPT_RUNS_KEY: "download_and_run_every_start"} if profile.reporter else {}

@@ -164,7 +164,8 @@ def month_start(now: datetime) -> datetime:
 def with_running(usage: Mapping[str, Usage], name: str, now: datetime, *, runs: bool) -> Mapping[str, Usage]:
     """Return the usage after `name` was observed to run or not; the same object if nothing changes.
 
-    A run counts until its end is observed. So the counted time is too long by at most the time between two observations.
+    A run counts from the first observation that the resource runs until the first observation that it does not. So start and
+    end are each late by at most the time between two observations.
     """
     known = usage.get(name)
     if runs == (known is not None and known.since is not None):

@@ -126,8 +126,8 @@ class RestoreEnd(StrEnum):
 class Restored(Struct, frozen=True, kw_only=True):
     """The end of the last requested restore: its outcome and time, and the time at which its files were saved (`of`).
 
-    `before` is the snapshot of the replaced files, which is kept until `undo_until`. If nothing was replaced yet, `before` is
-    "" and `undo_until` is None.
+    `before` is the snapshot of the files that the last successful restore replaced, which is kept until `undo_until`. Before
+    the first success, `before` is "" and `undo_until` is None.
     """
 
     wish: RestoreWish

@@ -1,6 +1,6 @@
 """The kinds of sweep.
 
-To add a kind, add a row here. mypy and a test of jobs, metrics and alerts then report the missing parts.
+To add a kind, add a member to `Sweep`. mypy and a test of jobs, metrics and alerts then report the missing parts.
 """
 
 from __future__ import annotations

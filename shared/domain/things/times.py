@@ -21,7 +21,8 @@ def zone_of(name: str) -> tzinfo:
 def parse_time(text: str) -> datetime:
     """Return the aware UTC time of an RFC 3339 text; nanoseconds are truncated to microseconds.
 
-    Raise `ValueError` for any other text, and for a time without a zone.
+    Other ISO 8601 texts that `datetime.fromisoformat` reads are accepted, too. Raise `ValueError` for any other text, and
+    for a time without a zone.
     """
     try:
         moment = datetime.fromisoformat(text)
