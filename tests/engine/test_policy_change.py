@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -413,6 +414,20 @@ def test_a_damaged_policy_is_said_and_nobody_judges_by_the_own_files(bench):
     storage_bucket(bench.clients).blob("policy/current").upload_from_string(b"{}")
     with pytest.raises(PermanentError, match="unreadable policy/current"):
         _ = revision(bench, WRONG).policy
+
+
+@pytest.mark.parametrize(
+    "broken", [{"group": []}, {"group": [""]}, {"profile": ""}, {"cost": {}}, {"user": None, "parts": 7}]
+)
+def test_a_damaged_proposal_is_named(bench, broken):
+    sweep("drift", revision(bench, WRONG))
+    (proposal,) = bench.deps.policies.proposals()
+    blob = storage_bucket(bench.clients).blob(f"policy/proposed/{proposal.digest}")
+    content = json.loads(blob.download_as_bytes())
+    content["impact"] = [{**each, **broken} for each in content["impact"]]
+    blob.upload_from_string(json.dumps(content))
+    with pytest.raises(PermanentError, match=f"unreadable policy/proposed/{proposal.digest}"):
+        bench.deps.policies.proposals()
 
 
 def test_a_policy_that_is_gone_is_not_replaced_by_files_that_wait(bench):

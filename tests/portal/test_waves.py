@@ -96,6 +96,21 @@ def test_a_halted_one_is_shown_with_what_either_verdict_does_and_goes_back() -> 
     assert deps.decisions.waiting() == ()
 
 
+def test_without_the_list_of_the_fleet_the_rest_of_the_page_is_shown() -> None:
+    hub, _ = rolled_out(broken=True)
+    browser = hub.browser(MIA)
+    browser.text("/manage/changes")
+    hub.bench.advance(hours=1)
+    hub.bench.fault(
+        call="storage.objects.get",
+        resource="*index/fleet.json.gz",
+        error={"code": "PERMISSION_DENIED", "message": "no"},
+        times=0,
+    )
+    page = plain(browser.text("/manage/changes"))
+    assert "the waiting configurations could not be read" in page.lower()
+
+
 def test_one_administrator_lets_it_go_on() -> None:
     hub, deps = rolled_out(broken=True)
     assert hub.browser(MIA).post(f"/manage/changes/{digest_of(deps)}/approve").status_code == 303

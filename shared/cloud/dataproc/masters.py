@@ -1,6 +1,6 @@
 """The check of all master templates, by their kind: clusters or serverless sessions.
 
-Called with the whole configuration (`shared.wiring.check_all`), and by `benchkeeper import seed`.
+Called with the whole configuration (`shared.checking.check_all`), and by `benchkeeper import seed`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The check that no profile offers clusters larger than the profile allows.
 
-Called with the whole configuration (`shared.wiring.check_all`).
+Called with the whole configuration (`shared.checking.check_all`).
 
 An unknown or unlimited size is a fault: a machine type whose name has no size, or workers that an autoscaling policy
 adds.

@@ -250,7 +250,7 @@ class StoragePolicies:
 def _parsed(name: str, parse: Callable[[], T]) -> T:
     try:
         return parse()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise PermanentError(
             user_message=f"The object {name} is damaged. An administrator must restore an older version of it.",
             detail=f"unreadable {name}: {type(error).__name__}: {error}"[:300],
