@@ -240,7 +240,7 @@ def _pretty(body: bytes) -> str:
 @messages_group.command(name="replay")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
-@click.option("--all", "every", is_flag=True, help="Replay all messages that were not replayed yet.")
+@click.option("--all", "every", is_flag=True, help="Replay all messages that were neither replayed nor dismissed.")
 @click.option("--as", "replay_as", metavar="SOURCE", help="Read messages without a topic as messages of this source.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, without changing anything.")
 @output_option()

@@ -384,7 +384,7 @@ def _unlisted(kind: str, name: str, valid: list[str], day: date) -> Verdict:
 
 
 def _near(name: str, valid: Iterable[str], *, cutoff: float) -> str:
-    """Return the nearest valid name, ignoring case and dashes; "" if none is near."""
+    """Return the nearest valid name; "" if none is near. Case is ignored, and `_` counts as `-`."""
     plain = {each.lower().replace("_", "-"): each for each in valid}
     close = difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=1, cutoff=cutoff)
     return plain[close[0]] if close else ""

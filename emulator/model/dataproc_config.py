@@ -255,7 +255,7 @@ def workers_of(cluster: dict[str, Any]) -> int:
 
 
 def without_machines(cluster: dict[str, Any]) -> dict[str, Any]:
-    """Return the cluster in the form of a create operation's response, without the names of its machines (recorded)."""
+    """Return the cluster as in the response of a create operation. A recorded response of the real API has no `instanceNames`."""
     config = {
         key: {k: v for k, v in value.items() if k != "instanceNames"} if key.endswith("Config") else value
         for key, value in cluster["config"].items()

@@ -276,7 +276,7 @@ class _Reading:
         if kind != "user":
             if kind != "group":
                 raise UnsupportedMessageError(
-                    user_message=f"A {kind[:20]} joined or left a group, but is not a person.",
+                    user_message=f"A member of kind '{kind[:20]}' joined or left a group. Only people get environments, so nothing was changed.",
                     detail=f"membership of kind {kind[:20]!r}",
                 )
             raise RosterTellsError(

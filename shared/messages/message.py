@@ -53,7 +53,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """The rules for parsing a message: its source, the users' domains, and the largest size of a grant.
+    """The rules for parsing a message: its source, the users' domains, and the largest size. A leave may be larger.
 
     `moves_logs` is True in the first days after an upgrade: log entries on a wrong topic are moved to the directory's topic.
     """

@@ -268,7 +268,11 @@ def test_a_create_that_is_refused_says_why(bench, clusters, error, kind):
             "An initialization action of the Spark cluster failed. Start it again",
         ),
         ({"code": "INTERNAL", "message": ""}, UnknownAnswerError, "Start it again"),
-        ({"code": "INTERNAL", "message": "Internal error."}, OperationFailedError, "could not finish. Start it again"),
+        (
+            {"code": "INTERNAL", "message": "Internal error."},
+            OperationFailedError,
+            "could not finish the operation. Start it again",
+        ),
         ({"code": "INVALID_ARGUMENT", "message": "bad disk"}, InvalidSpecError, "refused the request as invalid"),
     ],
 )

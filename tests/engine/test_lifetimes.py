@@ -278,7 +278,11 @@ def test_an_unread_letter_goes_only_when_it_can_concern_nobody() -> None:
     summary = sweep("drift", person.bench.deps)
     assert letters(person) == {"unread-of-ana", "unread-of-both", "unread-of-nobody", "unread-of-a-stranger", "young"}
     assert summary.measures["overdue_letters"] == 4
-    assert ("WARNING", "Kept unread dead letters past their lifetime", {"letters": 4}) in person.bench.log.lines
+    assert (
+        "WARNING",
+        "Kept dead letters that were not replayed in their lifetime",
+        {"letters": 4},
+    ) in person.bench.log.lines
 
 
 def test_one_failure_holds_up_nobody() -> None:

@@ -376,7 +376,7 @@ def test_a_pass_that_fails_as_nobody_foresaw_is_left_to_the_tick(functions, monk
     settings, deps = wiring._CACHED["lifecycle"]
     monkeypatch.setitem(wiring._CACHED, "lifecycle", (settings, replace(deps, notebooks=OutOfOrder())))
     assert functions.deliver("lifecycle", JOINER) == ACK
-    (left,) = functions.lines("Pass after a message failed")
+    (left,) = functions.lines("Pass failed after a message")
     assert (left["severity"], left["user"]) == ("ERROR", KEY)
     functions.bench.advance(minutes=2)
     functions.deliver("tick", {"sweep": "due"})

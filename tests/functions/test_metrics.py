@@ -393,7 +393,7 @@ def test_a_pass_that_fails_is_a_failure_with_its_reason(functions, monkeypatch):
     news(functions, "mover", ANA, cost_center="x")
     assert failures(functions)[1:] == [
         ("Pass failed unexpectedly", "Unexpected"),
-        ("Pass after a message failed", "Unexpected"),
+        ("Pass failed after a message", "Unexpected"),
     ]
 
 
@@ -502,7 +502,7 @@ EARLIER = {
     "Message about a leaver was not understood": "Leaver not understood",
     "Notebook became ready": "Became ready",
     "Notebook stopped before its extension ended": "Broken promise",
-    "Pass after a message failed": "Left to the tick",
+    "Pass failed after a message": "Left to the tick",
     "Policy in force was written by another program": "Policy in force is of another program",
     "Received a message on an unknown topic": "Message on an unknown topic",
     "Record could not be used": "Record cannot be used",

@@ -34,7 +34,7 @@ def _digest(python: str = sys.executable, **environ: str) -> str:
     """The last line of a run of its own process."""
     done = subprocess.run(
         [python, "-m", "kit.simulator", "--seed", "7", "--histories", str(FEW)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=240,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=1500,  # on a machine that is busy: what is asked is the digest, not the time
         env={**os.environ, "PYTHONPATH": "tests:.", **environ},  # noqa: TID251 - of a child
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -43,6 +43,7 @@ def _digest(python: str = sys.executable, **environ: str) -> str:
     return last
 
 
+@pytest.mark.timeout(1800)
 def test_a_seed_gives_the_same_journal_whatever_the_hash_seed_the_time_zone_and_the_load():
     alone = _digest(PYTHONHASHSEED="1", TZ="UTC")
     with ThreadPoolExecutor(2) as pool:  # two at once are each other's load
@@ -53,6 +54,7 @@ def test_a_seed_gives_the_same_journal_whatever_the_hash_seed_the_time_zone_and_
         assert {alone} == {each.result() for each in others}
 
 
+@pytest.mark.timeout(1800)
 def test_a_second_python_gives_the_same_journal():
     mine = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for name in PYTHONS:

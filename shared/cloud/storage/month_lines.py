@@ -100,7 +100,7 @@ class StorageMonths:
             return decoder.decode(gzip.decompress(found.content))
         except (OSError, EOFError, zlib.error, DecodeError, ValidationError) as error:
             raise PermanentError(
-                user_message=f"The costs of {month} are damaged. An earlier version of {_name(month)} may be undamaged.",
+                user_message=f"The stored costs of {month} cannot be read. An administrator must restore an older version of {_name(month)}.",
                 detail=f"unreadable {_name(month)}: {type(error).__name__}: {error}",
                 reason=Reason.UNREADABLE,
             ) from error

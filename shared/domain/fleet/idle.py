@@ -97,7 +97,7 @@ class Terminal(Struct, frozen=True):
 class Sample(Struct, frozen=True):
     """A measured value: a rate at `at`, or a count for the time up to `at`.
 
-    Rates are CPU cores, bytes per second, or a GPU's share of 1.
+    Rates are CPU cores in use, bytes per second, or the used fraction of a GPU (0 to 1).
     """
 
     at: datetime
@@ -143,7 +143,7 @@ class IdlePolicy(Struct, frozen=True):
     """The limits by which an instance counts as idle. Raise `ValueError` for limits that are too small or contradict each other.
 
     `idle_timeout` is the time without activity after which an instance is stopped. A machine counts as busy from the values
-    `cores_busy_at`, `transfer_busy_at` (bytes per second) and `gpu_busy_at` (share of 1) on. `warn_idle` is the time between
+    `cores_busy_at`, `transfer_busy_at` (bytes per second) and `gpu_busy_at` (a fraction, 0 to 1) on. `warn_idle` is the time between
     a warning and a stop for idleness. `max_busy` is the longest time for which a busy kernel counts without output and CPU
     use, and for which a job elsewhere counts. `max_blind` is the longest time for which a blind instance is kept; the user is
     warned at least `warn_before` before the stop. `grace` is the time after a start in which nothing is stopped. `freshness`

@@ -43,7 +43,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """A report of a VM. A value is None if the VM did not report the value, or reported an impossible value.
 
     `at` is the time by the VM's clock, and `up` the number of seconds since the VM's start. Ages are in seconds before the
-    report. `busy` counts the busy kernels among all `kernels`. `cores` are CPU cores in use, and `gpu` is a share of 1.
+    report. `busy` counts the busy kernels among all `kernels`. `cores` are CPU cores in use, and `gpu` is the used fraction of a GPU (0 to 1).
     `killed` counts processes that were killed for lack of memory since the start. `disk` is the percentage of the home disk
     that is full.
     """

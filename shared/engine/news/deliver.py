@@ -149,8 +149,8 @@ def _try_pass(user_key: UserKey, deps: Deps, *, stored: Stored | None, if_missin
                 return None
         reconcile(user_key, deps, stored=stored)
     except BenchkeeperError as error:
-        deps.log.warning("Pass after a message failed", user=user_key, reason=error.reason.value, detail=error.detail)
+        deps.log.warning("Pass failed after a message", user=user_key, reason=error.reason.value, detail=error.detail)
         return error
     except Exception as error:  # noqa: BLE001 - the intent is saved: the tick owns the retry, not Pub/Sub
-        deps.log.error("Pass after a message failed", user=user_key, reason="Unexpected", detail=repr(error))
+        deps.log.error("Pass failed after a message", user=user_key, reason="Unexpected", detail=repr(error))
     return None

@@ -264,7 +264,7 @@ def _taken(group: str, seats: Seats, key: UserKey, deps: Deps) -> Seat | None:
 
 def _crowded(key: UserKey) -> ConflictError:
     return ConflictError(
-        user_message="Many people of this group join just now; Benchkeeper tries again.",
+        user_message="Many people of this group are joining at the same time, so no place was reserved yet; Benchkeeper tries again.",
         detail=f"the seats changed under every claim of {key}",
     )
 

@@ -237,9 +237,9 @@ class Use:
         self._ahead: dict[UserKey, datetime] = {}
 
     def know(self, row: RecordRow) -> None:
-        """Keep the earlier notes about this user. Notes about users for whom this is not called are dropped.
+        """Keep the user's last use from the earlier notes; it is dropped for users for whom this is not called.
 
-        Arrivals are kept only while the user's profile has working hours.
+        Arrivals and early starts are kept, too, while the user is entitled and the profile has working hours.
         """
         user_key, before = row.user_key, self.before
         if user_key in before.last_used:

@@ -156,7 +156,7 @@ def keep_lifetimes(deps: Deps, found: Over, *, dry_run: bool) -> dict[str, float
             deps.dead_letters.forget(letter)
         removed += 1
     if overdue:
-        deps.log.warning("Kept unread dead letters past their lifetime", letters=overdue)
+        deps.log.warning("Kept dead letters that were not replayed in their lifetime", letters=overdue)
     erased = sum(dry_run or _reduce(key, deps) for key in found.tombstones)
     return {"removed_letters": removed, "overdue_letters": overdue, "erased_people": erased}
 

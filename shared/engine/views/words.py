@@ -150,7 +150,7 @@ def status_words(reason: str) -> str:
 
 
 def states_named(text: str) -> frozenset[str]:
-    """Return the values of the reasons that a search text names, by the words of a badge or the value; case is ignored."""
+    """Return the values of all reasons whose value or badge text equals the search text. Case is ignored."""
     asked = " ".join(text.split()).casefold()
     return frozenset(value for value, said in _STATUS.items() if asked in {value.casefold(), said.casefold()})
 
