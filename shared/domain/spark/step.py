@@ -242,10 +242,7 @@ def _is_held(look: _Look) -> bool:
 
 
 def _failed(look: _Look, *, wanted: bool) -> _Did:
-    """Return the result of removing a failed cluster. For a wanted cluster, the error is read first.
-
-    After a stockout, the create is tried again in another zone. Any other error ends the request.
-    """
+    """Return the result of removing a failed cluster. The error of a wanted cluster is read first: it decides if another zone is tried."""
     if not wanted or look.known.deleting:
         return _delete(look, "It failed and is removed.")
     error = _operation_error(look) or (look.seen.error if look.seen is not None else None)
