@@ -82,7 +82,7 @@ def test_a_domain_leads_to_the_page_once_its_records_are_set(tmp_path: Path) -> 
         project.gcp()
         project.settings(f"deployment:\n  hub_access: [{STAFF}]\n  hub_domain: {DOMAIN}\n")
         refused = project.gcp(expect=1)
-        assert "not verified for you" in refused.out
+        assert "You have not verified the domain" in refused.out
         assert "gcloud domains verify" in refused.out
 
         project.admin.domains.verified.add("acme.example")

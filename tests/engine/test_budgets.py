@@ -152,7 +152,7 @@ def test_the_sum_is_that_of_the_page_and_each_level_is_said_once():
         assert use.spending is not None
         assert spent(bench) == use.spending.spent == month(fleet, catalog, None).total.estimate
         assert use.overshoot == 2 * Fraction(str(PRICE)) / 6
-    said = [line[1] for line in bench.log.lines if line[1].startswith("Budget is")]
+    said = [line[1] for line in bench.log.lines if line[1].startswith("Budget was")]
     assert said == ["Budget was nearly used up", "Budget was used up"]
 
 

@@ -14,7 +14,7 @@ BUCKET = "/upload/storage/v1/b/benchkeeper-local/o?uploadType=multipart&ifGenera
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_a_sample_of_the_seeds_makes_the_pinned_calls():
     before = read_pins()
     sample = SEEDS[::10]

@@ -109,7 +109,7 @@ def test_a_turn_of_a_task_that_is_not_there_is_left_out():
     assert run(steps, seed="s", journal=Journal()).failure is None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_some_histories_hold():
     for number in range(25):
         ran = run(None, seed=f"default/{number}", journal=Journal())
@@ -135,7 +135,7 @@ def _delete_without_saving(monkeypatch):
     monkeypatch.setattr(leaver, "save_data", lambda record, *_: saving.Saving(record=record, done=True))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("plant", [_last_write_wins, _delete_without_saving])
 def test_a_planted_fault_is_caught(plant, monkeypatch):
     plant(monkeypatch)
