@@ -162,7 +162,7 @@ class Ground:
         return True  # an account of another project or of Google: assumed to exist
 
     def check_members(self, bindings: list[Json]) -> None:
-        """Raise 400 for a service account that does not exist, or whose first `propagation` grants are refused."""
+        """Raise 400 for a service account that does not exist, and for the first `propagation` grants to a new one."""
         for binding in bindings:
             for member in binding.get("members", []):
                 kind, _, email = member.partition(":")

@@ -79,6 +79,8 @@ class LogEntries:
         if unknown:
             text = f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.'
             raise ApiError("INVALID_ARGUMENT", text)
+        if not isinstance(body.get("labels", {}), dict):
+            raise ApiError("INVALID_ARGUMENT", "Invalid value at 'labels': an object is needed.")
         entries = body.get("entries")
         if not isinstance(entries, list) or not entries or not all(isinstance(each, dict) for each in entries):
             raise ApiError("INVALID_ARGUMENT", "Entries must be specified.")
@@ -116,7 +118,10 @@ class LogEntries:
             "resource": resource,
             "receiveTimestamp": now,
         }
-        labels = {**body.get("labels", {}), **raw.get("labels", {})}
+        own = raw.get("labels", {})
+        if not isinstance(own, dict):
+            raise ApiError("INVALID_ARGUMENT", "Invalid value at 'entries[0].labels': an object is needed.")
+        labels = {**body.get("labels", {}), **own}
         return {
             **raw,
             **known,

@@ -149,11 +149,10 @@ class _Control:
             before = self._world.save()
             try:
                 self._world.load(state)
-            except ApiError:
+            except (ApiError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self._world.load(before)
-                raise
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                self._world.load(before)
+                if isinstance(error, ApiError):
+                    raise
                 raise _wrong(f"{type(error).__name__}: {error}", "what GET /_emulator/world gave") from error
         return self.clock(call)
 

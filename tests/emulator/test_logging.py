@@ -141,3 +141,12 @@ def test_an_entry_that_is_written_has_the_labels_of_the_request_below_its_own(cl
     cloud.call("POST", "/v2/entries:write", body)
     (entry,) = cloud.call("POST", LIST, query)["entries"]
     assert entry["labels"] == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("labels", [["a"], "a", 7])
+@pytest.mark.parametrize("place", ["request", "entry"])
+def test_labels_that_are_no_object_are_refused(cloud: DataCloud, labels: Any, place: str):
+    entry = {"textPayload": "x", "logName": f"{PROJECT}/logs/mine", "resource": {"type": "global"}}
+    body = {"entries": [{**entry, "labels": labels}]} if place == "entry" else {"entries": [entry], "labels": labels}
+    assert "labels" in cloud.refused("POST", "/v2/entries:write", body, status=400)["message"]
+    assert read(cloud, f'logName="{PROJECT}/logs/mine"') == []

@@ -228,7 +228,7 @@ def test_what_a_newer_program_wrote_is_never_rewritten_and_a_leaver_is_stopped_b
     bench.advance(minutes=2)
     assert (states(bench), states(bench, BEN_KEY)) == (["STOPPED"], ["ACTIVE"])
     assert content(bench) == kept
-    (cut,) = lines(bench, "Cut resources of a leaver by label")
+    (cut,) = lines(bench, "Handled a leaver without a usable record")
     assert (cut["reason"], cut["complete"], len(cut["stopped"])) == ("WrittenByNewer", True, 1)
     bench.cloud.world.journal.clear()
     with pytest.raises(NewerRecordError):
@@ -283,7 +283,7 @@ def test_the_account_is_disabled_and_one_failure_holds_up_nothing_else():
         with pytest.raises(NewerRecordError):
             said(bench, Left, 2)
         assert bench.deps.accounts.get(account_id_for(KEY), KEY).disabled
-        (cut,) = lines(bench, "Cut resources of a leaver by label")
+        (cut,) = lines(bench, "Handled a leaver without a usable record")
         assert (cut["complete"], cut["stopped"]) == (False, [])
         assert cut["failed"] == [f"stop nb-{KEY}: CloudUnavailable"]
         done = cut_by_label({KEY}, bench.deps)
@@ -488,7 +488,7 @@ def test_what_cannot_be_read_now_stops_nobody_and_restores_nothing(bench, error)
         said(bench, Left, 2)
     assert states(bench) == ["ACTIVE"]
     assert not lines(bench, "Restored a record")
-    assert not lines(bench, "Cut resources of a leaver by label")
+    assert not lines(bench, "Handled a leaver without a usable record")
     bench.cloud.world.faults.clear()
     said(bench, Left, 2)
     minutes(bench, 2)

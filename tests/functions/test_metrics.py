@@ -486,7 +486,7 @@ def test_what_a_sender_should_mend_is_counted_by_source_and_fault(functions):
 EARLIER = {
     "Access was not cut": "Access is not cut",
     "Audit fell behind": "Audit is behind",
-    "Cut resources of a leaver by label": "Cut a leaver by label",
+    "Handled a leaver without a usable record": "Cut a leaver by label",
     "Dropped a request": "Dropped wish",
     "Finished a sweep": "Swept",
     "Found a condition for an administrator": "Needs an administrator",

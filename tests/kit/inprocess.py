@@ -176,9 +176,8 @@ class Bench:
     log: ListLog
     adapter: WsgiAdapter
     foreign: list[dict[str, Any]] = field(default_factory=list)  # changes by other hands, as the journal has them
-    known: dict[UserKey, tuple[Any, Stored]] = field(
-        default_factory=dict
-    )  # records as last read, with the object of each
+    # The records as last read, with the object of each.
+    known: dict[UserKey, tuple[Any, Stored]] = field(default_factory=dict)
 
     def stored(self, key: UserKey) -> Stored | None:
         """A person's record as the product reads it: read once for each object that is written, however often a test looks."""
@@ -186,9 +185,8 @@ class Bench:
         written, stored = self.known.get(key, (None, None))
         if live is None or written is not live:
             stored = self.deps.records.load(key)
-            if (
-                live is not None and stored is not None and stored.record.user_key == key
-            ):  # no pointer to another record
+            # A pointer leads to another record, which changes while the pointer stays.
+            if live is not None and stored is not None and stored.record.user_key == key:
                 self.known[key] = live, stored
         return stored
 

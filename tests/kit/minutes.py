@@ -12,7 +12,7 @@ from shared.engine.sweeps.sweeps import sweep
 def minute(bench: Bench) -> None:
     """Move the clock by a minute and run its sweep, but not one that would list nothing.
 
-    Such a sweep makes two listing calls and nothing else (tests/functions/test_metrics.py), and scripted faults count calls: use this
+    Such a sweep makes two listing calls and nothing else (tests/engine/test_growth.py), and scripted faults count calls: use this
     function only where there are none.
     """
     bench.advance(minutes=1)

@@ -2,8 +2,8 @@
 
 `compute.googleapis.com/instance/cpu/usage_time` as a rate is the number of cores in use, without an agent.
 `notebooks.googleapis.com/instance/proxy_agent/response_count` counts HTTP responses through the proxy: one time series for each
-response code, and no point for a minute without responses (google/inverting-proxy, agent/metrics/metrics.go). An open tab polls, so
-it counts as use here, because kernels cannot be observed. Bytes over network and to disk are read, too. All metrics identify a VM
+response code, and no point for a minute without responses (google/inverting-proxy, agent/metrics/metrics.go). An open tab
+polls, so it counts as use here. Bytes over network and to disk are read, too. All metrics identify a VM
 by its numeric id. Monitoring bills each returned time series, so every query names its VMs and sums the series of one VM. The
 official client has no REST transport, and its import costs a third of a second.
 

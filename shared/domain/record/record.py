@@ -378,7 +378,7 @@ def _is_marked(record: UserRecord) -> bool:
 
 
 def _sold_out(record: UserRecord) -> tuple[str, ...]:
-    """Return the zones that failed for an entitled user who waits, with the notebook's own zone if it has no machine."""
+    """Return the zones without capacity for an entitled user who waits; the notebook's own zone only after a stockout."""
     notebook, ready = record.status.notebook, record.status.condition(ConditionType.NOTEBOOK_READY)
     if record.spec.presence is Presence.ABSENT or ready is None or ready.status is ConditionStatus.TRUE:
         return ()

@@ -299,7 +299,7 @@ def _put_in_force(proposal: Proposal, by: Sequence[str], deps: Deps) -> bool:
             proposal.digest, deps, impact_digest=proposal.impact.digest, approved_by=tuple(by)
         )
     except RefusedError as error:
-        deps.log.warning("Approved policy had changed since the approval", digest=proposal.digest, detail=error.detail)
+        deps.log.warning("Approved policy was not put in force", digest=proposal.digest, detail=error.detail)
         return True
     return _cleared(put.approved, proposal.digest, tuple(by), deps)
 
@@ -350,7 +350,7 @@ def _vote(waiting: WaitingDecision, decision: Decision, concerned: frozenset[Use
     try:
         subject = deps.sign_in.subject_of(decision.assertion, waiting.created_at)
     except NotSignedInError as error:
-        deps.log.warning("Decision was not signed", detail=error.detail)
+        deps.log.warning("Decision had no valid signature", detail=error.detail)
         _drop(waiting, Fault.NOT_SIGNED, deps)
         return None
     key = user_key_for(subject)

@@ -90,7 +90,7 @@ def fail_closed(news: LifecycleEvent, error: DamagedRecordError | NewerRecordErr
         keys.add(UserKey(error.user_key))
     done = cut_by_label(keys, deps, because=f"{news.source} {error.reason.value}".strip())
     deps.log.error(
-        "Cut resources of a leaver by label",
+        "Handled a leaver without a usable record",
         users=sorted(keys),
         event_id=news.event_id,
         reason=error.reason.value,

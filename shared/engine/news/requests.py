@@ -191,7 +191,7 @@ def _judge(waiting: WaitingWish, deps: Deps) -> _Judged:
     try:
         subject = deps.sign_in.subject_of(wish.assertion, waiting.created_at)
     except NotSignedInError as error:
-        deps.log.warning("Request was not signed", user=waiting.user_key, detail=error.detail)
+        deps.log.warning("Request had no valid signature", user=waiting.user_key, detail=error.detail)
         fault = Fault.NOT_SIGNED
     if fault is None and not may_ask(wish.asked.kind, as_administrator=wish.as_administrator):
         fault = Fault.NOT_OFFERED
